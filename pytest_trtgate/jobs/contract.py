@@ -1,0 +1,118 @@
+"""What a job is asked and what it answers: JSON in, JSON (+ npz) out.
+
+The launcher writes ``request.json`` into the job's folder and runs ``python -m MODULE FOLDER`` there; the job writes
+``response.json`` (or ``error.json``, with one sentence) and exits 0 (or 1). Lines that start with ``PROGRESS`` on its
+standard output are shown to the user; everything else goes to the log.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from ..records import AccuracySettings, ClassAccuracy, Context, Launch, Precision, Record
+
+JobKind = Literal["build", "accuracy", "latency"]
+PROGRESS = "@trtgate-progress "
+"""Prefix of a line that reports progress: the rest of the line is for the user."""
+
+
+class BuildRequest(Record):
+    """Build one engine from one checkpoint. ``data`` is None unless the precision is calibrated."""
+
+    weights: str
+    precision: Precision
+    imgsz: int
+    batch: int
+    backend: str
+    device: str
+    threads: int
+    data: str | None = None
+    split: str = "train"
+    fraction: float = 1.0
+    export_args: dict[str, Any] = {}
+    output: str
+
+
+class BuildResponse(Record):
+    """A built engine. ``artifact`` is a file name inside ``output``; ``calibration_images`` are absolute paths."""
+
+    artifact: str
+    metadata: dict[str, Any]
+    calibration_images: tuple[str, ...] | None = None
+
+
+class AccuracyRequest(Record):
+    """Evaluate one arm on one split of the dataset ``data`` (a resolved YAML). Per-image records go to ``per_image``."""
+
+    arm: str
+    artifact: str
+    task: str | None = None
+    data: str
+    device: str
+    threads: int
+    settings: AccuracySettings
+    per_image: str
+
+
+class AccuracyResponse(Record):
+    """What the evaluation found; metrics keyed as in the settings (``mAP50``, ``mAP50-95``, ``precision``, ``recall``)."""
+
+    images: int
+    instances: int
+    metrics: dict[str, float]
+    classes: tuple[ClassAccuracy, ...]
+
+
+class ArmRequest(Record):
+    """One arm of a launch."""
+
+    arm: str
+    artifact: str
+    sha256: str
+
+
+class LatencyRequest(Record):
+    """One launch: time ``arms`` interleaved on ``images`` (absolute paths), decoded before the clock starts.
+
+    Each arm gets ``samples`` timed inferences per context, fewer where they would take longer than ``max_seconds``.
+    Raw durations in nanoseconds go to ``samples_file``, one array per ``ARM/CONTEXT``.
+    """
+
+    index: int
+    seed: int
+    arms: tuple[ArmRequest, ...]
+    task: str | None = None
+    imgsz: int
+    batch: int
+    device: str
+    threads: int
+    images: tuple[str, ...]
+    contexts: tuple[Context, ...] = ("engine", "end-to-end")
+    samples: int
+    max_seconds: float
+    block: int
+    warmup_min: int
+    warmup_max_seconds: float
+    conf: float
+    iou: float
+    max_det: int
+    samples_file: str
+
+
+class LatencyResponse(Record):
+    """One finished launch."""
+
+    launch: Launch
+
+
+class JobFailure(Record):
+    """Why a job gave up, in one sentence."""
+
+    sentence: str
+
+
+RESPONSES: dict[JobKind, type[Record]] = {
+    "build": BuildResponse,
+    "accuracy": AccuracyResponse,
+    "latency": LatencyResponse,
+}

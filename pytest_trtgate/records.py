@@ -1,0 +1,405 @@
+"""Records: the only thing that passes between the parts of the gate, and what every file on disk is.
+
+Each file carries ``schema_version``. A reader refuses a newer schema by name and never guesses.
+Times are in milliseconds where a name ends in ``_ms`` and in seconds where it ends in ``_s``; moments are ISO 8601 in UTC.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from enum import Enum
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from .errors import RecordError
+
+SCHEMA_VERSION = 1
+
+Precision = Literal["fp32", "fp16", "int8"]
+PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")
+REFERENCE = "pt"
+"""Name of the arm that every engine is compared with: the checkpoint itself."""
+
+Context = Literal["engine", "end-to-end", "preprocess", "inference", "postprocess"]
+"""What was timed. ``engine``: tensor in, tensors out. ``end-to-end``: decoded image in, final boxes out; the other
+three are its stages, timed in the same calls."""
+
+
+class Record(BaseModel):
+    """Base of all records: frozen, and strict about the names of its fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
+
+
+class Cell(Record):
+    """One square of the matrix: model x precision x image size x batch x backend x device."""
+
+    model: str
+    precision: Precision
+    imgsz: int
+    batch: int
+    backend: str
+    device: str
+
+    @property
+    def key(self) -> str:
+        """Stable, readable name, safe as a file name; independent of any pytest node id."""
+        device = self.device.replace(":", "")
+        return f"{self.model}-{self.precision}-{self.imgsz}-b{self.batch}-{self.backend}-{device}"
+
+    @property
+    def label(self) -> str:
+        """Short name for people, where image size, batch and backend are plain from the context."""
+        return f"{self.model} {self.precision}"
+
+
+class Environment(Record):
+    """The machine and the versions that a run used, and which of them a latency baseline depends on."""
+
+    machine: str
+    os: str
+    arch: str
+    python: str
+    cpu: str
+    cpu_count: int
+    memory_bytes: int
+    gpu: str | None = None
+    compute_capability: str | None = None
+    driver: str | None = None
+    backend: str
+    backend_version: str
+    device: str
+    versions: dict[str, str]
+    commit: str | None = None
+
+
+class FileDigest(Record):
+    """One file of a cache entry."""
+
+    name: str
+    sha256: str
+    size_bytes: int
+
+
+class Calibration(Record):
+    """The images that an INT8 engine was calibrated on. Their names are in ``calibration.txt`` of its cache entry."""
+
+    split: str
+    fraction: float
+    images: int
+    digest: str
+
+
+class EngineRecord(Record):
+    """One built engine: the manifest of its cache entry, and how this run came by it."""
+
+    schema_version: int = SCHEMA_VERSION
+    cell: Cell
+    cache_key: str
+    key_parts: dict[str, Any]
+    artifact: str
+    files: tuple[FileDigest, ...]
+    sha256: str
+    size_bytes: int
+    built_at: str
+    build_seconds: float
+    calibration: Calibration | None = None
+    metadata: dict[str, Any] = Field(default_factory=dict)
+    from_cache: bool = False
+    entry: str = ""
+
+    @property
+    def path(self) -> Path:
+        """The artifact on disk; meaningful on the machine that made the record."""
+        return Path(self.entry) / self.artifact
+
+
+class ClassAccuracy(Record):
+    """Accuracy of one class: ``metrics`` has the same keys as the overall ones."""
+
+    name: str
+    images: int
+    instances: int
+    metrics: dict[str, float]
+
+
+class AccuracySettings(Record):
+    """What an evaluation was run with; equal for every arm, or the arms are not comparable."""
+
+    split: str
+    imgsz: int
+    batch: int
+    conf: float
+    iou: float
+    max_det: int
+    rect: bool = False
+
+
+class AccuracyRecord(Record):
+    """Accuracy of one arm on one split."""
+
+    schema_version: int = SCHEMA_VERSION
+    model: str
+    arm: str
+    settings: AccuracySettings
+    images: int
+    instances: int
+    metrics: dict[str, float]
+    classes: tuple[ClassAccuracy, ...]
+    per_image: str
+    seconds: float
+
+
+class Timing(Record):
+    """The durations of one arm in one context of one launch.
+
+    ``quantiles_ms`` holds p1 to p99: 99 numbers in ascending order.
+    """
+
+    n: int
+    mean_ms: float
+    min_ms: float
+    max_ms: float
+    quantiles_ms: tuple[float, ...] = Field(min_length=99, max_length=99)
+
+    def quantile_ms(self, percent: int) -> float:
+        """Return the p-th percentile in milliseconds.
+
+        Args:
+            percent: 1 to 99.
+        """
+        return self.quantiles_ms[percent - 1]
+
+
+class ArmLaunch(Record):
+    """One arm in one launch."""
+
+    arm: str
+    sha256: str
+    warmup_iterations: int
+    warmup_stable: bool
+    images_per_second: float
+    timings: dict[Context, Timing]
+
+
+class MachineState(Record):
+    """What the machine was doing around a launch; None where the platform does not tell."""
+
+    load_average: float | None = None
+    cpu_mhz: float | None = None
+    temperature_c: float | None = None
+
+
+class Launch(Record):
+    """One fresh process that loaded its arms, warmed them up and timed them interleaved."""
+
+    index: int
+    seed: int
+    threads: int
+    block: int
+    started_at: str
+    seconds: float
+    arms: dict[str, ArmLaunch]
+    before: MachineState = MachineState()
+    after: MachineState = MachineState()
+    samples: str = ""
+
+
+class LatencyRecord(Record):
+    """All launches of one model: ``.pt`` and its engines side by side."""
+
+    schema_version: int = SCHEMA_VERSION
+    model: str
+    imgsz: int
+    batch: int
+    launches: tuple[Launch, ...]
+
+    def per_launch_ms(self, arm: str, context: Context, percent: int) -> tuple[float, ...]:
+        """Return one percentile per launch, in milliseconds, in the order of the launches."""
+        return tuple(launch.arms[arm].timings[context].quantile_ms(percent) for launch in self.launches)
+
+
+class Outcome(str, Enum):
+    """How a judgement ended, from best to worst."""
+
+    PASS = "PASS"
+    INCONCLUSIVE = "INCONCLUSIVE"
+    NO_BASELINE = "NO_BASELINE"
+    INCOMPATIBLE = "INCOMPATIBLE"
+    FAIL = "FAIL"
+    ERROR = "ERROR"
+
+    def __str__(self) -> str:
+        return self.value
+
+    @property
+    def rank(self) -> int:
+        """Position from best (0) to worst."""
+        return list(Outcome).index(self)
+
+
+class Check(Record):
+    """One judged quantity: ``value`` against ``reference``, and the ``change`` between them against ``limit``.
+
+    ``against`` is ``pt``, ``baseline``, ``budget`` or the name of another arm. ``change`` and ``limit`` are in the unit of
+    ``unit``: ``points`` for a drop in accuracy, ``ratio`` for a relative slow-down or a speed-up, ``ms`` for a budget.
+    """
+
+    name: str
+    against: str
+    value: float | None = None
+    reference: float | None = None
+    change: float | None = None
+    limit: float | None = None
+    unit: Literal["points", "ratio", "ms"] = "points"
+    outcome: Outcome
+    sentence: str
+
+
+class Verdict(Record):
+    """What was decided of one cell's accuracy or latency, with the numbers that decided it.
+
+    ``failed`` is the outcome after the user's policy: a missing baseline may be a failure or a note.
+    """
+
+    cell: Cell
+    subject: Literal["accuracy", "latency"]
+    outcome: Outcome
+    failed: bool
+    summary: str
+    checks: tuple[Check, ...] = ()
+    accept: str = ""
+    rerun: str = ""
+    log_tail: str = ""
+
+
+class BaselineLaunch(Record):
+    """One launch of a stored session, for one arm."""
+
+    timings: dict[Context, Timing]
+    state: MachineState = MachineState()
+
+
+class BaselineSession(Record):
+    """One accepted run's launches."""
+
+    recorded_at: str
+    commit: str | None = None
+    threads: int
+    launches: tuple[BaselineLaunch, ...]
+
+
+class Baseline(Record):
+    """What an accepted run measured of one cell on one kind of machine. ``sessions`` holds the last 20, oldest first."""
+
+    schema_version: int = SCHEMA_VERSION
+    cell: Cell
+    environment: Environment
+    engine_sha256: str
+    cache_key: str
+    accuracy: dict[str, float]
+    reference_accuracy: dict[str, float]
+    accuracy_settings: AccuracySettings | None = None
+    images: int
+    sessions: tuple[BaselineSession, ...] = ()
+
+
+class BaselineUse(Record):
+    """The baseline that a cell was judged against, as the report shows it."""
+
+    path: str
+    outcome: Outcome
+    note: str = ""
+    baseline: Baseline | None = None
+
+
+class JobRecord(Record):
+    """One piece of work in a process of its own."""
+
+    name: str
+    kind: str
+    seconds: float
+    ok: bool
+    log: str = ""
+
+
+class RunRecord(Record):
+    """Everything one run planned, measured and decided: ``run.json``, the source of every report.
+
+    Engines and baselines are keyed by :attr:`Cell.key`, latencies by model name; accuracies are one per model and arm.
+    """
+
+    schema_version: int = SCHEMA_VERSION
+    run_id: str
+    plugin_version: str
+    command: str
+    started_at: str
+    seconds: float
+    environment: Environment
+    settings: dict[str, Any]
+    cells: tuple[Cell, ...]
+    engines: dict[str, EngineRecord] = Field(default_factory=dict)
+    accuracies: tuple[AccuracyRecord, ...] = ()
+    latencies: dict[str, LatencyRecord] = Field(default_factory=dict)
+    baselines: dict[str, BaselineUse] = Field(default_factory=dict)
+    verdicts: tuple[Verdict, ...] = ()
+    jobs: tuple[JobRecord, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def accuracy(self, model: str, arm: str) -> AccuracyRecord | None:
+        """Return the accuracy of one arm of one model, or None where it was not measured."""
+        return next((a for a in self.accuracies if a.model == model and a.arm == arm), None)
+
+    def counts(self) -> dict[Outcome, int]:
+        """Return how many verdicts ended in each outcome; outcomes that did not occur are 0."""
+        return {outcome: sum(v.outcome is outcome for v in self.verdicts) for outcome in Outcome}
+
+    @property
+    def failed(self) -> bool:
+        """Whether any verdict failed the run."""
+        return any(v.failed for v in self.verdicts)
+
+
+R = TypeVar("R", bound=Record)
+
+
+def load(path: Path, model: type[R]) -> R:
+    """Read one record from a JSON file.
+
+    Raises:
+        RecordError: The file is missing, not JSON, lacks a field, or has a newer ``schema_version``. The message names
+            the file and the trouble in one sentence.
+    """
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RecordError(f"{path}: cannot be read ({error.strerror})") from error
+    except ValueError as error:
+        raise RecordError(f"{path}: not valid JSON, the file may be truncated ({error})") from error
+    version = raw.get("schema_version") if isinstance(raw, dict) else None
+    if not isinstance(version, int):
+        raise RecordError(f"{path}: not a {model.__name__} of pytest-trtgate (no schema_version)")
+    if version > SCHEMA_VERSION:
+        raise RecordError(
+            f"{path}: written by a newer pytest-trtgate (schema {version}; this one reads up to {SCHEMA_VERSION})"
+        )
+    try:
+        return model.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise RecordError(f"{path}: not a valid {model.__name__} (field '{where}': {first['msg']})") from error
+
+
+def save(path: Path, record: Record) -> None:
+    """Write one record as JSON, whole or not at all: a reader never sees half a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
