@@ -1,20 +1,16 @@
 """Records: the only thing that passes between the parts of the gate, and what every file on disk is.
 
 Each file carries ``schema_version``. A reader refuses a newer schema by name and never guesses.
-Times are in milliseconds where a name ends in ``_ms`` and in seconds where it ends in ``_s``; moments are ISO 8601 in UTC.
+Times are in milliseconds where a name ends in ``_ms``; moments are ISO 8601 in UTC.
 """
 
 from __future__ import annotations
 
-import json
-import os
 from enum import Enum
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
-from .errors import RecordError
+from pydantic import BaseModel, ConfigDict, Field
 
 SCHEMA_VERSION = 1
 
@@ -147,6 +143,7 @@ class AccuracyRecord(Record):
     settings: AccuracySettings
     images: int
     instances: int
+    data_digest: str = ""
     metrics: dict[str, float]
     classes: tuple[ClassAccuracy, ...]
     per_image: str
@@ -244,8 +241,8 @@ class Outcome(str, Enum):
 class Check(Record):
     """One judged quantity: ``value`` against ``reference``, and the ``change`` between them against ``limit``.
 
-    ``against`` is ``pt``, ``baseline``, ``budget`` or the name of another arm. ``change`` and ``limit`` are in the unit of
-    ``unit``: ``points`` for a drop in accuracy, ``ratio`` for a relative slow-down or a speed-up, ``ms`` for a budget.
+    ``against`` is ``pt``, ``baseline``, ``budget`` or the name of another arm. ``unit`` is the unit of ``change`` and
+    ``limit``: ``points`` for a drop in accuracy, ``ratio`` for a relative slow-down or a speed-up, ``ms`` for a budget.
     """
 
     name: str
@@ -293,7 +290,7 @@ class BaselineSession(Record):
 
 
 class Baseline(Record):
-    """What an accepted run measured of one cell on one kind of machine. ``sessions`` holds the last 20, oldest first."""
+    """What an accepted run measured of one cell on one kind of machine. ``sessions``: the last 20, oldest first."""
 
     schema_version: int = SCHEMA_VERSION
     cell: Cell
@@ -304,6 +301,7 @@ class Baseline(Record):
     reference_accuracy: dict[str, float]
     accuracy_settings: AccuracySettings | None = None
     images: int
+    data_digest: str = ""
     sessions: tuple[BaselineSession, ...] = ()
 
 
@@ -361,45 +359,3 @@ class RunRecord(Record):
     def failed(self) -> bool:
         """Whether any verdict failed the run."""
         return any(v.failed for v in self.verdicts)
-
-
-R = TypeVar("R", bound=Record)
-
-
-def load(path: Path, model: type[R]) -> R:
-    """Read one record from a JSON file.
-
-    Raises:
-        RecordError: The file is missing, not JSON, lacks a field, or has a newer ``schema_version``. The message names
-            the file and the trouble in one sentence.
-    """
-    try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise RecordError(f"{path}: cannot be read ({error.strerror})") from error
-    except ValueError as error:
-        raise RecordError(f"{path}: not valid JSON, the file may be truncated ({error})") from error
-    version = raw.get("schema_version") if isinstance(raw, dict) else None
-    if not isinstance(version, int):
-        raise RecordError(f"{path}: not a {model.__name__} of pytest-trtgate (no schema_version)")
-    if version > SCHEMA_VERSION:
-        raise RecordError(
-            f"{path}: written by a newer pytest-trtgate (schema {version}; this one reads up to {SCHEMA_VERSION})"
-        )
-    try:
-        return model.model_validate(raw)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise RecordError(f"{path}: not a valid {model.__name__} (field '{where}': {first['msg']})") from error
-
-
-def save(path: Path, record: Record) -> None:
-    """Write one record as JSON, whole or not at all: a reader never sees half a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

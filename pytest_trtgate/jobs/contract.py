@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from pydantic import Field
+
 from ..records import AccuracySettings, ClassAccuracy, Context, Launch, Precision, Record
 
 JobKind = Literal["build", "accuracy", "latency"]
@@ -29,7 +31,7 @@ class BuildRequest(Record):
     data: str | None = None
     split: str = "train"
     fraction: float = 1.0
-    export_args: dict[str, Any] = {}
+    export_args: dict[str, Any] = Field(default_factory=dict)
     output: str
 
 
@@ -42,7 +44,7 @@ class BuildResponse(Record):
 
 
 class AccuracyRequest(Record):
-    """Evaluate one arm on one split of the dataset ``data`` (a resolved YAML). Per-image records go to ``per_image``."""
+    """Evaluate one arm on one split of the resolved YAML ``data``. Per-image records go to ``per_image``."""
 
     arm: str
     artifact: str
@@ -55,7 +57,7 @@ class AccuracyRequest(Record):
 
 
 class AccuracyResponse(Record):
-    """What the evaluation found; metrics keyed as in the settings (``mAP50``, ``mAP50-95``, ``precision``, ``recall``)."""
+    """What the evaluation found; metrics are ``mAP50``, ``mAP50-95``, ``precision`` and ``recall``."""
 
     images: int
     instances: int

@@ -1,0 +1,144 @@
+"""Configuration: ``[tool.trtgate]`` or ``trtgate.toml`` and the command line, merged into one settings object."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import ValidationError
+
+from .errors import SettingsError
+from .settings import Section, Settings, one_or_many
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+FILE_NAME = "trtgate.toml"
+PATH_KEYS = ("data", "cache_dir", "baseline_dir", "report")
+
+
+def find_table(folder: Path) -> tuple[Path, dict[str, Any]] | None:
+    """Return the file in ``folder`` that holds our settings, and the table; None where there is none.
+
+    Raises:
+        SettingsError: The file is not TOML, the table is not a table, or both possible files hold one.
+    """
+    own, project = folder / FILE_NAME, folder / "pyproject.toml"
+    found: list[tuple[Path, dict[str, Any]]] = []
+    if own.is_file():
+        found.append((own, _read(own)))
+    # The text is looked at first: a pyproject.toml that is not about us is not ours to complain about.
+    if project.is_file() and "trtgate" in project.read_text(encoding="utf-8", errors="replace"):
+        tool = _read(project).get("tool", {})
+        if isinstance(tool, dict) and "trtgate" in tool:
+            table = tool["trtgate"]
+            if not isinstance(table, dict):
+                raise SettingsError(f"{project}: tool.trtgate is not a table")
+            found.append((project, table))
+    if len(found) > 1:
+        raise SettingsError(f"{folder}: settings in both {FILE_NAME} and [tool.trtgate] of pyproject.toml; keep one")
+    return found[0] if found else None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}: not valid TOML ({error})") from error
+
+
+def build(table: Mapping[str, Any], source: Path | None, options: Mapping[str, Any], cwd: Path) -> Settings:
+    """Merge a file's table and the command line into settings; the command line wins.
+
+    Args:
+        table: Settings as the file has them; its relative paths start at the file's folder.
+        source: The file, for messages.
+        options: Keys of :class:`Settings` given on the command line; relative paths start at ``cwd``.
+        cwd: Folder that the command was given in; without a file, defaults start there too.
+
+    Raises:
+        SettingsError: A key is unknown or a value is not allowed; names the key, the value, what is allowed, and where.
+    """
+    home = source.parent if source else cwd
+    merged = {**_absolute(table, home), **_absolute(options, cwd)}
+    for key in ("baseline_dir", "report"):
+        merged.setdefault(key, home / Settings.model_fields[key].default)
+    try:
+        return Settings.model_validate(merged)
+    except ValidationError as error:
+        raise SettingsError(_sentence(error, source, options)) from error
+
+
+def _absolute(table: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    result = dict(table)
+    for key in PATH_KEYS:
+        if isinstance(result.get(key), (str, Path)):
+            result[key] = folder / Path(result[key]).expanduser()
+    models = one_or_many(result.get("models"))
+    if isinstance(models, (list, tuple)) and all(isinstance(m, (str, Path)) for m in models):
+        result["models"] = tuple(folder / Path(m).expanduser() for m in models)
+    return result
+
+
+def _sentence(error: ValidationError, source: Path | None, options: Mapping[str, Any]) -> str:
+    problem = error.errors()[0]
+    path = [str(part) for part in problem["loc"] if not isinstance(part, int)]
+    given = bool(path) and path[0] in options
+    where = "command line" if given else str(source or "settings")
+    key = OPTION_NAMES.get(path[0], path[0]) if given else ".".join(path)
+    section, allowed = _field(path)
+    if problem["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(path[-1], _keys(section), n=1)
+        hint = f"did you mean '{near[0]}'?" if near else f"allowed: {', '.join(sorted(_keys(section)))}"
+        return f"{where}: unknown key '{key}'; {hint}"
+    if problem["type"] == "missing":
+        return f"{where}: {key} is missing; allowed: {allowed}"
+    if not path:
+        return f"{where}: {problem['msg'].removeprefix('Value error, ')}"
+    value = problem["input"]
+    shown = str(value) if given else repr(value)
+    return f"{where}: {key} = {shown} is not allowed; allowed: {allowed or problem['msg']}"
+
+
+def _field(path: list[str]) -> tuple[type[Section], str]:
+    """Return the section that holds the last key of ``path``, and what is allowed for it."""
+    section: type[Section] = Settings
+    allowed = ""
+    for name in path:
+        field = next((f for n, f in section.model_fields.items() if name in (n, f.alias)), None)
+        if field is None:
+            break
+        extra = field.json_schema_extra
+        allowed = str(extra.get("allowed", "")) if isinstance(extra, dict) else "a table"
+        kinds = [k for k in (field.annotation, *get_args(field.annotation)) if isinstance(k, type)]
+        inner = next((k for k in kinds if issubclass(k, Section)), None)
+        if inner is None:
+            break
+        section = inner
+    return section, allowed
+
+
+def _keys(section: type[Section]) -> list[str]:
+    return [field.alias or name for name, field in section.model_fields.items()]
+
+
+OPTION_NAMES = {
+    "models": "--trt-model",
+    "data": "--trt-data",
+    "split": "--trt-split",
+    "precisions": "--trt-precision",
+    "imgsz": "--trt-imgsz",
+    "batch": "--trt-batch",
+    "device": "--trt-device",
+    "backend": "--trt-backend",
+    "cache_dir": "--trt-cache-dir",
+    "baselines": "--trt-baselines",
+    "baseline_dir": "--trt-baseline-dir",
+    "report": "--trt-report",
+}
+"""Option of each key that the command line can set."""

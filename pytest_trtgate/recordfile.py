@@ -1,0 +1,54 @@
+"""Records on disk: read with one sentence for whatever is wrong, written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import ValidationError
+
+from .errors import RecordError
+from .records import SCHEMA_VERSION, Record
+
+R = TypeVar("R", bound=Record)
+
+
+def load(path: Path, model: type[R]) -> R:
+    """Read one record from a JSON file.
+
+    Raises:
+        RecordError: The file is missing, not JSON, lacks a field, or has a newer ``schema_version``. The message names
+            the file and the trouble in one sentence.
+    """
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RecordError(f"{path}: cannot be read ({error.strerror})") from error
+    except ValueError as error:
+        raise RecordError(f"{path}: not valid JSON, the file may be truncated ({error})") from error
+    version = raw.get("schema_version") if isinstance(raw, dict) else None
+    if not isinstance(version, int):
+        raise RecordError(f"{path}: not a {model.__name__} of pytest-trtgate (no schema_version)")
+    if version > SCHEMA_VERSION:
+        raise RecordError(
+            f"{path}: written by a newer pytest-trtgate (schema {version}; this one reads up to {SCHEMA_VERSION})"
+        )
+    try:
+        return model.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise RecordError(f"{path}: not a valid {model.__name__} (field '{where}': {first['msg']})") from error
+
+
+def save(path: Path, record: Record) -> None:
+    """Write one record as JSON, whole or not at all: a reader never sees half a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

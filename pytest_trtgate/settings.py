@@ -1,0 +1,248 @@
+"""Settings: one frozen object that everything else reads, checked as a whole before anything runs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+
+from .records import PRECISIONS, Precision
+
+METRICS = ("mAP50", "mAP50-95", "precision", "recall")
+"""Metrics that can be gated, as the settings and the reports name them."""
+DEFAULT_TOLERANCES: Mapping[Precision, Mapping[str, float]] = {
+    "fp32": {"mAP50": 0.001, "mAP50-95": 0.001},
+    "fp16": {"mAP50": 0.003, "mAP50-95": 0.003},
+    "int8": {"mAP50": 0.01, "mAP50-95": 0.01},
+}
+DEFAULT_REGRESSIONS: Mapping[str, Mapping[str, float]] = {
+    "tensorrt": {"p50": 0.02, "p95": 0.05},
+    "onnxruntime": {"p50": 0.05, "p95": 0.10},
+}
+PERCENTILES = {"p50": 50, "p95": 95, "p99": 99}
+
+
+def _no_bool(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("a number, not true or false")
+    return value
+
+
+def _parts(value: Any) -> Any:
+    """Accept ``a,b`` as well as a list, as the command line gives the former."""
+    values = [value] if isinstance(value, (str, Path)) else value
+    if not isinstance(values, (list, tuple)):
+        return value
+    return tuple(part.strip() if isinstance(part, str) else part for item in values for part in _split(item))
+
+
+def _split(item: Any) -> list[Any]:
+    return item.split(",") if isinstance(item, str) else [item]
+
+
+def one_or_many(value: Any) -> Any:
+    """Accept one path where a list of paths is expected."""
+    return (value,) if isinstance(value, (str, Path)) else value
+
+
+def _allowed(text: str, **kwargs: Any) -> Any:
+    return Field(json_schema_extra={"allowed": text}, **kwargs)
+
+
+PositiveInt = Annotated[int, BeforeValidator(_no_bool), Field(ge=1)]
+PositiveFloat = Annotated[float, BeforeValidator(_no_bool), Field(gt=0, allow_inf_nan=False)]
+Fraction = Annotated[float, BeforeValidator(_no_bool), Field(gt=0, le=1)]
+Tolerance = Annotated[float, BeforeValidator(_no_bool), Field(ge=0, le=1)]
+_TOLERANCE = "a drop from 0 to 1"
+_POSITIVE = "a whole number from 1 upwards"
+_SECONDS = "seconds, more than 0"
+
+
+class Section(BaseModel):
+    """Base of all tables: frozen, and unknown keys are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+
+class Tolerances(Section):
+    """Largest allowed drop of each metric from the ``.pt``; None leaves the metric ungated or at its default."""
+
+    map50: Tolerance | None = _allowed(_TOLERANCE, default=None, alias="mAP50")
+    map50_95: Tolerance | None = _allowed(_TOLERANCE, default=None, alias="mAP50-95")
+    precision: Tolerance | None = _allowed(_TOLERANCE, default=None)
+    recall: Tolerance | None = _allowed(_TOLERANCE, default=None)
+
+    def given(self) -> dict[str, float]:
+        """Return the metrics that were set, by their public names."""
+        values = {"mAP50": self.map50, "mAP50-95": self.map50_95, "precision": self.precision, "recall": self.recall}
+        return {name: value for name, value in values.items() if value is not None}
+
+
+class Accuracy(Tolerances):
+    """``[tool.trtgate.accuracy]``: tolerances for all precisions, then for one."""
+
+    fp32: Tolerances = Tolerances()
+    fp16: Tolerances = Tolerances()
+    int8: Tolerances = Tolerances()
+
+    def tolerances(self, precision: Precision) -> dict[str, float]:
+        """Return the gated metrics of one precision with their largest allowed drop."""
+        own: Tolerances = getattr(self, precision)
+        return {**DEFAULT_TOLERANCES[precision], **self.given(), **own.given()}
+
+
+class Limit(Section):
+    """Limits of one latency percentile. ``regression`` is the smallest relative slow-down worth failing for."""
+
+    regression: PositiveFloat | None = _allowed("a ratio more than 0, such as 0.05 for 5 %", default=None)
+    budget_ms: PositiveFloat | None = _allowed("milliseconds, more than 0", default=None)
+
+
+class Speedup(Section):
+    """``{ over = "fp16", at_least = 1.0 }``: how many times faster than another arm an engine must be at p50."""
+
+    over: Literal["pt", "fp32", "fp16", "int8"] = _allowed("pt, fp32, fp16 or int8")
+    at_least: PositiveFloat = _allowed("a ratio more than 0", default=1.0)
+
+
+class Limits(Section):
+    """Latency limits by percentile."""
+
+    p50: Limit = Limit()
+    p95: Limit = Limit()
+    p99: Limit = Limit()
+    speedup: Speedup | None = None
+
+
+class Latency(Limits):
+    """``[tool.trtgate.latency]``: how launches are run, and limits for all precisions, then for one."""
+
+    context: Literal["engine", "end-to-end"] = _allowed("engine or end-to-end", default="engine")
+    launches: PositiveInt = _allowed(_POSITIVE, default=3)
+    samples: PositiveInt = _allowed(_POSITIVE, default=500)
+    max_seconds: PositiveFloat = _allowed(_SECONDS, default=5.0)
+    block: PositiveInt = _allowed(_POSITIVE, default=25)
+    warmup_min: PositiveInt = _allowed(_POSITIVE, default=20)
+    warmup_max_seconds: PositiveFloat = _allowed(_SECONDS, default=5.0)
+    images: PositiveInt = _allowed(_POSITIVE, default=32)
+    seed: int = _allowed("a whole number", default=0)
+    fp32: Limits = Limits()
+    fp16: Limits = Limits()
+    int8: Limits = Limits()
+
+    def limit(self, precision: Precision, percentile: str, backend: str) -> Limit:
+        """Return the limits of one percentile: those of the precision over the general over the backend's defaults."""
+        general: Limit = getattr(self, percentile)
+        own: Limit = getattr(getattr(self, precision), percentile)
+        default = DEFAULT_REGRESSIONS.get(backend, {}).get(percentile)
+        return Limit(
+            regression=own.regression or general.regression or default,
+            budget_ms=own.budget_ms or general.budget_ms,
+        )
+
+    def speedup_rule(self, precision: Precision) -> Speedup | None:
+        """Return the speed-up rule of one precision, or None."""
+        own: Limits = getattr(self, precision)
+        return own.speedup or self.speedup
+
+
+class Calibration(Section):
+    """``[tool.trtgate.calibration]``: which images INT8 is calibrated on."""
+
+    split: str = _allowed("a split of the data YAML", default="train", min_length=1)
+    fraction: Fraction = _allowed("more than 0, at most 1", default=1.0)
+
+
+class Validation(Section):
+    """``[tool.trtgate.validation]``: what every arm is evaluated with."""
+
+    conf: Fraction = _allowed("more than 0, at most 1", default=0.001)
+    iou: Fraction = _allowed("more than 0, at most 1", default=0.7)
+    max_det: PositiveInt = _allowed(_POSITIVE, default=300)
+
+
+class Timeouts(Section):
+    """``[tool.trtgate.timeouts]``: after how many seconds a job is ended, with verdict ERROR for its cell."""
+
+    build_s: PositiveFloat = _allowed(_SECONDS, default=3600.0)
+    accuracy_s: PositiveFloat = _allowed(_SECONDS, default=3600.0)
+    launch_s: PositiveFloat = _allowed(_SECONDS, default=900.0)
+
+
+class Export(Section):
+    """``[tool.trtgate.export]``: arguments for the exporter beyond those that the gate itself decides."""
+
+    opset: PositiveInt | None = _allowed(_POSITIVE, default=None)
+    simplify: bool = _allowed("true or false", default=True)
+    workspace: PositiveFloat | None = _allowed("GiB, more than 0", default=None)
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the arguments that are set."""
+        return {k: v for k, v in self.model_dump().items() if v is not None}
+
+
+class Settings(Section):
+    """All settings of a run. Paths are absolute."""
+
+    models: Annotated[tuple[Path, ...], BeforeValidator(one_or_many)] = _allowed("paths of .pt files", default=())
+    data: Path | None = _allowed("the path of a data YAML", default=None)
+    split: str = _allowed("a split of the data YAML", default="test", min_length=1)
+    precisions: Annotated[tuple[Precision, ...], BeforeValidator(_parts)] = _allowed(
+        "fp32, fp16, int8", default=PRECISIONS, min_length=1
+    )
+    imgsz: PositiveInt = _allowed("a multiple of 32, from 32 to 8192", default=640, multiple_of=32, le=8192)
+    batch: PositiveInt = _allowed("a whole number from 1 to 1024", default=1, le=1024)
+    device: Annotated[str, BeforeValidator(str)] = _allowed("auto, cpu or a GPU number", default="auto")
+    backend: Literal["auto", "tensorrt", "onnxruntime"] = _allowed("auto, tensorrt or onnxruntime", default="auto")
+    threads: PositiveInt | None = _allowed(_POSITIVE, default=None)
+    cache_dir: Path | None = _allowed("a folder", default=None)
+    baselines: Literal["check", "add", "update"] = _allowed("check, add or update", default="check")
+    baseline_dir: Path = _allowed("a folder", default=Path("baselines"))
+    report: Path = _allowed("the path of an .html file", default=Path("reports/trtgate.html"))
+    keep_runs: PositiveInt = _allowed(_POSITIVE, default=5)
+    inconclusive: Literal["warn", "fail"] = _allowed("warn or fail", default="warn")
+    missing_baseline: Literal["auto", "record", "fail"] = _allowed("auto, record or fail", default="auto")
+    accuracy: Accuracy = Accuracy()
+    latency: Latency = Latency()
+    calibration: Calibration = Calibration()
+    validation: Validation = Validation()
+    timeouts: Timeouts = Timeouts()
+    export: Export = Export()
+
+    @field_validator("device")
+    @classmethod
+    def _known_device(cls, value: str) -> str:
+        device = value.removeprefix("cuda:")
+        if device not in ("auto", "cpu") and not device.isdecimal():
+            raise ValueError("not a device")
+        return device
+
+    @field_validator("precisions")
+    @classmethod
+    def _in_order(cls, value: tuple[Precision, ...]) -> tuple[Precision, ...]:
+        return tuple(p for p in PRECISIONS if p in value)
+
+    @field_validator("report")
+    @classmethod
+    def _html(cls, value: Path) -> Path:
+        if value.suffix.lower() not in (".html", ".htm"):
+            raise ValueError("not an .html file")
+        return value
+
+    @model_validator(mode="after")
+    def _speedup_over_another(self) -> Settings:
+        for precision in PRECISIONS:
+            rule: Limits = getattr(self.latency, precision)
+            if rule.speedup is not None and rule.speedup.over == precision:
+                raise ValueError(f"latency.{precision}.speedup.over names {precision} itself")
+        return self
+
+    @property
+    def missing_baseline_fails(self) -> bool:
+        """Whether a cell without a usable baseline fails the run: by default where ``CI`` is set."""
+        if self.missing_baseline == "auto":
+            return os.environ.get("CI", "").lower() not in ("", "0", "false")
+        return self.missing_baseline == "fail"
