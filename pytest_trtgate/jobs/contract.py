@@ -11,14 +11,20 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from ..records import AccuracySettings, ClassAccuracy, Context, Launch, Precision, Record
+from ..records import SCHEMA_VERSION, AccuracySettings, ClassAccuracy, Context, Launch, Precision, Record
 
 JobKind = Literal["build", "accuracy", "latency"]
 PROGRESS = "@trtgate-progress "
 """Prefix of a line that reports progress: the rest of the line is for the user."""
 
 
-class BuildRequest(Record):
+class Message(Record):
+    """Base of all requests and responses."""
+
+    schema_version: int = SCHEMA_VERSION
+
+
+class BuildRequest(Message):
     """Build one engine from one checkpoint. ``data`` is None unless the precision is calibrated."""
 
     weights: str
@@ -35,7 +41,7 @@ class BuildRequest(Record):
     output: str
 
 
-class BuildResponse(Record):
+class BuildResponse(Message):
     """A built engine. ``artifact`` is a file name inside ``output``; ``calibration_images`` are absolute paths."""
 
     artifact: str
@@ -43,7 +49,7 @@ class BuildResponse(Record):
     calibration_images: tuple[str, ...] | None = None
 
 
-class AccuracyRequest(Record):
+class AccuracyRequest(Message):
     """Evaluate one arm on one split of the resolved YAML ``data``. Per-image records go to ``per_image``."""
 
     arm: str
@@ -56,7 +62,7 @@ class AccuracyRequest(Record):
     per_image: str
 
 
-class AccuracyResponse(Record):
+class AccuracyResponse(Message):
     """What the evaluation found; metrics are ``mAP50``, ``mAP50-95``, ``precision`` and ``recall``."""
 
     images: int
@@ -73,7 +79,7 @@ class ArmRequest(Record):
     sha256: str
 
 
-class LatencyRequest(Record):
+class LatencyRequest(Message):
     """One launch: time ``arms`` interleaved on ``images`` (absolute paths), decoded before the clock starts.
 
     Each arm gets ``samples`` timed inferences per context, fewer where they would take longer than ``max_seconds``.
@@ -101,19 +107,19 @@ class LatencyRequest(Record):
     samples_file: str
 
 
-class LatencyResponse(Record):
+class LatencyResponse(Message):
     """One finished launch."""
 
     launch: Launch
 
 
-class JobFailure(Record):
+class JobFailure(Message):
     """Why a job gave up, in one sentence."""
 
     sentence: str
 
 
-RESPONSES: dict[JobKind, type[Record]] = {
+RESPONSES: dict[JobKind, type[Message]] = {
     "build": BuildResponse,
     "accuracy": AccuracyResponse,
     "latency": LatencyResponse,

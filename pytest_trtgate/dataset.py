@@ -1,0 +1,164 @@
+"""The dataset named by a data YAML: resolved once, so that every job sees the same files and none is downloaded."""
+
+from __future__ import annotations
+
+import glob
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from .digest import files_sha256
+from .errors import DataError
+
+IMAGE_SUFFIXES = frozenset(
+    f".{suffix}"
+    for suffix in ("avif", "bmp", "dng", "heic", "heif", "jp2", "jpeg", "jpg", "mpo", "png", "tif", "tiff", "webp")
+)
+"""Files that count as images; the formats that Ultralytics lists as supported."""
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A resolved dataset: class names by index, and for each split the files, folders or lists that hold its images."""
+
+    source: Path
+    root: Path
+    names: dict[int, str]
+    splits: dict[str, tuple[Path, ...]]
+    extra: dict[str, Any]
+
+    def images(self, split: str) -> tuple[Path, ...]:
+        """Return the images of one split, sorted by path.
+
+        Raises:
+            DataError: The split is not in the YAML, its path does not exist, or it holds no images.
+        """
+        cached = self._images.get(split)
+        if cached is None:
+            self._images[split] = cached = self._find(split)
+        return cached
+
+    @cached_property
+    def _images(self) -> dict[str, tuple[Path, ...]]:
+        return {}
+
+    def _find(self, split: str) -> tuple[Path, ...]:
+        if split not in self.splits:
+            raise DataError(f"{self.source}: no split '{split}'; it has: {', '.join(self.splits) or 'none'}")
+        found: list[Path] = []
+        for place in self.splits[split]:
+            if place.is_dir():
+                # glob, unlike Path.rglob, follows linked folders on every Python, as Ultralytics does.
+                names = glob.glob("**/*.*", root_dir=place, recursive=True)  # noqa: PTH207
+                found += (place / name for name in names)
+            elif place.is_file():
+                found += _listed(place)
+            else:
+                raise DataError(f"{self.source}: split '{split}' points at {place}, which does not exist")
+        found = [p for p in found if p.suffix.lower() in IMAGE_SUFFIXES]
+        if not found:
+            places = ", ".join(map(str, self.splits[split]))
+            raise DataError(f"{self.source}: split '{split}' has no images in {places}")
+        return tuple(sorted(found))
+
+    def images_digest(self, split: str) -> str:
+        """Return the SHA-256 over the images of a split, by content."""
+        return files_sha256(self.images(split))
+
+    def digest(self, split: str) -> str:
+        """Return the SHA-256 over images and labels of a split, by content."""
+        images = self.images(split)
+        return files_sha256(file for image in images for file in (image, label_of(image)))
+
+    def write_resolved(self, path: Path) -> Path:
+        """Write a data YAML with absolute paths and no download key, for jobs; return its path."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        data = {
+            **self.extra,
+            "path": str(self.root),
+            "names": self.names,
+            **{split: [str(self._place(p, path.parent)) for p in places] for split, places in self.splits.items()},
+        }
+        # Ultralytics wants both keys to be there, whichever split is read.
+        for split in ("train", "val"):
+            data.setdefault(split, next(iter(data[s] for s in SPLITS if s in data)))
+        # JSON is YAML, and needs no thought about quoting.
+        path.write_text(json.dumps(data, ensure_ascii=True, indent=1), encoding="utf-8")
+        return path
+
+    @staticmethod
+    def _place(place: Path, folder: Path) -> Path:
+        """Return ``place``, or where it is a list of images a copy of it in ``folder`` that holds for any cwd."""
+        if not place.is_file():
+            return place
+        copy = folder / f"{place.stem}-{len(list(folder.iterdir()))}.txt"
+        copy.write_text("\n".join(map(str, _listed(place))), encoding="utf-8")
+        return copy
+
+
+def label_of(image: Path) -> Path:
+    """Return the label file of an image in YOLO layout: the last ``images`` folder becomes ``labels``."""
+    parts = list(image.parts)
+    for index in range(len(parts) - 2, -1, -1):
+        if parts[index] == "images":
+            parts[index] = "labels"
+            break
+    return Path(*parts).with_suffix(".txt")
+
+
+def _listed(listing: Path) -> list[Path]:
+    lines = listing.read_text(encoding="utf-8-sig").splitlines()
+    found = [listing.parent / line.strip() for line in lines if line.strip()]
+    missing = next((p for p in found if not p.is_file()), None)
+    if missing is not None:
+        raise DataError(f"{listing}: lists {missing}, which does not exist")
+    return found
+
+
+def load_dataset(source: Path) -> Dataset:
+    """Read a data YAML and resolve its paths against its own folder.
+
+    Raises:
+        DataError: The file is missing, not YAML, or lacks class names or splits.
+    """
+    import yaml
+
+    if not source.is_file():
+        raise DataError(f"{source}: no such data YAML")
+    try:
+        data = yaml.safe_load(source.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = str(error).splitlines()[0]
+        raise DataError(f"{source}: not valid YAML ({reason})") from error
+    if not isinstance(data, dict):
+        raise DataError(f"{source}: not a data YAML; it needs 'names' and at least one of {', '.join(SPLITS)}")
+    root = source.parent / Path(str(data.get("path") or ".")).expanduser()
+    if "validation" in data:
+        data.setdefault("val", data.pop("validation"))
+    splits = {s: _places(root, data[s], source, s) for s in SPLITS if data.get(s)}
+    if not splits:
+        raise DataError(f"{source}: no split; it needs at least one of {', '.join(SPLITS)}")
+    known = {"path", "names", "nc", "download", "yaml_file", *SPLITS}
+    extra = {k: v for k, v in data.items() if k not in known}
+    return Dataset(source, root.resolve(), _names(data, source), splits, extra)
+
+
+def _places(root: Path, value: Any, source: Path, split: str) -> tuple[Path, ...]:
+    values = value if isinstance(value, list) else [value]
+    if not all(isinstance(v, str) for v in values):
+        raise DataError(f"{source}: split '{split}' = {value!r} is not a path or a list of paths")
+    return tuple((root / v).resolve() for v in values)
+
+
+def _names(data: dict[str, Any], source: Path) -> dict[int, str]:
+    names, count = data.get("names"), data.get("nc")
+    if isinstance(names, list):
+        return {i: str(name) for i, name in enumerate(names)}
+    if isinstance(names, dict) and all(isinstance(i, int) for i in names):
+        return {i: str(names[i]) for i in sorted(names)}
+    if names is None and isinstance(count, int):
+        return {i: f"class_{i}" for i in range(count)}
+    raise DataError(f"{source}: 'names' must be a list of class names or a map from index to name")

@@ -1,0 +1,186 @@
+"""The launcher: runs jobs in processes of their own and owns the device while they use it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import site
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Protocol
+
+import filelock
+
+from ..errors import JobError, RecordError
+from ..recordfile import load, save
+from ..records import Record
+from .contract import PROGRESS, RESPONSES, JobFailure, JobKind
+
+LOG_NAME = "log.txt"
+_TAIL_LINES = 25
+_GRACE_S = 5.0
+
+JOB_MODULES: Mapping[JobKind, str] = {
+    "build": "pytest_trtgate.jobs.build",
+    "accuracy": "pytest_trtgate.jobs.accuracy",
+    "latency": "pytest_trtgate.jobs.latency",
+}
+
+
+@dataclass(frozen=True)
+class Job:
+    """One piece of work: what is asked, on which device, and for how long at most."""
+
+    name: str
+    kind: JobKind
+    request: Record
+    device: str
+    timeout_s: float
+
+
+class Launcher(Protocol):
+    """Runs jobs, here or elsewhere."""
+
+    def run(self, job: Job, folder: Path, progress: Callable[[str], None]) -> Record:
+        """Run one job in ``folder`` and return its response.
+
+        Raises:
+            JobError: The job failed, crashed, ran past its limit, or answered with something that is no response.
+        """
+
+
+class LocalLauncher:
+    """Runs each job as a child process of this one.
+
+    Args:
+        modules: Module to run for each kind of job.
+        locks: Folder of the device locks; all processes that share a device must share it.
+    """
+
+    def __init__(self, modules: Mapping[JobKind, str] = JOB_MODULES, locks: Path | None = None) -> None:
+        self.modules = modules
+        self.locks = locks or Path(tempfile.gettempdir()) / "trtgate-locks"
+
+    def run(self, job: Job, folder: Path, progress: Callable[[str], None]) -> Record:
+        """Run one job; see :meth:`Launcher.run`."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for old in ("response.json", "error.json"):
+            (folder / old).unlink(missing_ok=True)
+        save(folder / "request.json", job.request)
+        with self.device(job.device, progress):
+            status = self._execute(job, folder, progress)
+        return self._answer(job, folder, status)
+
+    @contextmanager
+    def device(self, device: str, progress: Callable[[str], None]) -> Iterator[None]:
+        """Hold a device: nothing else that asks for it, in any process on this machine, runs meanwhile."""
+        if not self.locks.is_dir():
+            self.locks.mkdir(parents=True, exist_ok=True)
+            self.locks.chmod(0o1777)  # other users of the machine take the same locks
+        lock = filelock.FileLock(self.locks / f"device-{device}.lock", mode=0o666)
+        try:
+            lock.acquire(timeout=0.5)
+        except filelock.Timeout:
+            progress(f"waiting for device {device}, which another job is using")
+            lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def _execute(self, job: Job, folder: Path, progress: Callable[[str], None]) -> int | None:
+        """Return the exit status of the job's process; None where it was ended for running past its limit."""
+        with (folder / LOG_NAME).open("wb") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", self.modules[job.kind], str(folder)],
+                cwd=folder,
+                env=_job_environment(),
+                stdin=subprocess.PIPE,  # its end tells the job that we are gone
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+            assert process.stdout is not None
+            reader = threading.Thread(target=_pump, args=(process.stdout, log, progress), daemon=True)
+            reader.start()
+            try:
+                return process.wait(timeout=job.timeout_s)
+            except subprocess.TimeoutExpired:
+                return None
+            finally:
+                _end(process)
+                reader.join(timeout=_GRACE_S)
+                assert process.stdin is not None
+                process.stdin.close()
+
+    def _answer(self, job: Job, folder: Path, status: int | None) -> Record:
+        tail = log_tail(folder / LOG_NAME)
+        if status is None:
+            raise JobError(job.name, f"ended after running past its limit of {job.timeout_s:g} s", tail)
+        if status < 0:
+            raise JobError(job.name, f"its process was killed by {_signal_name(-status)}", tail)
+        try:
+            if (folder / "error.json").exists():
+                raise JobError(job.name, load(folder / "error.json", JobFailure).sentence, tail)
+            if status != 0:
+                raise JobError(job.name, f"its process ended with exit code {status}", tail)
+            return load(folder / "response.json", RESPONSES[job.kind])
+        except RecordError as error:
+            raise JobError(job.name, f"it gave no usable answer ({error})", tail) from error
+
+
+def _job_environment() -> dict[str, str]:
+    """Return our environment, with this package importable in a child whose working folder is another."""
+    environment = dict(os.environ)
+    home = str(Path(__file__).parents[2])
+    if home not in {*site.getsitepackages(), site.getusersitepackages()}:
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, (home, environment.get("PYTHONPATH"))))
+    environment["PYTHONUNBUFFERED"] = "1"
+    return environment
+
+
+def _pump(stream: IO[bytes], log: IO[bytes], progress: Callable[[str], None]) -> None:
+    prefix = PROGRESS.encode()
+    for line in stream:
+        if line.startswith(prefix):
+            progress(line[len(prefix) :].decode(errors="replace").strip())
+        else:
+            log.write(line)
+            log.flush()
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End the job's whole process group, gently first; harmless where it has ended already."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(process.pid, number)
+        except (ProcessLookupError, PermissionError):
+            break
+        deadline = time.monotonic() + _GRACE_S
+        while process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.02)
+    process.wait()
+
+
+def _signal_name(number: int) -> str:
+    try:
+        name = signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+    return f"{name} (out of memory?)" if name == "SIGKILL" else name
+
+
+def log_tail(path: Path) -> str:
+    """Return the last lines of a log, empty where there is none."""
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return ""
+    return "\n".join(line.rstrip() for line in lines[-_TAIL_LINES:])

@@ -1,0 +1,81 @@
+"""The plan: which cells a run has, and whether what they need is there."""
+
+from __future__ import annotations
+
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from .dataset import Dataset, load_dataset
+from .errors import DataError
+from .records import Cell
+from .settings import Settings
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The cells of a run, in the order of models and precisions, and the weights of each model."""
+
+    cells: tuple[Cell, ...]
+    weights: dict[str, Path]
+
+    def of_model(self, model: str) -> tuple[Cell, ...]:
+        """Return the cells of one model."""
+        return tuple(cell for cell in self.cells if cell.model == model)
+
+
+def make_plan(settings: Settings, backend: str, device: str) -> Plan:
+    """Return the matrix of models and precisions that the settings ask for.
+
+    Raises:
+        DataError: No model is named, or two have the same file name and so could not be told apart.
+    """
+    if not settings.models:
+        raise DataError('no model to gate: name one with --trt-model=best.pt or models = ["best.pt"] in the settings')
+    weights: dict[str, Path] = {}
+    for path in settings.models:
+        if path.stem in weights:
+            raise DataError(f"models {weights[path.stem]} and {path} have the same name '{path.stem}'; rename one")
+        weights[path.stem] = path
+    cells = tuple(
+        Cell(
+            model=model,
+            precision=precision,
+            imgsz=settings.imgsz,
+            batch=settings.batch,
+            backend=backend,
+            device=device,
+        )
+        for model in weights
+        for precision in settings.precisions
+    )
+    return Plan(cells, weights)
+
+
+def check_inputs(settings: Settings, plan: Plan) -> Dataset:
+    """Return the dataset once everything the plan needs is known to be there.
+
+    Raises:
+        DataError: Weights or dataset are missing or not what they should be.
+    """
+    for path in plan.weights.values():
+        check_weights(path)
+    if settings.data is None:
+        raise DataError('no dataset: name one with --trt-data=data.yaml or data = "data.yaml" in the settings')
+    dataset = load_dataset(settings.data)
+    dataset.images(settings.split)
+    if "int8" in settings.precisions:
+        dataset.images(settings.calibration.split)
+    return dataset
+
+
+def check_weights(path: Path) -> None:
+    """Raise :class:`DataError` unless ``path`` looks like a PyTorch checkpoint (a ZIP archive, or a legacy pickle)."""
+    if not path.is_file():
+        raise DataError(f"{path}: no such weights file")
+    if path.suffix != ".pt":
+        raise DataError(f"{path}: not a .pt checkpoint; the gate builds its engines itself")
+    with path.open("rb") as file:
+        pickled = file.read(1) == b"\x80"
+    if not pickled and not zipfile.is_zipfile(path):
+        raise DataError(f"{path}: not a PyTorch checkpoint, or a truncated one")
