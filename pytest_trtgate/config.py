@@ -52,19 +52,22 @@ def _read(path: Path) -> dict[str, Any]:
         raise SettingsError(f"{path}: not valid TOML ({error})") from error
 
 
-def build(table: Mapping[str, Any], source: Path | None, options: Mapping[str, Any], cwd: Path) -> Settings:
+def build(
+    table: Mapping[str, Any], source: Path | None, options: Mapping[str, Any], cwd: Path, home: Path | None = None
+) -> Settings:
     """Merge a file's table and the command line into settings; the command line wins.
 
     Args:
         table: Settings as the file has them; its relative paths start at the file's folder.
         source: The file, for messages.
         options: Keys of :class:`Settings` given on the command line; relative paths start at ``cwd``.
-        cwd: Folder that the command was given in; without a file, defaults start there too.
+        cwd: Folder that the command was given in.
+        home: Folder at which default paths start: the project's, by default ``cwd``.
 
     Raises:
         SettingsError: A key is unknown or a value is not allowed; names the key, the value, what is allowed, and where.
     """
-    home = source.parent if source else cwd
+    home = source.parent if source else home or cwd
     merged = {**_absolute(table, home), **_absolute(options, cwd)}
     for key in ("baseline_dir", "report"):
         merged.setdefault(key, home / Settings.model_fields[key].default)

@@ -205,14 +205,24 @@ class Launch(Record):
     samples: str = ""
 
 
+class Failure(Record):
+    """Why a piece of work gave no result."""
+
+    schema_version: int = SCHEMA_VERSION
+    job: str
+    reason: str
+    log_tail: str = ""
+
+
 class LatencyRecord(Record):
-    """All launches of one model: ``.pt`` and its engines side by side."""
+    """All launches of one model: ``.pt`` and its engines side by side. ``failures``: arms that could not be timed."""
 
     schema_version: int = SCHEMA_VERSION
     model: str
     imgsz: int
     batch: int
     launches: tuple[Launch, ...]
+    failures: dict[str, Failure] = Field(default_factory=dict)
 
     def per_launch_ms(self, arm: str, context: Context, percent: int) -> tuple[float, ...]:
         """Return one percentile per launch, in milliseconds, in the order of the launches."""

@@ -186,14 +186,14 @@ def _background(width: int, height: int, rng: np.random.Generator) -> Image:
 
 
 def _colour_for(image: Image, centre: Sequence[float], rng: np.random.Generator) -> Points:
-    """Pick a colour; one in four is hard to tell from what lies around `centre`."""
-    if rng.random() >= 0.25:
+    """Pick a colour; one in six is hard to tell from what lies around `centre`."""
+    if rng.random() >= 1 / 6:
         return rng.uniform(0, 255, 3)
     height, width = image.shape[:2]
     x = min(max(int(centre[0]), 0), width - 1)
     y = min(max(int(centre[1]), 0), height - 1)
     around = image[max(y - 3, 0) : y + 4, max(x - 3, 0) : x + 4].reshape(-1, 3).mean(axis=0)
-    step = rng.uniform(10, 30) * rng.choice((-1.0, 1.0))
+    step = rng.uniform(14, 36) * rng.choice((-1.0, 1.0))
     return np.clip(around + step + rng.uniform(-6, 6, 3), 0, 255)
 
 
@@ -211,7 +211,7 @@ def _degrade(image: Image, rng: np.random.Generator) -> Image:
     if rng.random() < 0.7:
         # The sum of two even distributions, in integers: a standard deviation of 104.5.
         dice = rng.integers(-128, 128, (2, *image.shape), np.int8)
-        scale = int(rng.uniform(2, 18) / 104.5 * 256)
+        scale = int(rng.uniform(2, 15) / 104.5 * 256)
         noise = (dice[0].astype(np.int16) + dice[1]) // 2 * scale // 128
         image = np.clip(image + noise, 0, 255).astype(np.uint8)
     return image
@@ -236,10 +236,10 @@ def draw(spec: Spec, split: str, index: int) -> tuple[Image, list[Box]]:
     owner = np.zeros((height, width), np.uint8)
     objects: list[tuple[int, int, float]] = []
     here = rng.uniform((0, 0), (width, height))
-    wanted = 0 if rng.random() < EMPTY_SHARE else int(rng.integers(1, 13))
-    distractors = int(rng.integers(0, 6))
+    wanted = 0 if rng.random() < EMPTY_SHARE else int(rng.integers(1, 11))
+    distractors = int(rng.integers(0, 5))
     for is_object in rng.permutation([True] * wanted + [False] * distractors):
-        radius = float(np.exp(rng.uniform(math.log(4.5), math.log(0.32 * min(width, height)))))
+        radius = float(np.exp(rng.uniform(math.log(6.0), math.log(0.32 * min(width, height)))))
         if rng.random() < 0.3:  # beside or over the one before
             centre = here + rng.uniform(-1.3, 1.3, 2) * radius
         else:
@@ -248,7 +248,7 @@ def draw(spec: Spec, split: str, index: int) -> tuple[Image, list[Box]]:
         kind = int(rng.integers(len(CLASSES)))
         outline = _outline(CLASSES[kind], rng) if is_object else _distractor(rng)
         outline = _place(outline, centre, radius, rng.uniform(0, 2 * math.pi))
-        _paint(image, outline, _colour_for(image, centre, rng), rng.uniform(0.65, 1.0))
+        _paint(image, outline, _colour_for(image, centre, rng), rng.uniform(0.75, 1.0))
         # A distractor occludes as an object does: number 0 is nobody's.
         area = cv2.contourArea(outline[0].astype(np.float32))
         area -= sum(cv2.contourArea(hole.astype(np.float32)) for hole in outline[1:])

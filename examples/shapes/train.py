@@ -83,6 +83,7 @@ def train(folder: Path, epochs: int, images: int, batch: int) -> Path:
         epochs=epochs,
         imgsz=IMGSZ,
         batch=batch,
+        nbs=batch,  # else gradients add up to a nominal batch of 64
         workers=2,
         device="cpu",
         seed=0,
@@ -123,6 +124,8 @@ def main() -> int:
             "YOLO_CONFIG_DIR": str(folder / "config"),
             "YOLO_OFFLINE": "True",
             "YOLO_AUTOINSTALL": "false",
+            # Ultralytics trains on one thread unless told otherwise.
+            "OMP_NUM_THREADS": str(os.cpu_count() or 1),
         }
         best = train(folder, args.epochs, args.images, args.batch)
         scrub(best, args.output)

@@ -1,0 +1,125 @@
+"""Baselines: what accepted runs measured, one JSON per cell, in git."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from .environment import differences
+from .errors import BaselineError, RecordError
+from .recordfile import load, save
+from .records import (
+    AccuracyRecord,
+    Baseline,
+    BaselineLaunch,
+    BaselineSession,
+    BaselineUse,
+    Cell,
+    EngineRecord,
+    Environment,
+    LatencyRecord,
+    Outcome,
+)
+
+KEEP_SESSIONS = 20
+
+
+class BaselineStore:
+    """The baselines under one folder, seen from one kind of machine.
+
+    Args:
+        root: The folder, usually ``baselines/`` in the project.
+        environment: The machine that baselines are compared with.
+    """
+
+    def __init__(self, root: Path, environment: Environment) -> None:
+        self.root = root
+        self.environment = environment
+
+    def path(self, cell: Cell) -> Path:
+        """Return where the baseline of a cell is, or would be."""
+        return self.root / self.environment.machine / _relative(cell)
+
+    def find(self, cell: Cell) -> BaselineUse:
+        """Return the baseline of a cell, and whether this machine's latencies may be compared with it.
+
+        Raises:
+            BaselineError: The file is damaged, of a newer schema, or of another cell.
+        """
+        path = self.path(cell)
+        if not path.exists():
+            return self._elsewhere(cell)
+        try:
+            baseline = load(path, Baseline)
+        except RecordError as error:
+            raise BaselineError(f"{error}; restore it, or replace it with pytest --trt-baselines=update") from error
+        if baseline.cell != cell:
+            raise BaselineError(f"{path}: is the baseline of {baseline.cell.key}, not of {cell.key}")
+        differing = differences(self.environment, baseline.environment)
+        if differing:
+            note = "latency is not comparable: " + "; ".join(differing)
+            return BaselineUse(path=str(path), outcome=Outcome.INCOMPATIBLE, note=note, baseline=baseline)
+        return BaselineUse(path=str(path), outcome=Outcome.PASS, baseline=baseline)
+
+    def _elsewhere(self, cell: Cell) -> BaselineUse:
+        others = sorted(self.root.glob(f"*/{_glob_escape(_relative(cell))}"))
+        if not others:
+            return BaselineUse(path=str(self.path(cell)), outcome=Outcome.NO_BASELINE, note="no baseline yet")
+        machines = ", ".join(p.relative_to(self.root).parts[0] for p in others)
+        note = f"baselines exist for {machines}, this machine is {self.environment.machine}"
+        return BaselineUse(path=str(self.path(cell)), outcome=Outcome.INCOMPATIBLE, note=note)
+
+    def write(
+        self,
+        cell: Cell,
+        engine: EngineRecord,
+        reference: AccuracyRecord,
+        accuracy: AccuracyRecord,
+        latency: LatencyRecord,
+        recorded_at: str,
+    ) -> Path:
+        """Store what a run measured of a cell; launches join the stored sessions while the engine stays the same.
+
+        Returns:
+            The file that was written.
+        """
+        session = BaselineSession(
+            recorded_at=recorded_at,
+            commit=self.environment.commit,
+            threads=latency.launches[0].threads,
+            launches=tuple(
+                BaselineLaunch(timings=launch.arms[cell.precision].timings, state=launch.after)
+                for launch in latency.launches
+            ),
+        )
+        path = self.path(cell)
+        baseline = Baseline(
+            cell=cell,
+            environment=self.environment,
+            engine_sha256=engine.sha256,
+            cache_key=engine.cache_key,
+            accuracy=accuracy.metrics,
+            reference_accuracy=reference.metrics,
+            accuracy_settings=accuracy.settings,
+            images=accuracy.images,
+            data_digest=accuracy.data_digest,
+            sessions=(*self._earlier(cell, engine), session)[-KEEP_SESSIONS:],
+        )
+        save(path, baseline)
+        return path
+
+    def _earlier(self, cell: Cell, engine: EngineRecord) -> tuple[BaselineSession, ...]:
+        try:
+            use = self.find(cell)
+        except BaselineError:
+            return ()  # a damaged file is being replaced
+        if use.baseline is None or use.outcome is not Outcome.PASS or use.baseline.cache_key != engine.cache_key:
+            return ()
+        return use.baseline.sessions
+
+
+def _relative(cell: Cell) -> str:
+    return f"{cell.model}/{cell.precision}-{cell.imgsz}-b{cell.batch}.json"
+
+
+def _glob_escape(text: str) -> str:
+    return "".join(f"[{c}]" if c in "*?[" else c for c in text)

@@ -1,0 +1,366 @@
+"""Measuring: engines, accuracies and latencies of the planned cells, each obtained once per run."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Callable
+from datetime import datetime, timezone
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+from .cache import EngineCache
+from .dataset import Dataset
+from .digest import file_sha256, key_sha256
+from .environment import threads_of
+from .errors import JobError
+from .jobs.contract import (
+    AccuracyRequest,
+    AccuracyResponse,
+    ArmRequest,
+    BuildRequest,
+    BuildResponse,
+    JobKind,
+    LatencyRequest,
+    LatencyResponse,
+)
+from .jobs.launcher import LOG_NAME, Job, Launcher
+from .plan import Plan
+from .records import (
+    REFERENCE,
+    SCHEMA_VERSION,
+    AccuracyRecord,
+    AccuracySettings,
+    Calibration,
+    Cell,
+    EngineRecord,
+    Environment,
+    Failure,
+    JobRecord,
+    LatencyRecord,
+    Launch,
+    Record,
+)
+from .settings import Settings
+from .workspace import Workspace
+
+R = TypeVar("R", bound=Record)
+KEY_VERSIONS = ("ultralytics", "torch", "onnx", "onnxslim", "numpy")
+"""Distributions that take part in a build, besides the backend itself."""
+_PROBE_SAMPLES = 5
+
+
+def now() -> str:
+    """Return this moment as ISO 8601 in UTC, to the second."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+class Measurements:
+    """What a run measures, by cell. All device work goes through the launcher; results are shared by a workspace.
+
+    Args:
+        settings: The run's settings.
+        plan: Its cells.
+        dataset: Its dataset.
+        environment: The machine, part of every engine's key.
+        workspace: The run's folder.
+        launcher: Runs the jobs.
+        milestone: Told in one sentence what was begun or done.
+        progress: Told how far the current job is.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        plan: Plan,
+        dataset: Dataset,
+        environment: Environment,
+        workspace: Workspace,
+        launcher: Launcher,
+        milestone: Callable[[str], None],
+        progress: Callable[[str], None],
+    ) -> None:
+        self.settings = settings
+        self.plan = plan
+        self.dataset = dataset
+        self.environment = environment
+        self.workspace = workspace
+        self.launcher = launcher
+        self.milestone = milestone
+        self.progress = progress
+        self.cache = EngineCache(settings.cache_dir or _default_cache(), milestone)
+        self.threads = threads_of(settings)
+
+    # Engines
+
+    def engine(self, cell: Cell) -> EngineRecord:
+        """Return the engine of a cell, from the cache or built now.
+
+        Raises:
+            JobError: The build failed.
+        """
+        return self.workspace.once(f"engine-{cell.key}", EngineRecord, lambda: self._engine(cell))
+
+    def _engine(self, cell: Cell) -> EngineRecord:
+        parts = self.key_parts(cell)
+        key = key_sha256(parts)
+        record = self.cache.obtain(key, lambda folder: self._build(cell, key, parts, folder))
+        source = "from the cache" if record.from_cache else f"built in {record.build_seconds:.1f} s"
+        self.milestone(f"{cell.label}: engine {source} ({record.size_bytes / 1e6:.1f} MB, key {key[:12]})")
+        return record
+
+    def key_parts(self, cell: Cell) -> dict[str, Any]:
+        """Return everything that can change the bytes of a cell's engine or their meaning."""
+        environment = self.environment
+        return {
+            "schema": SCHEMA_VERSION,
+            "weights": self._weights_sha256[cell.model],
+            "precision": cell.precision,
+            "imgsz": cell.imgsz,
+            "batch": cell.batch,
+            "dynamic": False,
+            "calibration": self._calibration(cell),
+            "export": self.settings.export.arguments(),
+            "backend": cell.backend,
+            "device": "cpu" if cell.device == "cpu" else "gpu",
+            "gpu": environment.gpu,
+            "compute_capability": environment.compute_capability,
+            "driver": environment.driver,
+            "os": platform.system(),
+            "arch": environment.arch,
+            "versions": {k: environment.versions.get(k) for k in (*KEY_VERSIONS, cell.backend)},
+        }
+
+    @cached_property
+    def _weights_sha256(self) -> dict[str, str]:
+        return {model: file_sha256(path) for model, path in self.plan.weights.items()}
+
+    def _calibration(self, cell: Cell) -> dict[str, Any] | None:
+        if cell.precision != "int8":
+            return None
+        wanted = self.settings.calibration
+        return {"split": wanted.split, "fraction": wanted.fraction, "images": self._calibration_digest}
+
+    @cached_property
+    def _calibration_digest(self) -> str:
+        return self.dataset.images_digest(self.settings.calibration.split)
+
+    def _build(self, cell: Cell, key: str, parts: dict[str, Any], folder: Path) -> EngineRecord:
+        calibrated = cell.precision == "int8"
+        started = time.monotonic()
+        request = BuildRequest(
+            weights=str(self.plan.weights[cell.model]),
+            precision=cell.precision,
+            imgsz=cell.imgsz,
+            batch=cell.batch,
+            backend=cell.backend,
+            device=cell.device,
+            threads=self.threads,
+            data=str(self._resolved_data) if calibrated else None,
+            split=self.settings.calibration.split,
+            fraction=self.settings.calibration.fraction,
+            export_args=self.settings.export.arguments(),
+            output=str(folder),
+        )
+        self.milestone(f"{cell.label}: building the engine")
+        answer = self._job(f"build-{cell.key}", "build", request, self.settings.timeouts.build_s, BuildResponse)
+        log = self.workspace.job_folder(f"build-{cell.key}") / LOG_NAME
+        (folder / "build.log").write_bytes(log.read_bytes() if log.exists() else b"")
+        calibration = None
+        if answer.calibration_images is not None:
+            (folder / "calibration.txt").write_text("\n".join(answer.calibration_images) + "\n", encoding="utf-8")
+            calibration = Calibration(
+                split=request.split,
+                fraction=request.fraction,
+                images=len(answer.calibration_images),
+                digest=self._calibration_digest,
+            )
+        return EngineRecord(
+            cell=cell,
+            cache_key=key,
+            key_parts=parts,
+            artifact=answer.artifact,
+            files=(),
+            sha256="",
+            size_bytes=0,
+            built_at=now(),
+            build_seconds=time.monotonic() - started,
+            calibration=calibration,
+            metadata=answer.metadata,
+        )
+
+    @cached_property
+    def _resolved_data(self) -> Path:
+        # One per process, so that none reads what another is writing.
+        return self.dataset.write_resolved(self.workspace.path / f"data-{os.getpid()}" / "data.yaml")
+
+    # Accuracy
+
+    def reference(self, model: str) -> AccuracyRecord:
+        """Return the accuracy of a model's ``.pt``, evaluated once for all its precisions."""
+        return self._accuracy(model, REFERENCE, lambda: self.plan.weights[model])
+
+    def accuracy(self, cell: Cell) -> AccuracyRecord:
+        """Return the accuracy of a cell's engine.
+
+        Raises:
+            JobError: The build or the evaluation failed.
+        """
+        return self._accuracy(cell.model, cell.precision, lambda: self.engine(cell).path)
+
+    def _accuracy(self, model: str, arm: str, artifact: Callable[[], Path]) -> AccuracyRecord:
+        name = f"accuracy-{model}-{arm}"
+        return self.workspace.once(name, AccuracyRecord, lambda: self._evaluate(name, model, arm, artifact()))
+
+    def _evaluate(self, name: str, model: str, arm: str, artifact: Path) -> AccuracyRecord:
+        settings = self.settings
+        how = AccuracySettings(
+            split=settings.split,
+            imgsz=settings.imgsz,
+            batch=settings.batch,
+            conf=settings.validation.conf,
+            iou=settings.validation.iou,
+            max_det=settings.validation.max_det,
+        )
+        per_image = self.workspace.job_folder(name) / "per_image.npz"
+        request = AccuracyRequest(
+            arm=arm,
+            artifact=str(artifact),
+            data=str(self._resolved_data),
+            device=self._device,
+            threads=self.threads,
+            settings=how,
+            per_image=str(per_image),
+        )
+        self.milestone(f"{model} {arm}: evaluating {len(self.dataset.images(settings.split))} images")
+        started = time.monotonic()
+        answer = self._job(name, "accuracy", request, settings.timeouts.accuracy_s, AccuracyResponse)
+        return AccuracyRecord(
+            model=model,
+            arm=arm,
+            settings=how,
+            images=answer.images,
+            instances=answer.instances,
+            data_digest=self._data_digest,
+            metrics=answer.metrics,
+            classes=answer.classes,
+            per_image=str(per_image.relative_to(self.workspace.path)),
+            seconds=time.monotonic() - started,
+        )
+
+    @cached_property
+    def _data_digest(self) -> str:
+        return self.dataset.digest(self.settings.split)
+
+    # Latency
+
+    def latency(self, model: str) -> LatencyRecord:
+        """Return the launches of a model: its ``.pt`` and all its planned engines side by side.
+
+        Arms that cannot be timed are named in ``failures``; the others are timed without them.
+
+        Raises:
+            JobError: No launch succeeded.
+        """
+        return self.workspace.once(f"latency-{model}", LatencyRecord, lambda: self._launches(model))
+
+    def _launches(self, model: str) -> LatencyRecord:
+        weights = self.plan.weights[model]
+        arms = [ArmRequest(arm=REFERENCE, artifact=str(weights), sha256=self._weights_sha256[model])]
+        failures: dict[str, Failure] = {}
+        for cell in self.plan.of_model(model):
+            try:
+                engine = self.engine(cell)
+            except JobError as error:
+                failures[cell.precision] = Failure(job=error.job, reason=error.reason, log_tail=error.log_tail)
+            else:
+                arms.append(ArmRequest(arm=cell.precision, artifact=str(engine.path), sha256=engine.sha256))
+        launches: list[Launch] = []
+        count = self.settings.latency.launches
+        while len(launches) < count:
+            index = len(launches)
+            self.milestone(f"{model}: launch {index + 1} of {count}, timing {', '.join(a.arm for a in arms)}")
+            try:
+                launches.append(self._launch(f"launch-{model}-{index + 1}", index, arms))
+            except JobError as error:
+                bad = self._unfit(model, arms)
+                if not bad:
+                    raise
+                failures |= bad
+                arms = [a for a in arms if a.arm not in bad]
+                if REFERENCE in bad or len(arms) < 2:
+                    raise error from None
+        return LatencyRecord(
+            model=model,
+            imgsz=self.settings.imgsz,
+            batch=self.settings.batch,
+            launches=tuple(launches),
+            failures=failures,
+        )
+
+    def _unfit(self, model: str, arms: list[ArmRequest]) -> dict[str, Failure]:
+        """Return the arms that fail in a short launch of their own, after one of all together failed."""
+        bad = {}
+        for arm in arms:
+            self.milestone(f"{model}: the launch failed; trying {arm.arm} alone")
+            try:
+                self._launch(f"probe-{model}-{arm.arm}", 0, [arm], samples=_PROBE_SAMPLES)
+            except JobError as error:
+                bad[arm.arm] = Failure(job=error.job, reason=error.reason, log_tail=error.log_tail)
+        return bad
+
+    def _launch(self, name: str, index: int, arms: list[ArmRequest], samples: int | None = None) -> Launch:
+        latency = self.settings.latency
+        images = self.dataset.images(self.settings.split)
+        step = max(1, len(images) // latency.images)
+        samples_file = self.workspace.job_folder(name) / "samples.npz"
+        request = LatencyRequest(
+            index=index,
+            seed=latency.seed + index,
+            arms=tuple(arms),
+            imgsz=self.settings.imgsz,
+            batch=self.settings.batch,
+            device=self._device,
+            threads=self.threads,
+            images=tuple(str(p) for p in images[::step][: latency.images]),
+            samples=samples or latency.samples,
+            max_seconds=latency.max_seconds,
+            block=latency.block,
+            warmup_min=latency.warmup_min,
+            warmup_max_seconds=latency.warmup_max_seconds,
+            conf=0.25,
+            iou=self.settings.validation.iou,
+            max_det=self.settings.validation.max_det,
+            samples_file=str(samples_file),
+        )
+        answer = self._job(name, "latency", request, self.settings.timeouts.launch_s, LatencyResponse)
+        return answer.launch.model_copy(update={"samples": str(samples_file.relative_to(self.workspace.path))})
+
+    # Jobs
+
+    @property
+    def _device(self) -> str:
+        return self.environment.device
+
+    def _job(self, name: str, kind: JobKind, request: Record, timeout_s: float, expect: type[R]) -> R:
+        folder = self.workspace.job_folder(name)
+        started, ok = time.monotonic(), False
+        try:
+            job = Job(name, kind, request, self._device, timeout_s)
+            answer = self.launcher.run(job, folder, self.progress)
+            if not isinstance(answer, expect):
+                raise JobError(name, f"the launcher answered with a {type(answer).__name__}")
+            ok = True
+            return answer
+        finally:
+            seconds = time.monotonic() - started
+            log = str((folder / LOG_NAME).relative_to(self.workspace.path))
+            self.workspace.put(f"job-{name}", JobRecord(name=name, kind=kind, seconds=seconds, ok=ok, log=log))
+
+
+def _default_cache() -> Path:
+    from .cache import default_root
+
+    return default_root()

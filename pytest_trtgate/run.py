@@ -1,0 +1,203 @@
+"""The gate's part of one pytest run: registered only where it is used."""
+
+from __future__ import annotations
+
+import sys
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from . import options
+from .environment import collect, resolve_backend
+from .errors import SettingsError, TrtGateError
+from .measure import Measurements
+from .plan import Plan, check_inputs, make_plan
+from .progress import Narrator
+from .records import RunRecord
+from .session import GateSession, measured, run_folder_of
+from .workspace import Workspace, new_run_id
+
+if TYPE_CHECKING:
+    from .jobs.launcher import Launcher
+
+_NAME = "trtgate-run"
+_RUN_ID = "trtgate_run_id"
+_SELECTED = "trtgate_selected"
+
+
+class GateRun:
+    """Holds the settings of a pytest run, and the gate's session once a test needs it.
+
+    Attributes:
+        problem: Why the gate cannot run, in one sentence; empty while it can.
+        selected: How many tests of this process use the gate.
+    """
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.config = config
+        self.settings = options.read_settings(config)
+        self.problem = ""
+        self.selected = 0
+        self.run: RunRecord | None = None
+        self.written: list[str] = []
+        worker: dict[str, Any] | None = getattr(config, "workerinput", None)
+        self.is_worker = worker is not None
+        self.run_id: str = worker[_RUN_ID] if worker else new_run_id()
+
+    @classmethod
+    def register(cls, config: pytest.Config) -> GateRun:
+        """Make this run's plugin and register it."""
+        run = cls(config)
+        config.pluginmanager.register(run, _NAME)
+        return run
+
+    @classmethod
+    def of(cls, config: pytest.Config) -> GateRun:
+        """Return this run's plugin; made now where nothing but a test's fixtures asked for the gate."""
+        run = config.pluginmanager.get_plugin(_NAME)
+        return run if isinstance(run, cls) else cls.register(config)
+
+    # The plan and the session
+
+    @cached_property
+    def _where(self) -> tuple[str, str, str]:
+        return resolve_backend(self.settings)
+
+    @cached_property
+    def plan(self) -> Plan:
+        """The cells of this run."""
+        backend, device, _ = self._where
+        return make_plan(self.settings, backend, device)
+
+    @cached_property
+    def workspace(self) -> Workspace:
+        """This run's folder; not made before something is put into it."""
+        return Workspace(run_folder_of(self.settings.report), self.run_id)
+
+    @cached_property
+    def session(self) -> GateSession:
+        """The gate's session."""
+        from .jobs.launcher import LocalLauncher
+
+        backend, device, _ = self._where
+        narrator = Narrator(self.config)
+        launcher: Launcher | None = self.config.hook.pytest_trtgate_launcher(config=self.config)
+        measure = Measurements(
+            settings=self.settings,
+            plan=self.plan,
+            dataset=check_inputs(self.settings, self.plan),
+            environment=collect(backend, device, self.config.rootpath),
+            workspace=self.workspace,
+            launcher=launcher or LocalLauncher(),
+            milestone=narrator.milestone,
+            progress=narrator.progress,
+        )
+        session = GateSession(measure)
+        session.start()
+        return session
+
+    # Collection
+
+    def parametrize(self, metafunc: pytest.Metafunc) -> None:
+        """Run a test once per cell; where the gate cannot run, once, to fail."""
+        try:
+            if not self.problem:
+                check_inputs(self.settings, self.plan)
+            cells: list[Any] = list(self.plan.cells)
+        except SettingsError as error:
+            self.problem = str(error)
+        if self.problem:
+            metafunc.parametrize("trt_cell", [None], ids=["unusable"], indirect=True, scope="session")
+            return
+        ids = [f"{cell.model}-{cell.precision}" for cell in cells]
+        metafunc.parametrize("trt_cell", cells, ids=ids, indirect=True, scope="session")
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Count the gate's tests, and end the run where they cannot work."""
+        self.selected = sum("trt_cell" in getattr(item, "fixturenames", ()) for item in items)
+        if self.problem and self.selected and not self.is_worker:
+            raise pytest.UsageError(self.problem)
+
+    def pytest_report_header(self) -> list[str] | None:
+        """Say which backend and device the gate will use."""
+        if not self.settings.models:
+            return None
+        try:
+            backend, device, why = self._where
+        except SettingsError as error:
+            return [f"trtgate: {error}"]
+        cells = ", ".join(self.settings.precisions)
+        return [
+            f"trtgate: backend {backend} on {device} ({why}), {cells} at {self.settings.imgsz}, batch {self.settings.batch}"
+        ]
+
+    # xdist
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: Any) -> None:
+        """Let a worker join this run's workspace."""
+        node.workerinput[_RUN_ID] = self.run_id
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any, error: object) -> None:
+        """Learn from a worker whether any of its tests used the gate."""
+        self.selected = max(self.selected, getattr(node, "workeroutput", {}).get(_SELECTED, 0))
+
+    # The end
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int | pytest.ExitCode) -> None:
+        """Write baselines and report; fail a run that was to measure something and did not."""
+        if self.is_worker:
+            self.config.workeroutput[_SELECTED] = self.selected  # type: ignore[attr-defined]
+            return
+        if self.config.option.collectonly or exitstatus in (
+            pytest.ExitCode.USAGE_ERROR,
+            pytest.ExitCode.INTERNAL_ERROR,
+        ):
+            return
+        if not (self.selected or options.asked_for(self.config)):
+            return
+        try:
+            self._conclude(interrupted=exitstatus == pytest.ExitCode.INTERRUPTED)
+        except TrtGateError as error:
+            self.problem = str(error)
+        if self.problem and exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def _conclude(self, interrupted: bool) -> None:
+        from .report.publish import publish
+
+        if not self.workspace.path.exists():
+            self.problem = "nothing was measured: no test of this run used the gate; a gate that measures nothing fails"
+            return
+        run = self.session.finish(list(map(str, self.config.invocation_params.args)))
+        if not (measured(run) or run.verdicts):
+            self.problem = "nothing was measured; a gate that measures nothing fails"
+        if interrupted:
+            run = run.model_copy(
+                update={"notes": (*run.notes, "The run was interrupted: what is missing was not measured.")}
+            )
+        self.written = self.session.write_baselines(run)
+        self.run = run.model_copy(update={"notes": (*run.notes, *self.written)})
+        publish(self.run, self.settings.report, self.workspace)
+        self.workspace.discard_older(self.settings.keep_runs)
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Show one table, what each verdict that is no PASS says, and where the report is."""
+        if self.run is None and not self.problem:
+            return
+        terminalreporter.section("trtgate")
+        if self.run is not None:
+            from .report.terminal import summary_lines
+
+            width = terminalreporter._tw.fullwidth
+            for text, markup in summary_lines(self.run, width):
+                terminalreporter.write_line(text, **markup)
+            for note in self.written:
+                terminalreporter.write_line(note)
+            terminalreporter.write_line(f"report: {self.settings.report}")
+        if self.problem:
+            terminalreporter.write_line(f"trtgate: {self.problem}", red=True, bold=True)

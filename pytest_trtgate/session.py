@@ -1,0 +1,227 @@
+"""The gate's session: measurements judged cell by cell, and at the end one run record and the baselines it accepts."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+
+from . import __version__
+from .baselines import BaselineStore
+from .errors import BaselineError, JobError, TrtGateError
+from .judge import worst
+from .judge.accuracy import judge_accepted, judge_parity
+from .judge.latency import judge_latency
+from .measure import Measurements, now
+from .records import (
+    REFERENCE,
+    AccuracyRecord,
+    BaselineUse,
+    Cell,
+    Check,
+    EngineRecord,
+    JobRecord,
+    LatencyRecord,
+    Outcome,
+    RunRecord,
+    Verdict,
+)
+from .settings import PERCENTILES
+
+UPDATE = "pytest --trt-baselines=update"
+ADD = "pytest --trt-baselines=add"
+
+
+class GateSession:
+    """Judges cells and remembers the verdicts in the run's workspace, where every process of the run puts its own.
+
+    Args:
+        measure: What the verdicts are about.
+    """
+
+    def __init__(self, measure: Measurements) -> None:
+        self.measure = measure
+        self.settings = measure.settings
+        self.workspace = measure.workspace
+        self.store = BaselineStore(self.settings.baseline_dir, measure.environment)
+
+    # Verdicts
+
+    def judge_accuracy(self, cell: Cell, rerun: str = "") -> Verdict:
+        """Measure and judge the accuracy of a cell's engine; never raises for what the cell did wrong."""
+        return self._verdict(cell, "accuracy", rerun, self._accuracy_checks)
+
+    def judge_latency(self, cell: Cell, rerun: str = "") -> Verdict:
+        """Measure and judge the latency of a cell's engine; never raises for what the cell did wrong."""
+        return self._verdict(cell, "latency", rerun, self._latency_checks)
+
+    def _accuracy_checks(self, cell: Cell) -> list[Check]:
+        tolerances = self.settings.accuracy.tolerances(cell.precision)
+        engine = self.measure.accuracy(cell)
+        checks = judge_parity(self.measure.reference(cell.model), engine, tolerances)
+        use = self._baseline_use(cell)
+        if not self.accepting and use.outcome is Outcome.PASS and use.baseline is not None:
+            checks += judge_accepted(use.baseline, engine, tolerances)
+        return checks
+
+    def _latency_checks(self, cell: Cell) -> list[Check]:
+        rules = self.settings.latency
+        limits = {name: rules.limit(cell.precision, name, cell.backend) for name in PERCENTILES}
+        latency = self.measure.latency(cell.model)
+        if cell.precision in latency.failures:
+            failure = latency.failures[cell.precision]
+            raise JobError(failure.job, failure.reason, failure.log_tail)
+        use = self._baseline_use(cell)
+        comparable = not self.accepting and use.outcome is Outcome.PASS
+        checks = judge_latency(
+            latency,
+            cell.precision,
+            rules.context,
+            limits,
+            rules.speedup_rule(cell.precision),
+            use.baseline if comparable else None,
+        )
+        if not comparable and not self.accepting:
+            sentence = f"{cell.precision}: latency was not compared with a baseline: {use.note}"
+            checks.append(Check(name="baseline", against="baseline", outcome=use.outcome, sentence=sentence))
+        return checks
+
+    def _verdict(self, cell: Cell, subject: str, rerun: str, check: Callable[[Cell], list[Check]]) -> Verdict:
+        log_tail = ""
+        try:
+            checks = check(cell)
+        except JobError as error:
+            checks = [_error(f"{cell.precision}: {error.reason} [{error.job}]")]
+            log_tail = error.log_tail
+        except TrtGateError as error:
+            checks = [_error(f"{cell.precision}: {error}")]
+        outcome = worst(checks)
+        deciding = [c for c in checks if c.outcome is outcome]
+        verdict = Verdict(
+            cell=cell,
+            subject="accuracy" if subject == "accuracy" else "latency",
+            outcome=outcome,
+            failed=self._fails(outcome),
+            summary="; ".join(c.sentence for c in deciding) or f"{cell.precision}: nothing is gated",
+            checks=tuple(checks),
+            accept=self._accept(cell, deciding),
+            rerun=rerun,
+            log_tail=log_tail,
+        )
+        self.workspace.put(f"verdict-{cell.key}-{subject}", verdict)
+        return verdict
+
+    def _fails(self, outcome: Outcome) -> bool:
+        if outcome in (Outcome.NO_BASELINE, Outcome.INCOMPATIBLE):
+            return self.settings.missing_baseline_fails
+        if outcome is Outcome.INCONCLUSIVE:
+            return self.settings.inconclusive == "fail"
+        return outcome in (Outcome.FAIL, Outcome.ERROR)
+
+    def _accept(self, cell: Cell, deciding: list[Check]) -> str:
+        """Return what the user would do to accept the outcome on purpose; empty where there is nothing to accept."""
+        check = deciding[0] if deciding else None
+        if check is None or check.outcome in (Outcome.PASS, Outcome.ERROR):
+            return ""
+        selected = f" --trt-precision={cell.precision}"
+        if check.against == "baseline":
+            return (ADD if check.outcome is Outcome.NO_BASELINE else UPDATE) + selected
+        if check.against == REFERENCE and check.change is not None:
+            tolerance = f"{check.change + 0.00005:.4f}"
+            return f'set "{check.name}" = {tolerance} under [tool.trtgate.accuracy.{cell.precision}]'
+        if check.against == "budget":
+            return f"set {check.name}.budget_ms under [tool.trtgate.latency.{cell.precision}]"
+        return f"set speedup under [tool.trtgate.latency.{cell.precision}]"
+
+    # Baselines
+
+    @property
+    def accepting(self) -> bool:
+        """Whether this run writes baselines instead of judging against them."""
+        return self.settings.baselines != "check"
+
+    def _baseline_use(self, cell: Cell) -> BaselineUse:
+        try:
+            use = self.store.find(cell)
+        except BaselineError:
+            if self.settings.baselines == "update":
+                return BaselineUse(path=str(self.store.path(cell)), outcome=Outcome.NO_BASELINE, note="damaged")
+            raise
+        sessions = use.baseline.sessions if use.baseline else ()
+        if use.outcome is Outcome.PASS and sessions and sessions[-1].threads != self.measure.threads:
+            note = f"latency is not comparable: threads {self.measure.threads}, baseline {sessions[-1].threads}"
+            use = use.model_copy(update={"outcome": Outcome.INCOMPATIBLE, "note": note})
+        self.workspace.put(f"baseline-{cell.key}", use)
+        return use
+
+    def write_baselines(self, run: RunRecord) -> list[str]:
+        """Write the baselines that the run was asked to add or update; return one sentence per cell."""
+        if not self.accepting:
+            return []
+        return [self._write_baseline(cell, run) for cell in run.cells]
+
+    def _write_baseline(self, cell: Cell, run: RunRecord) -> str:
+        path = self.store.path(cell)
+        if self.settings.baselines == "add" and path.exists():
+            return f"{cell.label}: has a baseline already, left as it is ({path}); replace it with {UPDATE}"
+        verdicts = [v for v in run.verdicts if v.cell == cell]
+        bad = next((v for v in verdicts if v.outcome in (Outcome.FAIL, Outcome.ERROR)), None)
+        if bad:
+            return f"{cell.label}: baseline not written, since its {bad.subject} is {bad.outcome}"
+        engine, latency = run.engines.get(cell.key), run.latencies.get(cell.model)
+        reference, accuracy = run.accuracy(cell.model, REFERENCE), run.accuracy(cell.model, cell.precision)
+        if engine is None or latency is None or reference is None or accuracy is None:
+            return f"{cell.label}: baseline not written, since this run did not measure both accuracy and latency"
+        written = self.store.write(cell, engine, reference, accuracy, latency, run.started_at)
+        return f"{cell.label}: baseline written to {written}"
+
+    # The end
+
+    @cached_property
+    def _started(self) -> tuple[str, float]:
+        return now(), time.monotonic()
+
+    def start(self) -> None:
+        """Mark the beginning of the run."""
+        _ = self._started
+
+    def finish(self, argv: list[str]) -> RunRecord:
+        """Return the run record: all that any process of this run measured and decided."""
+        started_at, started = self._started
+        space = self.workspace
+        engines = {e.cell.key: e for e in space.all("engine-", EngineRecord)}
+        uses = {c.key: u for c in self.measure.plan.cells for u in space.all(f"baseline-{c.key}", BaselineUse)}
+        order = {cell.key: i for i, cell in enumerate(self.measure.plan.cells)}
+        verdicts = sorted(space.all("verdict-", Verdict), key=lambda v: (order.get(v.cell.key, 0), v.subject))
+        return RunRecord(
+            run_id=space.run_id,
+            plugin_version=__version__,
+            command=shlex.join(["pytest", *argv]),
+            started_at=started_at,
+            seconds=time.monotonic() - started,
+            environment=self.measure.environment,
+            settings=self.settings.model_dump(mode="json", by_alias=True),
+            cells=self.measure.plan.cells,
+            engines=engines,
+            accuracies=tuple(space.all("accuracy-", AccuracyRecord)),
+            latencies={x.model: x for x in space.all("latency-", LatencyRecord)},
+            baselines=uses,
+            verdicts=tuple(verdicts),
+            jobs=tuple(space.all("job-", JobRecord)),
+        )
+
+
+def _error(sentence: str) -> Check:
+    return Check(name="measurement", against="", outcome=Outcome.ERROR, sentence=sentence)
+
+
+def measured(run: RunRecord) -> bool:
+    """Return whether a run measured anything: at least one accuracy of an engine or one launch."""
+    return bool(run.latencies) or any(a.arm != REFERENCE for a in run.accuracies)
+
+
+def run_folder_of(report: Path) -> Path:
+    """Return the folder that holds the runs' folders, beside the report."""
+    return report.parent / "runs"
