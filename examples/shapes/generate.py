@@ -18,7 +18,6 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import Any
@@ -32,12 +31,12 @@ Points = npt.NDArray[np.float64]
 Box = tuple[int, float, float, float, float]
 
 CLASSES = ("circle", "square", "triangle", "star", "cross", "ring")
+CORNERS = {"circle": 40, "square": 4, "triangle": 3}
 SIZES = ((320, 240), (256, 384), (400, 300), (320, 320), (240, 320), (384, 216))
 SPLITS = ("train", "val", "test")
 MARKER = "shapes.json"
 # Raise it with every change to the pictures: sets of another version are redrawn.
 VERSION = 1
-
 EMPTY_SHARE = 0.08
 MIN_VISIBLE = 0.25
 SUBPIXEL_BITS = 4
@@ -65,41 +64,30 @@ class Spec:
                 yield split, index
 
 
-# Outlines: closed polygons around the origin, of radius 1; a second one is a hole.
-
-
-def _regular(corners: int, radius: float = 1.0, phase: float = 0.0) -> Points:
+def _regular(corners: int, radius: float = 1.0) -> Points:
     turn = 2 * math.pi / corners
-    return np.array(
-        [
-            (radius * math.cos(phase + i * turn), radius * math.sin(phase + i * turn))
-            for i in range(corners)
-        ]
-    )
+    return np.array([(radius * math.cos(i * turn), radius * math.sin(i * turn)) for i in range(corners)])
 
 
 def _star(points: int, inner: float) -> Points:
-    outline = np.empty((2 * points, 2))
-    outline[0::2] = _regular(points)
-    outline[1::2] = _regular(points, inner, math.pi / points)
+    outline = _regular(2 * points)
+    outline[1::2] *= inner
     return outline
 
 
-def _cross(arm: float) -> Points:
-    a = arm
-    corners = ((a, 1), (a, a), (1, a), (1, -a), (a, -a), (a, -1))
-    half = [(float(x), float(y)) for x, y in corners]
-    return np.array(half + [(-x, -y) for x, y in half])
+def _bar(width: float) -> Points:
+    return np.array([(1.0, width), (-1.0, width), (-1.0, -width), (1.0, -width)]) * math.sqrt(0.5)
+
+
+def _cross(a: float) -> Points:
+    half = np.array([(a, 1.0), (a, a), (1.0, a), (1.0, -a), (a, -a), (a, -1.0)])
+    return np.concatenate([half, -half])
 
 
 def _outline(name: str, rng: np.random.Generator) -> list[Points]:
-    """Return the outline of one object of class `name`, with its natural spread."""
-    if name == "circle":
-        return [_regular(40)]
-    if name == "square":
-        return [_regular(4)]
-    if name == "triangle":
-        return [_regular(3)]
+    """Return the polygons, of radius 1, that bound an object of class `name`; a second one is a hole."""
+    if name in CORNERS:
+        return [_regular(CORNERS[name])]
     if name == "star":
         return [_star(5, rng.uniform(0.38, 0.55))]
     if name == "cross":
@@ -113,7 +101,7 @@ def _distractor(rng: np.random.Generator) -> list[Points]:
     if kind == 0:  # ellipse, not circle
         return [_regular(40) * (1.0, rng.uniform(0.3, 0.6))]
     if kind == 1:  # bar, not square
-        return [_regular(4, phase=math.pi / 4) * (1.0, rng.uniform(0.15, 0.5))]
+        return [_bar(rng.uniform(0.15, 0.5))]
     if kind == 2:  # pentagon or hexagon
         return [_regular(int(rng.integers(5, 7)))]
     if kind == 3:  # half a disc
@@ -123,29 +111,28 @@ def _distractor(rng: np.random.Generator) -> list[Points]:
     return [_regular(4), _regular(4, rng.uniform(0.5, 0.75))]  # square frame
 
 
-def _place(outline: list[Points], centre: Sequence[float], radius: float, angle: float) -> list[Points]:
+def _place(outline: list[Points], centre: npt.ArrayLike, radius: float, angle: float) -> list[Points]:
     cos, sin = math.cos(angle), math.sin(angle)
     turn = np.array([(cos, sin), (-sin, cos)])
     return [points @ turn * radius + np.asarray(centre) for points in outline]
 
 
-def _fixed(outline: list[Points]) -> list[npt.NDArray[np.int32]]:
+def _fill(target: Image, outline: list[Points], value: int, line: int) -> None:
     # OpenCV puts pixel centres at integers, boxes put them at one half.
-    return [np.rint((points - 0.5) * 2**SUBPIXEL_BITS).astype(np.int32) for points in outline]
+    fixed = [np.rint((points - 0.5) * 2**SUBPIXEL_BITS).astype(np.int32) for points in outline]
+    cv2.fillPoly(target, fixed, value, line, SUBPIXEL_BITS)
 
 
 def _paint(image: Image, outline: list[Points], colour: Points, alpha: float) -> None:
     """Blend the filled outline into `image` (H x W x 3), softly edged, in place."""
-    height, width = image.shape[:2]
-    low = np.floor(np.min([p.min(axis=0) for p in outline], axis=0)).astype(int) - 1
-    high = np.ceil(np.max([p.max(axis=0) for p in outline], axis=0)).astype(int) + 2
+    low = np.floor(outline[0].min(axis=0)).astype(int) - 1
+    high = np.ceil(outline[0].max(axis=0)).astype(int) + 2
     x0, y0 = max(int(low[0]), 0), max(int(low[1]), 0)
-    x1, y1 = min(int(high[0]), width), min(int(high[1]), height)
+    x1, y1 = min(int(high[0]), image.shape[1]), min(int(high[1]), image.shape[0])
     if x0 >= x1 or y0 >= y1:
         return
     mask = np.zeros((y1 - y0, x1 - x0), np.uint8)
-    shifted = [points - (x0, y0) for points in outline]
-    cv2.fillPoly(mask, _fixed(shifted), 255, cv2.LINE_AA, SUBPIXEL_BITS)
+    _fill(mask, [points - (x0, y0) for points in outline], 255, cv2.LINE_AA)
     share = (mask * np.float32(alpha / 255.0))[..., None]
     patch = image[y0:y1, x0:x1]
     patch[:] = np.rint(patch + (colour.astype(np.float32) - patch) * share).astype(np.uint8)
@@ -158,9 +145,7 @@ def _background(width: int, height: int, rng: np.random.Generator) -> Image:
         corners = rng.integers(20, 236, (2, 2, 3), dtype=np.uint8)
         image = cv2.resize(corners, (width, height), interpolation=cv2.INTER_LINEAR)
     elif kind == 1:  # clouds, coarse to fine
-        cells = int(rng.integers(4, 40))
-        base = rng.integers(40, 216, (1, 1, 3))
-        swing = int(rng.integers(10, 45))
+        cells, base, swing = int(rng.integers(4, 40)), rng.integers(40, 216, (1, 1, 3)), int(rng.integers(10, 45))
         grid = np.clip(base + rng.integers(-swing, swing + 1, (cells, cells, 3)), 0, 255).astype(np.uint8)
         image = cv2.resize(grid, (width, height), interpolation=cv2.INTER_LINEAR)
     else:  # stripes or checks
@@ -172,12 +157,12 @@ def _background(width: int, height: int, rng: np.random.Generator) -> Image:
         parity = np.broadcast_to(parity % 2, (height, width))
         image = np.clip(two, 0, 255).astype(np.uint8)[parity]
     image = np.ascontiguousarray(image, dtype=np.uint8)
-    for _ in range(rng.integers(0, 8)):  # blobs
+    for _ in range(rng.integers(0, 6)):  # blobs
         blob = _regular(12) * rng.uniform(0.6, 1.4, (12, 1))
         centre = (rng.uniform(0, width), rng.uniform(0, height))
-        radius = rng.uniform(5, 60)
-        _paint(image, _place([blob], centre, radius, 0.0), rng.uniform(0, 255, 3), rng.uniform(0.1, 0.6))
-    for _ in range(rng.integers(0, 10)):  # lines
+        blob = _place([blob], centre, rng.uniform(5, 60), 0.0)[0]
+        _paint(image, [blob], rng.uniform(0, 255, 3), rng.uniform(0.1, 0.6))
+    for _ in range(rng.integers(0, 7)):  # lines
         ends = rng.uniform((-20, -20), (width + 20, height + 20), (2, 2)).astype(int)
         colour = [int(c) for c in rng.integers(0, 256, 3)]
         start, end = ((int(x), int(y)) for x, y in ends)
@@ -185,33 +170,34 @@ def _background(width: int, height: int, rng: np.random.Generator) -> Image:
     return image
 
 
-def _colour_for(image: Image, centre: Sequence[float], rng: np.random.Generator) -> Points:
-    """Pick a colour; one in six is hard to tell from what lies around `centre`."""
-    if rng.random() >= 1 / 6:
-        return rng.uniform(0, 255, 3)
-    height, width = image.shape[:2]
-    x = min(max(int(centre[0]), 0), width - 1)
-    y = min(max(int(centre[1]), 0), height - 1)
+def _colour_for(image: Image, centre: Points, rng: np.random.Generator) -> Points:
+    """Pick a colour; one in eight is hard to tell from what lies around `centre`."""
+    x, y = (min(max(int(c), 0), side - 1) for c, side in zip(centre, image.shape[1::-1], strict=True))
     around = image[max(y - 3, 0) : y + 4, max(x - 3, 0) : x + 4].reshape(-1, 3).mean(axis=0)
-    step = rng.uniform(14, 36) * rng.choice((-1.0, 1.0))
-    return np.clip(around + step + rng.uniform(-6, 6, 3), 0, 255)
+    if rng.random() < 1 / 8:
+        step = rng.uniform(16, 40) * rng.choice((-1.0, 1.0))
+        return np.asarray(np.clip(around + step + rng.uniform(-6, 6, 3), 0, 255), np.float64)
+    while True:
+        colour = rng.uniform(0, 255, 3)
+        if abs(colour - around).sum() > 150:
+            return colour
 
 
 def _degrade(image: Image, rng: np.random.Generator) -> Image:
     """Return the picture as a poor camera would give it."""
     if rng.random() < 0.35:
-        image = np.asarray(cv2.GaussianBlur(image, (0, 0), rng.uniform(0.5, 1.8)), np.uint8)
+        image = np.asarray(cv2.GaussianBlur(image, (0, 0), rng.uniform(0.5, 1.5)), np.uint8)
     elif rng.random() < 0.15:
-        kernel = np.full((1, int(rng.integers(3, 7))), 1.0)
-        kernel /= kernel.size
-        image = np.asarray(cv2.filter2D(image, -1, kernel if rng.random() < 0.5 else kernel.T), np.uint8)
-    if rng.random() < 0.3:  # low contrast
-        levels = (np.arange(256) - 128) * rng.uniform(0.3, 0.7) + rng.uniform(70, 180)
+        length = int(rng.integers(3, 7))
+        kernel = np.full((1, length) if rng.random() < 0.5 else (length, 1), 1.0 / length)
+        image = np.asarray(cv2.filter2D(image, -1, kernel), np.uint8)
+    if rng.random() < 0.25:  # low contrast
+        levels = (np.arange(256) - 128) * rng.uniform(0.35, 0.75) + rng.uniform(70, 180)
         image = np.asarray(cv2.LUT(image, np.clip(levels, 0, 255).astype(np.uint8)), np.uint8)
     if rng.random() < 0.7:
         # The sum of two even distributions, in integers: a standard deviation of 104.5.
         dice = rng.integers(-128, 128, (2, *image.shape), np.int8)
-        scale = int(rng.uniform(2, 15) / 104.5 * 256)
+        scale = int(rng.uniform(2, 12) / 104.5 * 256)
         noise = (dice[0].astype(np.int16) + dice[1]) // 2 * scale // 128
         image = np.clip(image + noise, 0, 255).astype(np.uint8)
     return image
@@ -233,28 +219,23 @@ def draw(spec: Spec, split: str, index: int) -> tuple[Image, list[Box]]:
     rng = np.random.default_rng((spec.seed, SPLITS.index(split), index))
     width, height = SIZES[rng.integers(len(SIZES))]
     image = _background(width, height, rng)
-    owner = np.zeros((height, width), np.uint8)
+    owner, here = np.zeros((height, width), np.uint8), rng.uniform((0, 0), (width, height))
     objects: list[tuple[int, int, float]] = []
-    here = rng.uniform((0, 0), (width, height))
     wanted = 0 if rng.random() < EMPTY_SHARE else int(rng.integers(1, 11))
     distractors = int(rng.integers(0, 5))
     for is_object in rng.permutation([True] * wanted + [False] * distractors):
-        radius = float(np.exp(rng.uniform(math.log(6.0), math.log(0.32 * min(width, height)))))
-        if rng.random() < 0.3:  # beside or over the one before
-            centre = here + rng.uniform(-1.3, 1.3, 2) * radius
-        else:
-            centre = rng.uniform((0, 0), (width, height))
-        here = centre
+        radius = float(np.exp(rng.uniform(math.log(7.0), math.log(0.32 * min(width, height)))))
+        near = rng.random() < 0.3  # beside or over the one before
+        here = here + rng.uniform(-1.3, 1.3, 2) * radius if near else rng.uniform((0, 0), (width, height))
         kind = int(rng.integers(len(CLASSES)))
         outline = _outline(CLASSES[kind], rng) if is_object else _distractor(rng)
-        outline = _place(outline, centre, radius, rng.uniform(0, 2 * math.pi))
-        _paint(image, outline, _colour_for(image, centre, rng), rng.uniform(0.75, 1.0))
+        outline = _place(outline, here, radius, rng.uniform(0, 2 * math.pi))
+        _paint(image, outline, _colour_for(image, here, rng), rng.uniform(0.8, 1.0))
         # A distractor occludes as an object does: number 0 is nobody's.
-        area = cv2.contourArea(outline[0].astype(np.float32))
-        area -= sum(cv2.contourArea(hole.astype(np.float32)) for hole in outline[1:])
+        area, *holes = (cv2.contourArea(points.astype(np.float32)) for points in outline)
         if is_object:
-            objects.append((kind, len(objects) + 1, area))
-        cv2.fillPoly(owner, _fixed(outline), len(objects) if is_object else 0, cv2.LINE_8, SUBPIXEL_BITS)
+            objects.append((kind, len(objects) + 1, area - sum(holes)))
+        _fill(owner, outline, len(objects) if is_object else 0, cv2.LINE_8)
     boxes: list[Box] = []
     for kind, number, area in objects:
         visible = (owner == number).astype(np.uint8)
@@ -266,26 +247,16 @@ def draw(spec: Spec, split: str, index: int) -> tuple[Image, list[Box]]:
 
 
 def _paths(root: Path, split: str, index: int) -> tuple[Path, Path]:
-    name = f"{index:05d}"
-    return root / "images" / split / f"{name}.jpg", root / "labels" / split / f"{name}.txt"
+    return root / "images" / split / f"{index:05d}.jpg", root / "labels" / split / f"{index:05d}.txt"
 
 
 def _write_one(root: Path, spec: Spec, item: tuple[str, int]) -> None:
     image, boxes = draw(spec, *item)
-    ok, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-    if not ok:
-        raise OSError(f"OpenCV could not encode image {item[1]} of {item[0]}")
+    _, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
     image_path, label_path = _paths(root, *item)
     image_path.write_bytes(data.tobytes())
     lines = (f"{kind} " + " ".join(f"{value:.6f}" for value in box) for kind, *box in boxes)
     label_path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", newline="\n")
-
-
-def _data_yaml() -> str:
-    # No `path`: Ultralytics then takes the folder of the YAML, wherever it is moved.
-    names = "".join(f"  {number}: {name}\n" for number, name in enumerate(CLASSES))
-    folders = "".join(f"{split}: images/{split}\n" for split in SPLITS)
-    return f"{folders}names:\n{names}"
 
 
 def digest(root: Path, spec: Spec) -> str:
@@ -314,11 +285,9 @@ def _mark(root: Path, spec: Spec, sha256: str | None) -> None:
 
 def is_complete(root: Path, spec: Spec) -> bool:
     """Tell whether `root` holds exactly the set that `spec` describes, byte for byte."""
-    marker = _marker(root)
-    if marker is None or marker.get("spec") != asdict(spec) or not marker.get("sha256"):
-        return False
+    marker = _marker(root) or {}
     try:
-        return digest(root, spec) == str(marker["sha256"])
+        return marker.get("spec") == asdict(spec) and marker["sha256"] == digest(root, spec)
     except OSError:
         return False
 
@@ -332,55 +301,47 @@ def generate(root: Path, spec: Spec) -> bool:
     Raises:
         NotOurFolderError: `root` is a file, or holds files and no marker of ours.
     """
-    if root.exists() and not root.is_dir():
-        raise NotOurFolderError(f"{root} is a file; name a folder")
-    if root.is_dir() and any(root.iterdir()) and _marker(root) is None:
-        raise NotOurFolderError(f"{root} holds files and no {MARKER}; name an empty or a new folder")
+    if root.exists() and _marker(root) is None and not (root.is_dir() and not any(root.iterdir())):
+        raise NotOurFolderError(f"{root} holds something else (no {MARKER} of ours); name an empty or a new folder")
     if is_complete(root, spec):
         return False
     root.mkdir(parents=True, exist_ok=True)
     _mark(root, spec, None)  # from here on the folder is known as ours, and unfinished
     keep = {path for item in spec.images() for path in _paths(root, *item)}
-    for split in SPLITS:
-        for kind in ("images", "labels"):
-            (root / kind / split).mkdir(parents=True, exist_ok=True)
+    for folder in {path.parent for path in keep}:
+        folder.mkdir(parents=True, exist_ok=True)
     # Label caches of Ultralytics lie beside the label folders and would be stale.
     for stray in [*root.glob("images/*/*"), *root.glob("labels/*/*"), *root.glob("labels/*.cache")]:
         if stray not in keep and stray.is_file():
             stray.unlink(missing_ok=True)
     with ThreadPool() as pool:  # OpenCV and numpy let go of the GIL while they draw
-        pool.map(partial(_write_one, root, spec), list(spec.images()), chunksize=16)
-    (root / "data.yaml").write_text(_data_yaml(), encoding="utf-8", newline="\n")
+        pool.map(lambda item: _write_one(root, spec, item), list(spec.images()), chunksize=16)
+    # No `path`: Ultralytics then takes the folder of the YAML, wherever it is moved.
+    lines = [*(f"{split}: images/{split}" for split in SPLITS), "names:"]
+    lines += [f"  {number}: {name}" for number, name in enumerate(CLASSES)]
+    (root / "data.yaml").write_text("\n".join([*lines, ""]), encoding="utf-8", newline="\n")
     _mark(root, spec, digest(root, spec))
     return True
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError("must be 0 or more")
-    return value
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return 0, or 2 if the folder is not ours to fill."""
     parser = argparse.ArgumentParser(description="Draw the shapes data set in YOLO layout.")
     parser.add_argument("folder", metavar="DIR", type=Path, help="where the set goes")
-    parser.add_argument("--seed", type=_count, default=Spec.seed, help="random seed (default: %(default)s)")
-    for split in SPLITS:
-        default = getattr(Spec, split)
-        text = f"images in {split} (default: %(default)s)"
-        parser.add_argument(f"--{split}", type=_count, default=default, help=text)
+    for name in ("seed", *SPLITS):
+        text = "random seed" if name == "seed" else f"images in {name}"
+        parser.add_argument(f"--{name}", type=int, default=getattr(Spec, name), help=f"{text} (default: %(default)s)")
     args = parser.parse_args(argv)
+    if min(args.seed, args.train, args.val, args.test) < 0:
+        parser.error("the seed and the numbers of images must be 0 or more")
     spec = Spec(args.seed, args.train, args.val, args.test)
     try:
         drawn = generate(args.folder, spec)
     except NotOurFolderError as error:
         print(f"generate.py: {error}", file=sys.stderr)
         return 2
-    marker = _marker(args.folder) or {}
     state = "drawn" if drawn else "already there"
-    print(f"{args.folder / 'data.yaml'}: {state}, sha256 {str(marker.get('sha256'))[:12]}")
+    print(f"{args.folder / 'data.yaml'}: {state}, sha256 {digest(args.folder, spec)[:12]}")
     return 0
 
 

@@ -1,0 +1,29 @@
+"""The machine that a figure was measured on, in one line for a README."""
+
+from __future__ import annotations
+
+import json
+import platform
+from pathlib import Path
+from typing import Any
+
+from pytest_trtgate.environment import cpu_model, installed_versions, usable_cores
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def machine() -> str:
+    """Return CPU, cores, Python and the versions that matter."""
+    versions = installed_versions()
+    shown = ", ".join(
+        f"{name} {versions[name]}" for name in ("ultralytics", "torch", "onnxruntime") if name in versions
+    )
+    return f"{cpu_model()}, {usable_cores()} cores, Python {platform.python_version()}, {shown}"
+
+
+def keep(name: str, figures: dict[str, Any]) -> None:
+    """Write a benchmark's figures to ``results/NAME.json`` together with the machine, and print them."""
+    text = json.dumps({"machine": machine(), **figures}, indent=1)
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"{name}.json").write_text(text + "\n", encoding="utf-8")
+    print(text)
