@@ -19,7 +19,7 @@ _SPACE = "\N{NO-BREAK SPACE}"
 _MINUS = "\N{MINUS SIGN}"
 _ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
 # Controls, overrides of the text direction (which can make a line read as another one), and lone surrogates.
-_UNSAFE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
+_UNSAFE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
 
 WORDS: dict[Outcome, str] = {
     Outcome.PASS: "Pass",
@@ -125,17 +125,19 @@ def share(ratio: float | None) -> str:
 
 
 def times(factor: float | None) -> str:
-    """Return a factor: ``3.1x`` with a multiplication sign, 2 significant digits below 10."""
+    """Return a factor with 3 significant digits and a multiplication sign: ``1.72x``."""
     odd = _odd(factor)
     if odd is not None or factor is None:
         return odd or MISSING
-    return number(factor, 3 if abs(factor) >= 10 or abs(factor) < 2 else 2) + "\N{MULTIPLICATION SIGN}"
+    return number(factor) + "\N{MULTIPLICATION SIGN}"
 
 
 def count(value: float | None) -> str:
     """Return a whole number with thousands apart: ``12,000``."""
     odd = _odd(value)
-    return odd if odd is not None or value is None else f"{value:,.0f}"
+    if odd is not None or value is None:
+        return odd or MISSING
+    return f"{value:,.0f}"
 
 
 def size(size_bytes: float | None) -> str:

@@ -1,0 +1,106 @@
+"""Every verdict that is not PASS as a card: what is wrong, by how much, and what to type next."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..records import Outcome, RunRecord, Verdict
+from . import format as fmt
+from .measure import severity
+from .parts import Anchors, Badge, CheckView, badge, check_view, sentence_of, where
+
+LOG_CHARACTERS = 20_000
+"""A log tail longer than this is cut at its beginning: the end is what tells."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """A line to paste, and what it is for."""
+
+    purpose: str
+    short: str
+    line: str
+
+
+@dataclass(frozen=True)
+class Card:
+    """One verdict, or both of a cell with the same reason."""
+
+    badge: Badge
+    title: str
+    where: str
+    href: str
+    sentence: str
+    last_line: str
+    checks: tuple[CheckView, ...]
+    commands: tuple[Command, ...]
+    log: str
+
+
+def commands_of(verdicts: Sequence[Verdict]) -> tuple[Command, ...]:
+    """Return what to type to measure again and to accept, each line once, reruns first."""
+    reruns = [Command("To run it again", "run again", fmt.clean(v.rerun)) for v in verdicts if v.rerun]
+    accepts = [Command("To accept this on purpose", "to accept", fmt.clean(v.accept)) for v in verdicts if v.accept]
+    return tuple(dict.fromkeys([*reruns, *accepts]))
+
+
+def log_tail(text: str) -> str:
+    """Return the end of a log, without colours and control characters."""
+    cleaned = fmt.clean(text).strip("\n")
+    return cleaned if len(cleaned) <= LOG_CHARACTERS else "[...]" + cleaned[-LOG_CHARACTERS:]
+
+
+def last_line(log: str) -> str:
+    """Return the last line of a log that is not blank, which often says most."""
+    return fmt.clip(next((line for line in reversed(log.split("\n")) if line.strip()), ""), 300)
+
+
+def alike(run: RunRecord, *, failed: bool) -> list[list[Verdict]]:
+    """Return the verdicts of one run that need a word, the worst first; those of a cell with one reason are together.
+
+    ``failed`` chooses between the verdicts that failed the run and those that are only notes.
+    """
+    groups: dict[tuple[object, ...], list[Verdict]] = {}
+    for position, verdict in enumerate(run.verdicts):
+        if verdict.failed is failed and (failed or verdict.outcome is not Outcome.PASS):
+            alone = position if any(check.value is not None for check in verdict.checks) else -1
+            same = (verdict.cell, verdict.outcome, sentence_of(verdict), verdict.log_tail, alone)
+            groups.setdefault(same, []).append(verdict)
+    return sorted(groups.values(), key=lambda group: severity(group[0]), reverse=True)
+
+
+def title_of(verdicts: Sequence[Verdict]) -> str:
+    """Return what some verdicts on one cell are about: ``shapes int8 accuracy and latency``."""
+    return f"{fmt.clip(verdicts[0].cell.label)} {' and '.join(v.subject for v in verdicts)}"
+
+
+def _card(run: RunRecord, verdicts: Sequence[Verdict], anchors: Anchors, several: bool) -> Card:
+    first = verdicts[0]
+    sentence = sentence_of(first)
+    wrong = [check_view(check) for v in verdicts for check in v.checks if check.outcome is not Outcome.PASS]
+    place, log = where(first.cell), log_tail(first.log_tail)
+    return Card(
+        badge=badge(first.outcome),
+        title=title_of(verdicts),
+        where=f"{fmt.clip(run.environment.machine, 60)}, {place}" if several else place,
+        href=anchors.cells[first.cell],
+        sentence=sentence,
+        last_line=last_line(log),
+        checks=tuple(c.beside(sentence) for c in wrong if c.facts or c.sentence not in sentence),
+        commands=commands_of(verdicts),
+        log=log,
+    )
+
+
+def cards(anchored: Sequence[tuple[RunRecord, Anchors]], *, failed: bool) -> tuple[Card, ...]:
+    """Return the cards of all runs, the worst first.
+
+    Args:
+        anchored: The runs with the ids of their parts.
+        failed: Whether to take the verdicts that failed their run, or those that are only notes.
+    """
+    found = [(run, anchors, group) for run, anchors in anchored for group in alike(run, failed=failed)]
+    found.sort(key=lambda item: severity(item[2][0]), reverse=True)
+    several = len(anchored) > 1
+    return tuple(_card(run, group, anchors, several) for run, anchors, group in found)

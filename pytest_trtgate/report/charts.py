@@ -1,0 +1,220 @@
+"""The charts of the report, as inline SVG that needs no script. Their numbers also stand in tables beside them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from . import format as fmt
+from .measure import ABSURD_MS, Distribution
+from .svg import Scale, at, axis, labels, line, marker, picture, polyline, tag, text
+
+WIDTH = 440
+SHAPES = {"pt": "circle", "fp32": "square", "fp16": "triangle", "int8": "diamond"}
+
+
+@dataclass(frozen=True)
+class ForestRow:
+    """One arm of the forest: p50 and p95 in milliseconds, the baseline's p50, and the budgets by percentile."""
+
+    label: str
+    p50_ms: float | None
+    p95_ms: float | None
+    baseline_ms: float | None = None
+    budgets_ms: Mapping[int, float] | None = None
+    shape: str = "circle"
+
+
+@dataclass(frozen=True)
+class Point:
+    """One arm of the scatter: p50 in milliseconds against accuracy."""
+
+    label: str
+    latency_ms: float
+    accuracy: float
+    shape: str = "circle"
+
+
+def _finite(*values: float | None) -> list[float]:
+    return [value for value in values if value is not None and abs(value) < ABSURD_MS]
+
+
+def gauge(used: float | None, title: str) -> str:
+    """Return a bar that shows how much of a limit was used, with a tick at the limit; empty where that is unknown.
+
+    Args:
+        used: 1 at the limit, 2 at twice the limit; negative is drawn as none.
+        title: What is shown, in words.
+    """
+    if used is None or not math.isfinite(used):
+        return ""
+    scale = Scale(0, max(1.4, min(used, 4.0) * 1.05), 0, 240)
+    level = "over" if used > 1 else "under"
+    parts = [tag("rect", x=0, y=5, width=240, height=6, rx=3, class_="track")]
+    parts.append(tag("rect", x=0, y=5, width=max(scale(used), 3.0), height=6, rx=3, class_=f"fill {level}"))
+    parts.append(tag("rect", x=scale(1) - 1, y=0, width=2, height=16, class_="limit"))
+    return picture(240, 16, title, "".join(parts), "gauge")
+
+
+def density(pooled_ms: Sequence[float], grid: Sequence[float]) -> list[float]:
+    """Return a smooth density of 99 pooled quantiles at the grid points, its peak at 1.
+
+    Gaussian kernel, bandwidth by Silverman's rule 0.9 min(s, IQR / 1.34) n^(-1/5) [Silverman 1986, eq. 3.31].
+    """
+    n = len(pooled_ms)
+    mean = math.fsum(pooled_ms) / n
+    deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in pooled_ms) / n)
+    quartiles = (pooled_ms[3 * n // 4] - pooled_ms[n // 4]) / 1.34
+    floor = (grid[-1] - grid[0]) / 200 or 1e-9
+    width = max(0.9 * min(deviation, quartiles or deviation) * n**-0.2, floor)
+    # Every other quantile: the curve looks the same, and a page may have a hundred of them.
+    scaled = [value / width for value in pooled_ms[::2]]
+    heights = [sum(math.exp(-0.5 * (x - value) * (x - value)) for value in scaled) for x in (g / width for g in grid)]
+    peak = max(heights) or 1.0
+    return [height / peak for height in heights]
+
+
+def _strip(place: Scale, y: float, arm: Distribution, pooled: Sequence[float], kind: str) -> str:
+    """Return a quantile box (p5 to p95, p25 to p75, p50) with a dot at the p50 of each launch."""
+    low, left, middle, right, high = (place(pooled[p - 1]) for p in (5, 25, 50, 75, 95))
+    parts = [line(low, y, high, y, f"thin {kind}")]
+    parts.append(tag("rect", x=left, y=y - 4, width=max(right - left, 1.0), height=8, rx=2, class_=f"box {kind}"))
+    parts += [marker(place(p50), y + 9, "circle", f"dot {kind}", 2.0) for p50 in _finite(*arm.per_launch_ms(50))]
+    parts.append(marker(middle, y, "tick", f"mark {kind}"))
+    return "".join(parts)
+
+
+def latency_distribution(
+    now: Distribution | None, then: Distribution | None, budgets_ms: Mapping[int, float], name: str, then_name: str
+) -> str:
+    """Return the distribution of one cell's times over its baseline's, from p1 to p99; empty without times.
+
+    Args:
+        now: This run's launches.
+        then: The baseline's, or None.
+        budgets_ms: Limits by percentile, drawn where they fall inside the picture.
+        name: What was timed, for the title.
+        then_name: Where the baseline's times come from.
+    """
+    here = now.pooled_ms if now else ()
+    there = then.pooled_ms if then else ()
+    if now is None or not here:
+        return ""
+    both = (*here, *there)
+    margin = (max(both) - min(both)) * 0.06 or max(abs(both[0]) * 0.02, 1e-3)
+    place = Scale(min(both) - margin, max(both) + margin, 8, WIDTH - 8)
+    grid = [place.low + (place.high - place.low) * i / 60 for i in range(61)]
+    bottom = 92.0
+    height = 176 if there else 140
+    parts = [axis(place, height - 18.0, 8, "ms")]
+    for pooled, kind in ((there, "then"), (here, "now")):
+        if pooled:
+            curve = [(place(x), bottom - 80 * level) for x, level in zip(grid, density(pooled, grid), strict=True)]
+            outline = polyline(curve)
+            closed = f"{outline}V{at(bottom)}H{at(curve[0][0])}Z"
+            parts += [tag("path", class_=f"area {kind}", d=closed), tag("path", class_=f"curve {kind}", d=outline)]
+    parts.append(_strip(place, 106, now, here, "now"))
+    if then is not None and there:
+        parts.append(_strip(place, 140, then, there, "then"))
+    for percent, budget in budgets_ms.items():
+        if place.low < budget < place.high:
+            parts.append(line(place(budget), 8, place(budget), height - 18, "budget"))
+            side = "end" if place(budget) > WIDTH / 2 else "start"
+            parts.append(text(place(budget) + (-4 if side == "end" else 4), 16, f"p{percent} budget", "t bad", side))
+    title = f"{name}: this run p50 {fmt.ms(here[49])}, p95 {fmt.ms(here[94])}"
+    if there:
+        title += f"; {then_name} p50 {fmt.ms(there[49])}, p95 {fmt.ms(there[94])}"
+    return picture(WIDTH, height, title, "".join(parts))
+
+
+def forest(rows: Sequence[ForestRow], title: str) -> str:
+    """Return p50 and p95 per arm on one scale from 0, with budgets and baselines; empty without times."""
+    limits = [budget for row in rows for budget in (row.budgets_ms or {}).values()]
+    reach = _finite(*(x for row in rows for x in (row.p50_ms, row.p95_ms, row.baseline_ms)), *limits)
+    if not reach or max(reach) <= 0:
+        return ""
+    place = Scale(0, max(reach) * 1.03, 64, WIDTH - 96)
+    step = 34
+    height = 12 + step * len(rows) + 20
+    parts = [axis(place, height - 18.0, 6, "ms")]
+    for index, row in enumerate(rows):
+        y = 12 + step * (index + 0.5)
+        parts.append(text(0, y + 4, fmt.clip(row.label, 9), "t b"))
+        known = _finite(row.p50_ms, row.p95_ms)
+        if len(known) < 2:
+            parts.append(text(place.start + 6, y + 4, fmt.NOT_MEASURED, "t m"))
+            continue
+        p50, p95 = known
+        for percent, budget in (row.budgets_ms or {}).items():
+            x = place(budget)
+            parts.append(line(x, y - 12, x, y + 12, "budget"))
+            parts.append(text(x + 3, y - 6, f"p{percent}", "t s bad"))
+        parts.append(line(place(p50), y, place(p95), y, "whisker"))
+        parts.append(line(place(p95), y - 5, place(p95), y + 5, "whisker"))
+        for baseline in _finite(row.baseline_ms):
+            parts.append(line(place(baseline), y - 9, place(baseline), y + 9, "old"))
+        parts.append(marker(place(p50), y, row.shape, "now-mark"))
+        parts.append(text(WIDTH, y + 4, f"{fmt.number(p50)} / {fmt.number(p95)}", "t n", "end"))
+    return picture(WIDTH, height, title, "".join(parts))
+
+
+def scatter(points: Sequence[Point], title: str) -> str:
+    """Return accuracy against latency, one mark per arm; up and to the left is better. Empty without points."""
+    known = [p for p in points if math.isfinite(p.latency_ms) and math.isfinite(p.accuracy)]
+    if not known:
+        return ""
+    height = 190
+    low, high = min(p.accuracy for p in known), max(p.accuracy for p in known)
+    # A hundredth of mAP is the least that the picture spans, so that noise does not look like a difference.
+    pad = max((high - low) * 0.18, (0.01 - (high - low)) / 2, 0.0005)
+    x = Scale(0, max(p.latency_ms for p in known) * 1.16 or 1, 52, WIDTH - 8)
+    y = Scale(low - pad, high + pad, height - 22, 10)
+    parts = [axis(x, height - 18.0, 6, "ms")]
+    ticks = y.ticks(4)
+    for value, label in zip(ticks, labels(ticks), strict=True):
+        parts.append(line(x.start, y(value), x.end, y(value), "grid"))
+        parts.append(text(46, y(value) + 4, label, "t m", "end"))
+    marks = [(x(point.latency_ms), y(point.accuracy)) for point in known]
+    parts += [marker(*spot, point.shape, "now-mark") for spot, point in zip(marks, known, strict=True)]
+    taken = [(px - 7, py - 7, px + 7, py + 7) for px, py in marks]
+    for (px, py), point in zip(marks, known, strict=True):
+        label = fmt.clip(point.label, 9)
+        dx, dy, anchor, box = _free_place(px, py, 7.5 * len(label), taken)
+        taken.append(box)
+        parts.append(text(px + dx, py + dy, label, "t b", anchor))
+    return picture(WIDTH, height, title, "".join(parts))
+
+
+Box = tuple[float, float, float, float]
+
+
+def _free_place(px: float, py: float, width: float, taken: Sequence[Box]) -> tuple[float, float, str, Box]:
+    """Return where a label beside a mark lies on nothing else, as offset, anchor and box; else below it all."""
+    places = [(dx, dy, anchor) for dy in (4, 17, -9, 30, 43) for dx, anchor in ((9, "start"), (-9, "end"))]
+    for dx, dy, anchor in places:
+        left = px + dx if anchor == "start" else px + dx - width
+        box = (left, py + dy - 11, left + width, py + dy + 1)
+        inside = left >= 52 and box[2] <= WIDTH
+        if inside and not any(_overlap(box, other) for other in taken):
+            break
+    return dx, dy, anchor, box
+
+
+def _overlap(one: Box, other: Box) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
+
+
+def stage_bar(parts_ms: Sequence[tuple[str, float]], title: str) -> str:
+    """Return one bar divided among the stages by their p50; empty where they are not known."""
+    total = math.fsum(value for _, value in parts_ms)
+    if not parts_ms or not math.isfinite(total) or total <= 0 or min(value for _, value in parts_ms) < 0:
+        return ""
+    place = Scale(0, total, 0, WIDTH)
+    drawn = []
+    start = 0.0
+    for index, (_, value) in enumerate(parts_ms):
+        left, right = place(start), place(start + value)
+        drawn.append(tag("rect", x=left, y=0, width=max(right - left - 1.5, 0.5), height=10, class_=f"stage s{index}"))
+        start += value
+    return picture(WIDTH, 10, title, "".join(drawn), "chart strip", stretch=True)

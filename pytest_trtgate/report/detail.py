@@ -1,0 +1,270 @@
+"""One cell in full: accuracy, latency, stages, classes, and how its engine was built."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..records import REFERENCE, Cell, EngineRecord, RunRecord
+from . import charts
+from . import format as fmt
+from .latency_view import ContextTable, StageRow, before_name, budgets_of, context_tables, stage_rows
+from .matrix import CONTEXT_NAMES
+from .measure import (
+    PRIMARY,
+    STAGES,
+    Subject,
+    accuracy_of,
+    before,
+    cells_of,
+    distribution,
+    find_check,
+    gated_context,
+    latency_of,
+    verdict_of,
+    verdicts_of,
+    worst_outcome,
+)
+from .parts import NOT_JUDGED, Anchors, Badge, CheckView, Fact, badge, badge_of, check_view, sentence_of, where
+
+ALL_OPEN = 3
+"""With more cells than this in a run, those that did not fail start folded."""
+
+
+@dataclass(frozen=True)
+class SubjectView:
+    """The verdict on one subject of a cell."""
+
+    badge: Badge
+    sentence: str
+
+
+@dataclass(frozen=True)
+class MetricRow:
+    """One metric of both arms; ``badge`` is None where no check judged it."""
+
+    name: str
+    reference: str
+    engine: str
+    drop: str
+    tolerance: str
+    baseline: str
+    badge: Badge | None
+
+
+@dataclass(frozen=True)
+class ClassRow:
+    """One class: mAP50-95 of both arms and the drop between them."""
+
+    name: str
+    images: str
+    instances: str
+    reference: str
+    engine: str
+    drop: str
+
+
+@dataclass(frozen=True)
+class CellView:
+    """Everything that the page shows of one cell. What was not measured is empty, with the reason in ``*_note``."""
+
+    anchor: str
+    title: str
+    where: str
+    badge: Badge
+    open: bool
+    accuracy: SubjectView
+    latency: SubjectView
+    metrics: tuple[MetricRow, ...]
+    accuracy_note: str
+    classes: tuple[ClassRow, ...]
+    classes_note: str
+    classes_open: bool
+    contexts: tuple[ContextTable, ...]
+    latency_note: str
+    baseline_note: str
+    chart: str
+    chart_context: str
+    chart_before: str
+    stages: tuple[StageRow, ...]
+    stage_bar: str
+    build: tuple[Fact, ...]
+    build_parts: tuple[Fact, ...]
+    checks: tuple[CheckView, ...]
+
+
+def _subject(run: RunRecord, cell: Cell, subject: Subject) -> SubjectView:
+    verdict = verdict_of(run, cell, subject)
+    return SubjectView(badge_of(verdict), sentence_of(verdict) if verdict else f"The {subject} was not judged.")
+
+
+def metric_rows(run: RunRecord, cell: Cell) -> tuple[MetricRow, ...]:
+    """Return all metrics of the ``.pt`` and the engine, the primary one first; empty where neither was evaluated."""
+    arms = accuracy_of(run, cell, REFERENCE), accuracy_of(run, cell, cell.precision)
+    reference, engine = (arm.metrics if arm else {} for arm in arms)
+    use = run.baselines.get(cell.key)
+    stored = use.baseline.accuracy if use and use.baseline else {}
+    names = sorted(dict.fromkeys([*reference, *engine]), key=lambda name: name != PRIMARY)
+    rows = []
+    for name in names:
+        then, now = reference.get(name), engine.get(name)
+        check = find_check(verdict_of(run, cell, "accuracy"), name, against=REFERENCE, unit="points")
+        rows.append(
+            MetricRow(
+                name=fmt.clip(name, 40),
+                reference=fmt.metric(then),
+                engine=fmt.metric(now),
+                drop=fmt.metric(None if then is None or now is None else then - now),
+                tolerance=fmt.metric(check.limit) if check else fmt.MISSING,
+                baseline=fmt.metric(stored.get(name)),
+                badge=badge(check.outcome) if check else None,
+            )
+        )
+    return tuple(rows)
+
+
+def class_rows(run: RunRecord, cell: Cell) -> tuple[ClassRow, ...]:
+    """Return the classes, the largest drop of mAP50-95 first; a class that only one arm knows comes last."""
+    arms = accuracy_of(run, cell, REFERENCE), accuracy_of(run, cell, cell.precision)
+    reference, engine = ({entry.name: entry for entry in arm.classes} if arm else {} for arm in arms)
+    found: list[tuple[float, ClassRow]] = []
+    for name in dict.fromkeys([*reference, *engine]):
+        known = reference.get(name) or engine[name]
+        then, now = (arm[name].metrics.get(PRIMARY) if name in arm else None for arm in (reference, engine))
+        drop = None if then is None or now is None else then - now
+        row = ClassRow(
+            name=fmt.clip(name, 60),
+            images=fmt.count(known.images),
+            instances=fmt.count(known.instances),
+            reference=fmt.metric(then),
+            engine=fmt.metric(now),
+            drop=fmt.metric(drop),
+        )
+        found.append((-math.inf if drop is None or math.isnan(drop) else drop, row))
+    return tuple(row for _, row in sorted(found, key=lambda pair: -pair[0]))
+
+
+def _classes_note(classes: tuple[ClassRow, ...]) -> str:
+    """Return which class fell most; the rows are sorted."""
+    if not classes or classes[0].drop in (fmt.MISSING, "NaN"):
+        return ""
+    fell = not classes[0].drop.startswith("\N{MINUS SIGN}") and classes[0].drop != fmt.metric(0)
+    return f"largest drop: {classes[0].name} {classes[0].drop}" if fell else "none fell"
+
+
+def flat(values: Mapping[str, Any], prefix: str = "") -> list[Fact]:
+    """Return a nested mapping as facts named by their path: ``versions.torch``."""
+    facts: list[Fact] = []
+    for key, value in values.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping) and value and prefix.count(".") < 3:
+            facts += flat(value, f"{name}.")
+        else:
+            text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+            facts.append(Fact(fmt.clip(name, 80), fmt.clip(text, 300) or '""'))
+    return facts
+
+
+def build_facts(engine: EngineRecord) -> tuple[Fact, ...]:
+    """Return how an engine came to be."""
+    origin = "from the cache; its build took" if engine.from_cache else "built in this run in"
+    facts = [
+        Fact("Engine", f"{origin} {fmt.duration(engine.build_seconds)}"),
+        Fact("Built", fmt.date(engine.built_at), fmt.clip(engine.built_at, 60)),
+        Fact("Size", fmt.size(engine.size_bytes), f"{fmt.count(engine.size_bytes)} bytes"),
+        Fact("File", fmt.clip(engine.artifact, 200)),
+        Fact("sha256", fmt.digest(engine.sha256), fmt.clip(engine.sha256, 80)),
+        Fact("Cache key", fmt.digest(engine.cache_key), fmt.clip(engine.cache_key, 80)),
+    ]
+    if engine.calibration:
+        c = engine.calibration
+        used = f"{fmt.plural(c.images, 'image')} of split {fmt.clip(c.split, 40)} (fraction {c.fraction:g})"
+        facts += [Fact("Calibrated on", used), Fact("Calibration set", fmt.digest(c.digest), fmt.clip(c.digest, 80))]
+    elif engine.cell.precision == "int8":
+        facts.append(Fact("Calibrated on", "not recorded"))
+    return tuple(facts)
+
+
+def _accuracy_note(run: RunRecord, cell: Cell) -> str:
+    evaluated = accuracy_of(run, cell, cell.precision) or accuracy_of(run, cell, REFERENCE)
+    if evaluated is None:
+        return "Not measured: neither the .pt nor the engine was evaluated."
+    s = evaluated.settings
+    settings = f"conf {s.conf:g}, IoU {s.iou:g}, at most {s.max_det} detections"
+    counted = f"{fmt.plural(evaluated.images, 'image')} and {fmt.plural(evaluated.instances, 'instance')}"
+    return f"{counted} of split {fmt.clip(s.split, 40)}; {settings}"
+
+
+def _latency_note(run: RunRecord, cell: Cell) -> str:
+    latency = latency_of(run, cell)
+    if latency and cell.precision in latency.failures:
+        return f"Not measured: {fmt.clip(latency.failures[cell.precision].reason, 300)}."
+    if cell.key not in run.engines:
+        return "Not measured: there is no engine to time."
+    return "Not measured: no launch of this run timed the engine."
+
+
+def baseline_note(run: RunRecord, cell: Cell) -> str:
+    """Return which baseline the cell was judged against, in a sentence."""
+    use = run.baselines.get(cell.key)
+    if use is None:
+        return "No baseline was looked up."
+    note = fmt.clip(use.note, 400)
+    if use.baseline is None:
+        return note or f"No baseline is stored at {fmt.clip(use.path, 200)}."
+    sessions = use.baseline.sessions
+    stored = f"{fmt.plural(len(sessions), 'stored session')}" + (
+        f", the last of {fmt.date(sessions[-1].recorded_at)}" if sessions else ""
+    )
+    return f"Baseline {fmt.clip(use.path, 200)}: {stored}. {note}".strip()
+
+
+def cell_view(run: RunRecord, cell: Cell, anchors: Anchors, unfold: bool) -> CellView:
+    """Return one cell in full; ``unfold`` opens it even where it did not fail."""
+    latency, engine = latency_of(run, cell), run.engines.get(cell.key)
+    accuracy, timing = _subject(run, cell, "accuracy"), _subject(run, cell, "latency")
+    verdicts = list(verdicts_of(run, cell))
+    worst = worst_outcome(verdicts)
+    context = gated_context(run)
+    now, then = distribution(latency, cell.precision, context), before(run, cell, context)
+    classes = class_rows(run, cell) if accuracy_of(run, cell, cell.precision) else ()
+    stages = stage_rows(run, cell)
+    parts = [(stage, distribution(latency, cell.precision, stage)) for stage in STAGES]
+    bar = [(stage, times.level_ms(50) or 0.0) for stage, times in parts if times]
+    label = fmt.clip(cell.label)
+    return CellView(
+        anchor=anchors.cells[cell],
+        title=label,
+        where=where(cell),
+        badge=badge(worst) if worst else NOT_JUDGED,
+        open=unfold or any(verdict.failed for verdict in verdicts),
+        accuracy=accuracy,
+        latency=timing,
+        metrics=metric_rows(run, cell),
+        accuracy_note=_accuracy_note(run, cell),
+        classes=classes,
+        classes_note=_classes_note(classes),
+        classes_open=accuracy.badge.slug == "fail" or (unfold and len(classes) <= 12),
+        contexts=context_tables(run, cell),
+        latency_note=_latency_note(run, cell),
+        baseline_note=baseline_note(run, cell),
+        chart=charts.latency_distribution(
+            now, then, budgets_of(run, cell, context), f"{label}, {CONTEXT_NAMES[context]}", before_name(run, cell)
+        ),
+        chart_context=CONTEXT_NAMES[context],
+        chart_before=before_name(run, cell) if then else "",
+        stages=stages,
+        stage_bar=charts.stage_bar(bar, "Stages of one end-to-end inference, by p50") if stages else "",
+        build=build_facts(engine) if engine else (),
+        build_parts=(*flat(engine.key_parts), *flat(engine.metadata, "metadata.")) if engine else (),
+        checks=tuple(check_view(check) for verdict in verdicts for check in verdict.checks),
+    )
+
+
+def cell_views(run: RunRecord, anchors: Anchors) -> tuple[CellView, ...]:
+    """Return all cells of a run, the one with the worst verdict first."""
+    cells = cells_of(run)
+    return tuple(cell_view(run, cell, anchors, len(cells) <= ALL_OPEN) for cell in cells)

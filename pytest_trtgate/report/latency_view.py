@@ -1,0 +1,218 @@
+"""The latency of a cell as tables, and the charts of each model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from ..records import PRECISIONS, REFERENCE, Cell, Check, Context, LatencyRecord, RunRecord
+from . import charts
+from . import format as fmt
+from .matrix import CONTEXT_NAMES, column_name
+from .measure import (
+    CONTEXTS,
+    PRIMARY,
+    STAGES,
+    Distribution,
+    accuracy_of,
+    arms_of,
+    before_ms,
+    cells_of,
+    change_of,
+    distribution,
+    gated_context,
+    latency_of,
+    ratio,
+    replay_arm,
+    sessions_of,
+    verdict_of,
+)
+
+LEVELS = (50, 90, 95, 99)
+TITLES: dict[Context, str] = {"engine": "Engine", "end-to-end": "End to end"}
+MEANINGS: dict[Context, str] = {"engine": "tensor in, tensors out", "end-to-end": "decoded image in, final boxes out"}
+
+
+@dataclass(frozen=True)
+class LevelRow:
+    """One level of the distribution, against the baseline, its limits and the ``.pt``."""
+
+    name: str
+    now: str
+    baseline: str
+    change: str
+    limit: str
+    reference: str
+    factor: str
+
+
+@dataclass(frozen=True)
+class ContextTable:
+    """The levels of one context; ``gated`` where the limits apply to it."""
+
+    title: str
+    meaning: str
+    sampled: str
+    gated: bool
+    rows: tuple[LevelRow, ...]
+
+
+@dataclass(frozen=True)
+class StageRow:
+    """One stage of an end-to-end inference; ``part`` is its share of the sum of all p50."""
+
+    name: str
+    p50: str
+    p95: str
+    part: str
+    baseline: str
+
+
+@dataclass(frozen=True)
+class ModelCharts:
+    """The two charts of one model at one image size and batch."""
+
+    title: str
+    forest: str
+    scatter: str
+
+
+def before_name(run: RunRecord, cell: Cell) -> str:
+    """Return where the times come from that a cell is drawn against; empty without any."""
+    if replay_arm(latency_of(run, cell), cell):
+        return "baseline engine, timed in this run"
+    sessions = sessions_of(run, cell)
+    return f"baseline of {fmt.date(sessions[-1].recorded_at)}" if sessions else ""
+
+
+def _latency_checks(run: RunRecord, cell: Cell, context: Context) -> Iterator[tuple[int, Check]]:
+    """Yield what was judged in one context, with the level that it was judged at."""
+    verdict = verdict_of(run, cell, "latency")
+    for check in verdict.checks if verdict and context == gated_context(run) else ():
+        for level in LEVELS:
+            if f"p{level}" in check.name.split() and check.limit is not None:
+                yield level, check
+
+
+def budgets_of(run: RunRecord, cell: Cell, context: Context) -> dict[int, float]:
+    """Return the absolute limits in milliseconds by percentile, from the checks that judged them."""
+    return {
+        level: c.limit for level, c in _latency_checks(run, cell, context) if c.unit == "ms" and c.limit is not None
+    }
+
+
+def _limits(run: RunRecord, cell: Cell, context: Context, level: int) -> str:
+    found = [check for at, check in _latency_checks(run, cell, context) if at == level]
+    budgets = [f"\N{LESS-THAN OR EQUAL TO} {fmt.ms(check.limit)}" for check in found if check.unit == "ms"]
+    slower = [fmt.percent(check.limit) for check in found if check.unit == "ratio" and check.against == "baseline"]
+    return ", ".join([*slower, *budgets]) or fmt.MISSING
+
+
+def _sampled(times: Distribution, batch: int) -> str:
+    launches = len(times.timings)
+    sizes = {timing.n for timing in times.timings}
+    each = f"{min(sizes):,} samples each" if len(sizes) == 1 else f"{times.samples:,} samples"
+    rate = ratio(1000.0 * batch, times.mean_ms)
+    return f"{fmt.plural(launches, 'launch')}, {each}" + (f", {fmt.number(rate)} images/s" if rate else "")
+
+
+def _row(run: RunRecord, cell: Cell, context: Context, level: int | None) -> LevelRow:
+    def at(times: Distribution | None) -> float | None:
+        return None if times is None else times.mean_ms if level is None else times.level_ms(level)
+
+    latency = latency_of(run, cell)
+    now, reference = (at(distribution(latency, arm, context)) for arm in (cell.precision, REFERENCE))
+    return LevelRow(
+        name="mean" if level is None else f"p{level}",
+        now=fmt.ms(now),
+        baseline=fmt.ms(before_ms(run, cell, context, level)),
+        change=fmt.percent(change_of(run, cell, level, context)),
+        limit=fmt.MISSING if level is None else _limits(run, cell, context, level),
+        reference=fmt.ms(reference),
+        factor=fmt.times(ratio(reference, now)),
+    )
+
+
+def context_tables(run: RunRecord, cell: Cell) -> tuple[ContextTable, ...]:
+    """Return a table per context that was timed, empty where the engine was not."""
+    tables = []
+    for context in CONTEXTS:
+        times = distribution(latency_of(run, cell), cell.precision, context)
+        if times is not None:
+            rows = tuple(_row(run, cell, context, level) for level in (*LEVELS, None))
+            gated = context == gated_context(run)
+            tables.append(ContextTable(TITLES[context], MEANINGS[context], _sampled(times, cell.batch), gated, rows))
+    return tuple(tables)
+
+
+def stage_rows(run: RunRecord, cell: Cell) -> tuple[StageRow, ...]:
+    """Return the stages of an end-to-end inference, empty where they were not timed."""
+    latency = latency_of(run, cell)
+    found = [(stage, d) for stage in STAGES if (d := distribution(latency, cell.precision, stage))]
+    total = sum(times.level_ms(50) or 0.0 for _, times in found)
+    rows = []
+    for stage, times in found:
+        rows.append(
+            StageRow(
+                name=stage,
+                p50=fmt.ms(times.level_ms(50)),
+                p95=fmt.ms(times.level_ms(95)),
+                part=fmt.share(ratio(times.level_ms(50), total)),
+                baseline=fmt.ms(before_ms(run, cell, stage, 50)),
+            )
+        )
+    return tuple(rows)
+
+
+def _forest(run: RunRecord, latency: LatencyRecord, cells: Mapping[str, Cell]) -> str:
+    rows, context = [], gated_context(run)
+    for arm in _ordered([*arms_of(latency), *cells]):
+        times = distribution(latency, arm, context)
+        cell = cells.get(arm)
+        rows.append(
+            charts.ForestRow(
+                label=column_name(arm),
+                p50_ms=times.level_ms(50) if times else None,
+                p95_ms=times.level_ms(95) if times else None,
+                baseline_ms=before_ms(run, cell, context, 50) if cell else None,
+                budgets_ms=budgets_of(run, cell, context) if cell else None,
+                shape=charts.SHAPES.get(arm, "circle"),
+            )
+        )
+    return charts.forest(
+        rows, f"Latency of {fmt.clip(latency.model)}, {CONTEXT_NAMES[context]}: p50 and p95 of each arm"
+    )
+
+
+def _scatter(run: RunRecord, latency: LatencyRecord, cells: Mapping[str, Cell]) -> str:
+    points = []
+    any_cell = next(iter(cells.values()), None)
+    for arm in _ordered(arms_of(latency)):
+        cell = cells.get(arm, any_cell if arm == REFERENCE else None)
+        accuracy = accuracy_of(run, cell, arm) if cell else None
+        times = distribution(latency, arm, gated_context(run))
+        x, y = times.level_ms(50) if times else None, accuracy.metrics.get(PRIMARY) if accuracy else None
+        if x is not None and y is not None:
+            points.append(charts.Point(column_name(arm), x, y, charts.SHAPES.get(arm, "circle")))
+    return charts.scatter(points, f"{PRIMARY} of {fmt.clip(latency.model)} against p50; up and left is better")
+
+
+def _ordered(arms: list[str]) -> list[str]:
+    """Return the arms worth a row: the reference, then the precisions, then others; replays are marks on theirs."""
+    known = [REFERENCE, *PRECISIONS]
+    others = [arm for arm in arms if arm not in known and "baseline" not in arm and "placebo" not in arm]
+    return [arm for arm in known if arm in arms] + others
+
+
+def model_charts(run: RunRecord) -> tuple[ModelCharts, ...]:
+    """Return the charts of every model that was timed, the one with the worst verdict first."""
+    groups: dict[tuple[str, int, int], dict[str, Cell]] = {}
+    for cell in cells_of(run):
+        groups.setdefault((cell.model, cell.imgsz, cell.batch), {})[cell.precision] = cell
+    views = []
+    for (model, imgsz, batch), cells in groups.items():
+        latency = latency_of(run, next(iter(cells.values())))
+        if latency is not None:
+            title = f"{fmt.clip(model, 60)}, {imgsz} px, batch {batch}, {CONTEXT_NAMES[gated_context(run)]}"
+            views.append(ModelCharts(title, _forest(run, latency, cells), _scatter(run, latency, cells)))
+    return tuple(views)

@@ -1,0 +1,146 @@
+"""A run as GitHub Markdown, for a step summary or a comment on a pull request."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from ..records import Outcome, RunRecord, Verdict
+from . import format as fmt
+from .cards import alike, commands_of, last_line, log_tail, title_of
+from .matrix import CONTEXT_NAMES, column_name
+from .measure import (
+    PRIMARY,
+    accuracy_of,
+    cells_of,
+    change_of,
+    distribution,
+    drop_of,
+    gated_context,
+    latency_of,
+    severity,
+    speedup_of,
+    verdict_of,
+)
+from .parts import sentence_of
+from .view import overall
+
+MAX_CHARACTERS = 60_000
+"""Longer text is cut between its parts: GitHub refuses a comment of more than 65,536 characters."""
+
+MARKS: dict[Outcome, str] = {
+    Outcome.PASS: "\N{WHITE HEAVY CHECK MARK}",
+    Outcome.INCONCLUSIVE: "\N{BLACK QUESTION MARK ORNAMENT}",
+    Outcome.NO_BASELINE: "\N{MEDIUM WHITE CIRCLE}",
+    Outcome.INCOMPATIBLE: "\N{WARNING SIGN}\N{VARIATION SELECTOR-16}",
+    Outcome.FAIL: "\N{CROSS MARK}",
+    Outcome.ERROR: "\N{COLLISION SYMBOL}",
+}
+_TITLES = ("Model", ".pt", PRIMARY, "Drop", "p50", "p95", "vs baseline", "vs .pt", "Size", "Accuracy", "Latency")
+
+
+def escape(text: object, length: int = 1000) -> str:
+    """Return outside text as one line that Markdown and GitHub show as it is: no markup, mention or reference."""
+    line = fmt.clip(text, length)
+    line = re.sub(r"([\\`*_{}\[\]|~#])", r"\\\1", line)
+    line = re.sub(r"^(\d*)([-+=.)])", r"\1\\\2", line)
+    line = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    # Zero-width spaces, as GitHub looks for mentions and addresses after it has read the escapes.
+    return line.replace("@", "@&#8203;").replace("://", ":&#8203;//").replace("www.", "www&#8203;.")
+
+
+def fence(text: str, language: str = "") -> str:
+    """Return text as a code block whose fence is longer than any run of backticks in it."""
+    longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
+    bar = "`" * max(3, longest + 1)
+    return f"{bar}{language}\n{text}\n{bar}"
+
+
+def _word(verdict: Verdict | None) -> str:
+    return f"{MARKS[verdict.outcome]} {fmt.WORDS[verdict.outcome]}" if verdict else fmt.MISSING
+
+
+def _table(run: RunRecord) -> list[str]:
+    context = gated_context(run)
+    head = [f"| {' | '.join(_TITLES)} |", "|---|" + "--:|" * 8 + "---|---|"]
+    rows = []
+    for cell in cells_of(run):
+        arms = [accuracy_of(run, cell, arm) for arm in ("pt", cell.precision)]
+        times, engine = distribution(latency_of(run, cell), cell.precision, context), run.engines.get(cell.key)
+        texts = [
+            f"{escape(cell.model, 60)} {column_name(cell.precision)}",
+            *(fmt.metric(arm.metrics.get(PRIMARY) if arm else None) for arm in arms),
+            fmt.metric(drop_of(run, cell)),
+            *(fmt.ms(times.level_ms(percent) if times else None) for percent in (50, 95)),
+            fmt.percent(change_of(run, cell, 50, context)),
+            fmt.times(speedup_of(run, cell, context)),
+            fmt.size(engine.size_bytes if engine else None),
+            _word(verdict_of(run, cell, "accuracy")),
+            _word(verdict_of(run, cell, "latency")),
+        ]
+        rows.append(f"| {' | '.join(texts)} |")
+    return [*head, *rows] if rows else ["No cell was planned."]
+
+
+def _story(run: RunRecord, verdicts: Sequence[Verdict], several: bool) -> str:
+    first = verdicts[0]
+    where = f" on {escape(run.environment.machine, 60)}" if several else ""
+    parts = [f"{MARKS[first.outcome]} **{fmt.WORDS[first.outcome]}: {escape(title_of(verdicts))}{where}**<br>"]
+    parts.append(escape(sentence_of(first)))
+    end = last_line(log_tail(first.log_tail))
+    if end:
+        parts.append(f"\n{fence(end)}")
+    for command in commands_of(verdicts):
+        parts.append(f"\n{command.purpose}:\n{fence(command.line, 'sh' if command.line.startswith('pytest') else '')}")
+    return "\n".join(parts)
+
+
+def render(runs: Sequence[RunRecord]) -> str:
+    """Return one or several runs: the verdict, a table per run, then every verdict that is not PASS, worst first.
+
+    Args:
+        runs: The records; the text stays under :data:`MAX_CHARACTERS` by leaving out the least bad verdicts.
+    """
+    badge, headline, lead = overall(runs)
+    mark = MARKS[Outcome.PASS if badge.slug == "pass" else Outcome.FAIL]
+    several = len(runs) > 1
+    blocks = [f"## {mark} {headline}", escape(lead)]
+    for run in runs:
+        e = run.environment
+        commit = f", commit `{fmt.digest(e.commit)}`" if e.commit and e.commit.isalnum() else ""
+        about = f"{escape(e.machine, 80)}, {escape(e.backend, 40)} {escape(e.backend_version, 40)}{commit}"
+        latency = f"latency {CONTEXT_NAMES[gated_context(run)]}"
+        blocks += [f"{about}; {fmt.date(run.started_at)}, {fmt.duration(run.seconds)}; {latency}", _joined(_table(run))]
+        blocks += ["\n".join(f"- {escape(note)}" for note in run.notes)] if run.notes else []
+    room = MAX_CHARACTERS - sum(len(block) + 2 for block in blocks)
+    for failed in (True, False):
+        told = [(run, group) for run in runs for group in alike(run, failed=failed)]
+        told.sort(key=lambda pair: severity(pair[1][0]), reverse=True)
+        stories, room = _within([_story(run, group, several) for run, group in told], room)
+        if stories and not failed:
+            stories = [f"<details><summary>{fmt.plural(len(told), 'note')}</summary>", *stories, "</details>"]
+        blocks += stories
+    return "\n\n".join(blocks) + "\n"
+
+
+def _within(stories: list[str], room: int) -> tuple[list[str], int]:
+    """Return as many stories as ``room`` characters hold, with a word about the rest, and the room that is left."""
+    kept: list[str] = []
+    for story in stories:
+        room -= len(story) + 2
+        if room < 0:
+            return [*kept, f"{fmt.plural(len(stories) - len(kept), 'more verdict')}: see the HTML report."], 0
+        kept.append(story)
+    return kept, room
+
+
+def _joined(rows: list[str]) -> str:
+    """Return the lines of a table, as many as leave room for what follows."""
+    lines: list[str] = []
+    length = 0
+    for row in rows:
+        length += len(row) + 1
+        if length > MAX_CHARACTERS // 2:
+            return "\n".join(lines) + f"\n\n{fmt.plural(len(rows) - len(lines), 'more row')}: see the HTML report."
+        lines.append(row)
+    return "\n".join(lines)

@@ -1,0 +1,140 @@
+"""The small pieces of the view that cards, matrix and details share: badges, facts, anchors and checks."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass, replace
+
+from ..records import Cell, Check, Outcome, RunRecord, Verdict
+from . import charts
+from . import format as fmt
+from .measure import cells_of, excess, is_speedup
+
+
+@dataclass(frozen=True)
+class Badge:
+    """An outcome as a word and as the name of its icon and colour."""
+
+    slug: str
+    word: str
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A label with its formatted value; ``more`` is the long form, where there is one."""
+
+    label: str
+    value: str
+    more: str = ""
+
+
+@dataclass(frozen=True)
+class CheckView:
+    """One check with its numbers; ``over`` says in words how much of the limit was used."""
+
+    badge: Badge
+    name: str
+    against: str
+    sentence: str
+    facts: tuple[Fact, ...]
+    over: str
+    gauge: str
+
+    def beside(self, sentence: str) -> CheckView:
+        """Return the check without its own sentence where another one beside it says the same."""
+        return replace(self, sentence="") if self.sentence in sentence else self
+
+
+NOT_JUDGED = Badge("none", "Not judged")
+REFERENCE_BADGE = Badge("none", "Reference")
+
+
+def badge(outcome: Outcome) -> Badge:
+    """Return the badge of an outcome."""
+    return Badge(outcome.value.lower().replace("_", "-"), fmt.WORDS[outcome])
+
+
+def badge_of(verdict: Verdict | None) -> Badge:
+    """Return the badge of a verdict, or of there being none."""
+    return badge(verdict.outcome) if verdict else NOT_JUDGED
+
+
+def against_name(against: str) -> str:
+    """Return what a check compared with, as people say it."""
+    return {"pt": "the .pt", "baseline": "the baseline", "budget": "its budget"}.get(against, fmt.clip(against, 40))
+
+
+def where(cell: Cell) -> str:
+    """Return what sets a cell apart besides model and precision."""
+    return f"{cell.imgsz} px, batch {cell.batch}, {fmt.clip(cell.backend, 40)} on {fmt.clip(cell.device, 40)}"
+
+
+class Anchors:
+    """The ids of one run's parts. ``taken`` is shared by all runs of a page, so that no id occurs twice.
+
+    A cell's id is its key where that is safe and free; otherwise a digest or a number makes it so.
+    """
+
+    def __init__(self, run: RunRecord, taken: set[str]) -> None:
+        self.run = self._free("run", taken)
+        self.cells = {cell: self._free(self._safe(cell.key), taken) for cell in cells_of(run)}
+
+    @staticmethod
+    def _safe(key: str) -> str:
+        safe = re.sub(r"[^A-Za-z0-9._-]+", "-", key)[:80]
+        return safe if safe == key else f"{safe}-{hashlib.sha256(key.encode('utf-8', 'replace')).hexdigest()[:8]}"
+
+    @staticmethod
+    def _free(name: str, taken: set[str]) -> str:
+        free, n = name, 2
+        while free in taken:
+            free, n = f"{name}--{n}", n + 1
+        taken.add(free)
+        return free
+
+
+def _facts(check: Check) -> tuple[Fact, ...]:
+    against = fmt.clip(check.against, 40)
+    if check.unit == "points":
+        return (
+            Fact("engine", fmt.metric(check.value)),
+            Fact(".pt" if against == "pt" else against, fmt.metric(check.reference)),
+            Fact("drop", fmt.metric(check.change)),
+            Fact("allowed", fmt.metric(check.limit)),
+        )
+    if check.unit == "ms":
+        return Fact("measured", fmt.ms(check.value)), Fact("budget", fmt.ms(check.limit))
+    if is_speedup(check):
+        return Fact("speed-up", fmt.times(check.change)), Fact("at least", fmt.times(check.limit))
+    return (
+        Fact("engine", fmt.ms(check.value)),
+        Fact(against, fmt.ms(check.reference)),
+        Fact("change", fmt.percent(check.change)),
+        Fact("allowed", fmt.percent(check.limit)),
+    )
+
+
+def check_view(check: Check) -> CheckView:
+    """Return one check as the report shows it."""
+    used = excess(check)
+    over = ""
+    if used is not None and used > 0:
+        over = f"{fmt.share(used)} of the limit" if used < 2 else f"{fmt.times(used)} the limit"
+    facts = tuple(fact for fact in _facts(check) if fact.value != fmt.MISSING)
+    name = fmt.clip(check.name, 60)
+    return CheckView(
+        badge=badge(check.outcome),
+        name=name,
+        against=against_name(check.against) if check.against != check.name else "",
+        sentence=fmt.clip(check.sentence, 1000),
+        facts=facts if len(facts) > 1 else (),
+        over=over,
+        gauge=charts.gauge(used, f"{name}: {over or 'better than required'}"),
+    )
+
+
+def sentence_of(verdict: Verdict) -> str:
+    """Return the sentence that explains a verdict."""
+    worst = next((check.sentence for check in verdict.checks if check.outcome is verdict.outcome), "")
+    return fmt.clip(verdict.summary or worst or "No reason was recorded.", 1000)

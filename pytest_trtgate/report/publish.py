@@ -1,0 +1,69 @@
+"""What a run leaves behind for people and tools: the report, the run record and a table, beside each other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..errors import RecordError
+from ..recordfile import save
+from ..records import RunRecord
+from ..workspace import RECORD_NAME, Workspace
+
+_FORMATS = {".html": "html", ".htm": "html", ".md": "markdown", ".csv": "csv"}
+
+
+def publish(run: RunRecord, report: Path, workspace: Workspace) -> None:
+    """Write ``run.json`` into the run's folder and beside the report, the report itself, and a CSV.
+
+    Args:
+        run: The finished run.
+        report: Path of the HTML file.
+        workspace: The run's folder.
+
+    Raises:
+        RecordError: A file cannot be written.
+    """
+    for path in (workspace.path / RECORD_NAME, report.parent / RECORD_NAME):
+        try:
+            save(path, run)
+        except OSError as error:
+            raise RecordError(f"{path}: cannot be written ({error.strerror})") from error
+    render([run], report)
+    render([run], report.with_suffix(".csv"))
+
+
+def render(runs: Sequence[RunRecord], path: Path, format_: str | None = None) -> Path:
+    """Write run records in one format.
+
+    Args:
+        runs: The records.
+        path: The file to write.
+        format_: ``html``, ``markdown`` or ``csv``; by default from the suffix of ``path``.
+
+    Returns:
+        ``path``.
+
+    Raises:
+        RecordError: The suffix names no format, the format takes one record only, or the file cannot be written.
+    """
+    chosen = format_ or _FORMATS.get(path.suffix.lower())
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if chosen == "html":
+            from . import html
+
+            html.write(path, runs)
+        elif chosen == "markdown":
+            from . import markdown
+
+            path.write_text(markdown.render(runs), encoding="utf-8")
+        elif chosen == "csv":
+            from . import table
+
+            table.write_csv(path, runs)
+        else:
+            raise RecordError(f"{path}: no format of that name; allowed: {', '.join(_FORMATS)}, or --format")
+    except OSError as error:
+        raise RecordError(f"{path}: cannot be written ({error.strerror})") from error
+    return path

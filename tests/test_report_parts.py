@@ -1,0 +1,235 @@
+"""The parts that every rendering shares: formats, what is taken from a record, and the charts."""
+
+from __future__ import annotations
+
+import math
+import re
+from itertools import combinations
+from statistics import median
+
+import pytest
+from records_example import cell, latency, timing
+from runs_example import failing_run, passing_run
+
+from pytest_trtgate.records import ArmLaunch, Check, Outcome, RunRecord, Timing
+from pytest_trtgate.report import charts, measure, svg
+from pytest_trtgate.report import format as fmt
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (fmt.metric(0.802), "0.8020"),
+        (fmt.metric(-0.00001), "0.0000"),
+        (fmt.metric(-0.0105), "-0.0105"),
+        (fmt.metric(None), "-"),
+        (fmt.metric(math.nan), "NaN"),
+        (fmt.drop(0.0105), "drop 0.0105"),
+        (fmt.drop(-0.0007), "gain 0.0007"),
+        (fmt.drop(0.00001), "no drop"),
+        (fmt.ms(0.8941), "0.894 ms"),
+        (fmt.ms(9.999), "10.0 ms"),
+        (fmt.ms(99.96), "100 ms"),
+        (fmt.ms(1234.5), "1234 ms"),
+        (fmt.ms(0), "0 ms"),
+        (fmt.ms(None), "-"),
+        (fmt.percent(0.0312), "+3.1 %"),
+        (fmt.percent(-0.004), "-0.4 %"),
+        (fmt.percent(-0.0001), "0.0 %"),
+        (fmt.times(4.02), "4.02x"),
+        (fmt.times(1.724), "1.72x"),
+        (fmt.size(5_300_000), "5.3 MB"),
+        (fmt.size(999_600), "1.0 MB"),
+        (fmt.size(812), "812 B"),
+        (fmt.size(16_777_216_000), "16.8 GB"),
+        (fmt.duration(0.84), "0.8 s"),
+        (fmt.duration(59.7), "1 min"),
+        (fmt.duration(412.6), "6 min 53 s"),
+        (fmt.duration(7500), "2 h 5 min"),
+        (fmt.duration(math.inf), "\N{INFINITY}"),
+        (fmt.date("2026-11-22T13:14:00Z"), "22 Nov 2026, 13:14 UTC"),
+        (fmt.date("2026-11-22T15:14:00+02:00"), "22 Nov 2026, 13:14 UTC"),
+        (fmt.date("yesterday"), "yesterday"),
+        (fmt.plural(1, "launch"), "1 launch"),
+        (fmt.plural(2, "launch"), "2 launches"),
+    ],
+)
+def test_formats(text: str, expected: str) -> None:
+    assert fmt.plain(text) == expected
+
+
+def test_clip_keeps_both_ends_of_a_long_line() -> None:
+    clipped = fmt.clip("model-" + "x" * 10_000 + "-int8", 40)
+    assert len(clipped) == 40
+    assert clipped.startswith("model-")
+    assert clipped.endswith("-int8")
+
+
+def test_clean_takes_away_what_a_terminal_or_a_reader_could_be_fooled_by() -> None:
+    assert fmt.clean("\x1b[31mred\x1b[0m\r\nnext\x07 \u202egnp") == "red\nnext\ufffd \ufffdgnp"
+
+
+def test_level_is_the_median_over_launches() -> None:
+    record = latency()
+    times = measure.distribution(record, "fp16", "engine")
+    assert times is not None
+    assert times.level_ms(95) == median(record.per_launch_ms("fp16", "engine", 95))
+    assert times.samples == 1500
+
+
+def test_pooled_quantiles_ascend_and_lie_within_the_launches() -> None:
+    times = measure.distribution(latency(), "int8", "engine")
+    assert times is not None
+    pooled = times.pooled_ms
+    assert len(pooled) == 99
+    assert list(pooled) == sorted(pooled)
+    assert min(times.per_launch_ms(50)) <= pooled[49] <= max(times.per_launch_ms(50))
+
+
+def test_pooling_one_launch_gives_its_own_quantiles() -> None:
+    one = timing(5.0, 1)
+    assert measure.Distribution((one,)).pooled_ms == one.quantiles_ms
+
+
+def test_pooling_weighs_launches_by_their_samples() -> None:
+    slow, fast = timing(10.0, 1).model_copy(update={"n": 10}), timing(5.0, 1).model_copy(update={"n": 990})
+    assert measure.Distribution((slow, fast)).pooled_ms[90] < 6
+
+
+def test_latency_of_another_image_size_is_not_a_cells_own() -> None:
+    other = cell("fp16").model_copy(update={"imgsz": 640})
+    assert measure.latency_of(passing_run(), other) is None
+    assert measure.accuracy_of(passing_run(), other, "fp16") is None
+
+
+def with_replay(run: RunRecord, p50_ms: float) -> RunRecord:
+    launches = []
+    for launch in run.latencies["shapes"].launches:
+        timings = {context: timing(p50_ms, launch.index) for context in launch.arms["fp16"].timings}
+        arm: ArmLaunch = launch.arms["fp16"].model_copy(update={"arm": "baseline-fp16", "timings": timings})
+        launches.append(launch.model_copy(update={"arms": {**launch.arms, "baseline-fp16": arm}}))
+    record = run.latencies["shapes"].model_copy(update={"launches": tuple(launches)})
+    return run.model_copy(update={"latencies": {"shapes": record}})
+
+
+def test_baseline_engine_timed_in_this_run_goes_before_stored_sessions() -> None:
+    stored = measure.before_ms(passing_run(), cell("fp16"), "engine", 50)
+    replayed = measure.before_ms(with_replay(passing_run(), 11.0), cell("fp16"), "engine", 50)
+    assert stored == pytest.approx(14.8, rel=0.02)
+    assert replayed == pytest.approx(11.0, rel=0.02)
+    assert measure.before_ms(with_replay(passing_run(), 11.0), cell("int8"), "engine", 50) == pytest.approx(
+        8.65, rel=0.02
+    )
+
+
+def test_gated_context_comes_from_the_settings() -> None:
+    run = passing_run()
+    assert measure.gated_context(run) == "engine"
+    assert (
+        measure.gated_context(run.model_copy(update={"settings": {"latency": {"context": "end-to-end"}}}))
+        == "end-to-end"
+    )
+    assert measure.gated_context(run.model_copy(update={"settings": {"latency": 3}})) == "engine"
+
+
+@pytest.mark.parametrize(
+    ("changes", "used"),
+    [
+        ({"unit": "points", "change": 0.02, "limit": 0.01}, 2.0),
+        ({"unit": "ratio", "change": 0.03, "limit": 0.05}, 0.6),
+        ({"unit": "ms", "value": 8.8, "limit": 8.0}, 1.1),
+        ({"unit": "ratio", "name": "speed-up", "change": 0.8, "limit": 1.0}, 1.25),
+        ({"unit": "points", "change": 0.02, "limit": 0.0}, None),
+        ({"unit": "points", "change": math.nan, "limit": 0.1}, None),
+        ({"unit": "points"}, None),
+    ],
+)
+def test_excess_is_the_used_part_of_the_limit(changes: dict[str, object], used: float | None) -> None:
+    check = Check(name="p50", against="pt", outcome=Outcome.PASS, sentence="").model_copy(update=changes)
+    assert measure.excess(check) == (None if used is None else pytest.approx(used))
+
+
+def test_worst_verdicts_and_cells_come_first() -> None:
+    run = failing_run()
+    ranks = [v.outcome.rank for v in measure.worst_first(run)]
+    assert ranks == sorted(ranks, reverse=True)
+    assert [c.label for c in measure.cells_of(run)][:3] == ["shapes-wide int8", "shapes fp16", "shapes int8"]
+
+
+def test_a_note_that_fails_the_run_comes_before_a_note_that_does_not() -> None:
+    run = failing_run()
+    failed = tuple(v.model_copy(update={"failed": v.outcome is Outcome.INCONCLUSIVE}) for v in run.verdicts)
+    assert measure.worst_first(run.model_copy(update={"verdicts": failed}))[0].outcome is Outcome.INCONCLUSIVE
+
+
+def flat_timing(value: float) -> Timing:
+    return Timing(n=10, mean_ms=value, min_ms=value, max_ms=value, quantiles_ms=(value,) * 99)
+
+
+def test_distribution_chart_draws_both_arms_and_the_budget() -> None:
+    now, then = (measure.Distribution((timing(p50, 3),)) for p50 in (10.0, 9.0))
+    drawn = charts.latency_distribution(now, then, {95: 10.5}, "shapes fp16", "baseline")
+    assert drawn.count('class="area now"') == drawn.count('class="area then"') == 1
+    assert "p95 budget" in drawn
+    assert re.search(
+        r"<title>shapes fp16: this run p50 10\.\d ms, p95 10\.\d ms; baseline p50", drawn.replace("\xa0", " ")
+    )
+
+
+def test_distribution_chart_leaves_out_a_budget_far_away() -> None:
+    now = measure.Distribution((timing(10.0, 3),))
+    assert "budget" not in charts.latency_distribution(now, None, {95: 100.0}, "a", "")
+
+
+def test_chart_of_one_value_is_drawn() -> None:
+    drawn = charts.latency_distribution(measure.Distribution((flat_timing(3.0),)), None, {}, "a", "")
+    assert "nan" not in drawn.lower()
+    assert 'class="area now"' in drawn
+
+
+def test_charts_without_numbers_are_left_out() -> None:
+    assert charts.latency_distribution(None, None, {}, "a", "") == ""
+    assert charts.latency_distribution(measure.Distribution((flat_timing(math.nan),)), None, {}, "a", "") == ""
+    assert charts.forest([charts.ForestRow("a", None, math.nan)], "t") == ""
+    assert charts.scatter([charts.Point("a", math.nan, 0.5)], "t") == ""
+    assert charts.gauge(None, "t") == ""
+    assert charts.stage_bar([("preprocess", -1.0)], "t") == ""
+
+
+def test_chart_labels_are_escaped() -> None:
+    drawn = charts.forest([charts.ForestRow("<b>", 1.0, 2.0)], "<i>") + charts.scatter([charts.Point("<u>", 1, 1)], "t")
+    assert "<b>" not in drawn
+    assert "&lt;b&gt;" in drawn
+    assert "<title>&lt;i&gt;</title>" in drawn
+    assert "<u>" not in drawn
+
+
+def test_density_peaks_where_the_times_are() -> None:
+    pooled = timing(10.0, 3).quantiles_ms
+    grid = [9 + i * 0.05 for i in range(61)]
+    heights = charts.density(pooled, grid)
+    assert max(heights) == pytest.approx(1)
+    assert grid[heights.index(1.0)] == pytest.approx(pooled[49], abs=0.25)
+
+
+def test_labels_in_the_scatter_do_not_lie_on_each_other_nor_on_marks() -> None:
+    names = ("FP32", "FP16", "INT8")
+    drawn = charts.scatter([charts.Point(name, 10.0 + i / 10, 0.5) for i, name in enumerate(names)], "t")
+    found = re.findall(r'<text x="([\d.]+)" y="([\d.]+)" class="t b" text-anchor="(\w+)"', drawn)
+    spots = [(float(x), float(y), anchor) for x, y, anchor in found]
+    assert len(spots) == 3
+    for (x1, y1, a1), (x2, y2, a2) in combinations(spots, 2):
+        assert abs(y1 - y2) >= 12 or (a1 != a2 and abs(x1 - x2) > 8)
+    marks = [float(x) for x in re.findall(r'<circle cx="([\d.]+)"', drawn)]
+    assert len(marks) == 3
+    first = spots[0]
+    assert first[2] == "end"
+    assert first[0] < min(marks)
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 23), (8.1, 9.9), (0.78, 0.81), (0, 0.004), (1e8, 1.0001e8)])
+def test_ticks_are_round_and_inside(low: float, high: float) -> None:
+    ticks = svg.Scale(low, high, 0, 100).ticks()
+    assert 2 <= len(ticks) <= 9
+    assert all(low - 1e-9 <= tick <= high * (1 + 1e-9) for tick in ticks)
+    assert len(set(svg.labels(ticks))) == len(ticks)

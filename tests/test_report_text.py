@@ -1,0 +1,219 @@
+"""The report as text: the terminal's table, Markdown for GitHub, and CSV."""
+
+from __future__ import annotations
+
+import io
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from runs_example import empty_run, failing_run, gpu_run, passing_run
+from test_report_page import hostile_run
+
+from pytest_trtgate.records import Outcome
+from pytest_trtgate.report import markdown, table, terminal
+
+MARKUP = {"red", "green", "yellow", "bold"}
+
+
+def said(width: int = 100) -> str:
+    return "\n".join(text for text, _ in terminal.summary_lines(failing_run(), width))
+
+
+def test_terminal_table_at_80_columns() -> None:
+    lines = [text for text, _ in terminal.table(failing_run(), 80)]
+    assert lines == [
+        "model             mAP50-95     drop  p50 ms  p95 ms  vs base  accuracy  latency",
+        "shapes-wide .pt     0.8311             62.3    67.6",
+        "shapes-wide fp32    0.8310   0.0001    36.3    39.4   +6.1 %  pass      unsure",
+        "shapes-wide int8         -        -       -       -        -  ERROR     ERROR",
+        "shapes .pt          0.8020             21.5    23.3",
+        "shapes fp32         0.8020   0.0000    12.5    13.6        -  pass      differs",
+        "shapes fp16         0.8025  -0.0005    14.9    16.2   +9.0 %  pass      FAIL",
+        "shapes int8         0.7806   0.0214    8.67    9.41        -  FAIL      no base",
+    ]
+
+
+def test_wide_terminal_has_all_columns_and_the_long_words() -> None:
+    head, *rows = [text for text, _ in terminal.table(failing_run(), 140)]
+    assert head.split("  ")[0] == "model"
+    assert {"of .pt", "vs .pt", "size"} <= set(re.split(r" {2,}", head))
+    assert rows[-1].endswith("0.7806  0.8020   0.0214    8.67    9.41        -   2.48x  1.1 MB  FAIL      no baseline")
+
+
+@pytest.mark.parametrize("width", [60, 70, 80, 100, 110, 120, 200])
+def test_terminal_lines_fit_but_for_commands(width: int) -> None:
+    for run in (failing_run(), passing_run(), gpu_run(), hostile_run("-of-a-rather-long-name" * 3)):
+        for text, _ in terminal.summary_lines(run, width):
+            assert len(text) <= width or text.startswith(("    run again: ", "    to accept: "))
+
+
+def test_terminal_gives_every_trouble_its_sentence_and_its_commands() -> None:
+    lines = [text for text, _ in terminal.summary_lines(failing_run(), 400)]
+    for verdict in failing_run().verdicts:
+        if verdict.outcome is not Outcome.PASS:
+            assert any(verdict.summary in line for line in lines)
+            assert f"    run again: {verdict.rerun}" in lines
+            assert not verdict.accept or f"    to accept: {verdict.accept}" in lines
+
+
+def test_terminal_tells_the_worst_first_and_a_shared_reason_once() -> None:
+    heads = [line.split("  ")[0] for line in said(400).splitlines() if re.match("[A-Z]{2}", line)]
+    assert heads == ["ERROR", "FAIL", "FAIL", "NOT COMPARABLE", "NO BASELINE", "INCONCLUSIVE"]
+    assert said(400).count("the job ended with exit status 1") == 1
+
+
+def test_terminal_shows_how_the_log_of_a_crash_ends() -> None:
+    assert "    log: MemoryError: Unable to allocate 3.91 GiB" in said()
+
+
+def test_terminal_of_a_passing_run_is_only_the_table() -> None:
+    assert len(terminal.summary_lines(passing_run(), 80)) == 5
+
+
+def test_terminal_of_an_empty_run_says_so() -> None:
+    assert terminal.summary_lines(empty_run(), 80) == [("Nothing was judged.", {"red": True, "bold": True})]
+
+
+def test_terminal_colours_rows_by_their_worst_verdict_and_can_do_without() -> None:
+    markup = {text.split("  ")[0]: marks for text, marks in terminal.table(failing_run(), 80)}
+    assert markup["shapes fp16"] == {"red": True}
+    assert markup["shapes fp32"] == {"yellow": True}
+    assert markup["shapes-wide int8"] == {"red": True, "bold": True}
+    assert {name for _, marks in terminal.summary_lines(failing_run(), 80) for name in marks} <= MARKUP
+    assert all(marks == {} for _, marks in terminal.summary_lines(failing_run(), 80, color=False))
+
+
+def test_terminal_writes_no_control_characters_of_others() -> None:
+    lines = terminal.summary_lines(hostile_run(), 80)
+    assert lines
+    assert not [text for text, _ in lines if re.search(r"[\x00-\x1f\x7f-\x9f\u2028]", text)]
+
+
+# Markdown
+
+
+def outside_fences(text: str) -> str:
+    return re.sub(r"^(`{3,})[a-z]*\n.*?\n\1$", "", text, flags=re.S | re.M)
+
+
+def test_markdown_leads_with_the_verdict_then_the_table() -> None:
+    text = markdown.render([failing_run()])
+    assert text.startswith("## \N{CROSS MARK} Gate failed\n\n4 of 10 verdicts failed: shapes-wide int8 accuracy")
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    assert len(rows) == 2 + 5
+    assert len({line.count("|") for line in rows}) == 1
+    assert "| shapes FP16 | 0.8020 | 0.8025 |" in text
+
+
+def test_markdown_gives_every_trouble_its_sentence_and_its_commands() -> None:
+    text = markdown.render([failing_run()])
+    for verdict in failing_run().verdicts:
+        if verdict.outcome is not Outcome.PASS:
+            assert markdown.escape(verdict.summary) in text
+            assert f"\n{verdict.rerun}\n```" in text
+            assert not verdict.accept or f"\n{verdict.accept}\n```" in text
+
+
+def test_markdown_folds_what_did_not_fail_the_run() -> None:
+    text = markdown.render([failing_run()])
+    assert text.index("<summary>3 notes</summary>") > text.index("**Fail: shapes fp16 latency**")
+    assert text.index("**No baseline: shapes int8 latency**") > text.index("<summary>3 notes</summary>")
+    assert "<details>" not in markdown.render([passing_run()])
+
+
+def test_markdown_of_hostile_text_has_no_markup_of_others() -> None:
+    payload = "|`x`<img src=x>*b*[l](http://e.com)@team#1\n# H\n~~~"
+    text = markdown.render([hostile_run(payload)])
+    outside = outside_fences(text)
+    assert set(re.findall(r"<[^>]*>", outside)) == {
+        "<br>",
+        "<details>",
+        "<summary>3 notes</summary>"[:9],
+        "</summary>",
+        "</details>",
+    }
+    assert not re.search(
+        r"(?<!\\)[`*\[]x?", outside.replace("**", "").replace("`7675ab6f0c1d`", "").replace("\\\\", "")
+    )
+    assert "@team" not in outside
+    assert "http://" not in outside
+    rows = [line for line in outside.splitlines() if line.startswith("|")]
+    assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {12}
+
+
+@pytest.mark.parametrize(
+    ("raw", "shown"),
+    [
+        ("a|b", r"a\|b"),
+        ("`rm`", r"\`rm\`"),
+        ("<b>&amp;", "&lt;b&gt;&amp;amp;"),
+        ("one\ntwo", "one two"),
+        ("- item", r"\- item"),
+        ("1. item", r"1\. item"),
+        ("# head", r"\# head"),
+        ("mAP50-95 0.80", "mAP50-95 0.80"),
+        ("@me", "@&#8203;me"),
+    ],
+)
+def test_markdown_escapes(raw: str, shown: str) -> None:
+    assert markdown.escape(raw) == shown
+
+
+def test_markdown_fence_is_longer_than_the_backticks_in_it() -> None:
+    assert markdown.fence("a ```` b", "sh") == "`````sh\na ```` b\n`````"
+
+
+def test_markdown_stays_under_the_limit_of_a_comment() -> None:
+    run = failing_run()
+    many = tuple(
+        v.model_copy(update={"cell": v.cell.model_copy(update={"model": f"model-{i}"})})
+        for i in range(200)
+        for v in run.verdicts
+    )
+    text = markdown.render([run.model_copy(update={"verdicts": many})])
+    assert 30_000 < len(text) < 65_536
+    assert "see the HTML report" in text
+
+
+def test_markdown_of_several_runs_names_the_machines() -> None:
+    text = markdown.render([gpu_run(), failing_run()])
+    assert text.index("nvidia-h200") < text.index("cpu-x86")
+    assert r"on cpu-x86\_64\_onnxruntime-1.32" in text
+    assert markdown.render([]).startswith("## \N{CROSS MARK} Nothing was judged")
+
+
+# CSV
+
+
+def test_csv_comes_back_through_pandas(tmp_path: Path) -> None:
+    table.write_csv(tmp_path / "reports" / "run.csv", [failing_run()])
+    written = (tmp_path / "reports" / "run.csv").read_text(encoding="utf-8")
+    back = pd.read_csv(io.StringIO(written), dtype={"launch": "Int64", "imgsz": "Int64", "batch": "Int64"})
+    pd.testing.assert_frame_equal(back, table.frame(failing_run()), check_dtype=False)
+    assert tuple(back.columns) == table.COLUMNS
+
+
+def test_table_holds_what_was_measured() -> None:
+    run = failing_run()
+    data = table.frame(run)
+    p50 = data.query("model == 'shapes' and precision == 'int8' and context == 'engine' and metric == 'p50'")
+    assert tuple(p50["value"]) == run.latencies["shapes"].per_launch_ms("int8", "engine", 50)
+    assert list(p50["launch"]) == [0, 1, 2]
+    assert set(p50["unit"]) == {"ms"}
+    drop = data.query("kind == 'accuracy' and precision == 'int8' and metric == 'mAP50-95'").set_index("class")["value"]
+    assert drop["triangle"] == pytest.approx(0.7466)
+    sizes = data.query("kind == 'engine' and metric == 'size'")
+    assert sorted(sizes["value"]) == sorted(engine.size_bytes for engine in run.engines.values())
+
+
+def test_table_of_several_runs_is_one_table() -> None:
+    both, one = table.frame([passing_run(), gpu_run()]), table.frame(passing_run())
+    assert len(both) == 2 * len(one)
+    assert set(both["backend"]) == {"onnxruntime", "tensorrt"}
+
+
+def test_table_of_an_empty_run_has_its_columns() -> None:
+    assert tuple(table.frame(empty_run()).columns) == table.COLUMNS
+    assert len(table.frame([])) == 0
