@@ -1,0 +1,173 @@
+"""``trtgate``: what does not need a test run."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from . import __version__
+from .errors import TrtGateError
+
+if TYPE_CHECKING:
+    from .settings import Settings
+
+_DAY_S = 86400.0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status: 0 for success, 1 for a failure, 2 for wrong usage.
+
+    Args:
+        argv: Arguments without the program's name; by default those of the process.
+    """
+    arguments = _parser().parse_args(argv)
+    run: Callable[[argparse.Namespace], int] = arguments.run
+    try:
+        return run(arguments)
+    except TrtGateError as error:
+        print(f"trtgate: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:  # the reader, such as head, has seen enough
+        sys.stderr.close()
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="trtgate", description="Regression gate for inference engines")
+    parser.add_argument("--version", action="version", version=f"pytest-trtgate {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    doctor = commands.add_parser("doctor", help="Say what is installed, what is missing, and which backend would run")
+    doctor.set_defaults(run=_doctor)
+
+    cache = commands.add_parser("cache", help="Look after the engine cache").add_subparsers(
+        required=True, metavar="WHAT"
+    )
+    for name, run, text in (
+        ("list", _cache_list, "List the engines"),
+        ("verify", _cache_verify, "Compare every file with its manifest; exit 1 where one differs"),
+        ("prune", _cache_prune, "Delete engines that were not used for a while, and damaged ones"),
+    ):
+        command = cache.add_parser(name, help=text)
+        command.add_argument("--cache-dir", type=Path, metavar="DIR", help="Folder of the cache (default: as in a run)")
+        command.set_defaults(run=run)
+        if name == "prune":
+            command.add_argument(
+                "--older-than", type=_days, default=30.0, metavar="DAYS", help="Unused for so long (default: 30)"
+            )
+
+    report = commands.add_parser("report", help="Render run records again, or several as one report")
+    report.add_argument("records", nargs="+", type=Path, metavar="RUN.json")
+    report.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="File to write")
+    report.add_argument("--format", choices=("html", "markdown", "csv"), help="Default: from the file's suffix")
+    report.set_defaults(run=_report)
+
+    demo = commands.add_parser("demo", help="Write a small project that uses the gate, with a model and a dataset")
+    demo.add_argument("folder", type=Path, metavar="DIR", help="A folder that is empty or does not exist")
+    demo.set_defaults(run=_demo)
+    return parser
+
+
+def _days(text: str) -> float:
+    try:
+        days = float(text)
+    except ValueError:
+        days = -1
+    if not 0 <= days < float("inf"):
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number of days, 0 or more")
+    return days
+
+
+def _doctor(_: argparse.Namespace) -> int:
+    from .environment import PACKAGES, cpu_model, installed_versions, resolve_backend, usable_cores
+    from .errors import SettingsError
+
+    versions = installed_versions()
+    print(f"pytest-trtgate {__version__}, Python {sys.version.split()[0]}")
+    print(f"CPU: {cpu_model()}, {usable_cores()} cores")
+    for package in PACKAGES:
+        print(f"  {package:<12} {versions.get(package, 'not installed')}")
+    print(f"engine cache: {_cache_root(None)}")
+    try:
+        backend, device, why = resolve_backend(_settings())
+    except SettingsError as error:
+        print(f"backend: none ({error})")
+        return 1
+    print(f"backend: {backend} {versions[backend]} on {device} ({why})")
+    return 0
+
+
+def _settings() -> Settings:
+    from .config import build, find_table
+
+    found = find_table(Path.cwd())
+    path, table = found if found else (None, {})
+    return build(table, path, {}, Path.cwd())
+
+
+def _cache_root(given: Path | None) -> Path:
+    from .cache import default_root
+
+    return given or _settings().cache_dir or default_root()
+
+
+def _cache_list(arguments: argparse.Namespace) -> int:
+    import time
+
+    from .cache import EngineCache
+
+    root = _cache_root(arguments.cache_dir)
+    entries = list(EngineCache(root).entries())
+    for entry in entries:
+        days = (time.time() - entry.last_used) / _DAY_S
+        what = entry.manifest.cell.key if entry.manifest else f"unusable: {entry.problem}"
+        print(f"{entry.path.name[:12]}  {entry.size_bytes / 1e6:8.1f} MB  used {days:5.1f} days ago  {what}")
+    print(f"{len(entries)} engines, {sum(e.size_bytes for e in entries) / 1e6:.1f} MB in {root}")
+    return 0
+
+
+def _cache_verify(arguments: argparse.Namespace) -> int:
+    from .cache import EngineCache, verify_entry
+
+    root = _cache_root(arguments.cache_dir)
+    checked = [verify_entry(entry.path) for entry in EngineCache(root).entries()]
+    bad = [entry for entry in checked if entry.manifest is None]
+    for entry in bad:
+        print(f"{entry.path}: {entry.problem}")
+    print(f"{len(checked)} engines checked in {root}, {len(bad)} damaged")
+    return 1 if bad else 0
+
+
+def _cache_prune(arguments: argparse.Namespace) -> int:
+    from .cache import EngineCache
+
+    root = _cache_root(arguments.cache_dir)
+    gone = EngineCache(root).prune(arguments.older_than * _DAY_S)
+    print(f"{len(gone)} engines deleted from {root}")
+    return 0
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    from .recordfile import load
+    from .records import RunRecord
+    from .report.publish import render
+
+    runs = [load(path, RunRecord) for path in arguments.records]
+    written = render(runs, arguments.output, arguments.format)
+    print(f"{written}: {len(runs)} run{'s' if len(runs) > 1 else ''}")
+    return 0
+
+
+def _demo(arguments: argparse.Namespace) -> int:
+    from .demo import write_demo
+
+    write_demo(arguments.folder)
+    print(f"{arguments.folder}: a project with a model, a dataset and a gate; next:\n  cd {arguments.folder}\n  pytest")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
