@@ -11,17 +11,15 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from ..records import SCHEMA_VERSION, AccuracySettings, ClassAccuracy, Context, Launch, Precision, Record
+from ..records import AccuracySettings, ClassAccuracy, Context, FileRecord, Launch, Precision, Record
 
 JobKind = Literal["build", "accuracy", "latency"]
 PROGRESS = "@trtgate-progress "
 """Prefix of a line that reports progress: the rest of the line is for the user."""
 
 
-class Message(Record):
+class Message(FileRecord):
     """Base of all requests and responses."""
-
-    schema_version: int = SCHEMA_VERSION
 
 
 class BuildRequest(Message):
@@ -63,12 +61,16 @@ class AccuracyRequest(Message):
 
 
 class AccuracyResponse(Message):
-    """What the evaluation found; metrics are ``mAP50``, ``mAP50-95``, ``precision`` and ``recall``."""
+    """What the evaluation found; metrics are ``mAP50``, ``mAP50-95``, ``precision`` and ``recall``.
+
+    ``unreadable`` names images that Ultralytics left out of every arm, since they or their labels are damaged.
+    """
 
     images: int
     instances: int
     metrics: dict[str, float]
     classes: tuple[ClassAccuracy, ...]
+    unreadable: tuple[str, ...] = ()
 
 
 class ArmRequest(Record):

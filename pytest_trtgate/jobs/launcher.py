@@ -11,7 +11,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Protocol
@@ -20,7 +20,7 @@ import filelock
 
 from ..errors import JobError, RecordError
 from ..recordfile import load, save
-from ..records import Record
+from ..records import FileRecord
 from .contract import PROGRESS, RESPONSES, JobFailure, JobKind
 
 LOG_NAME = "log.txt"
@@ -40,7 +40,7 @@ class Job:
 
     name: str
     kind: JobKind
-    request: Record
+    request: FileRecord
     device: str
     timeout_s: float
 
@@ -48,7 +48,7 @@ class Job:
 class Launcher(Protocol):
     """Runs jobs, here or elsewhere."""
 
-    def run(self, job: Job, folder: Path, progress: Callable[[str], None]) -> Record:
+    def run(self, job: Job, folder: Path, progress: Callable[[str], None]) -> FileRecord:
         """Run one job in ``folder`` and return its response.
 
         Raises:
@@ -68,14 +68,18 @@ class LocalLauncher:
         self.modules = modules
         self.locks = locks or Path(tempfile.gettempdir()) / "trtgate-locks"
 
-    def run(self, job: Job, folder: Path, progress: Callable[[str], None]) -> Record:
+    def run(self, job: Job, folder: Path, progress: Callable[[str], None]) -> FileRecord:
         """Run one job; see :meth:`Launcher.run`."""
-        folder.mkdir(parents=True, exist_ok=True)
-        for old in ("response.json", "error.json"):
-            (folder / old).unlink(missing_ok=True)
-        save(folder / "request.json", job.request)
-        with self.device(job.device, progress):
-            status = self._execute(job, folder, progress)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            for old in ("response.json", "error.json"):
+                (folder / old).unlink(missing_ok=True)
+            save(folder / "request.json", job.request)
+            with self.device(job.device, progress):
+                status = self._execute(job, folder, progress)
+        except OSError as error:
+            where = error.filename or folder
+            raise JobError(job.name, f"its process could not be run ({where}: {error.strerror or error})") from error
         return self._answer(job, folder, status)
 
     @contextmanager
@@ -97,30 +101,30 @@ class LocalLauncher:
 
     def _execute(self, job: Job, folder: Path, progress: Callable[[str], None]) -> int | None:
         """Return the exit status of the job's process; None where it was ended for running past its limit."""
-        with (folder / LOG_NAME).open("wb") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-m", self.modules[job.kind], str(folder)],
-                cwd=folder,
-                env=_job_environment(),
-                stdin=subprocess.PIPE,  # its end tells the job that we are gone
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-            assert process.stdout is not None
-            reader = threading.Thread(target=_pump, args=(process.stdout, log, progress), daemon=True)
+        process = subprocess.Popen(
+            [sys.executable, "-m", self.modules[job.kind], str(folder)],
+            cwd=folder,
+            env=_job_environment(),
+            stdin=subprocess.PIPE,  # its end tells the job that we are gone
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        assert process.stdin is not None
+        assert process.stdout is not None
+        reader = threading.Thread(target=_pump, args=(process.stdout, folder / LOG_NAME, progress), daemon=True)
+        try:
             reader.start()
-            try:
-                return process.wait(timeout=job.timeout_s)
-            except subprocess.TimeoutExpired:
-                return None
-            finally:
-                _end(process)
-                reader.join(timeout=_GRACE_S)
-                assert process.stdin is not None
-                process.stdin.close()
+            return process.wait(timeout=job.timeout_s)
+        except subprocess.TimeoutExpired:
+            return None
+        finally:
+            _end(process)
+            # A process that the job left in a session of its own may hold the pipe open: the reader then stays with it.
+            reader.join(timeout=_GRACE_S)
+            process.stdin.close()
 
-    def _answer(self, job: Job, folder: Path, status: int | None) -> Record:
+    def _answer(self, job: Job, folder: Path, status: int | None) -> FileRecord:
         tail = log_tail(folder / LOG_NAME)
         if status is None:
             raise JobError(job.name, f"ended after running past its limit of {job.timeout_s:g} s", tail)
@@ -146,14 +150,18 @@ def _job_environment() -> dict[str, str]:
     return environment
 
 
-def _pump(stream: IO[bytes], log: IO[bytes], progress: Callable[[str], None]) -> None:
+def _pump(stream: IO[bytes], path: Path, progress: Callable[[str], None]) -> None:
+    """Write what a job says to its log, all but its progress; close the stream at its end."""
     prefix = PROGRESS.encode()
-    for line in stream:
-        if line.startswith(prefix):
-            progress(line[len(prefix) :].decode(errors="replace").strip())
-        else:
-            log.write(line)
-            log.flush()
+    with stream:
+        with suppress(OSError), path.open("wb", buffering=0) as log:
+            for line in stream:
+                if line.startswith(prefix):
+                    progress(line[len(prefix) :].decode(errors="replace").strip())
+                else:
+                    log.write(line)
+        for _ in stream:  # the log cannot be written: that costs the log, not the job
+            pass
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -1,0 +1,139 @@
+"""One arm of a launch, loaded through Ultralytics' predictor and run step by step.
+
+Import it only after :func:`pytest_trtgate.jobs.worker.prepare`: this module imports torch and Ultralytics.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+import torchvision  # noqa: F401  Ultralytics takes its non-maximum suppression where it is imported, as in deployment
+from ultralytics.models.yolo.detect import DetectionPredictor
+from ultralytics.utils.patches import imread
+
+from ..errors import DataError, TrtGateError
+from . import yolo
+from .contract import ArmRequest, LatencyRequest
+
+Batch = list[Any]
+"""BGR images, each height x width x 3, uint8."""
+
+
+class Arm:
+    """A checkpoint or an engine with the pre- and postprocessing that it is deployed with.
+
+    Args:
+        arm: What to load.
+        request: The launch that it is part of.
+        folder: Becomes the parent of Ultralytics' run folders.
+
+    Raises:
+        TrtGateError: The artifact does not fit the request, or cannot be loaded.
+    """
+
+    def __init__(self, arm: ArmRequest, request: LatencyRequest, folder: Path) -> None:
+        artifact = Path(arm.artifact)
+        self.name = arm.arm
+        yolo.check_shape(arm.arm, yolo.read_metadata(artifact), request.imgsz, request.batch)
+        self._predictor = DetectionPredictor(
+            overrides={
+                "task": "detect",
+                "mode": "predict",
+                "imgsz": request.imgsz,
+                "batch": request.batch,
+                "conf": request.conf,
+                "iou": request.iou,
+                "max_det": request.max_det,
+                "rect": False,
+                "device": request.device,
+                "save": False,
+                "verbose": False,
+                "project": str(folder / "runs"),
+            }
+        )
+        with yolo.refusals(f"{arm.arm}: {artifact.name} could not be loaded"):
+            self._predictor.setup_model(str(artifact), verbose=False)
+        self.backend = self._predictor.model
+        if self.backend.format == "pt" and getattr(self.backend, "end2end", False):
+            # As the predictor's own loop does: candidates are filtered before the best are taken.
+            self.backend.model.set_head_attr(max_det=max(request.max_det, 300), agnostic_nms=False)
+        self.half: bool = self.backend.fp16
+        self._on_gpu = self.backend.device.type == "cuda"
+
+    def aim(self, images: Batch) -> None:
+        """Tell the predictor what kind of source it works on: pictures in memory, of any size."""
+        self._predictor.setup_source(images)
+
+    def preprocess(self, images: Batch) -> Any:
+        """Return the letterboxed input of a batch: batch x 3 x imgsz x imgsz, RGB, 0 to 1."""
+        return self._predictor.preprocess(images)
+
+    def run(self, tensor: Any) -> Any:
+        """Return the raw output for an input, without anything around the engine; on a GPU, once it is there."""
+        output = self.backend(tensor)
+        self.synchronize()
+        return output
+
+    def infer(self, tensor: Any) -> Any:
+        """Return the raw output for an input as the predictor gets it; on a GPU, once it is there."""
+        output = self._predictor.inference(tensor)
+        self.synchronize()
+        return output
+
+    def postprocess(self, output: Any, tensor: Any, images: Batch) -> Any:
+        """Return the final boxes of a batch, in pixels of the images: one ``Results`` each."""
+        self._predictor.batch = ([""] * len(images), images, [""] * len(images))
+        return self._predictor.postprocess(output, tensor, images)
+
+    def synchronize(self) -> None:
+        """Wait until the device has done what it was given; nothing to wait for on a CPU."""
+        if self._on_gpu:
+            torch.cuda.synchronize(self.backend.device)
+
+    def rehearse(self, images: Batch, imgsz: int) -> None:
+        """Run a batch once and look at what comes in and out.
+
+        Raises:
+            TrtGateError: The input is not of the size asked for, or the output holds NaN or infinite values.
+        """
+        with yolo.refusals(f"{self.name}: its first inference failed"):
+            tensor = self.preprocess(images)
+            shape, wanted = tuple(tensor.shape), (len(images), 3, imgsz, imgsz)
+            if shape != wanted:
+                raise TrtGateError(f"{self.name}: its input has the shape {shape}, not {wanted}")
+            output = self.infer(tensor)
+            if yolo.broken_rows(output):
+                raise TrtGateError(
+                    f"{self.name}: it returned NaN or infinite values in warm-up; such an engine cannot be shipped, "
+                    f"try a wider precision"
+                )
+            self.postprocess(output, tensor, images)
+
+
+def load_arms(request: LatencyRequest, folder: Path) -> list[Arm]:
+    """Load all arms of a launch, in the order of the request."""
+    if any(arm.artifact.endswith(".onnx") for arm in request.arms):
+        yolo.pin_onnxruntime(request.threads)
+    arms = [Arm(arm, request, folder) for arm in request.arms]
+    torch.set_num_threads(request.threads)
+    return arms
+
+
+def decode(request: LatencyRequest) -> list[Batch]:
+    """Decode the images of a launch, in groups of ``batch``; the last group is filled up from the front.
+
+    Raises:
+        DataError: There are no images, or one cannot be decoded.
+    """
+    if not request.images:
+        raise DataError("no images to time inference on; the split is empty")
+    images = []
+    for path in request.images:
+        image = imread(path)
+        if image is None:
+            raise DataError(f"{path}: cannot be decoded as an image")
+        images.append(image)
+    groups = -(-len(images) // request.batch)
+    return [[images[(g * request.batch + i) % len(images)] for i in range(request.batch)] for g in range(groups)]

@@ -1,0 +1,172 @@
+"""Job: build one engine from one checkpoint."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from ..errors import DataError, SettingsError, TrtGateError
+from ..records import Precision
+from .contract import BuildRequest, BuildResponse
+from .worker import main, plain, progress
+
+RESERVED = {"batch", "data", "device", "fraction", "imgsz", "split"} | {
+    *("format", "half", "int8", "mode", "model", "name", "project", "quantize", "task"),
+}
+"""Arguments of the exporter that the request itself decides."""
+Calibration = list[str]
+Exporter = Callable[[BuildRequest, Path, Calibration], Path]
+
+
+def work(request: BuildRequest, folder: Path) -> BuildResponse:
+    """Build the engine and move it into ``request.output``.
+
+    Args:
+        request: What to build.
+        folder: The folder of the job; intermediate files stay in it.
+
+    Raises:
+        SettingsError: The backend is unknown, or ``export_args`` holds what the request decides.
+        DataError: The weights or the calibration data cannot be used.
+        TrtGateError: The exporter refused, or what it made is not what was asked for.
+    """
+    exporter = EXPORTERS.get(request.backend)
+    if exporter is None:
+        known = ", ".join(EXPORTERS)
+        raise SettingsError(f"backend '{request.backend}' cannot build engines; it must be one of: {known}")
+    taken = sorted(RESERVED & set(request.export_args))
+    if taken:
+        raise SettingsError(f"export_args: '{taken[0]}' is decided by pytest-trtgate itself; remove it")
+    weights = Path(request.weights)
+    if not weights.is_file():
+        raise DataError(f"{weights}: no such file; it was there when the run was planned")
+    progress(f"loading {weights.name}")
+
+    from . import yolo
+
+    yolo.isolate(request.threads)
+    # The exporter writes beside the weights, under the same name for every precision.
+    copy = folder / "export" / f"engine{weights.suffix}"
+    copy.parent.mkdir(exist_ok=True)
+    shutil.copyfile(weights, copy)
+    images: Calibration = []
+    built = exporter(request, copy, images)
+    metadata = yolo.read_metadata(built)
+    yolo.check_shape(f"{weights.name} as {request.precision}", metadata, request.imgsz, request.batch)
+    output = Path(request.output)
+    output.mkdir(parents=True, exist_ok=True)
+    artifact = output / built.name
+    shutil.move(built, artifact)
+    calibrated = tuple(sorted(set(images))) if images else None
+    return BuildResponse(artifact=artifact.name, metadata=metadata, calibration_images=calibrated)
+
+
+def export_onnx(request: BuildRequest, weights: Path, images: Calibration) -> Path:
+    """Export to ONNX on the CPU; INT8 is quantized statically by ONNX Runtime.
+
+    Args:
+        request: What to build.
+        weights: A copy of the weights in a folder of its own.
+        images: Gets the paths of the images that calibration reads.
+
+    Returns:
+        The ``.onnx`` file, beside ``weights``.
+
+    Raises:
+        TrtGateError: The exporter refused, or the graph is not in the precision that was asked for.
+    """
+    from . import yolo
+
+    yolo.pin_onnxruntime(request.threads)
+    model = yolo.load_model(weights, shown=Path(request.weights))
+    _watch_calibration(request, images)
+    progress("exporting to ONNX")
+    subject = f"{Path(request.weights).name} as {request.precision}: Ultralytics could not export it to ONNX"
+    with yolo.refusals(subject):
+        built = Path(model.export(format="onnx", device="cpu", **_arguments(request)))
+    final = weights.with_suffix(".onnx")
+    built.replace(final)
+    _check_precision(final, request.precision)
+    return final
+
+
+EXPORTERS: dict[str, Exporter] = {"onnxruntime": export_onnx}
+
+
+def _arguments(request: BuildRequest) -> dict[str, Any]:
+    from ultralytics.utils import DEFAULT_CFG_DICT
+
+    arguments: dict[str, Any] = {"dynamic": False, "simplify": True, **request.export_args}
+    arguments.update(imgsz=request.imgsz, batch=request.batch)
+    if "quantize" in DEFAULT_CFG_DICT:
+        arguments["quantize"] = {"fp32": 32, "fp16": 16, "int8": 8}[request.precision]
+    else:
+        arguments.update(half=request.precision == "fp16", int8=request.precision == "int8")
+    if request.precision == "int8":
+        arguments.update(data=request.data, split=request.split, fraction=request.fraction)
+    return arguments
+
+
+def _watch_calibration(request: BuildRequest, images: Calibration) -> None:
+    """Make the exporter's calibration loader note in ``images`` what it reads, and report progress."""
+    import torch
+    from ultralytics.engine.exporter import Exporter as UltralyticsExporter
+
+    from . import yolo
+
+    make = UltralyticsExporter.get_int8_calibration_dataloader
+
+    def watched(self: Any, prefix: str = "") -> Any:
+        # The loader shuffles and may drop a last batch that is not full: which images it reads hangs on the seed.
+        torch.manual_seed(0)
+        try:
+            loader = make(self, prefix)
+        except Exception as error:
+            subject = f"{request.data}: no images to calibrate on in split '{request.split}'"
+            raise DataError(f"{subject} ({plain(error)})") from error
+        yolo.ignore_cached_images(loader.dataset)
+        return _WatchedLoader(loader, images)
+
+    UltralyticsExporter.get_int8_calibration_dataloader = watched
+
+
+class _WatchedLoader:
+    """A calibration loader that notes the files it hands out."""
+
+    def __init__(self, loader: Any, images: Calibration) -> None:
+        self._loader = loader
+        self._images = images
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loader, name)
+
+    def __len__(self) -> int:
+        return len(self._loader)
+
+    def __iter__(self) -> Iterator[Any]:
+        total, done = len(self._loader) * self._loader.batch_size, 0
+        for batch in self._loader:
+            files = [str(Path(f).absolute()) for f in batch["im_file"]]
+            self._images += files
+            done += len(files)
+            progress(f"calibrating INT8 on {total} images: {done}/{total}")
+            yield batch
+
+
+def _check_precision(artifact: Path, precision: Precision) -> None:
+    """Look into the graph: an exporter may warn and go on in another precision than it was asked for."""
+    import onnx
+
+    graph = onnx.load(artifact).graph
+    quantized = any("QuantizeLinear" in node.op_type for node in graph.node)
+    halves = sum(i.data_type == onnx.TensorProto.FLOAT16 for i in graph.initializer)
+    singles = sum(i.data_type == onnx.TensorProto.FLOAT for i in graph.initializer)
+    found = "int8" if quantized else "fp16" if halves > singles else "fp32"
+    if found != precision:
+        raise TrtGateError(f"Ultralytics was asked for {precision} but exported {found}; the log may say why")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(BuildRequest, work))

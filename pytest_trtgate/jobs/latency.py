@@ -1,0 +1,294 @@
+"""Job: one launch, which loads its arms into one process, warms them up and times them interleaved."""
+
+from __future__ import annotations
+
+import gc
+import math
+import os
+import random
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from ..records import ArmLaunch, Context, Launch, MachineState, Timing
+from .contract import LatencyRequest, LatencyResponse
+from .worker import main, progress
+
+if TYPE_CHECKING:
+    from .arms import Arm, Batch
+
+T = TypeVar("T")
+
+PRIMERS = 2
+"""Inferences that open each block untimed: they bring the arm's weights and threads back after another arm's turn."""
+WINDOW = 10
+"""Inferences whose median is compared with that of the next as many, to tell when an arm is warm."""
+STABLE = 0.05
+LEAST_SAMPLES = 30
+STAGES: tuple[Context, ...] = ("preprocess", "inference", "postprocess")
+
+
+def work(request: LatencyRequest, folder: Path) -> LatencyResponse:
+    """Run one launch and write every duration to ``request.samples_file``.
+
+    The ``.npz`` holds nanoseconds as int64, in the order of time: durations as ``ARM/CONTEXT``, and when each began,
+    since the first timed inference of the launch, as ``ARM/CONTEXT/at``.
+
+    Raises:
+        DataError: An image or an artifact is missing or cannot be read.
+        TrtGateError: An arm does not fit the request, fails, or returns NaN or infinite values.
+    """
+    import numpy as np
+    import torch
+
+    started, began = datetime.now(timezone.utc), time.monotonic()
+    before = machine_state()
+    name = f"launch {request.index + 1}"
+    progress(f"{name}: loading {', '.join(arm.arm for arm in request.arms)}")
+
+    from . import yolo
+    from .arms import decode, load_arms
+
+    yolo.isolate(request.threads)
+    batches = decode(request)
+    arms = load_arms(request, folder)
+    with torch.inference_mode():
+        for arm in arms:
+            arm.aim(batches[0])
+            arm.rehearse(batches[0], request.imgsz)
+        inputs = _inputs(arms, batches)
+        tracks = [Track(arm, context, batches, inputs[arm.half]) for context in contexts(request) for arm in arms]
+        gc.collect()
+        gc.disable()
+        try:
+            for track in tracks:
+                progress(f"{name}: warming up {track.arm.name}, {track.context}")
+                track.warm_up(request)
+            _measure(tracks, request, name)
+        finally:
+            gc.enable()
+    arrays = {key: value for track in tracks for key, value in track.arrays(min(t.at[0] for t in tracks)).items()}
+    np.savez_compressed(request.samples_file, **arrays)
+    launch = Launch(
+        index=request.index,
+        seed=request.seed,
+        threads=request.threads,
+        block=request.block,
+        started_at=started.isoformat(timespec="seconds"),
+        seconds=time.monotonic() - began,
+        arms={a.arm: _summary(a.arm, a.sha256, tracks, request.batch, arrays) for a in request.arms},
+        before=before,
+        after=machine_state(),
+        samples=Path(request.samples_file).name,
+    )
+    return LatencyResponse(launch=launch)
+
+
+def contexts(request: LatencyRequest) -> tuple[Context, ...]:
+    """Return what is to be timed; the stages come with ``end-to-end``."""
+    wanted: list[Context] = ["engine"] if "engine" in request.contexts else []
+    if set(request.contexts) - {"engine"}:
+        wanted.append("end-to-end")
+    return tuple(wanted)
+
+
+@dataclass
+class Track:
+    """The durations of one arm in one context, as they are measured.
+
+    Attributes:
+        durations: Nanoseconds of each timed inference.
+        stages: For ``end-to-end``, the nanoseconds of its three stages, from the same readings of the clock.
+        at: When each began, in nanoseconds on the clock.
+        planned: How many timed inferences there will be.
+    """
+
+    arm: Arm
+    context: Context
+    batches: Sequence[Batch]
+    inputs: Sequence[Any]
+    durations: list[int] = field(default_factory=list)
+    stages: list[tuple[int, int, int]] = field(default_factory=list)
+    at: list[int] = field(default_factory=list)
+    planned: int = 0
+    warmup_iterations: int = 0
+    warmup_stable: bool = False
+
+    def once(self, number: int) -> tuple[int, tuple[int, int, int], int]:
+        """Run one inference, on the input of that number, and return its nanoseconds, those of its stages, and when."""
+        clock, arm, index = time.perf_counter_ns, self.arm, number % len(self.batches)
+        if self.context == "engine":
+            tensor = self.inputs[index]
+            start = clock()
+            output = arm.run(tensor)
+            end = clock()
+            del output
+            return end - start, (0, 0, 0), start
+        images = self.batches[index]
+        start = clock()
+        tensor = arm.preprocess(images)
+        arm.synchronize()
+        ready = clock()
+        output = arm.infer(tensor)
+        inferred = clock()
+        results = arm.postprocess(output, tensor, images)
+        arm.synchronize()
+        end = clock()
+        del output, results
+        return end - start, (ready - start, inferred - ready, end - inferred), start
+
+    def warm_up(self, request: LatencyRequest) -> None:
+        """Run until two successive windows agree, and plan how many inferences to time."""
+        durations: list[int] = []
+        deadline = time.monotonic() + request.warmup_max_seconds
+        while not self.warmup_stable and (time.monotonic() < deadline or not durations):
+            durations.append(self.once(len(durations))[0])
+            count = len(durations)
+            if count >= max(request.warmup_min, 2 * WINDOW) and count % WINDOW == 0:
+                earlier, later = median(durations[-2 * WINDOW : -WINDOW]), median(durations[-WINDOW:])
+                self.warmup_stable = abs(later - earlier) < STABLE * earlier
+        self.warmup_iterations = len(durations)
+        affordable = int(request.max_seconds * 1e9 / median(durations[-WINDOW:]))
+        self.planned = min(request.samples, max(LEAST_SAMPLES, affordable))
+
+    def block(self, count: int) -> None:
+        """Time ``count`` inferences, after some that are not timed."""
+        first = len(self.durations)
+        for number in range(first - PRIMERS, first):
+            self.once(number)
+        for number in range(first, first + count):
+            duration, stages, start = self.once(number)
+            self.durations.append(duration)
+            self.stages.append(stages)
+            self.at.append(start)
+
+    def arrays(self, origin: int) -> dict[str, Any]:
+        """Return the durations as arrays, under the names that they have in the file; ``origin`` is time zero."""
+        import numpy as np
+
+        at = np.array(self.at, dtype=np.int64) - origin
+        arrays: dict[str, Any] = {self.context: (np.array(self.durations, dtype=np.int64), at)}
+        if self.context == "end-to-end":
+            for place, stage in enumerate(STAGES):
+                spent = np.array([stages[place] for stages in self.stages], dtype=np.int64)
+                arrays[stage] = (spent, at)
+                at = at + spent
+        name = self.arm.name
+        return {
+            f"{name}/{context}{suffix}": array
+            for context, pair in arrays.items()
+            for suffix, array in zip(("", "/at"), pair, strict=True)
+        }
+
+
+def _inputs(arms: Sequence[Arm], batches: Sequence[Batch]) -> dict[bool, list[Any]]:
+    """Return the letterboxed input of each batch, once for arms that take FP16 and once for those that do not."""
+    return {half: [arm.preprocess(batch) for batch in batches] for half, arm in {a.half: a for a in arms}.items()}
+
+
+def _measure(tracks: Sequence[Track], request: LatencyRequest, name: str) -> None:
+    """Time all tracks in alternating blocks, each spread over the whole of the launch."""
+    rng = random.Random(request.seed)
+    by_context = {c: [t for t in tracks if t.context == c] for c in contexts(request)}
+    rounds = max(math.ceil(track.planned / request.block) for track in tracks)
+    context_orders = balanced_orders(rng, list(by_context))
+    arm_orders = {context: balanced_orders(rng, found) for context, found in by_context.items()}
+    total = sum(track.planned for track in tracks)
+    for number in range(1, rounds + 1):
+        for context in next(context_orders):
+            for track in next(arm_orders[context]):
+                # Rounding up spreads a slow arm's fewer inferences evenly and ends at exactly what was planned.
+                blocks = -(-track.planned * number // (rounds * request.block))
+                due = min(track.planned, blocks * request.block)
+                if due > len(track.durations):
+                    track.block(due - len(track.durations))
+        progress(f"{name}: {100 * sum(len(t.durations) for t in tracks) // total} %")
+
+
+def balanced_orders(rng: random.Random, items: Sequence[T]) -> Iterator[list[T]]:
+    """Yield orders of ``items`` without end, such that in each run of ``len(items)`` each takes each place once.
+
+    They are the rows, in random order, of Latin squares with randomly named symbols.
+    """
+    while True:
+        names = rng.sample(items, len(items))
+        rows = [names[shift:] + names[:shift] for shift in range(len(names))]
+        yield from rng.sample(rows, len(rows))
+
+
+def _summary(arm: str, sha256: str, tracks: Sequence[Track], batch: int, arrays: dict[str, Any]) -> ArmLaunch:
+    mine = [track for track in tracks if track.arm.name == arm]
+    timings: dict[Context, Timing] = {}
+    for track in mine:
+        for context in (track.context, *(STAGES if track.context == "end-to-end" else ())):
+            timings[context] = timing(arrays[f"{arm}/{context}"])
+    whole = timings.get("end-to-end") or timings["engine"]
+    return ArmLaunch(
+        arm=arm,
+        sha256=sha256,
+        warmup_iterations=sum(track.warmup_iterations for track in mine),
+        warmup_stable=all(track.warmup_stable for track in mine),
+        images_per_second=batch * 1000 / whole.mean_ms,
+        timings=timings,
+    )
+
+
+def timing(nanoseconds: Any) -> Timing:
+    """Summarize durations; quantiles are interpolated linearly between samples."""
+    import numpy as np
+
+    ms = np.asarray(nanoseconds) / 1e6
+    quantiles = np.quantile(ms, np.arange(1, 100) / 100)
+    return Timing(
+        n=len(ms),
+        mean_ms=float(ms.mean()),
+        min_ms=float(ms.min()),
+        max_ms=float(ms.max()),
+        quantiles_ms=tuple(quantiles.tolist()),
+    )
+
+
+def machine_state(system: Path = Path("/")) -> MachineState:
+    """Return load, mean clock and highest temperature of the CPU, each None where the platform does not tell."""
+    return MachineState(
+        load_average=os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
+        cpu_mhz=_mean(_clocks(system / "proc/cpuinfo")),
+        temperature_c=max(_temperatures(system / "sys/class/thermal"), default=None),
+    )
+
+
+def _clocks(cpuinfo: Path) -> list[float]:
+    lines = _text(cpuinfo).splitlines()
+    return [number for line in lines if line.startswith("cpu MHz") for number in _numbers(line.partition(":")[2])]
+
+
+def _temperatures(thermal: Path) -> list[float]:
+    found = [number for zone in thermal.glob("thermal_zone*/temp") for number in _numbers(_text(zone))]
+    # Zones without a sensor report nonsense.
+    return [t / 1000 for t in found if 0 < t < 150_000]
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:
+        return ""
+
+
+def _numbers(text: str) -> list[float]:
+    try:
+        return [float(text)]
+    except ValueError:
+        return []
+
+
+def _mean(values: list[float]) -> float | None:
+    return sum(values) / len(values) if values else None
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(LatencyRequest, work))

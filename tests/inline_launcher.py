@@ -1,0 +1,32 @@
+"""The seam for other launchers, used: fake jobs done in the calling process, where a test is not about processes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from fake_jobs import RefusedError, answer_to
+
+from pytest_trtgate.errors import JobError
+from pytest_trtgate.jobs.contract import RESPONSES
+from pytest_trtgate.jobs.launcher import LOG_NAME, Job
+from pytest_trtgate.records import FileRecord
+
+
+class InlineLauncher:
+    """Does fake jobs at once; their faults that need a process are out of place here."""
+
+    def run(self, job: Job, folder: Path, progress: Callable[[str], None]) -> FileRecord:
+        """Do one job; as the protocol says."""
+        folder.mkdir(parents=True, exist_ok=True)
+        log = f"log of {job.name}"
+        (folder / LOG_NAME).write_text(log + "\n")
+        progress(f"{job.name}: working")
+        request = json.loads(job.request.model_dump_json())
+        (folder / "request.json").write_text(json.dumps(request))
+        try:
+            answer = answer_to(request, folder)
+        except RefusedError as refusal:
+            raise JobError(job.name, str(refusal), log) from refusal
+        return RESPONSES[job.kind].model_validate(json.loads(json.dumps(answer)))

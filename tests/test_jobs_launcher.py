@@ -1,0 +1,215 @@
+"""The launcher: whatever a job does to itself costs its cell, never the session."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from conftest import Project, is_running, wait_for
+from fake_jobs import REFUSAL, Behaviour
+
+from pytest_trtgate.errors import JobError
+from pytest_trtgate.jobs import launcher as launcher_module
+from pytest_trtgate.jobs.contract import BuildRequest, BuildResponse
+from pytest_trtgate.jobs.launcher import Job, LocalLauncher, log_tail
+
+FAULTS = {
+    "segfault": "its process was killed by SIGSEGV",
+    "killed": "its process was killed by SIGKILL (out of memory?)",
+    "exit": "its process ended with exit code 7",
+    "garbage": "it gave no usable answer (*response.json: not valid JSON",
+    "silent": "it gave no usable answer (*response.json: cannot be read",
+    "refuse": REFUSAL,
+}
+
+
+class Jobs:
+    """Runs fake builds with the real launcher, outside of any session."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.folder = path / "job"
+        self.launcher = LocalLauncher({"build": "fake_jobs"}, path / "locks")
+        self.told: list[str] = []
+
+    def build(self, fault: str = "", timeout_s: float = 60.0) -> BuildResponse:
+        """Run one build that has a fault."""
+        weights = Behaviour(faults={"build-int8": fault}).save(self.path / "shapes.pt")
+        (self.path / "out").mkdir(exist_ok=True)
+        request = BuildRequest(
+            weights=str(weights),
+            precision="int8",
+            imgsz=320,
+            batch=1,
+            backend="onnxruntime",
+            device="cpu",
+            threads=1,
+            output=str(self.path / "out"),
+        )
+        answer = self.launcher.run(Job("job", "build", request, "cpu", timeout_s), self.folder, self.told.append)
+        assert isinstance(answer, BuildResponse)
+        return answer
+
+    def failure(self, fault: str, timeout_s: float = 60.0) -> JobError:
+        """Run one build that must fail."""
+        with pytest.raises(JobError) as caught:
+            self.build(fault, timeout_s)
+        return caught.value
+
+    def pid(self, name: str = "pid") -> int:
+        """Return the process that the job was, or its child."""
+        return int((self.folder / f"{name}.txt").read_text())
+
+
+@pytest.fixture
+def jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Jobs:
+    """Fake builds, whose module any process finds, and which get little time to end in peace."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    monkeypatch.setattr(launcher_module, "_GRACE_S", 0.5)
+    return Jobs(tmp_path)
+
+
+# In a run
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_build_that_goes_wrong_costs_its_cell_and_no_other(project: Project, fault: str) -> None:
+    project.weights(Behaviour(faults={"build-int8": fault}))
+    result = project.use_processes().run("--trt-precision=fp16,int8")
+    result.assert_outcomes(passed=2, failed=2)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    assert project.outcomes("accuracy") == {"fp16": "PASS", "int8": "ERROR"}
+    assert project.outcomes("latency")["int8"] == "ERROR"
+    result.stdout.fnmatch_lines(
+        [f"int8: {FAULTS[fault].replace('[', '?')}* ?build-shapes-int8-320-b1-onnxruntime-cpu?"]
+    )
+    result.stdout.fnmatch_lines(["The job's log ends with:", "log of build-shapes-int8-320-b1-onnxruntime-cpu"])
+
+
+def test_a_failed_build_is_not_tried_again_in_its_run(project: Project) -> None:
+    project.weights(Behaviour(faults={"build-int8": "refuse"}))
+    project.run("--trt-precision=int8").assert_outcomes(failed=2)
+    assert len(project.job_names("build")) == 1
+
+
+def test_an_evaluation_that_goes_wrong_costs_one_accuracy(project: Project) -> None:
+    project.weights(Behaviour(faults={"accuracy-fp16": "segfault"}))
+    project.use_processes().run("--trt-precision=fp16,int8").assert_outcomes(passed=3, failed=1)
+    assert project.outcomes("accuracy") == {"fp16": "ERROR", "int8": "PASS"}
+
+
+def test_a_checkpoint_that_cannot_be_evaluated_is_an_error_of_every_accuracy(project: Project) -> None:
+    project.weights(Behaviour(faults={"accuracy-pt": "refuse"}))
+    project.run("--trt-precision=fp16,int8").assert_outcomes(passed=2, failed=2)
+    assert project.outcomes("accuracy") == {"fp16": "ERROR", "int8": "ERROR"}
+    assert project.job_names("accuracy").count("accuracy-shapes-pt") == 1
+
+
+@pytest.mark.parametrize("fault", ["segfault", "exit"])
+def test_an_arm_that_cannot_be_timed_leaves_the_others_their_launches(project: Project, fault: str) -> None:
+    project.weights(Behaviour(faults={"latency-int8": fault}))
+    project.use_processes().run("-k", "latency").assert_outcomes(passed=2, failed=1, deselected=3)
+    launches = project.record.latencies["shapes"].launches
+    assert [sorted(launch.arms) for launch in launches] == [["fp16", "fp32", "pt"]] * 3
+    assert "[probe-shapes-int8]" in project.verdict("int8", "latency").summary
+
+
+def test_engines_that_were_built_are_timed_without_the_one_that_was_not(project: Project) -> None:
+    project.weights(Behaviour(faults={"build-fp16": "refuse"}))
+    project.run("-k", "latency").assert_outcomes(passed=2, failed=1, deselected=3)
+    assert sorted(project.record.latencies["shapes"].launches[0].arms) == ["fp32", "int8", "pt"]
+
+
+def test_a_checkpoint_that_cannot_be_timed_is_an_error_of_every_latency(project: Project) -> None:
+    project.weights(Behaviour(faults={"latency-pt": "refuse"}))
+    project.run("-k", "latency").assert_outcomes(failed=3, deselected=3)
+    assert set(project.outcomes("latency").values()) == {"ERROR"}
+
+
+def test_a_build_that_hangs_is_ended_at_its_limit(project: Project) -> None:
+    project.weights(Behaviour(faults={"build-int8": "hang"}))
+    project.settings("[timeouts]\nbuild_s = 2\n")
+    project.use_processes().run("-k", "accuracy").assert_outcomes(passed=2, failed=1, deselected=3)
+    assert "ended after running past its limit of 2 s" in project.verdict("int8", "accuracy").summary
+
+
+# A job alone
+
+
+def test_a_job_that_does_its_work_answers(jobs: Jobs) -> None:
+    assert jobs.build().artifact == "engine.onnx"
+    assert jobs.told == ["job: working"]
+    assert log_tail(jobs.folder / "log.txt") == "log of job"
+
+
+def test_the_answer_of_an_earlier_attempt_is_not_taken_for_one(jobs: Jobs) -> None:
+    jobs.build()
+    assert "response.json: cannot be read" in jobs.failure("silent").reason
+
+
+def test_ten_megabytes_of_output_do_not_block_a_job(jobs: Jobs) -> None:
+    assert jobs.build("flood").artifact == "engine.onnx"
+    assert (jobs.folder / "log.txt").stat().st_size > 10_000_000
+    assert len(log_tail(jobs.folder / "log.txt").splitlines()) == 25
+
+
+def test_progress_reaches_the_user_and_not_the_log(jobs: Jobs) -> None:
+    jobs.build("flood")
+    assert jobs.told == ["job: working"]
+    assert "trtgate-progress" not in (jobs.folder / "log.txt").read_text()
+
+
+def test_the_children_of_a_job_end_with_it(jobs: Jobs) -> None:
+    jobs.failure("family", timeout_s=1.5)
+    assert not is_running(jobs.pid())
+    wait_for(lambda: not is_running(jobs.pid("child")))
+
+
+def test_a_job_that_ignores_a_polite_request_is_killed(jobs: Jobs) -> None:
+    started = time.monotonic()
+    jobs.failure("stubborn", timeout_s=1.0)
+    assert not is_running(jobs.pid())
+    assert time.monotonic() - started < 10
+
+
+def test_a_process_that_a_job_leaves_behind_does_not_hold_up_the_session(jobs: Jobs) -> None:
+    started = time.monotonic()
+    try:
+        assert jobs.build("daemon").artifact == "engine.onnx"
+        assert time.monotonic() - started < 20
+    finally:
+        os.kill(jobs.pid("child"), signal.SIGKILL)
+
+
+def test_a_folder_that_cannot_be_written_is_an_error_of_the_job(jobs: Jobs) -> None:
+    jobs.folder.write_text("not a folder")
+    assert "its process could not be run (" in jobs.failure("").reason
+
+
+def test_an_interrupt_ends_the_job_too(jobs: Jobs) -> None:
+    def interrupt() -> None:
+        wait_for((jobs.folder / "span.txt").exists)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt, daemon=True).start()
+    with pytest.raises(KeyboardInterrupt):
+        jobs.build("hang")
+    assert not is_running(jobs.pid())
+
+
+def test_an_interrupted_run_says_so_and_ends_its_job(project: Project) -> None:
+    project.weights(Behaviour(faults={"build-int8": "hang"}))
+    process = project.use_processes().start("-k", "accuracy", "--trt-baselines=update")
+    pid = wait_for(lambda: next(project.path.glob("reports/runs/*/jobs/build-shapes-int8*/pid.txt"), None))
+    job = int(wait_for(pid.read_text))
+    os.kill(process.pid, signal.SIGINT)
+    output = process.communicate(timeout=60)[0]
+    assert process.returncode == pytest.ExitCode.INTERRUPTED, output
+    assert not is_running(job)
+    assert any("interrupted" in note for note in project.record.notes)
+    assert project.outcomes("accuracy") == {"fp32": "PASS", "fp16": "PASS"}
+    assert not (project.path / "baselines").exists()

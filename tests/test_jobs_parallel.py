@@ -1,0 +1,164 @@
+"""Several processes at once, of one run or of several: they share the device, the cache and what was measured."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from conftest import Project, jobs_of
+from fake_jobs import Behaviour
+
+from pytest_trtgate.jobs.contract import BuildRequest
+from pytest_trtgate.jobs.launcher import Job, LocalLauncher
+
+
+def assert_one_at_a_time(spans: list[tuple[int, int]]) -> None:
+    """Fail where one job began before another had ended."""
+    assert all(before[1] <= after[0] for before, after in pairwise(sorted(spans)))
+
+
+# Two launchers in one process, which is how two processes look to the lock
+
+
+def test_jobs_of_one_device_never_overlap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert_one_at_a_time(_spans_of_two_launchers(tmp_path, monkeypatch, "0", "0"))
+
+
+def test_jobs_of_different_devices_may_overlap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(AssertionError):
+        assert_one_at_a_time(_spans_of_two_launchers(tmp_path, monkeypatch, "0", "1"))
+
+
+def _spans_of_two_launchers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *devices: str) -> list[tuple[int, int]]:
+    """Run two jobs on each of two devices at once; return when they began and ended."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    weights = Behaviour(seconds=0.3).save(tmp_path / "shapes.pt")
+
+    def work(name: str, device: str) -> None:
+        launcher = LocalLauncher({"build": "fake_jobs"}, tmp_path / "locks")
+        for number in range(2):
+            output = tmp_path / f"out-{name}-{number}"
+            output.mkdir()
+            request = BuildRequest(
+                weights=str(weights),
+                precision="fp32",
+                imgsz=320,
+                batch=1,
+                backend="onnxruntime",
+                device=device,
+                threads=1,
+                output=str(output),
+            )
+            job = Job(output.name, "build", request, device, 60.0)
+            launcher.run(job, tmp_path / "jobs" / output.name, lambda _: None)
+
+    threads = [threading.Thread(target=work, args=pair) for pair in zip("ab", devices, strict=True)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=60)
+    spans = list(jobs_of(tmp_path).values())
+    assert len(spans) == 4
+    return spans
+
+
+# One run over two workers
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A project after its runs, and what they printed."""
+
+    project: Project
+    outputs: list[str]
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """A project after one run over two workers of pytest-xdist."""
+    pytest.importorskip("xdist")
+    project = Project(tmp_path_factory.mktemp("shared")).use_processes()
+    project.weights(Behaviour(drop={"int8": 0.5}, p50_ms={"pt": 8.0, "fp32": 9.0, "fp16": 4.2, "int8": 3.0}))
+    project.settings("launches = 2\np50 = { budget_ms = 8.5 }\n")
+    process = project.start("-n2", "-v")
+    output = process.communicate(timeout=120)[0]
+    assert process.returncode == pytest.ExitCode.TESTS_FAILED, output
+    return Finished(project, [output])
+
+
+def test_workers_give_the_verdicts_that_one_process_gives(shared: Finished) -> None:
+    assert shared.project.outcomes("accuracy") == {"fp32": "PASS", "fp16": "PASS", "int8": "FAIL"}
+    assert shared.project.outcomes("latency") == {"fp32": "FAIL", "fp16": "NO_BASELINE", "int8": "NO_BASELINE"}
+    assert "2 failed, 4 passed" in shared.outputs[0]
+
+
+def test_workers_leave_one_run_with_one_report(shared: Finished) -> None:
+    reports = shared.project.path / "reports"
+    assert len(shared.project.run_folders()) == 1
+    assert sorted(p.name for p in reports.iterdir()) == ["run.json", "runs", "trtgate.csv", "trtgate.html"]
+    assert shared.outputs[0].count("report: ") == 1
+
+
+def test_the_record_of_workers_covers_the_whole_run(shared: Finished) -> None:
+    record = shared.project.record
+    assert record.seconds > max(job.seconds for job in record.jobs)
+    assert len(record.verdicts) == 6
+
+
+def test_workers_share_what_was_measured(shared: Finished) -> None:
+    assert shared.project.job_names("accuracy") == [f"accuracy-shapes-{arm}" for arm in ("fp16", "fp32", "int8", "pt")]
+    assert shared.project.job_names("latency") == ["launch-shapes-1", "launch-shapes-2"]
+    assert len(shared.project.job_names("build")) == 3
+
+
+def test_jobs_of_two_workers_never_overlap(shared: Finished) -> None:
+    spans = jobs_of(shared.project.run_folders()[0])
+    assert len(spans) == 9
+    assert_one_at_a_time(list(spans.values()))
+
+
+def test_workers_without_any_settings_fail_with_the_reason(project: Project) -> None:
+    pytest.importorskip("xdist")
+    (project.path / "trtgate.toml").unlink()
+    result = project.run_apart("-n1")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(["*no model to gate: name one with --trt-model=best.pt*"])
+    assert "KeyError" not in result.stdout.str()
+
+
+# Two runs at once
+
+
+@pytest.fixture(scope="module")
+def rivals(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """A project after two runs at the same time, of which each needs the INT8 engine."""
+    project = Project(tmp_path_factory.mktemp("rivals")).use_processes()
+    project.weights(Behaviour(seconds=0.2))
+    runs = [project.start("--trt-precision=int8", "-k", "accuracy", f"--trt-report={r}/r.html") for r in ("a", "b")]
+    outputs = [run.communicate(timeout=120)[0] for run in runs]
+    assert [run.returncode for run in runs] == [0, 0], outputs
+    return Finished(project, outputs)
+
+
+def test_two_runs_that_need_an_engine_build_it_once(rivals: Finished) -> None:
+    assert sorted("engine built in" in output for output in rivals.outputs) == [False, True]
+    assert len(list((rivals.project.path / "cache" / "engines").iterdir())) == 1
+
+
+def test_jobs_of_two_runs_never_overlap(rivals: Finished) -> None:
+    spans = [span for run in rivals.project.path.glob("[ab]/runs/*") for span in jobs_of(run).values()]
+    assert len(spans) == 5
+    assert_one_at_a_time(spans)
+
+
+def test_two_runs_have_folders_of_their_own(rivals: Finished) -> None:
+    assert len({p.name for p in rivals.project.path.glob("[ab]/runs/*")}) == 2
+
+
+def test_locks_are_shared_by_all_users_of_the_machine(tmp_path: Path) -> None:
+    with LocalLauncher({}, tmp_path / "locks").device("cpu", lambda _: None):
+        assert (tmp_path / "locks").stat().st_mode & 0o7777 == 0o1777
+        assert [p.name for p in (tmp_path / "locks").iterdir()] == ["device-cpu.lock"]
