@@ -63,13 +63,17 @@ def _drop(
         sentence = f"{arm}: {metric} was not measured ({reference} -> {value})"
         return Check(name=metric, against=against, limit=limit, outcome=Outcome.ERROR, sentence=sentence)
     drop = reference - value
+    # Four digits, and as many more as it takes to tell the drop from its limit.
+    digits = next((n for n in range(4, 9) if f"{drop:.{n}f}" != f"{limit:.{n}f}"), 4)
     numbers = f"({reference:.4f} -> {value:.4f})"
     if against == "pt" and reference == 0:
         outcome = Outcome.FAIL
         sentence = f"{arm}: the .pt itself has {metric} 0, so there is nothing to compare; {context}"
     elif drop > limit + _ROUNDING:
         outcome = Outcome.FAIL
-        sentence = f"{arm}: {metric} fell {drop:.4f}{where} {numbers}, more than {limit:.4f} allowed; {context}"
+        sentence = (
+            f"{arm}: {metric} fell {drop:.{digits}f}{where} {numbers}, more than {limit:.{digits}f} allowed; {context}"
+        )
     else:
         outcome = Outcome.PASS
         moved = f"fell {drop:.4f}" if drop > 0 else f"rose {-drop:.4f}" if drop < 0 else "is unchanged"

@@ -7,7 +7,7 @@ inside one process agree with each other far better than two processes do.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from statistics import median
 
 from ..records import Baseline, Check, Context, LatencyRecord, Outcome
@@ -41,6 +41,10 @@ def judge_latency(
     checks = []
     for name, limit in limits.items():
         values = latency.per_launch_ms(arm, context, PERCENTILES[name])
+        gated = limit.budget_ms is not None or (limit.regression is not None and baseline is not None)
+        if gated and not _durations(values):
+            checks.append(_unusable(name, "", f"{arm}: {name} was not measured ({_listed(values)})"))
+            continue
         if limit.budget_ms is not None:
             checks.append(_budget(arm, name, median(values), limit.budget_ms))
         if limit.regression is not None and baseline is not None:
@@ -72,7 +76,7 @@ def _budget(arm: str, name: str, value_ms: float, budget_ms: float) -> Check:
         limit=budget_ms,
         unit="ms",
         outcome=Outcome.FAIL if over else Outcome.PASS,
-        sentence=f"{arm}: {name} {value_ms:.3g} ms is {relation} its budget of {budget_ms:g} ms",
+        sentence=f"{arm}: {name} {_ms(value_ms)} ms is {relation} its budget of {budget_ms:g} ms",
     )
 
 
@@ -80,10 +84,12 @@ def _regression(arm: str, name: str, value_ms: float, stored: list[float], thres
     if not stored:
         sentence = f"{arm}: the baseline holds no {name} to compare with"
         return Check(name=name, against="baseline", limit=threshold, outcome=Outcome.NO_BASELINE, sentence=sentence)
+    if not _durations(stored):
+        return _unusable(name, "baseline", f"{arm}: the baseline's {name} is no duration ({_listed(stored)})")
     reference_ms = median(stored)
     change = value_ms / reference_ms - 1
     sure = len(stored) >= SESSIONS_TO_TRUST or change > 2 * threshold
-    numbers = f"({reference_ms:.3g} -> {value_ms:.3g} ms)"
+    numbers = f"({_ms(reference_ms)} -> {_ms(value_ms)} ms)"
     sessions = f"{len(stored)} stored session{'s' if len(stored) > 1 else ''}"
     if change <= threshold:
         outcome = Outcome.PASS
@@ -128,6 +134,8 @@ def _speedup(latency: LatencyRecord, arm: str, context: Context, rule: Speedup) 
             outcome=Outcome.INCONCLUSIVE,
             sentence=f"{arm}: the speed-up over {rule.over} was not judged, since {rule.over} is not in this run",
         )
+    if not _durations([value for pair in pairs for value in pair]):
+        return _unusable("speed-up", rule.over, f"{arm}: p50 of {arm} or {rule.over} was not measured ({pairs})")
     ratio = median(math.exp(math.log(other) - math.log(own)) for other, own in pairs)
     short = ratio < rule.at_least
     return Check(
@@ -142,6 +150,24 @@ def _speedup(latency: LatencyRecord, arm: str, context: Context, rule: Speedup) 
         sentence=f"{arm}: {ratio:.2f} x as fast as {rule.over} at p50, {'less than' if short else 'at least'} "
         f"{rule.at_least:g} x asked for",
     )
+
+
+def _unusable(name: str, against: str, sentence: str) -> Check:
+    return Check(name=name, against=against, unit="ms", outcome=Outcome.ERROR, sentence=sentence)
+
+
+def _durations(values: Sequence[float]) -> bool:
+    """Return whether there are values and all are finite and more than 0."""
+    return bool(values) and all(math.isfinite(v) and v > 0 for v in values)
+
+
+def _listed(values: Sequence[float]) -> str:
+    return ", ".join(map(_ms, values)) or "no launches"
+
+
+def _ms(value: float) -> str:
+    """Return three significant digits, and no fewer than the whole part."""
+    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
 def _percent(ratio: float) -> str:
