@@ -81,6 +81,9 @@ class BaselineStore:
 
         Returns:
             The file that was written.
+
+        Raises:
+            BaselineError: The file cannot be written.
         """
         session = BaselineSession(
             recorded_at=recorded_at,
@@ -104,7 +107,10 @@ class BaselineStore:
             data_digest=accuracy.data_digest,
             sessions=(*self._earlier(cell, engine), session)[-KEEP_SESSIONS:],
         )
-        save(path, baseline)
+        try:
+            save(path, baseline)
+        except OSError as error:
+            raise BaselineError(f"{path}: cannot be written ({error.strerror})") from error
         return path
 
     def _earlier(self, cell: Cell, engine: EngineRecord) -> tuple[BaselineSession, ...]:

@@ -26,6 +26,7 @@ class ReplayTimer:
         self._calls = 0
 
     def __call__(self) -> float:
+        """Return 0 when a round begins, and the round's recorded duration in seconds when it ends."""
         round_, ending = divmod(self._calls, 2)
         self._calls += 1
         return self.durations_s[round_] if ending else 0.0

@@ -8,22 +8,26 @@ from __future__ import annotations
 
 import errno
 import os
+import platform
 import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import filelock
 
 from .digest import file_sha256
 from .errors import CacheError, RecordError
 from .recordfile import load, save
-from .records import EngineRecord, FileDigest
+from .records import SCHEMA_VERSION, Cell, EngineRecord, Environment, FileDigest
 
 MANIFEST = "manifest.json"
+KEY_VERSIONS = ("ultralytics", "torch", "onnx", "onnxslim", "numpy")
+"""Distributions that take part in a build, besides the backend itself."""
 _STALE_S = 24 * 3600
 
 
@@ -32,6 +36,42 @@ def default_root() -> Path:
     import platformdirs
 
     return Path(platformdirs.user_cache_dir("pytest-trtgate", appauthor=False))
+
+
+def key_parts(
+    cell: Cell,
+    environment: Environment,
+    weights_sha256: str,
+    export: dict[str, Any],
+    calibration: dict[str, Any] | None,
+) -> dict[str, Any]:
+    """Return everything that can change the bytes of an engine or their meaning; its key is the digest of this.
+
+    Args:
+        cell: What the engine is for.
+        environment: The machine and the versions that build it.
+        weights_sha256: Digest of the checkpoint.
+        export: Arguments for the exporter beyond those of the cell.
+        calibration: Split, fraction and digest of the calibration images; None where nothing is calibrated.
+    """
+    return {
+        "schema": SCHEMA_VERSION,
+        "weights": weights_sha256,
+        "precision": cell.precision,
+        "imgsz": cell.imgsz,
+        "batch": cell.batch,
+        "dynamic": False,
+        "calibration": calibration,
+        "export": export,
+        "backend": cell.backend,
+        "device": "cpu" if cell.device == "cpu" else "gpu",
+        "gpu": environment.gpu,
+        "compute_capability": environment.compute_capability,
+        "driver": environment.driver,
+        "os": platform.system(),
+        "arch": environment.arch,
+        "versions": {name: environment.versions.get(name) for name in (*KEY_VERSIONS, cell.backend)},
+    }
 
 
 @dataclass(frozen=True)
@@ -146,8 +186,9 @@ class EngineCache:
     def _sweep(self) -> None:
         """Remove what killed builds left behind; a day is longer than any build."""
         for folder in (self.root / "tmp").iterdir() if (self.root / "tmp").is_dir() else ():
-            if time.time() - folder.stat().st_mtime > _STALE_S:
-                shutil.rmtree(folder, ignore_errors=True)
+            with suppress(FileNotFoundError):  # published meanwhile
+                if time.time() - folder.stat().st_mtime > _STALE_S:
+                    shutil.rmtree(folder, ignore_errors=True)
 
     @contextmanager
     def _locked(self, key: str) -> Iterator[None]:
@@ -193,6 +234,10 @@ def verify_entry(path: Path) -> Entry:
         manifest = load(path / MANIFEST, EngineRecord)
     except RecordError as error:
         return Entry(path, None, str(error))
+    if manifest.cache_key != path.name:
+        return Entry(path, None, f"{MANIFEST} is of engine {manifest.cache_key[:12]}")
+    if manifest.artifact not in {f.name for f in manifest.files}:
+        return Entry(path, None, f"{MANIFEST} has no digest of {manifest.artifact}")
     for expected in manifest.files:
         file = path / expected.name
         if not file.is_file():

@@ -81,11 +81,18 @@ def _absolute(table: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     result = dict(table)
     for key in PATH_KEYS:
         if isinstance(result.get(key), (str, Path)):
-            result[key] = folder / Path(result[key]).expanduser()
+            result[key] = _place(folder, result[key])
     models = one_or_many(result.get("models"))
     if isinstance(models, (list, tuple)) and all(isinstance(m, (str, Path)) for m in models):
-        result["models"] = tuple(folder / Path(m).expanduser() for m in models)
+        result["models"] = tuple(_place(folder, m) for m in models)
     return result
+
+
+def _place(folder: Path, path: str | Path) -> Path:
+    try:
+        return folder / Path(path).expanduser()
+    except RuntimeError as error:
+        raise SettingsError(f"{path}: names the home folder of a user that does not exist") from error
 
 
 def _sentence(error: ValidationError, source: Path | None, options: Mapping[str, Any]) -> str:

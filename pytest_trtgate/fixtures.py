@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
 from .errors import JobError, TrtGateError
+from .options import rerun_command
 
 if TYPE_CHECKING:
     from .handles import CellLatency, Engine
     from .records import AccuracyRecord, Cell, Verdict
     from .run import GateRun
+    from .session import GateSession
 
 
 @pytest.fixture(scope="session")
@@ -49,7 +51,7 @@ def trt_engine(request: pytest.FixtureRequest, trt_cell: Cell) -> Engine:
 
 @pytest.fixture(scope="session")
 def trt_accuracy(request: pytest.FixtureRequest, trt_cell: Cell) -> AccuracyRecord:
-    """The accuracy of the cell's engine: ``metrics`` with mAP50, mAP50-95, precision and recall from 0 to 1, per class too.
+    """The accuracy of the cell's engine: mAP50, mAP50-95, precision and recall from 0 to 1, overall and per class.
 
     Session scope. Costs the engine and one evaluation of the split. Fails where either fails.
     """
@@ -102,48 +104,51 @@ class Gate:
     @property
     def engine(self) -> Engine:
         """The cell's engine, as from ``trt_engine``."""
-        return self._value("trt_engine")
+        engine: Engine = self._request.getfixturevalue("trt_engine")
+        return engine
 
     @property
     def accuracy(self) -> AccuracyRecord:
         """The engine's accuracy, as from ``trt_accuracy``."""
-        return self._value("trt_accuracy")
+        accuracy: AccuracyRecord = self._request.getfixturevalue("trt_accuracy")
+        return accuracy
 
     @property
     def latency(self) -> CellLatency:
         """The engine's latency, as from ``trt_latency``."""
-        return self._value("trt_latency")
+        latency: CellLatency = self._request.getfixturevalue("trt_latency")
+        return latency
 
     def check_accuracy(self) -> Verdict:
         """Judge the engine's accuracy against the ``.pt`` and the baseline; fail the test where the verdict does."""
-        return self._close(self._session.judge_accuracy(self.cell, self._rerun))
+        try:
+            return self._close(self._session.judge_accuracy(self.cell, self._rerun))
+        except TrtGateError as error:
+            _fail(error)
 
     def check_latency(self) -> Verdict:
-        """Judge the engine's latency against budgets, other arms and the baseline; fail the test where the verdict does.
+        """Judge the engine's latency by budgets, other arms and the baseline; fail the test where the verdict does.
 
         In a test that takes pytest-benchmark's ``benchmark``, the measured durations become its rounds.
         """
         from .benchmark import MARK, replay
         from .records import Outcome
 
-        verdict = self._session.judge_latency(self.cell, self._rerun)
+        try:
+            verdict = self._session.judge_latency(self.cell, self._rerun)
+        except TrtGateError as error:
+            _fail(error)
         if MARK in self._request.fixturenames and verdict.outcome is not Outcome.ERROR:
             replay(self._request, self.latency, self.cell.key)
         return self._close(verdict)
 
     @property
-    def _session(self) -> Any:
+    def _session(self) -> GateSession:
         return run_of(self._request.config).session
 
     @property
     def _rerun(self) -> str:
-        import shlex
-
-        # xdist may append @group to a node id.
-        return f"pytest {shlex.quote(self._request.node.nodeid.split('@')[0])}"
-
-    def _value(self, fixture: str) -> Any:
-        return self._request.getfixturevalue(fixture)
+        return rerun_command(self._request.node)
 
     def _close(self, verdict: Verdict) -> Verdict:
         properties = self._request.node.user_properties
@@ -155,6 +160,7 @@ class Gate:
         if verdict.failed:
             lines = [verdict.summary]
             lines += [f"Accept: {verdict.accept}"] if verdict.accept else []
+            lines += [f"Run again: {verdict.rerun}"]
             lines += ["", "The job's log ends with:", verdict.log_tail] if verdict.log_tail else []
             pytest.fail("\n".join(lines), pytrace=False)
         return verdict
@@ -169,4 +175,4 @@ def run_of(config: pytest.Config) -> GateRun:
 
 def _fail(error: TrtGateError | str) -> NoReturn:
     tail = f"\n\nThe job's log ends with:\n{error.log_tail}" if isinstance(error, JobError) and error.log_tail else ""
-    pytest.fail(f"{error}{tail}", pytrace=False)
+    raise pytest.fail.Exception(f"{error}{tail}", pytrace=False) from None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 import time
 from collections.abc import Callable
 from datetime import datetime, timezone
@@ -11,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
-from .cache import EngineCache
+from .cache import EngineCache, key_parts
 from .dataset import Dataset
 from .digest import file_sha256, key_sha256
 from .environment import threads_of
@@ -30,7 +29,6 @@ from .jobs.launcher import LOG_NAME, Job, Launcher
 from .plan import Plan
 from .records import (
     REFERENCE,
-    SCHEMA_VERSION,
     AccuracyRecord,
     AccuracySettings,
     Calibration,
@@ -38,17 +36,15 @@ from .records import (
     EngineRecord,
     Environment,
     Failure,
+    FileRecord,
     JobRecord,
     LatencyRecord,
     Launch,
-    Record,
 )
 from .settings import Settings
 from .workspace import Workspace
 
-R = TypeVar("R", bound=Record)
-KEY_VERSIONS = ("ultralytics", "torch", "onnx", "onnxslim", "numpy")
-"""Distributions that take part in a build, besides the backend itself."""
+R = TypeVar("R", bound=FileRecord)
 _PROBE_SAMPLES = 5
 
 
@@ -104,34 +100,13 @@ class Measurements:
         return self.workspace.once(f"engine-{cell.key}", EngineRecord, lambda: self._engine(cell))
 
     def _engine(self, cell: Cell) -> EngineRecord:
-        parts = self.key_parts(cell)
+        weights, export = self._weights_sha256[cell.model], self.settings.export.arguments()
+        parts = key_parts(cell, self.environment, weights, export, self._calibration(cell))
         key = key_sha256(parts)
         record = self.cache.obtain(key, lambda folder: self._build(cell, key, parts, folder))
         source = "from the cache" if record.from_cache else f"built in {record.build_seconds:.1f} s"
         self.milestone(f"{cell.label}: engine {source} ({record.size_bytes / 1e6:.1f} MB, key {key[:12]})")
         return record
-
-    def key_parts(self, cell: Cell) -> dict[str, Any]:
-        """Return everything that can change the bytes of a cell's engine or their meaning."""
-        environment = self.environment
-        return {
-            "schema": SCHEMA_VERSION,
-            "weights": self._weights_sha256[cell.model],
-            "precision": cell.precision,
-            "imgsz": cell.imgsz,
-            "batch": cell.batch,
-            "dynamic": False,
-            "calibration": self._calibration(cell),
-            "export": self.settings.export.arguments(),
-            "backend": cell.backend,
-            "device": "cpu" if cell.device == "cpu" else "gpu",
-            "gpu": environment.gpu,
-            "compute_capability": environment.compute_capability,
-            "driver": environment.driver,
-            "os": platform.system(),
-            "arch": environment.arch,
-            "versions": {k: environment.versions.get(k) for k in (*KEY_VERSIONS, cell.backend)},
-        }
 
     @cached_property
     def _weights_sha256(self) -> dict[str, str]:
@@ -344,7 +319,7 @@ class Measurements:
     def _device(self) -> str:
         return self.environment.device
 
-    def _job(self, name: str, kind: JobKind, request: Record, timeout_s: float, expect: type[R]) -> R:
+    def _job(self, name: str, kind: JobKind, request: FileRecord, timeout_s: float, expect: type[R]) -> R:
         folder = self.workspace.job_folder(name)
         started, ok = time.monotonic(), False
         try:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-if TYPE_CHECKING:
-    import pytest
+import pytest
 
+if TYPE_CHECKING:
     from .settings import Settings
 
 
@@ -64,14 +66,40 @@ def asked_for(config: pytest.Config) -> bool:
     return any(str(a).split("=")[0] in loud for a in config.invocation_params.args)
 
 
+def rerun_command(item: pytest.Item) -> str:
+    """Return the command that runs one test again, with this invocation's options of ours, from the same folder."""
+    config = item.config
+    # xdist may append @group to a node id; outside of the root folder, its path is not one that pytest takes.
+    _, _, names = item.nodeid.split("@")[0].partition("::")
+    if item.path.is_relative_to(config.rootpath):
+        place = [os.path.relpath(item.path, config.invocation_params.dir)]
+    else:
+        module = item.getparent(pytest.Module)
+        place = ["--pyargs", module.obj.__name__ if module else str(item.path)]
+    place[-1] += f"::{names}"
+    return shlex.join(["pytest", *place, *_repeated(list(map(str, config.invocation_params.args)))])
+
+
+def _repeated(arguments: list[str]) -> list[str]:
+    """Return those of a command's arguments that set what is measured; writing baselines is not repeated."""
+    flags = [option.flag for option in OPTIONS if option.key != "baselines"]
+    found = []
+    for index, argument in enumerate(arguments):
+        if argument.split("=")[0] in flags:
+            found += [argument] if "=" in argument else arguments[index : index + 2]
+    return found
+
+
 def has_file(rootpath: Path) -> bool:
     """Return whether a project may hold settings of ours; cheap, and never wrong about one that does."""
     if (rootpath / "trtgate.toml").is_file():
         return True
     try:
-        return b"trtgate" in (rootpath / "pyproject.toml").read_bytes()
+        text = (rootpath / "pyproject.toml").read_bytes()
     except OSError:
         return False
+    # A project that merely depends on us has no settings of ours.
+    return b"trtgate" in text.replace(b"pytest-trtgate", b"").replace(b"pytest_trtgate", b"")
 
 
 def read_settings(config: pytest.Config) -> Settings:

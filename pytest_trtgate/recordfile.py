@@ -10,9 +10,9 @@ from typing import TypeVar
 from pydantic import ValidationError
 
 from .errors import RecordError
-from .records import SCHEMA_VERSION, Record
+from .records import SCHEMA_VERSION, FileRecord
 
-R = TypeVar("R", bound=Record)
+R = TypeVar("R", bound=FileRecord)
 
 
 def load(path: Path, model: type[R]) -> R:
@@ -26,10 +26,10 @@ def load(path: Path, model: type[R]) -> R:
         raw = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise RecordError(f"{path}: cannot be read ({error.strerror})") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RecordError(f"{path}: not valid JSON, the file may be truncated ({error})") from error
     version = raw.get("schema_version") if isinstance(raw, dict) else None
-    if not isinstance(version, int):
+    if type(version) is not int:  # true is an int too
         raise RecordError(f"{path}: not a {model.__name__} of pytest-trtgate (no schema_version)")
     if version > SCHEMA_VERSION:
         raise RecordError(
@@ -43,7 +43,7 @@ def load(path: Path, model: type[R]) -> R:
         raise RecordError(f"{path}: not a valid {model.__name__} (field '{where}': {first['msg']})") from error
 
 
-def save(path: Path, record: Record) -> None:
+def save(path: Path, record: FileRecord) -> None:
     """Write one record as JSON, whole or not at all: a reader never sees half a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")

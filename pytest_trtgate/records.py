@@ -30,6 +30,12 @@ class Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
 
 
+class FileRecord(Record):
+    """Base of the records that are files on disk."""
+
+    schema_version: int = SCHEMA_VERSION
+
+
 class Cell(Record):
     """One square of the matrix: model x precision x image size x batch x backend x device."""
 
@@ -89,10 +95,9 @@ class Calibration(Record):
     digest: str
 
 
-class EngineRecord(Record):
+class EngineRecord(FileRecord):
     """One built engine: the manifest of its cache entry, and how this run came by it."""
 
-    schema_version: int = SCHEMA_VERSION
     cell: Cell
     cache_key: str
     key_parts: dict[str, Any]
@@ -134,10 +139,9 @@ class AccuracySettings(Record):
     rect: bool = False
 
 
-class AccuracyRecord(Record):
+class AccuracyRecord(FileRecord):
     """Accuracy of one arm on one split."""
 
-    schema_version: int = SCHEMA_VERSION
     model: str
     arm: str
     settings: AccuracySettings
@@ -205,19 +209,17 @@ class Launch(Record):
     samples: str = ""
 
 
-class Failure(Record):
+class Failure(FileRecord):
     """Why a piece of work gave no result."""
 
-    schema_version: int = SCHEMA_VERSION
     job: str
     reason: str
     log_tail: str = ""
 
 
-class LatencyRecord(Record):
+class LatencyRecord(FileRecord):
     """All launches of one model: ``.pt`` and its engines side by side. ``failures``: arms that could not be timed."""
 
-    schema_version: int = SCHEMA_VERSION
     model: str
     imgsz: int
     batch: int
@@ -266,7 +268,7 @@ class Check(Record):
     sentence: str
 
 
-class Verdict(Record):
+class Verdict(FileRecord):
     """What was decided of one cell's accuracy or latency, with the numbers that decided it.
 
     ``failed`` is the outcome after the user's policy: a missing baseline may be a failure or a note.
@@ -299,10 +301,9 @@ class BaselineSession(Record):
     launches: tuple[BaselineLaunch, ...]
 
 
-class Baseline(Record):
+class Baseline(FileRecord):
     """What an accepted run measured of one cell on one kind of machine. ``sessions``: the last 20, oldest first."""
 
-    schema_version: int = SCHEMA_VERSION
     cell: Cell
     environment: Environment
     engine_sha256: str
@@ -315,7 +316,7 @@ class Baseline(Record):
     sessions: tuple[BaselineSession, ...] = ()
 
 
-class BaselineUse(Record):
+class BaselineUse(FileRecord):
     """The baseline that a cell was judged against, as the report shows it."""
 
     path: str
@@ -324,7 +325,7 @@ class BaselineUse(Record):
     baseline: Baseline | None = None
 
 
-class JobRecord(Record):
+class JobRecord(FileRecord):
     """One piece of work in a process of its own."""
 
     name: str
@@ -334,13 +335,12 @@ class JobRecord(Record):
     log: str = ""
 
 
-class RunRecord(Record):
+class RunRecord(FileRecord):
     """Everything one run planned, measured and decided: ``run.json``, the source of every report.
 
     Engines and baselines are keyed by :attr:`Cell.key`, latencies by model name; accuracies are one per model and arm.
     """
 
-    schema_version: int = SCHEMA_VERSION
     run_id: str
     plugin_version: str
     command: str

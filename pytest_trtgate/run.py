@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import time
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +10,7 @@ import pytest
 
 from . import options
 from .environment import collect, resolve_backend
-from .errors import SettingsError, TrtGateError
+from .errors import BaselineError, SettingsError, TrtGateError
 from .measure import Measurements
 from .plan import Plan, check_inputs, make_plan
 from .progress import Narrator
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _NAME = "trtgate-run"
 _RUN_ID = "trtgate_run_id"
 _SELECTED = "trtgate_selected"
+_PROBLEM = "trtgate_problem"
 
 
 class GateRun:
@@ -37,13 +38,16 @@ class GateRun:
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
         self.settings = options.read_settings(config)
+        self.started = time.time()
         self.problem = ""
         self.selected = 0
         self.run: RunRecord | None = None
         self.written: list[str] = []
+        self.published = False
         worker: dict[str, Any] | None = getattr(config, "workerinput", None)
         self.is_worker = worker is not None
-        self.run_id: str = worker[_RUN_ID] if worker else new_run_id()
+        # The controller knows of no run where nothing but a test's fixtures asks for the gate.
+        self.run_id: str = (worker or {}).get(_RUN_ID) or new_run_id()
 
     @classmethod
     def register(cls, config: pytest.Config) -> GateRun:
@@ -93,9 +97,7 @@ class GateRun:
             milestone=narrator.milestone,
             progress=narrator.progress,
         )
-        session = GateSession(measure)
-        session.start()
-        return session
+        return GateSession(measure, self.started)
 
     # Collection
 
@@ -128,10 +130,8 @@ class GateRun:
             backend, device, why = self._where
         except SettingsError as error:
             return [f"trtgate: {error}"]
-        cells = ", ".join(self.settings.precisions)
-        return [
-            f"trtgate: backend {backend} on {device} ({why}), {cells} at {self.settings.imgsz}, batch {self.settings.batch}"
-        ]
+        what = f"{', '.join(self.settings.precisions)} at {self.settings.imgsz}, batch {self.settings.batch}"
+        return [f"trtgate: backend {backend} on {device} ({why}); {what}"]
 
     # xdist
 
@@ -142,8 +142,10 @@ class GateRun:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any, error: object) -> None:
-        """Learn from a worker whether any of its tests used the gate."""
-        self.selected = max(self.selected, getattr(node, "workeroutput", {}).get(_SELECTED, 0))
+        """Learn from a worker whether any of its tests used the gate, and why they could not."""
+        output = getattr(node, "workeroutput", {})
+        self.selected = max(self.selected, output.get(_SELECTED, 0))
+        self.problem = self.problem or output.get(_PROBLEM, "")
 
     # The end
 
@@ -151,7 +153,8 @@ class GateRun:
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int | pytest.ExitCode) -> None:
         """Write baselines and report; fail a run that was to measure something and did not."""
         if self.is_worker:
-            self.config.workeroutput[_SELECTED] = self.selected  # type: ignore[attr-defined]
+            output: dict[str, Any] = self.config.workeroutput  # type: ignore[attr-defined]
+            output.update({_SELECTED: self.selected, _PROBLEM: self.problem})
             return
         if self.config.option.collectonly or exitstatus in (
             pytest.ExitCode.USAGE_ERROR,
@@ -171,7 +174,8 @@ class GateRun:
         from .report.publish import publish
 
         if not self.workspace.path.exists():
-            self.problem = "nothing was measured: no test of this run used the gate; a gate that measures nothing fails"
+            why = "" if self.selected else ": no test of this run used the gate"
+            self.problem = self.problem or f"nothing was measured{why}; a gate that measures nothing fails"
             return
         run = self.session.finish(list(map(str, self.config.invocation_params.args)))
         if not (measured(run) or run.verdicts):
@@ -180,9 +184,13 @@ class GateRun:
             run = run.model_copy(
                 update={"notes": (*run.notes, "The run was interrupted: what is missing was not measured.")}
             )
-        self.written = self.session.write_baselines(run)
+        try:
+            self.written = [] if interrupted else self.session.write_baselines(run)
+        except BaselineError as error:
+            self.problem = str(error)
         self.run = run.model_copy(update={"notes": (*run.notes, *self.written)})
         publish(self.run, self.settings.report, self.workspace)
+        self.published = True
         self.workspace.discard_older(self.settings.keep_runs)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
@@ -198,6 +206,7 @@ class GateRun:
                 terminalreporter.write_line(text, **markup)
             for note in self.written:
                 terminalreporter.write_line(note)
-            terminalreporter.write_line(f"report: {self.settings.report}")
+            if self.published:
+                terminalreporter.write_line(f"report: {self.settings.report}")
         if self.problem:
             terminalreporter.write_line(f"trtgate: {self.problem}", red=True, bold=True)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 import time
 from collections.abc import Callable
-from functools import cached_property
+from datetime import datetime, timezone
 from pathlib import Path
 
 from . import __version__
@@ -14,7 +15,7 @@ from .errors import BaselineError, JobError, TrtGateError
 from .judge import worst
 from .judge.accuracy import judge_accepted, judge_parity
 from .judge.latency import judge_latency
-from .measure import Measurements, now
+from .measure import Measurements
 from .records import (
     REFERENCE,
     AccuracyRecord,
@@ -39,10 +40,12 @@ class GateSession:
 
     Args:
         measure: What the verdicts are about.
+        started: When the run began, in seconds since the epoch.
     """
 
-    def __init__(self, measure: Measurements) -> None:
+    def __init__(self, measure: Measurements, started: float) -> None:
         self.measure = measure
+        self.started = started
         self.settings = measure.settings
         self.workspace = measure.workspace
         self.store = BaselineStore(self.settings.baseline_dir, measure.environment)
@@ -62,7 +65,7 @@ class GateSession:
         engine = self.measure.accuracy(cell)
         checks = judge_parity(self.measure.reference(cell.model), engine, tolerances)
         use = self._baseline_use(cell)
-        if not self.accepting and use.outcome is Outcome.PASS and use.baseline is not None:
+        if not self._accepts(cell) and use.outcome is Outcome.PASS and use.baseline is not None:
             checks += judge_accepted(use.baseline, engine, tolerances)
         return checks
 
@@ -74,7 +77,8 @@ class GateSession:
             failure = latency.failures[cell.precision]
             raise JobError(failure.job, failure.reason, failure.log_tail)
         use = self._baseline_use(cell)
-        comparable = not self.accepting and use.outcome is Outcome.PASS
+        accepts = self._accepts(cell)
+        comparable = not accepts and use.outcome is Outcome.PASS
         checks = judge_latency(
             latency,
             cell.precision,
@@ -83,7 +87,7 @@ class GateSession:
             rules.speedup_rule(cell.precision),
             use.baseline if comparable else None,
         )
-        if not comparable and not self.accepting:
+        if not comparable and not accepts:
             sentence = f"{cell.precision}: latency was not compared with a baseline: {use.note}"
             checks.append(Check(name="baseline", against="baseline", outcome=use.outcome, sentence=sentence))
         return checks
@@ -97,7 +101,8 @@ class GateSession:
             log_tail = error.log_tail
         except TrtGateError as error:
             checks = [_error(f"{cell.precision}: {error}")]
-        outcome = worst(checks)
+        # What fails the run decides, even where something worse is only a note by the user's policy.
+        outcome = worst([c for c in checks if self._fails(c.outcome)] or checks)
         deciding = [c for c in checks if c.outcome is outcome]
         verdict = Verdict(
             cell=cell,
@@ -125,11 +130,13 @@ class GateSession:
         check = deciding[0] if deciding else None
         if check is None or check.outcome in (Outcome.PASS, Outcome.ERROR):
             return ""
+        if check.against == REFERENCE and not check.reference:
+            return ""  # no tolerance helps a checkpoint that finds nothing
         selected = f" --trt-precision={cell.precision}"
         if check.against == "baseline":
             return (ADD if check.outcome is Outcome.NO_BASELINE else UPDATE) + selected
         if check.against == REFERENCE and check.change is not None:
-            tolerance = f"{check.change + 0.00005:.4f}"
+            tolerance = f"{math.ceil(check.change * 1e4) / 1e4:.4f}"
             return f'set "{check.name}" = {tolerance} under [tool.trtgate.accuracy.{cell.precision}]'
         if check.against == "budget":
             return f"set {check.name}.budget_ms under [tool.trtgate.latency.{cell.precision}]"
@@ -137,10 +144,10 @@ class GateSession:
 
     # Baselines
 
-    @property
-    def accepting(self) -> bool:
-        """Whether this run writes baselines instead of judging against them."""
-        return self.settings.baselines != "check"
+    def _accepts(self, cell: Cell) -> bool:
+        """Return whether this run is to write the cell's baseline instead of judging against it."""
+        mode = self.settings.baselines
+        return mode == "update" or (mode == "add" and not self.store.path(cell).exists())
 
     def _baseline_use(self, cell: Cell) -> BaselineUse:
         try:
@@ -158,7 +165,7 @@ class GateSession:
 
     def write_baselines(self, run: RunRecord) -> list[str]:
         """Write the baselines that the run was asked to add or update; return one sentence per cell."""
-        if not self.accepting:
+        if self.settings.baselines == "check":
             return []
         return [self._write_baseline(cell, run) for cell in run.cells]
 
@@ -172,24 +179,16 @@ class GateSession:
             return f"{cell.label}: baseline not written, since its {bad.subject} is {bad.outcome}"
         engine, latency = run.engines.get(cell.key), run.latencies.get(cell.model)
         reference, accuracy = run.accuracy(cell.model, REFERENCE), run.accuracy(cell.model, cell.precision)
-        if engine is None or latency is None or reference is None or accuracy is None:
+        judged = {v.subject for v in verdicts} == {"accuracy", "latency"}
+        if not judged or engine is None or latency is None or reference is None or accuracy is None:
             return f"{cell.label}: baseline not written, since this run did not measure both accuracy and latency"
         written = self.store.write(cell, engine, reference, accuracy, latency, run.started_at)
         return f"{cell.label}: baseline written to {written}"
 
     # The end
 
-    @cached_property
-    def _started(self) -> tuple[str, float]:
-        return now(), time.monotonic()
-
-    def start(self) -> None:
-        """Mark the beginning of the run."""
-        _ = self._started
-
     def finish(self, argv: list[str]) -> RunRecord:
         """Return the run record: all that any process of this run measured and decided."""
-        started_at, started = self._started
         space = self.workspace
         engines = {e.cell.key: e for e in space.all("engine-", EngineRecord)}
         uses = {c.key: u for c in self.measure.plan.cells for u in space.all(f"baseline-{c.key}", BaselineUse)}
@@ -199,8 +198,8 @@ class GateSession:
             run_id=space.run_id,
             plugin_version=__version__,
             command=shlex.join(["pytest", *argv]),
-            started_at=started_at,
-            seconds=time.monotonic() - started,
+            started_at=datetime.fromtimestamp(self.started, timezone.utc).isoformat(timespec="seconds"),
+            seconds=time.time() - self.started,
             environment=self.measure.environment,
             settings=self.settings.model_dump(mode="json", by_alias=True),
             cells=self.measure.plan.cells,

@@ -174,6 +174,8 @@ for folder in sys.argv[1:]:
 
 def _ask(request: dict[str, Any], folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
+    for old in ("response.json", "error.json"):
+        (folder / old).unlink(missing_ok=True)
     (folder / "request.json").write_text(json.dumps({"schema_version": 1, **request}))
 
 

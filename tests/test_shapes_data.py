@@ -1,4 +1,4 @@
-"""The generator keeps its promises; run with `pytest examples/shapes`."""
+"""The generator of the demo dataset keeps its promises."""
 
 from __future__ import annotations
 
@@ -7,7 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-GENERATOR = Path(__file__).with_name("generate.py")
+import pytest
+
+pytestmark = pytest.mark.real  # it needs NumPy and OpenCV
+
+GENERATOR = Path(__file__).parents[1] / "examples" / "shapes" / "generate.py"
 COUNTS = {"train": 12, "val": 3, "test": 5}
 
 

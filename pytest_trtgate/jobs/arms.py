@@ -56,7 +56,7 @@ class Arm:
         with yolo.refusals(f"{arm.arm}: {artifact.name} could not be loaded"):
             self._predictor.setup_model(str(artifact), verbose=False)
         self.backend = self._predictor.model
-        if self.backend.format == "pt" and getattr(self.backend, "end2end", False):
+        if artifact.suffix == ".pt" and hasattr(self.backend.model, "set_head_attr") and self.backend.end2end:
             # As the predictor's own loop does: candidates are filtered before the best are taken.
             self.backend.model.set_head_attr(max_det=max(request.max_det, 300), agnostic_nms=False)
         self.half: bool = self.backend.fp16

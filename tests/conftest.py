@@ -1,0 +1,304 @@
+"""Shared by all tests: a consumer project whose jobs are fake, so that most of the suite needs no torch."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import shutil
+import struct
+import subprocess
+import sys
+import textwrap
+import time
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import hypothesis
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from fake_jobs import Behaviour
+
+import pytest_trtgate
+from pytest_trtgate import environment, plugin
+from pytest_trtgate.recordfile import load
+from pytest_trtgate.records import EngineRecord, RunRecord, Verdict
+
+pytest_plugins = ["pytester"]
+# A busy machine is no reason to fail.
+hypothesis.settings.register_profile("gate", deadline=None, max_examples=50)
+hypothesis.settings.load_profile("gate")
+HERE = Path(__file__).parent
+
+# After a run in this process pytester forgets every module that the run was the first to import, and the next run
+# imports it again: slow for most, impossible for NumPy. So what a run may import is imported now.
+_PACKAGE = Path(pytest_trtgate.__file__).parent
+for _file in (*_PACKAGE.glob("[a-z]*.py"), *_PACKAGE.glob("report/[a-z]*.py"), *_PACKAGE.glob("judge/[a-z]*.py")):
+    importlib.import_module(".".join(("pytest_trtgate", *_file.relative_to(_PACKAGE).with_suffix("").parts)))
+for _name in ("numpy", "pandas", "yaml", "jinja2", "platformdirs", "pytest_trtgate.jobs.launcher", "inline_launcher"):
+    importlib.import_module(_name)
+
+VERSIONS = {
+    "ultralytics": "8.4.190",
+    "torch": "2.11.0",
+    "onnx": "1.20.0",
+    "onnxruntime": "1.31.0",
+    "onnxslim": "0.1.90",
+    "numpy": "2.2.0",
+}
+CONFTEST = """
+import os, sys
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+from pytest_trtgate import environment, plugin
+environment.installed_versions = lambda: {versions!r}
+
+def pytest_trtgate_launcher(config):
+    if {inline}:
+        from inline_launcher import InlineLauncher
+        return InlineLauncher()
+    from pytest_trtgate.jobs.launcher import LocalLauncher
+    kinds = ("build", "accuracy", "latency")
+    return LocalLauncher(dict.fromkeys(kinds, "fake_jobs"), locks=Path({locks!r}))
+"""
+OUTSIDE = ("CI", "GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY", "PYTEST_ADDOPTS")
+"""Variables of the machine that would change what a run does."""
+PLAIN = ("-p", "no:cacheprovider", *(f"--ignore={name}" for name in ("cache", "data", "device-locks", "reports")))
+"""Arguments of every run: it collects nothing where there are no tests, and so begins sooner."""
+PLUGINS = ("pytest_trtgate.plugin", "pytest_benchmark.plugin", "xdist.plugin")
+TESTS = """
+def test_accuracy(trtgate):
+    trtgate.check_accuracy()
+
+def test_latency(trtgate):
+    trtgate.check_latency()
+"""
+SETTINGS = """
+models = ["shapes.pt"]
+data = "data/data.yaml"
+imgsz = 320
+cache_dir = "cache"
+
+[latency]
+samples = 60
+"""
+
+
+def png(path: Path, shade: int) -> None:
+    """Write a small grey PNG without any imaging library."""
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    rows = b"".join(b"\0" + bytes([shade]) * 32 for _ in range(32))
+    head = struct.pack(">IIBBBBB", 32, 32, 8, 0, 0, 0, 0)
+    body = chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + body)
+
+
+def write_dataset(folder: Path, count: int = 4) -> Path:
+    """Write a dataset of tiny images with train, val and test splits; return its YAML."""
+    for number, split in enumerate(("train", "val", "test")):
+        (folder / "images" / split).mkdir(parents=True)
+        (folder / "labels" / split).mkdir(parents=True)
+        for index in range(count):
+            png(folder / "images" / split / f"{index}.png", 40 * number + index)
+            (folder / "labels" / split / f"{index}.txt").write_text("0 0.5 0.5 0.2 0.2\n")
+    data = folder / "data.yaml"
+    data.write_text("train: images/train\nval: images/val\ntest: images/test\nnames: [circle, square]\n")
+    return data
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What a pytest in a process of its own printed, and its exit code."""
+
+    output: str
+    ret: int
+
+
+class Project:
+    """A consumer project in a temporary folder. Its jobs are fake, and done in pytest's own process.
+
+    Attributes:
+        path: Its folder, also the working folder of the test.
+    """
+
+    def __init__(self, path: Path, pytester: pytest.Pytester | None = None) -> None:
+        self.path = path
+        self._pytester = pytester
+        self.weights(Behaviour())
+        write_dataset(self.path / "data")
+        self.settings()
+        self.tests(TESTS)
+        self._conftest(inline=True)
+
+    def use_processes(self) -> Project:
+        """Have every job done in a process of its own, as outside of tests; return this project."""
+        self._conftest(inline=False)
+        return self
+
+    def _conftest(self, inline: bool) -> None:
+        locks = str(self.path / "device-locks")
+        text = CONFTEST.format(tests=str(HERE), versions=VERSIONS, locks=locks, inline=inline)
+        (self.path / "conftest.py").write_text(text, encoding="utf-8")
+
+    def tests(self, text: str, name: str = "test_gate.py") -> None:
+        """Write a module of tests, by default in the place of the two that the project has."""
+        (self.path / name).write_text(textwrap.dedent(text), encoding="utf-8")
+
+    def weights(self, behaviour: Behaviour, name: str = "shapes.pt") -> Path:
+        """Write a checkpoint that behaves as told."""
+        return behaviour.save(self.path / name)
+
+    def settings(self, more: str = "", top: str = "", base: str = SETTINGS) -> None:
+        """Write ``trtgate.toml``; ``top`` goes before all tables, ``more`` to the end, where ``[latency]`` is open."""
+        (self.path / "trtgate.toml").write_text(f"{top}\n{base}{more}", encoding="utf-8")
+
+    def run(self, *arguments: str, plugins: Sequence[ModuleType] = ()) -> pytest.RunResult:
+        """Run pytest in this process, with our plugin and those given, and none that are merely installed."""
+        assert self._pytester is not None
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+            return self._pytester.runpytest_inprocess(*PLAIN, *arguments, plugins=[plugin, *plugins])
+
+    def run_apart(self, *arguments: str, every_plugin: bool = False) -> Finished:
+        """Run pytest in a process of its own; see :meth:`start`."""
+        process = self.start(*arguments, every_plugin=every_plugin)
+        return Finished(process.communicate(timeout=120)[0], process.returncode)
+
+    def start(self, *arguments: str, every_plugin: bool = False) -> subprocess.Popen[str]:
+        """Start pytest in a process group of its own and do not wait for it.
+
+        Args:
+            arguments: Its arguments.
+            every_plugin: Whether it loads every plugin that is installed, or only those that the tests are about.
+        """
+        loaded = [] if every_plugin else [f"-p{name}" for name in PLUGINS if importlib.util.find_spec(name)]
+        environ = {k: v for k, v in os.environ.items() if k not in OUTSIDE}
+        if not every_plugin:
+            environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+        return subprocess.Popen(
+            [sys.executable, "-m", "pytest", *loaded, *PLAIN, *arguments],
+            cwd=self.path,
+            env={**environ, "PYTHONPATH": _python_path()},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    # What a run left behind
+
+    @property
+    def record(self) -> RunRecord:
+        """The record of the last run."""
+        return load(self.path / "reports" / "run.json", RunRecord)
+
+    def verdict(self, precision: str, subject: str) -> Verdict:
+        """Return what the last run decided of one cell."""
+        found = [v for v in self.record.verdicts if (v.cell.precision, v.subject) == (precision, subject)]
+        assert len(found) == 1, found
+        return found[0]
+
+    def outcomes(self, subject: str) -> dict[str, str]:
+        """Return the outcomes of the last run by precision."""
+        return {v.cell.precision: str(v.outcome) for v in self.record.verdicts if v.subject == subject}
+
+    def job_names(self, kind: str) -> list[str]:
+        """Return the names of the jobs of the last run that were of one kind, in order of their names."""
+        return [job.name for job in self.record.jobs if job.kind == kind]
+
+    def engine(self, precision: str) -> EngineRecord:
+        """Return the engine of the last run in one precision."""
+        return next(e for e in self.record.engines.values() if e.cell.precision == precision)
+
+    def entry(self, precision: str) -> Path:
+        """Return the folder in the cache of one precision's engine."""
+        return Path(self.engine(precision).entry)
+
+    def baseline(self, precision: str) -> Path:
+        """Return the path at which the baseline of one precision belongs."""
+        return self.path / "baselines" / self.record.environment.machine / "shapes" / f"{precision}-320-b1.json"
+
+    def run_folders(self) -> list[Path]:
+        """Return the folders of the runs that are kept, oldest first."""
+        runs = self.path / "reports" / "runs"
+        return sorted(runs.iterdir()) if runs.is_dir() else []
+
+
+def jobs_of(run: Path) -> dict[str, tuple[int, int]]:
+    """Return when the jobs of a run began and ended, in monotonic nanoseconds, by name, in order of their beginning."""
+    spans = {p.parent.name: tuple(map(int, p.read_text().split())) for p in run.glob("jobs/*/span.txt")}
+    return dict(sorted(spans.items(), key=lambda item: item[1]))
+
+
+def is_running(pid: int) -> bool:
+    """Return whether a process lives; one that has ended and was not waited for does not."""
+    try:
+        return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+
+
+def snapshot(folder: Path) -> dict[str, bytes]:
+    """Return every file under a folder with its bytes, to compare later; not what pytester itself leaves there."""
+    files = {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+    ours = {name for name in files if name not in ("stdout", "stderr") and "__pycache__" not in name}
+    return {name: files[name] for name in sorted(ours)}
+
+
+def wait_for(condition: Callable[[], Any], seconds: float = 30.0) -> Any:
+    """Return what ``condition`` gives once that is true."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        found = condition()
+        if found:
+            return found
+        time.sleep(0.02)
+    raise AssertionError("timed out")
+
+
+def _python_path() -> str:
+    """Return a PYTHONPATH with which any process finds the fake jobs."""
+    before = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    return os.pathsep.join(dict.fromkeys([str(HERE), *filter(None, before)]))
+
+
+@pytest.fixture(autouse=True)
+def _quiet_machine(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    """No test sees the CI variables of the machine it runs on, or leaves its pretended versions behind."""
+    for name in OUTSIDE:
+        monkeypatch.delenv(name, raising=False)
+    if "pytester" in request.fixturenames:
+        monkeypatch.setenv("PYTHONPATH", _python_path())
+        monkeypatch.setattr(environment, "installed_versions", environment.installed_versions)
+
+
+@pytest.fixture
+def project(pytester: pytest.Pytester) -> Project:
+    """A consumer project with a model, a dataset and two gate tests, whose jobs are fake."""
+    return Project(pytester.path, pytester)
+
+
+@pytest.fixture(scope="session")
+def _accepted_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The files of a project after one run that wrote the baseline of its FP16 engine."""
+    project = Project(tmp_path_factory.mktemp("accepted"))
+    result = project.run_apart("--trt-precision=fp16", "--trt-baselines=add")
+    assert result.ret == 0, result.output
+    return project.path
+
+
+@pytest.fixture
+def accepted(project: Project, _accepted_files: Path) -> Project:
+    """A project whose FP16 engine is in the cache and has a baseline of one session."""
+    shutil.copytree(_accepted_files, project.path, dirs_exist_ok=True, ignore=shutil.ignore_patterns("conftest.py"))
+    return project

@@ -1,0 +1,240 @@
+"""A stand-in for the job modules: it measures nothing and answers what its weights say.
+
+The weights begin like a legacy checkpoint and hold what is to be answered, see :class:`Behaviour`; an engine is a copy
+of them. Everything around the jobs is the real thing: processes, locks, cache, judge, report. Needs the standard
+library only, so that a process of it starts in no time.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+PICKLE = b"\x80"
+PROGRESS = "@trtgate-progress "
+CONTEXTS = {"engine": 1.0, "end-to-end": 1.5, "preprocess": 0.2, "inference": 1.05, "postprocess": 0.25}
+REFUSAL = "the exporter refuses this model"
+PERCENTS = range(1, 100)
+
+
+class Behaviour:
+    """What the fake jobs answer about a checkpoint and the engines built from it.
+
+    Args:
+        map50_95: Accuracy of the checkpoint.
+        drop: How much less each arm has.
+        p50_ms: Median latency of each arm.
+        faults: One of the faults of :func:`misbehave` for each ``KIND-ARM``, such as ``build-int8``.
+        seconds: How long every job takes.
+    """
+
+    def __init__(
+        self,
+        map50_95: float = 0.75,
+        drop: dict[str, float] | None = None,
+        p50_ms: dict[str, float] | None = None,
+        faults: dict[str, str] | None = None,
+        seconds: float = 0.0,
+    ) -> None:
+        self.map50_95 = map50_95
+        self.drop = {"int8": 0.005} if drop is None else drop
+        self.p50_ms = p50_ms or {"pt": 8.0, "fp32": 4.0, "fp16": 4.2, "int8": 3.0}
+        self.faults = faults or {}
+        self.seconds = seconds
+
+    def save(self, path: Path) -> Path:
+        """Write a checkpoint that behaves like this; equal behaviour means equal bytes."""
+        path.write_bytes(PICKLE + json.dumps(vars(self), sort_keys=True).encode())
+        return path
+
+    @staticmethod
+    def load(path: Path) -> Behaviour:
+        """Read the behaviour of a checkpoint or of an engine built from it."""
+        return Behaviour(**json.loads(path.read_bytes().removeprefix(PICKLE)))
+
+
+class RefusedError(Exception):
+    """The job gives up in an orderly way."""
+
+
+def misbehave(behaviour: Behaviour, kind: str, arm: str, folder: Path) -> None:
+    """Do what a job can do wrong, if this one is to."""
+    time.sleep(behaviour.seconds)
+    fault = behaviour.faults.get(f"{kind}-{arm}")
+    if fault == "refuse":
+        raise RefusedError(REFUSAL)
+    if fault == "segfault":
+        os.kill(os.getpid(), signal.SIGSEGV)
+    elif fault == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+    elif fault == "garbage":
+        (folder / "response.json").write_text("}{ not JSON")
+        sys.exit(0)
+    elif fault == "silent":
+        sys.exit(0)
+    elif fault == "exit":
+        sys.exit(7)
+    elif fault == "flood":
+        sys.stdout.write(("noise " * 20 + "\n") * 85_000)  # 10 MB
+    elif fault == "hang":
+        _hang()
+    elif fault == "stubborn":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        _hang()
+    elif fault == "family":  # hangs, and so does a child of its own
+        _start(folder, "import time; time.sleep(600)")
+        _hang()
+    elif fault == "daemon":  # leaves a child behind that holds its output open
+        _start(folder, "import os, time; os.setsid(); time.sleep(30)")
+
+
+def _start(folder: Path, code: str) -> None:
+    """Start a child that outlives this process unless it is ended too."""
+    child = os.spawnv(os.P_NOWAIT, sys.executable, [sys.executable, "-S", "-c", code])
+    (folder / "child.txt").write_text(str(child))
+    time.sleep(0.3)
+
+
+def _hang() -> None:
+    """Wait for ten minutes, or until the launcher is gone."""
+    select.select([0], [], [], 600)
+    sys.exit(1)
+
+
+def build(request: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Copy the weights as the engine."""
+    weights = Path(request["weights"])
+    (Path(request["output"]) / "half-written.onnx").write_bytes(b"half")
+    misbehave(Behaviour.load(weights), "build", request["precision"], folder)
+    (Path(request["output"]) / "half-written.onnx").rename(Path(request["output"]) / "engine.onnx")
+    (Path(request["output"]) / "engine.onnx").write_bytes(weights.read_bytes())
+    images = None
+    if request["data"] is not None:
+        images = [str(p) for p in images_of(json.loads(Path(request["data"]).read_text()), request["split"])]
+    metadata = {"imgsz": [request["imgsz"], request["imgsz"]], "batch": request["batch"], "task": "detect"}
+    return {"artifact": "engine.onnx", "metadata": metadata, "calibration_images": images}
+
+
+def images_of(data: dict[str, Any], split: str) -> list[Path]:
+    """Return the images of a split of a resolved data YAML."""
+    found: list[Path] = []
+    for place in map(Path, data[split]):
+        if place.is_dir():
+            found += [Path(top) / name for top, _, names in os.walk(place, followlinks=True) for name in names]
+        else:
+            found += map(Path, place.read_text(encoding="utf-8").splitlines())
+    return sorted(p for p in found if p.suffix == ".png")
+
+
+def accuracy(request: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Answer the checkpoint's mAP less the arm's drop."""
+    behaviour = Behaviour.load(Path(request["artifact"]))
+    misbehave(behaviour, "accuracy", request["arm"], folder)
+    value = behaviour.map50_95 - behaviour.drop.get(request["arm"], 0.0)
+    extra = 0.1 if value else 0.0
+    metrics = {"mAP50": value + extra, "mAP50-95": value, "precision": value + extra, "recall": value + extra / 2}
+    data = json.loads(Path(request["data"]).read_text())
+    images = len(images_of(data, request["settings"]["split"]))
+    classes = [
+        {"name": name, "images": images, "instances": 3 * images, "metrics": metrics} for name in data["names"].values()
+    ]
+    Path(request["per_image"]).write_bytes(b"")
+    return {"images": images, "instances": 6 * images, "metrics": metrics, "classes": classes}
+
+
+def latency(request: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Draw durations around the p50 that the behaviour gives each arm."""
+    import random
+    from itertools import accumulate
+
+    arms, arrays = {}, {}
+    for asked in request["arms"]:
+        arm = asked["arm"]
+        behaviour = Behaviour.load(Path(asked["artifact"]))
+        misbehave(behaviour, "latency", arm, folder)
+        # Not seeded with the request's alone: two runs of one launch differ, as real ones do.
+        noise = random.Random(f"{arm}-{request['seed']}-{time.time_ns()}")
+        timings = {}
+        for context, factor in CONTEXTS.items():
+            centre_ns = behaviour.p50_ms[arm] * factor * 1e6
+            ns = [int(centre_ns * noise.lognormvariate(0, 0.003)) for _ in range(request["samples"])]
+            arrays[f"{arm}/{context}"] = ns
+            arrays[f"{arm}/{context}/at"] = list(accumulate(ns, initial=0))[:-1]
+            timings[context] = timing(ns)
+        arms[arm] = {
+            "arm": arm,
+            "sha256": asked["sha256"],
+            "warmup_iterations": request["warmup_min"],
+            "warmup_stable": True,
+            "images_per_second": request["batch"] * 1000 / timings["end-to-end"]["mean_ms"],
+            "timings": timings,
+        }
+    save_npz(Path(request["samples_file"]), arrays)
+    launch = {
+        **{key: request[key] for key in ("index", "seed", "threads", "block")},
+        "started_at": "2026-01-01T00:00:00+00:00",
+        "seconds": 1.0,
+        "arms": arms,
+        "before": {"load_average": 0.1},
+        "after": {"load_average": 0.2},
+    }
+    return {"launch": launch}
+
+
+def timing(ns: list[int]) -> dict[str, Any]:
+    """Return the record of some durations."""
+    ordered = sorted(ns)
+    quantiles = [ordered[min(len(ns) - 1, len(ns) * p // 100)] / 1e6 for p in PERCENTS]
+    low, high, mean = ordered[0] / 1e6, ordered[-1] / 1e6, sum(ns) / len(ns) / 1e6
+    return {"n": len(ns), "mean_ms": mean, "min_ms": low, "max_ms": high, "quantiles_ms": quantiles}
+
+
+def save_npz(path: Path, arrays: dict[str, list[int]]) -> None:
+    """Write 64-bit integers as ``numpy.savez`` does."""
+    import struct
+    import zipfile
+    from array import array
+
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, values in arrays.items():
+            head = f"{{'descr': '<i8', 'fortran_order': False, 'shape': ({len(values)},), }}".ljust(117) + "\n"
+            magic = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(head))
+            archive.writestr(f"{name}.npy", magic + head.encode() + array("q", values).tobytes())
+
+
+def answer_to(request: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Do the job that a request asks for."""
+    work = latency if "samples_file" in request else accuracy if "per_image" in request else build
+    return {"schema_version": 1, **work(request, folder)}
+
+
+def main() -> int:
+    """Do the job in the folder that the command line names."""
+    folder = Path(sys.argv[1])
+    request = json.loads((folder / "request.json").read_text(encoding="utf-8"))
+    (folder / "pid.txt").write_text(str(os.getpid()))
+    print(f"{PROGRESS}{folder.name}: working", flush=True)
+    print(f"log of {folder.name}", flush=True)
+    # Proof for tests that no two jobs of one device ever overlap.
+    with (folder / "span.txt").open("w") as span:
+        span.write(f"{time.monotonic_ns()} ")
+        span.flush()
+        try:
+            answer = answer_to(request, folder)
+        except RefusedError as refusal:
+            (folder / "error.json").write_text(json.dumps({"schema_version": 1, "sentence": str(refusal)}))
+            return 1
+        finally:
+            span.write(f"{time.monotonic_ns()}")
+    (folder / "response.json").write_text(json.dumps(answer))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,197 @@
+"""``trtgate``: what does not need a test run."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import VERSIONS, snapshot
+from runs_example import gpu_run, passing_run
+
+from pytest_trtgate import __version__, environment
+from pytest_trtgate.cli import main
+from pytest_trtgate.recordfile import save
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every test starts in a folder without settings, on a machine that has everything."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    monkeypatch.setattr(environment, "installed_versions", lambda: dict(VERSIONS))
+
+
+def fails(*arguments: str) -> None:
+    """Run a command that must be refused as wrong usage."""
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+
+
+def test_it_runs_as_a_module() -> None:
+    command = [sys.executable, "-m", "pytest_trtgate.cli", "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, f"pytest-trtgate {__version__}\n")
+
+
+def test_no_command_and_unknown_commands_are_wrong_usage() -> None:
+    fails()
+    fails("bake")
+    fails("cache")
+    fails("report", "run.json")
+    fails("cache", "prune", "--older-than=soon")
+    fails("cache", "prune", "--older-than=-1")
+
+
+# doctor
+
+
+def test_the_doctor_says_what_is_installed_and_what_would_run(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert main(["doctor"]) == 0
+    out = capsys.readouterr().out
+    assert f"pytest-trtgate {__version__}" in out
+    assert "  torch        2.11.0\n" in out
+    assert "  tensorrt     not installed\n" in out
+    assert f"engine cache: {tmp_path / 'xdg' / 'pytest-trtgate'}\n" in out
+    assert "backend: onnxruntime 1.31.0 on cpu (the embedded default)\n" in out
+
+
+def test_the_doctor_fails_where_nothing_would_run(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(environment, "installed_versions", lambda: {"onnx": "1.20.0"})
+    assert main(["doctor"]) == 1
+    assert "backend: none (backend 'onnxruntime' needs ultralytics, torch, onnxruntime, " in capsys.readouterr().out
+
+
+def test_the_doctor_names_a_bad_setting(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "trtgate.toml").write_text("imgsz = 33\n")
+    assert main(["doctor"]) == 1
+    assert "trtgate.toml: imgsz = 33 is not allowed; " in capsys.readouterr().err
+
+
+# report
+
+
+@pytest.fixture
+def record(tmp_path: Path) -> Path:
+    """A run record on disk."""
+    save(tmp_path / "run.json", passing_run())
+    return tmp_path / "run.json"
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("r.html", "<!doctype html>"), ("R.HTM", "<!doctype html>"), ("r.md", "shapes"), ("r.csv", "shapes")],
+)
+def test_a_record_is_rendered_again(
+    record: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, content: str
+) -> None:
+    assert main(["report", str(record), "-o", f"deep/er/{name}"]) == 0
+    assert content in (tmp_path / "deep" / "er" / name).read_text().lower()
+    assert capsys.readouterr().out == f"deep/er/{name}: 1 run\n"
+
+
+def test_the_format_may_be_named(record: Path, tmp_path: Path) -> None:
+    assert main(["report", str(record), "-o", "summary.txt", "--format=markdown"]) == 0
+    assert "shapes" in (tmp_path / "summary.txt").read_text()
+
+
+def test_several_records_make_one_report(record: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save(tmp_path / "other.json", gpu_run())
+    for name in ("r.html", "r.md", "r.csv"):
+        assert main(["report", str(record), "other.json", "-o", name]) == 0
+        assert capsys.readouterr().out == f"{name}: 2 runs\n"
+
+
+def test_rendering_a_record_leaves_it_as_it_is(record: Path) -> None:
+    before = record.read_bytes()
+    main(["report", str(record), "-o", "r.html"])
+    assert record.read_bytes() == before
+
+
+def test_a_format_that_nobody_knows_is_named(record: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["report", str(record), "-o", "r.pdf"]) == 1
+    assert (
+        capsys.readouterr().err
+        == "trtgate: r.pdf: no format of that name; allowed: .html, .htm, .md, .csv, or --format\n"
+    )
+
+
+def test_a_report_that_cannot_be_written_is_named(
+    record: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "taken").write_text("a file")
+    assert main(["report", str(record), "-o", "taken/r.html"]) == 1
+    assert "cannot be written" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (None, "run.json: cannot be read (No such file or directory)"),
+        ("", "run.json: not valid JSON, the file may be truncated"),
+        ('{"schema_version": 1, "run_id"', "run.json: not valid JSON, the file may be truncated"),
+        ('{"schema_version": 2}', "run.json: written by a newer pytest-trtgate (schema 2; this one reads up to 1)"),
+        ('{"schema_version": 1}', "run.json: not a valid RunRecord (field 'run_id': Field required)"),
+        ('{"runs": []}', "run.json: not a RunRecord of pytest-trtgate (no schema_version)"),
+        ("[]", "run.json: not a RunRecord of pytest-trtgate (no schema_version)"),
+        ('{"schema_version": true}', "run.json: not a RunRecord of pytest-trtgate (no schema_version)"),
+        ("[" * 100_000, "run.json: not valid JSON"),
+    ],
+    ids=["missing", "empty", "truncated", "newer", "incomplete", "foreign", "list", "true", "deep"],
+)
+def test_a_bad_record_gets_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str | None, sentence: str
+) -> None:
+    if content is not None:
+        (tmp_path / "run.json").write_text(content)
+    assert main(["report", "run.json", "-o", "r.html"]) == 1
+    err = capsys.readouterr().err
+    assert err.startswith(f"trtgate: {sentence}")
+    assert err.count("\n") == 1
+    assert not (tmp_path / "r.html").exists()
+
+
+def test_a_folder_in_the_place_of_a_record_gets_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["report", str(tmp_path), "-o", "r.html"]) == 1
+    assert "cannot be read (Is a directory)" in capsys.readouterr().err
+
+
+def test_a_record_that_is_no_text_gets_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "run.json").write_bytes(b"\xff\xfe\x00")
+    assert main(["report", "run.json", "-o", "r.html"]) == 1
+    assert "run.json: not valid JSON" in capsys.readouterr().err
+
+
+# demo
+
+
+def test_the_demo_does_not_touch_a_folder_that_holds_something(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("precious")
+    before = snapshot(tmp_path)
+    assert main(["demo", "mine"]) == 1
+    assert capsys.readouterr().err == "trtgate: mine: exists and is not an empty folder; name another\n"
+    assert snapshot(tmp_path) == before
+
+
+def test_the_demo_does_not_overwrite_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "mine").write_text("precious")
+    assert main(["demo", "mine"]) == 1
+    assert "exists and is not an empty folder" in capsys.readouterr().err
+    assert (tmp_path / "mine").read_text() == "precious"
+
+
+def test_a_demo_that_cannot_be_written_gets_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_text("")
+    assert main(["demo", "file/demo"]) == 1
+    assert capsys.readouterr().err.startswith("trtgate: file/demo: cannot be written (")

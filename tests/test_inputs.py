@@ -1,0 +1,234 @@
+"""Weights and dataset: whatever is wrong with them is said in one sentence, before anything is measured."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import SETTINGS, Project, png, snapshot, write_dataset
+
+from pytest_trtgate.dataset import load_dataset
+
+
+def yaml(text: str) -> Callable[[Project], None]:
+    """Return what replaces the project's data YAML."""
+    return lambda project: (project.path / "data" / "data.yaml").write_text(text) and None
+
+
+def no_weights(project: Project) -> None:
+    (project.path / "shapes.pt").unlink()
+
+
+def text_for_weights(project: Project) -> None:
+    (project.path / "shapes.pt").write_text("not a checkpoint")
+
+
+def truncated_weights(project: Project) -> None:
+    with zipfile.ZipFile(project.path / "shapes.pt", "w") as archive:
+        archive.writestr("data.pkl", "x" * 200)
+    weights = project.path / "shapes.pt"
+    weights.write_bytes(weights.read_bytes()[:100])
+
+
+def weights_of_another_kind(project: Project) -> None:
+    (project.path / "shapes.onnx").write_bytes(b"x")
+    project.settings(base=SETTINGS.replace("shapes.pt", "shapes.onnx"))
+
+
+def no_data_yaml(project: Project) -> None:
+    (project.path / "data" / "data.yaml").unlink()
+
+
+def no_model_named(project: Project) -> None:
+    project.settings(base=SETTINGS.replace('models = ["shapes.pt"]', ""))
+
+
+def no_dataset_named(project: Project) -> None:
+    project.settings(base=SETTINGS.replace('data = "data/data.yaml"', ""))
+
+
+def two_models_of_one_name(project: Project) -> None:
+    (project.path / "other").mkdir()
+    (project.path / "other" / "shapes.pt").write_bytes((project.path / "shapes.pt").read_bytes())
+    project.settings(base=SETTINGS.replace('"shapes.pt"', '"shapes.pt", "other/shapes.pt"'))
+
+
+def empty_split(project: Project) -> None:
+    for image in (project.path / "data" / "images" / "test").iterdir():
+        image.unlink()
+
+
+def list_with_a_missing_image(project: Project) -> None:
+    (project.path / "data" / "test.txt").write_text("images/test/0.png\nimages/test/gone.png\n")
+    yaml("train: images/train\ntest: test.txt\nnames: [a]\n")(project)
+
+
+WRONG: dict[str, tuple[Callable[[Project], None], str]] = {
+    "no weights": (no_weights, "shapes.pt: no such weights file"),
+    "text for weights": (text_for_weights, "shapes.pt: not a PyTorch checkpoint, or a truncated one"),
+    "truncated weights": (truncated_weights, "shapes.pt: not a PyTorch checkpoint, or a truncated one"),
+    "weights of another kind": (weights_of_another_kind, "shapes.onnx: not a .pt checkpoint"),
+    "no data YAML": (no_data_yaml, "data.yaml: no such data YAML"),
+    "not YAML": (yaml("train: [images"), "data.yaml: not valid YAML ("),
+    "not a mapping": (yaml("just text"), "data.yaml: not a data YAML; it needs 'names'"),
+    "no names": (yaml("train: images/train\ntest: images/test\n"), "data.yaml: 'names' must be a list of class names"),
+    "no splits": (yaml("names: [a]\n"), "data.yaml: no split; it needs at least one of train, val, test"),
+    "not the split": (yaml("train: images/train\nval: images/val\nnames: [a]\n"), "it has: train, val"),
+    "a number for a split": (yaml("train: images/train\ntest: 7\nnames: [a]\n"), "split 'test' = 7 is not a path"),
+    "a split that is not there": (
+        yaml("train: images/train\ntest: images/tset\nnames: [a]\n"),
+        "split 'test' points at",
+    ),
+    "no calibration split": (yaml("test: images/test\nnames: [a]\n"), "no split 'train'; it has: test"),
+    "an empty split": (empty_split, "split 'test' has no images in"),
+    "a listed image that is not there": (list_with_a_missing_image, "gone.png, which does not exist"),
+    "no model named": (no_model_named, "no model to gate: name one with --trt-model=best.pt"),
+    "no dataset named": (no_dataset_named, "no dataset: name one with --trt-data=data.yaml"),
+    "two models of one name": (two_models_of_one_name, "have the same name 'shapes'; rename one"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_what_cannot_be_used_ends_the_run_with_one_sentence_and_writes_nothing(project: Project, case: str) -> None:
+    spoil, sentence = WRONG[case]
+    (project.path / "cache" / "engines").mkdir(parents=True)
+    (project.path / "baselines").mkdir()
+    spoil(project)
+    before = snapshot(project.path)
+    result = project.run()
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    lines = [line for line in result.errlines if line.strip()]
+    assert len(lines) == 1
+    assert lines[0].startswith("ERROR: ")
+    assert sentence in lines[0]
+    assert snapshot(project.path) == before
+
+
+def test_under_xdist_it_is_a_failing_test_with_the_same_sentence(project: Project) -> None:
+    pytest.importorskip("xdist")
+    no_weights(project)
+    before = snapshot(project.path)
+    result = project.run_apart("-n1", "-q")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    assert "shapes.pt: no such weights file" in result.output
+    assert "Traceback" not in result.output
+    assert snapshot(project.path) == before
+
+
+def test_tests_of_other_things_do_not_need_the_inputs(project: Project) -> None:
+    no_weights(project)
+    project.tests("def test_unit(): pass", "test_unit.py")
+    project.run("test_unit.py").assert_outcomes(passed=1)
+
+
+# What a dataset may look like
+
+
+def dataset(folder: Path, text: str) -> Path:
+    """Write a data YAML over three splits of tiny images; return its path."""
+    data = write_dataset(folder)
+    data.write_text(text, encoding="utf-8")
+    return data
+
+
+def test_a_split_may_be_a_list_of_files(project: Project) -> None:
+    (project.path / "data" / "test.txt").write_text("./images/test/0.png\n\nimages/test/2.png\n")
+    yaml("train: images/train\ntest: test.txt\nnames: [a]\n")(project)
+    project.run("--trt-precision=int8").assert_outcomes(passed=2)
+    assert {a.images for a in project.record.accuracies} == {2}
+
+
+def test_a_split_may_be_several_folders(project: Project) -> None:
+    yaml("train: [images/train, images/val]\ntest: [images/test, images/val]\nnames: [a]\n")(project)
+    project.run("--trt-precision=int8").assert_outcomes(passed=2)
+    assert {a.images for a in project.record.accuracies} == {8}
+    assert project.engine("int8").calibration is not None
+    assert project.engine("int8").calibration.images == 8
+
+
+def test_a_split_may_be_a_linked_folder(project: Project) -> None:
+    images = project.path / "data" / "images" / "test"
+    images.rename(project.path / "elsewhere")
+    images.symlink_to(project.path / "elsewhere")
+    project.run("--trt-precision=fp16").assert_outcomes(passed=2)
+    assert {a.images for a in project.record.accuracies} == {4}
+
+
+def test_folders_linked_inside_a_split_count(tmp_path: Path) -> None:
+    data = write_dataset(tmp_path / "data")
+    (tmp_path / "more").mkdir()
+    png(tmp_path / "more" / "9.png", 9)
+    (tmp_path / "data" / "images" / "test" / "linked").symlink_to(tmp_path / "more")
+    assert [p.name for p in load_dataset(data).images("test")] == ["0.png", "1.png", "2.png", "3.png", "9.png"]
+
+
+def test_files_that_are_no_images_do_not_count(tmp_path: Path) -> None:
+    data = write_dataset(tmp_path)
+    (tmp_path / "images" / "test" / "notes.txt").write_text("x")
+    assert len(load_dataset(data).images("test")) == 4
+
+
+def test_a_path_in_the_yaml_is_where_splits_start(tmp_path: Path) -> None:
+    write_dataset(tmp_path / "there")
+    (tmp_path / "data.yaml").write_text("path: there\ntest: images/test\nnames: {0: a}\n")
+    assert load_dataset(tmp_path / "data.yaml").images("test")[0] == tmp_path / "there" / "images" / "test" / "0.png"
+
+
+def test_classes_may_be_a_map_or_a_count(tmp_path: Path) -> None:
+    assert load_dataset(dataset(tmp_path / "a", "test: images/test\nnames: {1: b, 0: a}")).names == {0: "a", 1: "b"}
+    assert load_dataset(dataset(tmp_path / "b", "test: images/test\nnc: 2")).names == {0: "class_0", 1: "class_1"}
+
+
+def test_a_download_key_never_reaches_a_job(tmp_path: Path) -> None:
+    data = dataset(tmp_path, "test: images/test\nnames: [a]\ndownload: https://example.com/x.zip\nkpt_shape: [3, 2]\n")
+    resolved = json.loads(load_dataset(data).write_resolved(tmp_path / "out" / "data.yaml").read_text())
+    assert "download" not in resolved
+    assert resolved["kpt_shape"] == [3, 2]
+
+
+def test_a_job_gets_paths_that_hold_anywhere(tmp_path: Path) -> None:
+    data = dataset(tmp_path, "train: images/train\ntest: test.txt\nnames: [a]\n")
+    (tmp_path / "test.txt").write_text("images/test/1.png\n")
+    resolved = json.loads(load_dataset(data).write_resolved(tmp_path / "out" / "data.yaml").read_text())
+    assert resolved["train"] == [str(tmp_path / "images" / "train")]
+    assert Path(resolved["test"][0]).read_text() == str(tmp_path / "images" / "test" / "1.png")
+
+
+def test_labels_count_for_the_digest_of_a_split(tmp_path: Path) -> None:
+    data = write_dataset(tmp_path)
+    before = load_dataset(data).digest("test")
+    (tmp_path / "labels" / "test" / "0.txt").write_text("1 0.5 0.5 0.1 0.1\n")
+    assert load_dataset(data).digest("test") != before
+
+
+# Names
+
+
+def test_spaces_and_other_alphabets_work_from_end_to_end(project: Project) -> None:
+    folder = project.path / "наборы данных"
+    folder.mkdir()
+    (project.path / "data").rename(folder / "form en")
+    (project.path / "shapes.pt").rename(folder / "modèle n° 1.pt")
+    project.settings(
+        'seed = 1\n[calibration]\nsplit = "val"\n',
+        base=SETTINGS.replace("shapes.pt", "наборы данных/modèle n° 1.pt")
+        .replace("data/data.yaml", "наборы данных/form en/data.yaml")
+        .replace('"cache"', '"наборы данных/cache dir"'),
+    )
+    result = project.use_processes().run("--trt-baselines=add")
+    result.assert_outcomes(passed=6)
+    assert (project.baseline("int8").parents[1] / "modèle n° 1" / "int8-320-b1.json").is_file()
+    project.run().assert_outcomes(passed=6)
+    assert all(e.from_cache for e in project.record.engines.values())
+    assert len(project.record.baselines) == 3
+
+
+def test_a_model_named_like_a_pattern_keeps_its_baseline(project: Project) -> None:
+    (project.path / "shapes.pt").rename(project.path / "best[1].pt")
+    project.settings(base=SETTINGS.replace("shapes.pt", "best[1].pt"))
+    project.run("--trt-precision=fp16", "--trt-baselines=add").assert_outcomes(passed=2)
+    project.run("--trt-precision=fp16").assert_outcomes(passed=2)
+    assert [str(use.outcome) for use in project.record.baselines.values()] == ["PASS"]

@@ -1,0 +1,197 @@
+"""What a run leaves behind, what it shows while it works, and what it does not touch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from conftest import Project, snapshot
+from runs_example import empty_run
+
+from pytest_trtgate.recordfile import load, save
+from pytest_trtgate.records import RunRecord
+from pytest_trtgate.workspace import Workspace, new_run_id
+
+INT8 = "--trt-precision=int8"
+
+
+# The record
+
+
+def test_the_record_round_trips(project: Project) -> None:
+    project.run("--trt-baselines=add")
+    record = project.record
+    save(project.path / "again.json", record)
+    assert (project.path / "again.json").read_bytes() == (project.path / "reports" / "run.json").read_bytes()
+    assert load(project.path / "again.json", RunRecord) == record
+
+
+def test_the_record_is_in_the_runs_folder_too(project: Project) -> None:
+    project.run(INT8)
+    [folder] = project.run_folders()
+    assert folder.name == project.record.run_id
+    assert (folder / "run.json").read_bytes() == (project.path / "reports" / "run.json").read_bytes()
+
+
+def test_the_record_tells_what_was_planned_measured_and_decided(project: Project) -> None:
+    project.run(INT8, "-v")
+    record = project.record
+    assert [cell.key for cell in record.cells] == ["shapes-int8-320-b1-onnxruntime-cpu"]
+    assert record.command.endswith(f"{INT8} -v")
+    assert {(a.model, a.arm) for a in record.accuracies} == {("shapes", "pt"), ("shapes", "int8")}
+    assert len(record.latencies["shapes"].launches) == 3
+    assert [v.subject for v in record.verdicts] == ["accuracy", "latency"]
+    assert record.settings["imgsz"] == 320
+    assert record.settings["accuracy"]["mAP50-95"] is None
+    assert all(job.ok for job in record.jobs)
+    assert record.seconds > 0
+
+
+def test_what_the_record_names_is_in_the_runs_folder(project: Project) -> None:
+    project.run(INT8)
+    [folder] = project.run_folders()
+    names = [a.per_image for a in project.record.accuracies] + [job.log for job in project.record.jobs]
+    names += [launch.samples for launch in project.record.latencies["shapes"].launches]
+    assert [name for name in names if not (folder / name).is_file()] == []
+
+
+def test_verdicts_come_in_the_order_of_the_plan(project: Project) -> None:
+    project.run()
+    precisions = [v.cell.precision for v in project.record.verdicts]
+    assert precisions == ["fp32", "fp32", "fp16", "fp16", "int8", "int8"]
+
+
+# Folders
+
+
+def test_only_the_newest_runs_are_kept(project: Project) -> None:
+    project.settings(top="keep_runs = 2")
+    old = [project.path / "reports" / "runs" / f"20200101T00000{n}Z-abcd" for n in range(3)]
+    for folder in old:
+        save(folder / "run.json", empty_run())
+    project.run(INT8)
+    assert [p.name for p in project.run_folders()] == ["20200101T000002Z-abcd", project.record.run_id]
+
+
+def test_what_is_no_run_is_not_deleted(project: Project) -> None:
+    project.settings(top="keep_runs = 1")
+    for name in ("mine", "20200101", "20200101T000000Z-abcd.bak"):
+        (project.path / "reports" / "runs" / name).mkdir(parents=True)
+    project.run(INT8)
+    assert len(project.run_folders()) == 4
+
+
+def test_a_run_that_goes_on_beside_this_one_is_not_deleted(tmp_path: Path) -> None:
+    other, mine = Workspace(tmp_path, "20200101T000000Z-0000"), Workspace(tmp_path, "20200101T000001Z-0000")
+    for workspace in (other, mine):
+        workspace.job_folder("build").mkdir(parents=True)
+    mine.discard_older(keep=1)
+    assert other.path.exists()
+
+
+def test_runs_that_start_at_once_have_names_of_their_own() -> None:
+    assert len({new_run_id() for _ in range(20)}) == 20
+
+
+def test_a_run_writes_into_reports_and_the_cache_only(project: Project) -> None:
+    before = snapshot(project.path)
+    project.use_processes().run(INT8).assert_outcomes(passed=2)
+    new = {Path(name).parts[0] for name in set(snapshot(project.path)) - set(before)}
+    assert new == {"cache", "device-locks", "reports"}
+
+
+def test_a_run_leaves_weights_and_dataset_as_they_were(project: Project) -> None:
+    before = snapshot(project.path / "data"), (project.path / "shapes.pt").read_bytes()
+    project.use_processes().run("--trt-baselines=update")
+    assert (snapshot(project.path / "data"), (project.path / "shapes.pt").read_bytes()) == before
+
+
+def test_reports_go_where_the_settings_say(project: Project) -> None:
+    project.run(INT8, "--trt-report=public/index.html")
+    assert sorted(p.name for p in (project.path / "public").iterdir()) == [
+        "index.csv",
+        "index.html",
+        "run.json",
+        "runs",
+    ]
+    assert not (project.path / "reports").exists()
+
+
+def test_a_report_that_cannot_be_written_fails_the_run_with_one_sentence(project: Project) -> None:
+    (project.path / "reports").mkdir()
+    (project.path / "reports" / "trtgate.html").mkdir()
+    result = project.run(INT8)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(["trtgate: *trtgate.html: cannot be written (*)"])
+    assert "report: " not in result.stdout.str()
+
+
+def test_a_file_in_the_place_of_reports_fails_every_test_with_one_sentence(project: Project) -> None:
+    (project.path / "reports").write_text("")
+    result = project.run(INT8)
+    result.assert_outcomes(failed=2)
+    sentence = "*reports/runs/*: the run's folder cannot be written (Not a directory)"
+    result.stdout.fnmatch_lines([sentence, sentence])
+    assert "Traceback" not in result.stdout.str()
+
+
+# What the user sees meanwhile
+
+
+def test_the_header_says_what_will_run_where(project: Project) -> None:
+    result = project.run("--collect-only")
+    line = "trtgate: backend onnxruntime on cpu (the embedded default); fp32, fp16, int8 at 320, batch 1"
+    result.stdout.fnmatch_lines([line])
+
+
+def test_a_backend_that_was_asked_for_is_said_to_be(project: Project) -> None:
+    result = project.run("--collect-only", "--trt-backend=onnxruntime")
+    result.stdout.fnmatch_lines(["trtgate: backend onnxruntime on cpu (asked for); *"])
+
+
+def test_a_backend_that_is_not_there_is_said_in_the_header(project: Project) -> None:
+    project.tests("def test_unit(): pass")
+    result = project.run("--collect-only", "--trt-backend=tensorrt")
+    result.stdout.fnmatch_lines(["trtgate: backend = 'tensorrt' is not part of this release; *"])
+
+
+def test_milestones_are_lines_of_their_own(project: Project) -> None:
+    project.run(INT8).stdout.fnmatch_lines(
+        [
+            "  trtgate: shapes int8: building the engine",
+            "  trtgate: shapes int8: engine built in * s (*)",
+            "  trtgate: shapes int8: evaluating 4 images",
+            "  trtgate: shapes pt: evaluating 4 images",
+            "  trtgate: shapes: launch 1 of 3, timing pt, int8",
+            "  trtgate: shapes: launch 3 of 3, timing pt, int8",
+        ],
+        consecutive=False,
+    )
+
+
+@pytest.mark.parametrize("capture", ["fd", "sys", "no"])
+def test_milestones_are_shown_under_every_kind_of_capture(project: Project, capture: str) -> None:
+    result = project.run(INT8, f"--capture={capture}")
+    result.stdout.fnmatch_lines(["  trtgate: shapes int8: building the engine"])
+
+
+def test_what_a_test_prints_stays_with_the_test(project: Project) -> None:
+    project.tests("def test_mine(trtgate):\n    print('loud')\n    trtgate.check_accuracy()\n    assert False\n")
+    result = project.run(INT8)
+    result.stdout.fnmatch_lines(["*Captured stdout call*", "loud"])
+    assert result.outlines.count("loud") == 1
+
+
+def test_a_quiet_run_shows_no_milestones(project: Project) -> None:
+    result = project.run(INT8, "-q")
+    assert "building the engine" not in result.stdout.str()
+    result.stdout.fnmatch_lines(["report: *trtgate.html"])
+
+
+def test_the_summary_says_where_the_report_is(project: Project) -> None:
+    project.run(INT8).stdout.fnmatch_lines([f"report: {project.path / 'reports' / 'trtgate.html'}"])
+
+
+def test_a_run_that_is_not_about_the_gate_has_no_summary(project: Project) -> None:
+    project.tests("def test_unit(): pass", "test_unit.py")
+    assert "report: " not in project.run("test_unit.py").stdout.str()
