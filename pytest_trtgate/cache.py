@@ -22,8 +22,9 @@ import filelock
 
 from .digest import file_sha256
 from .errors import CacheError, RecordError
+from .record_base import SCHEMA_VERSION
 from .recordfile import load, save
-from .records import SCHEMA_VERSION, Cell, EngineRecord, Environment, FileDigest
+from .records import Cell, EngineRecord, Environment, FileDigest
 
 MANIFEST = "manifest.json"
 KEY_VERSIONS = ("ultralytics", "torch", "onnx", "onnxslim", "numpy")

@@ -27,6 +27,7 @@ from .jobs.contract import (
 )
 from .jobs.launcher import LOG_NAME, Job, Launcher
 from .plan import Plan
+from .record_base import Failure, FileRecord
 from .records import (
     REFERENCE,
     AccuracyRecord,
@@ -35,8 +36,6 @@ from .records import (
     Cell,
     EngineRecord,
     Environment,
-    Failure,
-    FileRecord,
     JobRecord,
     LatencyRecord,
     Launch,

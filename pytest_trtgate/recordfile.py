@@ -10,7 +10,7 @@ from typing import TypeVar
 from pydantic import ValidationError
 
 from .errors import RecordError
-from .records import SCHEMA_VERSION, FileRecord
+from .record_base import SCHEMA_VERSION, FileRecord
 
 R = TypeVar("R", bound=FileRecord)
 

@@ -10,9 +10,9 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-SCHEMA_VERSION = 1
+from .record_base import Failure, FileRecord, Record
 
 Precision = Literal["fp32", "fp16", "int8"]
 PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")
@@ -20,20 +20,7 @@ REFERENCE = "pt"
 """Name of the arm that every engine is compared with: the checkpoint itself."""
 
 Context = Literal["engine", "end-to-end", "preprocess", "inference", "postprocess"]
-"""What was timed. ``engine``: tensor in, tensors out. ``end-to-end``: decoded image in, final boxes out; the other
-three are its stages, timed in the same calls."""
-
-
-class Record(BaseModel):
-    """Base of all records: frozen, and strict about the names of its fields."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
-
-
-class FileRecord(Record):
-    """Base of the records that are files on disk."""
-
-    schema_version: int = SCHEMA_VERSION
+"""What was timed. ``engine``: tensor in, tensors out. ``end-to-end``: image in, final boxes out; then its stages."""
 
 
 class Cell(Record):
@@ -207,14 +194,6 @@ class Launch(Record):
     before: MachineState = MachineState()
     after: MachineState = MachineState()
     samples: str = ""
-
-
-class Failure(FileRecord):
-    """Why a piece of work gave no result."""
-
-    job: str
-    reason: str
-    log_tail: str = ""
 
 
 class LatencyRecord(FileRecord):

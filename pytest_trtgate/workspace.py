@@ -15,8 +15,8 @@ from typing import TypeVar
 import filelock
 
 from .errors import JobError, RecordError, TrtGateError
+from .record_base import Failure, FileRecord
 from .recordfile import load, save
-from .records import Failure, FileRecord
 
 R = TypeVar("R", bound=FileRecord)
 RECORD_NAME = "run.json"

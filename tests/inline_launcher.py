@@ -11,7 +11,7 @@ from fake_jobs import RefusedError, answer_to
 from pytest_trtgate.errors import JobError
 from pytest_trtgate.jobs.contract import RESPONSES
 from pytest_trtgate.jobs.launcher import LOG_NAME, Job
-from pytest_trtgate.records import FileRecord
+from pytest_trtgate.record_base import FileRecord
 
 
 class InlineLauncher:

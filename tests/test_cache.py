@@ -167,7 +167,9 @@ def other_test_image(project: Project) -> None:
         touched,
         other_labels,
         other_test_image,
-        settings("launches = 1\n[accuracy]\nmAP50 = 0.5\n[timeouts]\nbuild_s = 9\n", report="other/r.html", threads=1),
+        settings(
+            "launches = 1\n[accuracy]\nmAP50 = 0.5\n[timeouts]\nbuild_s = 9\n", baseline_dir="elsewhere", threads=1
+        ),
     ],
     ids=["folder", "mtime", "labels", "test-image", "settings"],
 )

@@ -13,7 +13,8 @@ from page_reader import Page
 from runs_example import empty_run, failing_run, gpu_run, passing_run
 
 from pytest_trtgate import report
-from pytest_trtgate.records import Cell, Record, RunRecord, Timing
+from pytest_trtgate.record_base import Record
+from pytest_trtgate.records import Cell, RunRecord, Timing
 from pytest_trtgate.report import html
 
 PAYLOAD = (

@@ -11,7 +11,8 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from ..records import AccuracySettings, ClassAccuracy, Context, FileRecord, Launch, Precision, Record
+from ..record_base import FileRecord, Record
+from ..records import AccuracySettings, ClassAccuracy, Context, Launch, Precision
 
 JobKind = Literal["build", "accuracy", "latency"]
 PROGRESS = "@trtgate-progress "

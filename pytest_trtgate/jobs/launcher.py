@@ -19,8 +19,8 @@ from typing import IO, Protocol
 import filelock
 
 from ..errors import JobError, RecordError
+from ..record_base import FileRecord
 from ..recordfile import load, save
-from ..records import FileRecord
 from .contract import PROGRESS, RESPONSES, JobFailure, JobKind
 
 LOG_NAME = "log.txt"

@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from ..errors import TrtGateError
+from ..record_base import FileRecord
 from ..recordfile import load, save
-from ..records import FileRecord
 from .contract import PROGRESS, AccuracyRequest, BuildRequest, JobFailure, LatencyRequest
 
 Q = TypeVar("Q", BuildRequest, AccuracyRequest, LatencyRequest)

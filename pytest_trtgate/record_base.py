@@ -1,0 +1,27 @@
+"""What all records have in common."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
+
+SCHEMA_VERSION = 1
+
+
+class Record(BaseModel):
+    """Base of all records: frozen, and strict about the names of its fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
+
+
+class FileRecord(Record):
+    """Base of the records that are files on disk."""
+
+    schema_version: int = SCHEMA_VERSION
+
+
+class Failure(FileRecord):
+    """Why a piece of work gave no result."""
+
+    job: str
+    reason: str
+    log_tail: str = ""
