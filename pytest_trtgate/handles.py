@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -42,6 +43,9 @@ class Engine:
         The only way in which torch and the engine get into the test process; a crash of the engine then ends the
         session. Call it with a float tensor of shape (batch, 3, imgsz, imgsz), values 0 to 1.
         """
+        # What jobs set for themselves: nothing is installed, fetched or reported behind the user's back.
+        for name, value in (("YOLO_AUTOINSTALL", "false"), ("YOLO_OFFLINE", "True"), ("ORT_DISABLE_TELEMETRY", "1")):
+            os.environ.setdefault(name, value)
         from .jobs.yolo import load_backend
 
         return load_backend(self.path, self.record.cell.device)

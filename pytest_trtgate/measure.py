@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from .cache import EngineCache, key_parts
 from .dataset import Dataset
-from .digest import file_sha256, key_sha256
+from .digest import file_sha256, files_sha256, key_sha256
 from .environment import threads_of
 from .errors import JobError
 from .jobs.contract import (
@@ -149,7 +149,7 @@ class Measurements:
                 split=request.split,
                 fraction=request.fraction,
                 images=len(answer.calibration_images),
-                digest=self._calibration_digest,
+                digest=files_sha256(map(Path, answer.calibration_images)),
             )
         return EngineRecord(
             cell=cell,
@@ -218,6 +218,7 @@ class Measurements:
             images=answer.images,
             instances=answer.instances,
             data_digest=self._data_digest,
+            unreadable=answer.unreadable,
             metrics=answer.metrics,
             classes=answer.classes,
             per_image=str(per_image.relative_to(self.workspace.path)),

@@ -1,4 +1,7 @@
-"""What all records have in common."""
+"""What all records have in common.
+
+Each file carries ``schema_version``. A reader refuses a newer schema by name and never guesses.
+"""
 
 from __future__ import annotations
 

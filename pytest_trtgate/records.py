@@ -1,6 +1,5 @@
 """Records: the only thing that passes between the parts of the gate, and what every file on disk is.
 
-Each file carries ``schema_version``. A reader refuses a newer schema by name and never guesses.
 Times are in milliseconds where a name ends in ``_ms``; moments are ISO 8601 in UTC.
 """
 
@@ -74,7 +73,7 @@ class FileDigest(Record):
 
 
 class Calibration(Record):
-    """The images that an INT8 engine was calibrated on. Their names are in ``calibration.txt`` of its cache entry."""
+    """The images that an INT8 engine was calibrated on, as listed in ``calibration.txt`` of its cache entry."""
 
     split: str
     fraction: float
@@ -127,7 +126,7 @@ class AccuracySettings(Record):
 
 
 class AccuracyRecord(FileRecord):
-    """Accuracy of one arm on one split."""
+    """Accuracy of one arm on one split; ``unreadable`` names damaged images that no arm was evaluated on."""
 
     model: str
     arm: str
@@ -135,6 +134,7 @@ class AccuracyRecord(FileRecord):
     images: int
     instances: int
     data_digest: str = ""
+    unreadable: tuple[str, ...] = ()
     metrics: dict[str, float]
     classes: tuple[ClassAccuracy, ...]
     per_image: str

@@ -124,7 +124,7 @@ class Latency(Limits):
     launches: PositiveInt = _allowed(_POSITIVE, default=3)
     samples: PositiveInt = _allowed(_POSITIVE, default=500)
     max_seconds: PositiveFloat = _allowed(_SECONDS, default=5.0)
-    block: PositiveInt = _allowed(_POSITIVE, default=25)
+    block: PositiveInt = _allowed(_POSITIVE, default=10)
     warmup_min: PositiveInt = _allowed(_POSITIVE, default=20)
     warmup_max_seconds: PositiveFloat = _allowed(_SECONDS, default=5.0)
     images: PositiveInt = _allowed(_POSITIVE, default=32)

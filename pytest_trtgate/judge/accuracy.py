@@ -26,6 +26,8 @@ def judge_parity(reference: AccuracyRecord, engine: AccuracyRecord, tolerances: 
         sentence = f"{engine.arm} and the .pt were evaluated differently: {engine.settings} and {reference.settings}"
         return [Check(name="settings", against="pt", outcome=Outcome.ERROR, sentence=sentence)]
     context = f"{engine.images} images"
+    if engine.unreadable:
+        context += f" ({len(engine.unreadable)} more are damaged and were left out)"
     worst_class = _worst_class(reference, engine)
     if worst_class:
         context += f"; worst class {worst_class}"
