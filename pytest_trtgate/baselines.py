@@ -76,8 +76,19 @@ class BaselineStore:
         accuracy: AccuracyRecord,
         latency: LatencyRecord,
         recorded_at: str,
+        join: bool,
     ) -> Path:
-        """Store what a run measured of a cell; launches join the stored sessions while the engine stays the same.
+        """Store what a run measured of a cell.
+
+        Args:
+            cell: The cell.
+            engine: Its engine.
+            reference: Accuracy of the ``.pt``.
+            accuracy: Accuracy of the engine.
+            latency: The run's launches.
+            recorded_at: When they were made.
+            join: Whether the launches join the stored sessions, as they do while nothing has changed; else they
+                replace them. They never join those of other bytes or of another number of threads.
 
         Returns:
             The file that was written.
@@ -105,7 +116,7 @@ class BaselineStore:
             accuracy_settings=accuracy.settings,
             images=accuracy.images,
             data_digest=accuracy.data_digest,
-            sessions=(*self._earlier(cell, engine), session)[-KEEP_SESSIONS:],
+            sessions=(*(self._earlier(cell, engine, session.threads) if join else ()), session)[-KEEP_SESSIONS:],
         )
         try:
             save(path, baseline)
@@ -113,14 +124,14 @@ class BaselineStore:
             raise BaselineError(f"{path}: cannot be written ({error.strerror})") from error
         return path
 
-    def _earlier(self, cell: Cell, engine: EngineRecord) -> tuple[BaselineSession, ...]:
+    def _earlier(self, cell: Cell, engine: EngineRecord, threads: int) -> tuple[BaselineSession, ...]:
         try:
             use = self.find(cell)
         except BaselineError:
             return ()  # a damaged file is being replaced
-        if use.baseline is None or use.outcome is not Outcome.PASS or use.baseline.cache_key != engine.cache_key:
+        if use.baseline is None or use.outcome is not Outcome.PASS or use.baseline.engine_sha256 != engine.sha256:
             return ()
-        return use.baseline.sessions
+        return tuple(session for session in use.baseline.sessions if session.threads == threads)
 
 
 def _relative(cell: Cell) -> str:

@@ -22,11 +22,13 @@ import filelock
 
 from .digest import file_sha256
 from .errors import CacheError, RecordError
-from .record_base import SCHEMA_VERSION
+from .record_base import SCHEMA_VERSION, FileDigest
 from .recordfile import load, save
-from .records import Cell, EngineRecord, Environment, FileDigest
+from .records import Cell, EngineRecord, Environment
 
 MANIFEST = "manifest.json"
+BUILDER_VERSION = 1
+"""Part of every key: to be raised when the build job changes what it makes of the same request."""
 KEY_VERSIONS = ("ultralytics", "torch", "onnx", "onnxslim", "numpy")
 """Distributions that take part in a build, besides the backend itself."""
 _STALE_S = 24 * 3600
@@ -57,6 +59,7 @@ def key_parts(
     """
     return {
         "schema": SCHEMA_VERSION,
+        "builder": BUILDER_VERSION,
         "weights": weights_sha256,
         "precision": cell.precision,
         "imgsz": cell.imgsz,
@@ -177,12 +180,24 @@ class EngineCache:
         with self._guard():
             now = time.time()
             for entry in list(self.entries()):
-                if entry.manifest is None or now - entry.last_used >= older_than_s:
+                old = entry.manifest is None or now - entry.last_used >= older_than_s
+                if old and self._delete(entry.path):
                     gone.append(entry)
-                    shutil.rmtree(entry.path)
             shutil.rmtree(self.root / "damaged", ignore_errors=True)
             self._sweep()
         return gone
+
+    def _delete(self, path: Path) -> bool:
+        """Delete an entry at once for every other process; leave it where one is busy with its key."""
+        for folder in ("locks", "tmp"):
+            self._make(self.root / folder)
+        try:
+            with filelock.FileLock(self.root / "locks" / f"{path.name}.lock", timeout=0):
+                aside = path.rename(self.root / "tmp" / f"{path.name[:12]}-{time.time_ns()}")
+        except filelock.Timeout:
+            return False
+        shutil.rmtree(aside)
+        return True
 
     def _sweep(self) -> None:
         """Remove what killed builds left behind; a day is longer than any build."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -143,10 +144,12 @@ def _cache_verify(arguments: argparse.Namespace) -> int:
 
 def _cache_prune(arguments: argparse.Namespace) -> int:
     from .cache import EngineCache
+    from .results import ResultCache
 
     root = _cache_root(arguments.cache_dir)
     gone = EngineCache(root).prune(arguments.older_than * _DAY_S)
-    print(f"{len(gone)} engines deleted from {root}")
+    results = ResultCache(root).prune(arguments.older_than * _DAY_S)
+    print(f"{len(gone)} engines and {results} measured accuracies deleted from {root}")
     return 0
 
 
@@ -165,7 +168,8 @@ def _demo(arguments: argparse.Namespace) -> int:
     from .demo import write_demo
 
     write_demo(arguments.folder)
-    print(f"{arguments.folder}: a project with a model, a dataset and a gate; next:\n  cd {arguments.folder}\n  pytest")
+    folder = shlex.quote(str(arguments.folder))
+    print(f"{arguments.folder}: a project with a model, a dataset and a gate; next:\n  cd {folder}\n  pytest")
     return 0
 
 

@@ -149,6 +149,7 @@ OPTION_NAMES = {
     "cache_dir": "--trt-cache-dir",
     "baselines": "--trt-baselines",
     "baseline_dir": "--trt-baseline-dir",
+    "fresh": "--trt-fresh",
     "report": "--trt-report",
 }
 """Option of each key that the command line can set."""

@@ -150,7 +150,15 @@ def _places(root: Path, value: Any, source: Path, split: str) -> tuple[Path, ...
     values = value if isinstance(value, list) else [value]
     if not all(isinstance(v, str) for v in values):
         raise DataError(f"{source}: split '{split}' = {value!r} is not a path or a list of paths")
-    return tuple((root / v).resolve() for v in values)
+    return tuple(_place(root, v) for v in values)
+
+
+def _place(root: Path, value: str) -> Path:
+    place = (root / value).resolve()
+    # Common exports write ../train/images beside the folder that they mean; Ultralytics reads those as train/images.
+    if not place.exists() and value.startswith("../"):
+        return (root / value[3:]).resolve()
+    return place
 
 
 def _names(data: dict[str, Any], source: Path) -> dict[int, str]:

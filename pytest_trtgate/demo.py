@@ -76,5 +76,6 @@ def write_demo(folder: Path) -> None:
         [sys.executable, str(source / "generate.py"), str(folder / "data")], capture_output=True, text=True, check=False
     )
     if done.returncode:
+        shutil.rmtree(folder, ignore_errors=True)  # or a second try would be refused
         reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
         raise TrtGateError(f"{folder / 'data'}: the dataset could not be generated ({reason})")

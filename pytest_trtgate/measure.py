@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
-from .cache import EngineCache, key_parts
+from .cache import EngineCache, default_root, key_parts
 from .dataset import Dataset
 from .digest import file_sha256, files_sha256, key_sha256
 from .environment import threads_of
@@ -40,11 +40,14 @@ from .records import (
     LatencyRecord,
     Launch,
 )
+from .results import ResultCache, result_key
 from .settings import Settings
 from .workspace import Workspace
 
 R = TypeVar("R", bound=FileRecord)
 _PROBE_SAMPLES = 5
+DEPLOYMENT_CONF = 0.25
+"""Confidence above which boxes are kept while timing: Ultralytics' default for predictions, as deployed."""
 
 
 def now() -> str:
@@ -85,10 +88,10 @@ class Measurements:
         self.launcher = launcher
         self.milestone = milestone
         self.progress = progress
-        self.cache = EngineCache(settings.cache_dir or _default_cache(), milestone)
+        root = settings.cache_dir or default_root()
+        self.cache = EngineCache(root, milestone)
+        self.results = ResultCache(root)
         self.threads = threads_of(settings)
-
-    # Engines
 
     def engine(self, cell: Cell) -> EngineRecord:
         """Return the engine of a cell, from the cache or built now.
@@ -103,6 +106,8 @@ class Measurements:
         parts = key_parts(cell, self.environment, weights, export, self._calibration(cell))
         key = key_sha256(parts)
         record = self.cache.obtain(key, lambda folder: self._build(cell, key, parts, folder))
+        # Equal bytes under another name, or in another project, share an entry.
+        record = record.model_copy(update={"cell": cell})
         source = "from the cache" if record.from_cache else f"built in {record.build_seconds:.1f} s"
         self.milestone(f"{cell.label}: engine {source} ({record.size_bytes / 1e6:.1f} MB, key {key[:12]})")
         return record
@@ -170,8 +175,6 @@ class Measurements:
         # One per process, so that none reads what another is writing.
         return self.dataset.write_resolved(self.workspace.path / f"data-{os.getpid()}" / "data.yaml")
 
-    # Accuracy
-
     def reference(self, model: str) -> AccuracyRecord:
         """Return the accuracy of a model's ``.pt``, evaluated once for all its precisions."""
         return self._accuracy(model, REFERENCE, lambda: self.plan.weights[model])
@@ -189,6 +192,7 @@ class Measurements:
         return self.workspace.once(name, AccuracyRecord, lambda: self._evaluate(name, model, arm, artifact()))
 
     def _evaluate(self, name: str, model: str, arm: str, artifact: Path) -> AccuracyRecord:
+        """Return an accuracy measured earlier on the same bytes, or now."""
         settings = self.settings
         how = AccuracySettings(
             split=settings.split,
@@ -199,6 +203,12 @@ class Measurements:
             max_det=settings.validation.max_det,
         )
         per_image = self.workspace.job_folder(name) / "per_image.npz"
+        key = result_key(file_sha256(artifact), self._data_digest, self.dataset, how, self.environment, self.threads)
+        known = None if settings.fresh else self.results.get(key, per_image)
+        if known is not None:
+            self.milestone(f"{model} {arm}: accuracy from the cache, measured {known.measured_at} on the same bytes")
+            place = str(per_image.relative_to(self.workspace.path))
+            return known.model_copy(update={"model": model, "arm": arm, "per_image": place})
         request = AccuracyRequest(
             arm=arm,
             artifact=str(artifact),
@@ -211,7 +221,7 @@ class Measurements:
         self.milestone(f"{model} {arm}: evaluating {len(self.dataset.images(settings.split))} images")
         started = time.monotonic()
         answer = self._job(name, "accuracy", request, settings.timeouts.accuracy_s, AccuracyResponse)
-        return AccuracyRecord(
+        record = AccuracyRecord(
             model=model,
             arm=arm,
             settings=how,
@@ -223,13 +233,14 @@ class Measurements:
             classes=answer.classes,
             per_image=str(per_image.relative_to(self.workspace.path)),
             seconds=time.monotonic() - started,
+            measured_at=now(),
         )
+        self.results.put(key, record, per_image)
+        return record
 
     @cached_property
     def _data_digest(self) -> str:
         return self.dataset.digest(self.settings.split)
-
-    # Latency
 
     def latency(self, model: str) -> LatencyRecord:
         """Return the launches of a model: its ``.pt`` and all its planned engines side by side.
@@ -253,7 +264,8 @@ class Measurements:
             else:
                 arms.append(ArmRequest(arm=cell.precision, artifact=str(engine.path), sha256=engine.sha256))
         launches: list[Launch] = []
-        count = self.settings.latency.launches
+        # Without an engine there is nothing to compare the .pt with.
+        count = self.settings.latency.launches if len(arms) > 1 else 0
         while len(launches) < count:
             index = len(launches)
             self.milestone(f"{model}: launch {index + 1} of {count}, timing {', '.join(a.arm for a in arms)}")
@@ -305,7 +317,7 @@ class Measurements:
             block=latency.block,
             warmup_min=latency.warmup_min,
             warmup_max_seconds=latency.warmup_max_seconds,
-            conf=0.25,
+            conf=DEPLOYMENT_CONF,
             iou=self.settings.validation.iou,
             max_det=self.settings.validation.max_det,
             samples_file=str(samples_file),
@@ -333,9 +345,3 @@ class Measurements:
             seconds = time.monotonic() - started
             log = str((folder / LOG_NAME).relative_to(self.workspace.path))
             self.workspace.put(f"job-{name}", JobRecord(name=name, kind=kind, seconds=seconds, ok=ok, log=log))
-
-
-def _default_cache() -> Path:
-    from .cache import default_root
-
-    return default_root()

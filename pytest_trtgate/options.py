@@ -35,13 +35,16 @@ OPTIONS = (
     Option("--trt-precision", "precisions", "LIST", "Precisions to gate: fp32, fp16, int8, comma-separated", True),
     Option("--trt-imgsz", "imgsz", "N", "Image size of the engines, a multiple of 32 (default: 640)"),
     Option("--trt-batch", "batch", "N", "Batch size of the engines (default: 1)"),
-    Option("--trt-device", "device", "DEVICE", "Device to run on: auto, cpu or a GPU number (default: auto)"),
-    Option("--trt-backend", "backend", "NAME", "Backend: auto, tensorrt or onnxruntime (default: auto)"),
+    Option("--trt-device", "device", "DEVICE", "Device to run on: auto or cpu (default: auto)"),
+    Option("--trt-backend", "backend", "NAME", "Backend: auto or onnxruntime (default: auto)"),
     Option("--trt-cache-dir", "cache_dir", "DIR", "Folder of the engine cache (default: in the user's cache folder)"),
     Option("--trt-baselines", "baselines", "MODE", "Baselines: check, add missing ones, or update (default: check)"),
     Option("--trt-baseline-dir", "baseline_dir", "DIR", "Folder of the baselines (default: baselines)"),
+    Option("--trt-fresh", "fresh", "", "Measure accuracies again, even of bytes that were measured before"),
     Option("--trt-report", "report", "HTML", "Path of the HTML report (default: reports/trtgate.html)"),
 )
+READY_MADE = "pytest_trtgate.gate"
+"""Module of the tests that need no test file."""
 _QUIET = ("cache_dir", "baseline_dir", "report")
 """Settings that say where things are; giving one does not ask for a gate run."""
 
@@ -50,6 +53,9 @@ def add_options(parser: pytest.Parser) -> None:
     """Register the ``trtgate`` group."""
     group = parser.getgroup("trtgate", "regression gate for inference engines (trtgate)")
     for option in OPTIONS:
+        if not option.metavar:
+            group.addoption(option.flag, dest=option.dest, action="store_true", default=None, help=option.help)
+            continue
         action = "append" if option.repeatable else "store"
         group.addoption(option.flag, dest=option.dest, action=action, metavar=option.metavar, help=option.help)
 
@@ -70,19 +76,28 @@ def rerun_command(item: pytest.Item) -> str:
     """Return the command that runs one test again, with this invocation's options of ours, from the same folder."""
     config = item.config
     # xdist may append @group to a node id; outside of the root folder, its path is not one that pytest takes.
-    _, _, names = item.nodeid.split("@")[0].partition("::")
+    node, at, group = item.nodeid.rpartition("@")
+    nodeid = node if at and hasattr(config, "workerinput") and "]" not in group else item.nodeid
+    _, _, names = nodeid.partition("::")
     if item.path.is_relative_to(config.rootpath):
         place = [os.path.relpath(item.path, config.invocation_params.dir)]
     else:
         module = item.getparent(pytest.Module)
         place = ["--pyargs", module.obj.__name__ if module else str(item.path)]
     place[-1] += f"::{names}"
-    return shlex.join(["pytest", *place, *_repeated(list(map(str, config.invocation_params.args)))])
+    return shlex.join(["pytest", *place, *_repeated(list(map(str, config.invocation_params.args)), "baselines")])
 
 
-def _repeated(arguments: list[str]) -> list[str]:
-    """Return those of a command's arguments that set what is measured; writing baselines is not repeated."""
-    flags = [option.flag for option in OPTIONS if option.key != "baselines"]
+def accept_command(config: pytest.Config) -> str:
+    """Return the command, but for its mode and precision, that writes baselines for what this invocation gates."""
+    arguments = list(map(str, config.invocation_params.args))
+    ready_made = ["--pyargs", READY_MADE] if READY_MADE in arguments else []
+    return shlex.join(["pytest", *ready_made, *_repeated(arguments, "baselines", "precisions")])
+
+
+def _repeated(arguments: list[str], *but: str) -> list[str]:
+    """Return those of a command's arguments that set what is measured, but for some settings."""
+    flags = [option.flag for option in OPTIONS if option.key not in but]
     found = []
     for index, argument in enumerate(arguments):
         if argument.split("=")[0] in flags:

@@ -75,7 +75,10 @@ def check_weights(path: Path) -> None:
         raise DataError(f"{path}: no such weights file")
     if path.suffix != ".pt":
         raise DataError(f"{path}: not a .pt checkpoint; the gate builds its engines itself")
-    with path.open("rb") as file:
-        pickled = file.read(1) == b"\x80"
+    try:
+        with path.open("rb") as file:
+            pickled = file.read(1) == b"\x80"
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
     if not pickled and not zipfile.is_zipfile(path):
         raise DataError(f"{path}: not a PyTorch checkpoint, or a truncated one")

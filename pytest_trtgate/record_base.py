@@ -28,3 +28,11 @@ class Failure(FileRecord):
     job: str
     reason: str
     log_tail: str = ""
+
+
+class FileDigest(Record):
+    """One file of a cache entry."""
+
+    name: str
+    sha256: str
+    size_bytes: int

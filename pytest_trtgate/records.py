@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from .record_base import Failure, FileRecord, Record
+from .record_base import Failure, FileDigest, FileRecord, Record
 
 Precision = Literal["fp32", "fp16", "int8"]
 PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")
@@ -62,14 +62,6 @@ class Environment(Record):
     device: str
     versions: dict[str, str]
     commit: str | None = None
-
-
-class FileDigest(Record):
-    """One file of a cache entry."""
-
-    name: str
-    sha256: str
-    size_bytes: int
 
 
 class Calibration(Record):
@@ -139,6 +131,8 @@ class AccuracyRecord(FileRecord):
     classes: tuple[ClassAccuracy, ...]
     per_image: str
     seconds: float
+    measured_at: str = ""
+    reused: bool = False
 
 
 class Timing(Record):
@@ -335,6 +329,7 @@ class RunRecord(FileRecord):
     verdicts: tuple[Verdict, ...] = ()
     jobs: tuple[JobRecord, ...] = ()
     notes: tuple[str, ...] = ()
+    unfinished: str = ""
 
     def accuracy(self, model: str, arm: str) -> AccuracyRecord | None:
         """Return the accuracy of one arm of one model, or None where it was not measured."""

@@ -10,7 +10,7 @@ import pytest
 
 from . import options
 from .environment import collect, resolve_backend
-from .errors import BaselineError, SettingsError, TrtGateError
+from .errors import SettingsError, TrtGateError
 from .measure import Measurements
 from .plan import Plan, check_inputs, make_plan
 from .progress import Narrator
@@ -19,6 +19,7 @@ from .session import GateSession, measured, run_folder_of
 from .workspace import Workspace, new_run_id
 
 if TYPE_CHECKING:
+    from .dataset import Dataset
     from .jobs.launcher import Launcher
 
 _NAME = "trtgate-run"
@@ -75,6 +76,11 @@ class GateRun:
         return make_plan(self.settings, backend, device)
 
     @cached_property
+    def dataset(self) -> Dataset:
+        """The dataset, once everything that the plan needs is known to be there."""
+        return check_inputs(self.settings, self.plan)
+
+    @cached_property
     def workspace(self) -> Workspace:
         """This run's folder; not made before something is put into it."""
         return Workspace(run_folder_of(self.settings.report), self.run_id)
@@ -90,14 +96,14 @@ class GateRun:
         measure = Measurements(
             settings=self.settings,
             plan=self.plan,
-            dataset=check_inputs(self.settings, self.plan),
+            dataset=self.dataset,
             environment=collect(backend, device, self.config.rootpath),
             workspace=self.workspace,
             launcher=launcher or LocalLauncher(),
             milestone=narrator.milestone,
             progress=narrator.progress,
         )
-        return GateSession(measure, self.started)
+        return GateSession(measure, self.started, options.accept_command(self.config))
 
     # Collection
 
@@ -105,7 +111,7 @@ class GateRun:
         """Run a test once per cell; where the gate cannot run, once, to fail."""
         try:
             if not self.problem:
-                check_inputs(self.settings, self.plan)
+                _ = self.dataset
             cells: list[Any] = list(self.plan.cells)
         except SettingsError as error:
             self.problem = str(error)
@@ -164,13 +170,14 @@ class GateRun:
         if not (self.selected or options.asked_for(self.config)):
             return
         try:
-            self._conclude(interrupted=exitstatus == pytest.ExitCode.INTERRUPTED)
+            interrupted = exitstatus == pytest.ExitCode.INTERRUPTED
+            self._conclude(interrupted, red=exitstatus == pytest.ExitCode.TESTS_FAILED)
         except TrtGateError as error:
             self.problem = str(error)
         if self.problem and exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
-    def _conclude(self, interrupted: bool) -> None:
+    def _conclude(self, interrupted: bool, red: bool) -> None:
         from .report.publish import publish
 
         if not self.workspace.path.exists():
@@ -180,15 +187,14 @@ class GateRun:
         run = self.session.finish(list(map(str, self.config.invocation_params.args)))
         if not (measured(run) or run.verdicts):
             self.problem = "nothing was measured; a gate that measures nothing fails"
-        if interrupted:
-            run = run.model_copy(
-                update={"notes": (*run.notes, "The run was interrupted: what is missing was not measured.")}
-            )
-        try:
-            self.written = [] if interrupted else self.session.write_baselines(run)
-        except BaselineError as error:
-            self.problem = str(error)
-        self.run = run.model_copy(update={"notes": (*run.notes, *self.written)})
+        written = [] if interrupted else self.session.write_baselines(run)
+        self.written = [sentence for sentence, _ in written]
+        if not all(as_asked for _, as_asked in written):
+            self.problem = self.problem or "not every baseline was written; the lines above say why"
+        unfinished = "the run was interrupted" if interrupted else "a test outside of the gate failed"
+        if not interrupted and (not red or run.failed):
+            unfinished = ""
+        self.run = run.model_copy(update={"notes": (*run.notes, *self.written), "unfinished": unfinished})
         publish(self.run, self.settings.report, self.workspace)
         self.published = True
         self.workspace.discard_older(self.settings.keep_runs)

@@ -32,7 +32,6 @@ from .records import (
 from .settings import PERCENTILES
 
 UPDATE = "pytest --trt-baselines=update"
-ADD = "pytest --trt-baselines=add"
 
 
 class GateSession:
@@ -41,10 +40,12 @@ class GateSession:
     Args:
         measure: What the verdicts are about.
         started: When the run began, in seconds since the epoch.
+        command: The command that gates these cells again, for ``--trt-baselines`` to be added.
     """
 
-    def __init__(self, measure: Measurements, started: float) -> None:
+    def __init__(self, measure: Measurements, started: float, command: str = "pytest") -> None:
         self.measure = measure
+        self.command = command
         self.started = started
         self.settings = measure.settings
         self.workspace = measure.workspace
@@ -65,7 +66,8 @@ class GateSession:
         engine = self.measure.accuracy(cell)
         checks = judge_parity(self.measure.reference(cell.model), engine, tolerances)
         use = self._baseline_use(cell)
-        if not self._accepts(cell) and use.outcome is Outcome.PASS and use.baseline is not None:
+        # Another CPU or number of threads makes latencies incomparable, not accuracies.
+        if not self._accepts(cell) and use.baseline is not None:
             checks += judge_accepted(use.baseline, engine, tolerances)
         return checks
 
@@ -134,7 +136,8 @@ class GateSession:
             return ""  # no tolerance helps a checkpoint that finds nothing
         selected = f" --trt-precision={cell.precision}"
         if check.against == "baseline":
-            return (ADD if check.outcome is Outcome.NO_BASELINE else UPDATE) + selected
+            mode = "add" if check.outcome is Outcome.NO_BASELINE else "update"
+            return f"{self.command} --trt-baselines={mode}{selected}"
         if check.against == REFERENCE and check.change is not None:
             tolerance = f"{math.ceil(check.change * 1e4) / 1e4:.4f}"
             return f'set "{check.name}" = {tolerance} under [tool.trtgate.accuracy.{cell.precision}]'
@@ -163,27 +166,45 @@ class GateSession:
         self.workspace.put(f"baseline-{cell.key}", use)
         return use
 
-    def write_baselines(self, run: RunRecord) -> list[str]:
-        """Write the baselines that the run was asked to add or update; return one sentence per cell."""
+    def write_baselines(self, run: RunRecord) -> list[tuple[str, bool]]:
+        """Write the baselines that the run was asked to add or update.
+
+        Returns:
+            One sentence per cell, and whether its baseline is as asked for.
+        """
         if self.settings.baselines == "check":
             return []
         return [self._write_baseline(cell, run) for cell in run.cells]
 
-    def _write_baseline(self, cell: Cell, run: RunRecord) -> str:
+    def _write_baseline(self, cell: Cell, run: RunRecord) -> tuple[str, bool]:
         path = self.store.path(cell)
         if self.settings.baselines == "add" and path.exists():
-            return f"{cell.label}: has a baseline already, left as it is ({path}); replace it with {UPDATE}"
+            return f"{cell.label}: has a baseline already, left as it is ({path}); replace it with {UPDATE}", True
         verdicts = [v for v in run.verdicts if v.cell == cell]
         bad = next((v for v in verdicts if v.outcome in (Outcome.FAIL, Outcome.ERROR)), None)
         if bad:
-            return f"{cell.label}: baseline not written, since its {bad.subject} is {bad.outcome}"
+            return f"{cell.label}: baseline not written, since its {bad.subject} is {bad.outcome}", False
         engine, latency = run.engines.get(cell.key), run.latencies.get(cell.model)
         reference, accuracy = run.accuracy(cell.model, REFERENCE), run.accuracy(cell.model, cell.precision)
         judged = {v.subject for v in verdicts} == {"accuracy", "latency"}
         if not judged or engine is None or latency is None or reference is None or accuracy is None:
-            return f"{cell.label}: baseline not written, since this run did not measure both accuracy and latency"
-        written = self.store.write(cell, engine, reference, accuracy, latency, run.started_at)
-        return f"{cell.label}: baseline written to {written}"
+            return f"{cell.label}: baseline not written, since this run did not judge both accuracy and latency", False
+        join = self._unchanged(cell, latency)
+        try:
+            written = self.store.write(cell, engine, reference, accuracy, latency, run.started_at, join)
+        except BaselineError as error:
+            return str(error), False
+        return f"{cell.label}: baseline written to {written}", True
+
+    def _unchanged(self, cell: Cell, latency: LatencyRecord) -> bool:
+        """Return whether a run's launches are within the thresholds of the stored ones; others replace them."""
+        baseline = self._baseline_use(cell).baseline
+        if baseline is None:
+            return False
+        rules = self.settings.latency
+        limits = {name: rules.limit(cell.precision, name, cell.backend) for name in PERCENTILES}
+        checks = judge_latency(latency, cell.precision, rules.context, limits, None, baseline)
+        return all(c.outcome is Outcome.PASS for c in checks if c.against == "baseline")
 
     # The end
 
@@ -209,6 +230,11 @@ class GateSession:
             baselines=uses,
             verdicts=tuple(verdicts),
             jobs=tuple(space.all("job-", JobRecord)),
+            notes=tuple(
+                f"{a.model} {a.arm}: accuracy was measured {a.measured_at}, on the same bytes; again with --trt-fresh"
+                for a in space.all("accuracy-", AccuracyRecord)
+                if a.reused
+            ),
         )
 
 
@@ -217,10 +243,10 @@ def _error(sentence: str) -> Check:
 
 
 def measured(run: RunRecord) -> bool:
-    """Return whether a run measured anything: at least one accuracy of an engine or one launch."""
-    return bool(run.latencies) or any(a.arm != REFERENCE for a in run.accuracies)
+    """Return whether a run came to anything: an engine, the accuracy of one, or a launch."""
+    return bool(run.engines or run.latencies) or any(a.arm != REFERENCE for a in run.accuracies)
 
 
 def run_folder_of(report: Path) -> Path:
     """Return the folder that holds the runs' folders, beside the report."""
-    return report.parent / "runs"
+    return report.parent / f"{report.stem}-runs"

@@ -146,6 +146,8 @@ class Latency(Limits):
     def speedup_rule(self, precision: Precision) -> Speedup | None:
         """Return the speed-up rule of one precision, or None."""
         own: Limits = getattr(self, precision)
+        if own.speedup is None and self.speedup is not None and self.speedup.over == precision:
+            return None  # a general rule says nothing of the arm that it compares with
         return own.speedup or self.speedup
 
 
@@ -177,7 +179,6 @@ class Export(Section):
 
     opset: PositiveInt | None = _allowed(_POSITIVE, default=None)
     simplify: bool = _allowed("true or false", default=True)
-    workspace: PositiveFloat | None = _allowed("GiB, more than 0", default=None)
 
     def arguments(self) -> dict[str, Any]:
         """Return the arguments that are set."""
@@ -202,6 +203,7 @@ class Settings(Section):
     baselines: Literal["check", "add", "update"] = _allowed("check, add or update", default="check")
     baseline_dir: Path = _allowed("a folder", default=Path("baselines"))
     report: Path = _allowed("the path of an .html file", default=Path("reports/trtgate.html"))
+    fresh: bool = _allowed("true or false", default=False)
     keep_runs: PositiveInt = _allowed(_POSITIVE, default=5)
     inconclusive: Literal["warn", "fail"] = _allowed("warn or fail", default="warn")
     missing_baseline: Literal["auto", "record", "fail"] = _allowed("auto, record or fail", default="auto")

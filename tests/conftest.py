@@ -67,8 +67,16 @@ def pytest_trtgate_launcher(config):
     kinds = ("build", "accuracy", "latency")
     return LocalLauncher(dict.fromkeys(kinds, "fake_jobs"), locks=Path({locks!r}))
 """
-OUTSIDE = ("CI", "GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY", "PYTEST_ADDOPTS")
-"""Variables of the machine that would change what a run does."""
+OUTSIDE = (
+    "CI",
+    "GITHUB_ACTIONS",
+    "GITHUB_STEP_SUMMARY",
+    "PYTEST_ADDOPTS",
+    "PYTEST_DISABLE_PLUGIN_AUTOLOAD",
+    "PYTEST_XDIST_WORKER",
+    "PYTEST_XDIST_WORKER_COUNT",
+)
+"""Variables of the machine, or of the run that these tests are in, that would change what an inner run does."""
 PLAIN = ("-p", "no:cacheprovider", *(f"--ignore={name}" for name in ("cache", "data", "device-locks", "reports")))
 """Arguments of every run: it collects nothing where there are no tests, and so begins sooner."""
 PLUGINS = ("pytest_trtgate.plugin", "pytest_benchmark.plugin", "xdist.plugin")
@@ -230,14 +238,14 @@ class Project:
 
     def run_folders(self) -> list[Path]:
         """Return the folders of the runs that are kept, oldest first."""
-        runs = self.path / "reports" / "runs"
+        runs = self.path / "reports" / "trtgate-runs"
         return sorted(runs.iterdir()) if runs.is_dir() else []
 
 
-def jobs_of(run: Path) -> dict[str, tuple[int, int]]:
-    """Return when the jobs of a run began and ended, in monotonic nanoseconds, by name, in order of their beginning."""
-    spans = {p.parent.name: tuple(map(int, p.read_text().split())) for p in run.glob("jobs/*/span.txt")}
-    return dict(sorted(spans.items(), key=lambda item: item[1]))
+def jobs_of(run: Path) -> list[tuple[int, int, str]]:
+    """Return when each job of a run began and ended, in monotonic nanoseconds, and its name; earliest first."""
+    lines = [(p.parent.name, line) for p in run.glob("jobs/*/span.txt") for line in p.read_text().splitlines()]
+    return sorted((*map(int, line.split()), name) for name, line in lines)
 
 
 def is_running(pid: int) -> bool:

@@ -113,7 +113,9 @@ def build(request: dict[str, Any], folder: Path) -> dict[str, Any]:
     (Path(request["output"]) / "half-written.onnx").write_bytes(b"half")
     misbehave(Behaviour.load(weights), "build", request["precision"], folder)
     (Path(request["output"]) / "half-written.onnx").rename(Path(request["output"]) / "engine.onnx")
-    (Path(request["output"]) / "engine.onnx").write_bytes(weights.read_bytes())
+    # No two precisions have the same bytes; white space behind it means nothing in JSON.
+    mark = b" " * (1 + ["fp32", "fp16", "int8"].index(request["precision"]))
+    (Path(request["output"]) / "engine.onnx").write_bytes(weights.read_bytes() + mark)
     images = None
     if request["data"] is not None:
         images = [str(p) for p in images_of(json.loads(Path(request["data"]).read_text()), request["split"])]
@@ -222,7 +224,7 @@ def main() -> int:
     print(f"{PROGRESS}{folder.name}: working", flush=True)
     print(f"log of {folder.name}", flush=True)
     # Proof for tests that no two jobs of one device ever overlap.
-    with (folder / "span.txt").open("w") as span:
+    with (folder / "span.txt").open("a") as span:
         span.write(f"{time.monotonic_ns()} ")
         span.flush()
         try:
@@ -231,7 +233,7 @@ def main() -> int:
             (folder / "error.json").write_text(json.dumps({"schema_version": 1, "sentence": str(refusal)}))
             return 1
         finally:
-            span.write(f"{time.monotonic_ns()}")
+            span.write(f"{time.monotonic_ns()}\n")
     (folder / "response.json").write_text(json.dumps(answer))
     return 0
 

@@ -219,7 +219,6 @@ def accuracy_request(artifact: Path, data: Path, per_image: Path, arm: str = "fp
     return {
         "arm": arm,
         "artifact": str(artifact),
-        "task": "detect",
         "data": str(data),
         "device": "cpu",
         "threads": THREADS,
@@ -234,7 +233,6 @@ def latency_request(arms: dict[str, Path], images: list[Path], samples_file: Pat
         "index": 0,
         "seed": 5,
         "arms": [{"arm": arm, "artifact": str(path), "sha256": "0" * 64} for arm, path in arms.items()],
-        "task": "detect",
         "imgsz": IMGSZ,
         "batch": 1,
         "device": "cpu",

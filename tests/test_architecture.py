@@ -21,7 +21,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("records",),
     ("recordfile", "settings"),
     ("config", "dataset", "environment", "workspace"),
-    ("plan", "cache", "baselines"),
+    ("plan", "cache", "results", "baselines"),
     ("judge.*",),
     ("jobs.contract",),
     ("jobs.launcher",),

@@ -128,11 +128,3 @@ def test_a_run_without_benchmarks_is_none_of_ours_to_force(project: Project, swi
     result = project.run(INT8, switch)
     assert "Name (time in" not in result.stdout.str()
     assert sum(result.parseoutcomes().get(k, 0) for k in ("passed", "skipped")) == 1
-
-
-def test_under_xdist_the_gate_judges_and_pytest_benchmark_stays_out(project: Project) -> None:
-    pytest.importorskip("xdist")
-    result = project.run_apart(INT8, "-n1")
-    assert "1 passed" in result.output
-    assert "Name (time in" not in result.output
-    assert project.outcomes("latency") == {"int8": "NO_BASELINE"}

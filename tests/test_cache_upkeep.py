@@ -151,7 +151,7 @@ def test_verify_fails_where_a_byte_differs(cache: EngineCache, capsys: pytest.Ca
 @pytest.mark.parametrize(("days", "left"), [("30", "bc"), ("10", "c"), ("0", ""), ("100.5", "abc")])
 def test_prune_takes_days(cache: EngineCache, capsys: pytest.CaptureFixture[str], days: str, left: str) -> None:
     assert main(["cache", "prune", "--cache-dir", str(cache.root), "--older-than", days]) == 0
-    assert capsys.readouterr().out == f"{3 - len(left)} engines deleted from {cache.root}\n"
+    assert capsys.readouterr().out == f"{3 - len(left)} engines and 0 measured accuracies deleted from {cache.root}\n"
     assert names(cache) == left
 
 

@@ -8,14 +8,16 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from conftest import Project, jobs_of
+from conftest import TESTS, Project, jobs_of
 from fake_jobs import Behaviour
 
 from pytest_trtgate.jobs.contract import BuildRequest
 from pytest_trtgate.jobs.launcher import Job, LocalLauncher
 
+Spans = list[tuple[int, int, str]]
 
-def assert_one_at_a_time(spans: list[tuple[int, int]]) -> None:
+
+def assert_one_at_a_time(spans: Spans) -> None:
     """Fail where one job began before another had ended."""
     assert all(before[1] <= after[0] for before, after in pairwise(sorted(spans)))
 
@@ -32,7 +34,7 @@ def test_jobs_of_different_devices_may_overlap(tmp_path: Path, monkeypatch: pyte
         assert_one_at_a_time(_spans_of_two_launchers(tmp_path, monkeypatch, "0", "1"))
 
 
-def _spans_of_two_launchers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *devices: str) -> list[tuple[int, int]]:
+def _spans_of_two_launchers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *devices: str) -> Spans:
     """Run two jobs on each of two devices at once; return when they began and ended."""
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
     weights = Behaviour(seconds=0.3).save(tmp_path / "shapes.pt")
@@ -60,7 +62,7 @@ def _spans_of_two_launchers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *de
         thread.start()
     for thread in threads:
         thread.join(timeout=60)
-    spans = list(jobs_of(tmp_path).values())
+    spans = jobs_of(tmp_path)
     assert len(spans) == 4
     return spans
 
@@ -83,6 +85,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Runs:
     project = Project(tmp_path_factory.mktemp("shared")).use_processes()
     project.weights(Behaviour(drop={"int8": 0.5}, p50_ms={"pt": 8.0, "fp32": 9.0, "fp16": 4.2, "int8": 3.0}))
     project.settings("launches = 2\np50 = { budget_ms = 8.5 }\n")
+    project.tests(TESTS.replace("test_latency(trtgate)", "test_latency(trtgate, benchmark)"))
     result = project.run_apart("-n2", "-v")
     assert result.ret == pytest.ExitCode.TESTS_FAILED, result.output
     return Runs(project, [result.output])
@@ -97,7 +100,7 @@ def test_workers_give_the_verdicts_that_one_process_gives(shared: Runs) -> None:
 def test_workers_leave_one_run_with_one_report(shared: Runs) -> None:
     reports = shared.project.path / "reports"
     assert len(shared.project.run_folders()) == 1
-    assert sorted(p.name for p in reports.iterdir()) == ["run.json", "runs", "trtgate.csv", "trtgate.html"]
+    assert sorted(p.name for p in reports.iterdir()) == ["run.json", "trtgate-runs", "trtgate.csv", "trtgate.html"]
     assert shared.outputs[0].count("report: ") == 1
 
 
@@ -108,15 +111,22 @@ def test_the_record_of_workers_covers_the_whole_run(shared: Runs) -> None:
 
 
 def test_workers_share_what_was_measured(shared: Runs) -> None:
-    assert shared.project.job_names("accuracy") == [f"accuracy-shapes-{arm}" for arm in ("fp16", "fp32", "int8", "pt")]
-    assert shared.project.job_names("latency") == ["launch-shapes-1", "launch-shapes-2"]
-    assert len(shared.project.job_names("build")) == 3
+    names = [name for _, _, name in jobs_of(shared.project.run_folders()[0])]
+    assert sorted(name for name in names if name.startswith("accuracy")) == [
+        f"accuracy-shapes-{arm}" for arm in ("fp16", "fp32", "int8", "pt")
+    ]
+    assert sorted(name for name in names if name.startswith("launch")) == ["launch-shapes-1", "launch-shapes-2"]
+    assert len([name for name in names if name.startswith("build")]) == 3
 
 
 def test_jobs_of_two_workers_never_overlap(shared: Runs) -> None:
     spans = jobs_of(shared.project.run_folders()[0])
     assert len(spans) == 9
-    assert_one_at_a_time(list(spans.values()))
+    assert_one_at_a_time(spans)
+
+
+def test_under_workers_pytest_benchmark_stays_out(shared: Runs) -> None:
+    assert "Name (time in" not in shared.outputs[0]
 
 
 def test_workers_without_any_settings_fail_with_the_reason(project: Project) -> None:
@@ -136,7 +146,8 @@ def rivals(tmp_path_factory: pytest.TempPathFactory) -> Runs:
     """A project after two runs at the same time, of which each needs the INT8 engine."""
     project = Project(tmp_path_factory.mktemp("rivals")).use_processes()
     project.weights(Behaviour(seconds=0.2))
-    runs = [project.start("--trt-precision=int8", "-k", "accuracy", f"--trt-report={r}/r.html") for r in ("a", "b")]
+    common = ("--trt-precision=int8", "-k", "accuracy", "--trt-fresh")
+    runs = [project.start(*common, f"--trt-report={r}/r.html") for r in ("a", "b")]
     outputs = [run.communicate(timeout=120)[0] for run in runs]
     assert [run.returncode for run in runs] == [0, 0], outputs
     return Runs(project, outputs)
@@ -148,13 +159,13 @@ def test_two_runs_that_need_an_engine_build_it_once(rivals: Runs) -> None:
 
 
 def test_jobs_of_two_runs_never_overlap(rivals: Runs) -> None:
-    spans = [span for run in rivals.project.path.glob("[ab]/runs/*") for span in jobs_of(run).values()]
+    spans = [span for run in rivals.project.path.glob("[ab]/r-runs/*") for span in jobs_of(run)]
     assert len(spans) == 5
     assert_one_at_a_time(spans)
 
 
 def test_two_runs_have_folders_of_their_own(rivals: Runs) -> None:
-    assert len({p.name for p in rivals.project.path.glob("[ab]/runs/*")}) == 2
+    assert len({p.name for p in rivals.project.path.glob("[ab]/r-runs/*")}) == 2
 
 
 def test_locks_are_shared_by_all_users_of_the_machine(tmp_path: Path) -> None:

@@ -55,6 +55,12 @@ def test_what_the_record_names_is_in_the_runs_folder(project: Project) -> None:
     assert [name for name in names if not (folder / name).is_file()] == []
 
 
+def test_what_was_measured_once_is_not_measured_again_in_its_run(project: Project) -> None:
+    lines = project.run().outlines
+    assert lines.count("  trtgate: shapes pt: evaluating 4 images") == 1
+    assert len([line for line in lines if "launch 1 of 3" in line]) == 1
+
+
 def test_verdicts_come_in_the_order_of_the_plan(project: Project) -> None:
     project.run()
     precisions = [v.cell.precision for v in project.record.verdicts]
@@ -66,7 +72,7 @@ def test_verdicts_come_in_the_order_of_the_plan(project: Project) -> None:
 
 def test_only_the_newest_runs_are_kept(project: Project) -> None:
     project.settings(top="keep_runs = 2")
-    old = [project.path / "reports" / "runs" / f"20200101T00000{n}Z-abcd" for n in range(3)]
+    old = [project.path / "reports" / "trtgate-runs" / f"20200101T00000{n}Z-abcd" for n in range(3)]
     for folder in old:
         save(folder / "run.json", empty_run())
     project.run(INT8)
@@ -76,7 +82,7 @@ def test_only_the_newest_runs_are_kept(project: Project) -> None:
 def test_what_is_no_run_is_not_deleted(project: Project) -> None:
     project.settings(top="keep_runs = 1")
     for name in ("mine", "20200101", "20200101T000000Z-abcd.bak"):
-        (project.path / "reports" / "runs" / name).mkdir(parents=True)
+        (project.path / "reports" / "trtgate-runs" / name).mkdir(parents=True)
     project.run(INT8)
     assert len(project.run_folders()) == 4
 
@@ -109,10 +115,10 @@ def test_a_run_leaves_weights_and_dataset_as_they_were(project: Project) -> None
 def test_reports_go_where_the_settings_say(project: Project) -> None:
     project.run(INT8, "--trt-report=public/index.html")
     assert sorted(p.name for p in (project.path / "public").iterdir()) == [
+        "index-runs",
         "index.csv",
         "index.html",
         "run.json",
-        "runs",
     ]
     assert not (project.path / "reports").exists()
 
@@ -130,7 +136,7 @@ def test_a_file_in_the_place_of_reports_fails_every_test_with_one_sentence(proje
     (project.path / "reports").write_text("")
     result = project.run(INT8)
     result.assert_outcomes(failed=2)
-    sentence = "*reports/runs/*: the run's folder cannot be written (Not a directory)"
+    sentence = "*reports/trtgate-runs/*: the run's folder cannot be written (Not a directory)"
     result.stdout.fnmatch_lines([sentence, sentence])
     assert "Traceback" not in result.stdout.str()
 

@@ -53,7 +53,6 @@ class AccuracyRequest(Message):
 
     arm: str
     artifact: str
-    task: str | None = None
     data: str
     device: str
     threads: int
@@ -92,7 +91,6 @@ class LatencyRequest(Message):
     index: int
     seed: int
     arms: tuple[ArmRequest, ...]
-    task: str | None = None
     imgsz: int
     batch: int
     device: str

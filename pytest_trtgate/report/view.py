@@ -93,6 +93,10 @@ def overall(runs: Sequence[RunRecord]) -> tuple[Badge, str, str]:
     A run that judged nothing has failed: a gate that measured nothing is not green.
     """
     verdicts = [verdict for run in runs for verdict in worst_first(run)]
+    unfinished = "; ".join(run.unfinished for run in runs if run.unfinished)
+    if not verdicts and not unfinished and all(run.engines for run in runs):
+        lead = "Engines were built or measured for tests of your own; the gate itself was asked for no verdict."
+        return badge(Outcome.INCONCLUSIVE), "Nothing was judged", lead
     if not verdicts:
         lead = "No verdict was reached, so this run does not count as passed."
         return badge(Outcome.ERROR), "Nothing was judged", lead
@@ -105,6 +109,9 @@ def overall(runs: Sequence[RunRecord]) -> tuple[Badge, str, str]:
         tail = " and ".join((", ".join(shown[:-1]), shown[-1])) if len(shown) > 1 else shown[0]
         worst = badge(Outcome.ERROR if all(v.outcome is Outcome.ERROR for v in failed) else Outcome.FAIL)
         return worst, "Gate failed", f"{len(failed)} of {total} failed: {tail}."
+    if unfinished:
+        lead = f"{total} so far, and none of them failed, but {unfinished}."
+        return badge(Outcome.ERROR), "Not passed", lead
     if silent:
         return badge(Outcome.ERROR), "Gate failed", f"{fmt.plural(len(silent), 'run')} judged nothing."
     passed = sum(verdict.outcome is Outcome.PASS for verdict in verdicts)

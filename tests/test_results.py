@@ -1,0 +1,107 @@
+"""Accuracies that are not measured again, and what makes them be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from conftest import Project
+from fake_jobs import Behaviour
+
+ONE = "--trt-precision=fp16"
+ACCURACY = ("-k", "accuracy")
+
+
+def evaluated(project: Project) -> list[str]:
+    """Return the arms that the last run evaluated in a job."""
+    return sorted(job.name.rpartition("-")[2] for job in project.record.jobs if job.kind == "accuracy")
+
+
+def test_an_accuracy_of_the_same_bytes_is_reused_and_said_to_be(project: Project) -> None:
+    project.run(ONE, *ACCURACY)
+    assert evaluated(project) == ["fp16", "pt"]
+    first = project.record.accuracy("shapes", "fp16")
+    result = project.run(ONE, *ACCURACY)
+    result.stdout.fnmatch_lines(["*shapes fp16: accuracy from the cache, measured * on the same bytes"])
+    assert evaluated(project) == []
+    second = project.record.accuracy("shapes", "fp16")
+    assert first is not None
+    assert second is not None
+    assert (second.metrics, second.classes, second.reused) == (first.metrics, first.classes, True)
+    assert any("--trt-fresh" in note for note in project.record.notes)
+
+
+def test_fresh_measures_again(project: Project) -> None:
+    project.run(ONE, *ACCURACY)
+    project.run(ONE, *ACCURACY, "--trt-fresh")
+    assert evaluated(project) == ["fp16", "pt"]
+
+
+def test_latency_is_always_measured(project: Project) -> None:
+    for _ in range(2):
+        project.run(ONE)
+        assert sum(job.kind == "latency" for job in project.record.jobs) == 3
+
+
+def test_the_arrays_of_a_reused_accuracy_are_in_the_run(project: Project) -> None:
+    for _ in range(2):
+        project.run(ONE, *ACCURACY)
+        record = project.record.accuracy("shapes", "fp16")
+        assert record is not None
+        assert (project.run_folders()[-1] / record.per_image).is_file()
+
+
+@pytest.mark.parametrize("change", ["weights", "image", "label", "names", "conf", "threads", "version"])
+def test_everything_that_can_change_an_accuracy_measures_it_again(
+    project: Project, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    project.run(ONE, *ACCURACY)
+    if change == "weights":
+        project.weights(Behaviour(map50_95=0.7))
+    elif change == "image":
+        image = next((project.path / "data" / "images" / "test").iterdir())
+        image.write_bytes(image.read_bytes() + b"\0")
+    elif change == "label":
+        next((project.path / "data" / "labels" / "test").iterdir()).write_text("1 0.5 0.5 0.2 0.2\n")
+    elif change == "names":
+        data = project.path / "data" / "data.yaml"
+        data.write_text(data.read_text().replace("circle", "disc"))
+    elif change == "conf":
+        project.settings("[validation]\nconf = 0.01\n")
+    elif change == "threads":
+        settings = project.path / "trtgate.toml"
+        settings.write_text("threads = 3\n" + settings.read_text())
+    else:
+        conftest = project.path / "conftest.py"
+        conftest.write_text(conftest.read_text().replace("'torch': '2.11.0'", "'torch': '2.12.0'"))
+    project.run_apart(ONE, *ACCURACY)
+    assert evaluated(project) == ["fp16", "pt"]
+
+
+def test_two_names_of_the_same_weights_share_engine_and_accuracy_and_keep_their_names(project: Project) -> None:
+    project.weights(Behaviour(), "last.pt")
+    project.run(ONE, "--trt-model=shapes.pt", "--trt-model=last.pt", "--trt-baselines=add").assert_outcomes(passed=4)
+    assert {cell.model for cell in (engine.cell for engine in project.record.engines.values())} == {"shapes", "last"}
+    assert sorted(path.parent.name for path in (project.path / "baselines").rglob("*.json")) == ["last", "shapes"]
+
+
+def test_a_slow_down_that_was_accepted_passes(project: Project) -> None:
+    project.run(ONE, "--trt-baselines=add")
+    manifest = next((project.path / "cache" / "engines").glob("*/manifest.json"))
+    _slow_down(manifest.parent / "engine.onnx", manifest)
+    project.run(ONE, "-k", "latency").assert_outcomes(failed=1, deselected=1)
+    project.run(ONE, "--trt-baselines=update").assert_outcomes(passed=2)
+    project.run(ONE, "-k", "latency").assert_outcomes(passed=1, deselected=1)
+
+
+def _slow_down(engine: Path, manifest: Path) -> None:
+    """Make a cached engine slower, as another tactic would: other bytes under the same key."""
+    from pytest_trtgate.cache import digest_of
+    from pytest_trtgate.recordfile import load, save
+    from pytest_trtgate.records import EngineRecord
+
+    Behaviour(p50_ms={"pt": 8.0, "fp32": 4.0, "fp16": 9.0, "int8": 3.0}).save(engine)
+    record = load(manifest, EngineRecord)
+    files = tuple(digest_of(engine.parent / file.name) for file in record.files)
+    digest = digest_of(engine)
+    save(manifest, record.model_copy(update={"files": files, "sha256": digest.sha256}))
