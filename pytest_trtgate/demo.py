@@ -22,8 +22,8 @@ imgsz = 320
 "mAP50-95" = 0.03
 
 [latency]
-samples = 200                   # timed inferences per launch, arm and context
-max_seconds = 2.0
+samples = 100                   # timed inferences per launch, arm and context
+max_seconds = 1.0
 p50 = { regression = 0.10 }     # the smallest slow-down worth failing for
 p95 = { regression = 0.30 }
 """
