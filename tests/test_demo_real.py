@@ -76,8 +76,8 @@ def accepted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     settings = folder / "trtgate.toml"
     few = (
         settings.read_text()
-        .replace("samples = 200", "samples = 60")
-        .replace("max_seconds = 2.0", "max_seconds = 0.5\nlaunches = 2")
+        .replace("samples = 100", "samples = 60")
+        .replace("max_seconds = 1.0", "max_seconds = 0.5\nlaunches = 2")
     )
     settings.write_text('cache_dir = "cache"\n' + few)
     done = Demo(folder).gate("--trt-baselines=add")
