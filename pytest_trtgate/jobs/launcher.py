@@ -121,7 +121,8 @@ class LocalLauncher:
         finally:
             _end(process)
             # A process that the job left in a session of its own may hold the pipe open: the reader then stays with it.
-            reader.join(timeout=_GRACE_S)
+            with suppress(RuntimeError):  # an interrupt came before it had begun
+                reader.join(timeout=_GRACE_S)
             process.stdin.close()
 
     def _answer(self, job: Job, folder: Path, status: int | None) -> FileRecord:
