@@ -30,9 +30,6 @@ from pytest_trtgate import environment, plugin
 from pytest_trtgate.recordfile import load
 from pytest_trtgate.records import EngineRecord, RunRecord, Verdict
 
-# Fixtures of wide scope start projects before any monkeypatch of a test could act.
-os.environ.pop("CI", None)
-
 pytest_plugins = ["pytester"]
 # A busy machine is no reason to fail.
 hypothesis.settings.register_profile("gate", deadline=None, max_examples=50)
