@@ -3,7 +3,7 @@
     python train.py [--device cpu] [--images 2400] [--epochs 85] [--output shapes.pt]
 
 A YOLO11 model of a third of yolo11n's size, from scratch, seeded; nothing is
-downloaded. The committed checkpoint took 7 minutes with ``--device 0`` on an
+downloaded. The committed checkpoint took 9 minutes with ``--device 0`` on an
 H100; two CPU cores take hours. Runs and data live in a temporary folder. What
 is left is the stripped checkpoint, without paths, dates or git facts of the
 machine it was made on. Sums have no fixed order on many threads or a GPU: a
