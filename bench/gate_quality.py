@@ -28,7 +28,7 @@ from pytest_trtgate.judge.design import LOOKS, MAX_LAUNCHES, SCREEN, outcomes
 from pytest_trtgate.judge.distributions import clopper_pearson
 from pytest_trtgate.judge.sequential import decide
 from pytest_trtgate.judge.sessions import compare_sessions
-from pytest_trtgate.records import Outcome
+from pytest_trtgate.run_record import Outcome
 
 Array = NDArray[Any]
 

@@ -7,18 +7,8 @@ from pathlib import Path
 from .environment import differences
 from .errors import BaselineError, RecordError
 from .recordfile import load, save
-from .records import (
-    AccuracyRecord,
-    Baseline,
-    BaselineLaunch,
-    BaselineSession,
-    BaselineUse,
-    Cell,
-    EngineRecord,
-    Environment,
-    LatencyRecord,
-    Outcome,
-)
+from .records import AccuracyRecord, Cell, EngineRecord, Environment, LatencyRecord
+from .run_record import Baseline, BaselineLaunch, BaselineSession, BaselineUse, Outcome
 
 KEEP_SESSIONS = 20
 

@@ -155,8 +155,8 @@ def _cache_prune(arguments: argparse.Namespace) -> int:
 
 def _report(arguments: argparse.Namespace) -> int:
     from .recordfile import load
-    from .records import RunRecord
     from .report.publish import render
+    from .run_record import RunRecord
 
     runs = [load(path, RunRecord) for path in arguments.records]
     written = render(runs, arguments.output, arguments.format)

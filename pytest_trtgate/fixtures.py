@@ -11,8 +11,9 @@ from .options import rerun_command
 
 if TYPE_CHECKING:
     from .handles import CellLatency, Engine
-    from .records import AccuracyRecord, Cell, Verdict
+    from .records import AccuracyRecord, Cell
     from .run import GateRun
+    from .run_record import Verdict
     from .session import GateSession
 
 
@@ -132,7 +133,7 @@ class Gate:
         In a test that takes pytest-benchmark's ``benchmark``, the measured durations become its rounds.
         """
         from .benchmark import MARK, replay
-        from .records import Outcome
+        from .run_record import Outcome
 
         try:
             verdict = self._session.judge_latency(self.cell, self._rerun)

@@ -36,11 +36,11 @@ from .records import (
     Cell,
     EngineRecord,
     Environment,
-    JobRecord,
     LatencyRecord,
     Launch,
 )
 from .results import ResultCache, result_key
+from .run_record import JobRecord
 from .settings import Settings
 from .workspace import Workspace
 

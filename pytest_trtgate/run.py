@@ -14,7 +14,7 @@ from .errors import SettingsError, TrtGateError
 from .measure import Measurements
 from .plan import Plan, check_inputs, make_plan
 from .progress import Narrator
-from .records import RunRecord
+from .run_record import RunRecord
 from .session import GateSession, measured, run_folder_of
 from .workspace import Workspace, new_run_id
 

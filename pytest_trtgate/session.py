@@ -12,25 +12,17 @@ from pathlib import Path
 from . import __version__
 from .baselines import BaselineStore
 from .errors import BaselineError, JobError, TrtGateError
+from .findings import FINDING, failures, few_images, graded
 from .judge import worst
 from .judge.accuracy import judge_accepted, judge_parity
 from .judge.latency import judge_latency
 from .measure import Measurements
-from .records import (
-    REFERENCE,
-    AccuracyRecord,
-    BaselineUse,
-    Cell,
-    Check,
-    EngineRecord,
-    JobRecord,
-    LatencyRecord,
-    Outcome,
-    RunRecord,
-    Verdict,
-)
+from .records import REFERENCE, AccuracyRecord, Cell, EngineRecord, LatencyRecord
+from .run_record import BaselineUse, Check, Finding, JobRecord, Outcome, RunRecord, Verdict
 from .settings import PERCENTILES
 
+Judgement = tuple[list[Check], list[tuple[str, str]]]
+"""What was judged, and what was found beside it: ids and sentences."""
 UPDATE = "pytest --trt-baselines=update"
 
 
@@ -61,7 +53,7 @@ class GateSession:
         """Measure and judge the latency of a cell's engine; never raises for what the cell did wrong."""
         return self._verdict(cell, "latency", rerun, self._latency_checks)
 
-    def _accuracy_checks(self, cell: Cell) -> list[Check]:
+    def _accuracy_checks(self, cell: Cell) -> Judgement:
         tolerances = self.settings.accuracy.tolerances(cell.precision)
         engine = self.measure.accuracy(cell)
         checks = judge_parity(self.measure.reference(cell.model), engine, tolerances)
@@ -69,9 +61,9 @@ class GateSession:
         # Another CPU or number of threads makes latencies incomparable, not accuracies.
         if not self._accepts(cell) and use.baseline is not None:
             checks += judge_accepted(use.baseline, engine, tolerances)
-        return checks
+        return checks, few_images(engine.images, engine.settings.split)
 
-    def _latency_checks(self, cell: Cell) -> list[Check]:
+    def _latency_checks(self, cell: Cell) -> Judgement:
         rules = self.settings.latency
         limits = {name: rules.limit(cell.precision, name, cell.backend) for name in PERCENTILES}
         latency = self.measure.latency(cell.model)
@@ -92,12 +84,15 @@ class GateSession:
         if not comparable and not accepts:
             sentence = f"{cell.precision}: latency was not compared with a baseline: {use.note}"
             checks.append(Check(name="baseline", against="baseline", outcome=use.outcome, sentence=sentence))
-        return checks
+        return checks, []
 
-    def _verdict(self, cell: Cell, subject: str, rerun: str, check: Callable[[Cell], list[Check]]) -> Verdict:
+    def _verdict(self, cell: Cell, subject: str, rerun: str, judge: Callable[[Cell], Judgement]) -> Verdict:
         log_tail = ""
+        findings: tuple[Finding, ...] = ()
         try:
-            checks = check(cell)
+            checks, found = judge(cell)
+            findings = graded(self.settings.findings, found)
+            checks += failures(findings)
         except JobError as error:
             checks = [_error(f"{cell.precision}: {error.reason} [{error.job}]")]
             log_tail = error.log_tail
@@ -113,6 +108,7 @@ class GateSession:
             failed=self._fails(outcome),
             summary="; ".join(c.sentence for c in deciding) or f"{cell.precision}: nothing is gated",
             checks=tuple(checks),
+            findings=findings,
             accept=self._accept(cell, deciding),
             rerun=rerun,
             log_tail=log_tail,
@@ -143,6 +139,8 @@ class GateSession:
             return f'set "{check.name}" = {tolerance} under [tool.trtgate.accuracy.{cell.precision}]'
         if check.against == "budget":
             return f"set {check.name}.budget_ms under [tool.trtgate.latency.{cell.precision}]"
+        if check.against == FINDING:
+            return f'set {check.name} = "warn" under [tool.trtgate.findings]'
         return f"set speedup under [tool.trtgate.latency.{cell.precision}]"
 
     # Baselines

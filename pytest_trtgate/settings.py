@@ -59,6 +59,8 @@ Tolerance = Annotated[float, BeforeValidator(_no_bool), Field(ge=0, le=1)]
 _TOLERANCE = "a drop from 0 to 1"
 _POSITIVE = "a whole number from 1 upwards"
 _SECONDS = "seconds, more than 0"
+_SEVERITY = "off, warn or fail"
+Severity = Literal["off", "warn", "fail"]
 
 
 class Section(BaseModel):
@@ -166,6 +168,17 @@ class Validation(Section):
     max_det: PositiveInt = _allowed(_POSITIVE, default=300)
 
 
+class Findings(Section):
+    """``[tool.trtgate.findings]``: what each kind of finding does: nothing, a warning, or a failed run."""
+
+    few_images: Severity = _allowed(_SEVERITY, default="warn", alias="few-images")
+
+    def of(self, name: str) -> Severity:
+        """Return the severity of a kind of finding, by its id."""
+        severity: Severity = getattr(self, name.replace("-", "_"))
+        return severity
+
+
 class Timeouts(Section):
     """``[tool.trtgate.timeouts]``: after how many seconds a job is ended, with verdict ERROR for its cell."""
 
@@ -211,6 +224,7 @@ class Settings(Section):
     latency: Latency = Latency()
     calibration: Calibration = Calibration()
     validation: Validation = Validation()
+    findings: Findings = Findings()
     timeouts: Timeouts = Timeouts()
     export: Export = Export()
 

@@ -28,7 +28,8 @@ from fake_jobs import Behaviour
 import pytest_trtgate
 from pytest_trtgate import environment, plugin
 from pytest_trtgate.recordfile import load
-from pytest_trtgate.records import EngineRecord, RunRecord, Verdict
+from pytest_trtgate.records import EngineRecord
+from pytest_trtgate.run_record import RunRecord, Verdict
 
 pytest_plugins = ["pytester"]
 # A busy machine is no reason to fail.

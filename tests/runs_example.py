@@ -22,7 +22,8 @@ from records_example import (
     verdict,
 )
 
-from pytest_trtgate.records import PRECISIONS, REFERENCE, Outcome, RunRecord
+from pytest_trtgate.records import PRECISIONS, REFERENCE
+from pytest_trtgate.run_record import Outcome, RunRecord
 
 VALUES = {"pt": 0.802, "fp32": 0.802, "fp16": 0.8025, "int8": 0.7968}
 TOLERANCES = {"fp32": 0.001, "fp16": 0.003, "int8": 0.01}

@@ -12,7 +12,7 @@ from fake_jobs import Behaviour
 
 from pytest_trtgate.baselines import KEEP_SESSIONS, BaselineStore
 from pytest_trtgate.recordfile import load
-from pytest_trtgate.records import Baseline
+from pytest_trtgate.run_record import Baseline
 
 ONE = "--trt-precision=fp16"
 SLOW = {"pt": 8.0, "fp32": 4.0, "fp16": 8.4, "int8": 3.0}

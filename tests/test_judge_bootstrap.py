@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pytest_trtgate.judge.average_precision import ImageRecords, average_precision
 from pytest_trtgate.judge.bootstrap import Comparison, Drop, paired_bootstrap
-from pytest_trtgate.records import Outcome
+from pytest_trtgate.run_record import Outcome
 
 IMAGES = 40
 

@@ -18,7 +18,7 @@ from pytest_trtgate.judge.decision import Decision
 from pytest_trtgate.judge.design import LOOKS, MAX_LAUNCHES, SCREEN, detectable, outcomes
 from pytest_trtgate.judge.sequential import decide, log_ratios
 from pytest_trtgate.judge.sessions import compare_sessions
-from pytest_trtgate.records import Outcome
+from pytest_trtgate.run_record import Outcome
 
 # Computed with mpmath at 40 digits.
 T_TAILS = [

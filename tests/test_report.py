@@ -13,8 +13,8 @@ import pytest
 from page_reader import Page
 from runs_example import empty_run, failing_run, gpu_run, passing_run
 
-from pytest_trtgate.records import Outcome, RunRecord
 from pytest_trtgate.report import html
+from pytest_trtgate.run_record import Outcome, RunRecord
 
 GOLDEN = Path(__file__).parent / "golden" / "report.html"
 REGENERATE = "TRTGATE_WRITE_GOLDEN"

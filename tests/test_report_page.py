@@ -14,8 +14,9 @@ from runs_example import empty_run, failing_run, gpu_run, passing_run
 
 from pytest_trtgate import report
 from pytest_trtgate.record_base import Record
-from pytest_trtgate.records import Cell, RunRecord, Timing
+from pytest_trtgate.records import Cell, Timing
 from pytest_trtgate.report import html
+from pytest_trtgate.run_record import RunRecord
 
 PAYLOAD = (
     "</script></style></title><script>alert(1)</script><img src=x onerror=alert(2)>"

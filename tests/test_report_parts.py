@@ -11,9 +11,10 @@ import pytest
 from records_example import cell, latency, timing
 from runs_example import failing_run, passing_run
 
-from pytest_trtgate.records import ArmLaunch, Check, Outcome, RunRecord, Timing
+from pytest_trtgate.records import ArmLaunch, Timing
 from pytest_trtgate.report import charts, measure, svg
 from pytest_trtgate.report import format as fmt
+from pytest_trtgate.run_record import Check, Outcome, RunRecord
 
 
 @pytest.mark.parametrize(

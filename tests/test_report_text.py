@@ -11,8 +11,8 @@ import pytest
 from runs_example import empty_run, failing_run, gpu_run, passing_run
 from test_report_page import hostile_run
 
-from pytest_trtgate.records import Outcome
 from pytest_trtgate.report import markdown, table, terminal
+from pytest_trtgate.run_record import Outcome
 
 MARKUP = {"red", "green", "yellow", "bold"}
 

@@ -9,7 +9,7 @@ from conftest import Project, snapshot
 from runs_example import empty_run
 
 from pytest_trtgate.recordfile import load, save
-from pytest_trtgate.records import RunRecord
+from pytest_trtgate.run_record import RunRecord
 from pytest_trtgate.workspace import Workspace, new_run_id
 
 INT8 = "--trt-precision=int8"

@@ -10,16 +10,8 @@ from hypothesis import strategies as st
 
 from pytest_trtgate.judge import worst
 from pytest_trtgate.judge.accuracy import judge_accepted, judge_parity
-from pytest_trtgate.records import (
-    AccuracyRecord,
-    AccuracySettings,
-    Baseline,
-    Cell,
-    Check,
-    ClassAccuracy,
-    Environment,
-    Outcome,
-)
+from pytest_trtgate.records import AccuracyRecord, AccuracySettings, Cell, ClassAccuracy, Environment
+from pytest_trtgate.run_record import Baseline, Check, Outcome
 
 CELL = Cell(model="m", precision="int8", imgsz=320, batch=1, backend="onnxruntime", device="cpu")
 HOW = AccuracySettings(split="test", imgsz=320, batch=1, conf=0.001, iou=0.7, max_det=300)

@@ -10,19 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_trtgate.judge.latency import judge_latency
-from pytest_trtgate.records import (
-    ArmLaunch,
-    Baseline,
-    BaselineLaunch,
-    BaselineSession,
-    Cell,
-    Check,
-    Environment,
-    LatencyRecord,
-    Launch,
-    Outcome,
-    Timing,
-)
+from pytest_trtgate.records import ArmLaunch, Cell, Environment, LatencyRecord, Launch, Timing
+from pytest_trtgate.run_record import Baseline, BaselineLaunch, BaselineSession, Check, Outcome
 from pytest_trtgate.settings import Limit, Speedup
 
 CELL = Cell(model="m", precision="int8", imgsz=320, batch=1, backend="onnxruntime", device="cpu")

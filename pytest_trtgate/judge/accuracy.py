@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from ..records import AccuracyRecord, Baseline, Check, Outcome
+from ..records import AccuracyRecord
+from ..run_record import Baseline, Check, Outcome
 
 _ROUNDING = 1e-9
 """Room for the rounding of a subtraction: a drop of exactly the tolerance passes."""

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..records import Outcome
+from ..run_record import Outcome
 from .average_precision import IOUS, NARROW, Array, ImageRecords, RankedClass, class_ap
 from .distributions import holm, student_t_upper_tail
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from ..records import Outcome
+from ..run_record import Outcome
 from .distributions import binomial_lower_tail, binomial_upper_tail
 
 CONFIDENCE = 0.99

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ..records import Outcome
+from ..run_record import Outcome
 from .design import SCREEN
 
 

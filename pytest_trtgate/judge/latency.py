@@ -10,7 +10,8 @@ import math
 from collections.abc import Mapping, Sequence
 from statistics import median
 
-from ..records import Baseline, Check, Context, LatencyRecord, Outcome
+from ..records import Context, LatencyRecord
+from ..run_record import Baseline, Check, Outcome
 from ..settings import PERCENTILES, Limit, Speedup
 
 SESSIONS_TO_TRUST = 3

@@ -13,7 +13,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ..records import Outcome
+from ..run_record import Outcome
 from .decision import Decision, Placebo, Quantity
 from .design import (
     CONFIDENCE,

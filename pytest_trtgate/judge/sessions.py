@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist, median
 
-from ..records import Outcome
+from ..run_record import Outcome
 from .design import CONFIDENCE, POWER
 from .distributions import student_t_quantile, student_t_upper_tail
 from .sequential import as_ratio

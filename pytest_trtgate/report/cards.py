@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..records import Outcome, RunRecord, Verdict
+from ..run_record import Outcome, RunRecord, Verdict
 from . import format as fmt
 from .measure import severity
 from .parts import Anchors, Badge, CheckView, badge, check_view, sentence_of, where

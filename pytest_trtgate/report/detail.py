@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..records import REFERENCE, Cell, EngineRecord, RunRecord
+from ..records import REFERENCE, Cell, EngineRecord
+from ..run_record import RunRecord
 from . import charts
 from . import format as fmt
 from .latency_view import ContextTable, StageRow, before_name, budgets_of, context_tables, stage_rows

@@ -9,7 +9,7 @@ import math
 import re
 from datetime import datetime, timezone
 
-from ..records import Outcome
+from ..run_record import Outcome
 
 MISSING = "\N{EN DASH}"
 """Stands in a table where there is no number."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from ..records import BaselineUse, RunRecord
+from ..run_record import BaselineUse, RunRecord
 from . import format as fmt
 from .view import page
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from ..records import Outcome, RunRecord, Verdict
+from ..run_record import Outcome, RunRecord, Verdict
 from . import format as fmt
 from .cards import alike, commands_of, last_line, log_tail, title_of
 from .matrix import CONTEXT_NAMES, column_name
@@ -22,7 +22,7 @@ from .measure import (
     speedup_of,
     verdict_of,
 )
-from .parts import sentence_of
+from .parts import sentence_of, warnings_of
 from .view import overall
 
 MAX_CHARACTERS = 60_000
@@ -112,6 +112,8 @@ def render(runs: Sequence[RunRecord]) -> str:
         latency = f"latency {CONTEXT_NAMES[gated_context(run)]}"
         blocks += [f"{about}; {fmt.date(run.started_at)}, {fmt.duration(run.seconds)}; {latency}", _joined(_table(run))]
         blocks += ["\n".join(f"- {escape(note)}" for note in run.notes)] if run.notes else []
+    warnings = warnings_of(runs)
+    blocks += ["\n".join(f"- {MARKS[Outcome.INCOMPATIBLE]} {escape(text)}" for text in warnings)] if warnings else []
     room = MAX_CHARACTERS - sum(len(block) + 2 for block in blocks)
     for failed in (True, False):
         told = [(run, group) for run in runs for group in alike(run, failed=failed)]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..records import PRECISIONS, REFERENCE, Cell, Context, RunRecord
+from ..records import PRECISIONS, REFERENCE, Cell, Context
+from ..run_record import RunRecord
 from . import format as fmt
 from .measure import (
     PRIMARY,

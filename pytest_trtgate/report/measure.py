@@ -8,19 +8,8 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Literal
 
-from ..records import (
-    REFERENCE,
-    AccuracyRecord,
-    BaselineSession,
-    Cell,
-    Check,
-    Context,
-    LatencyRecord,
-    Outcome,
-    RunRecord,
-    Timing,
-    Verdict,
-)
+from ..records import REFERENCE, AccuracyRecord, Cell, Context, LatencyRecord, Timing
+from ..run_record import BaselineSession, Check, Outcome, RunRecord, Verdict
 
 Subject = Literal["accuracy", "latency"]
 SUBJECTS: tuple[Subject, ...] = ("accuracy", "latency")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from ..records import Cell, Check, Outcome, RunRecord, Verdict
+from ..records import Cell
+from ..run_record import Check, Outcome, RunRecord, Verdict
 from . import charts
 from . import format as fmt
 from .measure import cells_of, excess, is_speedup
@@ -138,3 +140,9 @@ def sentence_of(verdict: Verdict) -> str:
     """Return the sentence that explains a verdict."""
     worst = next((check.sentence for check in verdict.checks if check.outcome is verdict.outcome), "")
     return fmt.clip(verdict.summary or worst or "No reason was recorded.", 1000)
+
+
+def warnings_of(runs: Sequence[RunRecord]) -> tuple[str, ...]:
+    """Return what was found beside the verdicts and did not fail a run, each once, with what to do about it."""
+    said = [f"{f.sentence}; {f.remedy} [{f.id}]" for run in runs for f in run.findings() if f.severity == "warn"]
+    return tuple(fmt.clip(text, 1000) for text in dict.fromkeys(said))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..errors import RecordError
 from ..recordfile import save
-from ..records import RunRecord
+from ..run_record import RunRecord
 from ..workspace import RECORD_NAME, Workspace
 
 _FORMATS = {".html": "html", ".htm": "html", ".md": "markdown", ".csv": "csv"}

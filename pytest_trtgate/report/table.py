@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..records import AccuracyRecord, ArmLaunch, RunRecord
+from ..records import AccuracyRecord, ArmLaunch
+from ..run_record import RunRecord
 
 if TYPE_CHECKING:
     import pandas as pd

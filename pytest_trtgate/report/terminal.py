@@ -6,7 +6,8 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ..records import PRECISIONS, REFERENCE, Cell, Outcome, RunRecord, Verdict
+from ..records import PRECISIONS, REFERENCE, Cell
+from ..run_record import Outcome, RunRecord, Verdict
 from . import format as fmt
 from .cards import alike, commands_of, last_line, log_tail, title_of
 from .measure import (
@@ -23,7 +24,7 @@ from .measure import (
     verdicts_of,
     worst_outcome,
 )
-from .parts import sentence_of
+from .parts import sentence_of, warnings_of
 
 Line = tuple[str, dict[str, bool]]
 """A line of text, and the markup that ``TerminalReporter.write_line`` takes: colours and ``bold``."""
@@ -193,6 +194,8 @@ def summary_lines(run: RunRecord, width: int, color: bool = True) -> list[Line]:
         lines.append(("", {}))
     for verdicts in troubled:
         lines += _story(verdicts, width)
+    for text in warnings_of([run]):
+        lines += [(line, {"yellow": True}) for line in _wrapped(f"WARNING  {text}", width)]
     if not run.verdicts:
         lines.append(("Nothing was judged.", {"red": True, "bold": True}))
     return lines if color else [(text, {}) for text, _ in lines]

@@ -10,13 +10,14 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..records import BaselineUse, Environment, JobRecord, Outcome, RunRecord, Verdict
+from ..records import Environment
+from ..run_record import BaselineUse, JobRecord, Outcome, RunRecord, Verdict
 from . import detail, matrix
 from . import format as fmt
 from .cards import Card, cards
 from .latency_view import ModelCharts, model_charts
 from .measure import excess, worst_first, worst_outcome
-from .parts import Anchors, Badge, Fact, badge
+from .parts import Anchors, Badge, Fact, badge, warnings_of
 
 PAGE_IDS = ("top", "main", "failures", "remarks", "matrix", "charts", "cells", "environment", "record")
 """Ids that the template itself uses."""
@@ -78,6 +79,7 @@ class Page:
     more_failures: tuple[Card, ...]
     remarks: tuple[Card, ...]
     more_remarks: tuple[Card, ...]
+    warnings: tuple[str, ...]
     runs: tuple[RunView, ...]
 
 
@@ -232,5 +234,6 @@ def page(runs: Sequence[RunRecord]) -> Page:
         more_failures=failures[SHOWN:],
         remarks=remarks[:SHOWN],
         more_remarks=remarks[SHOWN:],
+        warnings=warnings_of(runs),
         runs=tuple(run_view(run, anchors, len(runs) > 1) for run, anchors in anchored),
     )

@@ -1,0 +1,178 @@
+"""What a run decided, what it compared with, and the record of it all: ``run.json``."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Any, Literal
+
+from pydantic import Field
+
+from .record_base import FileRecord, Record
+from .records import (
+    AccuracyRecord,
+    AccuracySettings,
+    Cell,
+    Context,
+    EngineRecord,
+    Environment,
+    LatencyRecord,
+    MachineState,
+    Timing,
+)
+
+
+class Outcome(str, Enum):
+    """How a judgement ended, from best to worst."""
+
+    PASS = "PASS"
+    INCONCLUSIVE = "INCONCLUSIVE"
+    NO_BASELINE = "NO_BASELINE"
+    INCOMPATIBLE = "INCOMPATIBLE"
+    FAIL = "FAIL"
+    ERROR = "ERROR"
+
+    def __str__(self) -> str:
+        return self.value
+
+    @property
+    def rank(self) -> int:
+        """Position from best (0) to worst."""
+        return list(Outcome).index(self)
+
+
+class Check(Record):
+    """One judged quantity: ``value`` against ``reference``, and the ``change`` between them against ``limit``.
+
+    ``against`` is ``pt``, ``baseline``, ``budget``, ``finding`` or the name of another arm. ``unit`` is the unit
+    of ``change`` and ``limit``: ``points`` for a drop in accuracy, ``ratio`` for a relative slow-down or a speed-up,
+    ``ms`` for a budget.
+    """
+
+    name: str
+    against: str
+    value: float | None = None
+    reference: float | None = None
+    change: float | None = None
+    limit: float | None = None
+    unit: Literal["points", "ratio", "ms"] = "points"
+    outcome: Outcome
+    sentence: str
+
+
+class Finding(Record):
+    """Something that experience says to look at, named by ``id``; ``severity`` says whether it fails the run."""
+
+    id: str
+    severity: Literal["warn", "fail"]
+    sentence: str
+    remedy: str = ""
+
+
+class Verdict(FileRecord):
+    """What was decided of one cell's accuracy or latency, with the numbers that decided it.
+
+    ``failed`` is the outcome after the user's policy: a missing baseline may be a failure or a note.
+    """
+
+    cell: Cell
+    subject: Literal["accuracy", "latency"]
+    outcome: Outcome
+    failed: bool
+    summary: str
+    checks: tuple[Check, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    accept: str = ""
+    rerun: str = ""
+    log_tail: str = ""
+
+
+class BaselineLaunch(Record):
+    """One launch of a stored session, for one arm."""
+
+    timings: dict[Context, Timing]
+    state: MachineState = MachineState()
+
+
+class BaselineSession(Record):
+    """One accepted run's launches."""
+
+    recorded_at: str
+    commit: str | None = None
+    threads: int
+    launches: tuple[BaselineLaunch, ...]
+
+
+class Baseline(FileRecord):
+    """What an accepted run measured of one cell on one kind of machine. ``sessions``: the last 20, oldest first."""
+
+    cell: Cell
+    environment: Environment
+    engine_sha256: str
+    cache_key: str
+    accuracy: dict[str, float]
+    reference_accuracy: dict[str, float]
+    accuracy_settings: AccuracySettings | None = None
+    images: int
+    data_digest: str = ""
+    sessions: tuple[BaselineSession, ...] = ()
+
+
+class BaselineUse(FileRecord):
+    """The baseline that a cell was judged against, as the report shows it."""
+
+    path: str
+    outcome: Outcome
+    note: str = ""
+    baseline: Baseline | None = None
+
+
+class JobRecord(FileRecord):
+    """One piece of work in a process of its own."""
+
+    name: str
+    kind: str
+    seconds: float
+    ok: bool
+    log: str = ""
+
+
+class RunRecord(FileRecord):
+    """Everything one run planned, measured and decided: ``run.json``, the source of every report.
+
+    Engines and baselines are keyed by :attr:`Cell.key`, latencies by model name; accuracies are one per model and arm.
+    """
+
+    run_id: str
+    plugin_version: str
+    command: str
+    started_at: str
+    seconds: float
+    environment: Environment
+    settings: dict[str, Any]
+    cells: tuple[Cell, ...]
+    engines: dict[str, EngineRecord] = Field(default_factory=dict)
+    accuracies: tuple[AccuracyRecord, ...] = ()
+    latencies: dict[str, LatencyRecord] = Field(default_factory=dict)
+    baselines: dict[str, BaselineUse] = Field(default_factory=dict)
+    verdicts: tuple[Verdict, ...] = ()
+    jobs: tuple[JobRecord, ...] = ()
+    notes: tuple[str, ...] = ()
+    unfinished: str = ""
+
+    def accuracy(self, model: str, arm: str) -> AccuracyRecord | None:
+        """Return the accuracy of one arm of one model, or None where it was not measured."""
+        return next((a for a in self.accuracies if a.model == model and a.arm == arm), None)
+
+    def counts(self) -> dict[Outcome, int]:
+        """Return how many verdicts ended in each outcome; outcomes that did not occur are 0."""
+        return {outcome: sum(v.outcome is outcome for v in self.verdicts) for outcome in Outcome}
+
+    def findings(self) -> tuple[Finding, ...]:
+        """Return what the verdicts found, those that fail the run first; what several found stands once."""
+        found = dict.fromkeys(finding for verdict in self.verdicts for finding in verdict.findings)
+        return tuple(sorted(found, key=lambda finding: finding.severity))
+
+    @property
+    def failed(self) -> bool:
+        """Whether any verdict failed the run."""
+        return any(v.failed for v in self.verdicts)

@@ -1,0 +1,58 @@
+"""Findings: named, graded by the settings, shown beside the verdicts, and failing the run where asked to."""
+
+from __future__ import annotations
+
+import pytest
+from conftest import Project
+
+from pytest_trtgate.findings import FEW_IMAGES, REMEDIES, few_images, graded
+from pytest_trtgate.settings import Findings
+
+FP16 = "--trt-precision=fp16"
+
+
+def test_every_kind_of_finding_has_a_severity_and_a_remedy() -> None:
+    assert {field.alias for field in Findings.model_fields.values()} == set(REMEDIES)
+
+
+def test_a_small_split_is_found_and_a_large_one_is_not() -> None:
+    assert few_images(FEW_IMAGES, "test") == []
+    ((name, sentence),) = few_images(FEW_IMAGES - 1, "test")
+    assert name == "few-images"
+    assert "99 images" in sentence
+
+
+def test_a_finding_that_is_off_is_not_made() -> None:
+    found = [("few-images", "too few")]
+    assert graded(Findings.model_validate({"few-images": "off"}), found) == ()
+    (finding,) = graded(Findings.model_validate({"few-images": "fail"}), found)
+    assert (finding.severity, finding.sentence, finding.remedy) == ("fail", "too few", REMEDIES["few-images"])
+
+
+def test_a_warning_is_said_once_and_changes_no_verdict(project: Project) -> None:
+    result = project.run("--trt-precision=fp16,int8")
+    result.assert_outcomes(passed=4)
+    said = [line for line in result.outlines if line.startswith("WARNING")]
+    assert len(said) == 1
+    assert "has 4 images" in said[0]
+    page = (project.path / "reports" / "trtgate.html").read_text(encoding="utf-8")
+    assert "few-images" in page
+
+
+def test_a_finding_fails_the_run_where_the_settings_say_so_and_says_how_to_accept_it(project: Project) -> None:
+    project.settings('[findings]\nfew-images = "fail"\n')
+    result = project.run(FP16)
+    result.assert_outcomes(passed=1, failed=1)
+    assert project.outcomes("accuracy") == {"fp16": "FAIL"}
+    assert project.verdict("fp16", "accuracy").accept == 'set few-images = "warn" under [tool.trtgate.findings]'
+    assert not [line for line in result.outlines if line.startswith("WARNING")]
+
+
+@pytest.mark.parametrize(
+    ("line", "hint"), [('few-imags = "warn"', "few-images"), ('few-images = "no"', "off, warn or fail")]
+)
+def test_a_wrong_setting_of_findings_is_one_sentence(project: Project, line: str, hint: str) -> None:
+    project.settings(f"[findings]\n{line}\n")
+    result = project.run(FP16)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert hint in result.stderr.str()
