@@ -6,6 +6,7 @@ import difflib
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, get_args
 
 from pydantic import ValidationError
@@ -52,8 +53,20 @@ def _read(path: Path) -> dict[str, Any]:
         raise SettingsError(f"{path}: not valid TOML ({error})") from error
 
 
+def table_name(source: Path | None, section: str) -> str:
+    """Return how people write a table of the settings, in the file that holds them or would."""
+    if source is not None and source.name == FILE_NAME:
+        return f"[{section}] in {FILE_NAME}"
+    return f"[tool.trtgate.{section}] in pyproject.toml"
+
+
 def build(
-    table: Mapping[str, Any], source: Path | None, options: Mapping[str, Any], cwd: Path, home: Path | None = None
+    table: Mapping[str, Any],
+    source: Path | None,
+    options: Mapping[str, Any],
+    cwd: Path,
+    home: Path | None = None,
+    flags: Mapping[str, str] = MappingProxyType({}),
 ) -> Settings:
     """Merge a file's table and the command line into settings; the command line wins.
 
@@ -63,6 +76,7 @@ def build(
         options: Keys of :class:`Settings` given on the command line; relative paths start at ``cwd``.
         cwd: Folder that the command was given in.
         home: Folder at which default paths start: the project's, by default ``cwd``.
+        flags: The option of each key that the command line can set, for messages.
 
     Raises:
         SettingsError: A key is unknown or a value is not allowed; names the key, the value, what is allowed, and where.
@@ -74,7 +88,7 @@ def build(
     try:
         return Settings.model_validate(merged)
     except ValidationError as error:
-        raise SettingsError(_sentence(error, source, options)) from error
+        raise SettingsError(_sentence(error, source, options, flags)) from error
 
 
 def _absolute(table: Mapping[str, Any], folder: Path) -> dict[str, Any]:
@@ -95,12 +109,12 @@ def _place(folder: Path, path: str | Path) -> Path:
         raise SettingsError(f"{path}: names the home folder of a user that does not exist") from error
 
 
-def _sentence(error: ValidationError, source: Path | None, options: Mapping[str, Any]) -> str:
+def _sentence(error: ValidationError, source: Path | None, options: Mapping[str, Any], flags: Mapping[str, str]) -> str:
     problem = error.errors()[0]
     path = [str(part) for part in problem["loc"] if not isinstance(part, int)]
     given = bool(path) and path[0] in options
     where = "command line" if given else str(source or "settings")
-    key = OPTION_NAMES.get(path[0], path[0]) if given else ".".join(path)
+    key = flags.get(path[0], path[0]) if given else ".".join(path)
     section, allowed = _field(path)
     if problem["type"] == "extra_forbidden":
         near = difflib.get_close_matches(path[-1], _keys(section), n=1)
@@ -135,21 +149,3 @@ def _field(path: list[str]) -> tuple[type[Section], str]:
 
 def _keys(section: type[Section]) -> list[str]:
     return [field.alias or name for name, field in section.model_fields.items()]
-
-
-OPTION_NAMES = {
-    "models": "--trt-model",
-    "data": "--trt-data",
-    "split": "--trt-split",
-    "precisions": "--trt-precision",
-    "imgsz": "--trt-imgsz",
-    "batch": "--trt-batch",
-    "device": "--trt-device",
-    "backend": "--trt-backend",
-    "cache_dir": "--trt-cache-dir",
-    "baselines": "--trt-baselines",
-    "baseline_dir": "--trt-baseline-dir",
-    "fresh": "--trt-fresh",
-    "report": "--trt-report",
-}
-"""Option of each key that the command line can set."""

@@ -110,7 +110,10 @@ def label_of(image: Path) -> Path:
 
 
 def _listed(listing: Path) -> list[Path]:
-    lines = listing.read_text(encoding="utf-8-sig").splitlines()
+    try:
+        lines = listing.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{listing}: cannot be read as a list of images ({error})") from error
     found = [listing.parent / line.strip() for line in lines if line.strip()]
     missing = next((p for p in found if not p.is_file()), None)
     if missing is not None:
@@ -133,6 +136,8 @@ def load_dataset(source: Path) -> Dataset:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         reason = str(error).splitlines()[0]
         raise DataError(f"{source}: not valid YAML ({reason})") from error
+    except OSError as error:
+        raise DataError(f"{source}: cannot be read ({error.strerror})") from error
     if not isinstance(data, dict):
         raise DataError(f"{source}: not a data YAML; it needs 'names' and at least one of {', '.join(SPLITS)}")
     root = source.parent / Path(str(data.get("path") or ".")).expanduser()

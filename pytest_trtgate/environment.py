@@ -76,7 +76,7 @@ def collect(backend: str, device: str, folder: Path) -> Environment:
     version = versions.get(backend, "unknown")
     arch = platform.machine()
     return Environment(
-        machine=machine_slug(f"{device}-{arch}", backend, version),
+        machine=machine_slug(f"{device}-{arch}-{cpu_name(cpu_model())}-{usable_cores()}c", backend, version),
         os=_os_name(),
         arch=arch,
         python=platform.python_version(),
@@ -92,9 +92,14 @@ def collect(backend: str, device: str, folder: Path) -> Environment:
 
 
 def machine_slug(device: str, backend: str, version: str) -> str:
-    """Return the name of a kind of machine, such as ``cpu-x86_64_onnxruntime-1.31``: the folder of its baselines."""
+    """Return the name of a kind of machine, such as ``nvidia-h200_tensorrt-8.6``: the folder of its baselines."""
     name = re.sub(r"[^a-z0-9_.]+", "-", device.lower()).strip("-")
     return f"{name}_{backend}-{minor(version)}"
+
+
+def cpu_name(model: str) -> str:
+    """Return a CPU's name without what says nothing of its speed that the number of cores does not."""
+    return re.sub(r"\((r|tm)\)|\b(cpu|processor|\d+-core)\b|@.*", " ", model, flags=re.IGNORECASE)
 
 
 def minor(version: str) -> str:

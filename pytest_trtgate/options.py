@@ -43,6 +43,8 @@ OPTIONS = (
     Option("--trt-fresh", "fresh", "", "Measure accuracies again, even of bytes that were measured before"),
     Option("--trt-report", "report", "HTML", "Path of the HTML report (default: reports/trtgate.html)"),
 )
+OWN_FILE = "trtgate.toml"
+"""File of our own settings; named here too, since reading the other module costs what start-up must not."""
 READY_MADE = "pytest_trtgate.gate"
 """Module of the tests that need no test file."""
 _QUIET = ("cache_dir", "baseline_dir", "report")
@@ -105,26 +107,40 @@ def _repeated(arguments: list[str], *but: str) -> list[str]:
     return found
 
 
-def has_file(rootpath: Path) -> bool:
-    """Return whether a project may hold settings of ours; cheap, and never wrong about one that does."""
-    if (rootpath / "trtgate.toml").is_file():
-        return True
+def home(config: pytest.Config) -> Path | None:
+    """Return the folder that may hold settings of ours; cheap, and never wrong about one that does."""
+    root = config.rootpath
+    if (root / OWN_FILE).is_file() or _mentions_us(root / "pyproject.toml"):
+        return root
+    # pytest takes a project of which it is given the path only for its root where it holds a file of pytest's.
+    for argument in config.args:
+        place = config.invocation_params.dir / argument.partition("::")[0]
+        for folder in (place, *place.parents):
+            if folder == root:
+                break
+            if (folder / OWN_FILE).is_file():
+                return folder
+    return None
+
+
+def _mentions_us(pyproject: Path) -> bool:
     try:
-        text = (rootpath / "pyproject.toml").read_bytes()
+        text = pyproject.read_bytes()
     except OSError:
         return False
     # A project that merely depends on us has no settings of ours.
     return b"trtgate" in text.replace(b"pytest-trtgate", b"").replace(b"pytest_trtgate", b"")
 
 
-def read_settings(config: pytest.Config) -> Settings:
-    """Return the settings of a pytest run.
+def read_settings(config: pytest.Config) -> tuple[Settings, Path | None]:
+    """Return the settings of a pytest run, and the file that holds them, if any.
 
     Raises:
         SettingsError: A file or an option holds something that is not allowed.
     """
     from .config import build, find_table
 
-    found = find_table(config.rootpath)
+    found = find_table(home(config) or config.rootpath)
     path, table = found if found else (None, {})
-    return build(table, path, given(config), config.invocation_params.dir, config.rootpath)
+    flags = {option.key: option.flag for option in OPTIONS}
+    return build(table, path, given(config), config.invocation_params.dir, config.rootpath, flags), path

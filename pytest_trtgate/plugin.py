@@ -25,7 +25,7 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Check the settings of a project that has some, before anything else happens."""
-    if options.given(config) or options.has_file(config.rootpath):
+    if options.given(config) or options.home(config) is not None:
         from .run import GateRun
 
         try:

@@ -38,7 +38,7 @@ class GateRun:
 
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
-        self.settings = options.read_settings(config)
+        self.settings, self.source = options.read_settings(config)
         self.started = time.time()
         self.problem = ""
         self.selected = 0
@@ -103,7 +103,7 @@ class GateRun:
             milestone=narrator.milestone,
             progress=narrator.progress,
         )
-        return GateSession(measure, self.started, options.accept_command(self.config))
+        return GateSession(measure, self.started, options.accept_command(self.config), self.source)
 
     # Collection
 

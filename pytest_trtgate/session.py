@@ -11,6 +11,7 @@ from pathlib import Path
 
 from . import __version__
 from .baselines import BaselineStore
+from .config import table_name
 from .errors import BaselineError, JobError, TrtGateError
 from .findings import FINDING, failures, few_images, graded
 from .judge import worst
@@ -33,11 +34,15 @@ class GateSession:
         measure: What the verdicts are about.
         started: When the run began, in seconds since the epoch.
         command: The command that gates these cells again, for ``--trt-baselines`` to be added.
+        source: The file that holds the settings, if any.
     """
 
-    def __init__(self, measure: Measurements, started: float, command: str = "pytest") -> None:
+    def __init__(
+        self, measure: Measurements, started: float, command: str = "pytest", source: Path | None = None
+    ) -> None:
         self.measure = measure
         self.command = command
+        self.source = source
         self.started = started
         self.settings = measure.settings
         self.workspace = measure.workspace
@@ -136,12 +141,15 @@ class GateSession:
             return f"{self.command} --trt-baselines={mode}{selected}"
         if check.against == REFERENCE and check.change is not None:
             tolerance = f"{math.ceil(check.change * 1e4) / 1e4:.4f}"
-            return f'set "{check.name}" = {tolerance} under [tool.trtgate.accuracy.{cell.precision}]'
+            return f'set "{check.name}" = {tolerance} under {self._table(f"accuracy.{cell.precision}")}'
         if check.against == "budget":
-            return f"set {check.name}.budget_ms under [tool.trtgate.latency.{cell.precision}]"
+            return f"set {check.name}.budget_ms under {self._table(f'latency.{cell.precision}')}"
         if check.against == FINDING:
-            return f'set {check.name} = "warn" under [tool.trtgate.findings]'
-        return f"set speedup under [tool.trtgate.latency.{cell.precision}]"
+            return f'set {check.name} = "warn" under {self._table("findings")}'
+        return f"set speedup under {self._table(f'latency.{cell.precision}')}"
+
+    def _table(self, section: str) -> str:
+        return table_name(self.source, section)
 
     # Baselines
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import importlib.util
 import os
@@ -36,6 +37,8 @@ pytest_plugins = ["pytester"]
 hypothesis.settings.register_profile("gate", deadline=None, max_examples=50)
 hypothesis.settings.load_profile("gate")
 HERE = Path(__file__).parent
+# Hundreds of runs in one process leave much to traverse and little to collect.
+gc.set_threshold(100_000, 50, 50)
 
 # After a run in this process pytester forgets every module that the run was the first to import, and the next run
 # imports it again: slow for most, impossible for NumPy. So what a run may import is imported now.
@@ -78,7 +81,12 @@ OUTSIDE = (
     "PYTEST_XDIST_WORKER_COUNT",
 )
 """Variables of the machine, or of the run that these tests are in, that would change what an inner run does."""
-PLAIN = ("-p", "no:cacheprovider", *(f"--ignore={name}" for name in ("cache", "data", "device-locks", "reports")))
+PLAIN = (
+    "--assert=plain",
+    "-p",
+    "no:cacheprovider",
+    *(f"--ignore={name}" for name in ("cache", "data", "device-locks", "reports")),
+)
 """Arguments of every run: it collects nothing where there are no tests, and so begins sooner."""
 PLUGINS = ("pytest_trtgate.plugin", "pytest_benchmark.plugin", "xdist.plugin")
 TESTS = """

@@ -44,7 +44,7 @@ def test_a_finding_fails_the_run_where_the_settings_say_so_and_says_how_to_accep
     result = project.run(FP16)
     result.assert_outcomes(passed=1, failed=1)
     assert project.outcomes("accuracy") == {"fp16": "FAIL"}
-    assert project.verdict("fp16", "accuracy").accept == 'set few-images = "warn" under [tool.trtgate.findings]'
+    assert project.verdict("fp16", "accuracy").accept == 'set few-images = "warn" under [findings] in trtgate.toml'
     assert not [line for line in result.outlines if line.startswith("WARNING")]
 
 

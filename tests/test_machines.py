@@ -10,7 +10,7 @@ import pytest
 from conftest import VERSIONS, Project
 from fake_jobs import Behaviour
 
-from pytest_trtgate.environment import machine_slug
+from pytest_trtgate.environment import cpu_name, machine_slug
 
 ONE = "--trt-precision=fp16"
 
@@ -123,7 +123,12 @@ def test_other_evaluation_settings_make_the_accepted_accuracy_incomparable(accep
 @pytest.mark.parametrize(
     ("device", "version", "slug"),
     [
-        ("cpu-x86_64", "1.31.0", "cpu-x86_64_onnxruntime-1.31"),
+        (
+            f"cpu-x86_64-{cpu_name('Intel(R) Xeon(R) CPU @ 2.20GHz')}-2c",
+            "1.31.0",
+            "cpu-x86_64-intel-xeon-2c_onnxruntime-1.31",
+        ),
+        (f"{cpu_name('AMD EPYC 7763 64-Core Processor')}-4c", "1.31.0", "amd-epyc-7763-4c_onnxruntime-1.31"),
         ("NVIDIA H200", "1.31", "nvidia-h200_onnxruntime-1.31"),
         ("NVIDIA GeForce RTX 4090 (Laptop)", "2.0.0rc1", "nvidia-geforce-rtx-4090-laptop_onnxruntime-2.0"),
     ],

@@ -17,7 +17,7 @@ def test_a_drop_over_the_tolerance_fails_and_says_how_to_accept_it(project: Proj
     result.stdout.fnmatch_lines(
         [
             "int8: mAP50 fell 0.0200 (0.8500 -> 0.8300), more than 0.0100 allowed; *",
-            'Accept: set "mAP50" = 0.0201 under ?tool.trtgate.accuracy.int8?',
+            'Accept: set "mAP50" = 0.0201 under ?accuracy.int8? in trtgate.toml',
         ]
     )
 
@@ -57,7 +57,7 @@ def test_a_budget_fails_without_any_baseline(project: Project) -> None:
     result = project.run("--trt-precision=fp16,int8")
     result.assert_outcomes(passed=3, failed=1)
     result.stdout.re_match_lines([r"fp16: p95 4\.\d+ ms is over its budget of 3\.5 ms"])
-    assert project.verdict("fp16", "latency").accept == ("set p95.budget_ms under [tool.trtgate.latency.fp16]")
+    assert project.verdict("fp16", "latency").accept == "set p95.budget_ms under [latency.fp16] in trtgate.toml"
 
 
 def test_a_budget_may_be_for_the_whole_way_of_an_image(project: Project) -> None:

@@ -74,7 +74,8 @@ def test_everything_that_can_change_an_accuracy_measures_it_again(
     else:
         conftest = project.path / "conftest.py"
         conftest.write_text(conftest.read_text().replace("'torch': '2.11.0'", "'torch': '2.12.0'"))
-    project.run_apart(ONE, *ACCURACY)
+    # Versions are patched by the conftest, which this process has read.
+    (project.run_apart if change == "version" else project.run)(ONE, *ACCURACY)
     assert evaluated(project) == ["fp16", "pt"]
 
 

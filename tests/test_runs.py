@@ -123,6 +123,17 @@ def test_reports_go_where_the_settings_say(project: Project) -> None:
     assert not (project.path / "reports").exists()
 
 
+def test_a_project_is_gated_from_another_folder_by_its_path(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    project.run(str(project.path), "--trt-precision=fp16").assert_outcomes(passed=2)
+    assert project.outcomes("accuracy") == {"fp16": "PASS"}
+    assert list(elsewhere.iterdir()) == []
+
+
 def test_a_report_that_cannot_be_written_fails_the_run_with_one_sentence(project: Project) -> None:
     (project.path / "reports").mkdir()
     (project.path / "reports" / "trtgate.html").mkdir()

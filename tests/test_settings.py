@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from conftest import Project, snapshot
 
-from pytest_trtgate.config import build, find_table
+from pytest_trtgate.config import build, find_table, table_name
 from pytest_trtgate.errors import SettingsError
+from pytest_trtgate.options import OPTIONS
 from pytest_trtgate.settings import Settings
 
 
@@ -17,7 +18,7 @@ def read(folder: Path, toml: str = "", name: str = "trtgate.toml", **options: An
     """Return the settings of a file and of options given in a sub-folder ``here``."""
     (folder / name).write_text(toml, encoding="utf-8")
     path, table = find_table(folder) or (None, {})
-    return build(table, path, options, folder / "here", folder)
+    return build(table, path, options, folder / "here", folder, {option.key: option.flag for option in OPTIONS})
 
 
 def complaint(folder: Path, toml: str = "", **options: Any) -> str:
@@ -48,6 +49,12 @@ def test_settings_in_both_files_are_an_error(tmp_path: Path) -> None:
 def test_a_pyproject_that_only_depends_on_us_is_no_second_file(tmp_path: Path) -> None:
     (tmp_path / "pyproject.toml").write_text('[project]\nname = "x"\ndependencies = ["pytest-trtgate"]\n')
     assert read(tmp_path, "imgsz = 320\n").imgsz == 320
+
+
+def test_a_table_is_named_as_the_file_that_holds_it_has_it() -> None:
+    assert table_name(Path("trtgate.toml"), "latency.int8") == "[latency.int8] in trtgate.toml"
+    assert table_name(Path("pyproject.toml"), "findings") == "[tool.trtgate.findings] in pyproject.toml"
+    assert table_name(None, "findings") == "[tool.trtgate.findings] in pyproject.toml"
 
 
 def test_a_folder_without_settings_has_none(tmp_path: Path) -> None:
