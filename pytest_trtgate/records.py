@@ -17,8 +17,12 @@ PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")
 REFERENCE = "pt"
 """Name of the arm that every engine is compared with: the checkpoint itself."""
 
-Context = Literal["engine", "end-to-end", "preprocess", "inference", "postprocess"]
-"""What was timed. ``engine``: tensor in, tensors out. ``end-to-end``: image in, final boxes out; then its stages."""
+Context = Literal["engine", "end-to-end", "preprocess", "inference", "postprocess", "host", "copy-in", "copy-out"]
+"""What was timed. ``engine``: tensor in, tensors out. ``end-to-end``: image in, final boxes out; then its stages.
+
+On a GPU also ``host``: the engine by the clock of the host, which waits for the device; and the copies of the input to
+the device and of the outputs back, between page-locked memory and the device, which are part of no other context.
+"""
 
 
 class Cell(Record):
@@ -156,7 +160,15 @@ class Timing(Record):
 
 
 class ArmLaunch(Record):
-    """One arm in one launch."""
+    """One arm in one launch. The last three are of a GPU, and None where it does not tell or there is none.
+
+    Attributes:
+        clock: What ``engine`` and the copies were timed by; all else is timed by the clock of the host.
+        cuda_graph: Whether the engine was replayed from a CUDA graph.
+        memory_peak_bytes: How much less of the device's memory was free once the arm was loaded and had done its first
+            batch. An arm that is the first to use a library bears that library's memory too.
+        energy_mj: Energy of the whole board per inference, in millijoules, while inferences run back to back.
+    """
 
     arm: str
     sha256: str
@@ -164,18 +176,35 @@ class ArmLaunch(Record):
     warmup_stable: bool
     images_per_second: float
     timings: dict[Context, Timing]
+    clock: Literal["cuda events", "host"] = "host"
+    cuda_graph: bool | None = None
+    memory_peak_bytes: int | None = None
+    energy_mj: float | None = None
 
 
 class MachineState(Record):
-    """What the machine was doing around a launch; None where the platform does not tell."""
+    """What the machine was doing around a launch; None where the platform does not tell.
+
+    What follows ``temperature_c``, the CPU's, is of the GPU. ``throttle_reasons`` says in words what holds its clocks
+    down, ``other_processes`` how many processes besides the launch computed on it.
+    """
 
     load_average: float | None = None
     cpu_mhz: float | None = None
     temperature_c: float | None = None
+    gpu_temperature_c: float | None = None
+    sm_mhz: float | None = None
+    memory_mhz: float | None = None
+    power_w: float | None = None
+    throttle_reasons: tuple[str, ...] = ()
+    other_processes: int | None = None
 
 
 class Launch(Record):
-    """One fresh process that loaded its arms, warmed them up and timed them interleaved."""
+    """One fresh process that loaded its arms, warmed them up and timed them interleaved.
+
+    ``during``: readings of the GPU between timed blocks.
+    """
 
     index: int
     seed: int
@@ -186,7 +215,42 @@ class Launch(Record):
     arms: dict[str, ArmLaunch]
     before: MachineState = MachineState()
     after: MachineState = MachineState()
+    during: tuple[MachineState, ...] = ()
     samples: str = ""
+
+    @property
+    def states(self) -> tuple[MachineState, ...]:
+        """All readings of the machine, in the order of time."""
+        return (self.before, *self.during, self.after)
+
+    @property
+    def throttled(self) -> tuple[str, ...]:
+        """What held the GPU's clocks down at any time, in words; empty where nothing did."""
+        return tuple(dict.fromkeys(reason for state in self.states for reason in state.throttle_reasons))
+
+    @property
+    def foreign_processes(self) -> int:
+        """The most other processes that computed on the GPU at any time; 0 where it is not known."""
+        return max(state.other_processes or 0 for state in self.states)
+
+
+class LayerTime(Record):
+    """One layer of an engine and its mean milliseconds per inference."""
+
+    name: str
+    ms: float
+
+
+class LayerProfile(FileRecord):
+    """How long each layer of a cell's engine takes, the slowest first; profiling disturbs, so the sum is no latency.
+
+    ``failure`` says why there are no layers, where there are none.
+    """
+
+    cell: Cell
+    runs: int
+    layers: tuple[LayerTime, ...] = ()
+    failure: str = ""
 
 
 class LatencyRecord(FileRecord):

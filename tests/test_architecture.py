@@ -37,7 +37,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("plugin",),
 )
 """Modules from the ground up: each imports only from its own layer and those before it."""
-HEAVY = {"torch", "torchvision", "ultralytics", "onnx", "onnxruntime", "onnxslim", "tensorrt", "cv2"}
+HEAVY = {"torch", "torchvision", "ultralytics", "onnx", "onnxruntime", "onnxslim", "tensorrt", "pynvml", "cv2"}
 PYTEST_FREE = "cli"
 """Up to this module's layer nothing imports pytest."""
 

@@ -593,7 +593,7 @@ import torch
 from ultralytics import YOLO
 yolo.isolate(1)
 batch = arms.decode(request)[1]
-for arm, asked in zip(arms.load_arms(request, folder), request.arms):
+for arm, asked in zip(arms.load_arms(request, folder, lambda arm, load: load()), request.arms):
     arm.aim(batch)
     with torch.inference_mode():
         tensor = arm.preprocess(batch)

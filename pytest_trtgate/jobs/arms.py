@@ -5,6 +5,9 @@ Import it only after :func:`pytest_trtgate.jobs.worker.prepare`: this module imp
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +31,11 @@ class Arm:
         arm: What to load.
         request: The launch that it is part of.
         folder: Becomes the parent of Ultralytics' run folders.
+
+    Attributes:
+        half: Whether its input is FP16.
+        cuda_graph: Whether Ultralytics replays it from a CUDA graph; None on a CPU.
+        enqueues: Whether only :meth:`bind` and :meth:`enqueue` put it on a stream of our choice.
 
     Raises:
         TrtGateError: The artifact does not fit the request, or cannot be loaded.
@@ -53,7 +61,7 @@ class Arm:
                 "project": str(folder / "runs"),
             }
         )
-        with yolo.refusals(f"{arm.arm}: {artifact.name} could not be loaded"):
+        with yolo.refusals(f"{arm.arm}: {artifact.name} could not be loaded"), _unloadable(arm.arm, artifact):
             self._predictor.setup_model(str(artifact), verbose=False)
         self.backend = self._predictor.model
         if artifact.suffix == ".pt" and hasattr(self.backend.model, "set_head_attr") and self.backend.end2end:
@@ -61,6 +69,10 @@ class Arm:
             self.backend.model.set_head_attr(max_det=max(request.max_det, 300), agnostic_nms=False)
         self.half: bool = self.backend.fp16
         self._on_gpu = self.backend.device.type == "cuda"
+        # Ultralytics has a graph, or None in its place, for engines only.
+        self.cuda_graph = getattr(self.backend, "graph", None) is not None if self._on_gpu else None
+        self.enqueues = artifact.suffix == ".engine" and not self.cuda_graph
+        self._context: Any = self.backend.context if self.enqueues else None
 
     def aim(self, images: Batch) -> None:
         """Tell the predictor what kind of source it works on: pictures in memory, of any size."""
@@ -81,6 +93,22 @@ class Arm:
         output = self._predictor.inference(tensor)
         self.synchronize()
         return output
+
+    def bind(self, tensor: Any) -> None:
+        """Tell the engine where its input is, and its outputs, which Ultralytics has allocated."""
+        outputs = self.backend.output_names
+        for name, binding in self.backend.bindings.items():
+            place = binding.data if name in outputs else tensor
+            self._context.set_tensor_address(name, place.data_ptr())
+
+    def enqueue(self, stream: int) -> None:
+        """Give the bound engine to a stream of CUDA, and do not wait for it.
+
+        Raises:
+            TrtGateError: TensorRT refuses.
+        """
+        if not self._context.execute_async_v3(stream):
+            raise TrtGateError(f"{self.name}: TensorRT refused to run the engine; the log says why")
 
     def postprocess(self, output: Any, tensor: Any, images: Batch) -> Any:
         """Return the final boxes of a batch, in pixels of the images: one ``Results`` each."""
@@ -112,11 +140,31 @@ class Arm:
             self.postprocess(output, tensor, images)
 
 
-def load_arms(request: LatencyRequest, folder: Path) -> list[Arm]:
-    """Load all arms of a launch, in the order of the request."""
+@contextmanager
+def _unloadable(subject: str, artifact: Path) -> Iterator[None]:
+    """Say in a sentence that TensorRT gave no engine: it returns None, which Ultralytics takes for one."""
+    try:
+        yield
+    except AttributeError as error:
+        if artifact.suffix != ".engine" or "NoneType" not in str(error):
+            raise
+        raise TrtGateError(
+            f"{subject}: TensorRT cannot load {artifact.name}; it is truncated, was built by another version or for "
+            f"another GPU, or the device has no memory left (the log says which); rebuild it"
+        ) from error
+
+
+def load_arms(request: LatencyRequest, folder: Path, charge: Callable[[str, Callable[[], Arm]], Arm]) -> list[Arm]:
+    """Load all arms of a launch, in the order of the request.
+
+    Args:
+        request: The launch.
+        folder: Becomes the parent of Ultralytics' run folders.
+        charge: Called with the name of an arm and what loads it.
+    """
     if any(arm.artifact.endswith(".onnx") for arm in request.arms):
         yolo.pin_onnxruntime(request.threads)
-    arms = [Arm(arm, request, folder) for arm in request.arms]
+    arms = [charge(arm.arm, partial(Arm, arm, request, folder)) for arm in request.arms]
     torch.set_num_threads(request.threads)
     return arms
 

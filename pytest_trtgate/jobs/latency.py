@@ -10,16 +10,19 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..records import ArmLaunch, Context, Launch, MachineState, Timing
 from .contract import LatencyRequest, LatencyResponse
+from .gpu import ClockWatch, Gpu, energy_per_call_mj, open_gpu
 from .worker import main, progress
 
 if TYPE_CHECKING:
     from .arms import Arm, Batch
+    from .cuda_timing import GpuBench
 
 T = TypeVar("T")
 
@@ -30,6 +33,12 @@ WINDOW = 10
 STABLE = 0.05
 LEAST_SAMPLES = 30
 STAGES: tuple[Context, ...] = ("preprocess", "inference", "postprocess")
+ON_GPU: tuple[Context, ...] = ("host", "copy-in", "copy-out")
+"""Contexts that come with ``engine`` on a GPU."""
+BY_EVENTS: tuple[Context, ...] = ("engine", "copy-in", "copy-out")
+"""Contexts that are timed by CUDA events on a GPU."""
+LOOKS = 5
+"""How often the GPU is read during a launch, between timed blocks."""
 
 
 def work(request: LatencyRequest, folder: Path) -> LatencyResponse:
@@ -40,7 +49,8 @@ def work(request: LatencyRequest, folder: Path) -> LatencyResponse:
 
     Raises:
         DataError: An image or an artifact is missing or cannot be read.
-        TrtGateError: An arm does not fit the request, fails, or returns NaN or infinite values.
+        TrtGateError: An arm does not fit the request, fails, or returns NaN or infinite values; or there is no such
+            GPU.
     """
     import numpy as np
     import torch
@@ -50,27 +60,38 @@ def work(request: LatencyRequest, folder: Path) -> LatencyResponse:
     name = f"launch {request.index + 1}"
     progress(f"{name}: loading {', '.join(arm.arm for arm in request.arms)}")
 
-    from . import yolo
+    from . import cuda_timing, yolo
     from .arms import decode, load_arms
 
     yolo.isolate(request.threads)
     batches = decode(request)
-    arms = load_arms(request, folder)
+    device = cuda_timing.open_device(request.device)
+    gpu = None if device is None else open_gpu(device.index)
+    before = before if gpu is None else before.model_copy(update=gpu.state())
+    memory = cuda_timing.MemoryMeter(device)
+    arms = load_arms(request, folder, memory.charge)
     with torch.inference_mode():
         for arm in arms:
             arm.aim(batches[0])
-            arm.rehearse(batches[0], request.imgsz)
+            memory.charge(arm.name, partial(arm.rehearse, batches[0], request.imgsz))
         inputs = _inputs(arms, batches)
-        tracks = [Track(arm, context, batches, inputs[arm.half]) for context in contexts(request) for arm in arms]
+        benches = {} if device is None else cuda_timing.make_benches(arms, inputs, device)
+        tracks = [
+            Track(arm, context, batches, inputs[arm.half], benches.get(arm.name))
+            for context in contexts(request)
+            for arm in arms
+        ]
         gc.collect()
         gc.disable()
         try:
             for track in tracks:
                 progress(f"{name}: warming up {track.arm.name}, {track.context}")
-                track.warm_up(request)
-            _measure(tracks, request, name)
+                track.warm_up(request, None if gpu is None else ClockWatch(gpu.sm_mhz))
+            during = _measure(tracks, request, name, gpu)
+            energies = {} if gpu is None else {arm: _energy_mj(gpu, bench) for arm, bench in benches.items()}
         finally:
             gc.enable()
+    after = machine_state()
     arrays = {key: value for track in tracks for key, value in track.arrays(min(t.at[0] for t in tracks)).items()}
     np.savez_compressed(request.samples_file, **arrays)
     launch = Launch(
@@ -80,17 +101,25 @@ def work(request: LatencyRequest, folder: Path) -> LatencyResponse:
         block=request.block,
         started_at=started.isoformat(timespec="seconds"),
         seconds=time.monotonic() - began,
-        arms={a.arm: _summary(a.arm, a.sha256, tracks, request.batch, arrays) for a in request.arms},
+        arms={
+            a.arm: _summary(a.arm, a.sha256, tracks, request.batch, arrays).model_copy(
+                update={"memory_peak_bytes": memory.taken.get(a.arm), "energy_mj": energies.get(a.arm)}
+            )
+            for a in request.arms
+        },
         before=before,
-        after=machine_state(),
+        after=after if gpu is None else after.model_copy(update=gpu.state()),
+        during=during,
         samples=Path(request.samples_file).name,
     )
     return LatencyResponse(launch=launch)
 
 
 def contexts(request: LatencyRequest) -> tuple[Context, ...]:
-    """Return what is to be timed; the stages come with ``end-to-end``."""
-    wanted: list[Context] = ["engine"] if "engine" in request.contexts else []
+    """Return what is to be timed; the stages come with ``end-to-end``, and on a GPU host and copies with ``engine``."""
+    wanted: list[Context] = []
+    if "engine" in request.contexts:
+        wanted += ["engine", *(ON_GPU if request.device.isdecimal() else ())]
     if set(request.contexts) - {"engine"}:
         wanted.append("end-to-end")
     return tuple(wanted)
@@ -101,6 +130,7 @@ class Track:
     """The durations of one arm in one context, as they are measured.
 
     Attributes:
+        bench: The arm on a GPU, which times ``engine`` and the copies by events; None on a CPU.
         durations: Nanoseconds of each timed inference.
         stages: For ``end-to-end``, the nanoseconds of its three stages, from the same readings of the clock.
         at: When each began, in nanoseconds on the clock.
@@ -111,6 +141,7 @@ class Track:
     context: Context
     batches: Sequence[Batch]
     inputs: Sequence[Any]
+    bench: GpuBench | None = None
     durations: list[int] = field(default_factory=list)
     stages: list[tuple[int, int, int]] = field(default_factory=list)
     at: list[int] = field(default_factory=list)
@@ -121,7 +152,10 @@ class Track:
     def once(self, number: int) -> tuple[int, tuple[int, int, int], int]:
         """Run one inference, on the input of that number, and return its nanoseconds, those of its stages, and when."""
         clock, arm, index = time.perf_counter_ns, self.arm, number % len(self.batches)
-        if self.context == "engine":
+        if self.bench is not None and self.context in BY_EVENTS:
+            start = clock()
+            return self.bench.time(self.context, index), (0, 0, 0), start
+        if self.context in ("engine", "host"):
             tensor = self.inputs[index]
             start = clock()
             output = arm.run(tensor)
@@ -141,8 +175,8 @@ class Track:
         del output, results
         return end - start, (ready - start, inferred - ready, end - inferred), start
 
-    def warm_up(self, request: LatencyRequest) -> None:
-        """Run until two successive windows agree, and plan how many inferences to time."""
+    def warm_up(self, request: LatencyRequest, clock: ClockWatch | None = None) -> None:
+        """Run until two successive windows agree, and so does the clock of a GPU; plan how many inferences to time."""
         durations: list[int] = []
         deadline = time.monotonic() + request.warmup_max_seconds
         while not self.warmup_stable and (time.monotonic() < deadline or not durations):
@@ -150,9 +184,10 @@ class Track:
             count = len(durations)
             if count >= max(request.warmup_min, 2 * WINDOW) and count % WINDOW == 0:
                 earlier, later = median(durations[-2 * WINDOW : -WINDOW]), median(durations[-WINDOW:])
-                self.warmup_stable = abs(later - earlier) < STABLE * earlier
+                agree = abs(later - earlier) < STABLE * earlier
+                self.warmup_stable = agree and (clock is None or clock.settled())
         self.warmup_iterations = len(durations)
-        affordable = int(request.max_seconds * 1e9 / median(durations[-WINDOW:]))
+        affordable = int(request.max_seconds * 1e9 / max(1.0, median(durations[-WINDOW:])))
         self.planned = min(request.samples, max(LEAST_SAMPLES, affordable))
 
     def block(self, count: int) -> None:
@@ -190,8 +225,9 @@ def _inputs(arms: Sequence[Arm], batches: Sequence[Batch]) -> dict[bool, list[An
     return {half: [arm.preprocess(batch) for batch in batches] for half, arm in {a.half: a for a in arms}.items()}
 
 
-def _measure(tracks: Sequence[Track], request: LatencyRequest, name: str) -> None:
-    """Time all tracks in alternating blocks, each spread over the whole of the launch."""
+def _measure(tracks: Sequence[Track], request: LatencyRequest, name: str, gpu: Gpu | None) -> tuple[MachineState, ...]:
+    """Time all tracks in alternating blocks, each spread over the whole of the launch; return readings of the GPU."""
+    during = []
     rng = random.Random(request.seed)
     by_context = {c: [t for t in tracks if t.context == c] for c in contexts(request)}
     rounds = max(math.ceil(track.planned / request.block) for track in tracks)
@@ -206,7 +242,15 @@ def _measure(tracks: Sequence[Track], request: LatencyRequest, name: str) -> Non
                 due = min(track.planned, blocks * request.block)
                 if due > len(track.durations):
                     track.block(due - len(track.durations))
+        if gpu is not None and number % -(-rounds // LOOKS) == 0:
+            during.append(MachineState(**gpu.state()))
         progress(f"{name}: {100 * sum(len(t.durations) for t in tracks) // total} %")
+    return tuple(during)
+
+
+def _energy_mj(gpu: Gpu, bench: GpuBench) -> float | None:
+    """Return the energy of one inference in millijoules, apart from what is timed."""
+    return energy_per_call_mj(gpu.energy_mj, partial(bench.time, "engine", 0))
 
 
 def balanced_orders(rng: random.Random, items: Sequence[T]) -> Iterator[list[T]]:
@@ -234,6 +278,8 @@ def _summary(arm: str, sha256: str, tracks: Sequence[Track], batch: int, arrays:
         warmup_stable=all(track.warmup_stable for track in mine),
         images_per_second=batch * 1000 / whole.mean_ms,
         timings=timings,
+        clock="host" if mine[0].bench is None else "cuda events",
+        cuda_graph=mine[0].arm.cuda_graph,
     )
 
 

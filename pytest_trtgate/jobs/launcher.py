@@ -129,11 +129,12 @@ class LocalLauncher:
         tail = log_tail(folder / LOG_NAME)
         if status is None:
             raise JobError(job.name, f"ended after running past its limit of {job.timeout_s:g} s", tail)
-        if status < 0:
-            raise JobError(job.name, f"its process was killed by {_signal_name(-status)}", tail)
         try:
+            # First, since a process that has said why it gives up may still be aborted by what it frees at its end.
             if (folder / "error.json").exists():
                 raise JobError(job.name, load(folder / "error.json", JobFailure).sentence, tail)
+            if status < 0:
+                raise JobError(job.name, f"its process was killed by {_signal_name(-status)}", tail)
             if status != 0:
                 raise JobError(job.name, f"its process ended with exit code {status}", tail)
             return load(folder / "response.json", RESPONSES[job.kind])

@@ -55,6 +55,11 @@ def main(request_model: type[Q], work: Callable[[Q, Path], FileRecord]) -> int:
         else:
             print(error, file=sys.stderr)
         save(folder / "error.json", JobFailure(sentence=sentence(error, folder)))
+        if is_cuda_fault(error):
+            # Nothing of CUDA works any more in this process; what it frees on its way out would abort it.
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(1)
         return 1
     return 0
 
@@ -106,6 +111,11 @@ def sentence(error: BaseException, folder: Path) -> str:
         return f"no space left on the disk of {getattr(error, 'filename', None) or folder}; free some and run again"
     if is_out_of_memory(error):
         return f"out of memory ({plain(error)}); close other programs on the device, or lower batch or imgsz"
+    if is_cuda_fault(error):
+        return (
+            f"the GPU reported an error after which its process cannot go on ({plain(error)}); if it comes again, "
+            f"look into the log, and for Xid errors into the kernel's"
+        )
     if type(error).__module__.startswith("onnxruntime"):
         return f"ONNX Runtime refused ({plain(error)}); the log has the details"
     return f"{type(error).__name__}: {plain(error)}"
@@ -118,7 +128,17 @@ def is_disk_full(error: BaseException) -> bool:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Return whether an error says that the machine or the GPU has no memory left."""
-    return isinstance(error, MemoryError) or "out of memory" in str(error).lower()
+    text = str(error).lower().replace("_", "").replace(" ", "")
+    return isinstance(error, MemoryError) or "outofmemory" in text or "allocfailed" in text
+
+
+def is_cuda_fault(error: BaseException | None) -> bool:
+    """Return whether an error, or what it came from, is one of CUDA that the process does not recover from."""
+    while error is not None:
+        if "CUDA error" in str(error) and not is_out_of_memory(error):
+            return True
+        error = error.__cause__
+    return False
 
 
 def plain(error: BaseException) -> str:
