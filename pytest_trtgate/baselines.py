@@ -7,10 +7,12 @@ from pathlib import Path
 from .environment import differences
 from .errors import BaselineError, RecordError
 from .recordfile import load, save
-from .records import AccuracyRecord, Cell, EngineRecord, Environment, LatencyRecord
+from .records import AccuracyRecord, Cell, EngineRecord, Environment, LatencyRecord, LayerProfile
 from .run_record import Baseline, BaselineLaunch, BaselineSession, BaselineUse, Outcome
 
 KEEP_SESSIONS = 20
+KEEP_LAYERS = 30
+"""So many of the slowest layers are kept: the rest explains little, and the file is read by people."""
 
 
 class BaselineStore:
@@ -67,6 +69,7 @@ class BaselineStore:
         latency: LatencyRecord,
         recorded_at: str,
         join: bool,
+        profile: LayerProfile | None = None,
     ) -> Path:
         """Store what a run measured of a cell.
 
@@ -79,6 +82,7 @@ class BaselineStore:
             recorded_at: When they were made.
             join: Whether the launches join the stored sessions, as they do while nothing has changed; else they
                 replace them. They never join those of other bytes or of another number of threads.
+            profile: Its layers; without, those that are stored stay while the engine is the same.
 
         Returns:
             The file that was written.
@@ -96,6 +100,9 @@ class BaselineStore:
             ),
         )
         path = self.path(cell)
+        before = self._same_engine(cell, engine)
+        earlier = [s for s in before.sessions if s.threads == session.threads] if before and join else []
+        layers = profile.layers[:KEEP_LAYERS] if profile and profile.layers else before.layers if before else ()
         baseline = Baseline(
             cell=cell,
             environment=self.environment,
@@ -106,7 +113,8 @@ class BaselineStore:
             accuracy_settings=accuracy.settings,
             images=accuracy.images,
             data_digest=accuracy.data_digest,
-            sessions=(*(self._earlier(cell, engine, session.threads) if join else ()), session)[-KEEP_SESSIONS:],
+            sessions=(*earlier, session)[-KEEP_SESSIONS:],
+            layers=layers,
         )
         try:
             save(path, baseline)
@@ -114,14 +122,15 @@ class BaselineStore:
             raise BaselineError(f"{path}: cannot be written ({error.strerror})") from error
         return path
 
-    def _earlier(self, cell: Cell, engine: EngineRecord, threads: int) -> tuple[BaselineSession, ...]:
+    def _same_engine(self, cell: Cell, engine: EngineRecord) -> Baseline | None:
+        """Return what is stored of the cell on this kind of machine, if it is of the same bytes."""
         try:
             use = self.find(cell)
         except BaselineError:
-            return ()  # a damaged file is being replaced
+            return None  # a damaged file is being replaced
         if use.baseline is None or use.outcome is not Outcome.PASS or use.baseline.engine_sha256 != engine.sha256:
-            return ()
-        return tuple(session for session in use.baseline.sessions if session.threads == threads)
+            return None
+        return use.baseline
 
 
 def _relative(cell: Cell) -> str:

@@ -144,7 +144,7 @@ class Measurements:
             output=str(folder),
         )
         self.milestone(f"{cell.label}: building the engine")
-        answer = self._job(f"build-{cell.key}", "build", request, self.settings.timeouts.build_s, BuildResponse)
+        answer = self.job(f"build-{cell.key}", "build", request, self.settings.timeouts.build_s, BuildResponse)
         log = self.workspace.job_folder(f"build-{cell.key}") / LOG_NAME
         (folder / "build.log").write_bytes(log.read_bytes() if log.exists() else b"")
         calibration = None
@@ -220,7 +220,7 @@ class Measurements:
         )
         self.milestone(f"{model} {arm}: evaluating {len(self.dataset.images(settings.split))} images")
         started = time.monotonic()
-        answer = self._job(name, "accuracy", request, settings.timeouts.accuracy_s, AccuracyResponse)
+        answer = self.job(name, "accuracy", request, settings.timeouts.accuracy_s, AccuracyResponse)
         record = AccuracyRecord(
             model=model,
             arm=arm,
@@ -322,7 +322,7 @@ class Measurements:
             max_det=self.settings.validation.max_det,
             samples_file=str(samples_file),
         )
-        answer = self._job(name, "latency", request, self.settings.timeouts.launch_s, LatencyResponse)
+        answer = self.job(name, "latency", request, self.settings.timeouts.launch_s, LatencyResponse)
         return answer.launch.model_copy(update={"samples": str(samples_file.relative_to(self.workspace.path))})
 
     # Jobs
@@ -331,7 +331,8 @@ class Measurements:
     def _device(self) -> str:
         return self.environment.device
 
-    def _job(self, name: str, kind: JobKind, request: FileRecord, timeout_s: float, expect: type[R]) -> R:
+    def job(self, name: str, kind: JobKind, request: FileRecord, timeout_s: float, expect: type[R]) -> R:
+        """Run a job on the run's device and return its answer; raises JobError."""
         folder = self.workspace.job_folder(name)
         started, ok = time.monotonic(), False
         try:

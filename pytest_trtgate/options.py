@@ -41,6 +41,7 @@ OPTIONS = (
     Option("--trt-baselines", "baselines", "MODE", "Baselines: check, add missing ones, or update (default: check)"),
     Option("--trt-baseline-dir", "baseline_dir", "DIR", "Folder of the baselines (default: baselines)"),
     Option("--trt-fresh", "fresh", "", "Measure accuracies again, even of bytes that were measured before"),
+    Option("--trt-profile", "profile", "", "Time each layer of the engines too, in a job of its own"),
     Option("--trt-report", "report", "HTML", "Path of the HTML report (default: reports/trtgate.html)"),
 )
 OWN_FILE = "trtgate.toml"

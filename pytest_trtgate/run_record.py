@@ -16,6 +16,8 @@ from .records import (
     EngineRecord,
     Environment,
     LatencyRecord,
+    LayerProfile,
+    LayerTime,
     MachineState,
     Timing,
 )
@@ -45,7 +47,7 @@ class Check(Record):
 
     ``against`` is ``pt``, ``baseline``, ``budget``, ``finding`` or the name of another arm. ``unit`` is the unit
     of ``change`` and ``limit``: ``points`` for a drop in accuracy, ``ratio`` for a relative slow-down or a speed-up,
-    ``ms`` for a budget.
+    ``ms``, ``mJ`` (energy per inference) or ``MB`` for a budget.
     """
 
     name: str
@@ -54,7 +56,7 @@ class Check(Record):
     reference: float | None = None
     change: float | None = None
     limit: float | None = None
-    unit: Literal["points", "ratio", "ms"] = "points"
+    unit: Literal["points", "ratio", "ms", "mJ", "MB"] = "points"
     outcome: Outcome
     sentence: str
 
@@ -103,7 +105,10 @@ class BaselineSession(Record):
 
 
 class Baseline(FileRecord):
-    """What an accepted run measured of one cell on one kind of machine. ``sessions``: the last 20, oldest first."""
+    """What an accepted run measured of one cell on one kind of machine.
+
+    ``sessions``: the last 20, oldest first. ``layers``: the slowest of the engine's, where it was profiled.
+    """
 
     cell: Cell
     environment: Environment
@@ -115,6 +120,7 @@ class Baseline(FileRecord):
     images: int
     data_digest: str = ""
     sessions: tuple[BaselineSession, ...] = ()
+    layers: tuple[LayerTime, ...] = ()
 
 
 class BaselineUse(FileRecord):
@@ -139,7 +145,8 @@ class JobRecord(FileRecord):
 class RunRecord(FileRecord):
     """Everything one run planned, measured and decided: ``run.json``, the source of every report.
 
-    Engines and baselines are keyed by :attr:`Cell.key`, latencies by model name; accuracies are one per model and arm.
+    Engines, baselines and profiles are keyed by :attr:`Cell.key`, latencies by model name; accuracies are one per model
+    and arm.
     """
 
     run_id: str
@@ -154,6 +161,7 @@ class RunRecord(FileRecord):
     accuracies: tuple[AccuracyRecord, ...] = ()
     latencies: dict[str, LatencyRecord] = Field(default_factory=dict)
     baselines: dict[str, BaselineUse] = Field(default_factory=dict)
+    profiles: dict[str, LayerProfile] = Field(default_factory=dict)
     verdicts: tuple[Verdict, ...] = ()
     jobs: tuple[JobRecord, ...] = ()
     notes: tuple[str, ...] = ()

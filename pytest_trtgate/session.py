@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import shlex
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -17,14 +17,19 @@ from .findings import FINDING, failures, few_images, graded
 from .judge import worst
 from .judge.accuracy import judge_accepted, judge_parity
 from .judge.latency import judge_latency
+from .judge.layers import slowest_change
+from .judge.resources import judge_resources
 from .measure import Measurements
-from .records import REFERENCE, AccuracyRecord, Cell, EngineRecord, LatencyRecord
+from .profiling import profile_layers
+from .records import REFERENCE, AccuracyRecord, Cell, EngineRecord, LatencyRecord, LayerProfile
 from .run_record import BaselineUse, Check, Finding, JobRecord, Outcome, RunRecord, Verdict
 from .settings import PERCENTILES
 
 Judgement = tuple[list[Check], list[tuple[str, str]]]
 """What was judged, and what was found beside it: ids and sentences."""
 UPDATE = "pytest --trt-baselines=update"
+BUDGET_KEYS = {"energy": "energy_mj", "memory": "memory_mb"}
+"""Settings of the budgets that are not milliseconds."""
 
 
 class GateSession:
@@ -83,12 +88,16 @@ class GateSession:
             cell.precision,
             rules.context,
             limits,
-            rules.speedup_rule(cell.precision),
+            rules.speedup_rule(cell.precision, cell.backend, self.settings.precisions),
             use.baseline if comparable else None,
         )
         if not comparable and not accepts:
             sentence = f"{cell.precision}: latency was not compared with a baseline: {use.note}"
             checks.append(Check(name="baseline", against="baseline", outcome=use.outcome, sentence=sentence))
+        checks += judge_resources(latency, cell.precision, *rules.resources(cell.precision))
+        if self.settings.profile:
+            layers = profile_layers(self.measure, cell).layers
+            checks = _explained(checks, slowest_change(layers, use.baseline.layers if use.baseline else ()))
         return checks, []
 
     def _verdict(self, cell: Cell, subject: str, rerun: str, judge: Callable[[Cell], Judgement]) -> Verdict:
@@ -143,7 +152,8 @@ class GateSession:
             tolerance = f"{math.ceil(check.change * 1e4) / 1e4:.4f}"
             return f'set "{check.name}" = {tolerance} under {self._table(f"accuracy.{cell.precision}")}'
         if check.against == "budget":
-            return f"set {check.name}.budget_ms under {self._table(f'latency.{cell.precision}')}"
+            key = BUDGET_KEYS.get(check.name, f"{check.name}.budget_ms")
+            return f"set {key} under {self._table(f'latency.{cell.precision}')}"
         if check.against == FINDING:
             return f'set {check.name} = "warn" under {self._table("findings")}'
         return f"set speedup under {self._table(f'latency.{cell.precision}')}"
@@ -197,7 +207,8 @@ class GateSession:
             return f"{cell.label}: baseline not written, since this run did not judge both accuracy and latency", False
         join = self._unchanged(cell, latency)
         try:
-            written = self.store.write(cell, engine, reference, accuracy, latency, run.started_at, join)
+            profile = run.profiles.get(cell.key)
+            written = self.store.write(cell, engine, reference, accuracy, latency, run.started_at, join, profile)
         except BaselineError as error:
             return str(error), False
         return f"{cell.label}: baseline written to {written}", True
@@ -221,6 +232,7 @@ class GateSession:
         uses = {c.key: u for c in self.measure.plan.cells for u in space.all(f"baseline-{c.key}", BaselineUse)}
         order = {cell.key: i for i, cell in enumerate(self.measure.plan.cells)}
         verdicts = sorted(space.all("verdict-", Verdict), key=lambda v: (order.get(v.cell.key, 0), v.subject))
+        profiles = list(space.all("profile-", LayerProfile))
         return RunRecord(
             run_id=space.run_id,
             plugin_version=__version__,
@@ -234,14 +246,30 @@ class GateSession:
             accuracies=tuple(space.all("accuracy-", AccuracyRecord)),
             latencies={x.model: x for x in space.all("latency-", LatencyRecord)},
             baselines=uses,
+            profiles={p.cell.key: p for p in profiles},
             verdicts=tuple(verdicts),
             jobs=tuple(space.all("job-", JobRecord)),
-            notes=tuple(
-                f"{a.model} {a.arm}: accuracy was measured {a.measured_at}, on the same bytes; again with --trt-fresh"
-                for a in space.all("accuracy-", AccuracyRecord)
-                if a.reused
-            ),
+            notes=tuple(_notes(space.all("accuracy-", AccuracyRecord), profiles)),
         )
+
+
+def _notes(accuracies: Iterable[AccuracyRecord], profiles: Iterable[LayerProfile]) -> Iterator[str]:
+    for a in accuracies:
+        if a.reused:
+            how = "on the same bytes; again with --trt-fresh"
+            yield f"{a.model} {a.arm}: accuracy was measured {a.measured_at}, {how}"
+    for profile in profiles:
+        if profile.failure:
+            yield f"{profile.cell.label}: its layers were not profiled: {profile.failure}"
+
+
+def _explained(checks: list[Check], reason: str) -> list[Check]:
+    """Return the checks with a reason added to the first that failed against the baseline."""
+    failed = next((c for c in checks if c.against == "baseline" and c.outcome is Outcome.FAIL), None)
+    if failed is None or not reason:
+        return checks
+    told = failed.model_copy(update={"sentence": f"{failed.sentence}; {reason}"})
+    return [told if check is failed else check for check in checks]
 
 
 def _error(sentence: str) -> Check:

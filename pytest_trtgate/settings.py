@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -22,6 +22,11 @@ DEFAULT_REGRESSIONS: Mapping[str, Mapping[str, float]] = {
     "tensorrt": {"p50": 0.02, "p95": 0.05},
     "onnxruntime": {"p50": 0.05, "p95": 0.10},
 }
+DEFAULT_INT8_SPEEDUP = 0.97
+"""How many times as fast as FP16 an INT8 engine of TensorRT must be at p50, unless the settings say otherwise.
+
+Not 1: where layers fall back to FP16 both are nearly the same engine, and their ratio is 1 give or take some noise.
+"""
 PERCENTILES = {"p50": 50, "p95": 95, "p99": 99}
 
 
@@ -55,6 +60,7 @@ def _allowed(text: str, **kwargs: Any) -> Any:
 PositiveInt = Annotated[int, BeforeValidator(_no_bool), Field(ge=1)]
 PositiveFloat = Annotated[float, BeforeValidator(_no_bool), Field(gt=0, allow_inf_nan=False)]
 Fraction = Annotated[float, BeforeValidator(_no_bool), Field(gt=0, le=1)]
+Factor = Annotated[float, BeforeValidator(_no_bool), Field(ge=0, allow_inf_nan=False)]
 Tolerance = Annotated[float, BeforeValidator(_no_bool), Field(ge=0, le=1)]
 _TOLERANCE = "a drop from 0 to 1"
 _POSITIVE = "a whole number from 1 upwards"
@@ -104,10 +110,13 @@ class Limit(Section):
 
 
 class Speedup(Section):
-    """``{ over = "fp16", at_least = 1.0 }``: how many times faster than another arm an engine must be at p50."""
+    """``{ over = "fp16", at_least = 1.0 }``: how many times faster than another arm an engine must be at p50.
+
+    ``at_least = 0`` asks for nothing: it switches a rule off.
+    """
 
     over: Literal["pt", "fp32", "fp16", "int8"] = _allowed("pt, fp32, fp16 or int8")
-    at_least: PositiveFloat = _allowed("a ratio more than 0", default=1.0)
+    at_least: Factor = _allowed("a ratio from 0 upwards; 0 switches the rule off", default=1.0)
 
 
 class Limits(Section):
@@ -117,6 +126,8 @@ class Limits(Section):
     p95: Limit = Limit()
     p99: Limit = Limit()
     speedup: Speedup | None = None
+    energy_mj: PositiveFloat | None = _allowed("millijoules per inference, more than 0", default=None)
+    memory_mb: PositiveFloat | None = _allowed("megabytes, more than 0", default=None)
 
 
 class Latency(Limits):
@@ -145,12 +156,26 @@ class Latency(Limits):
             budget_ms=own.budget_ms or general.budget_ms,
         )
 
-    def speedup_rule(self, precision: Precision) -> Speedup | None:
-        """Return the speed-up rule of one precision, or None."""
+    def speedup_rule(self, precision: Precision, backend: str, planned: Collection[str]) -> Speedup | None:
+        """Return the speed-up rule of one precision, or None.
+
+        Args:
+            precision: The engine that must be faster.
+            backend: With tensorrt, INT8 must not be slower than FP16 unless another rule is set for it.
+            planned: The precisions of the run.
+        """
         own: Limits = getattr(self, precision)
-        if own.speedup is None and self.speedup is not None and self.speedup.over == precision:
+        rule = own.speedup or self.speedup
+        if own.speedup is None and rule is not None and rule.over == precision:
             return None  # a general rule says nothing of the arm that it compares with
-        return own.speedup or self.speedup
+        if rule is None and (backend, precision) == ("tensorrt", "int8") and "fp16" in planned:
+            rule = Speedup(over="fp16", at_least=DEFAULT_INT8_SPEEDUP)
+        return rule if rule and rule.at_least else None
+
+    def resources(self, precision: Precision) -> tuple[float | None, float | None]:
+        """Return the budgets of energy (mJ) and memory (MB) of one precision; its own wins over the general one."""
+        own: Limits = getattr(self, precision)
+        return own.energy_mj or self.energy_mj, own.memory_mb or self.memory_mb
 
 
 class Calibration(Section):
@@ -217,6 +242,7 @@ class Settings(Section):
     baseline_dir: Path = _allowed("a folder", default=Path("baselines"))
     report: Path = _allowed("the path of an .html file", default=Path("reports/trtgate.html"))
     fresh: bool = _allowed("true or false", default=False)
+    profile: bool = _allowed("true or false", default=False)
     keep_runs: PositiveInt = _allowed(_POSITIVE, default=5)
     inconclusive: Literal["warn", "fail"] = _allowed("warn or fail", default="warn")
     missing_baseline: Literal["auto", "record", "fail"] = _allowed("auto, record or fail", default="auto")

@@ -32,6 +32,8 @@ class Behaviour:
         p50_ms: Median latency of each arm.
         faults: One of the faults of :func:`misbehave` for each ``KIND-ARM``, such as ``build-int8``.
         seconds: How long every job takes.
+        gpu: What each arm's part of a launch says of a GPU, such as its ``energy_mj``.
+        layers: Milliseconds of each layer of each arm.
     """
 
     def __init__(
@@ -41,12 +43,16 @@ class Behaviour:
         p50_ms: dict[str, float] | None = None,
         faults: dict[str, str] | None = None,
         seconds: float = 0.0,
+        gpu: dict[str, dict[str, Any]] | None = None,
+        layers: dict[str, dict[str, float]] | None = None,
     ) -> None:
         self.map50_95 = map50_95
         self.drop = {"int8": 0.005} if drop is None else drop
         self.p50_ms = p50_ms or {"pt": 8.0, "fp32": 4.0, "fp16": 4.2, "int8": 3.0}
         self.faults = faults or {}
         self.seconds = seconds
+        self.gpu = gpu or {}
+        self.layers = layers or {}
 
     def save(self, path: Path) -> Path:
         """Write a checkpoint that behaves like this; equal behaviour means equal bytes."""
@@ -176,6 +182,7 @@ def latency(request: dict[str, Any], folder: Path) -> dict[str, Any]:
             "warmup_stable": True,
             "images_per_second": request["batch"] * 1000 / timings["end-to-end"]["mean_ms"],
             "timings": timings,
+            **behaviour.gpu.get(arm, {}),
         }
     save_npz(Path(request["samples_file"]), arrays)
     launch = {
@@ -187,6 +194,14 @@ def latency(request: dict[str, Any], folder: Path) -> dict[str, Any]:
         "after": {"load_average": 0.2},
     }
     return {"launch": launch}
+
+
+def profile(request: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Answer the layers of an arm."""
+    arm = request["arm"]
+    behaviour = Behaviour.load(Path(request["artifact"]))
+    misbehave(behaviour, "profile", arm, folder)
+    return {"layers": [{"name": name, "ms": ms} for name, ms in behaviour.layers.get(arm, {}).items()]}
 
 
 def timing(ns: list[int]) -> dict[str, Any]:
@@ -212,7 +227,8 @@ def save_npz(path: Path, arrays: dict[str, list[int]]) -> None:
 
 def answer_to(request: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Do the job that a request asks for."""
-    work = latency if "samples_file" in request else accuracy if "per_image" in request else build
+    marks = {"samples_file": latency, "per_image": accuracy, "runs": profile}
+    work = next((job for key, job in marks.items() if key in request), build)
     return {"schema_version": 1, **work(request, folder)}
 
 

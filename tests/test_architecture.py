@@ -28,6 +28,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("jobs.*",),
     ("report.*",),
     ("handles", "measure"),
+    ("profiling",),
     ("session",),
     ("demo", "cli"),
     ("options", "hookspecs", "progress", "benchmark"),

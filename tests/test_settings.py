@@ -11,6 +11,7 @@ from conftest import Project, snapshot
 from pytest_trtgate.config import build, find_table, table_name
 from pytest_trtgate.errors import SettingsError
 from pytest_trtgate.options import OPTIONS
+from pytest_trtgate.records import PRECISIONS
 from pytest_trtgate.settings import Settings
 
 
@@ -274,7 +275,7 @@ def test_a_precisions_limit_wins_over_the_general_one(tmp_path: Path) -> None:
 def test_a_precisions_speedup_wins_over_the_general_one(tmp_path: Path) -> None:
     toml = '[latency]\nspeedup = { over = "pt" }\n[latency.int8]\nspeedup = { over = "fp16", at_least = 1.5 }\n'
     latency = read(tmp_path, toml).latency
-    rules = {p: latency.speedup_rule(p) for p in ("fp32", "int8")}
+    rules = {p: latency.speedup_rule(p, "onnxruntime", PRECISIONS) for p in ("fp32", "int8")}
     assert {p: (r.over, r.at_least) for p, r in rules.items() if r} == {"fp32": ("pt", 1.0), "int8": ("fp16", 1.5)}
 
 

@@ -12,9 +12,9 @@ from typing import Any, Literal
 from pydantic import Field
 
 from ..record_base import FileRecord, Record
-from ..records import AccuracySettings, ClassAccuracy, Context, Launch, Precision
+from ..records import AccuracySettings, ClassAccuracy, Context, Launch, LayerTime, Precision
 
-JobKind = Literal["build", "accuracy", "latency"]
+JobKind = Literal["build", "accuracy", "latency", "profile"]
 PROGRESS = "@trtgate-progress "
 """Prefix of a line that reports progress: the rest of the line is for the user."""
 
@@ -114,6 +114,22 @@ class LatencyResponse(Message):
     launch: Launch
 
 
+class ProfileRequest(Message):
+    """Time each layer of an engine, over ``runs`` inferences on random input."""
+
+    arm: str
+    artifact: str
+    device: str
+    threads: int
+    runs: int
+
+
+class ProfileResponse(Message):
+    """The layers, the slowest first, with their mean times over the runs."""
+
+    layers: tuple[LayerTime, ...]
+
+
 class JobFailure(Message):
     """Why a job gave up, in one sentence."""
 
@@ -124,4 +140,5 @@ RESPONSES: dict[JobKind, type[Message]] = {
     "build": BuildResponse,
     "accuracy": AccuracyResponse,
     "latency": LatencyResponse,
+    "profile": ProfileResponse,
 }

@@ -31,6 +31,7 @@ JOB_MODULES: Mapping[JobKind, str] = {
     "build": "pytest_trtgate.jobs.build",
     "accuracy": "pytest_trtgate.jobs.accuracy",
     "latency": "pytest_trtgate.jobs.latency",
+    "profile": "pytest_trtgate.jobs.profile",
 }
 
 

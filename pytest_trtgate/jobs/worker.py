@@ -24,9 +24,9 @@ from typing import TypeVar
 from ..errors import TrtGateError
 from ..record_base import FileRecord
 from ..recordfile import load, save
-from .contract import PROGRESS, AccuracyRequest, BuildRequest, JobFailure, LatencyRequest
+from .contract import PROGRESS, AccuracyRequest, BuildRequest, JobFailure, LatencyRequest, ProfileRequest
 
-Q = TypeVar("Q", BuildRequest, AccuracyRequest, LatencyRequest)
+Q = TypeVar("Q", BuildRequest, AccuracyRequest, LatencyRequest, ProfileRequest)
 
 PROGRESS_INTERVAL_S = 2.0
 _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
