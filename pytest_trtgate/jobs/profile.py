@@ -78,9 +78,18 @@ def mean_node_ms(events: Iterable[Mapping[str, Any]], runs: int) -> dict[str, fl
     kernels = [e for e in events if e.get("cat") == "Node" and e["name"].endswith("_kernel_time")]
     spent: dict[str, list[int]] = {}
     for event in sorted(kernels, key=lambda e: e["ts"]):
-        spent.setdefault(event["name"].removesuffix("_kernel_time"), []).append(event["dur"])
+        spent.setdefault(_label(event), []).append(event["dur"])
     # A node in a loop comes up several times a run.
     return {name: sum(us[len(us) * WARMUP // (WARMUP + runs) :]) / runs / 1000 for name, us in spent.items()}
+
+
+def _label(event: Mapping[str, Any]) -> str:
+    """Return a node's name with its operator, as the optimizer names nodes after what they put out."""
+    name, details = event["name"].removesuffix("_kernel_time"), event.get("args", {})
+    operator = details.get("op_name", "")
+    if not name:
+        return f"{operator} {details.get('node_index', '')}".strip()
+    return name if operator in ("", name) else f"{name} ({operator})"
 
 
 def _tensorrt(request: ProfileRequest, artifact: Path) -> dict[str, float]:

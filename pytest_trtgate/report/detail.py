@@ -12,6 +12,7 @@ from ..records import REFERENCE, Cell, EngineRecord
 from ..run_record import RunRecord
 from . import charts
 from . import format as fmt
+from .device_view import LayerTable, device_facts, layer_tables
 from .latency_view import ContextTable, StageRow, before_name, budgets_of, context_tables, stage_rows
 from .matrix import CONTEXT_NAMES
 from .measure import (
@@ -92,6 +93,8 @@ class CellView:
     chart_before: str
     stages: tuple[StageRow, ...]
     stage_bar: str
+    device: tuple[Fact, ...]
+    layers: tuple[LayerTable, ...]
     build: tuple[Fact, ...]
     build_parts: tuple[Fact, ...]
     checks: tuple[CheckView, ...]
@@ -259,6 +262,8 @@ def cell_view(run: RunRecord, cell: Cell, anchors: Anchors, unfold: bool) -> Cel
         chart_before=before_name(run, cell) if then else "",
         stages=stages,
         stage_bar=charts.stage_bar(bar, "Stages of one end-to-end inference, by p50") if stages else "",
+        device=device_facts(run, cell),
+        layers=layer_tables(run, cell),
         build=build_facts(engine) if engine else (),
         build_parts=(*flat(engine.key_parts), *flat(engine.metadata, "metadata.")) if engine else (),
         checks=tuple(check_view(check) for verdict in verdicts for check in verdict.checks),

@@ -101,7 +101,12 @@ def number(value: float | None, digits: int = 3) -> str:
 
 def ms(value: float | None) -> str:
     """Return milliseconds with 3 significant digits and the unit: ``2.81 ms``."""
-    return _unit(number(value), "ms")
+    return amount(value, "ms")
+
+
+def amount(value: float | None, unit: str) -> str:
+    """Return a number with 3 significant digits and its unit: ``12.3 mJ``."""
+    return _unit(number(value), unit)
 
 
 def _unit(text: str, unit: str) -> str:

@@ -15,6 +15,8 @@ Subject = Literal["accuracy", "latency"]
 SUBJECTS: tuple[Subject, ...] = ("accuracy", "latency")
 CONTEXTS: tuple[Context, ...] = ("engine", "end-to-end")
 STAGES: tuple[Context, ...] = ("preprocess", "inference", "postprocess")
+BUDGET_UNITS = ("ms", "mJ", "MB")
+"""Units of checks against an absolute limit."""
 PRIMARY = "mAP50-95"
 """The metric that stands for accuracy where there is room for one."""
 
@@ -210,7 +212,7 @@ def drop_of(run: RunRecord, cell: Cell, name: str = PRIMARY) -> float | None:
 
 def excess(check: Check) -> float | None:
     """Return how much of its limit a check used: above 1 is over; None where that has no meaning."""
-    used, limit = check.value if check.unit == "ms" else check.change, check.limit
+    used, limit = check.value if check.unit in BUDGET_UNITS else check.change, check.limit
     if check.unit == "ratio" and is_speedup(check):
         used, limit = check.limit, check.change
     return ratio(used, limit) if limit and limit > 0 else None

@@ -11,7 +11,7 @@ from ..records import Cell
 from ..run_record import Check, Outcome, RunRecord, Verdict
 from . import charts
 from . import format as fmt
-from .measure import cells_of, excess, is_speedup
+from .measure import BUDGET_UNITS, cells_of, excess, is_speedup
 
 
 @dataclass(frozen=True)
@@ -105,8 +105,10 @@ def _facts(check: Check) -> tuple[Fact, ...]:
             Fact("drop", fmt.metric(check.change)),
             Fact("allowed", fmt.metric(check.limit)),
         )
-    if check.unit == "ms":
-        return Fact("measured", fmt.ms(check.value)), Fact("budget", fmt.ms(check.limit))
+    if check.unit in BUDGET_UNITS:
+        return tuple(
+            Fact(k, fmt.amount(v, check.unit)) for k, v in (("measured", check.value), ("budget", check.limit))
+        )
     if is_speedup(check):
         return Fact("speed-up", fmt.times(check.change)), Fact("at least", fmt.times(check.limit))
     return (

@@ -48,6 +48,10 @@ def _accuracy(record: AccuracyRecord) -> Iterator[Row]:
 
 def _latency(arm: ArmLaunch) -> Iterator[Row]:
     yield {"metric": "images_per_second", "value": arm.images_per_second, "unit": "1/s"}
+    if arm.energy_mj is not None:
+        yield {"metric": "energy", "value": arm.energy_mj, "unit": "mJ"}
+    if arm.memory_peak_bytes is not None:
+        yield {"metric": "memory_peak", "value": arm.memory_peak_bytes, "unit": "bytes"}
     for context, timing in arm.timings.items():
         yield {"context": context, "metric": "n", "value": timing.n, "unit": "samples"}
         levels = {f"p{level}": timing.quantile_ms(level) for level in LEVELS}
