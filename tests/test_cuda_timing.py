@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -199,5 +199,5 @@ def test_an_engine_that_tensorrt_gives_as_none_is_one_sentence(suffix: str, sent
     from pytest_trtgate.jobs.arms import _unloadable
 
     expected = pytest.raises(TrtGateError, match=f"^fp16: {sentence}") if sentence else pytest.raises(AttributeError)
-    with expected, nullcontext(), _unloadable("fp16", Path(f"fp16{suffix}")):
+    with expected, _unloadable("fp16", Path(f"fp16{suffix}")):
         raise AttributeError("'NoneType' object has no attribute 'create_execution_context'")

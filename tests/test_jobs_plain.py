@@ -82,6 +82,33 @@ def test_running_out_of_memory_says_what_to_do(folder: Path) -> None:
     assert "lower batch or imgsz" in sentence(folder)
 
 
+@pytest.mark.parametrize(
+    "text", ["Error Code 2: OutOfMemory (Requested size was 9 bytes)", "CUBLAS_STATUS_ALLOC_FAILED when calling it"]
+)
+def test_running_out_of_gpu_memory_says_what_to_do_whoever_tells_it(folder: Path, text: str) -> None:
+    assert job(folder, f"raise RuntimeError({text!r})").returncode == 1
+    assert "lower batch or imgsz" in sentence(folder)
+
+
+ABORT = "import atexit, os; atexit.register(os.abort); "
+"""As CUDA does in a process that it has given up."""
+
+
+@pytest.mark.parametrize(
+    "raised",
+    [
+        "raise RuntimeError('CUDA error: an illegal memory access was encountered')",
+        "raise DataError('fp16: failed (CUDA error: an illegal memory access was encountered)')",
+    ],
+)
+def test_a_fault_of_the_gpu_is_a_sentence_and_frees_nothing_on_its_way_out(folder: Path, raised: str) -> None:
+    done = job(folder, ABORT + raised)
+    assert done.returncode == 1
+    assert "CUDA error: an illegal memory access was encountered" in sentence(folder)
+    # What is no fault of the GPU ends as any process does.
+    assert job(folder, ABORT + "raise KeyError(1)").returncode < 0
+
+
 def test_a_request_that_lacks_a_field_is_a_sentence(folder: Path) -> None:
     (folder / "request.json").write_text('{"schema_version": 1}')
     assert job(folder, "pass").returncode == 1

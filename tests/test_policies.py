@@ -79,6 +79,35 @@ def test_a_speed_up_over_the_checkpoint_needs_no_other_precision(project: Projec
     project.run(FP16).assert_outcomes(passed=2)
 
 
+@pytest.mark.parametrize(
+    ("budget", "outcome", "said"),
+    [
+        ("energy_mj = 5", "PASS", ""),
+        ("energy_mj = 4", "FAIL", "energy 4.2 mJ per inference is over its budget of 4 mJ"),
+        ("memory_mb = 300", "PASS", ""),
+        ("memory_mb = 200", "FAIL", "memory 250 MB is over its budget of 200 MB"),
+    ],
+)
+def test_energy_and_memory_have_budgets(project: Project, budget: str, outcome: str, said: str) -> None:
+    project.weights(Behaviour(gpu={"fp16": {"energy_mj": 4.2, "memory_peak_bytes": 250_000_000}}))
+    project.settings(f"[latency.fp16]\n{budget}\n")
+    project.run(FP16)
+    verdict = project.verdict("fp16", "latency")
+    assert str(verdict.outcome) == ("NO_BASELINE" if outcome == "PASS" else outcome)
+    assert {str(c.outcome) for c in verdict.checks if c.against == "budget"} == {outcome}
+    assert said in verdict.summary
+    if outcome == "FAIL":
+        assert verdict.accept == f"set {budget.split()[0]} under [tool.trtgate.latency.fp16]"
+
+
+def test_a_budget_of_what_was_not_measured_is_inconclusive(project: Project) -> None:
+    project.settings("[latency.fp16]\nenergy_mj = 5\n")
+    project.run(FP16, "--trt-baselines=add")
+    verdict = project.verdict("fp16", "latency")
+    assert str(verdict.outcome) == "INCONCLUSIVE"
+    assert "energy was not measured in 3 of 3 launches here" in verdict.summary
+
+
 @pytest.mark.parametrize(("policy", "failed"), [("warn", 0), ("fail", 1)])
 def test_the_policy_decides_about_what_is_inconclusive(accepted: Project, policy: str, failed: int) -> None:
     slower = {"pt": 8.0, "fp16": 4.2 * 1.07}

@@ -11,10 +11,71 @@ import pytest
 from records_example import cell, latency, timing
 from runs_example import failing_run, passing_run
 
-from pytest_trtgate.records import ArmLaunch, Timing
-from pytest_trtgate.report import charts, measure, svg
+from pytest_trtgate.records import ArmLaunch, MachineState, Timing
+from pytest_trtgate.report import charts, html, measure, svg, table
 from pytest_trtgate.report import format as fmt
+from pytest_trtgate.report.device_view import device_facts
+from pytest_trtgate.report.parts import check_view
 from pytest_trtgate.run_record import Check, Outcome, RunRecord
+
+
+def on_gpu(run: RunRecord) -> RunRecord:
+    """Return a run as if its model ``shapes`` had been timed on a GPU."""
+    state = MachineState(sm_mhz=1980, memory_mhz=3201, power_w=212.5, gpu_temperature_c=44, other_processes=0)
+    busy = state.model_copy(update={"sm_mhz": 1755, "throttle_reasons": ("power cap",), "other_processes": 2})
+    record = run.latencies["shapes"]
+    gpu = {"clock": "cuda events", "cuda_graph": False, "energy_mj": 12.34, "memory_peak_bytes": 412_000_000}
+    launches = []
+    for launch in record.launches:
+        arms = {}
+        for name, arm in launch.arms.items():
+            copies = {c: timing(0.02, 1) for c in ("copy-in", "copy-out")} | {"host": timing(1.9, 2)}
+            arms[name] = arm.model_copy(update={**gpu, "timings": {**arm.timings, **copies}})
+        launches.append(launch.model_copy(update={"arms": arms, "before": state, "during": (busy,), "after": state}))
+    latencies = {**run.latencies, "shapes": record.model_copy(update={"launches": tuple(launches)})}
+    return run.model_copy(update={"latencies": latencies})
+
+
+def test_a_cell_shows_what_its_launches_did_to_the_gpu() -> None:
+    facts = {f.label: fmt.plain(f.value) for f in device_facts(on_gpu(passing_run()), cell("int8"))}
+    assert facts["Engine timed by"] == "CUDA events, no CUDA graph"
+    assert facts["By the host's clock, p50"].startswith("1.9")
+    assert facts["Copies, p50"].startswith("in 0.02")
+    assert facts["Energy per inference"] == "12.3 mJ (.pt 12.3 mJ)"
+    assert facts["GPU memory"] == "412 MB (.pt 412 MB)"
+    assert facts["SM clock"] == "1,755 to 1,980 MHz"
+    assert facts["Throttled"] == "power cap"
+    assert facts["Other processes on the GPU"] == "2"
+
+
+def test_a_cell_of_a_cpu_shows_nothing_of_a_gpu() -> None:
+    assert device_facts(passing_run(), cell("int8")) == ()
+    assert "On the GPU" not in html.render([passing_run()])
+
+
+def test_the_page_and_the_table_have_energy_and_memory() -> None:
+    run = on_gpu(passing_run())
+    assert "On the GPU" in html.render([run])
+    data = table.frame(run).query("precision == 'int8' and kind == 'latency'")
+    assert set(data.query("metric == 'energy'")["value"]) == {12.34}
+    assert set(data.query("metric == 'memory_peak'")["unit"]) == {"bytes"}
+
+
+def test_an_energy_budget_is_a_budget_in_every_rendering() -> None:
+    check = Check(
+        name="energy",
+        against="budget",
+        value=6.0,
+        reference=5.0,
+        change=1.0,
+        limit=5.0,
+        unit="mJ",
+        outcome=Outcome.FAIL,
+        sentence="over",
+    )
+    view = check_view(check)
+    assert [fmt.plain(fact.value) for fact in view.facts] == ["6.00 mJ", "5.00 mJ"]
+    assert fmt.plain(view.over) == "120 % of the limit"
 
 
 @pytest.mark.parametrize(

@@ -139,6 +139,10 @@ def test_one_model_needs_no_list(tmp_path: Path) -> None:
             'latency.speedup.over = "int4"',
             "FILE: latency.speedup.over = 'int4' is not allowed; allowed: pt, fp32, fp16 or int8",
         ),
+        (
+            "latency.energy_mj = 0",
+            "FILE: latency.energy_mj = 0 is not allowed; allowed: millijoules per inference, more than 0",
+        ),
         ("latency.speedup.at_least = 2", "FILE: latency.speedup.over is missing; allowed: pt, fp32, fp16 or int8"),
         ('latency.int8.speedup.over = "int8"', "FILE: latency.int8.speedup.over names int8 itself"),
         ("calibration.fraction = 0", "FILE: calibration.fraction = 0 is not allowed; allowed: more than 0, at most 1"),
@@ -277,6 +281,30 @@ def test_a_precisions_speedup_wins_over_the_general_one(tmp_path: Path) -> None:
     latency = read(tmp_path, toml).latency
     rules = {p: latency.speedup_rule(p, "onnxruntime", PRECISIONS) for p in ("fp32", "int8")}
     assert {p: (r.over, r.at_least) for p, r in rules.items() if r} == {"fp32": ("pt", 1.0), "int8": ("fp16", 1.5)}
+
+
+@pytest.mark.parametrize(
+    ("toml", "backend", "planned", "rule"),
+    [
+        ("", "tensorrt", PRECISIONS, ("fp16", 0.97)),
+        ("", "onnxruntime", PRECISIONS, None),
+        ("", "tensorrt", ("fp32", "int8"), None),
+        ('[latency.int8]\nspeedup = { over = "fp16", at_least = 0 }', "tensorrt", PRECISIONS, None),
+        ('[latency.int8]\nspeedup = { over = "fp16", at_least = 1.2 }', "tensorrt", PRECISIONS, ("fp16", 1.2)),
+        ('[latency]\nspeedup = { over = "pt" }', "tensorrt", PRECISIONS, ("pt", 1.0)),
+    ],
+)
+def test_int8_must_not_be_slower_than_fp16_on_tensorrt_unless_the_settings_say_otherwise(
+    tmp_path: Path, toml: str, backend: str, planned: tuple[str, ...], rule: tuple[str, float] | None
+) -> None:
+    found = read(tmp_path, toml).latency.speedup_rule("int8", backend, planned)
+    assert (found and (found.over, found.at_least)) == rule
+
+
+def test_a_budget_of_a_precision_wins_over_the_general_one(tmp_path: Path) -> None:
+    latency = read(tmp_path, "[latency]\nenergy_mj = 9\nmemory_mb = 300\n[latency.int8]\nenergy_mj = 5\n").latency
+    assert latency.resources("int8") == (5, 300)
+    assert latency.resources("fp16") == (9, 300)
 
 
 @pytest.mark.parametrize(("ci", "fails"), [("1", True), ("true", True), ("", False), ("0", False), ("false", False)])
