@@ -97,7 +97,7 @@ def test_energy_and_memory_have_budgets(project: Project, budget: str, outcome: 
     assert {str(c.outcome) for c in verdict.checks if c.against == "budget"} == {outcome}
     assert said in verdict.summary
     if outcome == "FAIL":
-        assert verdict.accept == f"set {budget.split()[0]} under [tool.trtgate.latency.fp16]"
+        assert verdict.accept == f"set {budget.split()[0]} under [latency.fp16] in trtgate.toml"
 
 
 def test_a_budget_of_what_was_not_measured_is_inconclusive(project: Project) -> None:
