@@ -2,10 +2,11 @@
 
 Import it only after :func:`pytest_trtgate.jobs.worker.prepare`: this module imports torch.
 
-Ultralytics replays a CUDA graph with TensorRT 10 and later; the replay goes to torch's current stream, and so does a
-checkpoint. With TensorRT 8.6, or where the engine cannot be captured, it calls ``execute_v2``, which works on the
-default stream and blocks the host until it is done: events around that would time the host as well. There ``engine``
-is enqueued on our stream through the same execution context, and ``host`` times it as Ultralytics calls it.
+Ultralytics replays a CUDA graph with TensorRT 10 and later, after it has copied the input to where the graph reads it;
+both go to torch's current stream, and so does a checkpoint. With TensorRT 8.6, or where the engine cannot be captured,
+it calls ``execute_v2``, which works on the default stream and blocks the host until it is done: events around that
+would time the host as well. There ``engine`` is enqueued on our stream through the same execution context, and ``host``
+times it as Ultralytics calls it.
 """
 
 from __future__ import annotations
@@ -102,9 +103,6 @@ class GpuBench:
         inputs: Its inputs, on the device.
         hosts: The same inputs in page-locked memory.
         timer: The events; shared by all arms.
-
-    Raises:
-        TrtGateError: The engine's output is on no device.
     """
 
     def __init__(self, arm: Arm, inputs: Sequence[Any], hosts: Sequence[Any], timer: EventTimer) -> None:
