@@ -1,5 +1,6 @@
 """Real material for tests that need torch and Ultralytics: a tiny checkpoint, a small dataset, and jobs run on them."""
 
+import hashlib
 import json
 import os
 import subprocess
@@ -249,3 +250,32 @@ def latency_request(arms: dict[str, Path], images: list[Path], samples_file: Pat
         "samples_file": str(samples_file),
         **changes,
     }
+
+
+PRECISIONS = ("fp32", "fp16", "int8")
+METRICS = {"mAP50", "mAP50-95", "precision", "recall"}
+# Records what the process tries: connections, and which image files it decodes (label scans only look at headers).
+WATCH = """
+import socket, sys
+import numpy
+def _refuse(kind):
+    def refuse(*args, **kwargs):
+        with open(sys.argv[-1] + "/network.txt", "a") as file:
+            print(kind, args[-1], file=file)
+        raise OSError("no network in this test")
+    return refuse
+socket.socket.connect = _refuse("connect")
+socket.create_connection = _refuse("create_connection")
+socket.getaddrinfo = _refuse("getaddrinfo")
+_fromfile = numpy.fromfile
+def _watched(file, *args, **kwargs):
+    with open(sys.argv[-1] + "/decoded.txt", "a") as log:
+        print(file, file=log)
+    return _fromfile(file, *args, **kwargs)
+numpy.fromfile = _watched
+"""
+
+
+def digests(folder: Path) -> dict[str, str]:
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}

@@ -1,0 +1,82 @@
+"""Builds, with the real torch, Ultralytics and ONNX Runtime."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from material import (
+    IMGSZ,
+    WATCH,
+    Done,
+    Material,
+    build_request,
+    run_job,
+)
+
+from pytest_trtgate.jobs.contract import BuildResponse
+
+pytestmark = pytest.mark.real
+
+
+def test_a_build_leaves_one_engine_in_the_output_folder(builds: dict[str, tuple[Done, Path]]) -> None:
+    done, engine = builds["fp32"]
+    assert BuildResponse.model_validate(done.response).artifact == engine.name
+    assert [path.name for path in engine.parent.iterdir()] == ["engine.onnx"]
+
+
+def test_a_build_tells_what_is_in_the_engine(builds: dict[str, tuple[Done, Path]]) -> None:
+    metadata = builds["fp32"][0].response["metadata"]
+    assert (metadata["task"], metadata["batch"], metadata["imgsz"]) == ("detect", 1, [IMGSZ, IMGSZ])
+    assert metadata["names"] == {"0": "dark", "1": "bright"}
+
+
+@pytest.mark.parametrize(("precision", "share"), [("fp16", 0.6), ("int8", 0.45)])
+def test_lower_precisions_make_smaller_engines(
+    builds: dict[str, tuple[Done, Path]], precision: str, share: float
+) -> None:
+    done, engine = builds[precision]
+    assert done.response
+    assert engine.stat().st_size < share * builds["fp32"][1].stat().st_size
+
+
+def test_only_int8_is_calibrated(builds: dict[str, tuple[Done, Path]], material: Material) -> None:
+    images = {precision: done.response["calibration_images"] for precision, (done, _) in builds.items()}
+    assert images == {"fp32": None, "fp16": None, "int8": [str(path) for path in material.images("train")]}
+
+
+def test_a_build_tells_how_far_calibration_is(builds: dict[str, tuple[Done, Path]]) -> None:
+    assert "calibrating INT8 on 12 images: " in " ".join(builds["int8"][0].progress)
+
+
+def test_calibration_images_are_those_that_were_read(material: Material, tmp_path: Path) -> None:
+    # Of the 6 images in half of the split, a batch of 4 leaves 2 over, and which ones is up to a shuffle.
+    more = {"data": str(material.data), "fraction": 0.5, "batch": 4}
+    request = build_request(material.weights, tmp_path / "output", "int8", **more)
+    done = run_job("build", request, tmp_path / "job", before=WATCH)
+    images = done.response["calibration_images"]
+    assert len(images) == 4
+    assert set(images) <= {str(path) for path in material.images("train")[:6]}
+    assert set(images) == set((tmp_path / "job" / "decoded.txt").read_text().split())
+
+
+@pytest.mark.parametrize(
+    ("request_name", "words"),
+    [
+        ("text", ["text.pt: not a YOLO checkpoint that Ultralytics", "can load ("]),
+        ("missing", ["missing.pt: no such file"]),
+        ("segment", ["segment.pt: its task is segment", "detect models only"]),
+        ("backend", ["backend 'openvino' cannot build engines", "onnxruntime"]),
+        ("reserved", ["export_args: 'half' is decided by pytest-trtgate"]),
+        ("argument", ["tiny.pt as fp32: Ultralytics could not export it to ONNX", "nonsense"]),
+        ("opset", ["tiny.pt as fp32: Ultralytics could not export it to ONNX", "opset=3"]),
+        ("stride", ["the engine takes images of 96x96 pixels, not the 65x65"]),
+        ("empty", ["no images to calibrate on in split 'train'", "data.yaml"]),
+    ],
+)
+def test_a_build_that_cannot_be_is_one_sentence(
+    refused_builds: dict[str, Done], request_name: str, words: list[str]
+) -> None:
+    sentence = refused_builds[request_name].sentence
+    assert all(word in sentence for word in words), sentence
+    assert sentence.isprintable()

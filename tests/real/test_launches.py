@@ -1,0 +1,130 @@
+"""Launches, with the real torch, Ultralytics and ONNX Runtime."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from material import (
+    Done,
+    Material,
+    latency_request,
+    run_python,
+)
+
+from pytest_trtgate.jobs.contract import LatencyResponse
+from pytest_trtgate.records import Launch
+
+pytestmark = pytest.mark.real
+
+
+def test_a_launch_times_every_arm_in_every_context(launch: tuple[Done, Launch, Path]) -> None:
+    arms = launch[1].arms
+    assert list(arms) == ["pt", "fp32", "placebo"]
+    for arm in arms.values():
+        assert set(arm.timings) == {"engine", "end-to-end", "preprocess", "inference", "postprocess"}
+        assert arm.warmup_iterations >= 20
+        for timing in arm.timings.values():
+            assert 0 < timing.min_ms <= timing.quantiles_ms[0] <= timing.quantiles_ms[-1] <= timing.max_ms
+
+
+def test_a_launch_keeps_every_duration(launch: tuple[Done, Launch, Path]) -> None:
+    _, record, samples = launch
+    assert record.samples == samples.name
+    with np.load(samples) as arrays:
+        assert len(arrays.files) == 2 * 3 * 5
+        for name, arm in record.arms.items():
+            for context, timing in arm.timings.items():
+                durations = arrays[f"{name}/{context}"]
+                assert durations.dtype == np.int64
+                assert len(durations) == timing.n
+                assert timing.quantile_ms(50) == pytest.approx(np.median(durations) / 1e6)
+                assert (np.diff(arrays[f"{name}/{context}/at"]) > 0).all()
+
+
+def test_stages_add_up_to_the_whole(launch: tuple[Done, Launch, Path]) -> None:
+    with np.load(launch[2]) as arrays:
+        stages = sum(arrays[f"fp32/{stage}"] for stage in ("preprocess", "inference", "postprocess"))
+        assert (stages == arrays["fp32/end-to-end"]).all()
+
+
+def test_images_per_second_count_the_whole_way(launch: tuple[Done, Launch, Path]) -> None:
+    arm = launch[1].arms["fp32"]
+    assert arm.images_per_second == pytest.approx(1000 / arm.timings["end-to-end"].mean_ms)
+
+
+def test_arms_take_turns_in_blocks(launch: tuple[Done, Launch, Path]) -> None:
+    with np.load(launch[2]) as arrays:
+        starts = [(at, arm) for arm in launch[1].arms for at in arrays[f"{arm}/engine/at"].tolist()]
+    assert min(starts)[0] >= 0
+    order = [arm for _, arm in sorted(starts)]
+    blocks = [order[i : i + 10] for i in range(0, len(order), 10)]
+    assert len(blocks) == 12
+    assert all(len(set(block)) == 1 for block in blocks)
+    turns = [block[0] for block in blocks]
+    assert all(set(turns[i : i + 3]) == {"pt", "fp32", "placebo"} for i in range(0, 12, 3))
+
+
+def test_a_launch_tells_how_far_it_is(launch: tuple[Done, Launch, Path]) -> None:
+    assert launch[0].progress[0] == "launch 1: loading pt, fp32, placebo"
+
+
+@pytest.mark.parametrize(
+    ("request_name", "words"),
+    [
+        ("nan", ["int8: it returned NaN or infinite values in warm-up"]),
+        ("imgsz", ["int8: the engine takes images of 64x64 pixels, not the 128x128"]),
+        ("image", ["broken.png: cannot be decoded"]),
+        ("no-images", ["no images to time inference on"]),
+        ("engine", ["broken.onnx: not a readable engine"]),
+    ],
+)
+def test_a_launch_that_cannot_be_is_one_sentence(
+    launches: dict[str, Done], request_name: str, words: list[str]
+) -> None:
+    sentence = launches[request_name].sentence
+    assert all(word in sentence for word in words), sentence
+    assert sentence.isprintable()
+
+
+def test_a_slow_arm_gets_fewer_samples_but_never_under_30(launches: dict[str, Done]) -> None:
+    arm = LatencyResponse.model_validate(launches["slow"].response).launch.arms["fp32"]
+    assert {context: timing.n for context, timing in arm.timings.items()} == {"engine": 30}
+
+
+def test_images_per_second_count_all_images_of_a_batch(launches: dict[str, Done]) -> None:
+    arm = LatencyResponse.model_validate(launches["batch"].response).launch.arms["pt"]
+    assert arm.images_per_second == pytest.approx(5 * 1000 / arm.timings["end-to-end"].mean_ms)
+
+
+def test_end_to_end_gives_the_boxes_that_ultralytics_predicts(material: Material, fp32: Path, tmp_path: Path) -> None:
+    arms = {"pt": material.weights, "fp32": fp32}
+    request = latency_request(arms, material.images(), tmp_path / "samples.npz", conf=0.02)
+    code = f"""
+import json
+from pathlib import Path
+from pytest_trtgate.jobs.contract import LatencyRequest
+from pytest_trtgate.jobs.worker import prepare
+request = LatencyRequest.model_validate({request!r})
+folder = Path.cwd()
+prepare(folder, 1)
+from pytest_trtgate.jobs import yolo, arms
+import torch
+from ultralytics import YOLO
+yolo.isolate(1)
+batch = arms.decode(request)[1]
+for arm, asked in zip(arms.load_arms(request, folder, lambda arm, load: load()), request.arms):
+    arm.aim(batch)
+    with torch.inference_mode():
+        tensor = arm.preprocess(batch)
+        ours = arm.postprocess(arm.infer(tensor), tensor, batch)[0].boxes.data
+    theirs = YOLO(asked.artifact, task="detect").predict(
+        request.images[1], imgsz=request.imgsz, conf=request.conf, iou=request.iou, max_det=request.max_det,
+        rect=False, device="cpu", verbose=False)[0].boxes.data
+    print("equal", arm.name, len(ours), torch.equal(ours, theirs))
+"""
+    done = run_python(code, folder=tmp_path)
+    found = [line.split()[1:] for line in done.stdout.splitlines() if line.startswith("equal")]
+    assert [(arm, same) for arm, _, same in found] == [("pt", "True"), ("fp32", "True")], done.stdout + done.stderr
+    assert all(int(boxes) > 0 for _, boxes, _ in found)
