@@ -6,28 +6,37 @@ import os
 import platform
 import re
 import subprocess
+from collections.abc import Mapping
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 
 from .errors import SettingsError
+from .gpus import VISIBLE, visible_gpus
 from .records import Environment
 from .settings import Settings
 
-PACKAGES = ("ultralytics", "torch", "torchvision", "onnx", "onnxruntime", "onnxslim", "tensorrt", "numpy")
+PACKAGES = (
+    *("ultralytics", "torch", "torchvision", "onnx", "onnxruntime", "onnxslim", "tensorrt", "nvidia-modelopt"),
+    "numpy",
+)
 """Distributions whose version can change an engine or a measurement."""
-BACKENDS = ("onnxruntime",)
-"""Backends that can build and run engines here, in the order in which ``auto`` tries them."""
+ALIASES = {"tensorrt": ("tensorrt-cu13", "tensorrt-cu12", "tensorrt-cu11", "tensorrt-bindings")}
+"""Other distributions that bring the same library, of which one may be installed alone."""
+OLDEST_TENSORRT = (8, 6)
+WRONG_TENSORRT = (10, 2, 0)
 
 
 def installed_versions() -> dict[str, str]:
     """Return the versions of those of :data:`PACKAGES` that are installed."""
     found = {}
     for package in PACKAGES:
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
+        for name in (package, *ALIASES.get(package, ())):
+            try:
+                found[package] = metadata.version(name)
+                break
+            except metadata.PackageNotFoundError:
+                continue
     return found
 
 
@@ -38,17 +47,51 @@ def resolve_backend(settings: Settings) -> tuple[str, str, str]:
         SettingsError: The backend asked for is not available here, or cannot run on the device asked for.
     """
     versions = installed_versions()
-    if settings.backend == "tensorrt":
-        raise SettingsError(f"backend = 'tensorrt' is not part of this release; allowed: auto, {', '.join(BACKENDS)}")
+    lacks = _why_not_tensorrt(settings, versions)
+    if settings.backend == "tensorrt" and lacks:
+        raise SettingsError(f"backend = 'tensorrt' cannot be used here: {lacks}")
+    if settings.backend == "tensorrt" or (settings.backend == "auto" and not lacks):
+        device = "0" if settings.device == "auto" else settings.device
+        why = visible_gpus()[int(device)].name
+        return "tensorrt", device, f"asked for; {why}" if settings.backend != "auto" else why
     missing = [p for p in ("ultralytics", "torch", "onnx", "onnxruntime") if p not in versions]
     if missing:
         raise SettingsError(
             f"backend 'onnxruntime' needs {', '.join(missing)}, missing here: python -m pip install pytest-trtgate"
         )
     if settings.device not in ("auto", "cpu"):
-        raise SettingsError(f"device = '{settings.device}' is not usable by backend 'onnxruntime'; allowed: auto, cpu")
-    why = "asked for" if settings.backend != "auto" else "the embedded default"
+        refused = f"device = '{settings.device}' is not usable by backend 'onnxruntime'; allowed: auto, cpu"
+        raise SettingsError(refused + (f" (no 'tensorrt' either: {lacks})" if settings.backend == "auto" else ""))
+    why = "asked for" if settings.backend != "auto" else f"the embedded default: {lacks}"
     return "onnxruntime", "cpu", why
+
+
+def _why_not_tensorrt(settings: Settings, versions: Mapping[str, str]) -> str:
+    """Return why TensorRT cannot build and run engines here; empty where it can, or where nobody asks."""
+    if settings.backend == "onnxruntime":
+        return ""
+    if settings.device == "cpu":
+        return "device = 'cpu'"
+    version = versions.get("tensorrt")
+    if version is None:
+        gpu = "" if settings.backend == "auto" or visible_gpus() else ", and no NVIDIA GPU is visible"
+        return f"TensorRT is not installed{gpu}"
+    release = tuple(int(part) for part in re.findall(r"\d+", version)[:3])
+    if release[:2] < OLDEST_TENSORRT:
+        return f"TensorRT {version} is too old, 8.6 is the oldest that is supported"
+    if release == WRONG_TENSORRT:
+        return f"TensorRT {version} gives wrong results, install another release"
+    missing = [p for p in ("ultralytics", "torch", "onnx") if p not in versions]
+    if missing:
+        return f"{', '.join(missing)} is missing, python -m pip install pytest-trtgate"
+    gpus = visible_gpus()
+    if not gpus:
+        limit = os.environ.get(VISIBLE)
+        return "no NVIDIA GPU is visible" + ("" if limit is None else f" ({VISIBLE} = '{limit}')")
+    if settings.device != "auto" and int(settings.device) >= len(gpus):
+        there = ", ".join(f"{number} ({gpu.name})" for number, gpu in enumerate(gpus))
+        return f"device = '{settings.device}' is not there, visible are {there}"
+    return ""
 
 
 def threads_of(settings: Settings) -> int:
@@ -75,14 +118,19 @@ def collect(backend: str, device: str, folder: Path) -> Environment:
     versions = installed_versions()
     version = versions.get(backend, "unknown")
     arch = platform.machine()
+    gpu = None if device == "cpu" else visible_gpus()[int(device)]
+    kind = gpu.name if gpu else f"{device}-{arch}-{cpu_name(cpu_model())}-{usable_cores()}c"
     return Environment(
-        machine=machine_slug(f"{device}-{arch}-{cpu_name(cpu_model())}-{usable_cores()}c", backend, version),
+        machine=machine_slug(kind, backend, version),
         os=_os_name(),
         arch=arch,
         python=platform.python_version(),
         cpu=cpu_model(),
         cpu_count=usable_cores(),
         memory_bytes=_memory_bytes(),
+        gpu=gpu.name if gpu else None,
+        compute_capability=gpu.compute_capability if gpu else None,
+        driver=gpu.driver if gpu else None,
         backend=backend,
         backend_version=version,
         device=device,

@@ -157,7 +157,7 @@ def test_a_file_in_the_place_of_reports_fails_every_test_with_one_sentence(proje
 
 def test_the_header_says_what_will_run_where(project: Project) -> None:
     result = project.run("--collect-only")
-    line = "trtgate: backend onnxruntime on cpu (the embedded default); fp32, fp16, int8 at 320, batch 1"
+    line = "trtgate: backend onnxruntime on cpu (the embedded default: TensorRT is not installed); fp32, fp16, int8 at 320, batch 1"
     result.stdout.fnmatch_lines([line])
 
 
