@@ -21,6 +21,7 @@ from typing import Any
 import filelock
 
 from .digest import file_sha256
+from .environment import slug
 from .errors import CacheError, RecordError
 from .record_base import SCHEMA_VERSION, FileDigest
 from .recordfile import load, save
@@ -31,6 +32,8 @@ BUILDER_VERSION = 1
 """Part of every key: to be raised when the build job changes what it makes of the same request."""
 KEY_VERSIONS = ("ultralytics", "torch", "onnx", "onnxslim", "numpy")
 """Distributions that take part in a build, besides the backend itself."""
+BACKEND_VERSIONS = {"tensorrt": ("nvidia-modelopt",)}
+"""Distributions that take part in the builds of one backend only: TensorRT 11 gets its precision from them."""
 _STALE_S = 24 * 3600
 
 
@@ -74,8 +77,34 @@ def key_parts(
         "driver": environment.driver,
         "os": platform.system(),
         "arch": environment.arch,
-        "versions": {name: environment.versions.get(name) for name in (*KEY_VERSIONS, cell.backend)},
+        "versions": {
+            name: environment.versions.get(name)
+            for name in (*KEY_VERSIONS, cell.backend, *BACKEND_VERSIONS.get(cell.backend, ()))
+        },
     }
+
+
+def check_built_here(engine: EngineRecord, now: Environment) -> None:
+    """Check that TensorRT can load an engine here; it takes those of its own version and kind of GPU only.
+
+    Raises:
+        CacheError: The engine's manifest says that it was built with others.
+    """
+    parts = engine.key_parts
+    if engine.cell.backend != "tensorrt":
+        return
+    then = (parts.get("versions", {}).get("tensorrt"), parts.get("gpu"), parts.get("compute_capability"))
+    here = (now.versions.get("tensorrt"), now.gpu, now.compute_capability)
+    if then != here:
+        built, this = (f"TensorRT {version} on {gpu} ({capability})" for version, gpu, capability in (then, here))
+        raise CacheError(f"built with {built}, this is {this}; rebuild it: delete {engine.entry}")
+
+
+def timing_cache_path(root: Path, environment: Environment) -> str | None:
+    """Return the file in which TensorRT's builder keeps what it measured, one per GPU and version; None for others."""
+    if environment.backend != "tensorrt" or environment.gpu is None:
+        return None
+    return str(root / "timing" / f"{slug(environment.gpu)}_{slug(environment.backend_version)}.cache")
 
 
 @dataclass(frozen=True)

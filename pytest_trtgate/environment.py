@@ -141,8 +141,12 @@ def collect(backend: str, device: str, folder: Path) -> Environment:
 
 def machine_slug(device: str, backend: str, version: str) -> str:
     """Return the name of a kind of machine, such as ``nvidia-h200_tensorrt-8.6``: the folder of its baselines."""
-    name = re.sub(r"[^a-z0-9_.]+", "-", device.lower()).strip("-")
-    return f"{name}_{backend}-{minor(version)}"
+    return f"{slug(device)}_{backend}-{minor(version)}"
+
+
+def slug(name: str) -> str:
+    """Return a name as it may stand in the name of a file: lower-case, with hyphens."""
+    return re.sub(r"[^a-z0-9_.]+", "-", name.lower()).strip("-")
 
 
 def cpu_name(model: str) -> str:

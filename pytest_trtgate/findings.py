@@ -9,6 +9,7 @@ from .settings import Findings
 
 REMEDIES: Mapping[str, str] = {
     "few-images": "evaluate on a larger split: with so few images, one of them moves mAP",
+    "precision-not-taken": "read build.log in the engine's cache entry, or gate the precision that it really has",
 }
 """What to do about each kind of finding, by its id; the settings have a severity for each of these ids."""
 FINDING = "finding"

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
-from .cache import EngineCache, default_root, key_parts
+from .cache import EngineCache, check_built_here, default_root, key_parts, timing_cache_path
 from .dataset import Dataset
 from .digest import file_sha256, files_sha256, key_sha256
 from .environment import threads_of
@@ -102,10 +102,11 @@ class Measurements:
         return self.workspace.once(f"engine-{cell.key}", EngineRecord, lambda: self._engine(cell))
 
     def _engine(self, cell: Cell) -> EngineRecord:
-        weights, export = self._weights_sha256[cell.model], self.settings.export.arguments()
+        weights, export = self._weights_sha256[cell.model], self.settings.export.key_part(cell.backend)
         parts = key_parts(cell, self.environment, weights, export, self._calibration(cell))
         key = key_sha256(parts)
         record = self.cache.obtain(key, lambda folder: self._build(cell, key, parts, folder))
+        check_built_here(record, self.environment)
         # Equal bytes under another name, or in another project, share an entry.
         record = record.model_copy(update={"cell": cell})
         source = "from the cache" if record.from_cache else f"built in {record.build_seconds:.1f} s"
@@ -140,7 +141,9 @@ class Measurements:
             data=str(self._resolved_data) if calibrated else None,
             split=self.settings.calibration.split,
             fraction=self.settings.calibration.fraction,
-            export_args=self.settings.export.arguments(),
+            export_args=self.settings.export.arguments(cell.backend),
+            optimization_level=self.settings.export.builder_level(cell.backend),
+            timing_cache=timing_cache_path(self.cache.root, self.environment),
             output=str(folder),
         )
         self.milestone(f"{cell.label}: building the engine")
@@ -168,6 +171,7 @@ class Measurements:
             build_seconds=time.monotonic() - started,
             calibration=calibration,
             metadata=answer.metadata,
+            inspection=answer.inspection,
         )
 
     @cached_property

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from .inspection import EngineInspection
 from .record_base import Failure, FileDigest, FileRecord, Record
 
 Precision = Literal["fp32", "fp16", "int8"]
@@ -90,6 +91,7 @@ class EngineRecord(FileRecord):
     build_seconds: float
     calibration: Calibration | None = None
     metadata: dict[str, Any] = Field(default_factory=dict)
+    inspection: EngineInspection | None = None
     from_cache: bool = False
     entry: str = ""
 

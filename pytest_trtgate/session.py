@@ -16,8 +16,10 @@ from .errors import BaselineError, JobError, TrtGateError
 from .findings import FINDING, failures, few_images, graded
 from .judge import worst
 from .judge.accuracy import judge_accepted, judge_parity
+from .judge.engine import ENGINE_BUDGETS, judge_engine
 from .judge.latency import judge_latency
 from .judge.layers import slowest_change
+from .judge.precision import precision_finding
 from .judge.resources import judge_resources
 from .measure import Measurements
 from .profiling import profile_layers
@@ -71,7 +73,7 @@ class GateSession:
         # Another CPU or number of threads makes latencies incomparable, not accuracies.
         if not self._accepts(cell) and use.baseline is not None:
             checks += judge_accepted(use.baseline, engine, tolerances)
-        return checks, few_images(engine.images, engine.settings.split)
+        return checks, [*few_images(engine.images, engine.settings.split), *self._precision_findings(cell)]
 
     def _latency_checks(self, cell: Cell) -> Judgement:
         rules = self.settings.latency
@@ -98,7 +100,21 @@ class GateSession:
         if self.settings.profile:
             layers = profile_layers(self.measure, cell).layers
             checks = _explained(checks, slowest_change(layers, use.baseline.layers if use.baseline else ()))
-        return checks, []
+        checks += judge_engine(self.measure.engine(cell), self.settings.engine.limits(cell.precision))
+        return checks, self._precision_findings(cell)
+
+    def _precision_findings(self, cell: Cell) -> list[tuple[str, str]]:
+        engine = self.measure.engine(cell)
+        sentence = precision_finding(cell.precision, engine.inspection, engine.size_bytes, self._fp32_bytes(cell))
+        return [("precision-not-taken", f"{cell.label}: {sentence}")] if sentence else []
+
+    def _fp32_bytes(self, cell: Cell) -> int | None:
+        """Return the size of the FP32 engine of a cell's model; None where this run has none."""
+        try:
+            found = [c for c in self.measure.plan.of_model(cell.model) if c.precision == "fp32"]
+            return self.measure.engine(found[0]).size_bytes if found else None
+        except JobError:
+            return None
 
     def _verdict(self, cell: Cell, subject: str, rerun: str, judge: Callable[[Cell], Judgement]) -> Verdict:
         log_tail = ""
@@ -151,6 +167,8 @@ class GateSession:
         if check.against == REFERENCE and check.change is not None:
             tolerance = f"{math.ceil(check.change * 1e4) / 1e4:.4f}"
             return f'set "{check.name}" = {tolerance} under {self._table(f"accuracy.{cell.precision}")}'
+        if check.name in ENGINE_BUDGETS:
+            return f"set {ENGINE_BUDGETS[check.name]} under {self._table(f'engine.{cell.precision}')}"
         if check.against == "budget":
             key = BUDGET_KEYS.get(check.name, f"{check.name}.budget_ms")
             return f"set {key} under {self._table(f'latency.{cell.precision}')}"

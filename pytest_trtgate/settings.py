@@ -59,12 +59,14 @@ def _allowed(text: str, **kwargs: Any) -> Any:
 
 PositiveInt = Annotated[int, BeforeValidator(_no_bool), Field(ge=1)]
 PositiveFloat = Annotated[float, BeforeValidator(_no_bool), Field(gt=0, allow_inf_nan=False)]
+Level = Annotated[int, BeforeValidator(_no_bool), Field(ge=0, le=5)]
 Fraction = Annotated[float, BeforeValidator(_no_bool), Field(gt=0, le=1)]
 Factor = Annotated[float, BeforeValidator(_no_bool), Field(ge=0, allow_inf_nan=False)]
 Tolerance = Annotated[float, BeforeValidator(_no_bool), Field(ge=0, le=1)]
 _TOLERANCE = "a drop from 0 to 1"
 _POSITIVE = "a whole number from 1 upwards"
 _SECONDS = "seconds, more than 0"
+_MEGABYTES = "megabytes, more than 0"
 _SEVERITY = "off, warn or fail"
 Severity = Literal["off", "warn", "fail"]
 
@@ -197,6 +199,7 @@ class Findings(Section):
     """``[tool.trtgate.findings]``: what each kind of finding does: nothing, a warning, or a failed run."""
 
     few_images: Severity = _allowed(_SEVERITY, default="warn", alias="few-images")
+    precision_not_taken: Severity = _allowed(_SEVERITY, default="fail", alias="precision-not-taken")
 
     def of(self, name: str) -> Severity:
         """Return the severity of a kind of finding, by its id."""
@@ -213,14 +216,52 @@ class Timeouts(Section):
 
 
 class Export(Section):
-    """``[tool.trtgate.export]``: arguments for the exporter beyond those that the gate itself decides."""
+    """``[tool.trtgate.export]``: arguments for the exporter beyond those that the gate itself decides.
+
+    ``workspace`` and ``optimization_level`` are TensorRT's. The other backend ignores them: one file serves both.
+    """
 
     opset: PositiveInt | None = _allowed(_POSITIVE, default=None)
     simplify: bool = _allowed("true or false", default=True)
+    workspace: PositiveFloat | None = _allowed("GiB, more than 0", default=None)
+    optimization_level: Level | None = _allowed("a whole number from 0 to 5", default=None)
 
-    def arguments(self) -> dict[str, Any]:
-        """Return the arguments that are set."""
-        return {k: v for k, v in self.model_dump().items() if v is not None}
+    def arguments(self, backend: str) -> dict[str, Any]:
+        """Return the exporter's arguments that are set and mean something to a backend."""
+        left_out = {"optimization_level"} if backend == "tensorrt" else {"optimization_level", "workspace"}
+        return self.model_dump(exclude=left_out, exclude_none=True)
+
+    def key_part(self, backend: str) -> dict[str, Any]:
+        """Return all of these settings that can change an engine of a backend."""
+        level = self.builder_level(backend)
+        return self.arguments(backend) | ({} if level is None else {"optimization_level": level})
+
+    def builder_level(self, backend: str) -> int | None:
+        """Return TensorRT's ``builder_optimization_level``; None for its default, and for another backend."""
+        return self.optimization_level if backend == "tensorrt" else None
+
+
+class EngineLimits(Section):
+    """Budgets of what an engine takes; a megabyte is a million bytes."""
+
+    max_size_mb: PositiveFloat | None = _allowed(_MEGABYTES, default=None)
+    max_device_memory_mb: PositiveFloat | None = _allowed(_MEGABYTES, default=None)
+
+
+class Engine(EngineLimits):
+    """``[tool.trtgate.engine]``: budgets for all precisions, then for one."""
+
+    fp32: EngineLimits = EngineLimits()
+    fp16: EngineLimits = EngineLimits()
+    int8: EngineLimits = EngineLimits()
+
+    def limits(self, precision: Precision) -> EngineLimits:
+        """Return the budgets of one precision: its own over the general ones."""
+        own: EngineLimits = getattr(self, precision)
+        return EngineLimits(
+            max_size_mb=own.max_size_mb or self.max_size_mb,
+            max_device_memory_mb=own.max_device_memory_mb or self.max_device_memory_mb,
+        )
 
 
 class Settings(Section):
@@ -253,6 +294,7 @@ class Settings(Section):
     findings: Findings = Findings()
     timeouts: Timeouts = Timeouts()
     export: Export = Export()
+    engine: Engine = Engine()
 
     @field_validator("device")
     @classmethod

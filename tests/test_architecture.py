@@ -17,7 +17,8 @@ import pytest_trtgate
 PACKAGE = Path(pytest_trtgate.__file__).parent
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("__init__", "errors", "digest", "jobs.__init__", "report.__init__"),
-    ("record_base",),
+    ("record_base", "gpus"),
+    ("inspection",),
     ("records",),
     ("recordfile", "settings", "run_record"),
     ("config", "dataset", "environment", "workspace"),

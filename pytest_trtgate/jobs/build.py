@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from ..errors import DataError, SettingsError, TrtGateError
 from ..records import Precision
 from .contract import BuildRequest, BuildResponse
-from .worker import main, plain, progress
+from .exporting import Calibration, Exported, arguments, watch_calibration
+from .tensorrt_build import export_tensorrt
+from .worker import main, progress
 
 RESERVED = {"batch", "data", "device", "fraction", "imgsz", "split"} | {
     *("format", "half", "int8", "mode", "model", "name", "project", "quantize", "task"),
 }
 """Arguments of the exporter that the request itself decides."""
-Calibration = list[str]
-Exporter = Callable[[BuildRequest, Path, Calibration], Path]
+Exporter = Callable[[BuildRequest, Path, Calibration], Exported]
 
 
 def work(request: BuildRequest, folder: Path) -> BuildResponse:
@@ -52,7 +52,8 @@ def work(request: BuildRequest, folder: Path) -> BuildResponse:
     copy.parent.mkdir(exist_ok=True)
     shutil.copyfile(weights, copy)
     images: Calibration = []
-    built = exporter(request, copy, images)
+    exported = exporter(request, copy, images)
+    built = exported.artifact
     metadata = yolo.read_metadata(built)
     yolo.check_shape(f"{weights.name} as {request.precision}", metadata, request.imgsz, request.batch)
     output = Path(request.output)
@@ -60,10 +61,15 @@ def work(request: BuildRequest, folder: Path) -> BuildResponse:
     artifact = output / built.name
     shutil.move(built, artifact)
     calibrated = tuple(sorted(set(images))) if images else None
-    return BuildResponse(artifact=artifact.name, metadata=metadata, calibration_images=calibrated)
+    return BuildResponse(
+        artifact=artifact.name,
+        metadata=metadata,
+        calibration_images=calibrated,
+        inspection=exported.inspection,
+    )
 
 
-def export_onnx(request: BuildRequest, weights: Path, images: Calibration) -> Path:
+def export_onnx(request: BuildRequest, weights: Path, images: Calibration) -> Exported:
     """Export to ONNX on the CPU; INT8 is quantized statically by ONNX Runtime.
 
     Args:
@@ -81,78 +87,18 @@ def export_onnx(request: BuildRequest, weights: Path, images: Calibration) -> Pa
 
     yolo.pin_onnxruntime(request.threads)
     model = yolo.load_model(weights, shown=Path(request.weights))
-    _watch_calibration(request, images)
+    watch_calibration(request, images)
     progress("exporting to ONNX")
     subject = f"{Path(request.weights).name} as {request.precision}: Ultralytics could not export it to ONNX"
     with yolo.refusals(subject):
-        built = Path(model.export(format="onnx", device="cpu", **_arguments(request)))
+        built = Path(model.export(format="onnx", device="cpu", **arguments(request)))
     final = weights.with_suffix(".onnx")
     built.replace(final)
     _check_precision(final, request.precision)
-    return final
+    return Exported(final)
 
 
-EXPORTERS: dict[str, Exporter] = {"onnxruntime": export_onnx}
-
-
-def _arguments(request: BuildRequest) -> dict[str, Any]:
-    from ultralytics.utils import DEFAULT_CFG_DICT
-
-    arguments: dict[str, Any] = {"dynamic": False, "simplify": True, **request.export_args}
-    arguments.update(imgsz=request.imgsz, batch=request.batch)
-    if "quantize" in DEFAULT_CFG_DICT:
-        arguments["quantize"] = {"fp32": 32, "fp16": 16, "int8": 8}[request.precision]
-    else:
-        arguments.update(half=request.precision == "fp16", int8=request.precision == "int8")
-    if request.precision == "int8":
-        arguments.update(data=request.data, split=request.split, fraction=request.fraction)
-    return arguments
-
-
-def _watch_calibration(request: BuildRequest, images: Calibration) -> None:
-    """Make the exporter's calibration loader note in ``images`` what it reads, and report progress."""
-    import torch
-    from ultralytics.engine.exporter import Exporter as UltralyticsExporter
-
-    from . import yolo
-
-    make = UltralyticsExporter.get_int8_calibration_dataloader
-
-    def watched(self: Any, prefix: str = "") -> Any:
-        # The loader shuffles and may drop a last batch that is not full: which images it reads hangs on the seed.
-        torch.manual_seed(0)
-        try:
-            loader = make(self, prefix)
-        except Exception as error:
-            subject = f"{request.data}: no images to calibrate on in split '{request.split}'"
-            raise DataError(f"{subject} ({plain(error)})") from error
-        yolo.ignore_cached_images(loader.dataset)
-        return _WatchedLoader(loader, images)
-
-    UltralyticsExporter.get_int8_calibration_dataloader = watched
-
-
-class _WatchedLoader:
-    """A calibration loader that notes the files it hands out."""
-
-    def __init__(self, loader: Any, images: Calibration) -> None:
-        self._loader = loader
-        self._images = images
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._loader, name)
-
-    def __len__(self) -> int:
-        return len(self._loader)
-
-    def __iter__(self) -> Iterator[Any]:
-        total, done = len(self._loader) * self._loader.batch_size, 0
-        for batch in self._loader:
-            files = [str(Path(f).absolute()) for f in batch["im_file"]]
-            self._images += files
-            done += len(files)
-            progress(f"calibrating INT8 on {total} images: {done}/{total}")
-            yield batch
+EXPORTERS: dict[str, Exporter] = {"onnxruntime": export_onnx, "tensorrt": export_tensorrt}
 
 
 def _check_precision(artifact: Path, precision: Precision) -> None:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from ..inspection import EngineInspection
 from ..record_base import FileRecord, Record
 from ..records import AccuracySettings, ClassAccuracy, Context, Launch, LayerTime, Precision
 
@@ -24,7 +25,11 @@ class Message(FileRecord):
 
 
 class BuildRequest(Message):
-    """Build one engine from one checkpoint. ``data`` is None unless the precision is calibrated."""
+    """Build one engine from one checkpoint. ``data`` is None unless the precision is calibrated.
+
+    For TensorRT: ``optimization_level`` is the builder's, None for its default, and ``timing_cache`` the file in which
+    the builder's measurements are kept from one build to the next.
+    """
 
     weights: str
     precision: Precision
@@ -37,6 +42,8 @@ class BuildRequest(Message):
     split: str = "train"
     fraction: float = 1.0
     export_args: dict[str, Any] = Field(default_factory=dict)
+    optimization_level: int | None = None
+    timing_cache: str | None = None
     output: str
 
 
@@ -46,6 +53,7 @@ class BuildResponse(Message):
     artifact: str
     metadata: dict[str, Any]
     calibration_images: tuple[str, ...] | None = None
+    inspection: EngineInspection | None = None
 
 
 class AccuracyRequest(Message):

@@ -150,6 +150,8 @@ def _job_environment() -> dict[str, str]:
     if home not in {*site.getsitepackages(), site.getusersitepackages()}:
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, (home, environment.get("PYTHONPATH"))))
     environment["PYTHONUNBUFFERED"] = "1"
+    # CUDA would count the fastest GPU first, the driver's tools count by bus; a number must mean one GPU.
+    environment.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
     return environment
 
 

@@ -26,6 +26,7 @@ import ultralytics.utils.torch_utils
 from ultralytics import YOLO
 
 from ..errors import DataError, TrtGateError
+from .engine_file import read_engine_metadata
 from .worker import is_disk_full, is_out_of_memory, plain
 
 TASKS = ("detect",)
@@ -164,7 +165,7 @@ def read_metadata(artifact: Path) -> dict[str, Any]:
     if artifact.suffix == ".pt":
         return {}
     try:
-        raw = _engine_metadata(artifact) if artifact.suffix == ".engine" else _onnx_metadata(artifact)
+        raw = read_engine_metadata(artifact) if artifact.suffix == ".engine" else _onnx_metadata(artifact)
         metadata = {key: _value(key, value) for key, value in raw.items()}
     except Exception as error:
         raise TrtGateError(f"{artifact}: not a readable engine ({plain(error)}); rebuild it") from error
@@ -179,15 +180,6 @@ def _onnx_metadata(artifact: Path) -> dict[str, Any]:
     import onnx
 
     return {p.key: p.value for p in onnx.load(artifact, load_external_data=False).metadata_props}
-
-
-def _engine_metadata(artifact: Path) -> dict[str, Any]:
-    with artifact.open("rb") as file:
-        size = int.from_bytes(file.read(4), "little")
-        if not 0 < size < artifact.stat().st_size:
-            raise ValueError("no metadata of Ultralytics")
-        metadata: dict[str, Any] = json.loads(file.read(size))
-    return metadata
 
 
 def _value(key: str, value: Any) -> Any:
