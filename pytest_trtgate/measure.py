@@ -102,11 +102,11 @@ class Measurements:
         return self.workspace.once(f"engine-{cell.key}", EngineRecord, lambda: self._engine(cell))
 
     def _engine(self, cell: Cell) -> EngineRecord:
-        weights, export = self._weights_sha256[cell.model], self.settings.export.key_part(cell.backend)
-        parts = key_parts(cell, self.environment, weights, export, self._calibration(cell))
+        export, environment = self.settings.export.key_part(cell.backend), self.environment
+        parts = key_parts(cell, environment, self._weights_sha256[cell.model], export, self._calibration(cell))
         key = key_sha256(parts)
         record = self.cache.obtain(key, lambda folder: self._build(cell, key, parts, folder))
-        check_built_here(record, self.environment)
+        check_built_here(record, environment)
         # Equal bytes under another name, or in another project, share an entry.
         record = record.model_copy(update={"cell": cell})
         source = "from the cache" if record.from_cache else f"built in {record.build_seconds:.1f} s"
@@ -128,8 +128,7 @@ class Measurements:
         return self.dataset.images_digest(self.settings.calibration.split)
 
     def _build(self, cell: Cell, key: str, parts: dict[str, Any], folder: Path) -> EngineRecord:
-        calibrated = cell.precision == "int8"
-        started = time.monotonic()
+        started, calibrated = time.monotonic(), cell.precision == "int8"
         request = BuildRequest(
             weights=str(self.plan.weights[cell.model]),
             precision=cell.precision,

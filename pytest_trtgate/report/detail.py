@@ -183,6 +183,12 @@ def build_facts(engine: EngineRecord) -> tuple[Fact, ...]:
         Fact("sha256", fmt.digest(engine.sha256), fmt.clip(engine.sha256, 80)),
         Fact("Cache key", fmt.digest(engine.cache_key), fmt.clip(engine.cache_key, 80)),
     ]
+    if engine.inspection:
+        built = engine.inspection
+        layers = "" if built.layers is None else f"; {fmt.plural(built.layers, 'layer')}, {built.fused_layers} fused"
+        facts.append(Fact("Layers", fmt.clip(built.sentence(engine.cell.precision) + layers, 300)))
+        if built.device_memory_bytes is not None:
+            facts.append(Fact("Device memory", fmt.size(built.device_memory_bytes)))
     if engine.calibration:
         c = engine.calibration
         used = f"{fmt.plural(c.images, 'image')} of split {fmt.clip(c.split, 40)} (fraction {c.fraction:g})"
