@@ -108,7 +108,7 @@ class GateSession:
         asks_size = engine.inspection is not None and not engine.inspection.detailed
         fp32_bytes = self._fp32_bytes(cell) if asks_size else None
         sentence = precision_finding(cell.precision, engine.inspection, engine.size_bytes, fp32_bytes)
-        return [("precision-not-taken", f"{cell.label}: {sentence}")] if sentence else []
+        return [("precision-not-taken", f"{cell.model}: {sentence}")] if sentence else []
 
     def _fp32_bytes(self, cell: Cell) -> int | None:
         """Return the size of the FP32 engine of a cell's model; None where this run has none."""

@@ -28,6 +28,7 @@ from fake_jobs import Behaviour
 
 import pytest_trtgate
 from pytest_trtgate import environment, plugin
+from pytest_trtgate.gpus import Gpu
 from pytest_trtgate.recordfile import load
 from pytest_trtgate.records import EngineRecord
 from pytest_trtgate.run_record import RunRecord, Verdict
@@ -56,6 +57,7 @@ VERSIONS = {
     "onnxslim": "0.1.90",
     "numpy": "2.2.0",
 }
+H200 = Gpu("NVIDIA H200", "GPU-1111", "9.0", "575.57")
 CONFTEST = """
 import os, sys
 from pathlib import Path
@@ -165,6 +167,13 @@ class Project:
         locks = str(self.path / "device-locks")
         text = CONFTEST.format(tests=str(HERE), versions=VERSIONS, locks=locks, inline=inline)
         (self.path / "conftest.py").write_text(text, encoding="utf-8")
+
+    def use_gpu(self, version: str = "8.6.0", gpus: Sequence[Gpu] = (H200,)) -> Project:
+        """Pretend that a TensorRT is installed and that there are GPUs; return this project."""
+        with (self.path / "conftest.py").open("a", encoding="utf-8") as file:
+            file.write(f"from pytest_trtgate.gpus import Gpu\nenvironment.visible_gpus = lambda: {tuple(gpus)!r}\n")
+            file.write(f"environment.installed_versions = lambda: {{**{VERSIONS!r}, 'tensorrt': {version!r}}}\n")
+        return self
 
     def tests(self, text: str, name: str = "test_gate.py") -> None:
         """Write a module of tests, by default in the place of the two that the project has."""
@@ -296,7 +305,8 @@ def _quiet_machine(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureReque
         monkeypatch.delenv(name, raising=False)
     if "pytester" in request.fixturenames:
         monkeypatch.setenv("PYTHONPATH", _python_path())
-        monkeypatch.setattr(environment, "installed_versions", environment.installed_versions)
+        for name in ("installed_versions", "visible_gpus"):
+            monkeypatch.setattr(environment, name, getattr(environment, name))
 
 
 @pytest.fixture

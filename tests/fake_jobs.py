@@ -34,6 +34,7 @@ class Behaviour:
         seconds: How long every job takes.
         gpu: What each arm's part of a launch says of a GPU, such as its ``energy_mj``.
         layers: Milliseconds of each layer of each arm.
+        inspections: What was found in the engine of each precision, as a record of the inspection.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class Behaviour:
         seconds: float = 0.0,
         gpu: dict[str, dict[str, Any]] | None = None,
         layers: dict[str, dict[str, float]] | None = None,
+        inspections: dict[str, dict[str, Any]] | None = None,
     ) -> None:
         self.map50_95 = map50_95
         self.drop = {"int8": 0.005} if drop is None else drop
@@ -53,6 +55,7 @@ class Behaviour:
         self.seconds = seconds
         self.gpu = gpu or {}
         self.layers = layers or {}
+        self.inspections = inspections or {}
 
     def save(self, path: Path) -> Path:
         """Write a checkpoint that behaves like this; equal behaviour means equal bytes."""
@@ -126,7 +129,8 @@ def build(request: dict[str, Any], folder: Path) -> dict[str, Any]:
     if request["data"] is not None:
         images = [str(p) for p in images_of(json.loads(Path(request["data"]).read_text()), request["split"])]
     metadata = {"imgsz": [request["imgsz"], request["imgsz"]], "batch": request["batch"], "task": "detect"}
-    return {"artifact": "engine.onnx", "metadata": metadata, "calibration_images": images}
+    inspection = Behaviour.load(weights).inspections.get(request["precision"])
+    return {"artifact": "engine.onnx", "metadata": metadata, "calibration_images": images, "inspection": inspection}
 
 
 def images_of(data: dict[str, Any], split: str) -> list[Path]:

@@ -40,7 +40,7 @@ def nodes(path: Path, kind: type[ast.AST]) -> Iterator[ast.AST]:
 
 
 def last(node: ast.AST) -> str:
-    """Return the last part of a dotted name, without the underscores of what is private; empty for anything else."""
+    """Return the last part of a dotted name; empty for anything else."""
     return node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else ""
 
 
@@ -70,6 +70,8 @@ def missing(path: Path, version: str) -> list[str]:
     names = api(version)
     wrong = []
     for owner, member in sorted(used(path)):
+        if owner in ALWAYS:
+            continue
         there = names if not owner else names.get(owner, frozenset())
         # Of a class without members in our copy only the name is known.
         known = owner == "" or bool(there) or owner not in names
