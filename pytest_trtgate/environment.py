@@ -94,6 +94,27 @@ def _why_not_tensorrt(settings: Settings, versions: Mapping[str, str]) -> str:
     return ""
 
 
+def gpu_of_worker(settings: Settings, backend: str, device: str, worker: str) -> tuple[str, bool]:
+    """Return the UUID of the GPU that a process of the run uses, and whether it is to be the only one for its jobs.
+
+    Where ``device`` is ``auto`` and all GPUs are of one kind, xdist's workers take one each.
+
+    Args:
+        settings: The run's settings.
+        backend: The backend chosen.
+        device: The device chosen.
+        worker: Name of the xdist worker, such as ``gw1``; empty in a run without xdist.
+    """
+    if backend != "tensorrt":
+        return "", False
+    gpus = visible_gpus()
+    alike = len({(gpu.name, gpu.compute_capability) for gpu in gpus}) == 1
+    if worker and settings.device == "auto" and alike and len(gpus) > 1:
+        number = int(re.sub(r"\D", "", worker) or 0) % len(gpus)
+        return gpus[number].uuid, True
+    return gpus[int(device)].uuid, False
+
+
 def threads_of(settings: Settings) -> int:
     """Return how many threads every arm gets: the setting, else the cores this process may use, at most 8."""
     return settings.threads or min(8, usable_cores())

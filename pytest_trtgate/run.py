@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from . import options
-from .environment import collect, resolve_backend
+from .environment import collect, gpu_of_worker, resolve_backend
 from .errors import SettingsError, TrtGateError
 from .measure import Measurements
 from .plan import Plan, check_inputs, make_plan
@@ -47,6 +47,7 @@ class GateRun:
         self.published = False
         worker: dict[str, Any] | None = getattr(config, "workerinput", None)
         self.is_worker = worker is not None
+        self.worker: str = (worker or {}).get("workerid", "")
         # The controller knows of no run where nothing but a test's fixtures asks for the gate.
         self.run_id: str = (worker or {}).get(_RUN_ID) or new_run_id()
 
@@ -92,6 +93,7 @@ class GateRun:
 
         backend, device, _ = self._where
         narrator = Narrator(self.config)
+        gpu, only_gpu = gpu_of_worker(self.settings, backend, device, self.worker)
         launcher: Launcher | None = self.config.hook.pytest_trtgate_launcher(config=self.config)
         measure = Measurements(
             settings=self.settings,
@@ -99,7 +101,7 @@ class GateRun:
             dataset=self.dataset,
             environment=collect(backend, device, self.config.rootpath),
             workspace=self.workspace,
-            launcher=launcher or LocalLauncher(),
+            launcher=launcher or LocalLauncher(gpu=gpu, only_gpu=only_gpu),
             milestone=narrator.milestone,
             progress=narrator.progress,
         )

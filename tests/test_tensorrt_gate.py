@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import json
 import subprocess
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from conftest import H200, Project
+from conftest import H200, Project, wait_for
 from fake_jobs import Behaviour
 
 from pytest_trtgate import environment, gpus
+from pytest_trtgate.errors import JobError
 from pytest_trtgate.gpus import Gpu, chosen
+from pytest_trtgate.jobs.launcher import Job, LocalLauncher
+from pytest_trtgate.record_base import FileRecord
+from pytest_trtgate.settings import Settings
 
+SECOND = Gpu("NVIDIA H200", "GPU-3333", "9.0", "575.57")
 L4 = Gpu("NVIDIA L4", "GPU-2222", "8.9", "575.57")
 DETAILED = {"detailed": True, "layers": 4, "fused_layers": 1, "plan_bytes": 100, "device_memory_bytes": 30_000_000}
 
@@ -216,7 +222,7 @@ def test_a_precision_that_was_not_taken_fails_the_cell(project: Project) -> None
     verdict = project.verdict("fp16", "accuracy")
     assert (str(verdict.outcome), "precision-not-taken" in [f.id for f in verdict.findings]) == ("FAIL", True)
     assert "shapes: fp16 requested: 100 % of layers FP32; no layer is FP16" in verdict.summary
-    assert verdict.accept == 'set precision-not-taken = "warn" under [tool.trtgate.findings]'
+    assert verdict.accept == 'set precision-not-taken = "warn" under [findings] in trtgate.toml'
     assert project.outcomes("accuracy")["int8"] == "PASS"
     assert result.ret == 1
 
@@ -245,7 +251,7 @@ def test_a_budget_of_the_engine_is_judged_with_its_latency(project: Project) -> 
     project.use_gpu().run("--trt-precision=fp16")
     verdict = project.verdict("fp16", "latency")
     assert "fp16: device memory 30.0 MB is over its budget of 20 MB" in verdict.summary
-    assert verdict.accept == "set max_device_memory_mb under [tool.trtgate.engine.fp16]"
+    assert verdict.accept == "set max_device_memory_mb under [engine.fp16] in trtgate.toml"
     assert [(c.outcome.value, c.unit) for c in verdict.checks if c.name == "engine size"] == [("PASS", "MB")]
 
 
@@ -255,3 +261,58 @@ def test_the_size_budget_holds_on_the_cpu_too(project: Project) -> None:
     verdict = project.verdict("fp16", "latency")
     assert (str(verdict.outcome), "engine size" in verdict.summary) == ("FAIL", True)
     assert not any(c.name == "device memory" for c in verdict.checks)
+
+
+# Several GPUs
+
+
+@pytest.mark.parametrize(
+    ("device", "worker", "found", "uuid", "alone"),
+    [
+        ("auto", "", [H200, SECOND], "GPU-1111", False),
+        ("auto", "gw0", [H200, SECOND], "GPU-1111", True),
+        ("auto", "gw1", [H200, SECOND], "GPU-3333", True),
+        ("auto", "gw2", [H200, SECOND], "GPU-1111", True),
+        ("auto", "gw1", [H200], "GPU-1111", False),
+        ("auto", "gw1", [H200, L4], "GPU-1111", False),
+        ("1", "gw0", [H200, SECOND], "GPU-3333", False),
+    ],
+)
+def test_workers_take_one_of_several_equal_gpus_each(
+    device: str, worker: str, found: list[Gpu], uuid: str, alone: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(environment, "visible_gpus", lambda: tuple(found))
+    settings = Settings(device=device)
+    place = "0" if device == "auto" else device
+    assert environment.gpu_of_worker(settings, "tensorrt", place, worker) == (uuid, alone)
+    assert environment.gpu_of_worker(settings, "onnxruntime", "cpu", worker) == ("", False)
+
+
+def test_jobs_of_one_gpu_share_its_lock_whatever_its_number(tmp_path: Path) -> None:
+    said: list[str] = []
+    first, second = (LocalLauncher(locks=tmp_path, gpu="GPU-1111") for _ in range(2))
+    with first.device("0", said.append):
+        assert [p.name for p in tmp_path.iterdir()] == ["device-GPU-1111.lock"]
+        thread = threading.Thread(target=lambda: second.device("1", said.append).__enter__(), daemon=True)
+        thread.start()
+        wait_for(lambda: said)
+    thread.join(10)
+    assert said == ["waiting for device 1, which another job is using"]
+    with LocalLauncher(locks=tmp_path, gpu="GPU-1111").device("cpu", said.append):
+        assert (tmp_path / "device-cpu.lock").exists()
+    assert len(said) == 1
+
+
+def test_jobs_see_only_the_gpu_of_their_worker(tmp_path: Path) -> None:
+    (tmp_path / "job.py").write_text(
+        "import json, os, sys, pathlib\n"
+        "seen = [os.environ['CUDA_VISIBLE_DEVICES'], os.environ['CUDA_DEVICE_ORDER']]\n"
+        "pathlib.Path(sys.argv[1], 'seen.json').write_text(json.dumps(seen))\n"
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(tmp_path))
+        launcher = LocalLauncher({"build": "job"}, tmp_path / "locks", gpu="GPU-3333", only_gpu=True)
+        job = Job("build-x", "build", FileRecord(), "0", 60)
+        with pytest.raises(JobError, match="no usable answer"):
+            launcher.run(job, tmp_path / "folder", print)
+    assert json.loads((tmp_path / "folder" / "seen.json").read_text()) == ["GPU-3333", "PCI_BUS_ID"]

@@ -19,6 +19,7 @@ from typing import IO, Protocol
 import filelock
 
 from ..errors import JobError, RecordError
+from ..gpus import VISIBLE
 from ..record_base import FileRecord
 from ..recordfile import load, save
 from .contract import PROGRESS, RESPONSES, JobFailure, JobKind
@@ -63,11 +64,21 @@ class LocalLauncher:
     Args:
         modules: Module to run for each kind of job.
         locks: Folder of the device locks; all processes that share a device must share it.
+        gpu: UUID of the GPU that the jobs use, since its number may differ among processes; empty for the CPU.
+        only_gpu: Whether the jobs see no other GPU, so that to them its number is 0.
     """
 
-    def __init__(self, modules: Mapping[JobKind, str] = JOB_MODULES, locks: Path | None = None) -> None:
+    def __init__(
+        self,
+        modules: Mapping[JobKind, str] = JOB_MODULES,
+        locks: Path | None = None,
+        gpu: str = "",
+        only_gpu: bool = False,
+    ) -> None:
         self.modules = modules
         self.locks = locks or Path(tempfile.gettempdir()) / "trtgate-locks"
+        self.gpu = gpu
+        self.only_gpu = only_gpu
 
     def run(self, job: Job, folder: Path, progress: Callable[[str], None]) -> FileRecord:
         """Run one job; see :meth:`Launcher.run`."""
@@ -89,7 +100,8 @@ class LocalLauncher:
         if not self.locks.is_dir():
             self.locks.mkdir(parents=True, exist_ok=True)
             self.locks.chmod(0o1777)  # other users of the machine take the same locks
-        lock = filelock.FileLock(self.locks / f"device-{device}.lock", mode=0o666)
+        name = self.gpu if self.gpu and device != "cpu" else device
+        lock = filelock.FileLock(self.locks / f"device-{name}.lock", mode=0o666)
         try:
             lock.acquire(timeout=0.5)
         except filelock.Timeout:
@@ -105,7 +117,7 @@ class LocalLauncher:
         process = subprocess.Popen(
             [sys.executable, "-m", self.modules[job.kind], str(folder)],
             cwd=folder,
-            env=_job_environment(),
+            env=_job_environment() | ({VISIBLE: self.gpu} if self.only_gpu else {}),
             stdin=subprocess.PIPE,  # its end tells the job that we are gone
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
