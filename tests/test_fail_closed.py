@@ -148,8 +148,11 @@ def test_a_backend_that_is_not_there_ends_the_run_with_the_reason(project: Proje
 @pytest.mark.parametrize(
     ("argument", "sentence"),
     [
-        ("--trt-backend=tensorrt", "ERROR: backend = 'tensorrt' is not *; allowed: auto, onnxruntime"),
-        ("--trt-device=0", "ERROR: device = '0' is not usable by backend 'onnxruntime'; allowed: auto, cpu"),
+        ("--trt-backend=tensorrt", "ERROR: backend = 'tensorrt' cannot be used here: TensorRT is not installed*"),
+        (
+            "--trt-device=0",
+            "ERROR: device = '0' is not usable by backend 'onnxruntime'; allowed: auto, cpu (no 'tensorrt' either: *)",
+        ),
     ],
 )
 def test_a_backend_or_device_that_cannot_run_here_is_named(project: Project, argument: str, sentence: str) -> None:

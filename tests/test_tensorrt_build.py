@@ -15,8 +15,8 @@ from fake_tensorrt import VERSIONS, FakeTensorRT
 
 import pytest_trtgate.jobs
 from pytest_trtgate.errors import DataError, TrtGateError
-from pytest_trtgate.jobs import engine_file, tensorrt_build
-from pytest_trtgate.jobs.contract import BuildRequest
+from pytest_trtgate.jobs import engine_file, tensorrt_build, worker
+from pytest_trtgate.jobs.contract import PROGRESS, BuildRequest
 from pytest_trtgate.jobs.tensorrt_build import BuilderHands, TimingCache, export_tensorrt, lay_hands
 
 OLD, NEW = "8.6.0", "11.4.0.106"
@@ -96,6 +96,17 @@ def test_a_builder_that_gives_up_is_one_sentence_in_its_own_words(
     assert str(caught.value) == f"TensorRT {version} built no engine ({reason}); the log has the details"
     assert "[TensorRT] 10: Could not" in (out := capsys.readouterr().out)
     assert "tactic 1" not in out
+
+
+def test_a_long_build_reports_that_it_goes_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(worker, "_last_progress", [-worker.PROGRESS_INTERVAL_S])
+    fake = FakeTensorRT(OLD, says=(("VERBOSE", "tactic 1"), ("VERBOSE", "tactic 2")))
+    hands = BuilderHands(fake.module, None, None)
+    monkeypatch.setattr(hands, "_began", hands._began - 75)
+    build(fake)
+    assert capsys.readouterr().out == f"{PROGRESS}building with TensorRT for 75 s\n"
 
 
 def test_a_builder_without_memory_says_so() -> None:

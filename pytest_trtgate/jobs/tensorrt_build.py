@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import tempfile
+import time
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -52,7 +54,6 @@ def export_tensorrt(request: BuildRequest, weights: Path, images: Calibration) -
         graph = export_onnx(self, *args, **kwargs)
         # Not before: PyTorch's ONNX exporter and a TensorRT that is loaded already have clashed.
         builders.append(lay_hands(request))
-        progress(f"building {request.precision} with TensorRT")
         return graph
 
     Exporter.export_onnx = then_lay_hands
@@ -103,12 +104,19 @@ class BuilderHands:
         self.timing = timing
         self.optimization_level = optimization_level
         self.errors: list[str] = []
+        self._began = time.monotonic()
         self._create_config = trt.Builder.create_builder_config
         self._build = trt.Builder.build_serialized_network
         # Functions, since methods of this object would not be given the builder.
         trt.Builder.create_builder_config = lambda builder: self.create_config(builder)
         trt.Builder.build_serialized_network = lambda builder, network, config: self.build(builder, network, config)
-        trt.Logger = _logger_class(trt, self.errors)
+        trt.Logger = _logger_class(trt, self.heard)
+
+    def heard(self, message: str, error: bool) -> None:
+        """Take note of what TensorRT says; that it speaks at all shows that the build goes on."""
+        if error:
+            self.errors.append(message)
+        progress(f"building with TensorRT for {time.monotonic() - self._began:.0f} s")
 
     @property
     def last_error(self) -> str:
@@ -165,8 +173,13 @@ def _device_memory_bytes(engine: Any) -> int | None:
     return None
 
 
-def _logger_class(trt: Any, errors: list[str]) -> type:
-    """Return a class to use in the place of ``tensorrt.Logger``, which also collects errors."""
+def _logger_class(trt: Any, heard: Callable[[str, bool], None]) -> type:
+    """Return a class to use in the place of ``tensorrt.Logger``.
+
+    Args:
+        trt: The module ``tensorrt``.
+        heard: Told each message, and whether it is an error.
+    """
 
     class Logger(trt.ILogger):  # type: ignore[misc]
         """Writes what TensorRT says to the log of the job; not what is merely verbose."""
@@ -176,8 +189,7 @@ def _logger_class(trt: Any, errors: list[str]) -> type:
             self.min_severity = min_severity
 
         def log(self, severity: Any, msg: str) -> None:
-            if severity in (trt.ILogger.INTERNAL_ERROR, trt.ILogger.ERROR):
-                errors.append(msg)
+            heard(msg, severity in (trt.ILogger.INTERNAL_ERROR, trt.ILogger.ERROR))
             if severity != trt.ILogger.VERBOSE:
                 print(f"[TensorRT] {msg}", flush=True)
 
