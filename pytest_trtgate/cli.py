@@ -90,7 +90,7 @@ def _doctor(_: argparse.Namespace) -> int:
     print(f"pytest-trtgate {__version__}, Python {sys.version.split()[0]}")
     print(f"CPU: {cpu_model()}, {usable_cores()} cores")
     for package in PACKAGES:
-        print(f"  {package:<12} {versions.get(package, 'not installed')}")
+        print(f"  {package:<15} {versions.get(package, 'not installed')}")
     print(f"engine cache: {_cache_root(None)}")
     try:
         backend, device, why = resolve_backend(_settings())

@@ -54,8 +54,8 @@ def test_the_doctor_says_what_is_installed_and_what_would_run(
     assert main(["doctor"]) == 0
     out = capsys.readouterr().out
     assert f"pytest-trtgate {__version__}" in out
-    assert "  torch        2.11.0\n" in out
-    assert "  tensorrt     not installed\n" in out
+    assert "  torch           2.11.0\n" in out
+    assert "  tensorrt        not installed\n" in out
     assert f"engine cache: {tmp_path / 'xdg' / 'pytest-trtgate'}\n" in out
     assert "backend: onnxruntime 1.31.0 on cpu (the embedded default: TensorRT is not installed)\n" in out
 

@@ -92,7 +92,7 @@ def test_a_builder_that_gives_up_is_one_sentence_in_its_own_words(
     BuilderHands(fake.module, None, None)
     with pytest.raises(TrtGateError) as caught:
         build(fake)
-    reason = "10: Could not find any implementation for node {Conv_0}"
+    reason = "10: Could not find any implementation for node {Conv_0}. more"
     assert str(caught.value) == f"TensorRT {version} built no engine ({reason}); the log has the details"
     assert "[TensorRT] 10: Could not" in (out := capsys.readouterr().out)
     assert "tactic 1" not in out
@@ -190,13 +190,14 @@ class FakeExporter:
         builder = trt.Builder(trt.Logger(trt.Logger.INFO))
         config = builder.create_builder_config()
         if self.parser_says:
-            builder._logger.log(trt.ILogger.ERROR, self.parser_says)
+            for said in self.parser_says:
+                builder._logger.log(trt.ILogger.ERROR, said)
             raise RuntimeError("failed to load ONNX file: engine.onnx")
         plan = builder.build_serialized_network(None, config)
         return str(engine(self.file.with_suffix(".engine"), plan=bytes(plan)))
 
     tensorrt: ModuleType
-    parser_says = ""
+    parser_says: tuple[str, ...] = ()
 
 
 class SimpleLoader:
@@ -222,7 +223,9 @@ Export = Callable[..., Any]
 def export(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Export:
     """Run ``export_tensorrt`` with a fake Ultralytics around a fake TensorRT."""
 
-    def run(fake: FakeTensorRT, images: list[str] | None = None, parser_says: str = "", **request: Any) -> Any:
+    def run(
+        fake: FakeTensorRT, images: list[str] | None = None, parser_says: tuple[str, ...] = (), **request: Any
+    ) -> Any:
         asked = BuildRequest(
             **{
                 "weights": "best.pt",
@@ -292,10 +295,13 @@ def test_fewer_images_than_the_batch_are_refused(export: Export) -> None:
 
 
 def test_an_operator_that_the_parser_refuses_is_named(export: Export) -> None:
-    said = "ModelImporter.cpp:775: ERROR: No importer registered for op: Fancy"
+    node = 'ModelImporter.cpp:140: While parsing node number 7 [Fancy -> "out"]:'
+    objection = "ModelImporter.cpp:151: ERROR: onnxOpCheckers.cpp:998 In function check:\n[6] Plugin not found"
     with pytest.raises(TrtGateError) as caught:
-        export(FakeTensorRT(OLD), parser_says=said)
-    assert str(caught.value) == f"best.pt as fp16: TensorRT could not build it ({said})"
+        export(FakeTensorRT(OLD), parser_says=(node, "--- Begin node ---", objection))
+    said = "ModelImporter.cpp:151: ERROR: onnxOpCheckers.cpp:998 In function check: [6] Plugin not found"
+    where = 'while parsing node number 7 [Fancy -> "out"]'
+    assert str(caught.value) == f"best.pt as fp16: TensorRT could not build it ({said}, {where})"
 
 
 def test_strongly_typed_tensorrt_needs_modelopt_for_narrow_precisions(

@@ -7,6 +7,7 @@ the builder's own words.
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 import time
 from collections.abc import Callable
@@ -23,6 +24,7 @@ from .engine_file import read_engine
 from .exporting import Calibration, Exported, arguments, watch_calibration
 from .worker import is_disk_full, is_out_of_memory, plain, progress
 
+_NODE = re.compile(r"parsing node number \d+ \[.*\]")
 STRONGLY_TYPED = 11
 """From this major version on, the precision is that of the ONNX graph, which ModelOpt writes."""
 
@@ -120,8 +122,13 @@ class BuilderHands:
 
     @property
     def last_error(self) -> str:
-        """What TensorRT last complained of, in one line; empty while it did not."""
-        return plain(RuntimeError(self.errors[-1])) if self.errors else ""
+        """What TensorRT last complained of, in one line, and at which node of the graph; empty while it did not."""
+        if not self.errors:
+            return ""
+        said = " ".join(self.errors[-1].split()).rstrip(" .:;")
+        # The parser names the node first and its objection last.
+        nodes = [found[0] for found in map(_NODE.search, self.errors) if found]
+        return f"{said}, while {nodes[-1]}" if nodes and nodes[-1] not in said else said
 
     def create_config(self, builder: Any) -> Any:
         """Return a configuration whose engine can be inspected, with the optimization level and the timing cache."""
