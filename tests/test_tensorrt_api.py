@@ -17,6 +17,7 @@ OBJECTS = {
     "builder": "Builder",
     "config": "IBuilderConfig",
     "context": "IExecutionContext",
+    "_context": "IExecutionContext",
     "engine": "ICudaEngine",
     "inspector": "EngineInspector",
     "network": "INetworkDefinition",
@@ -26,12 +27,14 @@ OBJECTS = {
     "other": "ITimingCache",
 }
 """What our source calls an object of each class, in the files that use TensorRT."""
+MARKS = MODULE_NAMES | {"_context"}
+"""Names by which a file is known to use TensorRT."""
 ALWAYS = {"__version__", "__init__"}
 
 
 def sources() -> list[Path]:
     """Return the files of the package that use TensorRT."""
-    return [p for p in sorted(PACKAGE.rglob("*.py")) if any(last(n) in MODULE_NAMES for n in nodes(p, ast.expr))]
+    return [p for p in sorted(PACKAGE.rglob("*.py")) if any(last(n) in MARKS for n in nodes(p, ast.expr))]
 
 
 def nodes(path: Path, kind: type[ast.AST]) -> Iterator[ast.AST]:
