@@ -10,16 +10,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
+from .building import build_request, engine_record
 from .cache import EngineCache, check_built_here, default_root, key_parts, timing_cache_path
 from .dataset import Dataset
-from .digest import file_sha256, files_sha256, key_sha256
+from .digest import file_sha256, key_sha256
 from .environment import threads_of
 from .errors import JobError
 from .jobs.contract import (
     AccuracyRequest,
     AccuracyResponse,
     ArmRequest,
-    BuildRequest,
     BuildResponse,
     JobKind,
     LatencyRequest,
@@ -32,7 +32,6 @@ from .records import (
     REFERENCE,
     AccuracyRecord,
     AccuracySettings,
-    Calibration,
     Cell,
     EngineRecord,
     Environment,
@@ -128,50 +127,20 @@ class Measurements:
         return self.dataset.images_digest(self.settings.calibration.split)
 
     def _build(self, cell: Cell, key: str, parts: dict[str, Any], folder: Path) -> EngineRecord:
-        started, calibrated = time.monotonic(), cell.precision == "int8"
-        request = BuildRequest(
-            weights=str(self.plan.weights[cell.model]),
-            precision=cell.precision,
-            imgsz=cell.imgsz,
-            batch=cell.batch,
-            backend=cell.backend,
-            device=cell.device,
+        started, name = time.monotonic(), f"build-{cell.key}"
+        request = build_request(
+            cell,
+            self.settings,
+            weights=self.plan.weights[cell.model],
+            data=self._resolved_data if cell.precision == "int8" else None,
             threads=self.threads,
-            data=str(self._resolved_data) if calibrated else None,
-            split=self.settings.calibration.split,
-            fraction=self.settings.calibration.fraction,
-            export_args=self.settings.export.arguments(cell.backend),
-            optimization_level=self.settings.export.builder_level(cell.backend),
             timing_cache=timing_cache_path(self.cache.root, self.environment),
-            output=str(folder),
+            output=folder,
         )
         self.milestone(f"{cell.label}: building the engine")
-        answer = self.job(f"build-{cell.key}", "build", request, self.settings.timeouts.build_s, BuildResponse)
-        log = self.workspace.job_folder(f"build-{cell.key}") / LOG_NAME
-        (folder / "build.log").write_bytes(log.read_bytes() if log.exists() else b"")
-        calibration = None
-        if answer.calibration_images is not None:
-            (folder / "calibration.txt").write_text("\n".join(answer.calibration_images) + "\n", encoding="utf-8")
-            calibration = Calibration(
-                split=request.split,
-                fraction=request.fraction,
-                images=len(answer.calibration_images),
-                digest=files_sha256(map(Path, answer.calibration_images)),
-            )
-        return EngineRecord(
-            cell=cell,
-            cache_key=key,
-            key_parts=parts,
-            artifact=answer.artifact,
-            files=(),
-            sha256="",
-            size_bytes=0,
-            built_at=now(),
-            build_seconds=time.monotonic() - started,
-            calibration=calibration,
-            metadata=answer.metadata,
-            inspection=answer.inspection,
-        )
+        answer = self.job(name, "build", request, self.settings.timeouts.build_s, BuildResponse)
+        log = self.workspace.job_folder(name) / LOG_NAME
+        return engine_record(cell, key, parts, request, answer, log, time.monotonic() - started, now())
 
     @cached_property
     def _resolved_data(self) -> Path:

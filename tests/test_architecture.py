@@ -28,7 +28,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("jobs.launcher",),
     ("jobs.*",),
     ("report.*",),
-    ("handles", "measure"),
+    ("handles", "building", "measure"),
     ("profiling",),
     ("session",),
     ("demo", "cli"),
@@ -119,6 +119,8 @@ def test_no_two_modules_import_each_other() -> None:
 @pytest.mark.parametrize("name", modules())
 def test_only_jobs_import_what_is_heavy(name: str) -> None:
     heavy = {m.partition(".")[0] for m in imports(name)} & HEAVY
+    if name == "gpus":
+        heavy -= {"pynvml"}  # ctypes and no CUDA: the driver is asked which GPUs there are
     allowed = name.startswith("jobs.") and name not in ("jobs.contract", "jobs.launcher", "jobs.__init__")
     assert allowed or not heavy
 
