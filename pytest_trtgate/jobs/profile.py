@@ -98,10 +98,10 @@ def _tensorrt(request: ProfileRequest, artifact: Path) -> dict[str, float]:
 
     from . import yolo
     from .cuda_timing import open_device
+    from .engine_file import read_engine
 
-    yolo.read_metadata(artifact)  # refuses what does not begin with metadata, which is cut off here
-    data = artifact.read_bytes()
-    plan = data[4 + int.from_bytes(data[:4], "little") :]
+    yolo.read_metadata(artifact)  # in one sentence where it is no engine
+    _, plan = read_engine(artifact)
     device = open_device(request.device)
     with yolo.refusals(f"{request.arm}: {artifact.name} could not be profiled"), torch.cuda.device(device):
         return tensorrt_layers(plan, request, torch, device)
