@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 from material import ROOT, build_request, job_environment
 
-from pytest_trtgate.jobs.latency import balanced_orders, machine_state, timing
+from pytest_trtgate.jobs.cpu import machine_state
+from pytest_trtgate.jobs.latency import balanced_orders, timing
 from pytest_trtgate.jobs.worker import plain
 
 _JOB = """

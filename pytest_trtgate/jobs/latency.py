@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import math
-import os
 import random
 import time
 from collections.abc import Iterator, Sequence
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..records import ArmLaunch, Context, Launch, MachineState, Timing
 from .contract import LatencyRequest, LatencyResponse
+from .cpu import machine_state
 from .gpu import ClockWatch, Gpu, energy_per_call_mj, open_gpu
 from .worker import main, progress
 
@@ -309,44 +309,6 @@ def timing(nanoseconds: Any) -> Timing:
         max_ms=float(ms.max()),
         quantiles_ms=tuple(quantiles.tolist()),
     )
-
-
-def machine_state(system: Path = Path("/")) -> MachineState:
-    """Return load, mean clock and highest temperature of the CPU, each None where the platform does not tell."""
-    return MachineState(
-        load_average=os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
-        cpu_mhz=_mean(_clocks(system / "proc/cpuinfo")),
-        temperature_c=max(_temperatures(system / "sys/class/thermal"), default=None),
-    )
-
-
-def _clocks(cpuinfo: Path) -> list[float]:
-    lines = _text(cpuinfo).splitlines()
-    return [number for line in lines if line.startswith("cpu MHz") for number in _numbers(line.partition(":")[2])]
-
-
-def _temperatures(thermal: Path) -> list[float]:
-    found = [number for zone in thermal.glob("thermal_zone*/temp") for number in _numbers(_text(zone))]
-    # Zones without a sensor report nonsense.
-    return [t / 1000 for t in found if 0 < t < 150_000]
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text()
-    except OSError:
-        return ""
-
-
-def _numbers(text: str) -> list[float]:
-    try:
-        return [float(text)]
-    except ValueError:
-        return []
-
-
-def _mean(values: list[float]) -> float | None:
-    return sum(values) / len(values) if values else None
 
 
 if __name__ == "__main__":
