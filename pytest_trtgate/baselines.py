@@ -90,15 +90,7 @@ class BaselineStore:
         Raises:
             BaselineError: The file cannot be written.
         """
-        session = BaselineSession(
-            recorded_at=recorded_at,
-            commit=self.environment.commit,
-            threads=latency.launches[0].threads,
-            launches=tuple(
-                BaselineLaunch(timings=launch.arms[cell.precision].timings, state=launch.after)
-                for launch in latency.launches
-            ),
-        )
+        session = self.session(cell, latency, recorded_at)
         path = self.path(cell)
         before = self._same_engine(cell, engine)
         earlier = [s for s in before.sessions if s.threads == session.threads] if before and join else []
@@ -121,6 +113,18 @@ class BaselineStore:
         except OSError as error:
             raise BaselineError(f"{path}: cannot be written ({error.strerror})") from error
         return path
+
+    def session(self, cell: Cell, latency: LatencyRecord, recorded_at: str) -> BaselineSession:
+        """Return a run's launches of one cell as a session to be stored."""
+        return BaselineSession(
+            recorded_at=recorded_at,
+            commit=self.environment.commit,
+            threads=latency.launches[0].threads,
+            launches=tuple(
+                BaselineLaunch(timings=launch.arms[cell.precision].timings, state=launch.after)
+                for launch in latency.launches
+            ),
+        )
 
     def _same_engine(self, cell: Cell, engine: EngineRecord) -> Baseline | None:
         """Return what is stored of the cell on this kind of machine, if it is of the same bytes."""

@@ -7,13 +7,10 @@ import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from . import __version__
+from .cli_baseline import add_baseline, add_compare
 from .errors import TrtGateError
-
-if TYPE_CHECKING:
-    from .settings import Settings
 
 _DAY_S = 86400.0
 
@@ -66,6 +63,9 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("--format", choices=("html", "markdown", "csv"), help="Default: from the file's suffix")
     report.set_defaults(run=_report)
 
+    add_baseline(commands)
+    add_compare(commands)
+
     demo = commands.add_parser("demo", help="Write a small project that uses the gate, with a model and a dataset")
     demo.add_argument("folder", type=Path, metavar="DIR", help="A folder that is empty or does not exist")
     demo.set_defaults(run=_demo)
@@ -83,6 +83,7 @@ def _days(text: str) -> float:
 
 
 def _doctor(_: argparse.Namespace) -> int:
+    from .config import project_settings
     from .environment import PACKAGES, cpu_model, installed_versions, resolve_backend, usable_cores
     from .errors import SettingsError
 
@@ -93,7 +94,7 @@ def _doctor(_: argparse.Namespace) -> int:
         print(f"  {package:<15} {versions.get(package, 'not installed')}")
     print(f"engine cache: {_cache_root(None)}")
     try:
-        backend, device, why = resolve_backend(_settings())
+        backend, device, why = resolve_backend(project_settings(Path.cwd())[0])
     except SettingsError as error:
         print(f"backend: none ({error})")
         return 1
@@ -101,18 +102,11 @@ def _doctor(_: argparse.Namespace) -> int:
     return 0
 
 
-def _settings() -> Settings:
-    from .config import build, find_table
-
-    found = find_table(Path.cwd())
-    path, table = found if found else (None, {})
-    return build(table, path, {}, Path.cwd())
-
-
 def _cache_root(given: Path | None) -> Path:
     from .cache import default_root
+    from .config import project_settings
 
-    return given or _settings().cache_dir or default_root()
+    return given or project_settings(Path.cwd())[0].cache_dir or default_root()
 
 
 def _cache_list(arguments: argparse.Namespace) -> int:

@@ -91,6 +91,29 @@ def build(
         raise SettingsError(_sentence(error, source, options, flags)) from error
 
 
+def project_settings(folder: Path) -> tuple[Settings, Path | None]:
+    """Return the settings of the project in ``folder``, as a run without options has them, and the file they are in.
+
+    Raises:
+        SettingsError: As :func:`find_table` and :func:`build`.
+    """
+    path, table = find_table(folder) or (None, {})
+    return build(table, path, {}, folder), path
+
+
+def recorded_settings(recorded: Mapping[str, Any], source: Path) -> Settings:
+    """Return the settings that a run record was made with.
+
+    Raises:
+        SettingsError: This version does not know them; names the record.
+    """
+    try:
+        return Settings.model_validate(dict(recorded))
+    except ValidationError as error:
+        where = ".".join(map(str, error.errors()[0]["loc"]))
+        raise SettingsError(f"{source}: this pytest-trtgate does not know its settings ('{where}')") from error
+
+
 def _absolute(table: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     result = dict(table)
     for key in PATH_KEYS:

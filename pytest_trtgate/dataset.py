@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import glob
 import json
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from .digest import files_sha256
+from .digest import file_sha256, files_sha256
 from .errors import DataError
 
 IMAGE_SUFFIXES = frozenset(
@@ -97,6 +98,32 @@ class Dataset:
         copy = folder / f"{place.stem}-{len(list(folder.iterdir()))}.txt"
         copy.write_text("\n".join(map(str, _listed(place))), encoding="utf-8")
         return copy
+
+
+def shared_contents(images: Iterable[Path], others: Iterable[Path]) -> tuple[Path, ...]:
+    """Return those of ``images`` whose bytes are also among ``others``; files of a size of their own are not read.
+
+    Raises:
+        DataError: A file cannot be read.
+    """
+    try:
+        return tuple(_shared_contents(images, others))
+    except OSError as error:
+        raise DataError(f"{error.filename}: cannot be read ({error.strerror})") from error
+
+
+def _shared_contents(images: Iterable[Path], others: Iterable[Path]) -> Iterator[Path]:
+    by_size: dict[int, list[Path]] = {}
+    for other in others:
+        by_size.setdefault(other.stat().st_size, []).append(other)
+    digests: dict[int, set[str]] = {}
+    for image in images:
+        size = image.stat().st_size
+        if size in by_size:
+            if size not in digests:
+                digests[size] = {file_sha256(other) for other in by_size[size]}
+            if file_sha256(image) in digests[size]:
+                yield image
 
 
 def label_of(image: Path) -> Path:

@@ -10,12 +10,19 @@ from .settings import Findings
 REMEDIES: Mapping[str, str] = {
     "few-images": "evaluate on a larger split: with so few images, one of them moves mAP",
     "precision-not-taken": "read build.log in the engine's cache entry, or gate the precision that it really has",
+    "calibration-leak": "calibrate on other images than those evaluated: INT8 looks better on what it was tuned to",
+    "confidence-collapse": "calibrate on more typical images, or lower the confidence that the engine is deployed with",
+    "low-agreement": "look at images on which they differ before shipping: mAP hides what one confidence shows",
 }
 """What to do about each kind of finding, by its id; the settings have a severity for each of these ids."""
 FINDING = "finding"
 """What a check is against that stands for a finding."""
 FEW_IMAGES = 100
 """Below this many evaluated images, an accuracy says little about the engine."""
+COLLAPSE = 0.1
+"""A median confidence that falls by more than this needs another threshold, and so is another detector."""
+AGREEMENT = 0.9
+"""An engine that has a smaller share of its checkpoint's detections is another detector, whatever its mAP."""
 
 
 def graded(severities: Findings, found: Iterable[tuple[str, str]]) -> tuple[Finding, ...]:
@@ -46,3 +53,47 @@ def few_images(images: int, split: str) -> list[tuple[str, str]]:
     if images >= FEW_IMAGES:
         return []
     return [("few-images", f"split '{split}' has {images} images, fewer than {FEW_IMAGES}")]
+
+
+def calibration_leak(leaked: int, images: int, first: str, split: str) -> list[tuple[str, str]]:
+    """Return a finding where INT8 was calibrated on images that it is evaluated on.
+
+    Args:
+        leaked: How many of the evaluated images are among the calibration images, by content.
+        images: How many images there are.
+        first: The first of those.
+        split: The split that is evaluated.
+    """
+    if not leaked:
+        return []
+    return [("calibration-leak", f"{leaked} of {images} images of split '{split}' were calibrated on, first {first}")]
+
+
+def confidence_collapse(arm: str, before: float, after: float) -> list[tuple[str, str]]:
+    """Return a finding where an engine finds the same boxes with far less confidence.
+
+    Args:
+        arm: The engine.
+        before: Median confidence of the ``.pt`` in boxes that both have; NaN where there are none.
+        after: That of the engine in the same.
+    """
+    if not before - after > COLLAPSE:
+        return []
+    sentence = f"{arm}: the median confidence of boxes shared with the .pt fell from {before:.2f} to {after:.2f}"
+    return [("confidence-collapse", sentence)]
+
+
+def low_agreement(arm: str, shared: int, detections: int, conf: float) -> list[tuple[str, str]]:
+    """Return a finding where an engine lacks many of the detections of the ``.pt``.
+
+    Args:
+        arm: The engine.
+        shared: How many of them it has.
+        detections: How many the ``.pt`` has.
+        conf: Confidence from which a detection counts.
+    """
+    if shared >= AGREEMENT * detections:
+        return []
+    share = f"{100 * shared / detections:.1f} %"
+    sentence = f"{arm}: the engine has {share} of the {detections} detections of the .pt at confidence {conf:g}"
+    return [("low-agreement", f"{sentence}, less than {100 * AGREEMENT:g} %")]

@@ -155,6 +155,7 @@ class Gate:
         properties = self._request.node.user_properties
         properties.append(("trtgate_cell", self.cell.key))
         properties.append((f"trtgate_{verdict.subject}", str(verdict.outcome)))
+        properties += [(f"trtgate_{verdict.subject}_waived", verdict.waived)] if verdict.waived else []
         for check in verdict.checks:
             if check.value is not None:
                 properties.append((f"trtgate_{check.name}_vs_{check.against}", check.value))

@@ -5,6 +5,7 @@ Times are in milliseconds where a name ends in ``_ms``; moments are ISO 8601 in 
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any, Literal
 
@@ -46,6 +47,15 @@ class Cell(Record):
     def label(self) -> str:
         """Short name for people, where image size, batch and backend are plain from the context."""
         return f"{self.model} {self.precision}"
+
+
+def cell_of_key(key: str) -> Cell | None:
+    """Return the cell that has a key, or None where no cell has it."""
+    parts = re.fullmatch(rf"(.+)-({'|'.join(PRECISIONS)})-(\d+)-b(\d+)-([^-]+)-([^-]+)", key)
+    if parts is None:
+        return None
+    names = ("model", "precision", "imgsz", "batch", "backend", "device")
+    return Cell.model_validate(dict(zip(names, parts.groups(), strict=True)))
 
 
 class Environment(Record):

@@ -14,7 +14,7 @@ from .errors import SettingsError, TrtGateError
 from .measure import Measurements
 from .plan import Plan, check_inputs, make_plan
 from .progress import Narrator
-from .run_record import RunRecord
+from .run_record import INTERRUPTED, RunRecord
 from .session import GateSession, measured, run_folder_of
 from .workspace import Workspace, new_run_id
 
@@ -193,7 +193,7 @@ class GateRun:
         self.written = [sentence for sentence, _ in written]
         if not all(as_asked for _, as_asked in written):
             self.problem = self.problem or "not every baseline was written; the lines above say why"
-        unfinished = "the run was interrupted" if interrupted else "a test outside of the gate failed"
+        unfinished = INTERRUPTED if interrupted else "a test outside of the gate failed"
         if not interrupted and (not red or run.failed):
             unfinished = ""
         self.run = run.model_copy(update={"notes": (*run.notes, *self.written), "unfinished": unfinished})

@@ -47,7 +47,8 @@ class Check(Record):
 
     ``against`` is ``pt``, ``baseline``, ``budget``, ``finding`` or the name of another arm. ``unit`` is the unit
     of ``change`` and ``limit``: ``points`` for a drop in accuracy, ``ratio`` for a relative slow-down or a speed-up,
-    ``ms``, ``mJ`` (energy per inference) or ``MB`` for a budget.
+    ``ms``, ``mJ`` (energy per inference) or ``MB`` for a budget. ``low`` and ``high`` are limits of ``change``: a
+    two-sided 95 % interval, or the two one-sided 95 % limits where those decided, as in accuracy's population mode.
     """
 
     name: str
@@ -55,6 +56,8 @@ class Check(Record):
     value: float | None = None
     reference: float | None = None
     change: float | None = None
+    low: float | None = None
+    high: float | None = None
     limit: float | None = None
     unit: Literal["points", "ratio", "ms", "mJ", "MB"] = "points"
     outcome: Outcome
@@ -73,7 +76,8 @@ class Finding(Record):
 class Verdict(FileRecord):
     """What was decided of one cell's accuracy or latency, with the numbers that decided it.
 
-    ``failed`` is the outcome after the user's policy: a missing baseline may be a failure or a note.
+    ``failed`` is the outcome after the user's policy: a missing baseline may be a failure or a note, and a failure may
+    be waived for a while; ``waived`` says until when and why.
     """
 
     cell: Cell
@@ -86,6 +90,7 @@ class Verdict(FileRecord):
     accept: str = ""
     rerun: str = ""
     log_tail: str = ""
+    waived: str = ""
 
 
 class BaselineLaunch(Record):
@@ -122,6 +127,11 @@ class Baseline(FileRecord):
     sessions: tuple[BaselineSession, ...] = ()
     layers: tuple[LayerTime, ...] = ()
 
+    def per_session_ms(self, context: Context, percent: int) -> list[list[float]]:
+        """Return one percentile per launch of each stored session that has it, in milliseconds, oldest first."""
+        timings = [[x.timings[context] for x in s.launches if context in x.timings] for s in self.sessions]
+        return [[timing.quantile_ms(percent) for timing in session] for session in timings if session]
+
 
 class BaselineUse(FileRecord):
     """The baseline that a cell was judged against, as the report shows it."""
@@ -140,6 +150,10 @@ class JobRecord(FileRecord):
     seconds: float
     ok: bool
     log: str = ""
+
+
+INTERRUPTED = "the run was interrupted"
+"""What a run's ``unfinished`` says where it did not come to its end."""
 
 
 class RunRecord(FileRecord):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import shlex
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -10,28 +9,29 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from . import __version__
+from .accept import accept, setting_for
 from .baselines import BaselineStore
-from .config import table_name
-from .errors import BaselineError, JobError, TrtGateError
-from .findings import FINDING, failures, few_images, graded
+from .dataset import shared_contents
+from .errors import BaselineError, JobError, RecordError, TrtGateError
+from .evidence import Evidence, calibrated_on, gather
+from .findings import calibration_leak, confidence_collapse, failures, few_images, graded, low_agreement
 from .judge import worst
 from .judge.accuracy import judge_accepted, judge_parity
-from .judge.engine import ENGINE_BUDGETS, judge_engine
+from .judge.engine import judge_engine
 from .judge.latency import judge_latency
 from .judge.layers import slowest_change
 from .judge.precision import precision_finding
 from .judge.resources import judge_resources
-from .measure import Measurements
+from .measure import DEPLOYMENT_CONF, Measurements
 from .profiling import profile_layers
 from .records import REFERENCE, AccuracyRecord, Cell, EngineRecord, LatencyRecord, LayerProfile
 from .run_record import BaselineUse, Check, Finding, JobRecord, Outcome, RunRecord, Verdict
 from .settings import PERCENTILES
+from .waivers import waived
 
 Judgement = tuple[list[Check], list[tuple[str, str]]]
 """What was judged, and what was found beside it: ids and sentences."""
 UPDATE = "pytest --trt-baselines=update"
-BUDGET_KEYS = {"energy": "energy_mj", "memory": "memory_mb"}
-"""Settings of the budgets that are not milliseconds."""
 
 
 class GateSession:
@@ -68,12 +68,43 @@ class GateSession:
     def _accuracy_checks(self, cell: Cell) -> Judgement:
         tolerances = self.settings.accuracy.tolerances(cell.precision)
         engine = self.measure.accuracy(cell)
-        checks = judge_parity(self.measure.reference(cell.model), engine, tolerances)
+        reference = self.measure.reference(cell.model)
+        evidence = self._evidence(reference, engine)
+        comparison = evidence.comparison if evidence else None
+        checks = judge_parity(reference, engine, tolerances, comparison, population=self._population)
+        found = few_images(engine.images, engine.settings.split) + self._precision_findings(cell)
+        found += self._calibration_leak(cell)
+        if evidence:
+            agreement = evidence.agreement
+            found += low_agreement(cell.precision, agreement.shared, agreement.detections, DEPLOYMENT_CONF)
+            if all(c.outcome is Outcome.PASS for c in checks):  # else mAP has said it already
+                found += confidence_collapse(cell.precision, agreement.score_before, agreement.score_after)
         use = self._baseline_use(cell)
         # Another CPU or number of threads makes latencies incomparable, not accuracies.
         if not self._accepts(cell) and use.baseline is not None:
             checks += judge_accepted(use.baseline, engine, tolerances)
-        return checks, [*few_images(engine.images, engine.settings.split), *self._precision_findings(cell)]
+        return checks, found
+
+    @property
+    def _population(self) -> bool:
+        return self.settings.accuracy.mode == "population"
+
+    def _evidence(self, reference: AccuracyRecord, engine: AccuracyRecord) -> Evidence | None:
+        try:
+            return gather(self.workspace.path, reference, engine, DEPLOYMENT_CONF, decides=self._population)
+        except RecordError as error:
+            if self._population:
+                raise RecordError(f"accuracy.mode 'population' cannot be judged: {error}") from error
+            return None
+
+    def _calibration_leak(self, cell: Cell) -> list[tuple[str, str]]:
+        if cell.precision != "int8":
+            return []
+        dataset, split = self.measure.dataset, self.settings.split
+        images = dataset.images(split)
+        calibration = calibrated_on(self.measure.engine(cell), dataset.images(self.settings.calibration.split))
+        leaked = shared_contents(images, calibration)
+        return calibration_leak(len(leaked), len(images), leaked[0].name if leaked else "", split)
 
     def _latency_checks(self, cell: Cell) -> Judgement:
         rules = self.settings.latency
@@ -131,55 +162,38 @@ class GateSession:
         except TrtGateError as error:
             checks = [_error(f"{cell.precision}: {error}")]
         # What fails the run decides, even where something worse is only a note by the user's policy.
-        outcome = worst([c for c in checks if self._fails(c.outcome)] or checks)
+        outcome = worst([c for c in checks if self.settings.fails(c.outcome)] or checks)
         deciding = [c for c in checks if c.outcome is outcome]
+        summary = "; ".join(c.sentence for c in deciding) or f"{cell.precision}: nothing is gated"
+        excused, said = False, ""
+        if outcome is Outcome.FAIL:
+            today = datetime.now(timezone.utc).date()
+            excused, said = waived(self.settings.baseline_dir, cell.key, subject, today)
         verdict = Verdict(
             cell=cell,
             subject="accuracy" if subject == "accuracy" else "latency",
             outcome=outcome,
-            failed=self._fails(outcome),
-            summary="; ".join(c.sentence for c in deciding) or f"{cell.precision}: nothing is gated",
+            failed=self.settings.fails(outcome) and not excused,
+            summary=summary if excused or not said else f"{summary}; {said}",
             checks=tuple(checks),
             findings=findings,
             accept=self._accept(cell, deciding),
             rerun=rerun,
             log_tail=log_tail,
+            waived=said if excused else "",
         )
         self.workspace.put(f"verdict-{cell.key}-{subject}", verdict)
         return verdict
-
-    def _fails(self, outcome: Outcome) -> bool:
-        if outcome in (Outcome.NO_BASELINE, Outcome.INCOMPATIBLE):
-            return self.settings.missing_baseline_fails
-        if outcome is Outcome.INCONCLUSIVE:
-            return self.settings.inconclusive == "fail"
-        return outcome in (Outcome.FAIL, Outcome.ERROR)
 
     def _accept(self, cell: Cell, deciding: list[Check]) -> str:
         """Return what the user would do to accept the outcome on purpose; empty where there is nothing to accept."""
         check = deciding[0] if deciding else None
         if check is None or check.outcome in (Outcome.PASS, Outcome.ERROR):
             return ""
-        if check.against == REFERENCE and not check.reference:
-            return ""  # no tolerance helps a checkpoint that finds nothing
-        selected = f" --trt-precision={cell.precision}"
         if check.against == "baseline":
             mode = "add" if check.outcome is Outcome.NO_BASELINE else "update"
-            return f"{self.command} --trt-baselines={mode}{selected}"
-        if check.against == REFERENCE and check.change is not None:
-            tolerance = f"{math.ceil(check.change * 1e4) / 1e4:.4f}"
-            return f'set "{check.name}" = {tolerance} under {self._table(f"accuracy.{cell.precision}")}'
-        if check.name in ENGINE_BUDGETS:
-            return f"set {ENGINE_BUDGETS[check.name]} under {self._table(f'engine.{cell.precision}')}"
-        if check.against == "budget":
-            key = BUDGET_KEYS.get(check.name, f"{check.name}.budget_ms")
-            return f"set {key} under {self._table(f'latency.{cell.precision}')}"
-        if check.against == FINDING:
-            return f'set {check.name} = "warn" under {self._table("findings")}'
-        return f"set speedup under {self._table(f'latency.{cell.precision}')}"
-
-    def _table(self, section: str) -> str:
-        return table_name(self.source, section)
+            return f"{self.command} --trt-baselines={mode} --trt-precision={cell.precision}"
+        return setting_for(check, cell, self.settings, self.source)
 
     # Baselines
 
@@ -216,32 +230,7 @@ class GateSession:
         path = self.store.path(cell)
         if self.settings.baselines == "add" and path.exists():
             return f"{cell.label}: has a baseline already, left as it is ({path}); replace it with {UPDATE}", True
-        verdicts = [v for v in run.verdicts if v.cell == cell]
-        bad = next((v for v in verdicts if v.outcome in (Outcome.FAIL, Outcome.ERROR)), None)
-        if bad:
-            return f"{cell.label}: baseline not written, since its {bad.subject} is {bad.outcome}", False
-        engine, latency = run.engines.get(cell.key), run.latencies.get(cell.model)
-        reference, accuracy = run.accuracy(cell.model, REFERENCE), run.accuracy(cell.model, cell.precision)
-        judged = {v.subject for v in verdicts} == {"accuracy", "latency"}
-        if not judged or engine is None or latency is None or reference is None or accuracy is None:
-            return f"{cell.label}: baseline not written, since this run did not judge both accuracy and latency", False
-        join = self._unchanged(cell, latency)
-        try:
-            profile = run.profiles.get(cell.key)
-            written = self.store.write(cell, engine, reference, accuracy, latency, run.started_at, join, profile)
-        except BaselineError as error:
-            return str(error), False
-        return f"{cell.label}: baseline written to {written}", True
-
-    def _unchanged(self, cell: Cell, latency: LatencyRecord) -> bool:
-        """Return whether a run's launches are within the thresholds of the stored ones; others replace them."""
-        baseline = self._baseline_use(cell).baseline
-        if baseline is None:
-            return False
-        rules = self.settings.latency
-        limits = {name: rules.limit(cell.precision, name, cell.backend) for name in PERCENTILES}
-        checks = judge_latency(latency, cell.precision, rules.context, limits, None, baseline)
-        return all(c.outcome is Outcome.PASS for c in checks if c.against == "baseline")
+        return accept(self.store, run, cell, self.settings, self.source)
 
     # The end
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from .records import PRECISIONS, Precision
+from .run_record import Outcome
 
 METRICS = ("mAP50", "mAP50-95", "precision", "recall")
 """Metrics that can be gated, as the settings and the reports name them."""
@@ -92,8 +93,12 @@ class Tolerances(Section):
 
 
 class Accuracy(Tolerances):
-    """``[tool.trtgate.accuracy]``: tolerances for all precisions, then for one."""
+    """``[tool.trtgate.accuracy]``: tolerances for all precisions, then for one.
 
+    ``mode``: whether a drop is judged on the given images (``contract``), or in the population that they come from.
+    """
+
+    mode: Literal["contract", "population"] = _allowed("contract or population", default="contract")
     fp32: Tolerances = Tolerances()
     fp16: Tolerances = Tolerances()
     int8: Tolerances = Tolerances()
@@ -200,6 +205,9 @@ class Findings(Section):
 
     few_images: Severity = _allowed(_SEVERITY, default="warn", alias="few-images")
     precision_not_taken: Severity = _allowed(_SEVERITY, default="fail", alias="precision-not-taken")
+    calibration_leak: Severity = _allowed(_SEVERITY, default="warn", alias="calibration-leak")
+    confidence_collapse: Severity = _allowed(_SEVERITY, default="warn", alias="confidence-collapse")
+    low_agreement: Severity = _allowed(_SEVERITY, default="warn", alias="low-agreement")
 
     def of(self, name: str) -> Severity:
         """Return the severity of a kind of finding, by its id."""
@@ -330,3 +338,11 @@ class Settings(Section):
         if self.missing_baseline == "auto":
             return os.environ.get("CI", "").lower() not in ("", "0", "false")
         return self.missing_baseline == "fail"
+
+    def fails(self, outcome: Outcome) -> bool:
+        """Return whether an outcome fails the run, by the policies."""
+        if outcome in (Outcome.NO_BASELINE, Outcome.INCOMPATIBLE):
+            return self.missing_baseline_fails
+        if outcome is Outcome.INCONCLUSIVE:
+            return self.inconclusive == "fail"
+        return outcome in (Outcome.FAIL, Outcome.ERROR)

@@ -35,6 +35,8 @@ class Behaviour:
         gpu: What each arm's part of a launch says of a GPU, such as its ``energy_mj``.
         layers: Milliseconds of each layer of each arm.
         inspections: What was found in the engine of each precision, as a record of the inspection.
+        seen: For each arm, ``score`` of its detections and how many images (the first ones) it has ``missed``; written
+            as per-image records. Without, there are none to be read.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class Behaviour:
         gpu: dict[str, dict[str, Any]] | None = None,
         layers: dict[str, dict[str, float]] | None = None,
         inspections: dict[str, dict[str, Any]] | None = None,
+        seen: dict[str, dict[str, float]] | None = None,
     ) -> None:
         self.map50_95 = map50_95
         self.drop = {"int8": 0.005} if drop is None else drop
@@ -56,6 +59,7 @@ class Behaviour:
         self.gpu = gpu or {}
         self.layers = layers or {}
         self.inspections = inspections or {}
+        self.seen = seen
 
     def save(self, path: Path) -> Path:
         """Write a checkpoint that behaves like this; equal behaviour means equal bytes."""
@@ -152,12 +156,28 @@ def accuracy(request: dict[str, Any], folder: Path) -> dict[str, Any]:
     extra = 0.1 if value else 0.0
     metrics = {"mAP50": value + extra, "mAP50-95": value, "precision": value + extra, "recall": value + extra / 2}
     data = json.loads(Path(request["data"]).read_text())
-    images = len(images_of(data, request["settings"]["split"]))
+    files = images_of(data, request["settings"]["split"])
+    images = len(files)
     classes = [
         {"name": name, "images": images, "instances": 3 * images, "metrics": metrics} for name in data["names"].values()
     ]
-    Path(request["per_image"]).write_bytes(b"")
+    write_per_image(Path(request["per_image"]), files, (behaviour.seen or {}).get(request["arm"]))
     return {"images": images, "instances": 6 * images, "metrics": metrics, "classes": classes}
+
+
+def write_per_image(path: Path, files: list[Path], seen: dict[str, float] | None) -> None:
+    """Write the records of an arm that finds both objects of each image, or in the first few none; or an empty file."""
+    if seen is None:
+        path.write_bytes(b"")
+        return
+    objects = [(image, cls) for image in range(len(files)) for cls in (0, 1)]
+    found = [(image, cls) for image, cls in objects if image >= seen.get("missed", 0)]
+    arrays: dict[str, list[Any]] = {"images": [file.name for file in files], "conf": [seen["score"]] * len(found)}
+    for name, pairs in (("pred", found), ("target", objects)):
+        arrays[f"{name}_image"], arrays[f"{name}_cls"] = [i for i, _ in pairs], [c for _, c in pairs]
+        arrays[f"{name}_box"] = [0.0, 0.0, 9.0, 9.0] * len(pairs)
+    arrays["tp"] = [1] * 10 * len(found)
+    save_npz(path, arrays, {"tp": 10, "pred_box": 4, "target_box": 4})
 
 
 def latency(request: dict[str, Any], folder: Path) -> dict[str, Any]:
@@ -216,17 +236,31 @@ def timing(ns: list[int]) -> dict[str, Any]:
     return {"n": len(ns), "mean_ms": mean, "min_ms": low, "max_ms": high, "quantiles_ms": quantiles}
 
 
-def save_npz(path: Path, arrays: dict[str, list[int]]) -> None:
-    """Write 64-bit integers as ``numpy.savez`` does."""
+def save_npz(path: Path, arrays: dict[str, list[Any]], columns: dict[str, int] | None = None) -> None:
+    """Write texts, numbers of 64 bits, and those named in ``columns`` as tables, as ``numpy.savez`` does."""
     import struct
     import zipfile
-    from array import array
 
     with zipfile.ZipFile(path, "w") as archive:
         for name, values in arrays.items():
-            head = f"{{'descr': '<i8', 'fortran_order': False, 'shape': ({len(values)},), }}".ljust(117) + "\n"
+            width = (columns or {}).get(name)
+            shape = (len(values) // width, width) if width else (len(values),)
+            kind, body = packed(values)
+            head = f"{{'descr': '{kind}', 'fortran_order': False, 'shape': {shape}, }}".ljust(117) + "\n"
             magic = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(head))
-            archive.writestr(f"{name}.npy", magic + head.encode() + array("q", values).tobytes())
+            archive.writestr(f"{name}.npy", magic + head.encode() + body)
+
+
+def packed(values: list[Any]) -> tuple[str, bytes]:
+    """Return NumPy's name of a type and the bytes of some values."""
+    from array import array
+
+    if values and isinstance(values[0], str):
+        width = max(map(len, values))
+        return f"<U{width}", "".join(text.ljust(width, "\0") for text in values).encode("utf-32-le")
+    if values and isinstance(values[0], float):
+        return "<f8", array("d", values).tobytes()
+    return "<i8", array("q", values).tobytes()
 
 
 def answer_to(request: dict[str, Any], folder: Path) -> dict[str, Any]:

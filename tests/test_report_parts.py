@@ -12,7 +12,7 @@ from records_example import cell, latency, timing
 from runs_example import failing_run, passing_run
 
 from pytest_trtgate.records import ArmLaunch, MachineState, Timing
-from pytest_trtgate.report import charts, html, measure, svg, table
+from pytest_trtgate.report import charts, html, latency_view, measure, parts, svg, table
 from pytest_trtgate.report import format as fmt
 from pytest_trtgate.report.device_view import device_facts
 from pytest_trtgate.report.parts import check_view
@@ -295,3 +295,42 @@ def test_ticks_are_round_and_inside(low: float, high: float) -> None:
     assert 2 <= len(ticks) <= 9
     assert all(low - 1e-9 <= tick <= high * (1 + 1e-9) for tick in ticks)
     assert len(set(svg.labels(ticks))) == len(ticks)
+
+
+def test_the_interval_of_a_drop_is_drawn_over_its_gauge() -> None:
+    check = Check(
+        name="mAP50-95",
+        against="pt",
+        value=0.79,
+        reference=0.8,
+        change=0.01,
+        low=-0.005,
+        high=0.025,
+        limit=0.02,
+        outcome=Outcome.PASS,
+        sentence="",
+    )
+    view = parts.check_view(check)
+    assert parts.Fact("95 % limits", f"{fmt.metric(-0.005)} to 0.0250") in view.facts
+    assert "whisker" in view.gauge
+    bare = parts.check_view(check.model_copy(update={"low": None, "high": None}))
+    assert "95 % limits" not in {fact.label for fact in bare.facts}
+    assert "whisker" not in bare.gauge
+    assert "whisker" not in charts.gauge(0.5, "", (math.nan, 1.0))
+
+
+def test_the_history_of_a_cell_ends_with_this_run() -> None:
+    run = passing_run()
+    drawn, said = latency_view.history(run, cell("int8"))
+    [points] = re.findall(r' d="M([^"]+)"', drawn)
+    assert len(points.split("L")) == 4
+    assert said == fmt.plain(said).replace(" ms", "\N{NO-BREAK SPACE}ms")
+    assert said.startswith("p50 over 3 stored sessions and this run: 8.")
+    alone = run.model_copy(update={"baselines": {}})
+    assert latency_view.history(alone, cell("int8")) == ("", "")
+
+
+def test_a_line_needs_two_values_that_are_numbers() -> None:
+    assert charts.sparkline([3.0], "") == ""
+    assert charts.sparkline([3.0, math.nan], "") == ""
+    assert charts.sparkline([3.0, 3.0], "equal")

@@ -4,21 +4,35 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import TYPE_CHECKING, NamedTuple
 
-from ..records import AccuracyRecord
+from ..records import AccuracyRecord, AccuracySettings
 from ..run_record import Baseline, Check, Outcome
+
+if TYPE_CHECKING:
+    from .bootstrap import Comparison, Drop
 
 _ROUNDING = 1e-9
 """Room for the rounding of a subtraction: a drop of exactly the tolerance passes."""
 
 
-def judge_parity(reference: AccuracyRecord, engine: AccuracyRecord, tolerances: Mapping[str, float]) -> list[Check]:
+def judge_parity(
+    reference: AccuracyRecord,
+    engine: AccuracyRecord,
+    tolerances: Mapping[str, float],
+    comparison: Comparison | None = None,
+    *,
+    population: bool = False,
+) -> list[Check]:
     """Judge the drop of each gated metric from the ``.pt`` to an engine, on the same images.
 
     Args:
         reference: The checkpoint's accuracy.
         engine: The engine's accuracy.
         tolerances: Largest allowed drop per metric, from 0 to 1.
+        comparison: The bootstrap over these images, for the intervals of the metrics that it covers.
+        population: Whether those metrics are judged by its limits, in the population that the images come from, and
+            not on the images themselves. All others always are judged on the images.
 
     Returns:
         One check per metric of ``tolerances``.
@@ -26,22 +40,76 @@ def judge_parity(reference: AccuracyRecord, engine: AccuracyRecord, tolerances: 
     if reference.settings != engine.settings or reference.images != engine.images:
         sentence = f"{engine.arm} and the .pt were evaluated differently: {engine.settings} and {reference.settings}"
         return [Check(name="settings", against="pt", outcome=Outcome.ERROR, sentence=sentence)]
-    context = f"{engine.images} images"
+    images = f"{engine.images} images"
     if engine.unreadable:
-        context += f" ({len(engine.unreadable)} more are damaged and were left out)"
-    worst_class = _worst_class(reference, engine)
-    if worst_class:
-        context += f"; worst class {worst_class}"
-    return [
-        _drop(metric, "pt", reference.metrics.get(metric), engine.metrics.get(metric), limit, engine.arm, context)
-        for metric, limit in tolerances.items()
-    ]
+        images += f" ({len(engine.unreadable)} more are damaged and were left out)"
+    worst_class = _worst_class(reference, engine, comparison)
+    checks = []
+    for metric, limit in tolerances.items():
+        drop = comparison.metrics.get(metric) if comparison else None
+        limits = _limits(drop, population) if drop else None
+        context = ", ".join([images, limits.sentence] if limits else [images])
+        context += f"; {worst_class}" if worst_class else ""
+        values = reference.metrics.get(metric), engine.metrics.get(metric)
+        check = _drop(metric, "pt", *values, limit, engine.arm, context)
+        if drop and limits:
+            check = check.model_copy(update={"low": limits.low, "high": limits.high})
+            if population and check.change is not None and check.reference:
+                check = _in_population(check, check.change, drop.outcome(limit), engine.arm, context)
+        checks.append(check)
+    return checks
+
+
+class _Limits(NamedTuple):
+    low: float
+    high: float
+    sentence: str
+
+
+def _limits(drop: Drop, population: bool) -> _Limits:
+    if population:
+        return _Limits(drop.lower, drop.upper, f"one-sided 95 % limits {drop.lower:.4f} and {drop.upper:.4f}")
+    low, high = drop.interval
+    return _Limits(low, high, f"95 % interval {low:.4f} to {high:.4f}")
+
+
+def _in_population(check: Check, drop: float, outcome: Outcome, arm: str, context: str) -> Check:
+    """Return a check with another outcome: that of the limits of its drop."""
+    said = {
+        Outcome.PASS: f"surely less than the {check.limit:.4f} allowed",
+        Outcome.FAIL: f"surely more than the {check.limit:.4f} allowed",
+    }.get(outcome, f"but these images cannot tell whether {check.limit:.4f}, which is allowed, is exceeded")
+    numbers = f"({check.reference:.4f} -> {check.value:.4f})"
+    sentence = f"{arm}: {check.name} {_moved(drop)} {numbers}, {said}; {context}"
+    return check.model_copy(update={"outcome": outcome, "sentence": sentence})
 
 
 def judge_accepted(baseline: Baseline, engine: AccuracyRecord, tolerances: Mapping[str, float]) -> list[Check]:
     """Judge the drop of each gated metric since the baseline, where both saw the same images in the same way."""
-    if (baseline.accuracy_settings, baseline.data_digest) != (engine.settings, engine.data_digest):
-        changed = "images or labels" if baseline.data_digest != engine.data_digest else "evaluation settings"
+    return judge_since(baseline.accuracy, baseline.accuracy_settings, baseline.data_digest, engine, tolerances)
+
+
+def judge_since(
+    before: Mapping[str, float],
+    settings: AccuracySettings | None,
+    data_digest: str,
+    engine: AccuracyRecord,
+    tolerances: Mapping[str, float],
+) -> list[Check]:
+    """Judge the drop of each gated metric since an earlier run, where both saw the same images in the same way.
+
+    Args:
+        before: The metrics of the earlier run.
+        settings: What that was evaluated with.
+        data_digest: Of the images and labels that it was evaluated on.
+        engine: The engine's accuracy now.
+        tolerances: Largest allowed drop per metric, from 0 to 1.
+
+    Returns:
+        One check per metric that both have; one that is INCOMPATIBLE where they cannot be compared.
+    """
+    if (settings, data_digest) != (engine.settings, engine.data_digest):
+        changed = "images or labels" if data_digest != engine.data_digest else "evaluation settings"
         return [
             Check(
                 name="baseline",
@@ -52,9 +120,9 @@ def judge_accepted(baseline: Baseline, engine: AccuracyRecord, tolerances: Mappi
         ]
     context = f"{engine.images} images"
     return [
-        _drop(metric, "baseline", baseline.accuracy.get(metric), engine.metrics.get(metric), limit, engine.arm, context)
+        _drop(metric, "baseline", before.get(metric), engine.metrics.get(metric), limit, engine.arm, context)
         for metric, limit in tolerances.items()
-        if metric in baseline.accuracy
+        if metric in before
     ]
 
 
@@ -79,8 +147,7 @@ def _drop(
         )
     else:
         outcome = Outcome.PASS
-        moved = f"fell {drop:.4f}" if drop > 0 else f"rose {-drop:.4f}" if drop < 0 else "is unchanged"
-        sentence = f"{arm}: {metric} {moved}{where} {numbers}, {limit:.4f} allowed; {context}"
+        sentence = f"{arm}: {metric} {_moved(drop)}{where} {numbers}, {limit:.4f} allowed; {context}"
     return Check(
         name=metric,
         against=against,
@@ -94,13 +161,21 @@ def _drop(
     )
 
 
-def _worst_class(reference: AccuracyRecord, engine: AccuracyRecord) -> str:
-    """Return the class whose mAP50-95 fell most, with how far; empty where none fell."""
+def _moved(drop: float) -> str:
+    return f"fell {drop:.4f}" if drop > 0 else f"rose {-drop:.4f}" if drop < 0 else "is unchanged"
+
+
+def _worst_class(reference: AccuracyRecord, engine: AccuracyRecord, comparison: Comparison | None) -> str:
+    """Return the class whose mAP50-95 fell most, how far, and whether by more than chance; empty where none fell."""
     before = {c.name: c.metrics.get("mAP50-95") for c in reference.classes}
     drops = [
-        (was - now, c.name)
-        for c in engine.classes
+        (was - now, index)
+        for index, c in enumerate(engine.classes)
         if (was := before.get(c.name)) is not None and (now := c.metrics.get("mAP50-95")) is not None
     ]
-    drop, name = max(drops, default=(0.0, ""))
-    return f"{name} -{drop:.3f}" if drop > 0 else ""
+    drop, index = max(drops, default=(0.0, 0))
+    if drop <= 0:
+        return ""
+    said = f"worst class {engine.classes[index].name} -{drop:.3f}"
+    found = next((c for c in comparison.classes if c.cls == index), None) if comparison else None
+    return said if found is None else f"{said} ({'significant' if found.significant else 'within chance'})"

@@ -40,21 +40,36 @@ def _finite(*values: float | None) -> list[float]:
     return [value for value in values if value is not None and abs(value) < ABSURD_MS]
 
 
-def gauge(used: float | None, title: str) -> str:
+def gauge(used: float | None, title: str, span: tuple[float, float] | None = None) -> str:
     """Return a bar that shows how much of a limit was used, with a tick at the limit; empty where that is unknown.
 
     Args:
         used: 1 at the limit, 2 at twice the limit; negative is drawn as none.
         title: What is shown, in words.
+        span: The interval around ``used``, drawn as a line over the bar; None without one.
     """
     if used is None or not math.isfinite(used):
         return ""
-    scale = Scale(0, max(1.4, min(used, 4.0) * 1.05), 0, 240)
+    reach = max(used, *(_finite(*span) if span else ()), 0.0)
+    scale = Scale(0, max(1.4, min(reach, 4.0) * 1.05), 0, 240)
     level = "over" if used > 1 else "under"
     parts = [tag("rect", x=0, y=5, width=240, height=6, rx=3, class_="track")]
     parts.append(tag("rect", x=0, y=5, width=max(scale(used), 3.0), height=6, rx=3, class_=f"fill {level}"))
+    if span and len(_finite(*span)) == 2:
+        parts.append(line(scale(span[0]), 8, scale(span[1]), 8, "whisker"))
     parts.append(tag("rect", x=scale(1) - 1, y=0, width=2, height=16, class_="limit"))
     return picture(240, 16, title, "".join(parts), "gauge")
+
+
+def sparkline(values_ms: Sequence[float], title: str) -> str:
+    """Return a level over sessions as a small line, oldest first, the last one marked; empty for fewer than two."""
+    known = _finite(*values_ms)
+    if len(known) < 2:
+        return ""
+    x, y = Scale(0, len(known) - 1, 4, 156), Scale(min(known), max(known), 26, 6)
+    points = [(x(index), y(value)) for index, value in enumerate(known)]
+    last = marker(*points[-1], "circle", "dot now", 3.0)
+    return picture(160, 32, title, tag("path", class_="curve now", d=polyline(points)) + last, "spark")
 
 
 def density(pooled_ms: Sequence[float], grid: Sequence[float]) -> list[float]:

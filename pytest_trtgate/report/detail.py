@@ -13,7 +13,7 @@ from ..run_record import RunRecord
 from . import charts
 from . import format as fmt
 from .device_view import LayerTable, device_facts, layer_tables
-from .latency_view import ContextTable, StageRow, before_name, budgets_of, context_tables, stage_rows
+from .latency_view import ContextTable, StageRow, before_name, budgets_of, context_tables, history, stage_rows
 from .matrix import CONTEXT_NAMES
 from .measure import (
     PRIMARY,
@@ -88,6 +88,7 @@ class CellView:
     contexts: tuple[ContextTable, ...]
     latency_note: str
     baseline_note: str
+    history: tuple[str, str]
     chart: str
     chart_context: str
     chart_before: str
@@ -261,6 +262,7 @@ def cell_view(run: RunRecord, cell: Cell, anchors: Anchors, unfold: bool) -> Cel
         contexts=context_tables(run, cell),
         latency_note=_latency_note(run, cell),
         baseline_note=baseline_note(run, cell),
+        history=history(run, cell),
         chart=charts.latency_distribution(
             now, then, budgets_of(run, cell, context), f"{label}, {CONTEXT_NAMES[context]}", before_name(run, cell)
         ),

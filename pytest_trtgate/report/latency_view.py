@@ -25,6 +25,7 @@ from .measure import (
     latency_of,
     ratio,
     replay_arm,
+    session_times,
     sessions_of,
     verdict_of,
 )
@@ -84,6 +85,20 @@ def before_name(run: RunRecord, cell: Cell) -> str:
         return "baseline engine, timed in this run"
     sessions = sessions_of(run, cell)
     return f"baseline of {fmt.date(sessions[-1].recorded_at)}" if sessions else ""
+
+
+def history(run: RunRecord, cell: Cell) -> tuple[str, str]:
+    """Return the p50 of each stored session and then of this run, as a drawing and in words; empty without both."""
+    context = gated_context(run)
+    now = distribution(latency_of(run, cell), cell.precision, context)
+    found = [session_times(session, context) for session in sessions_of(run, cell)]
+    levels = [level for times in (*found, now) if times and (level := times.level_ms(50)) is not None]
+    if now is None or len(levels) < 2:
+        return "", ""
+    said = f"p50 over {fmt.plural(len(levels) - 1, 'stored session')} and this run: "
+    return charts.sparkline(levels, said + ", ".join(map(fmt.number, levels)) + " ms"), said + (
+        f"{fmt.number(levels[0])} to {fmt.ms(levels[-1])}"
+    )
 
 
 def _latency_checks(run: RunRecord, cell: Cell, context: Context) -> Iterator[tuple[int, Check]]:

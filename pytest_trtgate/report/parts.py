@@ -11,7 +11,7 @@ from ..records import Cell
 from ..run_record import Check, Outcome, RunRecord, Verdict
 from . import charts
 from . import format as fmt
-from .measure import BUDGET_UNITS, cells_of, excess, is_speedup
+from .measure import BUDGET_UNITS, cells_of, excess, is_speedup, ratio
 
 
 @dataclass(frozen=True)
@@ -103,6 +103,7 @@ def _facts(check: Check) -> tuple[Fact, ...]:
             Fact("engine", fmt.metric(check.value)),
             Fact(".pt" if against == "pt" else against, fmt.metric(check.reference)),
             Fact("drop", fmt.metric(check.change)),
+            Fact("95 % limits", _limits(check)),
             Fact("allowed", fmt.metric(check.limit)),
         )
     if check.unit in BUDGET_UNITS:
@@ -117,6 +118,12 @@ def _facts(check: Check) -> tuple[Fact, ...]:
         Fact("change", fmt.percent(check.change)),
         Fact("allowed", fmt.percent(check.limit)),
     )
+
+
+def _limits(check: Check) -> str:
+    if check.low is None or check.high is None:
+        return fmt.MISSING
+    return f"{fmt.metric(check.low)} to {fmt.metric(check.high)}"
 
 
 def check_view(check: Check) -> CheckView:
@@ -134,14 +141,21 @@ def check_view(check: Check) -> CheckView:
         sentence=fmt.clip(check.sentence, 1000),
         facts=facts if len(facts) > 1 else (),
         over=over,
-        gauge=charts.gauge(used, f"{name}: {over or 'better than required'}"),
+        gauge=charts.gauge(used, f"{name}: {over or 'better than required'}", _span(check)),
     )
+
+
+def _span(check: Check) -> tuple[float, float] | None:
+    """Return the limits of a drop as parts of what is allowed, where both are known."""
+    low, high = (ratio(value, check.limit) for value in (check.low, check.high))
+    return None if low is None or high is None or check.unit != "points" else (low, high)
 
 
 def sentence_of(verdict: Verdict) -> str:
     """Return the sentence that explains a verdict."""
     worst = next((check.sentence for check in verdict.checks if check.outcome is verdict.outcome), "")
-    return fmt.clip(verdict.summary or worst or "No reason was recorded.", 1000)
+    reason = verdict.summary or worst or "No reason was recorded."
+    return f"{fmt.clip(reason, 700)} ({fmt.clip(verdict.waived, 280)})" if verdict.waived else fmt.clip(reason, 1000)
 
 
 def warnings_of(runs: Sequence[RunRecord]) -> tuple[str, ...]:

@@ -118,7 +118,11 @@ def overall(runs: Sequence[RunRecord]) -> tuple[Badge, str, str]:
         return badge(Outcome.ERROR), "Gate failed", f"{fmt.plural(len(silent), 'run')} judged nothing."
     passed = sum(verdict.outcome is Outcome.PASS for verdict in verdicts)
     if passed < len(verdicts):
-        lead = f"{passed} of {total} pass; {len(verdicts) - passed} could not be decided and did not fail the run."
+        waived = sum(bool(verdict.waived) for verdict in verdicts)
+        undecided = len(verdicts) - passed - waived
+        rest = [f"{undecided} could not be decided and did not fail the run"] if undecided else []
+        rest += [f"{waived} failed and {'is' if waived == 1 else 'are'} waived for now"] if waived else []
+        lead = f"{passed} of {total} pass; {', '.join(rest)}."
         return badge(Outcome.PASS), "Gate passed, with notes", lead
     margin = closest(verdicts)
     return badge(Outcome.PASS), "Gate passed", f"All {total} pass.{margin}"
@@ -197,7 +201,9 @@ def run_view(run: RunRecord, anchors: Anchors, several: bool) -> RunView:
         Fact("Started", fmt.date(run.started_at), fmt.clip(run.started_at, 60)),
         Fact("Took", fmt.duration(run.seconds)),
     )
-    worst = worst_outcome(v for v in run.verdicts if v.failed is run.failed) or Outcome.ERROR
+    counted = [v for v in run.verdicts if v.failed is run.failed]
+    # A waived failure is no reason to call a run failed that passed.
+    worst = worst_outcome(v for v in counted if not v.waived) or (Outcome.PASS if counted else Outcome.ERROR)
     return RunView(
         anchor=anchors.run,
         title=fmt.clip(f"{e.machine}, {e.backend} {e.backend_version}", 120) if several else "",

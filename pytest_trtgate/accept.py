@@ -1,0 +1,144 @@
+"""Accepting a run: which of its cells may become baselines, why the others may not, and writing those that may."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from .baselines import BaselineStore
+from .config import table_name
+from .errors import BaselineError
+from .findings import FINDING
+from .judge.engine import ENGINE_BUDGETS
+from .judge.sessions import compare_sessions
+from .records import REFERENCE, AccuracyRecord, Cell, EngineRecord, LatencyRecord
+from .run_record import INTERRUPTED, Baseline, Check, Outcome, RunRecord
+from .settings import PERCENTILES, Settings
+
+BUDGET_KEYS = {"energy": "energy_mj", "memory": "memory_mb"}
+"""Settings of the budgets that are not milliseconds."""
+
+
+@dataclass(frozen=True)
+class Acceptable:
+    """What a run measured of one cell, complete enough for a baseline.
+
+    Attributes:
+        before: The baseline that there is, None without one or where it is damaged.
+        known: Whether that has this run already.
+        join: Whether its launches join those stored, as they do while nothing has changed; else they replace them.
+    """
+
+    cell: Cell
+    engine: EngineRecord
+    reference: AccuracyRecord
+    accuracy: AccuracyRecord
+    latency: LatencyRecord
+    before: Baseline | None
+    known: bool
+    join: bool
+
+
+def acceptable(
+    store: BaselineStore, run: RunRecord, cell: Cell, settings: Settings, source: Path | None
+) -> Acceptable | str:
+    """Return what of a run may become the baseline of a cell, or in a sentence why nothing may.
+
+    A cell may be accepted though it is slower or less accurate than its baseline: that is what accepting is for. What
+    fails an absolute limit is not for a baseline to accept but for the settings.
+
+    Args:
+        store: The baselines of the run's machine.
+        run: The run.
+        cell: One of its cells.
+        settings: Those of the run.
+        source: The file that holds the project's settings, if any.
+    """
+    refused = f"{cell.label}: baseline not written, since"
+    if run.unfinished == INTERRUPTED:
+        return f"{refused} {INTERRUPTED}"
+    verdicts = [v for v in run.verdicts if v.cell == cell]
+    for verdict in verdicts:
+        bad = next((c for c in verdict.checks if c.outcome is Outcome.FAIL and c.against != "baseline"), None)
+        if verdict.outcome is Outcome.ERROR or bad is not None:
+            change = setting_for(bad, cell, settings, source) if bad else ""
+            why = f"{refused} its {verdict.subject} is {verdict.outcome}"
+            return f"{why}; {change}" if change else why
+    engine, latency = run.engines.get(cell.key), _timed(run.latencies.get(cell.model), cell)
+    reference, accuracy = run.accuracy(cell.model, REFERENCE), run.accuracy(cell.model, cell.precision)
+    judged = {v.subject for v in verdicts} == {"accuracy", "latency"}
+    if not judged or engine is None or latency is None or reference is None or accuracy is None:
+        return f"{refused} this run did not judge both accuracy and latency"
+    try:
+        before = store.find(cell).baseline
+    except BaselineError:  # to be replaced
+        before = None
+    known = before is not None and store.session(cell, latency, run.started_at) in before.sessions
+    join = before is not None and _unchanged(before, latency, cell, settings)
+    return Acceptable(cell, engine, reference, accuracy, latency, before, known, join)
+
+
+def accept(
+    store: BaselineStore, run: RunRecord, cell: Cell, settings: Settings, source: Path | None
+) -> tuple[str, bool]:
+    """Write the baseline of a cell from a run, unless that is refused; arguments as of :func:`acceptable`.
+
+    Returns:
+        One sentence, and whether the run is in the baseline now.
+    """
+    found = acceptable(store, run, cell, settings, source)
+    if isinstance(found, str):
+        return found, False
+    if found.known:
+        return f"{cell.label}: the baseline has this run already ({store.path(cell)})", True
+    measured = (found.engine, found.reference, found.accuracy, found.latency)
+    try:
+        path = store.write(cell, *measured, run.started_at, found.join, run.profiles.get(cell.key))
+    except BaselineError as error:
+        return str(error), False
+    return f"{cell.label}: baseline written to {path}", True
+
+
+def _timed(latency: LatencyRecord | None, cell: Cell) -> LatencyRecord | None:
+    """Return launches of which each timed a cell; None where there are none."""
+    timed = latency is not None and latency.launches and all(cell.precision in x.arms for x in latency.launches)
+    return latency if timed else None
+
+
+def _unchanged(baseline: Baseline, latency: LatencyRecord, cell: Cell, settings: Settings) -> bool:
+    """Return whether a run's launches are within the thresholds of the stored ones."""
+    rules = settings.latency
+    for name, percent in PERCENTILES.items():
+        threshold = rules.limit(cell.precision, name, cell.backend).regression
+        stored = baseline.per_session_ms(rules.context, percent)
+        if threshold is None:
+            continue
+        try:
+            change = compare_sessions(latency.per_launch_ms(cell.precision, rules.context, percent), stored, threshold)
+        except ValueError:  # nothing stored, or what is no time
+            return False
+        if change.outcome is not Outcome.PASS:
+            return False
+    return True
+
+
+def setting_for(check: Check, cell: Cell, settings: Settings, source: Path | None) -> str:
+    """Return the setting that would let a failed check pass; empty where none would, and for one against a baseline."""
+    if check.against == "baseline":
+        return ""
+    if check.against == REFERENCE:
+        if not check.reference or check.change is None:
+            return ""  # no tolerance helps a checkpoint that finds nothing
+        population = settings.accuracy.mode == "population" and check.high is not None
+        # A limit must be under the tolerance, while a drop may equal it.
+        steps = math.floor(check.high * 1e4) + 1 if population and check.high else math.ceil(check.change * 1e4)
+        return f'set "{check.name}" = {steps / 1e4:.4f} under {table_name(source, f"accuracy.{cell.precision}")}'
+    if check.name in ENGINE_BUDGETS:
+        return f"set {ENGINE_BUDGETS[check.name]} under {table_name(source, f'engine.{cell.precision}')}"
+    if check.against == "budget":
+        key = BUDGET_KEYS.get(check.name, f"{check.name}.budget_ms")
+        return f"set {key} under {table_name(source, f'latency.{cell.precision}')}"
+    if check.against == FINDING:
+        return f'set {check.name} = "warn" under {table_name(source, "findings")}'
+    return f"set speedup under {table_name(source, f'latency.{cell.precision}')}"

@@ -1,0 +1,135 @@
+"""Two run records judged against each other, offline: is what ran later no worse?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from .environment import differences
+from .errors import SettingsError
+from .judge import worst
+from .judge.accuracy import judge_since
+from .judge.sessions import SessionChange, compare_sessions
+from .records import Cell
+from .report import format as fmt
+from .report.measure import accuracy_of, distribution, latency_of
+from .run_record import Check, Outcome, RunRecord
+from .settings import PERCENTILES, Settings
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One cell of both runs: the worst of its checks decides."""
+
+    cell: Cell
+    checks: tuple[Check, ...]
+
+    @property
+    def outcome(self) -> Outcome:
+        """The worst outcome."""
+        return worst(self.checks)
+
+    @property
+    def line(self) -> str:
+        """The outcome and what decided it."""
+        said = (c.sentence for c in self.checks if c.outcome is self.outcome)
+        # The key says it already.
+        deciding = "; ".join(sentence.removeprefix(f"{self.cell.precision}: ") for sentence in said)
+        return f"{self.outcome:<12}  {self.cell.key}  {deciding}"
+
+
+def compare(before: RunRecord, after: RunRecord, settings: Settings) -> list[Compared]:
+    """Judge each cell that both runs have.
+
+    Accuracy may fall by no more than its tolerance; latencies are compared as those of two sessions.
+
+    Args:
+        before: The earlier run.
+        after: The later one.
+        settings: The limits: those of the later run.
+
+    Raises:
+        SettingsError: The runs are of different machines, or have no cell in common.
+    """
+    differing = differences(after.environment, before.environment) + _threads(before, after)
+    if differing:
+        raise SettingsError(f"the runs are of different machines and cannot be compared: {'; '.join(differing)}")
+    cells = [cell for cell in after.cells if cell in before.cells]
+    if not cells:
+        there = [", ".join(cell.key for cell in run.cells) or "none" for run in (before, after)]
+        raise SettingsError(f"the runs have no cell in common: {there[0]} before, {there[1]} now")
+    return [Compared(cell, _checks(before, after, cell, settings)) for cell in cells]
+
+
+def _checks(before: RunRecord, after: RunRecord, cell: Cell, settings: Settings) -> tuple[Check, ...]:
+    checks = (*_accuracy(before, after, cell, settings), *_latency(before, after, cell, settings))
+    if checks:
+        return checks
+    sentence = "neither run measured what the settings judge"
+    return (Check(name="measurement", against="baseline", outcome=Outcome.ERROR, sentence=sentence),)
+
+
+def _threads(before: RunRecord, after: RunRecord) -> list[str]:
+    then, now = ({x.threads for latency in run.latencies.values() for x in latency.launches} for run in (before, after))
+    if not then or not now or then == now:
+        return []
+    return [f"threads {', '.join(map(str, sorted(now)))}, baseline {', '.join(map(str, sorted(then)))}"]
+
+
+def _accuracy(before: RunRecord, after: RunRecord, cell: Cell, settings: Settings) -> Sequence[Check]:
+    then, now = (accuracy_of(run, cell, cell.precision) for run in (before, after))
+    if then is None or now is None:
+        return _missing("accuracy", then is not None, now is not None)
+    tolerances = settings.accuracy.tolerances(cell.precision)
+    return judge_since(then.metrics, then.settings, then.data_digest, now, tolerances)
+
+
+def _latency(before: RunRecord, after: RunRecord, cell: Cell, settings: Settings) -> Sequence[Check]:
+    rules = settings.latency
+    then, now = (distribution(latency_of(run, cell), cell.precision, rules.context) for run in (before, after))
+    if then is None or now is None:
+        return _missing("latency", then is not None, now is not None)
+    checks = []
+    for name, percent in PERCENTILES.items():
+        threshold = rules.limit(cell.precision, name, cell.backend).regression
+        if threshold is None:
+            continue
+        try:
+            change = compare_sessions(now.per_launch_ms(percent), [then.per_launch_ms(percent)], threshold)
+        except ValueError as error:
+            sentence = f"{name} cannot be compared ({error})"
+            checks.append(Check(name=name, against="baseline", outcome=Outcome.ERROR, sentence=sentence))
+        else:
+            checks.append(_slower(name, change))
+    return checks
+
+
+def _slower(name: str, change: SessionChange) -> Check:
+    moved = fmt.plain(
+        f"{name} {fmt.percent(change.change)} ({fmt.number(change.reference_ms)} -> {fmt.ms(change.value_ms)})"
+    )
+    allowed = f"{100 * change.threshold:g} % allowed"
+    sentence = {
+        Outcome.PASS: f"{moved}, {allowed}",
+        Outcome.FAIL: f"{moved}, more than {allowed}",
+    }.get(change.outcome, f"{moved}, more than {allowed}, but two sessions may differ by up to twice that")
+    return Check(
+        name=name,
+        against="baseline",
+        value=change.value_ms,
+        reference=change.reference_ms,
+        change=change.change,
+        limit=change.threshold,
+        unit="ratio",
+        outcome=change.outcome,
+        sentence=sentence,
+    )
+
+
+def _missing(subject: str, then: bool, now: bool) -> Sequence[Check]:
+    """Return a check for what one run did not measure; what neither did was not asked for."""
+    if not then and not now:
+        return ()
+    outcome, which = (Outcome.ERROR, "later") if then else (Outcome.NO_BASELINE, "earlier")
+    sentence = f"the {which} run did not measure its {subject}"
+    return [Check(name=subject, against="baseline", outcome=outcome, sentence=sentence)]

@@ -1,0 +1,87 @@
+"""What an accuracy verdict rests on beside the metrics: what each image contributed to them, read and compared."""
+
+from __future__ import annotations
+
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .errors import RecordError
+from .records import AccuracyRecord, EngineRecord
+
+if TYPE_CHECKING:
+    from .judge.agreement import Agreement
+    from .judge.bootstrap import Comparison
+
+REPLICATES = 1000
+FEWEST_REPLICATES = 200
+SHOWN_WORK, DECIDING_WORK = 20_000_000, 1_000_000_000
+"""Detections of both arms times replicates: fewer replicates are drawn of more detections, so that an interval that is
+only shown takes a fraction of a second, and one that decides takes seconds."""
+_RANKED = ("tp", "conf", "pred_cls", "pred_image", "pred_box")
+_FIELDS = ("tp", "conf", "pred_cls", "pred_image", "pred_box", "target_cls", "target_image", "images")
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Two arms on the same images: their drops with intervals, and how far their detections agree."""
+
+    comparison: Comparison
+    agreement: Agreement
+
+
+def gather(folder: Path, reference: AccuracyRecord, engine: AccuracyRecord, conf: float, *, decides: bool) -> Evidence:
+    """Read the per-image records of two arms and compare them.
+
+    Args:
+        folder: The run's folder, at which the records' paths start.
+        reference: The checkpoint's accuracy.
+        engine: The engine's.
+        conf: Confidence from which a detection counts when deployed.
+        decides: Whether the verdict hangs on the intervals.
+
+    Raises:
+        RecordError: The arrays of an arm are missing or unusable, or the arms saw other images or objects.
+    """
+    from .judge.agreement import Detections, agreement
+    from .judge.average_precision import ImageRecords
+    from .judge.bootstrap import paired_bootstrap
+
+    arms = [_read(folder / record.per_image) for record in (reference, engine)]
+    where = f"{folder / engine.per_image}"
+    if arms[0]["images"].tolist() != arms[1]["images"].tolist():
+        raise RecordError(f"{where}: not of the same images as those of the .pt")
+    try:
+        records = [ImageRecords(*(arm[name] for name in _FIELDS if name not in ("pred_box", "images"))) for arm in arms]
+        boxes = [Detections(arm["pred_image"], arm["pred_cls"], arm["conf"], arm["pred_box"]) for arm in arms]
+        work = DECIDING_WORK if decides else SHOWN_WORK
+        affordable = work // max(1, sum(len(arm["conf"]) for arm in arms))
+        replicates = min(REPLICATES, max(FEWEST_REPLICATES, affordable))
+        comparison = paired_bootstrap(records[0], records[1], len(arms[0]["images"]), replicates=replicates)
+        return Evidence(comparison, agreement(boxes[0], boxes[1], conf))
+    except ValueError as error:
+        raise RecordError(f"{where}: the per-image records cannot be compared ({error})") from error
+
+
+def calibrated_on(engine: EngineRecord, split: tuple[Path, ...]) -> tuple[Path, ...]:
+    """Return the images that an engine was calibrated on, as far as they are there; else those of the whole split."""
+    try:
+        listed = (Path(engine.entry) / "calibration.txt").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return split
+    images = tuple(Path(line) for line in listed)
+    return images if images and all(image.is_file() for image in images) else split
+
+
+def _read(path: Path) -> dict[str, Any]:
+    import numpy as np
+
+    try:
+        with np.load(path) as archive:
+            arrays = {name: archive[name] for name in _FIELDS}
+        # Quantized engines give many detections one confidence. Ultralytics ranks those as this sort happens to.
+        order = np.argsort(-arrays["conf"])
+        return arrays | {name: arrays[name][order] for name in _RANKED}
+    except (OSError, EOFError, KeyError, IndexError, TypeError, ValueError, zipfile.BadZipFile) as error:
+        raise RecordError(f"{path}: no per-image records to be used ({type(error).__name__}: {error})") from error

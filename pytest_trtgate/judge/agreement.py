@@ -1,0 +1,134 @@
+"""Agreement: whether an engine finds the boxes that its checkpoint finds, and is as sure of them.
+
+Two arms may have one mAP and yet differ where it counts: mAP ranks detections, while a deployed engine keeps
+those above one confidence.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .average_precision import Array
+
+MATCH_IOU = 0.5
+"""From this overlap on, two boxes of one class are the same object."""
+_PAIRS = 2**20
+"""Pairs of boxes compared at once."""
+
+
+@dataclass(frozen=True)
+class Detections:
+    """What one arm detected: N detections.
+
+    Attributes:
+        image: N, whole numbers: the image each is in.
+        cls: N, whole numbers: its class.
+        conf: N: its confidence, from 0 to 1.
+        box: N x 4: x1, y1, x2, y2 in pixels.
+    """
+
+    image: Array
+    cls: Array
+    conf: Array
+    box: Array
+
+    def __post_init__(self) -> None:
+        n = len(self.conf)
+        if self.image.shape != (n,) or self.cls.shape != (n,) or self.box.shape != (n, 4):
+            raise ValueError(f"image, cls, conf and box do not belong together: {self.image.shape}, {n}, ...")
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How an engine's detections compare with its checkpoint's.
+
+    Attributes:
+        detections: Detections of the checkpoint at the deployment confidence.
+        shared: How many of those the engine has too at that confidence: same class, overlap at least 0.5.
+        score_before: Median confidence of the checkpoint's detections that the engine has at any confidence; NaN where
+            there are none.
+        score_after: Median confidence of the engine's own for the same.
+    """
+
+    detections: int
+    shared: int
+    score_before: float
+    score_after: float
+
+
+def agreement(reference: Detections, engine: Detections, conf: float) -> Agreement:
+    """Compare two arms that saw the same images.
+
+    Args:
+        reference: The checkpoint's detections.
+        engine: The engine's.
+        conf: Confidence from which a detection counts when deployed.
+    """
+    deployed = np.flatnonzero(reference.conf >= conf)
+    mine, theirs = _matches(reference, deployed, engine)
+    before, after = (
+        float(np.median(x)) if len(x) else float("nan") for x in (reference.conf[mine], engine.conf[theirs])
+    )
+    return Agreement(
+        detections=len(deployed),
+        shared=int((engine.conf[theirs] >= conf).sum()),
+        score_before=before,
+        score_after=after,
+    )
+
+
+def _matches(reference: Detections, wanted: Array, engine: Detections) -> tuple[Array, Array]:
+    """Pair detections of one image and class, none twice, the engine's surest first, each with its best overlap.
+
+    Returns:
+        Indices into ``reference`` (of those ``wanted``) and into ``engine``.
+    """
+    mine, theirs, overlap = _overlapping(reference, wanted, engine)
+    order = np.lexsort((mine, theirs, -overlap, -engine.conf[theirs]))
+    taken_mine, taken_theirs, kept = set[int](), set[int](), []
+    for at, one, other in zip(order.tolist(), mine[order].tolist(), theirs[order].tolist(), strict=True):
+        if one not in taken_mine and other not in taken_theirs:
+            taken_mine.add(one)
+            taken_theirs.add(other)
+            kept.append(at)
+    return mine[kept], theirs[kept]
+
+
+def _overlapping(reference: Detections, wanted: Array, engine: Detections) -> tuple[Array, Array, Array]:
+    """Return all pairs of one image and class with an overlap of at least :data:`MATCH_IOU`, and that overlap."""
+    classes = 1 + int(max(reference.cls.max(initial=0), engine.cls.max(initial=0)))
+    key = engine.image.astype(np.int64) * classes + engine.cls
+    order = np.argsort(key, kind="stable")
+    sought = reference.image[wanted].astype(np.int64) * classes + reference.cls[wanted]
+    first, last = (np.searchsorted(key[order], sought, side=side) for side in ("left", "right"))
+    found = []
+    ends = np.cumsum(last - first)
+    start = 0
+    while start < len(wanted):
+        # As many as fit, and at least one.
+        before = ends[start - 1] if start else 0
+        stop = max(start + 1, int(np.searchsorted(ends, before + _PAIRS, side="right")))
+        counts = (last - first)[start:stop]
+        mine = np.repeat(wanted[start:stop], counts)
+        offset = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+        theirs = order[np.repeat(first[start:stop], counts) + offset]
+        overlap = _iou(reference.box[mine], engine.box[theirs])
+        same = overlap >= MATCH_IOU
+        found.append((mine[same], theirs[same], overlap[same]))
+        start = stop
+    none = np.empty(0, dtype=np.intp)
+    mine, theirs, overlap = (np.concatenate(column) for column in zip((none, none, np.empty(0)), *found, strict=True))
+    return mine, theirs, overlap
+
+
+def _iou(one: Array, other: Array) -> Array:
+    """Return the overlap of boxes (P x 4 each), pair by pair: intersection over union, 0 for boxes without area."""
+    one, other = one.astype(np.float64), other.astype(np.float64)
+    low, high = np.maximum(one[:, :2], other[:, :2]), np.minimum(one[:, 2:], other[:, 2:])
+    shared = np.clip(high - low, 0, None).prod(axis=1)
+    areas = [np.clip(box[:, 2:] - box[:, :2], 0, None).prod(axis=1) for box in (one, other)]
+    union = areas[0] + areas[1] - shared
+    overlap: Array = np.divide(shared, union, out=np.zeros_like(union), where=union > 0)
+    return overlap
