@@ -78,7 +78,7 @@ def _read(path: Path) -> dict[str, Any]:
     import numpy as np
 
     try:
-        with np.load(path) as archive:
+        with path.open("rb") as file, np.load(file) as archive:
             arrays = {name: archive[name] for name in _FIELDS}
         # Quantized engines give many detections one confidence. Ultralytics ranks those as this sort happens to.
         order = np.argsort(-arrays["conf"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from pytest_trtgate import evidence
 from pytest_trtgate.errors import RecordError
 from pytest_trtgate.evidence import gather
 from pytest_trtgate.judge.accuracy import judge_parity
+from pytest_trtgate.judge.average_precision import ImageRecords, average_precision
 from pytest_trtgate.judge.bootstrap import Comparison
 from pytest_trtgate.records import ClassAccuracy
 from pytest_trtgate.run_record import Check, Outcome
@@ -192,3 +194,18 @@ def test_records_that_cannot_be_compared_are_one_sentence(project: Project, spoi
     with pytest.raises(RecordError, match=r"per_image\.npz: ") as caught:
         gather(folder, arms[0], arms[1], 0.25, decides=False)
     assert "\n" not in str(caught.value)
+
+
+def test_detections_of_one_confidence_are_ranked_as_ultralytics_ranks_them(tmp_path: Path) -> None:
+    some = records(300, false=600)
+    coarse = np.round(some.conf, 1)
+    arrays = {name: getattr(some, name) for name in ("tp", "pred_cls", "pred_image", "target_cls", "target_image")}
+    boxes = np.zeros((len(coarse), 4))
+    np.savez(tmp_path / "a.npz", conf=coarse, pred_box=boxes, images=np.arange(IMAGES).astype(str), **arrays)
+    arm = accuracy("pt", 0.5).model_copy(update={"per_image": "a.npz"})
+    order = np.argsort(-coarse)
+    assert not np.array_equal(order, np.argsort(-coarse, kind="stable"))
+    ranked = {name: value if name.startswith("target") else value[order] for name, value in arrays.items()}
+    expected = average_precision(ImageRecords(conf=coarse[order], **ranked))[1].mean()
+    found = gather(tmp_path, arm, arm, 0.25, decides=False).comparison.metrics["mAP50-95"].reference
+    assert found == pytest.approx(expected, abs=1e-12)
