@@ -99,7 +99,7 @@ def _show(arguments: argparse.Namespace) -> int:
     from .upkeep import overview
 
     settings, root, _ = _project(arguments)
-    for line in overview(root, settings, _today().isoformat()):
+    for line in overview(root, settings, _today()):
         print(line)
     return 0
 

@@ -77,7 +77,7 @@ class GateSession:
         if evidence:
             agreement = evidence.agreement
             found += low_agreement(cell.precision, agreement.shared, agreement.detections, DEPLOYMENT_CONF)
-            if all(c.outcome is Outcome.PASS for c in checks):  # else mAP has said it already
+            if not any(c.outcome in (Outcome.FAIL, Outcome.ERROR) for c in checks):  # else mAP has said it already
                 found += confidence_collapse(cell.precision, agreement.score_before, agreement.score_after)
         use = self._baseline_use(cell)
         # Another CPU or number of threads makes latencies incomparable, not accuracies.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from statistics import median
 
@@ -87,13 +88,13 @@ def delete(baselines: Iterable[Stored]) -> None:
             raise BaselineError(f"{one.path}: cannot be deleted ({error.strerror})") from error
 
 
-def overview(root: Path, settings: Settings, today: str) -> Iterator[str]:
+def overview(root: Path, settings: Settings, today: date) -> Iterator[str]:
     """Yield the lines of ``trtgate baseline show``.
 
     Args:
         root: The folder of the baselines.
         settings: The project's.
-        today: The day in UTC, as ISO 8601.
+        today: The day in UTC.
     """
     baselines = stored(root, settings)
     machine = ""
@@ -111,8 +112,8 @@ def overview(root: Path, settings: Settings, today: str) -> Iterator[str]:
     count = sum(bool(one.unused) for one in baselines)
     yield f"{fmt.plural(len(baselines), 'baseline')} in {root}, {count} unused"
     for waiver in load_waivers(root).waivers:
-        state = "waived until" if waiver.until.isoformat() >= today else "waiver expired on"
-        yield f"{waiver.what}: {state} {waiver.until}: {waiver.reason}"
+        expired = "" if waiver.holds(today) else " (expired)"
+        yield f"{waiver.what}: waived until {waiver.until}{expired}: {waiver.reason}"
 
 
 def _facts(baseline: Baseline, settings: Settings) -> Iterator[str]:

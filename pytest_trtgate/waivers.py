@@ -98,4 +98,4 @@ def waived(root: Path, cell: str, subject: str, today: date) -> tuple[bool, str]
         return False, ""
     if waiver.holds(today):
         return True, f"waived until {waiver.until}: {waiver.reason}"
-    return False, f"its waiver has expired on {waiver.until}: {waiver.reason}"
+    return False, f"its waiver until {waiver.until} has expired: {waiver.reason}"

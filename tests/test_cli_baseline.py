@@ -89,7 +89,7 @@ def test_show_lists_waivers_and_whether_they_hold(accepted: Project, capsys: pyt
     )
     save_waivers(accepted.path / "baselines", Waivers(waivers=waivers))
     out = done(capsys, "show")
-    assert f"{KEY} latency: waiver expired on 2020-01-31: old\n" in out
+    assert f"{KEY} latency: waived until 2020-01-31 (expired): old\n" in out
     assert f"{KEY} accuracy and latency: waived until 2999-01-31: new\n" in out
     assert "1 baseline in " in out
 

@@ -61,6 +61,7 @@ def test_a_drop_that_is_surely_allowed_passes(comparison: Comparison) -> None:
     check = judged(comparison, drop.upper + 1e-6)
     assert check.outcome is Outcome.PASS
     assert (check.low, check.high) == (drop.lower, drop.upper)
+    assert f"40 images, 95 % interval {drop.interval[0]:.4f} to {drop.interval[1]:.4f}, one-sided" in check.sentence
     assert f"one-sided 95 % limits {drop.lower:.4f} and {drop.upper:.4f}" in check.sentence
 
 

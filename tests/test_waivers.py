@@ -59,7 +59,7 @@ def test_an_expired_waiver_waives_nothing_and_is_named(project: Project) -> None
     waive(project, waiver(today() - DAY))
     result = project.run(FP16)
     result.assert_outcomes(passed=1, failed=1)
-    assert f"its waiver has expired on {today() - DAY}: known, see #7" in result.stdout.str()
+    assert f"its waiver until {today() - DAY} has expired: known, see #7" in result.stdout.str()
 
 
 def test_a_waiver_of_one_subject_leaves_the_other(project: Project) -> None:

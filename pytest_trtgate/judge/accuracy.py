@@ -67,10 +67,12 @@ class _Limits(NamedTuple):
 
 
 def _limits(drop: Drop, population: bool) -> _Limits:
-    if population:
-        return _Limits(drop.lower, drop.upper, f"one-sided 95 % limits {drop.lower:.4f} and {drop.upper:.4f}")
     low, high = drop.interval
-    return _Limits(low, high, f"95 % interval {low:.4f} to {high:.4f}")
+    said = f"95 % interval {low:.4f} to {high:.4f}"
+    if population:
+        said += f", one-sided 95 % limits {drop.lower:.4f} and {drop.upper:.4f}"
+        return _Limits(drop.lower, drop.upper, said)
+    return _Limits(low, high, said)
 
 
 def _in_population(check: Check, drop: float, outcome: Outcome, arm: str, context: str) -> Check:
