@@ -103,8 +103,8 @@ def _facts(check: Check) -> tuple[Fact, ...]:
             Fact("engine", fmt.metric(check.value)),
             Fact(".pt" if against == "pt" else against, fmt.metric(check.reference)),
             Fact("drop", fmt.metric(check.change)),
-            Fact("95 % limits", _limits(check)),
             Fact("allowed", fmt.metric(check.limit)),
+            Fact("95 % limits", _limits(check)),
         )
     if check.unit in BUDGET_UNITS:
         return tuple(
