@@ -90,13 +90,13 @@ class BaselineStore:
         Raises:
             BaselineError: The file cannot be written.
         """
+        launches = latency.of_arm(cell.precision)
         session = BaselineSession(
             recorded_at=recorded_at,
             commit=self.environment.commit,
-            threads=latency.launches[0].threads,
+            threads=launches[0].threads,
             launches=tuple(
-                BaselineLaunch(timings=launch.arms[cell.precision].timings, state=launch.after)
-                for launch in latency.launches
+                BaselineLaunch(timings=launch.arms[cell.precision].timings, state=launch.after) for launch in launches
             ),
         )
         path = self.path(cell)

@@ -137,6 +137,7 @@ class Latency(Limits):
 
     context: Literal["engine", "end-to-end"] = _allowed("engine or end-to-end", default="engine")
     launches: PositiveInt = _allowed(_POSITIVE, default=3)
+    max_launches: PositiveInt = _allowed(_POSITIVE, default=12)
     samples: PositiveInt = _allowed(_POSITIVE, default=500)
     max_seconds: PositiveFloat = _allowed(_SECONDS, default=5.0)
     block: PositiveInt = _allowed(_POSITIVE, default=10)
@@ -147,6 +148,15 @@ class Latency(Limits):
     fp32: Limits = Limits()
     fp16: Limits = Limits()
     int8: Limits = Limits()
+
+    @property
+    def most_launches(self) -> int:
+        """How many launches a model gets at most, where fewer do not decide; never fewer than it gets at once."""
+        return max(self.launches, self.max_launches)
+
+    def limits(self, precision: Precision, backend: str) -> dict[str, Limit]:
+        """Return the limits of every percentile, by its name."""
+        return {name: self.limit(precision, name, backend) for name in PERCENTILES}
 
     def limit(self, precision: Precision, percentile: str, backend: str) -> Limit:
         """Return the limits of one percentile: those of the precision over the general over the backend's defaults."""

@@ -12,7 +12,7 @@ from records_example import cell, latency, timing
 from runs_example import failing_run, passing_run
 
 from pytest_trtgate.records import ArmLaunch, MachineState, Timing
-from pytest_trtgate.report import charts, html, measure, svg, table
+from pytest_trtgate.report import charts, detail, html, measure, svg, table
 from pytest_trtgate.report import format as fmt
 from pytest_trtgate.report.device_view import device_facts
 from pytest_trtgate.report.parts import check_view
@@ -295,3 +295,16 @@ def test_ticks_are_round_and_inside(low: float, high: float) -> None:
     assert 2 <= len(ticks) <= 9
     assert all(low - 1e-9 <= tick <= high * (1 + 1e-9) for tick in ticks)
     assert len(set(svg.labels(ticks))) == len(ticks)
+
+
+def test_the_note_on_a_baseline_says_how_it_was_used() -> None:
+    run = passing_run()
+    assert detail.baseline_note(run, cell("fp16")).endswith(": 3 stored sessions, the last of 14 Nov 2026, 09:30 UTC.")
+    replayed = detail.baseline_note(with_replay(run, 11.0), cell("fp16"))
+    assert replayed.endswith(" Its engine was replayed beside the new one in 3 launches.")
+    engine = run.engines[cell("fp16").key]
+    use = run.baselines[cell("fp16").key]
+    assert use.baseline is not None
+    same = use.model_copy(update={"baseline": use.baseline.model_copy(update={"engine_sha256": engine.sha256})})
+    note = detail.baseline_note(run.model_copy(update={"baselines": {cell("fp16").key: same}}), cell("fp16"))
+    assert note.endswith(" The engine has the same bytes as the baseline's.")
