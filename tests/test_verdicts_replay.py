@@ -142,8 +142,8 @@ def test_equal_engines_never_fail(count: int) -> None:
         ({"throttle_reasons": ("power cap",)}, "the device held its clocks back (power cap)"),
         ({"other_processes": 2}, "other processes computed on the device (2)"),
         (
-            {"throttle_reasons": ("thermal limit in hardware",), "other_processes": 1},
-            "the device held its clocks back (thermal limit in hardware) and other processes computed on the device (1)",
+            {"throttle_reasons": ("power cap",), "other_processes": 1},
+            "the device held its clocks back (power cap) and other processes computed on the device (1)",
         ),
     ],
 )
