@@ -59,9 +59,9 @@ class Replays:
             for cell in cells
             if (need := still_needed(record, cell.precision, rules.context, rules.limits(cell.precision, cell.backend)))
         ]
-        if not needs or have >= rules.most_launches:
+        if not needs or have >= rules.max_launches:
             return None
-        launches = min(rules.most_launches, have + min(need.more for need in needs))
+        launches = min(rules.max_launches, have + min(need.more for need in needs))
         return Extension(launches, frozenset().union(*(need.arms for need in needs)))
 
 

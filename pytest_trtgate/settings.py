@@ -149,11 +149,6 @@ class Latency(Limits):
     fp16: Limits = Limits()
     int8: Limits = Limits()
 
-    @property
-    def most_launches(self) -> int:
-        """How many launches a model gets at most, where fewer do not decide; never fewer than it gets at once."""
-        return max(self.launches, self.max_launches)
-
     def limits(self, precision: Precision, backend: str) -> dict[str, Limit]:
         """Return the limits of every percentile, by its name."""
         return {name: self.limit(precision, name, backend) for name in PERCENTILES}

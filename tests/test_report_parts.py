@@ -11,6 +11,7 @@ import pytest
 from records_example import cell, latency, timing
 from runs_example import failing_run, passing_run
 
+from pytest_trtgate.record_base import Failure
 from pytest_trtgate.records import ArmLaunch, MachineState, Timing
 from pytest_trtgate.report import charts, detail, html, measure, svg, table
 from pytest_trtgate.report import format as fmt
@@ -182,6 +183,14 @@ def test_baseline_engine_timed_in_this_run_goes_before_stored_sessions() -> None
     assert measure.before_ms(with_replay(passing_run(), 11.0), cell("int8"), "engine", 50) == pytest.approx(
         8.65, rel=0.02
     )
+
+
+def test_a_baseline_engine_that_failed_later_is_not_drawn_against() -> None:
+    run = with_replay(passing_run(), 11.0)
+    failed = {"baseline-fp16": Failure(job="probe", reason="gone")}
+    record = run.latencies["shapes"].model_copy(update={"failures": failed})
+    run = run.model_copy(update={"latencies": {"shapes": record}})
+    assert measure.before_ms(run, cell("fp16"), "engine", 50) == pytest.approx(14.8, rel=0.02)
 
 
 def test_gated_context_comes_from_the_settings() -> None:
