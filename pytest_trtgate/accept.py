@@ -101,9 +101,8 @@ def accept(
 
 
 def _timed(latency: LatencyRecord | None, cell: Cell) -> LatencyRecord | None:
-    """Return launches of which each timed a cell; None where there are none."""
-    timed = latency is not None and latency.launches and all(cell.precision in x.arms for x in latency.launches)
-    return latency if timed else None
+    """Return a model's launches where some timed a cell; None where none did."""
+    return latency if latency is not None and latency.of_arm(cell.precision) else None
 
 
 def _unchanged(baseline: Baseline, latency: LatencyRecord, cell: Cell, settings: Settings) -> bool:

@@ -116,13 +116,13 @@ class BaselineStore:
 
     def session(self, cell: Cell, latency: LatencyRecord, recorded_at: str) -> BaselineSession:
         """Return a run's launches of one cell as a session to be stored."""
+        launches = latency.of_arm(cell.precision)
         return BaselineSession(
             recorded_at=recorded_at,
             commit=self.environment.commit,
-            threads=latency.launches[0].threads,
+            threads=launches[0].threads,
             launches=tuple(
-                BaselineLaunch(timings=launch.arms[cell.precision].timings, state=launch.after)
-                for launch in latency.launches
+                BaselineLaunch(timings=launch.arms[cell.precision].timings, state=launch.after) for launch in launches
             ),
         )
 

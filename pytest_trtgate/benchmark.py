@@ -58,7 +58,7 @@ def replay(request: pytest.FixtureRequest, latency: CellLatency, cell: str) -> N
     if not benchmark.enabled:  # under xdist, or switched off
         return
     timer.durations_s = latency.samples_s()
-    benchmark.extra_info.update(cell=cell, arm=latency.arm, launches=len(latency.record.launches))
+    benchmark.extra_info.update(cell=cell, arm=latency.arm, launches=len(latency.record.of_arm(latency.arm)))
     benchmark.pedantic(_nothing, rounds=len(timer.durations_s))
 
 

@@ -23,6 +23,7 @@ import filelock
 from .digest import file_sha256
 from .environment import slug
 from .errors import CacheError, RecordError
+from .pins import pinned
 from .record_base import SCHEMA_VERSION, FileDigest
 from .recordfile import load, save
 from .records import Cell, EngineRecord, Environment
@@ -156,6 +157,14 @@ class EngineCache:
                     return found
                 return self._store(key, build)
 
+    def find(self, key: str) -> EngineRecord | None:
+        """Return the engine of ``key`` if it is in the cache and whole, which counts as use; never builds."""
+        entry = self.root / "engines" / key
+        with suppress(OSError, RecordError):  # pruned meanwhile
+            if not verify_entry(entry).problem:
+                return self._used(entry)
+        return None
+
     def _serve(self, key: str) -> EngineRecord | None:
         entry = self.root / "engines" / key
         if not entry.is_dir():
@@ -167,6 +176,10 @@ class EngineCache:
             entry.rename(aside)
             self.notify(f"cached engine {key[:12]} is damaged ({problem}); set aside in {aside} and built again")
             return None
+        return self._used(entry)
+
+    @staticmethod
+    def _used(entry: Path) -> EngineRecord:
         os.utime(entry)
         return load(entry / MANIFEST, EngineRecord).model_copy(update={"from_cache": True, "entry": str(entry)})
 
@@ -202,14 +215,17 @@ class EngineCache:
     def prune(self, older_than_s: float) -> list[Entry]:
         """Delete entries that were not used for ``older_than_s`` seconds, and all damaged and abandoned ones.
 
+        Engines that a baseline names stay, however long they were not used.
+
         Returns:
             The deleted entries.
         """
         gone = []
         with self._guard():
-            now = time.time()
+            now, kept = time.time(), pinned(self.root, older_than_s)
             for entry in list(self.entries()):
-                old = entry.manifest is None or now - entry.last_used >= older_than_s
+                unused = now - entry.last_used >= older_than_s and entry.path.name not in kept
+                old = entry.manifest is None or unused
                 if old and self._delete(entry.path):
                     gone.append(entry)
             shutil.rmtree(self.root / "damaged", ignore_errors=True)

@@ -138,12 +138,20 @@ def _cache_verify(arguments: argparse.Namespace) -> int:
 
 def _cache_prune(arguments: argparse.Namespace) -> int:
     from .cache import EngineCache
+    from .config import project_settings
+    from .pins import pin, pinned
     from .results import ResultCache
 
-    root = _cache_root(arguments.cache_dir)
-    gone = EngineCache(root).prune(arguments.older_than * _DAY_S)
-    results = ResultCache(root).prune(arguments.older_than * _DAY_S)
-    print(f"{len(gone)} engines and {results} measured accuracies deleted from {root}")
+    root, age_s = _cache_root(arguments.cache_dir), arguments.older_than * _DAY_S
+    if (baselines := project_settings(Path.cwd())[0].baseline_dir).is_dir():
+        pin(root, baselines)
+    cache = EngineCache(root)
+    gone = cache.prune(age_s)
+    results = ResultCache(root).prune(age_s)
+    keys = pinned(root, age_s)
+    kept = sum(entry.path.name in keys for entry in cache.entries())
+    why = f"; {kept} kept, since baselines name them" if kept else ""
+    print(f"{len(gone)} engines and {results} measured accuracies deleted from {root}{why}")
     return 0
 
 

@@ -12,7 +12,8 @@ from typing import Any, get_args
 from pydantic import ValidationError
 
 from .errors import SettingsError
-from .settings import Section, Settings, one_or_many
+from .setting_types import Section, one_or_many
+from .settings import Settings
 
 if sys.version_info >= (3, 11):
     import tomllib

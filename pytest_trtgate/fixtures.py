@@ -71,15 +71,15 @@ def trt_latency(request: pytest.FixtureRequest, trt_cell: Cell) -> CellLatency:
     """
     from .handles import CellLatency
 
-    measure = run_of(request.config).session.measure
+    session = run_of(request.config).session
     try:
-        record = measure.latency(trt_cell.model)
+        record = session.latency(trt_cell.model)
     except TrtGateError as error:
         _fail(error)
     if trt_cell.precision in record.failures:
         failure = record.failures[trt_cell.precision]
         _fail(JobError(failure.job, failure.reason, failure.log_tail))
-    return CellLatency(record, trt_cell, measure.workspace.path)
+    return CellLatency(record, trt_cell, session.workspace.path)
 
 
 @pytest.fixture

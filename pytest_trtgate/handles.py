@@ -58,7 +58,7 @@ class CellLatency:
     """One arm's launches.
 
     Attributes:
-        record: All launches of the model, with every arm.
+        record: All launches of the model, with every arm; later ones leave out what needs no judging any more.
         arm: The arm that the figures are of.
         files: Folder at which the records' sample files start.
     """
@@ -95,14 +95,14 @@ class CellLatency:
     @property
     def images_per_second(self) -> float:
         """Images per second end to end: the median over launches."""
-        return median(launch.arms[self.arm].images_per_second for launch in self.record.launches)
+        return median(launch.arms[self.arm].images_per_second for launch in self.record.of_arm(self.arm))
 
     def samples_s(self, context: Context = "engine") -> list[float]:
         """Return every measured duration of all launches in seconds, in the order in which they were taken."""
         import numpy as np
 
         durations: list[float] = []
-        for launch in self.record.launches:
+        for launch in self.record.of_arm(self.arm):
             with np.load(self.files / launch.samples) as arrays:
                 durations += (arrays[f"{self.arm}/{context}"] / 1e9).tolist()
         return durations

@@ -26,6 +26,7 @@ from .jobs.contract import (
     LatencyResponse,
 )
 from .jobs.launcher import LOG_NAME, Job, Launcher
+from .launches import Comparison, LaunchSeries, failure, with_counts
 from .plan import Plan
 from .record_base import Failure, FileRecord
 from .records import (
@@ -44,7 +45,6 @@ from .settings import Settings
 from .workspace import Workspace
 
 R = TypeVar("R", bound=FileRecord)
-_PROBE_SAMPLES = 5
 DEPLOYMENT_CONF = 0.25
 """Confidence above which boxes are kept while timing: Ultralytics' default for predictions, as deployed."""
 
@@ -214,61 +214,38 @@ class Measurements:
     def _data_digest(self) -> str:
         return self.dataset.digest(self.settings.split)
 
-    def latency(self, model: str) -> LatencyRecord:
+    def latency(self, model: str, comparison: Comparison) -> LatencyRecord:
         """Return the launches of a model: its ``.pt`` and all its planned engines side by side.
 
         Arms that cannot be timed are named in ``failures``; the others are timed without them.
 
+        Args:
+            model: The model.
+            comparison: Which baseline engines are timed too, and how many launches are enough.
+
         Raises:
             JobError: No launch succeeded.
         """
-        return self.workspace.once(f"latency-{model}", LatencyRecord, lambda: self._launches(model))
+        return self.workspace.once(f"latency-{model}", LatencyRecord, lambda: self._launches(model, comparison))
 
-    def _launches(self, model: str) -> LatencyRecord:
+    def _launches(self, model: str, comparison: Comparison) -> LatencyRecord:
         weights = self.plan.weights[model]
         arms = [ArmRequest(arm=REFERENCE, artifact=str(weights), sha256=self._weights_sha256[model])]
         failures: dict[str, Failure] = {}
+        engines: dict[str, EngineRecord] = {}
         for cell in self.plan.of_model(model):
             try:
-                engine = self.engine(cell)
+                engine = engines[cell.precision] = self.engine(cell)
             except JobError as error:
-                failures[cell.precision] = Failure(job=error.job, reason=error.reason, log_tail=error.log_tail)
+                failures[cell.precision] = failure(error)
             else:
                 arms.append(ArmRequest(arm=cell.precision, artifact=str(engine.path), sha256=engine.sha256))
-        launches: list[Launch] = []
-        # Without an engine there is nothing to compare the .pt with.
-        count = self.settings.latency.launches if len(arms) > 1 else 0
-        while len(launches) < count:
-            index = len(launches)
-            self.milestone(f"{model}: launch {index + 1} of {count}, timing {', '.join(a.arm for a in arms)}")
-            try:
-                launches.append(self._launch(f"launch-{model}-{index + 1}", index, arms))
-            except JobError as error:
-                bad = self._unfit(model, arms)
-                if not bad:
-                    raise
-                failures |= bad
-                arms = [a for a in arms if a.arm not in bad]
-                if REFERENCE in bad or len(arms) < 2:
-                    raise error from None
-        return LatencyRecord(
-            model=model,
-            imgsz=self.settings.imgsz,
-            batch=self.settings.batch,
-            launches=tuple(launches),
-            failures=failures,
-        )
-
-    def _unfit(self, model: str, arms: list[ArmRequest]) -> dict[str, Failure]:
-        """Return the arms that fail in a short launch of their own, after one of all together failed."""
-        bad = {}
-        for arm in arms:
-            self.milestone(f"{model}: the launch failed; trying {arm.arm} alone")
-            try:
-                self._launch(f"probe-{model}-{arm.arm}", 0, [arm], samples=_PROBE_SAMPLES)
-            except JobError as error:
-                bad[arm.arm] = Failure(job=error.job, reason=error.reason, log_tail=error.log_tail)
-        return bad
+        settings = self.settings
+        start = LatencyRecord(model=model, imgsz=settings.imgsz, batch=settings.batch, launches=(), failures=failures)
+        if not engines:
+            return start  # there is nothing to compare the .pt with
+        arms += comparison.replays(engines)
+        return LaunchSeries(start, arms, self._launch, self.milestone).run(settings.latency.launches, comparison.more)
 
     def _launch(self, name: str, index: int, arms: list[ArmRequest], samples: int | None = None) -> Launch:
         latency = self.settings.latency
@@ -295,7 +272,16 @@ class Measurements:
             samples_file=str(samples_file),
         )
         answer = self.job(name, "latency", request, self.settings.timeouts.launch_s, LatencyResponse)
-        return answer.launch.model_copy(update={"samples": str(samples_file.relative_to(self.workspace.path))})
+        launch = with_counts(answer.launch, samples_file, latency.context, self._budgets_ms)
+        return launch.model_copy(update={"samples": str(samples_file.relative_to(self.workspace.path))})
+
+    @cached_property
+    def _budgets_ms(self) -> dict[str, dict[str, float]]:
+        found: dict[str, dict[str, float]] = {}
+        for precision in self.settings.precisions:
+            limits = self.settings.latency.limits(precision, self.environment.backend)
+            found[precision] = {name: x.budget_ms for name, x in limits.items() if x.budget_ms is not None}
+        return found
 
     # Jobs
 

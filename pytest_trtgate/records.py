@@ -18,6 +18,8 @@ Precision = Literal["fp32", "fp16", "int8"]
 PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")
 REFERENCE = "pt"
 """Name of the arm that every engine is compared with: the checkpoint itself."""
+COPY = "-placebo"
+"""Ending of the arm that is a second copy of a stored baseline engine."""
 
 Context = Literal["engine", "end-to-end", "preprocess", "inference", "postprocess", "host", "copy-in", "copy-out"]
 """What was timed. ``engine``: tensor in, tensors out. ``end-to-end``: image in, final boxes out; then its stages.
@@ -25,6 +27,11 @@ Context = Literal["engine", "end-to-end", "preprocess", "inference", "postproces
 On a GPU also ``host``: the engine by the clock of the host, which waits for the device; and the copies of the input to
 the device and of the outputs back, between page-locked memory and the device, which are part of no other context.
 """
+
+
+def replay_of(precision: str) -> str:
+    """Return the name of the arm that is a cell's stored baseline engine, timed again beside the new one."""
+    return f"baseline-{precision}"
 
 
 class Cell(Record):
@@ -172,9 +179,10 @@ class Timing(Record):
 
 
 class ArmLaunch(Record):
-    """One arm in one launch. The last three are of a GPU, and None where it does not tell or there is none.
+    """One arm in one launch. What follows ``clock`` is of a GPU, and None where it does not tell.
 
     Attributes:
+        over_budget: For each percentile with a budget, how many inferences in the gated context took longer than it.
         clock: What ``engine`` and the copies were timed by; all else is timed by the clock of the host.
         cuda_graph: Whether the engine was replayed from a CUDA graph.
         memory_peak_bytes: How much less of the device's memory was free once the arm was loaded and had done its first
@@ -188,6 +196,7 @@ class ArmLaunch(Record):
     warmup_stable: bool
     images_per_second: float
     timings: dict[Context, Timing]
+    over_budget: dict[str, int] = Field(default_factory=dict)
     clock: Literal["cuda events", "host"] = "host"
     cuda_graph: bool | None = None
     memory_peak_bytes: int | None = None
@@ -266,14 +275,23 @@ class LayerProfile(FileRecord):
 
 
 class LatencyRecord(FileRecord):
-    """All launches of one model: ``.pt`` and its engines side by side. ``failures``: arms that could not be timed."""
+    """All launches of one model: ``.pt``, its engines and stored baseline engines side by side.
+
+    Later launches time only the arms that need them. ``failures``: arms that could not be timed. ``discarded``: why
+    launches were repeated, one sentence each.
+    """
 
     model: str
     imgsz: int
     batch: int
     launches: tuple[Launch, ...]
     failures: dict[str, Failure] = Field(default_factory=dict)
+    discarded: tuple[str, ...] = ()
 
     def per_launch_ms(self, arm: str, context: Context, percent: int) -> tuple[float, ...]:
-        """Return one percentile per launch, in milliseconds, in the order of the launches."""
-        return tuple(launch.arms[arm].timings[context].quantile_ms(percent) for launch in self.launches)
+        """Return one percentile per launch that timed the arm, in milliseconds, in the order of the launches."""
+        return tuple(launch.arms[arm].timings[context].quantile_ms(percent) for launch in self.of_arm(arm))
+
+    def of_arm(self, arm: str) -> tuple[Launch, ...]:
+        """Return the launches that timed an arm."""
+        return tuple(launch for launch in self.launches if arm in launch.arms)

@@ -12,7 +12,7 @@ from . import __version__
 from .accept import accept, setting_for
 from .baselines import BaselineStore
 from .dataset import shared_contents
-from .errors import BaselineError, JobError, RecordError, TrtGateError
+from .errors import BaselineError, CacheError, JobError, RecordError, TrtGateError
 from .evidence import Evidence, calibrated_on, gather
 from .findings import calibration_leak, confidence_collapse, failures, few_images, graded, low_agreement
 from .judge import worst
@@ -23,10 +23,11 @@ from .judge.layers import slowest_change
 from .judge.precision import precision_finding
 from .judge.resources import judge_resources
 from .measure import DEPLOYMENT_CONF, Measurements
+from .pins import pin
 from .profiling import profile_layers
 from .records import REFERENCE, AccuracyRecord, Cell, EngineRecord, LatencyRecord, LayerProfile
-from .run_record import BaselineUse, Check, Finding, JobRecord, Outcome, RunRecord, Verdict
-from .settings import PERCENTILES
+from .replay import Replays, why_not_replayed
+from .run_record import Baseline, BaselineUse, Check, Finding, JobRecord, Outcome, RunRecord, Verdict
 from .waivers import waived
 
 Judgement = tuple[list[Check], list[tuple[str, str]]]
@@ -54,6 +55,7 @@ class GateSession:
         self.settings = measure.settings
         self.workspace = measure.workspace
         self.store = BaselineStore(self.settings.baseline_dir, measure.environment)
+        self.replays = Replays(self.settings, measure.plan, measure.cache, self._comparable)
 
     # Verdicts
 
@@ -106,25 +108,33 @@ class GateSession:
         leaked = shared_contents(images, calibration)
         return calibration_leak(len(leaked), len(images), leaked[0].name if leaked else "", split)
 
+    def latency(self, model: str) -> LatencyRecord:
+        """Return the launches of a model, with the stored baseline engines that its engines are compared with.
+
+        Raises:
+            JobError: No launch succeeded.
+        """
+        return self.measure.latency(model, self.replays)
+
     def _latency_checks(self, cell: Cell) -> Judgement:
         rules = self.settings.latency
-        limits = {name: rules.limit(cell.precision, name, cell.backend) for name in PERCENTILES}
-        latency = self.measure.latency(cell.model)
+        latency = self.latency(cell.model)
         if cell.precision in latency.failures:
             failure = latency.failures[cell.precision]
             raise JobError(failure.job, failure.reason, failure.log_tail)
         use = self._baseline_use(cell)
-        accepts = self._accepts(cell)
-        comparable = not accepts and use.outcome is Outcome.PASS
+        baseline = self._comparable(cell)
         checks = judge_latency(
             latency,
             cell.precision,
             rules.context,
-            limits,
+            rules.limits(cell.precision, cell.backend),
             rules.speedup_rule(cell.precision, cell.backend, self.settings.precisions),
-            use.baseline if comparable else None,
+            baseline,
+            same_engine=baseline is not None and baseline.engine_sha256 == self.measure.engine(cell).sha256,
+            note=why_not_replayed(latency, cell),
         )
-        if not comparable and not accepts:
+        if baseline is None and not self._accepts(cell):
             sentence = f"{cell.precision}: latency was not compared with a baseline: {use.note}"
             checks.append(Check(name="baseline", against="baseline", outcome=use.outcome, sentence=sentence))
         checks += judge_resources(latency, cell.precision, *rules.resources(cell.precision))
@@ -202,6 +212,11 @@ class GateSession:
         mode = self.settings.baselines
         return mode == "update" or (mode == "add" and not self.store.path(cell).exists())
 
+    def _comparable(self, cell: Cell) -> Baseline | None:
+        """Return the baseline that a cell's latency is to be compared with, or None; raises for a damaged one."""
+        use = self._baseline_use(cell)
+        return use.baseline if use.outcome is Outcome.PASS and not self._accepts(cell) else None
+
     def _baseline_use(self, cell: Cell) -> BaselineUse:
         try:
             use = self.store.find(cell)
@@ -217,14 +232,18 @@ class GateSession:
         return use
 
     def write_baselines(self, run: RunRecord) -> list[tuple[str, bool]]:
-        """Write the baselines that the run was asked to add or update.
+        """Write the baselines that the run was asked to add or update, and keep the engines of all in the cache.
 
         Returns:
-            One sentence per cell, and whether its baseline is as asked for.
+            One sentence per cell, and whether its baseline is as asked for; one where the cache cannot be written.
         """
-        if self.settings.baselines == "check":
-            return []
-        return [self._write_baseline(cell, run) for cell in run.cells]
+        written = [] if self.settings.baselines == "check" else [self._write_baseline(cell, run) for cell in run.cells]
+        if self.measure.cache.root.is_dir():
+            try:
+                pin(self.measure.cache.root, self.settings.baseline_dir)
+            except CacheError as error:
+                written.append((str(error), True))
+        return written
 
     def _write_baseline(self, cell: Cell, run: RunRecord) -> tuple[str, bool]:
         path = self.store.path(cell)
@@ -258,15 +277,20 @@ class GateSession:
             profiles={p.cell.key: p for p in profiles},
             verdicts=tuple(verdicts),
             jobs=tuple(space.all("job-", JobRecord)),
-            notes=tuple(_notes(space.all("accuracy-", AccuracyRecord), profiles)),
+            notes=tuple(_notes(space.all("accuracy-", AccuracyRecord), space.all("latency-", LatencyRecord), profiles)),
         )
 
 
-def _notes(accuracies: Iterable[AccuracyRecord], profiles: Iterable[LayerProfile]) -> Iterator[str]:
+def _notes(
+    accuracies: Iterable[AccuracyRecord], latencies: Iterable[LatencyRecord], profiles: Iterable[LayerProfile]
+) -> Iterator[str]:
     for a in accuracies:
         if a.reused:
             how = "on the same bytes; again with --trt-fresh"
             yield f"{a.model} {a.arm}: accuracy was measured {a.measured_at}, {how}"
+    for latency in latencies:
+        for why in latency.discarded:
+            yield f"{latency.model}: a launch was repeated, since {why}"
     for profile in profiles:
         if profile.failure:
             yield f"{profile.cell.label}: its layers were not profiled: {profile.failure}"

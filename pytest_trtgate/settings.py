@@ -7,10 +7,28 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import BeforeValidator, field_validator, model_validator
 
 from .records import PRECISIONS, Precision
 from .run_record import Outcome
+from .setting_types import (
+    MEGABYTES,
+    POSITIVE,
+    SECONDS,
+    SEVERITY,
+    TOLERANCE,
+    Factor,
+    Fraction,
+    Level,
+    PositiveFloat,
+    PositiveInt,
+    Section,
+    Severity,
+    Tolerance,
+    allowed,
+    one_or_many,
+    parts,
+)
 
 METRICS = ("mAP50", "mAP50-95", "precision", "recall")
 """Metrics that can be gated, as the settings and the reports name them."""
@@ -31,60 +49,13 @@ Not 1: where layers fall back to FP16 both are nearly the same engine, and their
 PERCENTILES = {"p50": 50, "p95": 95, "p99": 99}
 
 
-def _no_bool(value: Any) -> Any:
-    if isinstance(value, bool):
-        raise ValueError("a number, not true or false")
-    return value
-
-
-def _parts(value: Any) -> Any:
-    """Accept ``a,b`` as well as a list, as the command line gives the former."""
-    values = [value] if isinstance(value, (str, Path)) else value
-    if not isinstance(values, (list, tuple)):
-        return value
-    return tuple(part.strip() if isinstance(part, str) else part for item in values for part in _split(item))
-
-
-def _split(item: Any) -> list[Any]:
-    return item.split(",") if isinstance(item, str) else [item]
-
-
-def one_or_many(value: Any) -> Any:
-    """Accept one path where a list of paths is expected."""
-    return (value,) if isinstance(value, (str, Path)) else value
-
-
-def _allowed(text: str, **kwargs: Any) -> Any:
-    return Field(json_schema_extra={"allowed": text}, **kwargs)
-
-
-PositiveInt = Annotated[int, BeforeValidator(_no_bool), Field(ge=1)]
-PositiveFloat = Annotated[float, BeforeValidator(_no_bool), Field(gt=0, allow_inf_nan=False)]
-Level = Annotated[int, BeforeValidator(_no_bool), Field(ge=0, le=5)]
-Fraction = Annotated[float, BeforeValidator(_no_bool), Field(gt=0, le=1)]
-Factor = Annotated[float, BeforeValidator(_no_bool), Field(ge=0, allow_inf_nan=False)]
-Tolerance = Annotated[float, BeforeValidator(_no_bool), Field(ge=0, le=1)]
-_TOLERANCE = "a drop from 0 to 1"
-_POSITIVE = "a whole number from 1 upwards"
-_SECONDS = "seconds, more than 0"
-_MEGABYTES = "megabytes, more than 0"
-_SEVERITY = "off, warn or fail"
-Severity = Literal["off", "warn", "fail"]
-
-
-class Section(BaseModel):
-    """Base of all tables: frozen, and unknown keys are errors."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
-
-
 class Tolerances(Section):
     """Largest allowed drop of each metric from the ``.pt``; None leaves the metric ungated or at its default."""
 
-    map50: Tolerance | None = _allowed(_TOLERANCE, default=None, alias="mAP50")
-    map50_95: Tolerance | None = _allowed(_TOLERANCE, default=None, alias="mAP50-95")
-    precision: Tolerance | None = _allowed(_TOLERANCE, default=None)
-    recall: Tolerance | None = _allowed(_TOLERANCE, default=None)
+    map50: Tolerance | None = allowed(TOLERANCE, default=None, alias="mAP50")
+    map50_95: Tolerance | None = allowed(TOLERANCE, default=None, alias="mAP50-95")
+    precision: Tolerance | None = allowed(TOLERANCE, default=None)
+    recall: Tolerance | None = allowed(TOLERANCE, default=None)
 
     def given(self) -> dict[str, float]:
         """Return the metrics that were set, by their public names."""
@@ -98,7 +69,7 @@ class Accuracy(Tolerances):
     ``mode``: whether a drop is judged on the given images (``contract``), or in the population that they come from.
     """
 
-    mode: Literal["contract", "population"] = _allowed("contract or population", default="contract")
+    mode: Literal["contract", "population"] = allowed("contract or population", default="contract")
     fp32: Tolerances = Tolerances()
     fp16: Tolerances = Tolerances()
     int8: Tolerances = Tolerances()
@@ -112,8 +83,8 @@ class Accuracy(Tolerances):
 class Limit(Section):
     """Limits of one latency percentile. ``regression`` is the smallest relative slow-down worth failing for."""
 
-    regression: PositiveFloat | None = _allowed("a ratio more than 0, such as 0.05 for 5 %", default=None)
-    budget_ms: PositiveFloat | None = _allowed("milliseconds, more than 0", default=None)
+    regression: PositiveFloat | None = allowed("a ratio more than 0, such as 0.05 for 5 %", default=None)
+    budget_ms: PositiveFloat | None = allowed("milliseconds, more than 0", default=None)
 
 
 class Speedup(Section):
@@ -122,8 +93,8 @@ class Speedup(Section):
     ``at_least = 0`` asks for nothing: it switches a rule off.
     """
 
-    over: Literal["pt", "fp32", "fp16", "int8"] = _allowed("pt, fp32, fp16 or int8")
-    at_least: Factor = _allowed("a ratio from 0 upwards; 0 switches the rule off", default=1.0)
+    over: Literal["pt", "fp32", "fp16", "int8"] = allowed("pt, fp32, fp16 or int8")
+    at_least: Factor = allowed("a ratio from 0 upwards; 0 switches the rule off", default=1.0)
 
 
 class Limits(Section):
@@ -133,25 +104,30 @@ class Limits(Section):
     p95: Limit = Limit()
     p99: Limit = Limit()
     speedup: Speedup | None = None
-    energy_mj: PositiveFloat | None = _allowed("millijoules per inference, more than 0", default=None)
-    memory_mb: PositiveFloat | None = _allowed("megabytes, more than 0", default=None)
+    energy_mj: PositiveFloat | None = allowed("millijoules per inference, more than 0", default=None)
+    memory_mb: PositiveFloat | None = allowed("megabytes, more than 0", default=None)
 
 
 class Latency(Limits):
     """``[tool.trtgate.latency]``: how launches are run, and limits for all precisions, then for one."""
 
-    context: Literal["engine", "end-to-end"] = _allowed("engine or end-to-end", default="engine")
-    launches: PositiveInt = _allowed(_POSITIVE, default=3)
-    samples: PositiveInt = _allowed(_POSITIVE, default=500)
-    max_seconds: PositiveFloat = _allowed(_SECONDS, default=5.0)
-    block: PositiveInt = _allowed(_POSITIVE, default=10)
-    warmup_min: PositiveInt = _allowed(_POSITIVE, default=20)
-    warmup_max_seconds: PositiveFloat = _allowed(_SECONDS, default=5.0)
-    images: PositiveInt = _allowed(_POSITIVE, default=32)
-    seed: int = _allowed("a whole number", default=0)
+    context: Literal["engine", "end-to-end"] = allowed("engine or end-to-end", default="engine")
+    launches: PositiveInt = allowed(POSITIVE, default=3)
+    max_launches: PositiveInt = allowed(POSITIVE, default=12)
+    samples: PositiveInt = allowed(POSITIVE, default=500)
+    max_seconds: PositiveFloat = allowed(SECONDS, default=5.0)
+    block: PositiveInt = allowed(POSITIVE, default=10)
+    warmup_min: PositiveInt = allowed(POSITIVE, default=20)
+    warmup_max_seconds: PositiveFloat = allowed(SECONDS, default=5.0)
+    images: PositiveInt = allowed(POSITIVE, default=32)
+    seed: int = allowed("a whole number", default=0)
     fp32: Limits = Limits()
     fp16: Limits = Limits()
     int8: Limits = Limits()
+
+    def limits(self, precision: Precision, backend: str) -> dict[str, Limit]:
+        """Return the limits of every percentile, by its name."""
+        return {name: self.limit(precision, name, backend) for name in PERCENTILES}
 
     def limit(self, precision: Precision, percentile: str, backend: str) -> Limit:
         """Return the limits of one percentile: those of the precision over the general over the backend's defaults."""
@@ -188,26 +164,26 @@ class Latency(Limits):
 class Calibration(Section):
     """``[tool.trtgate.calibration]``: which images INT8 is calibrated on."""
 
-    split: str = _allowed("a split of the data YAML", default="train", min_length=1)
-    fraction: Fraction = _allowed("more than 0, at most 1", default=1.0)
+    split: str = allowed("a split of the data YAML", default="train", min_length=1)
+    fraction: Fraction = allowed("more than 0, at most 1", default=1.0)
 
 
 class Validation(Section):
     """``[tool.trtgate.validation]``: what every arm is evaluated with."""
 
-    conf: Fraction = _allowed("more than 0, at most 1", default=0.001)
-    iou: Fraction = _allowed("more than 0, at most 1", default=0.7)
-    max_det: PositiveInt = _allowed(_POSITIVE, default=300)
+    conf: Fraction = allowed("more than 0, at most 1", default=0.001)
+    iou: Fraction = allowed("more than 0, at most 1", default=0.7)
+    max_det: PositiveInt = allowed(POSITIVE, default=300)
 
 
 class Findings(Section):
     """``[tool.trtgate.findings]``: what each kind of finding does: nothing, a warning, or a failed run."""
 
-    few_images: Severity = _allowed(_SEVERITY, default="warn", alias="few-images")
-    precision_not_taken: Severity = _allowed(_SEVERITY, default="fail", alias="precision-not-taken")
-    calibration_leak: Severity = _allowed(_SEVERITY, default="warn", alias="calibration-leak")
-    confidence_collapse: Severity = _allowed(_SEVERITY, default="warn", alias="confidence-collapse")
-    low_agreement: Severity = _allowed(_SEVERITY, default="warn", alias="low-agreement")
+    few_images: Severity = allowed(SEVERITY, default="warn", alias="few-images")
+    precision_not_taken: Severity = allowed(SEVERITY, default="fail", alias="precision-not-taken")
+    calibration_leak: Severity = allowed(SEVERITY, default="warn", alias="calibration-leak")
+    confidence_collapse: Severity = allowed(SEVERITY, default="warn", alias="confidence-collapse")
+    low_agreement: Severity = allowed(SEVERITY, default="warn", alias="low-agreement")
 
     def of(self, name: str) -> Severity:
         """Return the severity of a kind of finding, by its id."""
@@ -218,9 +194,9 @@ class Findings(Section):
 class Timeouts(Section):
     """``[tool.trtgate.timeouts]``: after how many seconds a job is ended, with verdict ERROR for its cell."""
 
-    build_s: PositiveFloat = _allowed(_SECONDS, default=3600.0)
-    accuracy_s: PositiveFloat = _allowed(_SECONDS, default=3600.0)
-    launch_s: PositiveFloat = _allowed(_SECONDS, default=900.0)
+    build_s: PositiveFloat = allowed(SECONDS, default=3600.0)
+    accuracy_s: PositiveFloat = allowed(SECONDS, default=3600.0)
+    launch_s: PositiveFloat = allowed(SECONDS, default=900.0)
 
 
 class Export(Section):
@@ -229,10 +205,10 @@ class Export(Section):
     ``workspace`` and ``optimization_level`` are TensorRT's. The other backend ignores them: one file serves both.
     """
 
-    opset: PositiveInt | None = _allowed(_POSITIVE, default=None)
-    simplify: bool = _allowed("true or false", default=True)
-    workspace: PositiveFloat | None = _allowed("GiB, more than 0", default=None)
-    optimization_level: Level | None = _allowed("a whole number from 0 to 5", default=None)
+    opset: PositiveInt | None = allowed(POSITIVE, default=None)
+    simplify: bool = allowed("true or false", default=True)
+    workspace: PositiveFloat | None = allowed("GiB, more than 0", default=None)
+    optimization_level: Level | None = allowed("a whole number from 0 to 5", default=None)
 
     def arguments(self, backend: str) -> dict[str, Any]:
         """Return the exporter's arguments that are set and mean something to a backend."""
@@ -252,8 +228,8 @@ class Export(Section):
 class EngineLimits(Section):
     """Budgets of what an engine takes; a megabyte is a million bytes."""
 
-    max_size_mb: PositiveFloat | None = _allowed(_MEGABYTES, default=None)
-    max_device_memory_mb: PositiveFloat | None = _allowed(_MEGABYTES, default=None)
+    max_size_mb: PositiveFloat | None = allowed(MEGABYTES, default=None)
+    max_device_memory_mb: PositiveFloat | None = allowed(MEGABYTES, default=None)
 
 
 class Engine(EngineLimits):
@@ -275,26 +251,26 @@ class Engine(EngineLimits):
 class Settings(Section):
     """All settings of a run. Paths are absolute."""
 
-    models: Annotated[tuple[Path, ...], BeforeValidator(one_or_many)] = _allowed("paths of .pt files", default=())
-    data: Path | None = _allowed("the path of a data YAML", default=None)
-    split: str = _allowed("a split of the data YAML", default="test", min_length=1)
-    precisions: Annotated[tuple[Precision, ...], BeforeValidator(_parts)] = _allowed(
+    models: Annotated[tuple[Path, ...], BeforeValidator(one_or_many)] = allowed("paths of .pt files", default=())
+    data: Path | None = allowed("the path of a data YAML", default=None)
+    split: str = allowed("a split of the data YAML", default="test", min_length=1)
+    precisions: Annotated[tuple[Precision, ...], BeforeValidator(parts)] = allowed(
         "fp32, fp16, int8", default=PRECISIONS, min_length=1
     )
-    imgsz: PositiveInt = _allowed("a multiple of 32, from 32 to 8192", default=640, multiple_of=32, le=8192)
-    batch: PositiveInt = _allowed("a whole number from 1 to 1024", default=1, le=1024)
-    device: Annotated[str, BeforeValidator(str)] = _allowed("auto, cpu or a GPU number", default="auto")
-    backend: Literal["auto", "tensorrt", "onnxruntime"] = _allowed("auto, tensorrt or onnxruntime", default="auto")
-    threads: PositiveInt | None = _allowed(_POSITIVE, default=None)
-    cache_dir: Path | None = _allowed("a folder", default=None)
-    baselines: Literal["check", "add", "update"] = _allowed("check, add or update", default="check")
-    baseline_dir: Path = _allowed("a folder", default=Path("baselines"))
-    report: Path = _allowed("the path of an .html file", default=Path("reports/trtgate.html"))
-    fresh: bool = _allowed("true or false", default=False)
-    profile: bool = _allowed("true or false", default=False)
-    keep_runs: PositiveInt = _allowed(_POSITIVE, default=5)
-    inconclusive: Literal["warn", "fail"] = _allowed("warn or fail", default="warn")
-    missing_baseline: Literal["auto", "record", "fail"] = _allowed("auto, record or fail", default="auto")
+    imgsz: PositiveInt = allowed("a multiple of 32, from 32 to 8192", default=640, multiple_of=32, le=8192)
+    batch: PositiveInt = allowed("a whole number from 1 to 1024", default=1, le=1024)
+    device: Annotated[str, BeforeValidator(str)] = allowed("auto, cpu or a GPU number", default="auto")
+    backend: Literal["auto", "tensorrt", "onnxruntime"] = allowed("auto, tensorrt or onnxruntime", default="auto")
+    threads: PositiveInt | None = allowed(POSITIVE, default=None)
+    cache_dir: Path | None = allowed("a folder", default=None)
+    baselines: Literal["check", "add", "update"] = allowed("check, add or update", default="check")
+    baseline_dir: Path = allowed("a folder", default=Path("baselines"))
+    report: Path = allowed("the path of an .html file", default=Path("reports/trtgate.html"))
+    fresh: bool = allowed("true or false", default=False)
+    profile: bool = allowed("true or false", default=False)
+    keep_runs: PositiveInt = allowed(POSITIVE, default=5)
+    inconclusive: Literal["warn", "fail"] = allowed("warn or fail", default="warn")
+    missing_baseline: Literal["auto", "record", "fail"] = allowed("auto, record or fail", default="auto")
     accuracy: Accuracy = Accuracy()
     latency: Latency = Latency()
     calibration: Calibration = Calibration()

@@ -29,7 +29,8 @@ class Behaviour:
     Args:
         map50_95: Accuracy of the checkpoint.
         drop: How much less each arm has.
-        p50_ms: Median latency of each arm.
+        p50_ms: Median latency of each arm. A stored baseline engine is as fast as it says itself for its precision, or
+            for its own arm, such as ``baseline-fp16-placebo``.
         faults: One of the faults of :func:`misbehave` for each ``KIND-ARM``, such as ``build-int8``.
         seconds: How long every job takes.
         gpu: What each arm's part of a launch says of a GPU, such as its ``energy_mj``.
@@ -192,9 +193,11 @@ def latency(request: dict[str, Any], folder: Path) -> dict[str, Any]:
         misbehave(behaviour, "latency", arm, folder)
         # Not seeded with the request's alone: two runs of one launch differ, as real ones do.
         noise = random.Random(f"{arm}-{request['seed']}-{time.time_ns()}")
+        precision = arm.removeprefix("baseline-").removesuffix("-placebo")
+        p50_ms = behaviour.p50_ms.get(arm) or behaviour.p50_ms[precision]
         timings = {}
         for context, factor in CONTEXTS.items():
-            centre_ns = behaviour.p50_ms[arm] * factor * 1e6
+            centre_ns = p50_ms * factor * 1e6
             ns = [int(centre_ns * noise.lognormvariate(0, 0.003)) for _ in range(request["samples"])]
             arrays[f"{arm}/{context}"] = ns
             arrays[f"{arm}/{context}/at"] = list(accumulate(ns, initial=0))[:-1]

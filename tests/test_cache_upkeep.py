@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import time
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import pytest
 
 from pytest_trtgate.cache import EngineCache, default_root, verify_entry
 from pytest_trtgate.cli import main
+from pytest_trtgate.pins import pin
 from pytest_trtgate.records import Cell, EngineRecord
 
 DAY = 86400.0
@@ -162,3 +165,75 @@ def test_the_folder_comes_from_the_settings(
     monkeypatch.chdir(tmp_path)
     assert main(["cache", "list"]) == 0
     assert capsys.readouterr().out.endswith(f"3 engines, 0.2 MB in {cache.root}\n")
+
+
+# Engines that baselines name
+
+
+def name_engine(folder: Path, key: str) -> Path:
+    """Write what matters of a baseline that names an engine; return the baseline folder."""
+    path = folder / "cpu-x" / "model" / "fp16-320-b1.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps({"cache_key": key}))
+    return folder
+
+
+def test_pruning_keeps_what_a_baseline_names(cache: EngineCache, tmp_path: Path) -> None:
+    pin(cache.root, name_engine(tmp_path / "baselines", "a" * 64))
+    assert [entry.path.name[0] for entry in cache.prune(10 * DAY)] == ["b"]
+    assert names(cache) == "ac"
+
+
+def test_projects_that_share_a_cache_pin_apart(cache: EngineCache, tmp_path: Path) -> None:
+    for key in "ab":
+        pin(cache.root, name_engine(tmp_path / f"project-{key}" / "baselines", key * 64))
+    cache.prune(0)
+    assert names(cache) == "ab"
+
+
+def test_a_baseline_of_another_engine_lets_the_old_one_go(cache: EngineCache, tmp_path: Path) -> None:
+    baselines = name_engine(tmp_path / "baselines", "a" * 64)
+    pin(cache.root, baselines)
+    shutil.rmtree(baselines)
+    pin(cache.root, name_engine(tmp_path / "baselines", "b" * 64))
+    cache.prune(0)
+    assert names(cache) == "b"
+    shutil.rmtree(baselines)
+    pin(cache.root, baselines)
+    cache.prune(0)
+    assert names(cache) == ""
+
+
+def test_pins_of_a_project_that_is_gone_end_with_time(cache: EngineCache, tmp_path: Path) -> None:
+    baselines = name_engine(tmp_path / "baselines", "a" * 64)
+    pin(cache.root, baselines)
+    shutil.rmtree(baselines)
+    cache.prune(30 * DAY)
+    assert names(cache) == "abc"
+    [path] = (cache.root / "pins").iterdir()
+    os.utime(path, (time.time() - 31 * DAY,) * 2)
+    cache.prune(30 * DAY)
+    assert names(cache) == "bc"
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}"])
+def test_a_damaged_baseline_or_pin_is_no_obstacle(cache: EngineCache, tmp_path: Path, text: str) -> None:
+    baselines = name_engine(tmp_path / "baselines", "a" * 64)
+    other = baselines / "cpu-x" / "model" / "int8-320-b1.json"
+    other.write_text(text)
+    pin(cache.root, baselines)
+    (cache.root / "pins" / "other.json").write_text(text)
+    cache.prune(0)
+    assert names(cache) == "a"
+
+
+def test_the_command_pins_what_the_projects_baselines_name(
+    cache: EngineCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name_engine(tmp_path / "accepted", "a" * 64)
+    (tmp_path / "trtgate.toml").write_text('cache_dir = "cache"\nbaseline_dir = "accepted"\n')
+    monkeypatch.chdir(tmp_path)
+    assert main(["cache", "prune", "--older-than", "0"]) == 0
+    sentence = f"2 engines and 0 measured accuracies deleted from {cache.root}; 1 kept, since baselines name them\n"
+    assert capsys.readouterr().out == sentence
+    assert names(cache) == "a"

@@ -11,8 +11,9 @@ import pytest
 from records_example import cell, latency, timing
 from runs_example import failing_run, passing_run
 
+from pytest_trtgate.record_base import Failure
 from pytest_trtgate.records import ArmLaunch, MachineState, Timing
-from pytest_trtgate.report import charts, html, latency_view, measure, parts, svg, table
+from pytest_trtgate.report import charts, detail, html, latency_view, measure, parts, svg, table
 from pytest_trtgate.report import format as fmt
 from pytest_trtgate.report.device_view import device_facts
 from pytest_trtgate.report.parts import check_view
@@ -184,6 +185,14 @@ def test_baseline_engine_timed_in_this_run_goes_before_stored_sessions() -> None
     )
 
 
+def test_a_baseline_engine_that_failed_later_is_not_drawn_against() -> None:
+    run = with_replay(passing_run(), 11.0)
+    failed = {"baseline-fp16": Failure(job="probe", reason="gone")}
+    record = run.latencies["shapes"].model_copy(update={"failures": failed})
+    run = run.model_copy(update={"latencies": {"shapes": record}})
+    assert measure.before_ms(run, cell("fp16"), "engine", 50) == pytest.approx(14.8, rel=0.02)
+
+
 def test_gated_context_comes_from_the_settings() -> None:
     run = passing_run()
     assert measure.gated_context(run) == "engine"
@@ -334,3 +343,16 @@ def test_a_line_needs_two_values_that_are_numbers() -> None:
     assert charts.sparkline([3.0], "") == ""
     assert charts.sparkline([3.0, math.nan], "") == ""
     assert charts.sparkline([3.0, 3.0], "equal")
+
+
+def test_the_note_on_a_baseline_says_how_it_was_used() -> None:
+    run = passing_run()
+    assert detail.baseline_note(run, cell("fp16")).endswith(": 3 stored sessions, the last of 14 Nov 2026, 09:30 UTC.")
+    replayed = detail.baseline_note(with_replay(run, 11.0), cell("fp16"))
+    assert replayed.endswith(" Its engine was replayed beside the new one in 3 launches.")
+    engine = run.engines[cell("fp16").key]
+    use = run.baselines[cell("fp16").key]
+    assert use.baseline is not None
+    same = use.model_copy(update={"baseline": use.baseline.model_copy(update={"engine_sha256": engine.sha256})})
+    note = detail.baseline_note(run.model_copy(update={"baselines": {cell("fp16").key: same}}), cell("fp16"))
+    assert note.endswith(" The engine has the same bytes as the baseline's.")

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_trtgate.judge.latency import judge_latency
+from pytest_trtgate.judge.latency import Need, judge_latency, still_needed
 from pytest_trtgate.records import ArmLaunch, Cell, Environment, LatencyRecord, Launch, Timing
 from pytest_trtgate.run_record import Baseline, BaselineLaunch, BaselineSession, Check, Outcome
 from pytest_trtgate.settings import Limit, Speedup
@@ -80,10 +80,30 @@ def regression(value: float, *sessions: float, limit: float = 0.05) -> Check:
     return check
 
 
-def budget(values: Sequence[float], limit_ms: float) -> Check:
-    """Judge the p95 of an engine's launches against a budget."""
-    [check] = judge_latency(launches(int8=values), "int8", "engine", {"p95": Limit(budget_ms=limit_ms)}, None, None)
+def counted(overs: Sequence[int], inferences: int = 500, value: float = 7.0) -> LatencyRecord:
+    """Return launches of an INT8 engine of which so many inferences were over its p95 budget."""
+    record = launches(int8=[value] * len(overs))
+    found = []
+    for launch, over in zip(record.launches, overs, strict=True):
+        arm = launch.arms["int8"]
+        timings = {"engine": arm.timings["engine"].model_copy(update={"n": inferences})}
+        arm = arm.model_copy(update={"timings": timings, "over_budget": {"p95": over}})
+        found.append(launch.model_copy(update={"arms": {"int8": arm}}))
+    return record.model_copy(update={"launches": tuple(found)})
+
+
+BUDGET = {"p95": Limit(budget_ms=8.0)}
+
+
+def budget(overs: Sequence[int], inferences: int = 500, value: float = 7.0) -> Check:
+    """Judge the p95 of launches against a budget of 8 ms, of which so many inferences were over it."""
+    [check] = judge_latency(counted(overs, inferences, value), "int8", "engine", BUDGET, None, None)
     return check
+
+
+def needed(overs: Sequence[int], inferences: int = 500) -> Need | None:
+    """Return what the same launches still need."""
+    return still_needed(counted(overs, inferences), "int8", "engine", BUDGET)
 
 
 def speedup(at_least: float, over: str = "fp16", **arms: Sequence[float]) -> Check:
@@ -106,7 +126,9 @@ def speedup(at_least: float, over: str = "fp16", **arms: Sequence[float]) -> Che
         (4.3, [4.0, 4.0, 4.0], Outcome.FAIL),
         (4.5, [4.0], Outcome.FAIL),
         (2.0, [4.0], Outcome.PASS),
-        (4.3, [3.0, 4.0, 9.0], Outcome.FAIL),
+        (4.3, [3.9, 4.0, 4.1], Outcome.INCONCLUSIVE),
+        (4.6, [3.9, 4.0, 4.1], Outcome.FAIL),
+        (4.3, [3.0, 4.0, 9.0], Outcome.PASS),
     ],
 )
 def test_a_slow_down_is_judged_by_threshold_and_stored_sessions(
@@ -116,8 +138,25 @@ def test_a_slow_down_is_judged_by_threshold_and_stored_sessions(
 
 
 def test_a_slow_down_is_told_in_numbers() -> None:
-    sentence = "int8: p50 is 10.0 % slower (4 -> 4.4 ms), more than 5 % allowed; 3 stored sessions"
-    assert regression(4.4, 4.0, 4.0, 4.0).sentence == sentence
+    sentence = "int8: p50 is 15 % slower (4 -> 4.6 ms), more than 5 % allowed; 1 stored session"
+    assert regression(4.6, 4.0).sentence == sentence
+    limits = ", one-sided 95 % limits 5.7 % and 25.1 %"
+    assert regression(4.6, 3.9, 4.0, 4.1).sentence == sentence.replace("1 stored session", "3 stored sessions") + limits
+
+
+def test_what_may_be_the_machine_is_said_to_be() -> None:
+    assert regression(4.3, 4.0).sentence.endswith("1 stored session, under twice that it may be the machine")
+    assert regression(4.3, 3.9, 4.0, 4.1).sentence.endswith("; one more of them might be as slow")
+
+
+def test_a_comparison_with_stored_sessions_says_what_it_would_have_caught() -> None:
+    sentence = regression(4.0, 3.9, 4.0, 4.1).sentence
+    assert sentence.endswith("; a slow-down of 14 % would have been caught 9 times in 10")
+
+
+def test_a_comparison_with_stored_sessions_says_why_it_is_no_better() -> None:
+    [check] = judge_latency(launches(int8=[4.0]), "int8", "engine", FIVE_PERCENT, None, stored(4.0), note="no engine")
+    assert check.sentence.endswith("1 stored session; no engine")
 
 
 def test_times_of_seconds_are_written_out() -> None:
@@ -125,7 +164,8 @@ def test_times_of_seconds_are_written_out() -> None:
 
 
 def test_a_faster_engine_is_offered_as_the_new_baseline() -> None:
-    assert "faster: accept with pytest --trt-baselines=update" in regression(2.0, 4.0).sentence
+    assert regression(2.0, 4.0).sentence.endswith("; faster by 50 %: accept with pytest --trt-baselines=update")
+    assert "accept" not in regression(3.9, 4.0).sentence
 
 
 def test_a_baseline_without_that_timing_is_no_baseline() -> None:
@@ -142,7 +182,7 @@ def test_one_slow_launch_of_three_does_not_decide() -> None:
 def test_a_time_that_is_no_duration_is_an_error(bad: float) -> None:
     assert regression(bad, 4.0).outcome is Outcome.ERROR
     assert regression(4.0, bad).outcome is Outcome.ERROR
-    assert budget([bad], 5.0).outcome is Outcome.ERROR
+    assert budget([0] * 3, value=bad).outcome is Outcome.ERROR
     assert speedup(1.0, int8=[bad], fp16=[4.0]).outcome is Outcome.ERROR
     assert speedup(1.0, int8=[4.0], fp16=[bad]).outcome is Outcome.ERROR
 
@@ -174,23 +214,51 @@ def test_being_slower_never_helps_against_a_baseline(value: float, base: list[fl
 # Budgets and speed-ups
 
 
-def test_a_budget_holds_for_the_median_of_the_launches() -> None:
-    assert budget([7.0, 9.0, 7.0], 8.0).outcome is Outcome.PASS
-    assert budget([9.0, 7.0, 9.0], 8.0).outcome is Outcome.FAIL
+def test_a_budget_holds_where_three_launches_prove_it() -> None:
+    assert budget([5, 3, 4]).outcome is Outcome.PASS
+    assert budget([60, 70, 65]).outcome is Outcome.FAIL
 
 
-def test_a_budget_of_exactly_the_latency_passes() -> None:
-    assert budget([8.0], 8.0).outcome is Outcome.PASS
+def test_launches_that_disagree_on_a_budget_do_not_decide() -> None:
+    assert budget([5, 70, 5]).outcome is Outcome.INCONCLUSIVE
+
+
+def test_two_launches_do_not_prove_a_budget() -> None:
+    assert budget([0, 0]).outcome is Outcome.INCONCLUSIVE
+    assert needed([0, 0]) == Need(1, frozenset({"int8"}))
+
+
+def test_short_launches_prove_a_budget_together() -> None:
+    assert budget([0] * 3, inferences=30).outcome is Outcome.INCONCLUSIVE
+    assert needed([0] * 3, inferences=30) == Need(6, frozenset({"int8"}))
+    assert budget([0] * 9, inferences=30).outcome is Outcome.PASS
+    assert needed([0] * 9, inferences=30) is None
+
+
+def test_a_budget_that_is_too_near_takes_four_times_the_launches_and_no_more() -> None:
+    assert needed([25] * 3) == Need(3, frozenset({"int8"}))
+    assert needed([25] * 6) == Need(6, frozenset({"int8"}))
+    assert needed([25] * 12) is None
+    assert budget([25] * 12).outcome is Outcome.INCONCLUSIVE
 
 
 def test_a_budget_is_told_in_numbers() -> None:
-    assert budget([8.123], 8.0).sentence == "int8: p95 8.12 ms is over its budget of 8 ms"
+    assert budget([60, 70, 65], value=8.123).sentence == (
+        "int8: p95 8.12 ms is over its budget of 8 ms; 195 of 1500 inferences took longer, 3 launches"
+    )
+    assert "cannot be told from its budget of 8 ms" in budget([25] * 12).sentence
+
+
+def test_a_budget_without_any_count_is_an_error() -> None:
+    limits = {"p95": Limit(budget_ms=8.0)}
+    [check] = judge_latency(launches(int8=[4.0]), "int8", "engine", limits, None, None)
+    assert check.outcome is Outcome.ERROR
 
 
 def test_a_budget_needs_no_baseline() -> None:
-    limits = {"p50": Limit(regression=0.05, budget_ms=5.0), "p95": Limit(regression=0.05)}
-    checks = judge_latency(launches(int8=[4.0]), "int8", "engine", limits, None, None)
-    assert [(c.name, c.against) for c in checks] == [("p50", "budget")]
+    limits = {"p50": Limit(regression=0.05), "p95": Limit(regression=0.05, budget_ms=5.0)}
+    checks = judge_latency(counted([0] * 3), "int8", "engine", limits, None, None)
+    assert [(c.name, c.against) for c in checks] == [("p95", "budget")]
 
 
 def test_a_speed_up_is_judged_inside_each_launch() -> None:
@@ -213,8 +281,12 @@ def test_a_speed_up_uses_the_launches_that_have_both_arms() -> None:
 
 
 @given(times, times, st.floats(1, 10))
-def test_being_slower_never_helps_a_budget_or_a_speed_up(value: float, other: float, factor: float) -> None:
-    slower = value * factor
-    assert budget([slower], other).outcome.rank >= budget([value], other).outcome.rank
+def test_being_slower_never_helps_a_speed_up(value: float, other: float, factor: float) -> None:
     before = speedup(1.0, int8=[value], fp16=[other]).outcome
-    assert speedup(1.0, int8=[slower], fp16=[other]).outcome.rank >= before.rank
+    assert speedup(1.0, int8=[value * factor], fp16=[other]).outcome.rank >= before.rank
+
+
+@given(st.lists(st.integers(0, 60), min_size=1, max_size=12), st.data())
+def test_being_slower_never_helps_a_budget(overs: list[int], data: st.DataObject) -> None:
+    more = [data.draw(st.integers(over, 60)) for over in overs]
+    assert budget(more, 60).outcome.rank >= budget(overs, 60).outcome.rank

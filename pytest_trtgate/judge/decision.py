@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from ..run_record import Outcome
 from .design import SCREEN
+from .wording import launches_text
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ class Quantity:
     @property
     def evidence(self) -> str:
         """How that is known: ``5 launches, one-sided 95 % limits 2.2 % and 4.0 %, p 0.0004``."""
-        count = f"{self.launches} launch{'es' if self.launches != 1 else ''}"
+        count = launches_text(self.launches)
         if self.launches < 2 or math.isnan(self.p):
             return count
         limits = f"{self.lower * 100:.1f} % and {self.upper * 100:.1f} %"

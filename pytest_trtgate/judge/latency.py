@@ -1,21 +1,31 @@
 """Latency: an engine against absolute budgets, against another arm of the same launches, and against its baseline.
 
-The unit is the launch: percentiles are taken per launch, and launches are compared by their median, since samples
-inside one process agree with each other far better than two processes do.
+The unit is the launch: percentiles are taken per launch, and launches are compared, since samples inside one process
+agree with each other far better than two processes do.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from statistics import median
 
-from ..records import Context, LatencyRecord
+from ..records import COPY, Context, LatencyRecord, replay_of
 from ..run_record import Baseline, Check, Outcome
 from ..settings import PERCENTILES, Limit, Speedup
+from .budget import LAUNCHES, BudgetDecision, LaunchCount, judge_budget
+from .fitness import unfit
+from .regression import IDENTICAL, decision, identical, is_replayed, judge_replay, judge_sessions
+from .wording import launches_text, listed, ms, unusable, usable
 
-SESSIONS_TO_TRUST = 3
-"""With fewer stored sessions, a slow-down under twice the threshold cannot be told from one session's offset."""
+
+@dataclass(frozen=True)
+class Need:
+    """How many launches more one arm needs, and which arms are to be timed in them."""
+
+    more: int
+    arms: frozenset[str]
 
 
 def judge_latency(
@@ -25,8 +35,11 @@ def judge_latency(
     limits: Mapping[str, Limit],
     speedup: Speedup | None,
     baseline: Baseline | None,
+    *,
+    same_engine: bool = False,
+    note: str = "",
 ) -> list[Check]:
-    """Judge one arm's launches.
+    """Judge one arm's launches, as the last that can be had.
 
     Args:
         latency: All launches of the model, in milliseconds.
@@ -34,40 +47,115 @@ def judge_latency(
         context: Which timing is gated.
         limits: Regression and budget per percentile (``p50``, ``p95``, ``p99``).
         speedup: The rule against another arm, or None.
-        baseline: The stored launches to compare with, or None to leave that comparison out.
+        baseline: What to compare with, or None to leave that comparison out. Where its engine was timed beside the arm,
+            the two are compared launch by launch, else the arm with the stored sessions.
+        same_engine: The engine's bytes are the baseline's.
+        note: Why the baseline engine was not timed, for the sentences.
 
     Returns:
-        One check per limit that applies.
+        One check per limit that applies; one for the whole comparison with a baseline of the same bytes.
     """
-    checks = []
-    for name, limit in limits.items():
-        values = latency.per_launch_ms(arm, context, PERCENTILES[name])
-        gated = limit.budget_ms is not None or (limit.regression is not None and baseline is not None)
-        if gated and not _durations(values):
-            checks.append(_unusable(name, "", f"{arm}: {name} was not measured ({_listed(values)})"))
-            continue
-        if limit.budget_ms is not None:
-            checks.append(_budget(arm, name, median(values), limit.budget_ms))
-        if limit.regression is not None and baseline is not None:
-            stored = stored_ms(baseline, context, PERCENTILES[name])
-            checks.append(_regression(arm, name, median(values), stored, limit.regression))
+    checks = [
+        _budget(latency, arm, context, name, limit.budget_ms)
+        for name, limit in limits.items()
+        if limit.budget_ms is not None
+    ]
+    if baseline is not None and same_engine:
+        checks.append(identical(latency, arm, context, limits))
+    elif baseline is not None and is_replayed(latency, arm):
+        checks += judge_replay(latency, arm, context, limits)
+    elif baseline is not None:
+        checks += judge_sessions(latency, arm, context, limits, baseline, note)
     if speedup is not None:
         checks.append(_speedup(latency, arm, context, speedup))
-    return checks
+    why = _unfit(latency)
+    return [_doubted(check, why) for check in checks] if why else checks
 
 
-def stored_ms(baseline: Baseline, context: Context, percent: int) -> list[float]:
-    """Return one percentile per stored session: the median of its launches, in milliseconds, oldest first."""
+def still_needed(latency: LatencyRecord, arm: str, context: Context, limits: Mapping[str, Limit]) -> Need | None:
+    """Return what launches an arm still needs before it can be judged; None where it can be, or never will be.
+
+    Args:
+        latency: The launches so far.
+        arm: The engine's precision.
+        context: Which timing is gated.
+        limits: Regression and budget per percentile.
+    """
+    if _unfit(latency):
+        return None
+    needs = []
+    if is_replayed(latency, arm):
+        found = decision(latency, arm, context, limits, last=False)
+        if found is not None and found.outcome is Outcome.FAIL:
+            return None  # no budget makes up for it
+        if found is not None and found.needs_launches is not None:
+            replay = replay_of(arm)
+            arms = {arm, replay, replay + COPY} if found.needs_placebo else {arm, replay}
+            beside = sum(arm in launch.arms for launch in latency.of_arm(replay))
+            needs.append(Need(found.needs_launches - beside, frozenset(arms)))
+    for name, limit in limits.items():
+        if limit.budget_ms is not None:
+            launches = _launches_for(_counts(latency, arm, context, name), PERCENTILES[name])
+            if launches is not None:
+                needs.append(Need(launches - len(latency.of_arm(arm)), frozenset({arm})))
+    if not needs:
+        return None
+    return Need(max(1, min(need.more for need in needs)), frozenset().union(*(need.arms for need in needs)))
+
+
+def _unfit(latency: LatencyRecord) -> str:
+    return next((why for launch in latency.launches if (why := unfit(launch))), "")
+
+
+def _doubted(check: Check, why: str) -> Check:
+    """Return a check without the verdict that unfit launches do not bear."""
+    if check.name == IDENTICAL or check.outcome not in (Outcome.PASS, Outcome.FAIL, Outcome.INCONCLUSIVE):
+        return check
+    sentence = f"{check.sentence}; not judged, since {why}"
+    return check.model_copy(update={"outcome": Outcome.INCONCLUSIVE, "sentence": sentence})
+
+
+def _counts(latency: LatencyRecord, arm: str, context: Context, name: str) -> list[LaunchCount]:
     return [
-        median(values)
-        for session in baseline.sessions
-        if (values := [t.quantile_ms(percent) for x in session.launches if (t := x.timings.get(context))])
+        LaunchCount(inside.timings[context].n, inside.over_budget[name])
+        for launch in latency.of_arm(arm)
+        if name in (inside := launch.arms[arm]).over_budget
     ]
 
 
-def _budget(arm: str, name: str, value_ms: float, budget_ms: float) -> Check:
-    over = value_ms > budget_ms
-    relation = "over" if over else "within"
+def _decide_budget(counts: Sequence[LaunchCount], percentile: int) -> BudgetDecision:
+    """Judge a budget by the launches so far, dealt to three groups that must agree.
+
+    What a launch is too short to prove is proved by more launches rather than by longer ones: they cost the same, and
+    inferences of several processes are more independent than as many of one. Three groups of four launches have four
+    times the inferences of three launches.
+    """
+    groups = [counts[start::LAUNCHES] for start in range(min(LAUNCHES, len(counts)))]
+    together = [LaunchCount(sum(x.inferences for x in group), sum(x.over for x in group)) for group in groups]
+    return judge_budget(together, percentile, _shortest(counts))
+
+
+def _launches_for(counts: Sequence[LaunchCount], percentile: int) -> int | None:
+    """Return how many launches in all a budget needs, or None where no more are of use."""
+    found = _decide_budget(counts, percentile) if counts else None
+    if found is None or found.needs_inferences is None:
+        return found.needs_launches if found else None
+    return LAUNCHES * math.ceil(found.needs_inferences / _shortest(counts))
+
+
+def _shortest(counts: Sequence[LaunchCount]) -> int:
+    return min(count.inferences for count in counts)
+
+
+def _budget(latency: LatencyRecord, arm: str, context: Context, name: str, budget_ms: float) -> Check:
+    values = latency.per_launch_ms(arm, context, PERCENTILES[name])
+    counts = _counts(latency, arm, context, name)
+    if not counts or not usable(values):
+        return unusable(name, "budget", f"{arm}: {name} was not measured ({listed(values)})")
+    outcome = _decide_budget(counts, PERCENTILES[name]).outcome or Outcome.INCONCLUSIVE
+    relation = {Outcome.PASS: "is within", Outcome.FAIL: "is over"}.get(outcome, "cannot be told from")
+    over, total = sum(count.over for count in counts), sum(count.inferences for count in counts)
+    value_ms = median(values)
     return Check(
         name=name,
         against="budget",
@@ -76,46 +164,9 @@ def _budget(arm: str, name: str, value_ms: float, budget_ms: float) -> Check:
         change=value_ms - budget_ms,
         limit=budget_ms,
         unit="ms",
-        outcome=Outcome.FAIL if over else Outcome.PASS,
-        sentence=f"{arm}: {name} {_ms(value_ms)} ms is {relation} its budget of {budget_ms:g} ms",
-    )
-
-
-def _regression(arm: str, name: str, value_ms: float, stored: list[float], threshold: float) -> Check:
-    if not stored:
-        sentence = f"{arm}: the baseline holds no {name} to compare with"
-        return Check(name=name, against="baseline", limit=threshold, outcome=Outcome.NO_BASELINE, sentence=sentence)
-    if not _durations(stored):
-        return _unusable(name, "baseline", f"{arm}: the baseline's {name} is no duration ({_listed(stored)})")
-    reference_ms = median(stored)
-    change = value_ms / reference_ms - 1
-    sure = len(stored) >= SESSIONS_TO_TRUST or change > 2 * threshold
-    numbers = f"({_ms(reference_ms)} -> {_ms(value_ms)} ms)"
-    sessions = f"{len(stored)} stored session{'s' if len(stored) > 1 else ''}"
-    if change <= threshold:
-        outcome = Outcome.PASS
-        sentence = f"{arm}: {name} {_moved(change)} {numbers}, {_percent(threshold)} allowed; {sessions}"
-        if change < -threshold:
-            sentence += "; faster: accept with pytest --trt-baselines=update"
-    elif sure:
-        outcome = Outcome.FAIL
-        sentence = f"{arm}: {name} {_moved(change)} {numbers}, more than {_percent(threshold)} allowed; {sessions}"
-    else:
-        outcome = Outcome.INCONCLUSIVE
-        sentence = (
-            f"{arm}: {name} {_moved(change)} {numbers}, more than {_percent(threshold)} allowed, but with {sessions} "
-            f"under twice that may be the machine; record more sessions with pytest --trt-baselines=update"
-        )
-    return Check(
-        name=name,
-        against="baseline",
-        value=value_ms,
-        reference=reference_ms,
-        change=change,
-        limit=threshold,
-        unit="ratio",
         outcome=outcome,
-        sentence=sentence,
+        sentence=f"{arm}: {name} {ms(value_ms)} ms {relation} its budget of {budget_ms:g} ms; "
+        f"{over} of {total} inferences took longer, {launches_text(len(counts))}",
     )
 
 
@@ -123,7 +174,7 @@ def _speedup(latency: LatencyRecord, arm: str, context: Context, rule: Speedup) 
     """Judge the median over launches of the ratio inside a launch, where both arms met the same conditions."""
     pairs = [
         (launch.arms[rule.over].timings[context].quantile_ms(50), launch.arms[arm].timings[context].quantile_ms(50))
-        for launch in latency.launches
+        for launch in latency.of_arm(arm)
         if rule.over in launch.arms
     ]
     if not pairs:
@@ -135,8 +186,8 @@ def _speedup(latency: LatencyRecord, arm: str, context: Context, rule: Speedup) 
             outcome=Outcome.INCONCLUSIVE,
             sentence=f"{arm}: the speed-up over {rule.over} was not judged, since {rule.over} is not in this run",
         )
-    if not _durations([value for pair in pairs for value in pair]):
-        return _unusable("speed-up", rule.over, f"{arm}: p50 of {arm} or {rule.over} was not measured ({pairs})")
+    if not usable([value for pair in pairs for value in pair]):
+        return unusable("speed-up", rule.over, f"{arm}: p50 of {arm} or {rule.over} was not measured ({pairs})")
     ratio = median(math.exp(math.log(other) - math.log(own)) for other, own in pairs)
     short = ratio < rule.at_least
     return Check(
@@ -151,31 +202,3 @@ def _speedup(latency: LatencyRecord, arm: str, context: Context, rule: Speedup) 
         sentence=f"{arm}: {ratio:.2f} x as fast as {rule.over} at p50, {'less than' if short else 'at least'} "
         f"{rule.at_least:g} x asked for",
     )
-
-
-def _unusable(name: str, against: str, sentence: str) -> Check:
-    return Check(name=name, against=against, unit="ms", outcome=Outcome.ERROR, sentence=sentence)
-
-
-def _durations(values: Sequence[float]) -> bool:
-    """Return whether there are values and all are finite and more than 0."""
-    return bool(values) and all(math.isfinite(v) and v > 0 for v in values)
-
-
-def _listed(values: Sequence[float]) -> str:
-    return ", ".join(map(_ms, values)) or "no launches"
-
-
-def _ms(value: float) -> str:
-    """Return three significant digits, and no fewer than the whole part."""
-    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}"
-
-
-def _percent(ratio: float) -> str:
-    return f"{ratio * 100:.3g} %"
-
-
-def _moved(change: float) -> str:
-    if change == 0:
-        return "is unchanged"
-    return f"is {abs(change) * 100:.1f} % {'slower' if change > 0 else 'faster'}"

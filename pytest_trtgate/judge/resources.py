@@ -24,7 +24,7 @@ def judge_resources(latency: LatencyRecord, arm: str, energy_mj: float | None, m
     Returns:
         One check per budget; INCONCLUSIVE where a launch did not measure it.
     """
-    arms = [launch.arms[arm] for launch in latency.launches]
+    arms = [launch.arms[arm] for launch in latency.of_arm(arm)]
     checks = []
     if energy_mj is not None:
         checks.append(_budget(arm, "energy", "mJ", [a.energy_mj for a in arms], energy_mj))

@@ -39,7 +39,8 @@ class SessionChange:
         upper: One-sided 95 % upper limit; infinite from fewer than two sessions.
         p: One-sided p of a slow-down above 0; 1 from fewer than two sessions.
         detectable: Where it passed and the spread is known: the slow-down that would fail with probability 0.9.
-        improved: Whether it is faster by at least the threshold, and certainly faster.
+        improved: Whether it is faster by at least the threshold, and certainly faster; with fewer than three sessions,
+            by at least twice the threshold.
     """
 
     outcome: Outcome
@@ -107,7 +108,7 @@ def compare_sessions(
         upper=as_ratio(change + margin),
         p=p,
         detectable=_detectable(scale, count, limit) if passed and spread_known else None,
-        improved=passed and change <= -limit and change + margin < 0,
+        improved=change <= -limit and change + margin < 0 if spread_known else change <= -2 * limit,
     )
 
 

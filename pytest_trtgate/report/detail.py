@@ -26,6 +26,7 @@ from .measure import (
     find_check,
     gated_context,
     latency_of,
+    replay_arm,
     verdict_of,
     verdicts_of,
     worst_outcome,
@@ -230,6 +231,12 @@ def baseline_note(run: RunRecord, cell: Cell) -> str:
     stored = f"{fmt.plural(len(sessions), 'stored session')}" + (
         f", the last of {fmt.date(sessions[-1].recorded_at)}" if sessions else ""
     )
+    engine, latency = run.engines.get(cell.key), latency_of(run, cell)
+    beside = distribution(latency, replay_arm(latency, cell), gated_context(run))
+    if engine and use.baseline.engine_sha256 == engine.sha256:
+        note = f"The engine has the same bytes as the baseline's. {note}"
+    elif beside:
+        note = f"Its engine was replayed beside the new one in {fmt.plural(len(beside.timings), 'launch')}. {note}"
     return f"Baseline {fmt.clip(use.path, 200)}: {stored}. {note}".strip()
 
 

@@ -121,7 +121,8 @@ def replay_arm(latency: LatencyRecord | None, cell: Cell) -> str | None:
 
     It is known by its name, which has both ``baseline`` and the precision in it, such as ``baseline-int8``.
     """
-    return next((a for a in arms_of(latency) if "baseline" in a and cell.precision in a), None)
+    failed = latency.failures if latency else {}
+    return next((a for a in arms_of(latency) if "baseline" in a and cell.precision in a and a not in failed), None)
 
 
 def arms_of(latency: LatencyRecord | None) -> list[str]:

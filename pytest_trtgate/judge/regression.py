@@ -1,0 +1,168 @@
+"""Latency against a baseline: its engine timed in the same launches where that can be, else its stored sessions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from statistics import geometric_mean, median
+
+from ..records import COPY, Context, LatencyRecord, replay_of
+from ..run_record import Baseline, Check, Outcome
+from ..settings import PERCENTILES, Limit
+from .decision import Decision, Quantity
+from .sequential import decide, log_ratios
+from .sessions import SESSIONS_TO_TRUST, SessionChange, compare_sessions
+from .wording import launches_text, listed, ms, percent, unusable, usable
+
+ACCEPT = "accept with pytest --trt-baselines=update"
+IDENTICAL = "engine"
+"""Name of the check that stands for all of a comparison whose two engines have the same bytes."""
+
+
+def is_replayed(latency: LatencyRecord, arm: str) -> bool:
+    """Return whether the arm's stored baseline engine was timed beside it."""
+    replay = replay_of(arm)
+    return replay not in latency.failures and bool(latency.of_arm(replay))
+
+
+def decision(
+    latency: LatencyRecord, arm: str, context: Context, limits: Mapping[str, Limit], *, last: bool
+) -> Decision | None:
+    """Judge an arm by the launches that timed it beside its baseline engine; None where nothing is gated.
+
+    Args:
+        latency: The launches so far.
+        arm: The engine's precision.
+        context: Which timing is gated.
+        limits: Limits by percentile, of which those with ``regression`` count.
+        last: No more launches can be had.
+    """
+    thresholds = {name: limit.regression for name, limit in limits.items() if limit.regression is not None}
+    d: dict[str, Sequence[float]] = {}
+    copies: dict[str, Sequence[float]] = {}
+    for name in thresholds:
+        own, baseline, second = _beside(latency, arm, context, name)
+        d[name] = log_ratios(own, baseline, second)
+        copies[name] = log_ratios(second, baseline[len(baseline) - len(second) :])
+    return decide(d, thresholds, copies, last=last) if d else None
+
+
+def _beside(latency: LatencyRecord, arm: str, context: Context, name: str) -> tuple[list[float], ...]:
+    """Return one percentile of the arm, its baseline engine and the copy of that, of the launches that have both."""
+    replay = replay_of(arm)
+    launches = [launch.arms for launch in latency.of_arm(replay) if arm in launch.arms]
+    return tuple(
+        [arms[wanted].timings[context].quantile_ms(PERCENTILES[name]) for arms in launches if wanted in arms]
+        for wanted in (arm, replay, replay + COPY)
+    )
+
+
+def judge_replay(latency: LatencyRecord, arm: str, context: Context, limits: Mapping[str, Limit]) -> list[Check]:
+    """Return a check per gated percentile, from the launches that timed the arm beside its baseline engine."""
+    found = decision(latency, arm, context, limits, last=True)
+    checks = []
+    for name, quantity in found.quantities.items() if found else ():
+        if quantity.outcome is Outcome.ERROR:
+            checks.append(unusable(name, "baseline", f"{arm}: {quantity.sentence}"))
+        else:
+            checks.append(_replay_check(arm, quantity, geometric_mean(_beside(latency, arm, context, name)[0])))
+    return checks
+
+
+def _replay_check(arm: str, quantity: Quantity, value_ms: float) -> Check:
+    # Both are geometric means over launches, so that they differ by the very change that was judged.
+    reference_ms = value_ms / (1 + quantity.change)
+    times = f"mean {ms(reference_ms)} -> {ms(value_ms)} ms, the baseline replayed beside it"
+    sentence = f"{arm}: {quantity.sentence}; {times}"
+    return Check(
+        name=quantity.name,
+        against="baseline",
+        value=value_ms,
+        reference=reference_ms,
+        change=quantity.change,
+        limit=quantity.threshold,
+        unit="ratio",
+        outcome=quantity.outcome or Outcome.INCONCLUSIVE,
+        sentence=sentence + _improvement(quantity.improved, quantity.change),
+    )
+
+
+def judge_sessions(
+    latency: LatencyRecord, arm: str, context: Context, limits: Mapping[str, Limit], baseline: Baseline, note: str = ""
+) -> list[Check]:
+    """Return a check per gated percentile, from the stored sessions of a baseline; ``note``: why only so."""
+    checks = []
+    for name, limit in limits.items():
+        if limit.regression is None:
+            continue
+        own = latency.per_launch_ms(arm, context, PERCENTILES[name])
+        stored = stored_ms(baseline, context, PERCENTILES[name])
+        if not usable(own):
+            checks.append(unusable(name, "baseline", f"{arm}: {name} was not measured ({listed(own)})"))
+        elif not stored:
+            sentence = f"{arm}: the baseline holds no {name} to compare with"
+            outcome = Outcome.NO_BASELINE
+            checks.append(
+                Check(name=name, against="baseline", limit=limit.regression, outcome=outcome, sentence=sentence)
+            )
+        elif not all(map(usable, stored)):
+            bad = listed([value for session in stored for value in session])
+            checks.append(unusable(name, "baseline", f"{arm}: the baseline's {name} is no duration ({bad})"))
+        else:
+            checks.append(_session_check(arm, name, compare_sessions(own, stored, limit.regression), note))
+    return checks
+
+
+def stored_ms(baseline: Baseline, context: Context, percentile: int) -> list[list[float]]:
+    """Return one percentile of each launch of each stored session, in milliseconds, oldest first."""
+    found = (
+        [timing.quantile_ms(percentile) for x in session.launches if (timing := x.timings.get(context))]
+        for session in baseline.sessions
+    )
+    return [values for values in found if values]
+
+
+def _session_check(arm: str, name: str, found: SessionChange, note: str) -> Check:
+    said = Quantity(name, found.outcome, 0, found.threshold, found.change, found.lower, found.upper, found.p).moved
+    over = found.outcome is not Outcome.PASS
+    sentence = (
+        f"{arm}: {name} {said} ({ms(found.reference_ms)} -> {ms(found.value_ms)} ms), "
+        f"{'more than ' if over else ''}{percent(found.threshold)} allowed; "
+        f"{found.sessions} stored session{'s' if found.sessions > 1 else ''}"
+    )
+    if math.isfinite(found.upper):
+        sentence += f", one-sided 95 % limits {found.lower * 100:.1f} % and {found.upper * 100:.1f} %"
+    if found.outcome is Outcome.INCONCLUSIVE:
+        few = found.sessions < SESSIONS_TO_TRUST
+        sentence += ", under twice that it may be the machine" if few else "; one more of them might be as slow"
+    if found.outcome is Outcome.PASS and found.detectable is not None:
+        sentence += f"; a slow-down of {percent(found.detectable, 2)} would have been caught 9 times in 10"
+    return Check(
+        name=name,
+        against="baseline",
+        value=found.value_ms,
+        reference=found.reference_ms,
+        change=found.change,
+        limit=found.threshold,
+        unit="ratio",
+        outcome=found.outcome,
+        sentence=sentence + (f"; {note}" if note else "") + _improvement(found.improved, found.change),
+    )
+
+
+def identical(latency: LatencyRecord, arm: str, context: Context, limits: Mapping[str, Limit]) -> Check:
+    """Return the check of an engine whose bytes are the baseline's: it cannot have become slower."""
+    gated = [name for name, limit in limits.items() if limit.regression is not None]
+    times = {name: latency.per_launch_ms(arm, context, PERCENTILES[name]) for name in gated}
+    shown = ", ".join(f"{name} {ms(median(values))} ms" for name, values in times.items() if values)
+    return Check(
+        name=IDENTICAL,
+        against="baseline",
+        outcome=Outcome.PASS,
+        sentence=f"{arm}: identical engine, byte by byte the baseline's; {shown or 'no percentile is gated'}; "
+        f"{launches_text(len(latency.of_arm(arm)))}",
+    )
+
+
+def _improvement(improved: bool, change: float) -> str:
+    return f"; faster by {percent(-change)}: {ACCEPT}" if improved else ""

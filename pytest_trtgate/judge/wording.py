@@ -1,0 +1,38 @@
+"""What the sentences about latency have in common."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from ..run_record import Check, Outcome
+
+
+def ms(value: float) -> str:
+    """Return three significant digits, and no fewer than the whole part."""
+    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
+def percent(ratio: float, digits: int = 3) -> str:
+    """Return a ratio in percent, to so many significant digits."""
+    return f"{ratio * 100:.{digits}g} %"
+
+
+def launches_text(count: int) -> str:
+    """Return a number of launches in words."""
+    return f"{count} launch{'es' if count != 1 else ''}"
+
+
+def usable(values: Sequence[float]) -> bool:
+    """Return whether there are values and all are finite and more than 0."""
+    return bool(values) and all(math.isfinite(v) and v > 0 for v in values)
+
+
+def listed(values: Sequence[float]) -> str:
+    """Return durations in milliseconds one after the other."""
+    return ", ".join(map(ms, values)) or "no launches"
+
+
+def unusable(name: str, against: str, sentence: str) -> Check:
+    """Return the check of a quantity that was not measured, or not as a duration."""
+    return Check(name=name, against=against, unit="ms", outcome=Outcome.ERROR, sentence=sentence)

@@ -1,0 +1,57 @@
+"""The kinds of values that settings take, each with the words in which people are told what is allowed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+
+def no_bool(value: Any) -> Any:
+    """Refuse true and false where a number is expected: pydantic takes them for 1 and 0."""
+    if isinstance(value, bool):
+        raise ValueError("a number, not true or false")
+    return value
+
+
+def parts(value: Any) -> Any:
+    """Accept ``a,b`` as well as a list, as the command line gives the former."""
+    values = [value] if isinstance(value, (str, Path)) else value
+    if not isinstance(values, (list, tuple)):
+        return value
+    return tuple(part.strip() if isinstance(part, str) else part for item in values for part in _split(item))
+
+
+def _split(item: Any) -> list[Any]:
+    return item.split(",") if isinstance(item, str) else [item]
+
+
+def one_or_many(value: Any) -> Any:
+    """Accept one path where a list of paths is expected."""
+    return (value,) if isinstance(value, (str, Path)) else value
+
+
+def allowed(text: str, **kwargs: Any) -> Any:
+    """Return a field whose allowed values are told to people by ``text``; the rest is pydantic's."""
+    return Field(json_schema_extra={"allowed": text}, **kwargs)
+
+
+PositiveInt = Annotated[int, BeforeValidator(no_bool), Field(ge=1)]
+PositiveFloat = Annotated[float, BeforeValidator(no_bool), Field(gt=0, allow_inf_nan=False)]
+Level = Annotated[int, BeforeValidator(no_bool), Field(ge=0, le=5)]
+Fraction = Annotated[float, BeforeValidator(no_bool), Field(gt=0, le=1)]
+Factor = Annotated[float, BeforeValidator(no_bool), Field(ge=0, allow_inf_nan=False)]
+Tolerance = Annotated[float, BeforeValidator(no_bool), Field(ge=0, le=1)]
+TOLERANCE = "a drop from 0 to 1"
+POSITIVE = "a whole number from 1 upwards"
+SECONDS = "seconds, more than 0"
+MEGABYTES = "megabytes, more than 0"
+SEVERITY = "off, warn or fail"
+Severity = Literal["off", "warn", "fail"]
+
+
+class Section(BaseModel):
+    """Base of all tables: frozen, and unknown keys are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
