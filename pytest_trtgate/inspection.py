@@ -99,7 +99,8 @@ def inspect(text: str, plan_bytes: int, device_memory_bytes: int | None = None) 
 
 def _layers(text: str) -> list[Any]:
     try:
-        found = json.loads(text)
+        # Names of layers hold control characters as they are: TensorRT parts the nodes of a fused one by them.
+        found = json.loads(text, strict=False)
     except ValueError:
         return []
     layers = found.get("Layers") if isinstance(found, dict) else found

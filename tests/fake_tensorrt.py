@@ -47,6 +47,7 @@ class FakeTensorRT:
         says: What it logs while it builds: names of severities with messages.
         knows: The timing caches that it accepts, besides an empty one.
         inspection: What the engine inspector answers.
+        complains: Whether it logs an error about any timing cache that is not empty, and accepts it all the same.
     """
 
     def __init__(
@@ -56,12 +57,14 @@ class FakeTensorRT:
         says: tuple[tuple[str, str], ...] = (),
         knows: tuple[bytes, ...] = (),
         inspection: str = '{"Layers": []}',
+        complains: bool = False,
     ) -> None:
         self.version = version
         self.plan = plan
         self.says = says
         self.knows = (b"", *knows)
         self.inspection = inspection
+        self.complains = complains
         self.configs: list[Any] = []
         self.combined: list[bytes] = []
         self.deserialized: list[bytes] = []
@@ -88,6 +91,7 @@ class FakeTensorRT:
 
         def create(builder: Any) -> Any:
             self.configs.append(self._new("IBuilderConfig"))
+            self.configs[-1]._logger = builder._logger
             return self.configs[-1]
 
         def build(builder: Any, network: Any, config: Any) -> Memory | None:
@@ -103,6 +107,8 @@ class FakeTensorRT:
         def create(config: Any, contents: bytes) -> Any:
             made = self._new("ITimingCache")
             made._payload = contents
+            if contents and self.complains:
+                config._logger.log(self.module.ILogger.ERROR, "the timing cache will not be used")
             return made
 
         def attach(config: Any, timing: Any, ignore_mismatch: bool) -> bool:

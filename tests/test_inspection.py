@@ -84,6 +84,11 @@ def test_text_that_tells_nothing_is_no_detail(text: str) -> None:
     assert found.sentence("int8") == "int8 requested: this TensorRT does not tell the precision of the layers"
 
 
+def test_names_of_layers_may_hold_what_parts_fused_nodes() -> None:
+    found = inspect(json.dumps({"Layers": [layer("a\x1eb", "Half")]}).replace("\\u001e", "\x1e"), 1000)
+    assert found.precisions == {"FP16": 1}
+
+
 def test_mere_names_are_no_detail_but_are_counted() -> None:
     found = look("conv + act", "conv2")
     assert (found.detailed, found.layers, found.fused_layers) == (False, 2, 1)

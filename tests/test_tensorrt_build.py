@@ -72,6 +72,15 @@ def test_a_timing_cache_that_tensorrt_refuses_is_begun_anew(tmp_path: Path) -> N
     assert path.read_bytes() == b"+timed"
 
 
+def test_a_timing_cache_that_tensorrt_takes_and_complains_of_is_begun_anew(tmp_path: Path) -> None:
+    path = tmp_path / "gpu.cache"
+    path.write_bytes(b"half readable")
+    fake = FakeTensorRT(OLD, knows=(b"half readable",), complains=True)
+    BuilderHands(fake.module, TimingCache(path), None)
+    build(fake)
+    assert path.read_bytes() == b"+timed"
+
+
 def test_what_another_build_wrote_meanwhile_is_kept(tmp_path: Path) -> None:
     path = tmp_path / "gpu.cache"
     fake = FakeTensorRT(OLD)
@@ -323,6 +332,13 @@ def test_the_timing_cache_of_the_request_is_used(export: Export, tmp_path: Path)
     path = tmp_path / "cache" / "timing" / "nvidia-h200_8.6.0.cache"
     export(FakeTensorRT(OLD), timing_cache=str(path))
     assert path.read_bytes() == b"+timed"
+
+
+def test_the_lowest_level_leaves_the_timing_cache_alone(export: Export, tmp_path: Path) -> None:
+    path = tmp_path / "gpu.cache"
+    for level in (0, 1):
+        export(FakeTensorRT(OLD), timing_cache=str(path), optimization_level=level)
+        assert path.exists() is (level == 1)
 
 
 def test_hands_are_laid_once_tensorrt_is_there(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -88,8 +88,9 @@ def lay_hands(request: BuildRequest) -> BuilderHands:
             f"TensorRT {tensorrt.__version__} takes {request.precision} from the ONNX graph, which NVIDIA ModelOpt "
             f"writes, missing here: python -m pip install 'nvidia-modelopt[onnx]'"
         )
-    timing = TimingCache(Path(request.timing_cache)) if request.timing_cache else None
-    return BuilderHands(tensorrt, timing, request.optimization_level)
+    # At its lowest level the builder measures nothing and takes no notice of a cache.
+    path = request.timing_cache if request.optimization_level != 0 else None
+    return BuilderHands(tensorrt, TimingCache(Path(path)) if path else None, request.optimization_level)
 
 
 class BuilderHands:
@@ -137,7 +138,7 @@ class BuilderHands:
         if self.optimization_level is not None:
             config.builder_optimization_level = self.optimization_level
         if self.timing is not None:
-            self.timing.attach(config)
+            self.timing.attach(config, self.errors)
         return config
 
     def build(self, builder: Any, network: Any, config: Any) -> Any:
@@ -170,7 +171,10 @@ class BuilderHands:
                 text = inspector.get_engine_information(self.trt.LayerInformationFormat.JSON)
         except Exception as error:  # whatever the bindings raise: the engine itself is built
             print(f"the engine could not be inspected: {plain(error)}")
-        return inspect(text or "", len(plan), memory_bytes)
+        found = inspect(text or "", len(plan), memory_bytes)
+        if not found.layers:
+            print(f"the engine inspector's answer cannot be read: {text[:200]!r}")
+        return found
 
 
 def _device_memory_bytes(engine: Any) -> int | None:
@@ -217,12 +221,18 @@ class TimingCache:
         self._read = b""
         self._cache: Any = None
 
-    def attach(self, config: Any) -> None:
-        """Let a build begin with the file's contents; with nothing where TensorRT refuses them."""
+    def attach(self, config: Any, errors: list[str]) -> None:
+        """Let a build begin with the file's contents; with nothing where TensorRT refuses them.
+
+        Args:
+            config: The configuration of the build.
+            errors: What TensorRT complains of: it may take contents that it then does not use.
+        """
         self._read = self.path.read_bytes() if self.path.is_file() else b""
         for contents in dict.fromkeys((self._read, b"")):
+            known = len(errors)
             cache = config.create_timing_cache(contents)
-            if cache is not None and config.set_timing_cache(cache, False):
+            if cache is not None and config.set_timing_cache(cache, False) and len(errors) == known:
                 # Kept here: the configuration only refers to it.
                 self._cache = cache
                 print(f"timing cache: {self.path}, {len(contents)} bytes")
