@@ -8,17 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from pytest_trtgate.environment import cpu_model, installed_versions, usable_cores
+from pytest_trtgate.gpus import visible_gpus
 
 RESULTS = Path(__file__).parent / "results"
 
 
 def machine() -> str:
-    """Return CPU, cores, Python and the versions that matter."""
+    """Return GPUs, CPU, cores, Python and the versions that matter."""
     versions = installed_versions()
-    shown = ", ".join(
-        f"{name} {versions[name]}" for name in ("ultralytics", "torch", "onnxruntime") if name in versions
-    )
-    return f"{cpu_model()}, {usable_cores()} cores, Python {platform.python_version()}, {shown}"
+    packages = ("ultralytics", "torch", "onnxruntime", "tensorrt")
+    shown = ", ".join(f"{name} {versions[name]}" for name in packages if name in versions)
+    gpus = "".join(f"{gpu.name} (driver {gpu.driver}), " for gpu in visible_gpus())
+    return f"{gpus}{cpu_model()}, {usable_cores()} cores, Python {platform.python_version()}, {shown}"
 
 
 def keep(name: str, figures: dict[str, Any]) -> None:

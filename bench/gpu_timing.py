@@ -1,0 +1,141 @@
+"""How the gate's timing of an engine on a GPU compares with a plain loop of CUDA events over the same engine.
+
+python bench/gpu_timing.py ENGINE --images FOLDER --imgsz 320 [--device 0]
+
+Both run in one process and take turns in blocks of ten, so that what the machine does meanwhile happens to both. The
+plain loop has an execution context, a stream and events of its own, and none of the gate's code. Also says how long the
+engine takes to load from the disk.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from machine import keep
+
+BLOCK, BLOCKS = 10, 100
+
+
+class PlainLoop:
+    """TensorRT and CUDA events, by the book."""
+
+    def __init__(self, plan: bytes, tensor: Any) -> None:
+        import tensorrt
+        import torch
+
+        self.torch = torch
+        self.logger = tensorrt.Logger(tensorrt.Logger.WARNING)
+        self.engine = tensorrt.Runtime(self.logger).deserialize_cuda_engine(plan)
+        self.context = self.engine.create_execution_context()
+        self.stream = torch.cuda.Stream()
+        self.events = [torch.cuda.Event(enable_timing=True) for _ in range(2)]
+        self.input = tensor.clone()
+        self.outputs = []
+        for number in range(self.engine.num_io_tensors):
+            name = self.engine.get_tensor_name(number)
+            if self.engine.get_tensor_mode(name) == tensorrt.TensorIOMode.INPUT:
+                self.context.set_tensor_address(name, self.input.data_ptr())
+            else:
+                self.outputs.append(torch.empty(tuple(self.engine.get_tensor_shape(name)), device=tensor.device))
+                self.context.set_tensor_address(name, self.outputs[-1].data_ptr())
+        torch.cuda.synchronize()
+
+    def once_ms(self) -> float:
+        """Return the milliseconds of one inference."""
+        start, end = self.events
+        start.record(self.stream)
+        self.context.execute_async_v3(self.stream.cuda_stream)
+        end.record(self.stream)
+        end.synchronize()
+        return float(start.elapsed_time(end))
+
+
+def main() -> None:
+    """Measure, print and keep the figures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("engine", type=Path)
+    parser.add_argument("--images", type=Path, required=True)
+    parser.add_argument("--imgsz", type=int, required=True)
+    parser.add_argument("--device", default="0")
+    arguments = parser.parse_args()
+    engine = arguments.engine.resolve()
+    images = tuple(str(p.resolve()) for p in sorted(arguments.images.iterdir())[:32])
+
+    from pytest_trtgate.jobs.contract import ArmRequest, LatencyRequest
+    from pytest_trtgate.jobs.worker import prepare
+    from pytest_trtgate.settings import Settings
+
+    latency = Settings().latency
+    with tempfile.TemporaryDirectory() as name:
+        folder, home = Path(name), Path.cwd()
+        prepare(folder, 8)
+        request = LatencyRequest(
+            index=0,
+            seed=0,
+            arms=(ArmRequest(arm="engine", artifact=str(engine), sha256=""),),
+            imgsz=arguments.imgsz,
+            batch=1,
+            device=arguments.device,
+            threads=8,
+            images=images,
+            samples=500,
+            max_seconds=5,
+            block=BLOCK,
+            warmup_min=latency.warmup_min,
+            warmup_max_seconds=5,
+            conf=0.25,
+            iou=0.7,
+            max_det=300,
+            samples_file=str(folder / "samples.npz"),
+        )
+        figures = measure(request, engine, folder)
+        os.chdir(home)
+    keep("gpu_timing", figures)
+
+
+def measure(request: Any, engine: Path, folder: Path) -> dict[str, Any]:
+    """Return the figures of one engine."""
+    import torch
+
+    from pytest_trtgate.jobs import cuda_timing, yolo
+    from pytest_trtgate.jobs.arms import decode, load_arms
+    from pytest_trtgate.jobs.engine_file import read_engine
+
+    yolo.isolate(request.threads)
+    device = cuda_timing.open_device(request.device)
+    assert device is not None
+    batches = decode(request)
+    started = time.perf_counter()
+    (arm,) = load_arms(request, folder, lambda _, load: load())
+    load_s = time.perf_counter() - started
+    with torch.inference_mode():
+        arm.aim(batches[0])
+        arm.rehearse(batches[0], request.imgsz)
+        inputs = {arm.half: [arm.preprocess(batch) for batch in batches]}
+        bench = cuda_timing.make_benches([arm], inputs, device)["engine"]
+        plain = PlainLoop(read_engine(engine)[1], inputs[arm.half][0])
+        times: dict[str, list[float]] = {"gate": [], "plain": []}
+        for block in range(BLOCKS + 20):
+            for which in ("gate", "plain") if block % 2 else ("plain", "gate"):
+                found = [bench.time("engine", 0) / 1e6 if which == "gate" else plain.once_ms() for _ in range(BLOCK)]
+                if block >= 20:  # before that, both warm up
+                    times[which] += found[2:]
+    p50 = {which: statistics.median(found) for which, found in times.items()}
+    return {
+        "engine": engine.name,
+        "inferences_each": len(times["gate"]),
+        "gate_p50_ms": round(p50["gate"], 4),
+        "plain_loop_p50_ms": round(p50["plain"], 4),
+        "difference_percent": round(100 * (p50["gate"] / p50["plain"] - 1), 2),
+        "load_s": round(load_s, 3),
+    }
+
+
+if __name__ == "__main__":
+    main()
