@@ -26,8 +26,8 @@ def step_around_gpu() -> None:
     import torch
     from ultralytics.engine import exporter
 
-    Exporter = exporter.Exporter
-    export_engine, export_onnx = Exporter.export_engine, Exporter.export_onnx
+    made = exporter.Exporter
+    export_engine, export_onnx = made.export_engine, made.export_onnx
 
     def believing(self: Any, *args: Any, **kwargs: Any) -> Any:
         self.real_im, self.im = self.im, SimpleNamespace(device=torch.device("cuda"))
@@ -38,7 +38,7 @@ def step_around_gpu() -> None:
         return export_onnx(self, *args, **kwargs)
 
     exporter.select_device = lambda *args, **kwargs: torch.device("cpu")
-    Exporter.export_engine, Exporter.export_onnx = believing, on_cpu
+    made.export_engine, made.export_onnx = believing, on_cpu
 
 
 if __name__ == "__main__":
