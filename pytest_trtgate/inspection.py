@@ -1,5 +1,7 @@
 """What was really built: layers by precision, read from the text that TensorRT's engine inspector writes.
 
+Where that text tells nothing, the types in the network may: TensorRT 11 is bound to them.
+
 The inspector's JSON is no stable interface. What is read of it: ``Layers``, a list of objects with ``Name``,
 ``Inputs``, ``Outputs`` (each with ``Format/Datatype``, such as ``Row major linear FP32``, ``Half`` or ``Int8``) and
 ``TacticName``; a list of mere names in an engine that was built without details.
@@ -10,7 +12,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pydantic import Field
@@ -49,6 +51,8 @@ class EngineInspection(Record):
         layers: How many layers the engine has; None where TensorRT told nothing.
         precisions: How many layers work in each precision: ``INT8``, ``FP16``, ``FP32``, ..., ``other``, ``unknown``.
         fused_layers: How many of the layers stand for several of the network's.
+        network: How many convolutions and matrix products of the network that was built work in each precision; empty
+            where TensorRT may choose another (before 11).
         plan_bytes: Size of the plan: the artifact without the metadata in front of it.
         device_memory_bytes: Memory for activations that the engine needs on the GPU; None where unknown.
     """
@@ -57,30 +61,41 @@ class EngineInspection(Record):
     layers: int | None = None
     precisions: dict[str, int] = Field(default_factory=dict)
     fused_layers: int | None = None
+    network: dict[str, int] = Field(default_factory=dict)
     plan_bytes: int
     device_memory_bytes: int | None = None
 
+    @property
+    def known(self) -> dict[str, int]:
+        """``precisions``, else ``network``; empty where neither is known."""
+        return self.precisions or self.network
+
     def share(self, precision: str) -> float:
-        """Return which share of the layers, 0 to 1, works in a precision such as ``FP16``."""
-        return self.precisions.get(precision, 0) / total if (total := sum(self.precisions.values())) else 0.0
+        """Return which share of what is known, 0 to 1, works in a precision such as ``FP16``."""
+        return self.known.get(precision, 0) / total if (total := sum(self.known.values())) else 0.0
 
     def sentence(self, requested: str) -> str:
         """Return what was built, as ``int8 requested: 61 % of layers INT8, 22 % FP16, 17 % FP32``."""
-        if not self.detailed:
-            return f"{requested} requested: this TensorRT does not tell the precision of the layers"
-        ranked = sorted(self.precisions.items(), key=lambda pair: -pair[1])
-        shares = [f"{100 * self.share(name):.0f} %" for name, _ in ranked]
-        parts = [f"{share} {name}" for share, (name, _) in zip(shares, ranked, strict=True)]
-        return f"{requested} requested: " + ", ".join([parts[0].replace(" % ", " % of layers "), *parts[1:]])
+        untold = "this TensorRT does not tell the precision of the layers"
+        if not self.known:
+            return f"{requested} requested: {untold}"
+        of = "of layers" if self.detailed else "of the network's convolutions and matrix products"
+        ranked = sorted(self.known, key=lambda name: -self.known[name])
+        parts = [f"{100 * self.share(name):.0f} % {name}" for name in ranked]
+        said = ", ".join([parts[0].replace(" % ", f" % {of} "), *parts[1:]])
+        return f"{requested} requested: {said}" + ("" if self.detailed else f"; {untold}")
 
 
-def inspect(text: str, plan_bytes: int, device_memory_bytes: int | None = None) -> EngineInspection:
+def inspect(
+    text: str, plan_bytes: int, device_memory_bytes: int | None = None, network: Iterable[str] = ()
+) -> EngineInspection:
     """Read what the engine inspector says of an engine.
 
     Args:
         text: Its JSON; empty where there is none. Text that is no such JSON counts as no detail.
         plan_bytes: Size of the plan.
         device_memory_bytes: Memory that the engine needs on the GPU.
+        network: Data type of each convolution and matrix product of the network, where TensorRT is bound to them.
     """
     layers = _layers(text)
     objects = [layer for layer in layers if isinstance(layer, dict)]
@@ -92,6 +107,7 @@ def inspect(text: str, plan_bytes: int, device_memory_bytes: int | None = None) 
         layers=len(layers) or None,
         precisions=dict(counts) if detailed else {},
         fused_layers=sum(bool(_FUSED.search(name)) for name in names) if layers else None,
+        network=dict(Counter(_first(_FORMATS, text) or UNKNOWN for text in network)),
         plan_bytes=plan_bytes,
         device_memory_bytes=device_memory_bytes,
     )

@@ -146,7 +146,7 @@ class GateSession:
 
     def _precision_findings(self, cell: Cell) -> list[tuple[str, str]]:
         engine = self.measure.engine(cell)
-        asks_size = engine.inspection is not None and not engine.inspection.detailed
+        asks_size = engine.inspection is not None and not engine.inspection.known
         fp32_bytes = self._fp32_bytes(cell) if asks_size else None
         sentence = precision_finding(cell.precision, engine.inspection, engine.size_bytes, fp32_bytes)
         return [("precision-not-taken", f"{cell.model}: {sentence}")] if sentence else []

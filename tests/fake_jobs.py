@@ -146,7 +146,7 @@ def images_of(data: dict[str, Any], split: str) -> list[Path]:
             found += [Path(top) / name for top, _, names in os.walk(place, followlinks=True) for name in names]
         else:
             found += map(Path, place.read_text(encoding="utf-8").splitlines())
-    return sorted(p for p in found if p.suffix == ".png")
+    return sorted(p for p in found if p.suffix in (".jpg", ".png"))
 
 
 def accuracy(request: dict[str, Any], folder: Path) -> dict[str, Any]:

@@ -48,6 +48,7 @@ class FakeTensorRT:
         knows: The timing caches that it accepts, besides an empty one.
         inspection: What the engine inspector answers.
         complains: Whether it logs an error about any timing cache that is not empty, and accepts it all the same.
+        layers: Of the network: the kind of each with the tensor it reads and the one it writes, as ``name:HALF``.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class FakeTensorRT:
         knows: tuple[bytes, ...] = (),
         inspection: str = '{"Layers": []}',
         complains: bool = False,
+        layers: tuple[tuple[str, str, str], ...] = (),
     ) -> None:
         self.version = version
         self.plan = plan
@@ -65,6 +67,7 @@ class FakeTensorRT:
         self.knows = (b"", *knows)
         self.inspection = inspection
         self.complains = complains
+        self.layers = layers
         self.configs: list[Any] = []
         self.combined: list[bytes] = []
         self.deserialized: list[bytes] = []
@@ -101,7 +104,36 @@ class FakeTensorRT:
                 config._timing._payload += b"+timed"
             return None if self.plan is None else Memory(self.plan)
 
-        return {"__init__": init, "create_builder_config": create, "build_serialized_network": build}
+        def network(builder: Any, flags: int = 0) -> Any:
+            return self._new("INetworkDefinition")
+
+        return {
+            "__init__": init,
+            "create_builder_config": create,
+            "create_network": network,
+            "build_serialized_network": build,
+        }
+
+    def _INetworkDefinition(self) -> dict[str, Any]:
+        return {"num_layers": len(self.layers), "get_layer": lambda network, index: self._layer(*self.layers[index])}
+
+    def _layer(self, kind: str, reads: str, writes: str) -> Any:
+        layer = self._new("ILayer")
+        layer.type = getattr(self.module.LayerType, kind)
+        layer._tensors = [self._tensor(text) for text in (reads, writes)]
+        return layer
+
+    def _ILayer(self) -> dict[str, Any]:
+        return {
+            "get_input": lambda layer, index: layer._tensors[0],
+            "get_output": lambda layer, index: layer._tensors[1],
+        }
+
+    def _tensor(self, text: str) -> Any:
+        tensor = self._new("ITensor")
+        tensor.name, kind = text.split(":")
+        tensor.dtype = getattr(self.module.DataType, kind)
+        return tensor
 
     def _IBuilderConfig(self) -> dict[str, Any]:
         def create(config: Any, contents: bytes) -> Any:

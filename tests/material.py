@@ -148,11 +148,12 @@ class Done:
         return json.loads(path.read_text()) if path.exists() else {}
 
 
-def run_job(kind: str, request: dict[str, Any], folder: Path, before: str = "") -> Done:
-    """Run a job module as the launcher does, after the code ``before``."""
-    start = f"import runpy\n{before}\nrunpy.run_module('pytest_trtgate.jobs.{kind}', run_name='__main__')"
+def run_job(kind: str, request: dict[str, Any], folder: Path, before: str = "", module: str = "") -> Done:
+    """Run a job module as the launcher does, or another in its place, after the code ``before``."""
+    module = module or f"pytest_trtgate.jobs.{kind}"
     _ask(request, folder)
-    command = ["-c", start] if before else ["-m", f"pytest_trtgate.jobs.{kind}"]
+    start = f"import runpy\n{before}\nrunpy.run_module({module!r}, run_name='__main__')"
+    command = ["-c", start] if before else ["-m", module]
     return _run(command, [folder], folder)
 
 

@@ -120,6 +120,22 @@ def test_without_detail_the_size_decides() -> None:
     assert precision_finding("fp16", blind, 8_900_000, None) is None
 
 
+def test_where_tensorrt_is_bound_to_the_network_that_decides_whatever_the_size() -> None:
+    bound = inspect("", 13, network=["DataType.INT8"] * 9 + ["DataType.HALF"])
+    untold = "this TensorRT does not tell the precision of the layers"
+    said = "90 % of the network's convolutions and matrix products INT8, 10 % FP16"
+    assert bound.sentence("int8") == f"int8 requested: {said}; {untold}"
+    assert precision_finding("int8", bound, 2, 1) is None
+    said = "100 % of the network's convolutions and matrix products FP32"
+    sentence = precision_finding("int8", inspect("", 13, network=["DataType.FLOAT"]), 1, 2)
+    assert sentence == f"int8 requested: {said}; {untold}; no layer is INT8"
+
+
+def test_the_layers_come_before_the_network() -> None:
+    found = inspect(json.dumps({"Layers": [layer("a", "Float")]}), 13, network=["DataType.HALF"])
+    assert precision_finding("fp16", found, 1, 2) == "fp16 requested: 100 % of layers FP32; no layer is FP16"
+
+
 def test_there_is_nothing_to_find_in_fp32_or_where_nothing_was_inspected() -> None:
     assert precision_finding("fp32", look(layer("a", "Half")), 2, 1) is None
     assert precision_finding("int8", None, 2, 1) is None

@@ -29,7 +29,7 @@ def build(fake: FakeTensorRT) -> Any:
     logger = trt.Logger(trt.Logger.INFO)
     logger.min_severity = trt.Logger.INFO
     builder = trt.Builder(logger)
-    return builder.build_serialized_network(object(), builder.create_builder_config())
+    return builder.build_serialized_network(builder.create_network(0), builder.create_builder_config())
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -149,6 +149,26 @@ def test_an_engine_that_cannot_be_inspected_is_built_all_the_same(
     assert "the engine could not be inspected: no CUDA driver" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(("version", "counts"), [("10.16.1.11", {}), (NEW, {"INT8": 1, "FP16": 2, "FP32": 1})])
+def test_the_types_that_bind_tensorrt_are_those_of_the_network(
+    version: str, counts: dict[str, int], tmp_path: Path
+) -> None:
+    layers = (
+        ("CONVOLUTION", "images:FLOAT", "a:FLOAT"),
+        ("CAST", "a:FLOAT", "b:HALF"),
+        ("QUANTIZE", "b:HALF", "c:INT8"),
+        ("DEQUANTIZE", "c:INT8", "d:HALF"),
+        ("CONVOLUTION", "d:HALF", "e:HALF"),
+        ("DECONVOLUTION", "e:HALF", "f:HALF"),
+        ("MATRIX_MULTIPLY", "f:HALF", "g:HALF"),
+        ("SOFTMAX", "g:HALF", "h:HALF"),
+    )
+    fake = FakeTensorRT(version, layers=layers)
+    hands = BuilderHands(fake.module, None, None)
+    build(fake)
+    assert hands.inspect(engine(tmp_path / "engine.engine")).network == counts
+
+
 def engine(path: Path, metadata: bytes = b'{"batch": 1}', plan: bytes = b"the plan") -> Path:
     """Write an engine file as Ultralytics does."""
     path.write_bytes(len(metadata).to_bytes(4, "little") + metadata + plan)
@@ -202,7 +222,7 @@ class FakeExporter:
             for said in self.parser_says:
                 builder._logger.log(trt.ILogger.ERROR, said)
             raise RuntimeError("failed to load ONNX file: engine.onnx")
-        plan = builder.build_serialized_network(None, config)
+        plan = builder.build_serialized_network(builder.create_network(0), config)
         return str(engine(self.file.with_suffix(".engine"), plan=bytes(plan)))
 
     tensorrt: ModuleType

@@ -82,8 +82,7 @@ def lay_hands(request: BuildRequest) -> BuilderHands:
     """
     import tensorrt
 
-    major = int(tensorrt.__version__.partition(".")[0])
-    if major >= STRONGLY_TYPED and request.precision != "fp32" and find_spec("modelopt") is None:
+    if major_version(tensorrt) >= STRONGLY_TYPED and request.precision != "fp32" and find_spec("modelopt") is None:
         raise TrtGateError(
             f"TensorRT {tensorrt.__version__} takes {request.precision} from the ONNX graph, which NVIDIA ModelOpt "
             f"writes, missing here: python -m pip install 'nvidia-modelopt[onnx]'"
@@ -107,6 +106,7 @@ class BuilderHands:
         self.timing = timing
         self.optimization_level = optimization_level
         self.errors: list[str] = []
+        self.network: list[str] = []
         self._began = time.monotonic()
         self._create_config = trt.Builder.create_builder_config
         self._build = trt.Builder.build_serialized_network
@@ -156,6 +156,8 @@ class BuilderHands:
             raise TrtGateError(f"TensorRT {self.trt.__version__} built no engine ({reason}); the log has the details")
         if self.timing is not None:
             self.timing.save(config)
+        if major_version(self.trt) >= STRONGLY_TYPED:
+            self.network = types_of_products(self.trt, network)
         return plan
 
     def inspect(self, artifact: Path) -> EngineInspection:
@@ -171,10 +173,32 @@ class BuilderHands:
                 text = inspector.get_engine_information(self.trt.LayerInformationFormat.JSON)
         except Exception as error:  # whatever the bindings raise: the engine itself is built
             print(f"the engine could not be inspected: {plain(error)}")
-        found = inspect(text or "", len(plan), memory_bytes)
+        found = inspect(text or "", len(plan), memory_bytes, self.network)
         if not found.layers:
             print(f"the engine inspector's answer cannot be read: {text[:200]!r}")
         return found
+
+
+def major_version(trt: Any) -> int:
+    """Return the major version of the module ``tensorrt``."""
+    return int(trt.__version__.partition(".")[0])
+
+
+def types_of_products(trt: Any, network: Any) -> list[str]:
+    """Return the data type of what each convolution and matrix product of a network reads, such as ``DataType.INT8``.
+
+    What is dequantized just before counts as what it was: TensorRT makes one layer of the two.
+
+    Args:
+        trt: The module ``tensorrt``.
+        network: A strongly typed ``INetworkDefinition``.
+    """
+    kinds = trt.LayerType
+    nodes = [network.get_layer(index) for index in range(network.num_layers)]
+    quantized = {node.get_output(0).name: node.get_input(0) for node in nodes if node.type == kinds.DEQUANTIZE}
+    products = (kinds.CONVOLUTION, kinds.DECONVOLUTION, kinds.MATRIX_MULTIPLY)
+    read = [node.get_input(0) for node in nodes if node.type in products]
+    return [str(quantized.get(tensor.name, tensor).dtype) for tensor in read]
 
 
 def _device_memory_bytes(engine: Any) -> int | None:

@@ -15,7 +15,8 @@ def precision_finding(
     """Return a sentence where an engine is not in the precision that was asked for, else None.
 
     Where TensorRT tells the precision of the layers, they decide: fewer than 5 % in FP16, or none in INT8. Where it
-    does not, the size does: an engine in a narrower precision must be smaller than the FP32 engine.
+    does not but is bound to the types in the network, those do: the size says nothing, since such a plan may hold more
+    than the weights. Else the size does: an engine in a narrower precision must be smaller than the FP32 engine.
 
     Args:
         requested: What was asked for; there is nothing to find in ``fp32``.
@@ -25,7 +26,7 @@ def precision_finding(
     """
     if requested == "fp32" or inspection is None:
         return None
-    if inspection.detailed:
+    if inspection.known:
         wanted = requested.upper()
         share = inspection.share(wanted)
         missed = share == 0 if requested == "int8" else share < NEARLY_NONE
