@@ -284,10 +284,14 @@ class GateSession:
 def _notes(
     accuracies: Iterable[AccuracyRecord], latencies: Iterable[LatencyRecord], profiles: Iterable[LayerProfile]
 ) -> Iterator[str]:
+    reused: dict[str, list[AccuracyRecord]] = {}
     for a in accuracies:
         if a.reused:
-            how = "on the same bytes; again with --trt-fresh"
-            yield f"{a.model} {a.arm}: accuracy was measured {a.measured_at}, {how}"
+            reused.setdefault(a.model, []).append(a)
+    for model, found in reused.items():
+        arms, days = ", ".join(a.arm for a in found), sorted({a.measured_at[:10] for a in found})
+        when = days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
+        yield f"{model}: accuracy of {arms} was measured {when} on the same bytes; again with --trt-fresh"
     for latency in latencies:
         for why in latency.discarded:
             yield f"{latency.model}: a launch was repeated, since {why}"

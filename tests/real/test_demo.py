@@ -129,6 +129,9 @@ def test_a_slowed_engine_fails_until_it_is_accepted(demo: Demo) -> None:
     baseline = next((demo.folder / "baselines").rglob("fp32-320-b1.json"))
     assert json.loads(baseline.read_text())["engine_sha256"] == json.loads(manifest.read_text())["sha256"]
 
+    assert demo.gate("-k", "latency").returncode == 0
+    assert demo.outcomes() == {"latency": "PASS"}
+
 
 def _adopt(manifest: Path) -> None:
     """Make a manifest agree with the files beside it."""
