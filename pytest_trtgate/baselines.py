@@ -7,7 +7,7 @@ from pathlib import Path
 from .environment import differences
 from .errors import BaselineError, RecordError
 from .recordfile import load, save
-from .records import AccuracyRecord, Cell, EngineRecord, Environment, LatencyRecord, LayerProfile
+from .records import REFERENCE, AccuracyRecord, Cell, EngineRecord, Environment, LatencyRecord, LayerProfile
 from .run_record import Baseline, BaselineLaunch, BaselineSession, BaselineUse, Outcome
 
 KEEP_SESSIONS = 20
@@ -116,7 +116,7 @@ class BaselineStore:
 
     def session(self, cell: Cell, latency: LatencyRecord, recorded_at: str) -> BaselineSession:
         """Return a run's launches of one cell as a session to be stored."""
-        launches = latency.of_arm(cell.precision)
+        launches, references = latency.of_arm(cell.precision), latency.of_arm(REFERENCE)
         return BaselineSession(
             recorded_at=recorded_at,
             commit=self.environment.commit,
@@ -124,6 +124,8 @@ class BaselineStore:
             launches=tuple(
                 BaselineLaunch(timings=launch.arms[cell.precision].timings, state=launch.after) for launch in launches
             ),
+            reference_sha256=references[0].arms[REFERENCE].sha256 if references else "",
+            reference=tuple(BaselineLaunch(timings=launch.arms[REFERENCE].timings) for launch in references),
         )
 
     def _same_engine(self, cell: Cell, engine: EngineRecord) -> Baseline | None:

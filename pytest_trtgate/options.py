@@ -46,8 +46,6 @@ OPTIONS = (
 )
 OWN_FILE = "trtgate.toml"
 """File of our own settings; named here too, since reading the other module costs what start-up must not."""
-READY_MADE = "pytest_trtgate.gate"
-"""Module of the tests that need no test file."""
 _QUIET = ("cache_dir", "baseline_dir", "report")
 """Settings that say where things are; giving one does not ask for a gate run."""
 
@@ -88,23 +86,32 @@ def rerun_command(item: pytest.Item) -> str:
         module = item.getparent(pytest.Module)
         place = ["--pyargs", module.obj.__name__ if module else str(item.path)]
     place[-1] += f"::{names}"
-    return shlex.join(["pytest", *place, *_repeated(list(map(str, config.invocation_params.args)), "baselines")])
+    return shlex.join(["pytest", *_project(config), *place, *_repeated(config, "baselines")])
 
 
 def accept_command(config: pytest.Config) -> str:
     """Return the command, but for its mode and precision, that writes baselines for what this invocation gates."""
+    # Of a selection of tests, the whole files: a baseline is of accuracy and latency.
+    places = dict.fromkeys(str(place).partition("::")[0] for place in config.getoption("file_or_dir") or ())
+    by_name = ["--pyargs"] if places and config.getoption("pyargs") else []
+    return shlex.join(["pytest", *_project(config), *by_name, *places, *_repeated(config, "baselines", "precisions")])
+
+
+def _project(config: pytest.Config) -> list[str]:
+    """Return the arguments that told this invocation where the project is."""
+    given = {"-c": config.getoption("inifilename"), "--rootdir": config.getoption("rootdir")}
+    return [f"{flag}={value}" if flag[1] == "-" else f"{flag}{value}" for flag, value in given.items() if value]
+
+
+def _repeated(config: pytest.Config, *but: str) -> list[str]:
+    """Return those of this invocation's arguments that set what is measured, but for some settings."""
     arguments = list(map(str, config.invocation_params.args))
-    ready_made = ["--pyargs", READY_MADE] if READY_MADE in arguments else []
-    return shlex.join(["pytest", *ready_made, *_repeated(arguments, "baselines", "precisions")])
-
-
-def _repeated(arguments: list[str], *but: str) -> list[str]:
-    """Return those of a command's arguments that set what is measured, but for some settings."""
-    flags = [option.flag for option in OPTIONS if option.key not in but]
+    takes_value = {option.flag: bool(option.metavar) for option in OPTIONS if option.key not in but}
     found = []
     for index, argument in enumerate(arguments):
-        if argument.split("=")[0] in flags:
-            found += [argument] if "=" in argument else arguments[index : index + 2]
+        flag, equals, _ = argument.partition("=")
+        if flag in takes_value:
+            found += arguments[index : index + (2 if takes_value[flag] and not equals else 1)]
     return found
 
 

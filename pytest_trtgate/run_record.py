@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import Enum
 from typing import Any, Literal
 
@@ -101,12 +102,14 @@ class BaselineLaunch(Record):
 
 
 class BaselineSession(Record):
-    """One accepted run's launches."""
+    """One accepted run's launches, and what the ``.pt`` of ``reference_sha256`` took in them."""
 
     recorded_at: str
     commit: str | None = None
     threads: int
     launches: tuple[BaselineLaunch, ...]
+    reference_sha256: str = ""
+    reference: tuple[BaselineLaunch, ...] = ()
 
 
 class Baseline(FileRecord):
@@ -129,8 +132,19 @@ class Baseline(FileRecord):
 
     def per_session_ms(self, context: Context, percent: int) -> list[list[float]]:
         """Return one percentile per launch of each stored session that has it, in milliseconds, oldest first."""
-        timings = [[x.timings[context] for x in s.launches if context in x.timings] for s in self.sessions]
-        return [[timing.quantile_ms(percent) for timing in session] for session in timings if session]
+        return _per_session_ms((session.launches for session in self.sessions), context, percent)
+
+    def reference_ms(self, sha256: str, context: Context, percent: int) -> list[list[float]]:
+        """Return the same of the ``.pt`` with these bytes, of the sessions that timed it."""
+        found = (session.reference for session in self.sessions if session.reference_sha256 == sha256)
+        return _per_session_ms(found, context, percent)
+
+
+def _per_session_ms(
+    sessions: Iterable[tuple[BaselineLaunch, ...]], context: Context, percent: int
+) -> list[list[float]]:
+    timings = [[x.timings[context] for x in launches if context in x.timings] for launches in sessions]
+    return [[timing.quantile_ms(percent) for timing in session] for session in timings if session]
 
 
 class BaselineUse(FileRecord):

@@ -205,6 +205,30 @@ def test_the_command_works_in_the_folder_in_which_the_run_was_started(
     rerun(project, project.verdict("int8", "accuracy").rerun).assert_outcomes(failed=1)
 
 
+def test_an_option_without_a_value_takes_no_other_argument_along(project: Project) -> None:
+    project.weights(Behaviour(drop={"int8": 0.2}))
+    project.run("--trt-fresh", "--trt-precision", "int8", "--trt-profile", "test_gate.py")
+    command = project.verdict("int8", "accuracy").rerun
+    assert command.endswith(" --trt-fresh --trt-precision int8 --trt-profile")
+    rerun(project, command).assert_outcomes(failed=1)
+
+
+def test_the_command_that_accepts_works_from_the_folder_of_the_run(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(project.path.parent)
+    project.run(project.path.name, INT8, "-k", "latency")
+    rerun(project, project.verdict("int8", "latency").accept).assert_outcomes(passed=2)
+    assert [path.name for path in (project.path / "baselines").rglob("*.json")] == ["int8-320-b1.json"]
+
+
+def test_the_command_that_accepts_runs_whole_files(project: Project) -> None:
+    project.run("test_gate.py::test_latency", INT8)
+    command = project.verdict("int8", "latency").accept
+    assert " test_gate.py --trt" in command
+    rerun(project, command).assert_outcomes(passed=2)
+
+
 # Numbers for machines
 
 

@@ -290,3 +290,42 @@ def test_being_slower_never_helps_a_speed_up(value: float, other: float, factor:
 def test_being_slower_never_helps_a_budget(overs: list[int], data: st.DataObject) -> None:
     more = [data.draw(st.integers(over, 60)) for over in overs]
     assert budget(more, 60).outcome.rank >= budget(overs, 60).outcome.rank
+
+
+@pytest.mark.parametrize(
+    ("engine_ms", "pt_ms", "sha256", "outcome"),
+    [
+        (20.0, 40.0, "same", Outcome.INCONCLUSIVE),
+        (20.0, 36.0, "same", Outcome.FAIL),
+        (20.0, 20.0, "same", Outcome.FAIL),
+        (20.0, 15.0, "same", Outcome.FAIL),
+        (20.0, 40.0, "other", Outcome.FAIL),
+        (10.0, 40.0, "same", Outcome.PASS),
+    ],
+)
+def test_a_slow_down_that_the_same_checkpoint_has_too_may_be_the_machine(
+    engine_ms: float, pt_ms: float, sha256: str, outcome: Outcome
+) -> None:
+    before = stored(10.0)
+    session = before.sessions[0].model_copy(
+        update={"reference_sha256": sha256, "reference": (BaselineLaunch(timings={"engine": timing(20.0)}),)}
+    )
+    now = launches(int8=[engine_ms] * 3, pt=[pt_ms] * 3)
+    named = tuple(
+        launch.model_copy(
+            update={"arms": {**launch.arms, "pt": launch.arms["pt"].model_copy(update={"sha256": "same"})}}
+        )
+        for launch in now.launches
+    )
+    (check,) = judge_latency(
+        now.model_copy(update={"launches": named}),
+        "int8",
+        "engine",
+        FIVE_PERCENT,
+        None,
+        before.model_copy(update={"sessions": (session,)}),
+    )
+    assert check.outcome is outcome
+    assert ("but the same .pt is 100 % slower too: it may be the machine" in check.sentence) is (
+        outcome is Outcome.INCONCLUSIVE
+    )

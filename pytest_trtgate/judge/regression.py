@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from statistics import geometric_mean, median
 
-from ..records import COPY, Context, LatencyRecord, replay_of
+from ..records import COPY, REFERENCE, Context, LatencyRecord, replay_of
 from ..run_record import Baseline, Check, Outcome
 from ..settings import PERCENTILES, Limit
 from .decision import Decision, Quantity
@@ -109,7 +110,10 @@ def judge_sessions(
             bad = listed([value for session in stored for value in session])
             checks.append(unusable(name, "baseline", f"{arm}: the baseline's {name} is no duration ({bad})"))
         else:
-            checks.append(_session_check(arm, name, compare_sessions(own, stored, limit.regression), note))
+            found = compare_sessions(own, stored, limit.regression)
+            checks.append(
+                _session_check(arm, name, *_beside_the_reference(found, latency, context, name, baseline), note)
+            )
     return checks
 
 
@@ -122,7 +126,29 @@ def stored_ms(baseline: Baseline, context: Context, percentile: int) -> list[lis
     return [values for values in found if values]
 
 
-def _session_check(arm: str, name: str, found: SessionChange, note: str) -> Check:
+def _beside_the_reference(
+    found: SessionChange, latency: LatencyRecord, context: Context, name: str, baseline: Baseline
+) -> tuple[SessionChange, str]:
+    """Take a failure back where the same ``.pt`` became slower in the same launches: then it may be the machine.
+
+    Returns:
+        What was found, INCONCLUSIVE instead of FAIL where the engine lost no more than the ``.pt`` did, and why.
+    """
+    launches = latency.of_arm(REFERENCE)
+    if found.outcome is not Outcome.FAIL or not launches:
+        return found, ""
+    own = latency.per_launch_ms(REFERENCE, context, PERCENTILES[name])
+    stored = baseline.reference_ms(launches[0].arms[REFERENCE].sha256, context, PERCENTILES[name])
+    if not stored or not usable(own) or not all(map(usable, stored)):
+        return found, ""
+    change = compare_sessions(own, stored, found.threshold).change
+    needed = found.threshold if found.sessions >= SESSIONS_TO_TRUST else 2 * found.threshold
+    if change <= 0 or (1 + found.change) / (1 + change) - 1 >= needed:
+        return found, ""
+    return replace(found, outcome=Outcome.INCONCLUSIVE), f"the same .pt is {percent(change)} slower too"
+
+
+def _session_check(arm: str, name: str, found: SessionChange, machine: str, note: str) -> Check:
     said = Quantity(name, found.outcome, 0, found.threshold, found.change, found.lower, found.upper, found.p).moved
     over = found.outcome is not Outcome.PASS
     sentence = (
@@ -132,7 +158,9 @@ def _session_check(arm: str, name: str, found: SessionChange, note: str) -> Chec
     )
     if math.isfinite(found.upper):
         sentence += f", one-sided 95 % limits {found.lower * 100:.1f} % and {found.upper * 100:.1f} %"
-    if found.outcome is Outcome.INCONCLUSIVE:
+    if machine:
+        sentence += f", but {machine}: it may be the machine"
+    elif found.outcome is Outcome.INCONCLUSIVE:
         few = found.sessions < SESSIONS_TO_TRUST
         sentence += ", under twice that it may be the machine" if few else "; one more of them might be as slow"
     if found.outcome is Outcome.PASS and found.detectable is not None:
