@@ -35,7 +35,8 @@ KEY_VERSIONS = ("ultralytics", "torch", "onnx", "onnxslim", "numpy")
 """Distributions that take part in a build, besides the backend itself."""
 BACKEND_VERSIONS = {"tensorrt": ("nvidia-modelopt",)}
 """Distributions that take part in the builds of one backend only: TensorRT 11 gets its precision from them."""
-_STALE_S = 24 * 3600
+STALE_S = 24 * 3600
+"""After so many seconds what was being written into a cache has been abandoned; no build takes as long."""
 
 
 def default_root() -> Path:
@@ -230,6 +231,7 @@ class EngineCache:
                     gone.append(entry)
             shutil.rmtree(self.root / "damaged", ignore_errors=True)
             self._sweep()
+            self._sweep_locks()
         return gone
 
     def _delete(self, path: Path) -> bool:
@@ -245,11 +247,18 @@ class EngineCache:
         return True
 
     def _sweep(self) -> None:
-        """Remove what killed builds left behind; a day is longer than any build."""
+        """Remove what killed builds left behind."""
         for folder in (self.root / "tmp").iterdir() if (self.root / "tmp").is_dir() else ():
             with suppress(FileNotFoundError):  # published meanwhile
-                if time.time() - folder.stat().st_mtime > _STALE_S:
+                if time.time() - folder.stat().st_mtime > STALE_S:
                     shutil.rmtree(folder, ignore_errors=True)
+
+    def _sweep_locks(self) -> None:
+        """Remove the locks of keys that have no entry and that no process is busy with."""
+        for lock in (self.root / "locks").glob("*.lock"):
+            with suppress(OSError), filelock.FileLock(lock, timeout=0):  # busy, or another user's
+                if not (self.root / "engines" / lock.stem).exists():
+                    lock.unlink()
 
     @contextmanager
     def _locked(self, key: str) -> Iterator[None]:

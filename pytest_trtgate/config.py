@@ -146,9 +146,9 @@ def _sentence(error: ValidationError, source: Path | None, options: Mapping[str,
         return f"{where}: unknown key '{key}'; {hint}"
     if problem["type"] == "missing":
         return f"{where}: {key} is missing; allowed: {allowed}"
-    if not path:
-        return f"{where}: {problem['msg'].removeprefix('Value error, ')}"
     value = problem["input"]
+    if problem["type"] == "value_error" and isinstance(value, dict):  # several keys of a table do not fit together
+        return f"{where}: {problem['msg'].removeprefix('Value error, ')}"
     shown = str(value) if given else repr(value)
     return f"{where}: {key} = {shown} is not allowed; allowed: {allowed or problem['msg']}"
 

@@ -16,9 +16,11 @@ from .gpus import VISIBLE, visible_gpus
 from .records import Environment
 from .settings import Settings
 
+DECODERS = ("opencv-python", "opencv-python-headless", "pillow")
+"""Distributions that decode and resize images; two that bring the same library may both be installed."""
 PACKAGES = (
     *("ultralytics", "torch", "torchvision", "onnx", "onnxruntime", "onnxslim", "tensorrt", "nvidia-modelopt"),
-    "numpy",
+    *("numpy", *DECODERS),
 )
 """Distributions whose version can change an engine or a measurement."""
 ALIASES = {"tensorrt": ("tensorrt-cu13", "tensorrt-cu12", "tensorrt-cu11", "tensorrt-bindings")}

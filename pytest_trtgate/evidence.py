@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .digest import files_sha256
 from .errors import RecordError
 from .records import AccuracyRecord, EngineRecord
 
@@ -65,13 +66,24 @@ def gather(folder: Path, reference: AccuracyRecord, engine: AccuracyRecord, conf
 
 
 def calibrated_on(engine: EngineRecord, split: tuple[Path, ...]) -> tuple[Path, ...]:
-    """Return the images that an engine was calibrated on, as far as they are there; else those of the whole split."""
+    """Return the images that an engine was calibrated on; none where they can no longer be told.
+
+    Args:
+        engine: The engine.
+        split: The images of the split that it was calibrated on, whose content is part of the engine's key.
+    """
+    calibration = engine.calibration
+    if calibration is None:
+        return ()
+    if calibration.images == len(split):
+        return split
     try:
         listed = (Path(engine.entry) / "calibration.txt").read_text(encoding="utf-8").splitlines()
+        images = tuple(map(Path, listed))
+        # The paths are those of the checkout that built the engine, which may be gone or hold other files now.
+        return images if files_sha256(images) == calibration.digest else ()
     except OSError:
-        return split
-    images = tuple(Path(line) for line in listed)
-    return images if images and all(image.is_file() for image in images) else split
+        return ()
 
 
 def _read(path: Path) -> dict[str, Any]:

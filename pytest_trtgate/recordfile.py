@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import TypeVar
+from uuid import uuid4
 
 from pydantic import ValidationError
 
@@ -46,7 +46,8 @@ def load(path: Path, model: type[R]) -> R:
 def save(path: Path, record: FileRecord) -> None:
     """Write one record as JSON, whole or not at all: a reader never sees half a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    # Not named after the process: containers that share a folder have the same process numbers.
+    temporary = path.with_name(f".{path.name}.{uuid4().hex}")
     try:
         temporary.write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
         temporary.replace(path)

@@ -14,17 +14,27 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from .cache import STALE_S
 from .dataset import Dataset
-from .digest import key_sha256
+from .digest import file_sha256, key_sha256
+from .environment import DECODERS
 from .errors import RecordError
-from .record_base import SCHEMA_VERSION
+from .record_base import SCHEMA_VERSION, FileRecord
 from .recordfile import load, save
 from .records import AccuracyRecord, AccuracySettings, Environment
 
 EVALUATOR_VERSION = 1
 """Part of every key: to be raised when the accuracy job changes what it makes of the same request."""
-VERSIONS = ("ultralytics", "torch", "torchvision", "numpy")
+VERSIONS = ("ultralytics", "torch", "torchvision", "numpy", *DECODERS)
 _RECORD, _ARRAYS = "accuracy.json", "per_image.npz"
+_NEW = ".new-"
+
+
+class StoredAccuracy(FileRecord):
+    """An accuracy and the SHA-256 of the per-image arrays that are stored with it."""
+
+    accuracy: AccuracyRecord
+    arrays_sha256: str
 
 
 def result_key(
@@ -75,29 +85,40 @@ class ResultCache:
         """Return a stored accuracy and copy its per-image arrays to ``arrays``; None where there is none to be used."""
         entry = self.root / key
         try:
-            record = load(entry / _RECORD, AccuracyRecord)
+            stored = load(entry / _RECORD, StoredAccuracy)
             arrays.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(entry / _ARRAYS, arrays)
+            if file_sha256(arrays) != stored.arrays_sha256:
+                return None
             os.utime(entry)
         except (RecordError, OSError):
             return None
-        return record.model_copy(update={"reused": True})
+        return stored.accuracy.model_copy(update={"reused": True})
 
     def put(self, key: str, record: AccuracyRecord, arrays: Path) -> None:
-        """Store an accuracy, whole or not at all; where it cannot be stored, a later run measures it again."""
+        """Store an accuracy in place of any older one; where it cannot be stored, a later run measures it again."""
         with contextlib.suppress(OSError):
             self.root.mkdir(parents=True, exist_ok=True)
-            folder = Path(tempfile.mkdtemp(prefix=".new-", dir=self.root))
+            folder = Path(tempfile.mkdtemp(prefix=_NEW, dir=self.root))
             try:
-                shutil.copyfile(arrays, folder / _ARRAYS)
-                save(folder / _RECORD, record)
-                folder.rename(self.root / key)
-            except OSError:  # another process was first, or there is no space
+                new = folder / "new"
+                new.mkdir()
+                shutil.copyfile(arrays, new / _ARRAYS)
+                digest = file_sha256(new / _ARRAYS)
+                save(new / _RECORD, StoredAccuracy(accuracy=record, arrays_sha256=digest))
+                with contextlib.suppress(FileNotFoundError):
+                    (self.root / key).rename(folder / "old")
+                new.rename(self.root / key)
+            finally:
                 shutil.rmtree(folder, ignore_errors=True)
 
     def prune(self, older_than_s: float) -> int:
-        """Delete results that were not used for ``older_than_s`` seconds; return how many."""
-        old = [e for e in self.root.glob("*") if time.time() - e.stat().st_mtime >= older_than_s]
-        for entry in old:
-            shutil.rmtree(entry, ignore_errors=True)
-        return len(old)
+        """Delete results that were not used for ``older_than_s`` seconds, and abandoned ones; return how many."""
+        gone = 0
+        for entry in self.root.glob("*"):
+            limit_s = STALE_S if entry.name.startswith(_NEW) else older_than_s
+            with contextlib.suppress(OSError):  # replaced or deleted meanwhile
+                if time.time() - entry.stat().st_mtime >= limit_s:
+                    shutil.rmtree(entry)
+                    gone += 1
+        return gone

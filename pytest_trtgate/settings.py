@@ -125,6 +125,13 @@ class Latency(Limits):
     fp16: Limits = Limits()
     int8: Limits = Limits()
 
+    @model_validator(mode="after")
+    def _enough_launches(self) -> Latency:
+        if self.launches > self.max_launches:
+            many = f"latency.launches = {self.launches} is more than latency.max_launches = {self.max_launches}"
+            raise ValueError(f"{many}; lower the former or raise the latter")
+        return self
+
     def limits(self, precision: Precision, backend: str) -> dict[str, Limit]:
         """Return the limits of every percentile, by its name."""
         return {name: self.limit(precision, name, backend) for name in PERCENTILES}

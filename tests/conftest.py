@@ -56,6 +56,7 @@ VERSIONS = {
     "onnxruntime": "1.31.0",
     "onnxslim": "0.1.90",
     "numpy": "2.2.0",
+    "pillow": "12.0.0",
 }
 H200 = Gpu("NVIDIA H200", "GPU-1111", "9.0", "575.57")
 CONFTEST = """

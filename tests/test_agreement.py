@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +16,13 @@ from hypothesis import strategies as st
 from records_example import cell, engine
 
 from pytest_trtgate.dataset import shared_contents
+from pytest_trtgate.digest import files_sha256
 from pytest_trtgate.errors import DataError
 from pytest_trtgate.evidence import calibrated_on
 from pytest_trtgate.findings import calibration_leak, confidence_collapse, low_agreement
 from pytest_trtgate.judge import agreement as module
 from pytest_trtgate.judge.agreement import Detections, agreement
+from pytest_trtgate.records import Calibration, EngineRecord
 
 INT8 = "--trt-precision=int8"
 CONF = 0.25
@@ -153,12 +156,32 @@ def test_an_engine_tells_which_images_it_was_calibrated_on(tmp_path: Path) -> No
     split = (tmp_path / "a.png", tmp_path / "b.png")
     for image in split:
         image.write_text(image.name)
-    record = engine(cell("int8")).model_copy(update={"entry": str(tmp_path)})
-    assert calibrated_on(record, split) == split
-    (tmp_path / "calibration.txt").write_text(f"{split[1]}\n")
-    assert calibrated_on(record, split) == split[1:]
+    whole = calibrated(tmp_path, split, fraction=1.0)
+    assert calibrated_on(whole, split) == split
+    assert calibrated_on(calibrated(tmp_path, split[1:], fraction=0.5), split) == split[1:]
+    assert calibrated_on(whole.model_copy(update={"calibration": None}), split) == ()
+
+
+@pytest.mark.parametrize("fraction", [0.5, 1.0])
+def test_images_that_an_engine_was_not_surely_calibrated_on_are_no_leak(tmp_path: Path, fraction: float) -> None:
+    split = (tmp_path / "a.png", tmp_path / "b.png")
+    for image in split:
+        image.write_text(image.name)
+    # Even of a whole split the exporter may have taken fewer images.
+    record = calibrated(tmp_path, split[1:], fraction)
+    split[1].write_text("that checkout holds another image now")
+    assert calibrated_on(record, split) == ()
     split[1].unlink()
-    assert calibrated_on(record, split) == split
+    assert calibrated_on(record, split) == ()
+    (tmp_path / "calibration.txt").unlink()
+    assert calibrated_on(record, split) == ()
+
+
+def calibrated(entry: Path, images: Sequence[Path], fraction: float) -> EngineRecord:
+    """Return an engine whose entry lists the images that it was calibrated on."""
+    (entry / "calibration.txt").write_text("".join(f"{image}\n" for image in images))
+    known = Calibration(split="train", fraction=fraction, images=len(images), digest=files_sha256(images))
+    return engine(cell("int8")).model_copy(update={"entry": str(entry), "calibration": known})
 
 
 # Through the gate

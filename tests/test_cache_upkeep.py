@@ -8,6 +8,7 @@ import shutil
 import time
 from pathlib import Path
 
+import filelock
 import pytest
 
 from pytest_trtgate.cache import EngineCache, default_root, verify_entry
@@ -89,6 +90,15 @@ def test_pruning_deletes_what_was_set_aside(cache: EngineCache) -> None:
     cache.prune(1000 * DAY)
     assert not (cache.root / "damaged").exists()
     assert names(cache) == "abc"
+
+
+def test_pruning_removes_the_locks_of_engines_that_are_gone(cache: EngineCache) -> None:
+    locks = cache.root / "locks"
+    with filelock.FileLock(locks / f"{'d' * 64}.lock"):  # being built
+        cache.prune(30 * DAY)
+        assert sorted(path.name[0] for path in locks.iterdir()) == ["b", "c", "d"]
+    cache.prune(0)
+    assert list(locks.iterdir()) == []
 
 
 def test_leftovers_of_killed_builds_go_after_a_day(cache: EngineCache) -> None:

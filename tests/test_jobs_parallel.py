@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import threading
 from dataclasses import dataclass
 from itertools import pairwise
@@ -11,6 +12,7 @@ import pytest
 from conftest import TESTS, Project, jobs_of
 from fake_jobs import Behaviour
 
+from pytest_trtgate.jobs import launcher as launcher_module
 from pytest_trtgate.jobs.contract import BuildRequest
 from pytest_trtgate.jobs.launcher import Job, LocalLauncher
 
@@ -166,6 +168,28 @@ def test_jobs_of_two_runs_never_overlap(rivals: Runs) -> None:
 
 def test_two_runs_have_folders_of_their_own(rivals: Runs) -> None:
     assert len({p.name for p in rivals.project.path.glob("[ab]/r-runs/*")}) == 2
+
+
+def test_sessions_with_temporary_folders_of_their_own_share_the_locks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(launcher_module, "LOCKS", tmp_path / "machine" / "locks")
+    (tmp_path / "machine").mkdir()
+    for name in ("one", "other"):
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / name))
+        with LocalLauncher({}).device(name, lambda _: None):
+            pass
+    found = sorted(path.name for path in (tmp_path / "machine" / "locks").iterdir())
+    assert found == ["device-one.lock", "device-other.lock"]
+
+
+def test_locks_are_in_the_temporary_folder_where_the_machine_has_no_place_for_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(launcher_module, "LOCKS", tmp_path / "missing" / "locks")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with LocalLauncher({}).device("cpu", lambda _: None):
+        assert [p.name for p in (tmp_path / "locks").iterdir()] == ["device-cpu.lock"]
 
 
 def test_locks_are_shared_by_all_users_of_the_machine(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from pytest_trtgate.records import LayerTime
 from pytest_trtgate.run_record import Baseline
 
 FP16 = "--trt-precision=fp16"
+STREAM = 77
 LAYERS = {"stem": 1.0, "neck": 0.6, "head": 2.4}
 
 
@@ -72,24 +73,31 @@ class FakeTorch:
     float16 = SimpleNamespace(is_floating_point=True)
 
     def __init__(self) -> None:
-        self.cuda = SimpleNamespace(synchronize=lambda device: None)
-        self.made: list[tuple[int, ...]] = []
+        self.cuda = SimpleNamespace(
+            synchronize=lambda device: None, Stream=lambda device: SimpleNamespace(cuda_stream=STREAM)
+        )
 
     def zeros(self, shape: tuple[int, ...], dtype: Any, device: Any) -> Any:
-        self.made.append(shape)
-        address = len(self.made)
-        return SimpleNamespace(data_ptr=lambda: address, uniform_=lambda: None)
+        return SimpleNamespace(data_ptr=lambda: shape, uniform_=lambda: None)
 
 
-def fake_tensorrt(legacy: bool, loads: bool = True, runs: bool = True) -> tuple[ModuleType, list[list[int]]]:
-    """Return a module with the names that TensorRT 8.6 (``legacy``) or 10 has, and the addresses that it is run on."""
-    ran: list[list[int]] = []
+def fake_tensorrt(loads: bool = True, runs: bool = True) -> tuple[ModuleType, list[dict[str, Any]]]:
+    """Return a module with those names of TensorRT that the job uses, and the addresses that it is run on."""
+    ran: list[dict[str, Any]] = []
 
     class Context:
         profiler: Any = None
 
-        def execute_v2(self, bindings: list[int]) -> bool:
-            ran.append(bindings)
+        def __init__(self) -> None:
+            self.addresses: dict[str, Any] = {}
+
+        def set_tensor_address(self, name: str, address: Any) -> bool:
+            self.addresses[name] = address
+            return True
+
+        def execute_async_v3(self, stream: int) -> bool:
+            assert stream == STREAM
+            ran.append(dict(self.addresses))
             for name, ms in (("conv", 0.5), ("conv", 0.25), ("sigmoid", 0.125)):
                 self.profiler.report_layer_time(name, ms if len(ran) > WARMUP else 99.0)
             return runs
@@ -112,11 +120,6 @@ def fake_tensorrt(legacy: bool, loads: bool = True, runs: bool = True) -> tuple[
         def get_tensor_mode(self, name: str) -> str:
             return "INPUT" if name == "images" else "OUTPUT"
 
-        if legacy:
-
-            def get_binding_index(self, name: str) -> int:
-                return {"images": 0, "output0": 1}[name]
-
     class Runtime:
         def __init__(self, logger: Any) -> None:
             pass
@@ -126,7 +129,7 @@ def fake_tensorrt(legacy: bool, loads: bool = True, runs: bool = True) -> tuple[
 
     module = ModuleType("tensorrt")
     vars(module).update(
-        __version__="8.6.0" if legacy else "10.3.0",
+        __version__="10.3.0",
         IProfiler=type("IProfiler", (), {}),
         Logger=type("Logger", (), {"WARNING": 2, "__init__": lambda self, severity: None}),
         Runtime=Runtime,
@@ -139,31 +142,25 @@ def request(runs: int = 4, artifact: str = "engine.engine") -> ProfileRequest:
     return ProfileRequest(arm="fp16", artifact=artifact, device="0", threads=1, runs=runs)
 
 
-@pytest.mark.parametrize("legacy", [True, False])
-def test_layers_of_tensorrt_are_means_over_the_runs_that_count(monkeypatch: pytest.MonkeyPatch, legacy: bool) -> None:
-    module, ran = fake_tensorrt(legacy)
+def test_layers_of_tensorrt_are_means_over_the_runs_that_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    module, ran = fake_tensorrt()
     monkeypatch.setitem(sys.modules, "tensorrt", module)
     assert tensorrt_layers(b"plan", request(), FakeTorch(), None) == {"conv": 0.75, "sigmoid": 0.125}
     assert len(ran) == WARMUP + 4
-    # The buffers were made in the order of the addresses: by the numbers of the bindings where there are such.
-    assert ran[0] == [1, 2]
 
 
-def test_buffers_are_in_the_order_of_the_bindings_where_those_have_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
-    shapes = {}
-    for legacy in (True, False):
-        torch = FakeTorch()
-        monkeypatch.setitem(sys.modules, "tensorrt", fake_tensorrt(legacy)[0])
-        tensorrt_layers(b"plan", request(), torch, None)
-        shapes[legacy] = torch.made
-    assert shapes == {True: [(1, 3, 32, 32), (1, 7, 21)], False: [(1, 7, 21), (1, 3, 32, 32)]}
+def test_every_buffer_is_bound_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    module, ran = fake_tensorrt()
+    monkeypatch.setitem(sys.modules, "tensorrt", module)
+    tensorrt_layers(b"plan", request(), FakeTorch(), None)
+    assert ran[0] == {"images": (1, 3, 32, 32), "output0": (1, 7, 21)}
 
 
 @pytest.mark.parametrize(("loads", "runs", "sentence"), [(False, True, "cannot load"), (True, False, "refused to run")])
 def test_an_engine_that_tensorrt_refuses_is_one_sentence(
     monkeypatch: pytest.MonkeyPatch, loads: bool, runs: bool, sentence: str
 ) -> None:
-    monkeypatch.setitem(sys.modules, "tensorrt", fake_tensorrt(True, loads, runs)[0])
+    monkeypatch.setitem(sys.modules, "tensorrt", fake_tensorrt(loads, runs)[0])
     with pytest.raises(TrtGateError, match=f"^fp16: TensorRT .*{sentence}"):
         tensorrt_layers(b"plan", request(), FakeTorch(), None)
 

@@ -12,7 +12,7 @@ from records_example import cell, latency, timing
 from runs_example import failing_run, passing_run
 
 from pytest_trtgate.record_base import Failure
-from pytest_trtgate.records import ArmLaunch, MachineState, Timing
+from pytest_trtgate.records import COPY, ArmLaunch, MachineState, Timing, replay_of
 from pytest_trtgate.report import charts, detail, html, latency_view, measure, parts, svg, table
 from pytest_trtgate.report import format as fmt
 from pytest_trtgate.report.device_view import device_facts
@@ -130,6 +130,18 @@ def test_clip_keeps_both_ends_of_a_long_line() -> None:
 
 def test_clean_takes_away_what_a_terminal_or_a_reader_could_be_fooled_by() -> None:
     assert fmt.clean("\x1b[31mred\x1b[0m\r\nnext\x07 \u202egnp") == "red\nnext\ufffd \ufffdgnp"
+
+
+def test_a_baseline_engine_that_failed_is_not_drawn_by_its_copy() -> None:
+    launches = latency().launches
+    copies = [launch.arms["fp16"] for launch in launches]
+    for replay, drawn in ((replay_of("fp16"), replay_of("fp16")), (replay_of("fp16") + COPY, None)):
+        timed = tuple(
+            launch.model_copy(update={"arms": {**launch.arms, replay: arm}})
+            for launch, arm in zip(launches, copies, strict=True)
+        )
+        assert measure.replay_arm(latency().model_copy(update={"launches": timed}), cell("fp16")) == drawn
+    assert measure.replay_arm(None, cell("fp16")) is None
 
 
 def test_level_is_the_median_over_launches() -> None:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import time
 from pathlib import Path
 
 import pytest
-from conftest import Project
+from conftest import VERSIONS, Project
 from fake_jobs import Behaviour
+
+from pytest_trtgate.environment import installed_versions
+from pytest_trtgate.results import ResultCache
 
 ONE = "--trt-precision=fp16"
 ACCURACY = ("-k", "accuracy")
+SEEN = {"pt": {"score": 0.9}, "fp16": {"score": 0.9}}
 
 
 def evaluated(project: Project) -> list[str]:
@@ -51,7 +57,31 @@ def test_the_arrays_of_a_reused_accuracy_are_in_the_run(project: Project) -> Non
         assert (project.run_folders()[-1] / record.per_image).is_file()
 
 
-@pytest.mark.parametrize("change", ["weights", "image", "label", "names", "conf", "threads", "version"])
+@pytest.mark.parametrize("name", ["accuracy.json", "per_image.npz"])
+def test_a_damaged_accuracy_is_measured_once_more_and_replaced(project: Project, name: str) -> None:
+    project.weights(Behaviour(seen=SEEN))
+    project.settings('[accuracy]\nmode = "population"\n')
+    project.run(ONE, *ACCURACY).assert_outcomes(passed=1, deselected=1)
+    for damaged in (project.path / "cache" / "results").glob(f"*/{name}"):
+        damaged.write_bytes(damaged.read_bytes()[:-20])
+    for again in (["fp16", "pt"], []):
+        project.run(ONE, *ACCURACY).assert_outcomes(passed=1, deselected=1)
+        assert evaluated(project) == again
+    assert not list((project.path / "cache" / "results").glob(".*"))
+
+
+def test_what_is_measured_afresh_takes_the_place_of_what_is_stored(project: Project) -> None:
+    project.run(ONE, *ACCURACY)
+    project.run(ONE, *ACCURACY, "--trt-fresh")
+    fresh = project.record.accuracy("shapes", "fp16")
+    project.run(ONE, *ACCURACY)
+    reused = project.record.accuracy("shapes", "fp16")
+    assert fresh is not None
+    assert reused is not None
+    assert (reused.reused, reused.seconds) == (True, fresh.seconds)
+
+
+@pytest.mark.parametrize("change", ["weights", "image", "label", "names", "conf", "threads", "torch", "pillow"])
 def test_everything_that_can_change_an_accuracy_measures_it_again(
     project: Project, monkeypatch: pytest.MonkeyPatch, change: str
 ) -> None:
@@ -73,10 +103,30 @@ def test_everything_that_can_change_an_accuracy_measures_it_again(
         settings.write_text("threads = 3\n" + settings.read_text())
     else:
         conftest = project.path / "conftest.py"
-        conftest.write_text(conftest.read_text().replace("'torch': '2.11.0'", "'torch': '2.12.0'"))
+        conftest.write_text(conftest.read_text().replace(f"'{change}': '{VERSIONS[change]}'", f"'{change}': '99.1'"))
     # Versions are patched by the conftest, which this process has read.
-    (project.run_apart if change == "version" else project.run)(ONE, *ACCURACY)
+    (project.run_apart if change in VERSIONS else project.run)(ONE, *ACCURACY)
     assert evaluated(project) == ["fp16", "pt"]
+
+
+def test_what_decodes_the_images_is_among_the_versions() -> None:
+    found = installed_versions()
+    assert {"pillow"} | {name for name in found if name.startswith("opencv-python")} <= found.keys()
+    assert any(name.startswith("opencv-python") for name in found)
+
+
+def test_pruning_results_spares_what_is_being_written_and_minds_nothing_that_vanishes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results = ResultCache(tmp_path)
+    for name, days in (("a" * 64, 0), (".new-fresh", 0.5), (".new-stale", 1.5)):
+        (results.root / name).mkdir(parents=True)
+        used = time.time() - days * 86400
+        os.utime(results.root / name, (used, used))
+    real = Path.glob
+    monkeypatch.setattr(Path, "glob", lambda self, pattern: [self / "gone-meanwhile", *real(self, pattern)])
+    assert results.prune(0) == 2
+    assert [path.name for path in results.root.iterdir()] == [".new-fresh"]
 
 
 def test_two_names_of_the_same_weights_share_engine_and_accuracy_and_keep_their_names(project: Project) -> None:

@@ -26,6 +26,24 @@ def test_the_record_round_trips(project: Project) -> None:
     assert load(project.path / "again.json", RunRecord) == record
 
 
+def test_a_record_may_be_written_by_two_processes_of_one_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, real = tmp_path / "run.json", Path.replace
+
+    def replace(self: Path, target: Path) -> Path:
+        monkeypatch.setattr(Path, "replace", real)
+        save(path, empty_run())  # as a process of another container, which may have our number
+        return real(self, target)
+
+    monkeypatch.setattr(Path, "replace", replace)
+    save(path, empty_run())
+    assert load(path, RunRecord) == empty_run()
+    (tmp_path / "ordinary").touch()
+    assert path.stat().st_mode == (tmp_path / "ordinary").stat().st_mode
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["ordinary", "run.json"]
+
+
 def test_the_record_is_in_the_runs_folder_too(project: Project) -> None:
     project.run(INT8)
     [folder] = project.run_folders()

@@ -145,6 +145,14 @@ def test_one_model_needs_no_list(tmp_path: Path) -> None:
         ),
         ("latency.speedup.at_least = 2", "FILE: latency.speedup.over is missing; allowed: pt, fp32, fp16 or int8"),
         ('latency.int8.speedup.over = "int8"', "FILE: latency.int8.speedup.over names int8 itself"),
+        (
+            "latency.launches = 5\nlatency.max_launches = 3",
+            "FILE: latency.launches = 5 is more than latency.max_launches = 3; lower the former or raise the latter",
+        ),
+        (
+            "latency.launches = 13",
+            "FILE: latency.launches = 13 is more than latency.max_launches = 12; lower the former or raise the latter",
+        ),
         ("calibration.fraction = 0", "FILE: calibration.fraction = 0 is not allowed; allowed: more than 0, at most 1"),
         ("timeouts.build_s = 0", "FILE: timeouts.build_s = 0 is not allowed; allowed: seconds, more than 0"),
         ("image_size = 1", "FILE: unknown key 'image_size'; "),

@@ -25,6 +25,7 @@ from ..recordfile import load, save
 from .contract import PROGRESS, RESPONSES, JobFailure, JobKind
 
 LOG_NAME = "log.txt"
+LOCKS = Path("/tmp/trtgate-locks")
 _TAIL_LINES = 25
 _GRACE_S = 5.0
 
@@ -63,7 +64,8 @@ class LocalLauncher:
 
     Args:
         modules: Module to run for each kind of job.
-        locks: Folder of the device locks; all processes that share a device must share it.
+        locks: Folder of the device locks; all processes that share a device must share it. By default one of the
+            machine, whatever the sessions' TMPDIR.
         gpu: UUID of the GPU that the jobs use, since its number may differ among processes; empty for the CPU.
         only_gpu: Whether the jobs see no other GPU, so that to them its number is 0.
     """
@@ -76,7 +78,7 @@ class LocalLauncher:
         only_gpu: bool = False,
     ) -> None:
         self.modules = modules
-        self.locks = locks or Path(tempfile.gettempdir()) / "trtgate-locks"
+        self.locks = locks
         self.gpu = gpu
         self.only_gpu = only_gpu
 
@@ -97,11 +99,10 @@ class LocalLauncher:
     @contextmanager
     def device(self, device: str, progress: Callable[[str], None]) -> Iterator[None]:
         """Hold a device: nothing else that asks for it, in any process on this machine, runs meanwhile."""
-        if not self.locks.is_dir():
-            self.locks.mkdir(parents=True, exist_ok=True)
-            self.locks.chmod(0o1777)  # other users of the machine take the same locks
+        locks = self.locks or machine_locks()
+        _make_locks(locks)
         name = self.gpu if self.gpu and device != "cpu" else device
-        lock = filelock.FileLock(self.locks / f"device-{name}.lock", mode=0o666)
+        lock = filelock.FileLock(locks / f"device-{name}.lock", mode=0o666)
         try:
             lock.acquire(timeout=0.5)
         except filelock.Timeout:
@@ -153,6 +154,22 @@ class LocalLauncher:
             return load(folder / "response.json", RESPONSES[job.kind])
         except RecordError as error:
             raise JobError(job.name, f"it gave no usable answer ({error})", tail) from error
+
+
+def machine_locks() -> Path:
+    """Return the folder of the device locks of this machine; one of our own where that cannot be made or written."""
+    try:
+        _make_locks(LOCKS)
+        usable = os.access(LOCKS, os.W_OK | os.X_OK)
+    except OSError:
+        usable = False
+    return LOCKS if usable else Path(tempfile.gettempdir()) / LOCKS.name
+
+
+def _make_locks(folder: Path) -> None:
+    if not folder.is_dir():
+        folder.mkdir(exist_ok=True)
+        folder.chmod(0o1777)  # other users of the machine take the same locks
 
 
 def _job_environment() -> dict[str, str]:

@@ -93,12 +93,6 @@ class Comparison:
     metrics: dict[str, Drop]
     classes: tuple[ClassDrop, ...]
 
-    @property
-    def worst_class(self) -> ClassDrop | None:
-        """The class that fell most, or None where none fell."""
-        worst = max(self.classes, key=lambda c: c.change.drop, default=None)
-        return worst if worst is not None and worst.change.drop > 0 else None
-
 
 def paired_bootstrap(
     reference: ImageRecords,

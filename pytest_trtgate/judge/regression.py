@@ -97,7 +97,7 @@ def judge_sessions(
         if limit.regression is None:
             continue
         own = latency.per_launch_ms(arm, context, PERCENTILES[name])
-        stored = stored_ms(baseline, context, PERCENTILES[name])
+        stored = baseline.per_session_ms(context, PERCENTILES[name])
         if not usable(own):
             checks.append(unusable(name, "baseline", f"{arm}: {name} was not measured ({listed(own)})"))
         elif not stored:
@@ -115,15 +115,6 @@ def judge_sessions(
                 _session_check(arm, name, *_beside_the_reference(found, latency, context, name, baseline), note)
             )
     return checks
-
-
-def stored_ms(baseline: Baseline, context: Context, percentile: int) -> list[list[float]]:
-    """Return one percentile of each launch of each stored session, in milliseconds, oldest first."""
-    found = (
-        [timing.quantile_ms(percentile) for x in session.launches if (timing := x.timings.get(context))]
-        for session in baseline.sessions
-    )
-    return [values for values in found if values]
 
 
 def _beside_the_reference(

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Literal
 
-from ..records import REFERENCE, AccuracyRecord, Cell, Context, LatencyRecord, Timing
+from ..judge.regression import is_replayed
+from ..records import REFERENCE, AccuracyRecord, Cell, Context, LatencyRecord, Timing, replay_of
 from ..run_record import BaselineSession, Check, Outcome, RunRecord, Verdict
 
 Subject = Literal["accuracy", "latency"]
@@ -117,12 +118,8 @@ def distribution(latency: LatencyRecord | None, arm: str | None, context: Contex
 
 
 def replay_arm(latency: LatencyRecord | None, cell: Cell) -> str | None:
-    """Return the arm that is the cell's stored baseline engine, timed again in this run; None without one.
-
-    It is known by its name, which has both ``baseline`` and the precision in it, such as ``baseline-int8``.
-    """
-    failed = latency.failures if latency else {}
-    return next((a for a in arms_of(latency) if "baseline" in a and cell.precision in a and a not in failed), None)
+    """Return the arm that is the cell's stored baseline engine, timed again in this run; None without one."""
+    return replay_of(cell.precision) if latency and is_replayed(latency, cell.precision) else None
 
 
 def arms_of(latency: LatencyRecord | None) -> list[str]:
