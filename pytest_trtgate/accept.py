@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from .config import table_name
 from .errors import BaselineError
 from .findings import FINDING
 from .judge.engine import ENGINE_BUDGETS
+from .judge.fitness import why_unfit
 from .judge.sessions import compare_sessions
 from .records import REFERENCE, AccuracyRecord, Cell, EngineRecord, LatencyRecord
 from .run_record import INTERRUPTED, Baseline, Check, Outcome, RunRecord
@@ -46,7 +48,8 @@ def acceptable(
     """Return what of a run may become the baseline of a cell, or in a sentence why nothing may.
 
     A cell may be accepted though it is slower or less accurate than its baseline: that is what accepting is for. What
-    fails an absolute limit is not for a baseline to accept but for the settings.
+    fails an absolute limit is not for a baseline to accept but for the settings, and a budget or speed-up that was not
+    decided may be one that fails.
 
     Args:
         store: The baselines of the run's machine.
@@ -60,12 +63,19 @@ def acceptable(
         return f"{refused} {INTERRUPTED}"
     verdicts = [v for v in run.verdicts if v.cell == cell]
     for verdict in verdicts:
-        bad = next((c for c in verdict.checks if c.outcome is Outcome.FAIL and c.against != "baseline"), None)
-        if verdict.outcome is Outcome.ERROR or bad is not None:
-            change = setting_for(bad, cell, settings, source) if bad else ""
-            why = f"{refused} its {verdict.subject} is {verdict.outcome}"
+        if verdict.outcome is Outcome.ERROR:
+            return f"{refused} its {verdict.subject} is ERROR"
+        bad = barring(verdict.subject, verdict.checks)
+        if bad is not None and bad.outcome is Outcome.INCONCLUSIVE:
+            return f"{refused} its latency is INCONCLUSIVE: {bad.sentence.removeprefix(f'{cell.precision}: ')}"
+        if bad is not None:
+            change = setting_for(bad, cell, settings, source)
+            why = f"{refused} its {verdict.subject} is FAIL"
             return f"{why}; {change}" if change else why
     engine, latency = run.engines.get(cell.key), _timed(run.latencies.get(cell.model), cell)
+    unfit = why_unfit(latency) if latency else ""
+    if unfit:
+        return f"{refused} {unfit}"
     reference, accuracy = run.accuracy(cell.model, REFERENCE), run.accuracy(cell.model, cell.precision)
     judged = {v.subject for v in verdicts} == {"accuracy", "latency"}
     if not judged or engine is None or latency is None or reference is None or accuracy is None:
@@ -74,9 +84,24 @@ def acceptable(
         before = store.find(cell).baseline
     except BaselineError:  # to be replaced
         before = None
-    known = before is not None and store.session(cell, latency, run.started_at) in before.sessions
-    join = before is not None and _unchanged(before, latency, cell, settings)
+    session = store.session(cell, latency, run.started_at)
+    known = before is not None and session in before.sessions
+    same = store.of_engine(cell, engine)
+    comparable = same is not None and all(stored.threads == session.threads for stored in same.sessions)
+    join = same is not None and comparable and _unchanged(same, latency, cell, settings)
     return Acceptable(cell, engine, reference, accuracy, latency, before, known, join)
+
+
+def barring(subject: str, checks: Iterable[Check]) -> Check | None:
+    """Return the check that keeps a cell from becoming a baseline, a failed one first; None where none does.
+
+    Args:
+        subject: ``accuracy`` or ``latency``. An accuracy that its images cannot prove bars nothing.
+        checks: Those of the verdict.
+    """
+    bars = {Outcome.FAIL, Outcome.INCONCLUSIVE} if subject == "latency" else {Outcome.FAIL}
+    found = [c for c in checks if c.against != "baseline" and c.outcome in bars]
+    return max(found, key=lambda c: c.outcome.rank, default=None)
 
 
 def accept(
@@ -126,7 +151,7 @@ def setting_for(check: Check, cell: Cell, settings: Settings, source: Path | Non
     """Return the setting that would let a failed check pass; empty where none would, and for one against a baseline."""
     if check.against == "baseline":
         return ""
-    if check.against == REFERENCE:
+    if check.against == REFERENCE and check.unit == "points":
         if not check.reference or check.change is None:
             return ""  # no tolerance helps a checkpoint that finds nothing
         population = settings.accuracy.mode == "population" and check.high is not None

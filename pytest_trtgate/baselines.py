@@ -44,7 +44,7 @@ class BaselineStore:
             baseline = load(path, Baseline)
         except RecordError as error:
             raise BaselineError(f"{error}; restore it, or replace it with pytest --trt-baselines=update") from error
-        if baseline.cell != cell:
+        if baseline.cell.on_any_gpu != cell.on_any_gpu:
             raise BaselineError(f"{path}: is the baseline of {baseline.cell.key}, not of {cell.key}")
         differing = differences(self.environment, baseline.environment)
         if differing:
@@ -80,8 +80,8 @@ class BaselineStore:
             accuracy: Accuracy of the engine.
             latency: The run's launches.
             recorded_at: When they were made.
-            join: Whether the launches join the stored sessions, as they do while nothing has changed; else they
-                replace them. They never join those of other bytes or of another number of threads.
+            join: Whether the launches join the stored sessions, which must be of the same engine; else they replace
+                them.
             profile: Its layers; without, those that are stored stay while the engine is the same.
 
         Returns:
@@ -92,8 +92,8 @@ class BaselineStore:
         """
         session = self.session(cell, latency, recorded_at)
         path = self.path(cell)
-        before = self._same_engine(cell, engine)
-        earlier = [s for s in before.sessions if s.threads == session.threads] if before and join else []
+        before = self.of_engine(cell, engine)
+        earlier = before.sessions if before and join else ()
         layers = profile.layers[:KEEP_LAYERS] if profile and profile.layers else before.layers if before else ()
         baseline = Baseline(
             cell=cell,
@@ -128,8 +128,8 @@ class BaselineStore:
             reference=tuple(BaselineLaunch(timings=launch.arms[REFERENCE].timings) for launch in references),
         )
 
-    def _same_engine(self, cell: Cell, engine: EngineRecord) -> Baseline | None:
-        """Return what is stored of the cell on this kind of machine, if it is of the same bytes."""
+    def of_engine(self, cell: Cell, engine: EngineRecord) -> Baseline | None:
+        """Return what is stored of the cell on this kind of machine, if it is of the engine's bytes."""
         try:
             use = self.find(cell)
         except BaselineError:

@@ -22,12 +22,13 @@ _PRUNE = (
 )
 _ACCEPT = (
     "Write baselines from a run record, such as one of a CI run, for the machine of that run. A cell that is slower or "
-    "less accurate than its baseline is accepted; one in error, or that fails its tolerance to the .pt or a budget, is "
-    "not. Exit status 1 where a cell was refused."
+    "less accurate than its baseline is accepted; one in error, that fails its tolerance to the .pt, that does not "
+    "prove a budget or speed-up, or that was timed on an unfit device, is not. Exit status 1 where a cell was refused."
 )
 _COMPARE = (
     "Judge two run records of one kind of machine: is B no worse than A? Limits are those of B. Exit status 0: no "
-    "worse; 1: worse, or undecided where the settings of B count that as a failure; 2: not to be compared."
+    "worse; 1: worse, or a cell of A is missing in B, or undecided where the settings of B count that as a failure; 2: "
+    "not to be compared."
 )
 
 
@@ -51,7 +52,9 @@ def add_baseline(commands: Any) -> None:
     ):
         parser = add(name, run, text, more)
         parser.add_argument("record", type=Path, metavar="RUN.json")
-        parser.add_argument("--only", nargs="+", metavar="KEY", help="Cells to take, by key (default: all of the run)")
+        parser.add_argument(
+            "--only", action="append", metavar="KEY", help="Cell to take, by key; repeatable (default: all of the run)"
+        )
     prune = add("prune", _prune, "Delete baselines that no cell of the settings uses", _PRUNE)
     prune.add_argument("--yes", action="store_true", help="Delete them, instead of only listing them")
     waive = add("waive", _waive, "Let a cell fail until a date, with a reason")
@@ -231,8 +234,10 @@ def _compare(arguments: argparse.Namespace) -> int:
     compared = compare(before, after, settings)
     for one in compared:
         print(one.line)
-    for run, name in ((before, arguments.before), (after, arguments.after)):
-        alone = [cell.key for cell in run.cells if cell not in {one.cell for one in compared}]
+    both = {one.cell.on_any_gpu for one in compared}
+    lost, new = ([cell.key for cell in run.cells if cell.on_any_gpu not in both] for run in (before, after))
+    for alone, name in ((lost, arguments.before), (new, arguments.after)):
         if alone:
             print(f"only in {name}: {', '.join(alone)}")
-    return 1 if any(settings.fails(check.outcome) for one in compared for check in one.checks) else 0
+    worse = any(settings.fails(check.outcome) for one in compared for check in one.checks)
+    return 1 if worse or lost else 0

@@ -9,6 +9,7 @@ from .environment import differences
 from .errors import SettingsError
 from .judge import worst
 from .judge.accuracy import judge_since
+from .judge.fitness import doubted, why_unfit
 from .judge.sessions import SessionChange, compare_sessions
 from .records import Cell
 from .report import format as fmt
@@ -54,7 +55,8 @@ def compare(before: RunRecord, after: RunRecord, settings: Settings) -> list[Com
     differing = differences(after.environment, before.environment) + _threads(before, after)
     if differing:
         raise SettingsError(f"the runs are of different machines and cannot be compared: {'; '.join(differing)}")
-    cells = [cell for cell in after.cells if cell in before.cells]
+    known = {cell.on_any_gpu for cell in before.cells}
+    cells = [cell for cell in after.cells if cell.on_any_gpu in known]
     if not cells:
         there = [", ".join(cell.key for cell in run.cells) or "none" for run in (before, after)]
         raise SettingsError(f"the runs have no cell in common: {there[0]} before, {there[1]} now")
@@ -86,7 +88,8 @@ def _accuracy(before: RunRecord, after: RunRecord, cell: Cell, settings: Setting
 
 def _latency(before: RunRecord, after: RunRecord, cell: Cell, settings: Settings) -> Sequence[Check]:
     rules = settings.latency
-    then, now = (distribution(latency_of(run, cell), cell.precision, rules.context) for run in (before, after))
+    records = [latency_of(run, cell) for run in (before, after)]
+    then, now = (distribution(record, cell.precision, rules.context) for record in records)
     if then is None or now is None:
         return _missing("latency", then is not None, now is not None)
     checks = []
@@ -101,7 +104,9 @@ def _latency(before: RunRecord, after: RunRecord, cell: Cell, settings: Settings
             checks.append(Check(name=name, against="baseline", outcome=Outcome.ERROR, sentence=sentence))
         else:
             checks.append(_slower(name, change))
-    return checks
+    pairs = zip(records, ("earlier", "later"), strict=True)
+    reasons = [f"{why} in the {which} run" for record, which in pairs if record and (why := why_unfit(record))]
+    return [doubted(check, " and ".join(reasons)) for check in checks]
 
 
 def _slower(name: str, change: SessionChange) -> Check:

@@ -13,8 +13,11 @@ REMEDIES: Mapping[str, str] = {
     "calibration-leak": "calibrate on other images than those evaluated: INT8 looks better on what it was tuned to",
     "confidence-collapse": "calibrate on more typical images, or lower the confidence that the engine is deployed with",
     "low-agreement": "look at images on which they differ before shipping: mAP hides what one confidence shows",
+    "detections-not-compared": "evaluate again with --trt-fresh: low-agreement and confidence-collapse were not judged",
 }
 """What to do about each kind of finding, by its id; the settings have a severity for each of these ids."""
+OF_DETECTIONS = ("low-agreement", "confidence-collapse")
+"""Kinds of findings that come from comparing the detections of two arms."""
 FINDING = "finding"
 """What a check is against that stands for a finding."""
 FEW_IMAGES = 100
@@ -97,3 +100,8 @@ def low_agreement(arm: str, shared: int, detections: int, conf: float) -> list[t
     share = f"{100 * shared / detections:.1f} %"
     sentence = f"{arm}: the engine has {share} of the {detections} detections of the .pt at confidence {conf:g}"
     return [("low-agreement", f"{sentence}, less than {100 * AGREEMENT:g} %")]
+
+
+def detections_not_compared(arm: str, why: str) -> list[tuple[str, str]]:
+    """Return the finding that an engine's detections could not be compared with those of the ``.pt``, and why."""
+    return [("detections-not-compared", f"{arm}: the detections were not compared with those of the .pt: {why}")]

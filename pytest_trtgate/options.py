@@ -90,11 +90,11 @@ def rerun_command(item: pytest.Item) -> str:
 
 
 def accept_command(config: pytest.Config) -> str:
-    """Return the command, but for its mode and precision, that writes baselines for what this invocation gates."""
+    """Return the command, but for its mode, that writes baselines for what this invocation gates."""
     # Of a selection of tests, the whole files: a baseline is of accuracy and latency.
     places = dict.fromkeys(str(place).partition("::")[0] for place in config.getoption("file_or_dir") or ())
     by_name = ["--pyargs"] if places and config.getoption("pyargs") else []
-    return shlex.join(["pytest", *_project(config), *by_name, *places, *_repeated(config, "baselines", "precisions")])
+    return shlex.join(["pytest", *_project(config), *by_name, *places, *_repeated(config, "baselines")])
 
 
 def _project(config: pytest.Config) -> list[str]:

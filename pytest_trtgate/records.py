@@ -51,6 +51,11 @@ class Cell(Record):
         return f"{self.model}-{self.precision}-{self.imgsz}-b{self.batch}-{self.backend}-{device}"
 
     @property
+    def on_any_gpu(self) -> Cell:
+        """The same cell without the number of its GPU, which says nothing of the kind: that is in the environment."""
+        return self if self.device == "cpu" else self.model_copy(update={"device": "gpu"})
+
+    @property
     def label(self) -> str:
         """Short name for people, where image size, batch and backend are plain from the context."""
         return f"{self.model} {self.precision}"

@@ -9,12 +9,21 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from . import __version__
-from .accept import accept, setting_for
+from .accept import accept, barring, setting_for
 from .baselines import BaselineStore
 from .dataset import shared_contents
 from .errors import BaselineError, CacheError, JobError, RecordError, TrtGateError
 from .evidence import Evidence, calibrated_on, gather
-from .findings import calibration_leak, confidence_collapse, failures, few_images, graded, low_agreement
+from .findings import (
+    OF_DETECTIONS,
+    calibration_leak,
+    confidence_collapse,
+    detections_not_compared,
+    failures,
+    few_images,
+    graded,
+    low_agreement,
+)
 from .judge import worst
 from .judge.accuracy import judge_accepted, judge_parity
 from .judge.engine import judge_engine
@@ -72,11 +81,13 @@ class GateSession:
         engine = self.measure.accuracy(cell)
         reference = self.measure.reference(cell.model)
         evidence = self._evidence(reference, engine)
-        comparison = evidence.comparison if evidence else None
+        comparison = None if isinstance(evidence, str) else evidence.comparison
         checks = judge_parity(reference, engine, tolerances, comparison, population=self._population)
         found = few_images(engine.images, engine.settings.split) + self._precision_findings(cell)
         found += self._calibration_leak(cell)
-        if evidence:
+        if isinstance(evidence, str):
+            found += detections_not_compared(cell.precision, evidence)
+        else:
             agreement = evidence.agreement
             found += low_agreement(cell.precision, agreement.shared, agreement.detections, DEPLOYMENT_CONF)
             if not any(c.outcome in (Outcome.FAIL, Outcome.ERROR) for c in checks):  # else mAP has said it already
@@ -91,13 +102,17 @@ class GateSession:
     def _population(self) -> bool:
         return self.settings.accuracy.mode == "population"
 
-    def _evidence(self, reference: AccuracyRecord, engine: AccuracyRecord) -> Evidence | None:
+    def _evidence(self, reference: AccuracyRecord, engine: AccuracyRecord) -> Evidence | str:
+        """Return the evidence, or why there is none; raises where the settings have something fail that hangs on it."""
         try:
             return gather(self.workspace.path, reference, engine, DEPLOYMENT_CONF, decides=self._population)
         except RecordError as error:
-            if self._population:
-                raise RecordError(f"accuracy.mode 'population' cannot be judged: {error}") from error
-            return None
+            needing = ["accuracy.mode 'population'"] if self._population else []
+            severities = self.settings.findings
+            needing += [f"findings.{name} = 'fail'" for name in OF_DETECTIONS if severities.of(name) == "fail"]
+            if needing:
+                raise RecordError(f"{needing[0]} cannot be judged: {error}") from error
+            return str(error)
 
     def _calibration_leak(self, cell: Cell) -> list[tuple[str, str]]:
         if cell.precision != "int8":
@@ -172,38 +187,46 @@ class GateSession:
         except TrtGateError as error:
             checks = [_error(f"{cell.precision}: {error}")]
         # What fails the run decides, even where something worse is only a note by the user's policy.
-        outcome = worst([c for c in checks if self.settings.fails(c.outcome)] or checks)
+        failing = [c for c in checks if self.settings.fails(c.outcome)]
+        outcome = worst(failing or checks)
         deciding = [c for c in checks if c.outcome is outcome]
-        summary = "; ".join(c.sentence for c in deciding) or f"{cell.precision}: nothing is gated"
+        sentences = [c.sentence for c in deciding] or [f"{cell.precision}: nothing is gated"]
         excused, said = False, ""
         if outcome is Outcome.FAIL:
             today = datetime.now(timezone.utc).date()
             excused, said = waived(self.settings.baseline_dir, cell.key, subject, today)
+        # A waiver is of what was too slow or too inaccurate, not of what could not be judged.
+        failing = [c for c in failing if not (excused and c.outcome is Outcome.FAIL)]
+        if said and not (excused and not failing):
+            sentences += [said, *(c.sentence for c in failing if excused)]
         verdict = Verdict(
             cell=cell,
             subject="accuracy" if subject == "accuracy" else "latency",
             outcome=outcome,
-            failed=self.settings.fails(outcome) and not excused,
-            summary=summary if excused or not said else f"{summary}; {said}",
+            failed=bool(failing),
+            summary="; ".join(sentences),
             checks=tuple(checks),
             findings=findings,
-            accept=self._accept(cell, deciding),
+            accept=self._accept(cell, subject, checks, deciding),
             rerun=rerun,
             log_tail=log_tail,
-            waived=said if excused else "",
+            waived=said if excused and not failing else "",
         )
         self.workspace.put(f"verdict-{cell.key}-{subject}", verdict)
         return verdict
 
-    def _accept(self, cell: Cell, deciding: list[Check]) -> str:
+    def _accept(self, cell: Cell, subject: str, checks: list[Check], deciding: list[Check]) -> str:
         """Return what the user would do to accept the outcome on purpose; empty where there is nothing to accept."""
         check = deciding[0] if deciding else None
         if check is None or check.outcome in (Outcome.PASS, Outcome.ERROR):
             return ""
-        if check.against == "baseline":
+        bar = barring(subject, checks) if check.against == "baseline" else check
+        if bar is None:
             mode = "add" if check.outcome is Outcome.NO_BASELINE else "update"
-            return f"{self.command} --trt-baselines={mode} --trt-precision={cell.precision}"
-        return setting_for(check, cell, self.settings, self.source)
+            return f"{self.command} --trt-baselines={mode}"
+        if bar is not check and bar.outcome is not Outcome.FAIL:
+            return ""  # no baseline would be written, and nothing says that the limit has to change
+        return setting_for(bar, cell, self.settings, self.source)
 
     # Baselines
 

@@ -191,6 +191,7 @@ class Findings(Section):
     calibration_leak: Severity = allowed(SEVERITY, default="warn", alias="calibration-leak")
     confidence_collapse: Severity = allowed(SEVERITY, default="warn", alias="confidence-collapse")
     low_agreement: Severity = allowed(SEVERITY, default="warn", alias="low-agreement")
+    detections_not_compared: Severity = allowed(SEVERITY, default="warn", alias="detections-not-compared")
 
     def of(self, name: str) -> Severity:
         """Return the severity of a kind of finding, by its id."""

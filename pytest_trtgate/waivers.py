@@ -11,6 +11,7 @@ from pydantic import Field
 from .errors import BaselineError, RecordError
 from .record_base import FileRecord, Record
 from .recordfile import load, save
+from .records import cell_of_key
 
 FILE_NAME = "waivers.json"
 Subject = Literal["accuracy", "latency"]
@@ -26,7 +27,7 @@ class Waiver(Record):
 
     def covers(self, cell: str, subject: str) -> bool:
         """Return whether this is about one subject of a cell, given by its key."""
-        return self.cell == cell and self.subject in (None, subject)
+        return _same_cell(self.cell, cell) and self.subject in (None, subject)
 
     def holds(self, today: date) -> bool:
         """Return whether it has not expired."""
@@ -53,8 +54,14 @@ class Waivers(FileRecord):
 
     def removed(self, cell: str, subject: Subject | None) -> Waivers:
         """Return these waivers without those of a cell; with a subject, only without that of this subject."""
-        kept = (w for w in self.waivers if w.cell != cell or (subject is not None and w.subject != subject))
+        kept = (w for w in self.waivers if not (_same_cell(w.cell, cell) and subject in (None, w.subject)))
         return Waivers(waivers=tuple(kept))
+
+
+def _same_cell(key: str, other: str) -> bool:
+    """Return whether two keys are of one cell, on whichever GPU."""
+    first, second = (cell.on_any_gpu.key if (cell := cell_of_key(k)) else k for k in (key, other))
+    return first == second
 
 
 def load_waivers(root: Path) -> Waivers:

@@ -10,11 +10,15 @@ import pytest
 from conftest import Project, snapshot
 from fake_jobs import Behaviour
 
+from pytest_trtgate import launches
 from pytest_trtgate.baselines import KEEP_SESSIONS, BaselineStore
+from pytest_trtgate.judge import fitness
 from pytest_trtgate.recordfile import load
 from pytest_trtgate.run_record import Baseline
 
 ONE = "--trt-precision=fp16"
+INT8 = "--trt-precision=int8"
+BOTH = "--trt-precision=fp16,int8"
 SLOW = {"pt": 8.0, "fp32": 4.0, "fp16": 8.4, "int8": 3.0}
 
 
@@ -39,7 +43,7 @@ def test_without_a_baseline_a_run_fails_where_ci_is_set(project: Project, monkey
     result.stdout.fnmatch_lines(
         [
             "fp16: latency was not compared with a baseline: no baseline yet",
-            "Accept: pytest --trt-baselines=add --trt-precision=fp16",
+            "Accept: pytest --trt-precision=fp16 --trt-baselines=add",
         ]
     )
 
@@ -153,6 +157,37 @@ def test_an_interrupted_run_writes_no_baselines(project: Project) -> None:
     assert not (project.path / "baselines").exists()
 
 
+def test_launches_on_an_unfit_device_are_no_baseline(accepted: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (launches, fitness):
+        monkeypatch.setattr(module, "unfit", lambda launch: "it throttled")
+    before = snapshot(accepted.path / "baselines")
+    result = accepted.run(ONE, "--trt-baselines=update")
+    result.stdout.fnmatch_lines(["shapes fp16: baseline not written, since it throttled"])
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    assert snapshot(accepted.path / "baselines") == before
+
+
+def test_a_speed_up_that_was_not_judged_is_not_passed_by_accepting(project: Project) -> None:
+    project.settings('[latency.int8]\nspeedup = { over = "fp16" }\n')
+    result = project.run(INT8, "--trt-baselines=update")
+    why = "its latency is INCONCLUSIVE: the speed-up over fp16 was not judged, since fp16 is not in this run"
+    result.stdout.fnmatch_lines([f"shapes int8: baseline not written, since {why}"])
+    assert not (project.path / "baselines").exists()
+
+
+def test_an_int8_engine_has_no_baseline_while_the_fp16_engine_it_must_beat_fails(project: Project) -> None:
+    project.weights(Behaviour(faults={"build-fp16": "refuse"}))
+    project.use_gpu().run(BOTH, "--trt-baselines=add").assert_outcomes(passed=2, failed=2)
+    assert not (project.path / "baselines").exists()
+
+
+def test_a_budget_that_was_not_decided_is_not_passed_by_accepting(project: Project) -> None:
+    project.settings("[latency.fp16]\nenergy_mj = 5\n")
+    result = project.run(ONE, "--trt-baselines=add")
+    result.stdout.fnmatch_lines(["shapes fp16: baseline not written, since its latency is INCONCLUSIVE: energy was *"])
+    assert not (project.path / "baselines").exists()
+
+
 def test_a_check_never_writes(accepted: Project) -> None:
     before = snapshot(accepted.path / "baselines")
     accepted.run()
@@ -174,9 +209,33 @@ def test_a_slower_engine_fails_until_it_is_accepted(accepted: Project) -> None:
     result.stdout.re_match_lines(
         [r"fp16: p50 is (99\.\d|10\d|110) % slower, more than 5 % allowed; .* 4\.\d+ -> 8\.\d+ ms, the base"]
     )
-    result.stdout.fnmatch_lines(["Accept: pytest --trt-baselines=update --trt-precision=fp16"])
+    result.stdout.fnmatch_lines(["Accept: pytest --trt-precision=fp16 --trt-baselines=update"])
     accepted.run(ONE, "--trt-baselines=update").assert_outcomes(passed=2)
     accepted.run(ONE).assert_outcomes(passed=2)
+
+
+def test_what_is_offered_keeps_the_precisions_that_were_judged_together(project: Project) -> None:
+    project.run(BOTH, "--trt-baselines=add").assert_outcomes(passed=4)
+    project.weights(Behaviour(p50_ms={**SLOW, "fp16": 4.2, "int8": 3.6}))
+    project.run(BOTH).assert_outcomes(passed=3, failed=1)
+    assert project.verdict("int8", "latency").accept == f"pytest {BOTH} --trt-baselines=update"
+
+
+def test_no_baseline_is_offered_while_an_absolute_limit_fails_too(project: Project) -> None:
+    project.settings('[latency.int8]\nspeedup = { over = "fp16" }\n')
+    project.run(BOTH, "--trt-baselines=add").assert_outcomes(passed=4)
+    project.weights(Behaviour(p50_ms={**SLOW, "fp16": 4.2, "int8": 6.0}))
+    project.run(BOTH).assert_outcomes(passed=3, failed=1)
+    verdict = project.verdict("int8", "latency")
+    assert [c.against for c in verdict.checks if str(c.outcome) == "FAIL"] == ["baseline", "baseline", "fp16"]
+    assert verdict.accept == "set speedup under [latency.int8] in trtgate.toml"
+
+
+def test_no_baseline_is_offered_while_an_absolute_limit_is_undecided(project: Project) -> None:
+    project.settings('[latency.int8]\nspeedup = { over = "fp16" }\n')
+    project.run(INT8)
+    verdict = project.verdict("int8", "latency")
+    assert (str(verdict.outcome), verdict.accept) == ("NO_BASELINE", "")
 
 
 def test_a_model_that_got_worse_fails_until_it_is_accepted(accepted: Project) -> None:

@@ -123,6 +123,21 @@ def test_diff_of_a_run_like_the_baseline_joins_it(accepted: Project, capsys: pyt
     assert "shapes fp16: would join 1 stored session\n" in done(capsys, "diff", RUN)
 
 
+@pytest.mark.parametrize("change", ["bytes", "threads"])
+def test_diff_foretells_what_accept_does_with_another_engine_or_number_of_threads(
+    accepted: Project, capsys: pytest.CaptureFixture[str], change: str
+) -> None:
+    if change == "bytes":
+        accepted.weights(Behaviour(map50_95=0.7501))
+    else:
+        threads = load(accepted.baseline("fp16"), Baseline).sessions[0].threads
+        accepted.settings(top=f"threads = {threads + 1}")
+    accepted.run(FP16)
+    assert "shapes fp16: would replace 1 stored session\n" in done(capsys, "diff", RUN)
+    done(capsys, "accept", RUN)
+    assert [s.recorded_at for s in load(accepted.baseline("fp16"), Baseline).sessions] == [accepted.record.started_at]
+
+
 def test_a_slower_and_less_accurate_run_is_accepted_from_its_record(
     slower: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -161,9 +176,10 @@ def test_one_run_is_one_session_however_often_it_is_accepted(
 
 
 def test_only_the_cells_that_are_named_are_accepted(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
-    project.run("--trt-precision=fp16,int8")
-    done(capsys, "accept", RUN, "--only", KEY)
+    project.run()
+    done(capsys, "accept", "--only", KEY, "--only", KEY.replace("fp16", "fp32"), RUN)
     assert project.baseline("fp16").exists()
+    assert project.baseline("fp32").exists()
     assert not project.baseline("int8").exists()
 
 

@@ -12,7 +12,7 @@ from runs_example import gpu_run, passing_run
 
 from pytest_trtgate.cli import main
 from pytest_trtgate.recordfile import save
-from pytest_trtgate.records import LatencyRecord
+from pytest_trtgate.records import LatencyRecord, MachineState
 from pytest_trtgate.run_record import RunRecord
 from pytest_trtgate.settings import Settings
 
@@ -105,6 +105,19 @@ def test_the_limits_are_those_of_the_later_run(compare: Compare) -> None:
     assert compare(run(latency=loose), slower(1.2))[0] == 1
 
 
+@pytest.mark.parametrize("which", ["earlier", "later"])
+def test_launches_on_an_unfit_device_decide_nothing(compare: Compare, which: str) -> None:
+    runs = {"earlier": run(), "later": slower(1.2)}
+    latency = runs[which].latencies["shapes"]
+    hot = latency.launches[0].model_copy(update={"after": MachineState(throttle_reasons=("power cap",))})
+    throttled = latency.model_copy(update={"launches": (hot, *latency.launches[1:])})
+    runs[which] = runs[which].model_copy(update={"latencies": {"shapes": throttled}})
+    status, said = compare(*runs.values())
+    assert status == 0
+    assert [line.split()[0] for line in said.splitlines()] == ["INCONCLUSIVE"] * 3
+    assert f"; not judged, since the device held its clocks back (power cap) in the {which} run" in said
+
+
 def test_a_less_accurate_run_is_worse(compare: Compare) -> None:
     base = run()
     worse = tuple(accuracy("int8", 0.70) if a.arm == "int8" else a for a in base.accuracies)
@@ -146,8 +159,21 @@ def test_what_neither_measured_is_left_out_unless_it_is_all(compare: Compare) ->
 def test_cells_of_one_run_only_are_named(compare: Compare) -> None:
     few = run().model_copy(update={"cells": run().cells[:1]})
     status, said = compare(run(), few)
-    assert status == 0
+    assert status == 1
     assert said.splitlines()[-1] == f"only in a.json: {KEYS[1]}, {KEYS[2]}"
+    status, said = compare(few, run())
+    assert status == 0
+    assert said.splitlines()[-1] == f"only in b.json: {KEYS[1]}, {KEYS[2]}"
+
+
+def test_the_number_of_the_gpu_does_not_tell_cells_apart(compare: Compare) -> None:
+    first = gpu_run().model_copy(update={"settings": run().settings})
+    second = first.model_copy(
+        update={"cells": tuple(c.model_copy(update={"device": "1"}) for c in first.cells), "verdicts": ()}
+    )
+    status, said = compare(first, second)
+    assert status == 0
+    assert [line.split()[:2] for line in said.splitlines()] == [["PASS", c.key] for c in second.cells]
 
 
 # Wrong usage

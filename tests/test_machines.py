@@ -95,7 +95,7 @@ def test_an_incomparable_baseline_fails_where_a_missing_one_does(
     edit_environment(accepted.baseline("fp16"), cpu="Zilog Z80")
     result = accepted.run(ONE)
     result.assert_outcomes(passed=1, failed=1)
-    result.stdout.fnmatch_lines(["Accept: pytest --trt-baselines=update --trt-precision=fp16"])
+    result.stdout.fnmatch_lines(["Accept: pytest --trt-precision=fp16 --trt-baselines=update"])
 
 
 def test_sessions_of_another_machine_are_not_joined(accepted: Project) -> None:

@@ -81,6 +81,12 @@ def test_a_speed_up_over_the_checkpoint_needs_no_other_precision(project: Projec
     project.run(FP16).assert_outcomes(passed=2)
 
 
+def test_a_speed_up_over_the_checkpoint_is_accepted_where_it_is_set(project: Project) -> None:
+    project.settings('speedup = { over = "pt", at_least = 3 }\n')
+    project.run(FP16).assert_outcomes(passed=1, failed=1)
+    assert project.verdict("fp16", "latency").accept == "set speedup under [latency.fp16] in trtgate.toml"
+
+
 @pytest.mark.parametrize(
     ("budget", "outcome", "said"),
     [

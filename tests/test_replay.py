@@ -13,6 +13,7 @@ from fake_jobs import Behaviour
 
 from pytest_trtgate import launches
 from pytest_trtgate.cli import main
+from pytest_trtgate.judge import fitness
 from pytest_trtgate.records import LatencyRecord
 
 ONE = "--trt-precision=fp16"
@@ -49,6 +50,24 @@ def test_an_engine_of_the_same_bytes_needs_no_replay(accepted: Project) -> None:
     assert str(verdict.outcome) == "PASS"
     assert verdict.summary.startswith("fp16: identical engine, byte by byte the baseline's; p50 4.")
     assert verdict.summary.endswith("; 3 launches")
+
+
+@pytest.mark.parametrize(("context", "outcome"), [("engine", "PASS"), ("end-to-end", "FAIL")])
+def test_an_engine_of_the_same_bytes_may_have_become_slower_around_it(
+    accepted: Project, context: str, outcome: str
+) -> None:
+    path = accepted.baseline("fp16")
+    stored = json.loads(path.read_text())
+    for launch in stored["sessions"][0]["launches"]:
+        timing = launch["timings"]["end-to-end"]
+        timing["quantiles_ms"] = [ms / 2 for ms in timing["quantiles_ms"]]
+    path.write_text(json.dumps(stored))
+    accepted.settings(f'context = "{context}"\n')
+    accepted.run(ONE)
+    assert accepted.outcomes("latency") == {"fp16": outcome}
+    assert arms(accepted) == [["pt", "fp16"]] * 3
+    said = "1 stored session; the engine is the baseline's, byte by byte"
+    assert (said in accepted.verdict("fp16", "latency").summary) is (outcome == "FAIL")
 
 
 def test_another_engine_runs_beside_that_of_its_baseline(accepted: Project) -> None:
@@ -107,7 +126,7 @@ def test_a_slower_engine_fails_after_five_launches_with_a_placebo(accepted: Proj
     assert found.change == pytest.approx(0.08, abs=0.005)
     assert found.value / found.reference == pytest.approx(1.08, abs=0.01)
     assert "; 5 launches, one-sided 95 % limits " in found.sentence
-    assert accepted.verdict("fp16", "latency").accept == "pytest --trt-baselines=update --trt-precision=fp16"
+    assert accepted.verdict("fp16", "latency").accept == "pytest --trt-precision=fp16 --trt-baselines=update"
 
 
 def test_a_machine_that_is_slow_today_is_no_slow_down(accepted: Project) -> None:
@@ -259,9 +278,7 @@ def test_a_launch_on_an_unfit_device_is_repeated(project: Project, monkeypatch: 
 
 
 def test_a_device_that_stays_unfit_is_not_judged(accepted: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pytest_trtgate.judge import latency
-
-    for module in (launches, latency):
+    for module in (launches, fitness):
         monkeypatch.setattr(module, "unfit", lambda launch: "it throttled")
     accepted.weights(Behaviour(p50_ms=speeds(4.2 * 1.5)))
     accepted.run(ONE).assert_outcomes(passed=2)

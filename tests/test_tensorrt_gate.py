@@ -288,6 +288,13 @@ def test_workers_take_one_of_several_equal_gpus_each(
     assert environment.gpu_of_worker(settings, "onnxruntime", "cpu", worker) == ("", False)
 
 
+def test_a_baseline_of_one_gpu_is_that_of_every_gpu_of_its_kind(project: Project) -> None:
+    project.use_gpu(gpus=[H200, SECOND])
+    project.run("--trt-precision=fp16", "--trt-device=0", "--trt-baselines=add").assert_outcomes(passed=2)
+    project.run("--trt-precision=fp16", "--trt-device=1").assert_outcomes(passed=2)
+    assert (project.outcomes("accuracy"), project.outcomes("latency")) == ({"fp16": "PASS"}, {"fp16": "PASS"})
+
+
 def test_jobs_of_one_gpu_share_its_lock_whatever_its_number(tmp_path: Path) -> None:
     said: list[str] = []
     first, second = (LocalLauncher(locks=tmp_path, gpu="GPU-1111") for _ in range(2))

@@ -76,6 +76,26 @@ def test_a_waiver_of_another_cell_waives_nothing(project: Project) -> None:
     project.run(FP16).assert_outcomes(passed=1, failed=1)
 
 
+@pytest.mark.parametrize(("policy", "failed"), [("fail", 1), ("record", 0)])
+def test_a_waiver_excuses_failures_only(project: Project, policy: str, failed: int) -> None:
+    project.settings("p95 = { budget_ms = 3.5 }\n", top=f'missing_baseline = "{policy}"')
+    waive(project, waiver(today()))
+    project.run(FP16).assert_outcomes(passed=2 - failed, failed=failed)
+    verdict = project.verdict("fp16", "latency")
+    said = f"waived until {today()}: known, see #7"
+    assert (str(verdict.outcome), verdict.failed, verdict.waived) == ("FAIL", bool(failed), "" if failed else said)
+    left = f"; {said}; fp16: latency was not compared with a baseline: no baseline yet"
+    assert verdict.summary.endswith(left) is bool(failed)
+
+
+def test_a_waiver_holds_on_any_gpu_and_not_on_the_cpu() -> None:
+    first, second = (CELL.replace("onnxruntime-cpu", f"tensorrt-{number}") for number in (0, 1))
+    waivers = Waivers(waivers=(waiver(today(), cell=first),))
+    assert waivers.find(second, "latency") is not None
+    assert waivers.find(CELL, "latency") is None
+    assert waivers.removed(second, None).waivers == ()
+
+
 def test_an_error_is_never_waived(project: Project) -> None:
     project.weights(Behaviour(faults={"accuracy-fp16": "refuse"}))
     waive(project, waiver(today() + DAY))

@@ -8,7 +8,8 @@ copy of the baseline engine tells whether the machine is fit.
 
 from __future__ import annotations
 
-from ..records import Launch
+from ..records import LatencyRecord, Launch
+from ..run_record import Check, Outcome
 
 
 def unfit(launch: Launch) -> str:
@@ -19,3 +20,16 @@ def unfit(launch: Launch) -> str:
     if launch.foreign_processes:
         reasons.append(f"other processes computed on the device ({launch.foreign_processes})")
     return " and ".join(reasons)
+
+
+def why_unfit(latency: LatencyRecord) -> str:
+    """Return why nothing may be judged by a model's launches: what is wrong with the first unfit one; else empty."""
+    return next((why for launch in latency.launches if (why := unfit(launch))), "")
+
+
+def doubted(check: Check, why: str) -> Check:
+    """Return a check without the verdict that unfit launches do not bear; ``why`` is empty for those that are fit."""
+    if not why or check.outcome not in (Outcome.PASS, Outcome.FAIL, Outcome.INCONCLUSIVE):
+        return check
+    sentence = f"{check.sentence}; not judged, since {why}"
+    return check.model_copy(update={"outcome": Outcome.INCONCLUSIVE, "sentence": sentence})

@@ -15,9 +15,11 @@ from ..records import COPY, Context, LatencyRecord, replay_of
 from ..run_record import Baseline, Check, Outcome
 from ..settings import PERCENTILES, Limit, Speedup
 from .budget import LAUNCHES, BudgetDecision, LaunchCount, judge_budget
-from .fitness import unfit
+from .fitness import doubted, why_unfit
 from .regression import IDENTICAL, decision, identical, is_replayed, judge_replay, judge_sessions
 from .wording import launches_text, listed, ms, unusable, usable
+
+SAME_BYTES = "the engine is the baseline's, byte by byte"
 
 
 @dataclass(frozen=True)
@@ -53,23 +55,25 @@ def judge_latency(
         note: Why the baseline engine was not timed, for the sentences.
 
     Returns:
-        One check per limit that applies; one for the whole comparison with a baseline of the same bytes.
+        One check per limit that applies; one for the whole comparison with a baseline of the same bytes where nothing
+        but the engine is gated.
     """
     checks = [
         _budget(latency, arm, context, name, limit.budget_ms)
         for name, limit in limits.items()
         if limit.budget_ms is not None
     ]
-    if baseline is not None and same_engine:
+    if baseline is not None and same_engine and context == "engine":
         checks.append(identical(latency, arm, context, limits))
     elif baseline is not None and is_replayed(latency, arm):
         checks += judge_replay(latency, arm, context, limits)
     elif baseline is not None:
-        checks += judge_sessions(latency, arm, context, limits, baseline, note)
+        # What is around an engine may have become slower; timed beside itself, the engine would not tell.
+        checks += judge_sessions(latency, arm, context, limits, baseline, SAME_BYTES if same_engine else note)
     if speedup is not None:
         checks.append(_speedup(latency, arm, context, speedup))
-    why = _unfit(latency)
-    return [_doubted(check, why) for check in checks] if why else checks
+    why = why_unfit(latency)
+    return [check if check.name == IDENTICAL else doubted(check, why) for check in checks]
 
 
 def still_needed(latency: LatencyRecord, arm: str, context: Context, limits: Mapping[str, Limit]) -> Need | None:
@@ -81,7 +85,7 @@ def still_needed(latency: LatencyRecord, arm: str, context: Context, limits: Map
         context: Which timing is gated.
         limits: Regression and budget per percentile.
     """
-    if _unfit(latency):
+    if why_unfit(latency):
         return None
     needs = []
     if is_replayed(latency, arm):
@@ -101,18 +105,6 @@ def still_needed(latency: LatencyRecord, arm: str, context: Context, limits: Map
     if not needs:
         return None
     return Need(max(1, min(need.more for need in needs)), frozenset().union(*(need.arms for need in needs)))
-
-
-def _unfit(latency: LatencyRecord) -> str:
-    return next((why for launch in latency.launches if (why := unfit(launch))), "")
-
-
-def _doubted(check: Check, why: str) -> Check:
-    """Return a check without the verdict that unfit launches do not bear."""
-    if check.name == IDENTICAL or check.outcome not in (Outcome.PASS, Outcome.FAIL, Outcome.INCONCLUSIVE):
-        return check
-    sentence = f"{check.sentence}; not judged, since {why}"
-    return check.model_copy(update={"outcome": Outcome.INCONCLUSIVE, "sentence": sentence})
 
 
 def _counts(latency: LatencyRecord, arm: str, context: Context, name: str) -> list[LaunchCount]:
