@@ -187,6 +187,8 @@ class ArmLaunch(Record):
     """One arm in one launch. What follows ``clock`` is of a GPU, and None where it does not tell.
 
     Attributes:
+        course_ms: Per context, the medians of equal parts of the launch, in the order of time: arms of one launch meet
+            the same conditions in the same part.
         over_budget: For each percentile with a budget, how many inferences in the gated context took longer than it.
         clock: What ``engine`` and the copies were timed by; all else is timed by the clock of the host.
         cuda_graph: Whether the engine was replayed from a CUDA graph.
@@ -201,6 +203,7 @@ class ArmLaunch(Record):
     warmup_stable: bool
     images_per_second: float
     timings: dict[Context, Timing]
+    course_ms: dict[Context, tuple[float, ...]] = Field(default_factory=dict)
     over_budget: dict[str, int] = Field(default_factory=dict)
     clock: Literal["cuda events", "host"] = "host"
     cuda_graph: bool | None = None

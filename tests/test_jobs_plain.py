@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 from material import ROOT, build_request, job_environment
 
+from pytest_trtgate.jobs.contract import ArmRequest, LatencyRequest
 from pytest_trtgate.jobs.cpu import machine_state
-from pytest_trtgate.jobs.latency import balanced_orders, timing
+from pytest_trtgate.jobs.latency import PARTS, balanced_orders, course_ms, timing
 from pytest_trtgate.jobs.worker import plain
 
 _JOB = """
@@ -175,6 +176,20 @@ def test_a_timing_has_99_linear_quantiles_in_milliseconds() -> None:
     summary = timing([n * 1_000_000 for n in range(101)])
     assert summary.quantiles_ms == pytest.approx(range(1, 100))
     assert (summary.n, summary.min_ms, summary.mean_ms, summary.max_ms) == (101, 0.0, 50.0, 100.0)
+
+
+def test_a_course_has_the_medians_of_equal_parts_in_the_order_of_time() -> None:
+    course = course_ms([n * 1_000_000 for n in range(10 * PARTS)])
+    assert course == pytest.approx([10 * n + 4.5 for n in range(PARTS)])
+
+
+def test_engines_take_turns_in_being_loaded_first() -> None:
+    names = {"pt": "a.pt", "int8": "b.onnx", "baseline-int8": "c.onnx"}
+    arms = tuple(ArmRequest(arm=arm, artifact=artifact, sha256="") for arm, artifact in names.items())
+    requests = [LatencyRequest.model_construct(index=index, arms=arms) for index in range(3)]
+    orders = [[arm.arm for arm in request.load_order] for request in requests]
+    assert orders[0] == orders[2] == ["pt", "int8", "baseline-int8"]
+    assert orders[1] == ["pt", "baseline-int8", "int8"]
 
 
 def test_the_state_of_the_machine_is_read_where_the_platform_tells(tmp_path: Path) -> None:

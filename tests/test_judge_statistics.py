@@ -306,31 +306,47 @@ def test_later_launches_never_change_a_verdict(d: list[float], cut: int) -> None
         assert judge(d).outcome is not None or judge(d).needs_launches > early.needs_launches  # type: ignore[operator]
 
 
-times = st.lists(st.floats(0.5, 500), min_size=MAX_LAUNCHES, max_size=MAX_LAUNCHES)
+parts = st.lists(st.floats(0.5, 500), min_size=3, max_size=3)
+times = st.lists(parts, min_size=MAX_LAUNCHES, max_size=MAX_LAUNCHES)
 
 
 @given(times)
-def test_identical_samples_never_fail(samples: list[float]) -> None:
+def test_identical_samples_never_fail(samples: list[list[float]]) -> None:
     decision = judge(log_ratios(samples, samples))
     assert decision.outcome is Outcome.PASS
     assert decision.quantities["p50"].moved == "is unchanged"
 
 
 @given(times, times, st.integers(-40, 40))
-def test_scaling_all_times_by_a_constant_changes_nothing(a: list[float], b: list[float], power: int) -> None:
-    scale = 2.0**power
-    assert judge(log_ratios([x * scale for x in a], [x * scale for x in b])) == judge(log_ratios(a, b))
+def test_scaling_all_times_by_a_constant_changes_nothing(
+    a: list[list[float]], b: list[list[float]], power: int
+) -> None:
+    def scaled(launches: list[list[float]]) -> list[list[float]]:
+        return [[x * 2.0**power for x in launch] for launch in launches]
+
+    assert judge(log_ratios(scaled(a), scaled(b))) == judge(log_ratios(a, b))
+
+
+def test_a_machine_that_changes_its_speed_inside_a_launch_does_not_change_the_ratio() -> None:
+    slow_from_the_third, slow_at_first = [1.0, 1.0, 1.4, 1.4], [1.4, 1.0, 1.0, 1.0]
+    for speeds in (slow_from_the_third, slow_at_first):
+        assert log_ratios([[1.03 * s for s in speeds]], [speeds]) == CLOSE([math.log(1.03)])
+
+
+def test_a_part_of_a_launch_in_which_one_arm_was_held_up_does_not_count() -> None:
+    assert log_ratios([[1.0, 9.0, 1.1, 1.1, 1.1]], [[1.0] * 5]) == CLOSE([math.log(1.1)])
 
 
 def test_a_second_copy_of_the_baseline_halves_its_noise_where_it_ran() -> None:
-    d = log_ratios([1.0, 1.0, 1.0], [1.0, 1.0, 2.0], [4.0, 8.0])
+    d = log_ratios([[1.0], [1.0], [1.0]], [[1.0], [1.0], [2.0]], [[4.0], [8.0]])
     assert d == CLOSE([0, -math.log(2), -math.log(4)])
 
 
 def test_times_that_are_none_have_no_ratio() -> None:
-    assert all(math.isnan(x) for x in log_ratios([0.0, math.nan, 1.0, 1.0], [1.0, 1.0, -1.0, math.inf]))
+    bad = log_ratios([[0.0], [math.nan], [1.0], [1.0, 1.0]], [[1.0], [1.0], [-1.0], [1.0, math.inf]])
+    assert all(math.isnan(x) for x in bad)
     with pytest.raises(ValueError, match="2, 1 and 0 launches"):
-        log_ratios([1.0, 2.0], [1.0])
+        log_ratios([[1.0], [2.0]], [[1.0]])
 
 
 def test_simulated_runs_are_judged_as_single_ones() -> None:

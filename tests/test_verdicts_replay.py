@@ -14,7 +14,7 @@ from test_verdicts_latency import launches, stored
 from pytest_trtgate.judge.fitness import unfit
 from pytest_trtgate.judge.latency import Need, judge_latency, still_needed
 from pytest_trtgate.record_base import Failure
-from pytest_trtgate.records import LatencyRecord, MachineState
+from pytest_trtgate.records import LatencyRecord, Launch, MachineState
 from pytest_trtgate.run_record import Check, Outcome
 from pytest_trtgate.settings import Limit
 
@@ -55,6 +55,19 @@ def test_only_the_ratio_inside_a_launch_counts() -> None:
     assert checks[0].value / checks[0].reference == pytest.approx(1 + checks[0].change)
     assert checks[0].sentence.startswith("int8: p50 is 0.0666 % slower, 2 % allowed; 3 launches, one-sided 95 % limits")
     assert checks[0].sentence.endswith("; mean 4.29 -> 4.3 ms, the baseline replayed beside it")
+
+
+def test_the_medians_of_the_parts_of_a_launch_are_compared_where_it_has_them() -> None:
+    def with_course(launch: Launch) -> Launch:
+        course_ms = {"int8": (4.0, 5.0, 5.1), "baseline-int8": (4.0, 5.0, 5.0)}
+        arms = {n: a.model_copy(update={"course_ms": {"engine": course_ms[n]}}) for n, a in launch.arms.items()}
+        return launch.model_copy(update={"arms": arms})
+
+    record = beside([1.3, 1.3, 1.3])
+    p50, p95 = judged(record.model_copy(update={"launches": tuple(map(with_course, record.launches))}))
+    assert (str(p50.outcome), p50.change) == ("PASS", 0)
+    assert p50.value == pytest.approx(5.0)
+    assert p95.change == pytest.approx(0.3)
 
 
 def test_a_suspicion_asks_for_two_launches_more_with_a_placebo() -> None:

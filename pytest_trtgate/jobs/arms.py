@@ -155,7 +155,7 @@ def _unloadable(subject: str, artifact: Path) -> Iterator[None]:
 
 
 def load_arms(request: LatencyRequest, folder: Path, charge: Callable[[str, Callable[[], Arm]], Arm]) -> list[Arm]:
-    """Load all arms of a launch, in the order of the request.
+    """Load all arms of a launch.
 
     Args:
         request: The launch.
@@ -164,7 +164,7 @@ def load_arms(request: LatencyRequest, folder: Path, charge: Callable[[str, Call
     """
     if any(arm.artifact.endswith(".onnx") for arm in request.arms):
         yolo.pin_onnxruntime(request.threads)
-    arms = [charge(arm.arm, partial(Arm, arm, request, folder)) for arm in request.arms]
+    arms = [charge(arm.arm, partial(Arm, arm, request, folder)) for arm in request.load_order]
     torch.set_num_threads(request.threads)
     return arms
 

@@ -32,6 +32,8 @@ WINDOW = 10
 """Inferences whose median is compared with that of the next as many, to tell when an arm is warm."""
 STABLE = 0.05
 LEAST_SAMPLES = 30
+PARTS = 20
+"""Parts of a launch whose medians are kept, at most ``LEAST_SAMPLES``."""
 STAGES: tuple[Context, ...] = ("preprocess", "inference", "postprocess")
 ON_GPU: tuple[Context, ...] = ("host", "copy-in", "copy-out")
 """Contexts that come with ``engine`` on a GPU."""
@@ -280,9 +282,11 @@ def balanced_orders(rng: random.Random, items: Sequence[T]) -> Iterator[list[T]]
 def _summary(arm: str, sha256: str, tracks: Sequence[Track], batch: int, arrays: dict[str, Any]) -> ArmLaunch:
     mine = [track for track in tracks if track.arm.name == arm]
     timings: dict[Context, Timing] = {}
+    courses_ms: dict[Context, tuple[float, ...]] = {}
     for track in mine:
         for context in (track.context, *(STAGES if track.context == "end-to-end" else ())):
             timings[context] = timing(arrays[f"{arm}/{context}"])
+            courses_ms[context] = course_ms(arrays[f"{arm}/{context}"])
     whole = timings.get("end-to-end") or timings["engine"]
     return ArmLaunch(
         arm=arm,
@@ -291,6 +295,7 @@ def _summary(arm: str, sha256: str, tracks: Sequence[Track], batch: int, arrays:
         warmup_stable=all(track.warmup_stable for track in mine),
         images_per_second=batch * 1000 / whole.mean_ms,
         timings=timings,
+        course_ms=courses_ms,
         clock="host" if mine[0].bench is None else "cuda events",
         cuda_graph=mine[0].arm.cuda_graph,
     )
@@ -309,6 +314,13 @@ def timing(nanoseconds: Any) -> Timing:
         max_ms=float(ms.max()),
         quantiles_ms=tuple(quantiles.tolist()),
     )
+
+
+def course_ms(nanoseconds: Any) -> tuple[float, ...]:
+    """Return the medians of ``PARTS`` equal parts of the durations of a launch, in milliseconds."""
+    import numpy as np
+
+    return tuple(float(np.median(part)) / 1e6 for part in np.array_split(nanoseconds, PARTS))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from statistics import geometric_mean, median
 
-from ..records import COPY, REFERENCE, Context, LatencyRecord, replay_of
+from ..records import COPY, REFERENCE, ArmLaunch, Context, LatencyRecord, replay_of
 from ..run_record import Baseline, Check, Outcome
 from ..settings import PERCENTILES, Limit
 from .decision import Decision, Quantity
@@ -48,13 +48,20 @@ def decision(
     return decide(d, thresholds, copies, last=last) if d else None
 
 
-def _beside(latency: LatencyRecord, arm: str, context: Context, name: str) -> tuple[list[float], ...]:
-    """Return one percentile of the arm, its baseline engine and the copy of that, of the launches that have both."""
+def _beside(latency: LatencyRecord, arm: str, context: Context, name: str) -> tuple[list[tuple[float, ...]], ...]:
+    """Return one percentile of the arm, its baseline engine and the copy of that, of the launches that have both.
+
+    The median is that of each part of a launch, other percentiles are those of the whole: a part has too few samples.
+    """
     replay = replay_of(arm)
     launches = [launch.arms for launch in latency.of_arm(replay) if arm in launch.arms]
+
+    def percentile_ms(one: ArmLaunch) -> tuple[float, ...]:
+        course_ms = one.course_ms.get(context, ()) if name == "p50" else ()
+        return course_ms or (one.timings[context].quantile_ms(PERCENTILES[name]),)
+
     return tuple(
-        [arms[wanted].timings[context].quantile_ms(PERCENTILES[name]) for arms in launches if wanted in arms]
-        for wanted in (arm, replay, replay + COPY)
+        [percentile_ms(arms[wanted]) for arms in launches if wanted in arms] for wanted in (arm, replay, replay + COPY)
     )
 
 
@@ -66,7 +73,8 @@ def judge_replay(latency: LatencyRecord, arm: str, context: Context, limits: Map
         if quantity.outcome is Outcome.ERROR:
             checks.append(unusable(name, "baseline", f"{arm}: {quantity.sentence}"))
         else:
-            checks.append(_replay_check(arm, quantity, geometric_mean(_beside(latency, arm, context, name)[0])))
+            values_ms = [median(parts) for parts in _beside(latency, arm, context, name)[0]]
+            checks.append(_replay_check(arm, quantity, geometric_mean(values_ms)))
     return checks
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import median
 
 from ..run_record import Outcome
 from .decision import Decision, Placebo, Quantity
@@ -29,12 +30,17 @@ from .distributions import holm, student_t_quantile, student_t_upper_tail
 
 
 def log_ratios(
-    candidate_ms: Sequence[float], baseline_ms: Sequence[float], second_ms: Sequence[float] = ()
+    candidate_ms: Sequence[Sequence[float]],
+    baseline_ms: Sequence[Sequence[float]],
+    second_ms: Sequence[Sequence[float]] = (),
 ) -> list[float]:
-    """Return d = log(candidate) - log(baseline) per launch.
+    """Return d = log(candidate) - log(baseline) per launch: the median over the parts of the launch.
+
+    A machine that changes its speed in the middle of a launch moves the quantiles of the whole launch, and those of
+    each arm at another moment; inside a part it moves all arms alike.
 
     Args:
-        candidate_ms: One quantile per launch; any unit will do, if all have the same.
+        candidate_ms: One quantile per launch and part of it; any unit will do, if all have the same.
         baseline_ms: The same of the baseline engine, as many.
         second_ms: The same of its second copy, in the last launches only. There the baseline is the geometric mean of
             both copies, which costs nothing and has less spread than one.
@@ -49,9 +55,14 @@ def log_ratios(
     if len(candidate_ms) != len(baseline_ms) or alone < 0:
         lengths = f"{len(candidate_ms)}, {len(baseline_ms)} and {len(second_ms)}"
         raise ValueError(f"candidate, baseline and its second copy have {lengths} launches")
-    first = [_log_ratio(c, b) for c, b in zip(candidate_ms, baseline_ms, strict=True)]
-    second = [_log_ratio(c, b) for c, b in zip(candidate_ms[alone:], second_ms, strict=True)]
+    first = [_median_ratio(c, b) for c, b in zip(candidate_ms, baseline_ms, strict=True)]
+    second = [_median_ratio(c, b) for c, b in zip(candidate_ms[alone:], second_ms, strict=True)]
     return first[:alone] + [(a + b) / 2 for a, b in zip(first[alone:], second, strict=True)]
+
+
+def _median_ratio(times: Sequence[float], others: Sequence[float]) -> float:
+    ratios = [_log_ratio(time, other) for time, other in zip(times, others, strict=True)]
+    return median(ratios) if all(map(math.isfinite, ratios)) else math.nan
 
 
 def _log_ratio(time: float, other: float) -> float:
