@@ -235,7 +235,7 @@ def recorded(seed: int, trials: int, cell_trials: int, with_curves: bool = True)
         rows = judge_recording(recording, trials, cell_trials, rng)
         figures = describe(recording, rows, judge_slower(recording, trials, rng))
         if with_curves:
-            figures["curves_percent"] = curves_of(recording, 2000, rng)
+            figures["curves_percent"] = curves_of(recording, 1000, rng)
         print(table(rows, "recorded"))
         for engine in figures["really_slower"]:
             print(f"{engine['engine']}: {json.dumps(engine)}")
@@ -279,7 +279,7 @@ def main() -> None:
         figures["curves_percent"] = {"slowdowns": CURVE, **curves(REFERENCE, 2000, rng)}
     if arguments.only in (None, "recorded"):
         figures["recorded_judged_on"] = date.today().isoformat()
-        figures["recorded"], last = recorded(arguments.seed, trials=10_000, cell_trials=500)
+        figures["recorded"], last = recorded(arguments.seed, trials=4000, cell_trials=300)
         print(last)
     keep("gate_quality", figures)
 
