@@ -2,9 +2,11 @@
 
 A trial takes an engine and a session, shuffles the session's launches, and deals the copies of the engine their parts:
 candidate, baseline and second copy of the baseline. A launch is never split. Slow-downs are the candidate's times
-multiplied, or those of an engine that really is slower. Trials share launches, so they are not independent: there are
-no more independent runs of twelve launches than sessions times engines, whatever the number of trials. The limits are
-for that number.
+multiplied, or those of an engine that really is slower (``slow_engine.py``).
+
+Trials share launches, so they are not independent: there are no more independent runs of twelve launches than sessions
+times engines, whatever the number of trials. The limits in the rows are those of the drawing alone; what independent
+runs allow is said beside them.
 """
 
 from __future__ import annotations

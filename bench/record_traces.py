@@ -4,7 +4,8 @@ python bench/record_traces.py -o bench/traces/NAME.npz --images FOLDER --imgsz 3
 
 Each launch is the gate's own: a process that loads three copies of each engine, warms them up and times them
 interleaved. One run of this script is one session; with ``-o`` an existing file, its launches join those in it.
-``--single slow=ENGINE`` puts one copy of another engine beside them. Durations are kept in tenths of a microsecond.
+``--single fp16+WHAT=ENGINE`` puts one copy of another engine beside them, to be compared with ``fp16``. Durations are
+kept in tenths of a microsecond.
 """
 
 from __future__ import annotations

@@ -181,6 +181,7 @@ def test_a_timing_has_99_linear_quantiles_in_milliseconds() -> None:
 def test_a_course_has_the_medians_of_equal_parts_in_the_order_of_time() -> None:
     course = course_ms([n * 1_000_000 for n in range(10 * PARTS)])
     assert course == pytest.approx([10 * n + 4.5 for n in range(PARTS)])
+    assert course_ms([3_000_000, 5_000_000]) == (3.0, 5.0)
 
 
 def test_engines_take_turns_in_being_loaded_first() -> None:

@@ -317,10 +317,11 @@ def timing(nanoseconds: Any) -> Timing:
 
 
 def course_ms(nanoseconds: Any) -> tuple[float, ...]:
-    """Return the medians of ``PARTS`` equal parts of the durations of a launch, in milliseconds."""
+    """Return the medians of ``PARTS`` equal parts of the durations of a launch, in milliseconds; of as many as it has."""
     import numpy as np
 
-    return tuple(float(np.median(part)) / 1e6 for part in np.array_split(nanoseconds, PARTS))
+    parts = np.array_split(nanoseconds, min(PARTS, len(nanoseconds)))
+    return tuple(float(np.median(part)) / 1e6 for part in parts)
 
 
 if __name__ == "__main__":
