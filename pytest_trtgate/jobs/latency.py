@@ -317,7 +317,7 @@ def timing(nanoseconds: Any) -> Timing:
 
 
 def course_ms(nanoseconds: Any) -> tuple[float, ...]:
-    """Return the medians of ``PARTS`` equal parts of the durations of a launch , or all if fewer, in milliseconds."""
+    """Return the medians of ``PARTS`` equal parts of the durations of a launch, or all if fewer, in milliseconds."""
     import numpy as np
 
     parts = np.array_split(nanoseconds, min(PARTS, len(nanoseconds)))
