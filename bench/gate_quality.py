@@ -272,7 +272,8 @@ def main() -> None:
         return
     path = RESULTS / "gate_quality.json"
     figures = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    figures.pop("machine", None)
+    for stale in ("machine", "simulated_note") if arguments.only != "recorded" else ("machine",):
+        figures.pop(stale, None)
     if arguments.only in (None, "simulated"):
         figures.update(simulated(arguments.seed))
     if arguments.only in (None, "curves"):

@@ -306,6 +306,11 @@ def test_later_launches_never_change_a_verdict(d: list[float], cut: int) -> None
         assert judge(d).outcome is not None or judge(d).needs_launches > early.needs_launches  # type: ignore[operator]
 
 
+def test_a_screen_whose_launches_disagree_passes_nothing() -> None:
+    assert judge([0.02, -0.02, 0.0]).outcome is Outcome.PASS
+    assert judge([0.03, -0.03, 0.0]).needs_launches == 5
+
+
 parts = st.lists(st.floats(0.5, 500), min_size=3, max_size=3)
 times = st.lists(parts, min_size=MAX_LAUNCHES, max_size=MAX_LAUNCHES)
 

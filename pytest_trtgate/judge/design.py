@@ -15,6 +15,8 @@ SCREEN = 3
 """Launches of the screen."""
 SCREEN_SHARE = 0.25
 """A mean slow-down under this share of the threshold passes the screen."""
+SCREEN_SPREAD = 1.5
+"""Where the standard deviation of d is this many thresholds or more, the screen passes nothing."""
 LOOKS = ((5, 0.001), (8, 0.0015), (12, 0.0025))
 """Launches after which the confirm stage looks, and the level of the test that fails there."""
 MAX_LAUNCHES = LOOKS[-1][0]
@@ -47,7 +49,8 @@ def outcomes(
     import numpy as np
 
     limit = math.log1p(threshold)
-    passed = d[:, :SCREEN].mean(axis=1) < limit * SCREEN_SHARE
+    screen = d[:, :SCREEN]
+    passed = (screen.mean(axis=1) < limit * SCREEN_SHARE) & (screen.std(axis=1, ddof=1) < limit * SCREEN_SPREAD)
     failed, unfit = np.zeros_like(passed), np.zeros_like(passed)
     launches = np.where(passed, SCREEN, MAX_LAUNCHES)
     for look, level in LOOKS:

@@ -2,9 +2,9 @@
 
 The unit is the launch, and all the judge sees of it is d = log(candidate) - log(baseline) of each gated quantity (log
 p50, log p95), since samples inside one process agree with each other far better than two processes do. Three launches
-screen; what they do not clear is confirmed by paired t-tests after 5, 8 and 12. The three tests together have level
-0.005 (Bonferroni over looks), and several quantities of one cell share it (Holm); a failure must besides be worth
-failing for.
+screen, where they agree; what they do not clear is confirmed by paired t-tests after 5, 8 and 12. The three tests
+together have level 0.005 (Bonferroni over looks), and several quantities of one cell share it (Holm); a failure must
+besides be worth failing for.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from .design import (
     PLACEBO_LEVEL,
     SCREEN,
     SCREEN_SHARE,
+    SCREEN_SPREAD,
     detectable,
 )
 from .distributions import holm, student_t_quantile, student_t_upper_tail
@@ -108,7 +109,7 @@ def decide(
     decided: dict[str, Quantity] = {}
     for q, values in d.items():
         sample = _Sample.of(q, values[:SCREEN], thresholds[q])
-        if sample.mean < sample.limit * SCREEN_SHARE:
+        if sample.mean < sample.limit * SCREEN_SHARE and sample.spread < sample.limit * SCREEN_SPREAD:
             decided[q] = sample.judged(Outcome.PASS, len(d))
     for look, level in LOOKS:
         if len(decided) == len(d):
