@@ -162,6 +162,8 @@ def setting_for(check: Check, cell: Cell, settings: Settings, source: Path | Non
         return f"set {ENGINE_BUDGETS[check.name]} under {table_name(source, f'engine.{cell.precision}')}"
     if check.against == "budget":
         key = BUDGET_KEYS.get(check.name, f"{check.name}.budget_ms")
+        if check.value is not None and check.unit == "ms" and check.name not in BUDGET_KEYS:
+            key += f" = {math.ceil(check.value * 100) / 100:.2f}"
         return f"set {key} under {table_name(source, f'latency.{cell.precision}')}"
     if check.against == FINDING:
         return f'set {check.name} = "warn" under {table_name(source, "findings")}'

@@ -40,7 +40,7 @@ def test_latency(trtgate):
 def test_size(trt_engine):
     assert trt_engine.size_bytes < 10e6
 '''
-_IGNORED = "/data/\n/reports/\n__pycache__/\n.pytest_cache/\n"
+_IGNORED = "/data/\n/reports/\n__pycache__/\n.pytest_cache/\n.benchmarks/\n"
 
 
 def source_folder() -> Path:

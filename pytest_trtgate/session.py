@@ -181,11 +181,9 @@ class GateSession:
             checks, found = judge(cell)
             findings = graded(self.settings.findings, found)
             checks += failures(findings)
-        except JobError as error:
-            checks = [_error(f"{cell.precision}: {error.reason} [{error.job}]")]
-            log_tail = error.log_tail
         except TrtGateError as error:
-            checks = [_error(f"{cell.precision}: {error}")]
+            checks = [_error(cell, error)]
+            log_tail = error.log_tail if isinstance(error, JobError) else ""
         # What fails the run decides, even where something worse is only a note by the user's policy.
         failing = [c for c in checks if self.settings.fails(c.outcome)]
         outcome = worst(failing or checks)
@@ -332,7 +330,10 @@ def _explained(checks: list[Check], reason: str) -> list[Check]:
     return [told if check is failed else check for check in checks]
 
 
-def _error(sentence: str) -> Check:
+def _error(cell: Cell, error: TrtGateError) -> Check:
+    reason = f"{error.reason} [{error.job}]" if isinstance(error, JobError) else str(error)
+    arm = f"{cell.precision}: "
+    sentence = reason if reason.startswith(arm) else arm + reason
     return Check(name="measurement", against="", outcome=Outcome.ERROR, sentence=sentence)
 
 

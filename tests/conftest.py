@@ -7,6 +7,7 @@ import importlib
 import importlib.util
 import os
 import shutil
+import signal
 import struct
 import subprocess
 import sys
@@ -38,6 +39,9 @@ pytest_plugins = ["pytester"]
 hypothesis.settings.register_profile("gate", deadline=None, max_examples=50)
 hypothesis.settings.load_profile("gate")
 HERE = Path(__file__).parent
+# A shell that started us in the background has us ignore interrupts, and so would the runs that tests interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 # Hundreds of runs in one process leave much to traverse and little to collect.
 gc.set_threshold(100_000, 50, 50)
 

@@ -209,7 +209,7 @@ def test_a_budget_is_for_the_settings_to_accept(project: Project, capsys: pytest
     project.settings("p95 = { budget_ms = 3.5 }\n")
     project.run(FP16)
     out = done(capsys, "accept", RUN, status=1)
-    assert "its latency is FAIL; set p95.budget_ms under [latency.fp16] in trtgate.toml" in out
+    assert "its latency is FAIL; set p95.budget_ms = 4." in out
 
 
 def test_launches_without_the_cell_are_no_baseline(accepted: Project, capsys: pytest.CaptureFixture[str]) -> None:

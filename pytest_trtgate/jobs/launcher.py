@@ -28,6 +28,7 @@ LOG_NAME = "log.txt"
 LOCKS = Path("/tmp/trtgate-locks")
 _TAIL_LINES = 25
 _GRACE_S = 5.0
+_WAITING_S = 5.0
 
 JOB_MODULES: Mapping[JobKind, str] = {
     "build": "pytest_trtgate.jobs.build",
@@ -103,11 +104,14 @@ class LocalLauncher:
         _make_locks(locks)
         name = self.gpu if self.gpu and device != "cpu" else device
         lock = filelock.FileLock(locks / f"device-{name}.lock", mode=0o666)
-        try:
-            lock.acquire(timeout=0.5)
-        except filelock.Timeout:
-            progress(f"waiting for device {device}, which another job is using")
-            lock.acquire()
+        patience_s = 0.5
+        while not lock.is_locked:
+            try:
+                lock.acquire(timeout=patience_s)
+            except filelock.Timeout:
+                # Again and again: where lines are scarce, as in a log, one of them is shown.
+                progress(f"waiting for device {device}, which another job is using")
+                patience_s = _WAITING_S
         try:
             yield
         finally:

@@ -183,7 +183,7 @@ def scatter(points: Sequence[Point], title: str) -> str:
     low, high = min(p.accuracy for p in known), max(p.accuracy for p in known)
     # A hundredth of mAP is the least that the picture spans, so that noise does not look like a difference.
     pad = max((high - low) * 0.18, (0.01 - (high - low)) / 2, 0.0005)
-    x = Scale(0, max(p.latency_ms for p in known) * 1.16 or 1, 52, WIDTH - 8)
+    x = Scale(0, max(p.latency_ms for p in known) * 1.16 or 1, 52, WIDTH - 24)
     y = Scale(low - pad, high + pad, height - 22, 10)
     parts = [axis(x, height - 18.0, 6, "ms")]
     ticks = y.ticks(4)

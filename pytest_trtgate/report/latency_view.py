@@ -77,6 +77,7 @@ class ModelCharts:
     title: str
     forest: str
     scatter: str
+    budgets: bool
 
 
 def before_name(run: RunRecord, cell: Cell) -> str:
@@ -230,5 +231,6 @@ def model_charts(run: RunRecord) -> tuple[ModelCharts, ...]:
         latency = latency_of(run, next(iter(cells.values())))
         if latency is not None:
             title = f"{fmt.clip(model, 60)}, {imgsz} px, batch {batch}, {CONTEXT_NAMES[gated_context(run)]}"
-            views.append(ModelCharts(title, _forest(run, latency, cells), _scatter(run, latency, cells)))
+            budgets = any(budgets_of(run, cell, gated_context(run)) for cell in cells.values())
+            views.append(ModelCharts(title, _forest(run, latency, cells), _scatter(run, latency, cells), budgets))
     return tuple(views)
