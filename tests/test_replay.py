@@ -151,7 +151,7 @@ def test_a_pass_says_what_it_would_have_caught(accepted: Project) -> None:
 
 def test_a_faster_engine_is_offered_and_moves_nothing(accepted: Project) -> None:
     before = accepted.baseline("fp16").read_bytes()
-    accepted.weights(Behaviour(p50_ms=speeds(4.2 * 0.88)))
+    accepted.weights(Behaviour(p50_ms=speeds(4.2 * 0.875)))
     accepted.run(ONE).assert_outcomes(passed=2)
     assert "; faster by 12" in check(accepted, "p50").sentence
     assert "%: accept with pytest --trt-baselines=update" in check(accepted, "p50").sentence
