@@ -130,7 +130,7 @@ def test_a_plan_larger_than_fp32s_is_no_finding_where_the_network_tells(gated: P
     sizes = {precision: gated.engine(precision).size_bytes for precision in PRECISIONS}
     assert sizes["fp16"] < sizes["fp32"] < sizes["int8"]
     assert gated.outcomes("accuracy") == dict.fromkeys(PRECISIONS, "PASS")
-    assert [f.id for p in PRECISIONS for f in gated.verdict(p, "accuracy").findings] == []
+    assert "precision-not-taken" not in {f.id for p in PRECISIONS for f in gated.verdict(p, "accuracy").findings}
     page = (gated.path / "reports" / "trtgate.html").read_text()
     assert "100 % of the network&#39;s convolutions and matrix products FP16; this TensorRT does not tell" in page
 
