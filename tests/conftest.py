@@ -88,13 +88,13 @@ OUTSIDE = (
     "PYTEST_XDIST_WORKER_COUNT",
 )
 """Variables of the machine, or of the run that these tests are in, that would change what an inner run does."""
+UNUSED = "debugging faulthandler legacypath pastebin setuponly setupplan stepwise threadexception unraisableexception unittest"
 PLAIN = (
     "--assert=plain",
-    "-p",
-    "no:cacheprovider",
+    *(f"-pno:{name}" for name in ("cacheprovider", *UNUSED.split())),
     *(f"--ignore={name}" for name in ("cache", "data", "device-locks", "reports")),
 )
-"""Arguments of every run: it collects nothing where there are no tests, and so begins sooner."""
+"""Arguments of every run: it loads and collects nothing that no test is about, and so begins sooner."""
 PLUGINS = ("pytest_trtgate.plugin", "pytest_benchmark.plugin", "xdist.plugin")
 TESTS = """
 def test_accuracy(trtgate):
