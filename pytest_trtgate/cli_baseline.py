@@ -207,8 +207,10 @@ def _check_key(key: str, settings: Settings) -> None:
 
 
 def _until(text: str | None) -> date:
+    if text is None:
+        raise SettingsError("--until is missing: the last day on which the cell may fail, such as 2027-01-31")
     try:
-        until = datetime.strptime(text or "", "%Y-%m-%d").date()
+        until = datetime.strptime(text, "%Y-%m-%d").date()
     except ValueError:
         raise SettingsError(f"--until = {text} is not a date such as 2027-01-31") from None
     if until < _today():

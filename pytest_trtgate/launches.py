@@ -72,7 +72,15 @@ class LaunchSeries:
             # Without an arm that turned out to be broken, the launches so far may do.
             if enough or (not done and len(self.record.launches) >= count):
                 wanted = more(self.record)
+                if wanted is not None:
+                    self._say_why(wanted)
         return self.record
+
+    def _say_why(self, wanted: Extension) -> None:
+        open_ = ", ".join(arm.arm for arm in self.arms if arm.arm in wanted.arms and arm.arm in PRECISIONS)
+        have = len(self.record.launches)
+        more = wanted.launches - have
+        self.milestone(f"{self.record.model}: {have} launches do not decide about {open_}; {more} more")
 
     def _add(self, wanted: Extension) -> bool:
         """Make one launch; return whether there was one, rather than an arm that is broken."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -44,7 +45,7 @@ class GateRun:
         self.selected = 0
         self.run: RunRecord | None = None
         self.written: list[str] = []
-        self.published = False
+        self.report: Path | None = None
         worker: dict[str, Any] | None = getattr(config, "workerinput", None)
         self.is_worker = worker is not None
         self.worker: str = (worker or {}).get("workerid", "")
@@ -197,13 +198,19 @@ class GateRun:
         if not interrupted and (not red or run.failed):
             unfinished = ""
         self.run = run.model_copy(update={"notes": (*run.notes, *self.written), "unfinished": unfinished})
-        publish(self.run, self.settings.report, self.workspace)
-        self.published = True
-        self.workspace.discard_older(self.settings.keep_runs)
+        report = self.settings.report
+        # What was interrupted does not take the place of a report that tells more.
+        if interrupted and report.exists():
+            report = self.workspace.path / report.name
+        publish(self.run, report, self.workspace)
+        self.report = report
+        if not interrupted:
+            self.workspace.discard_older(self.settings.keep_runs)
 
-    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter, exitstatus: int) -> None:
         """Show one table, what each verdict that is no PASS says, and where the report is."""
-        if self.run is None and not self.problem:
+        said = exitstatus == pytest.ExitCode.USAGE_ERROR  # pytest itself repeats the sentence
+        if self.run is None and (said or not self.problem):
             return
         terminalreporter.section("trtgate")
         if self.run is not None:
@@ -214,7 +221,7 @@ class GateRun:
                 terminalreporter.write_line(text, **markup)
             for note in self.written:
                 terminalreporter.write_line(note)
-            if self.published:
-                terminalreporter.write_line(f"report: {self.settings.report}")
+            if self.report:
+                terminalreporter.write_line(f"report: {self.report}")
         if self.problem:
             terminalreporter.write_line(f"trtgate: {self.problem}", red=True, bold=True)

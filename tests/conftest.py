@@ -88,10 +88,13 @@ OUTSIDE = (
     "PYTEST_XDIST_WORKER_COUNT",
 )
 """Variables of the machine, or of the run that these tests are in, that would change what an inner run does."""
-UNUSED = "debugging faulthandler legacypath pastebin setuponly setupplan stepwise threadexception unraisableexception unittest"
+UNUSED = (
+    *("cacheprovider", "debugging", "faulthandler", "legacypath", "pastebin", "setuponly", "setupplan", "stepwise"),
+    *("threadexception", "unraisableexception", "unittest"),
+)
 PLAIN = (
     "--assert=plain",
-    *(f"-pno:{name}" for name in ("cacheprovider", *UNUSED.split())),
+    *(f"-pno:{name}" for name in UNUSED),
     *(f"--ignore={name}" for name in ("cache", "data", "device-locks", "reports")),
 )
 """Arguments of every run: it loads and collects nothing that no test is about, and so begins sooner."""

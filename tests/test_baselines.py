@@ -149,12 +149,18 @@ def test_what_was_measured_but_not_judged_is_no_baseline(project: Project) -> No
     assert not (project.path / "baselines").exists()
 
 
-def test_an_interrupted_run_writes_no_baselines(project: Project) -> None:
+def test_an_interrupted_run_writes_no_baselines_and_no_report_over_another(project: Project) -> None:
     project.tests("import pytest\ndef test_stop(): pytest.exit('enough')", "test_stop.py")
     result = project.run(ONE, "--trt-baselines=update", "test_gate.py", "test_stop.py")
     assert result.ret == pytest.ExitCode.INTERRUPTED
     assert len(project.record.verdicts) == 2
     assert not (project.path / "baselines").exists()
+    page = project.path / "reports" / "trtgate.html"
+    before = page.read_bytes()
+    result = project.run(ONE, "test_gate.py", "test_stop.py")
+    [own] = [run / page.name for run in project.run_folders() if (run / page.name).is_file()]
+    result.stdout.fnmatch_lines([f"report: {own}"])
+    assert page.read_bytes() == before
 
 
 def test_launches_on_an_unfit_device_are_no_baseline(accepted: Project, monkeypatch: pytest.MonkeyPatch) -> None:

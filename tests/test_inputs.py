@@ -104,6 +104,7 @@ def test_what_cannot_be_used_ends_the_run_with_one_sentence_and_writes_nothing(p
     assert len(lines) == 1
     assert lines[0].startswith("ERROR: ")
     assert sentence in lines[0]
+    assert sentence not in result.stdout.str()  # once is enough
     assert snapshot(project.path) == before
 
 

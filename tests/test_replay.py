@@ -118,7 +118,9 @@ def test_a_damaged_baseline_costs_its_own_cell_only(accepted: Project) -> None:
 
 def test_a_slower_engine_fails_after_five_launches_with_a_placebo(accepted: Project) -> None:
     accepted.weights(Behaviour(p50_ms=speeds(4.2 * 1.08)))
-    accepted.run(ONE).assert_outcomes(passed=1, failed=1)
+    result = accepted.run(ONE)
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(["  trtgate: shapes: 3 launches do not decide about fp16; 2 more"])
     confirmed = ["fp16", "baseline-fp16", "baseline-fp16-placebo"]
     assert arms(accepted) == [["pt", "fp16", "baseline-fp16"]] * 3 + [confirmed] * 2
     found = check(accepted, "p50")

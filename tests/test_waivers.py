@@ -168,7 +168,7 @@ def test_the_command_writes_what_a_run_reads(folder: Path, capsys: pytest.Captur
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ([CELL, "--reason=x"], "--until = None is not a date such as 2027-01-31"),
+        ([CELL, "--reason=x"], "--until is missing: the last day on which the cell may fail, such as 2027-01-31"),
         ([CELL, "--until=31.1.2027", "--reason=x"], "--until = 31.1.2027 is not a date such as 2027-01-31"),
         ([CELL, "--until=2020-01-01", "--reason=x"], "--until = 2020-01-01 has passed; "),
         ([CELL, UNTIL], "a waiver needs a reason: --reason 'TEXT'"),
