@@ -11,6 +11,7 @@ kept in tenths of a microsecond.
 from __future__ import annotations
 
 import argparse
+import os
 import tempfile
 import time
 from pathlib import Path
@@ -85,6 +86,7 @@ def launch(
 def main() -> None:
     """Record one session."""
     arguments = parse()
+    os.environ["ORT_LOAD_CONFIG_FROM_MODEL"] = "1"  # an engine may ask for fewer threads: see slow_engine.py
     arms = arms_of(arguments)
     found = []
     with tempfile.TemporaryDirectory() as name:

@@ -2,15 +2,18 @@
 
 python bench/slow_engine.py ENGINE OUTPUT --layers 10
 python bench/slow_engine.py ENGINE OUTPUT --larger WEIGHTS
+python bench/slow_engine.py ENGINE OUTPUT --threads 1
 
 ``--layers`` puts that many convolutions that change nothing in front of the graph. ``--larger`` exports the checkpoint
 for an image size that is larger by 32 pixels, and pads the input of the old size: both then fit into one launch.
+``--threads`` has the engine itself ask ONNX Runtime for fewer threads, which ``record_traces.py`` lets it.
 """
 
 from __future__ import annotations
 
 import argparse
 import ast
+import json
 import tempfile
 from pathlib import Path
 
@@ -46,6 +49,13 @@ def padded(model: onnx.ModelProto, wide: onnx.ModelProto) -> onnx.ModelProto:
     del wide.metadata_props[:]
     wide.metadata_props.extend(model.metadata_props)
     return wide
+
+
+def with_threads(model: onnx.ModelProto, threads: int) -> onnx.ModelProto:
+    """Put ONNX Runtime's own settings into the metadata; they count where ORT_LOAD_CONFIG_FROM_MODEL is 1."""
+    config = {"session_options": {"intra_op_num_threads": threads, "inter_op_num_threads": 1}}
+    model.metadata_props.add(key="ort_config", value=json.dumps(config))
+    return model
 
 
 def _redirect(graph: onnx.GraphProto, name: str) -> str:
@@ -92,10 +102,13 @@ def main() -> None:
     how = parser.add_mutually_exclusive_group(required=True)
     how.add_argument("--layers", type=int)
     how.add_argument("--larger", type=Path, metavar="WEIGHTS")
+    how.add_argument("--threads", type=int)
     arguments = parser.parse_args()
     model = onnx.load(arguments.engine)
     if arguments.layers:
         slow = with_layers(model, arguments.layers)
+    elif arguments.threads:
+        slow = with_threads(model, arguments.threads)
     else:
         with tempfile.TemporaryDirectory() as name:
             slow = padded(model, exported(arguments.larger, _side(model) + 32, Path(name)))
