@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -65,14 +65,14 @@ class Dataset:
             raise DataError(f"{self.source}: split '{split}' has no images in {places}")
         return tuple(sorted(found))
 
-    def images_digest(self, split: str) -> str:
-        """Return the SHA-256 over the images of a split, by content."""
-        return files_sha256(self.images(split))
+    def images_digest(self, split: str, sha256: Callable[[Path], str] = file_sha256) -> str:
+        """Return the SHA-256 over the images of a split, by content; ``sha256`` returns that of one file."""
+        return files_sha256(self.images(split), sha256)
 
-    def digest(self, split: str) -> str:
-        """Return the SHA-256 over images and labels of a split, by content."""
+    def digest(self, split: str, sha256: Callable[[Path], str] = file_sha256) -> str:
+        """Return the SHA-256 over images and labels of a split, by content; ``sha256`` returns that of one file."""
         images = self.images(split)
-        return files_sha256(file for image in images for file in (image, label_of(image)))
+        return files_sha256((file for image in images for file in (image, label_of(image))), sha256)
 
     def write_resolved(self, path: Path) -> Path:
         """Write a data YAML with absolute paths and no download key, for jobs; return its path."""
@@ -100,19 +100,26 @@ class Dataset:
         return copy
 
 
-def shared_contents(images: Iterable[Path], others: Iterable[Path]) -> tuple[Path, ...]:
+def shared_contents(
+    images: Iterable[Path], others: Iterable[Path], sha256: Callable[[Path], str] = file_sha256
+) -> tuple[Path, ...]:
     """Return those of ``images`` whose bytes are also among ``others``; files of a size of their own are not read.
+
+    Args:
+        images: Some files.
+        others: Other files.
+        sha256: Returns the digest of one of them.
 
     Raises:
         DataError: A file cannot be read.
     """
     try:
-        return tuple(_shared_contents(images, others))
+        return tuple(_shared_contents(images, others, sha256))
     except OSError as error:
         raise DataError(f"{error.filename}: cannot be read ({error.strerror})") from error
 
 
-def _shared_contents(images: Iterable[Path], others: Iterable[Path]) -> Iterator[Path]:
+def _shared_contents(images: Iterable[Path], others: Iterable[Path], sha256: Callable[[Path], str]) -> Iterator[Path]:
     by_size: dict[int, list[Path]] = {}
     for other in others:
         by_size.setdefault(other.stat().st_size, []).append(other)
@@ -121,8 +128,8 @@ def _shared_contents(images: Iterable[Path], others: Iterable[Path]) -> Iterator
         size = image.stat().st_size
         if size in by_size:
             if size not in digests:
-                digests[size] = {file_sha256(other) for other in by_size[size]}
-            if file_sha256(image) in digests[size]:
+                digests[size] = {sha256(other) for other in by_size[size]}
+            if sha256(image) in digests[size]:
                 yield image
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,16 @@ def file_sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def files_sha256(paths: Iterable[Path]) -> str:
-    """Return one SHA-256 over the contents of files, in their order; a file that is missing counts as empty."""
+def files_sha256(paths: Iterable[Path], sha256: Callable[[Path], str] = file_sha256) -> str:
+    """Return one SHA-256 over the contents of files, in their order; a file that is missing counts as empty.
+
+    Args:
+        paths: The files.
+        sha256: Returns the digest of one of them.
+    """
     digest = hashlib.sha256()
     for path in paths:
-        digest.update(bytes.fromhex(file_sha256(path)) if path.is_file() else bytes(32))
+        digest.update(bytes.fromhex(sha256(path)) if path.is_file() else bytes(32))
     return digest.hexdigest()
 
 

@@ -16,6 +16,7 @@ from .dataset import Dataset
 from .digest import file_sha256, key_sha256
 from .environment import threads_of
 from .errors import JobError
+from .filedigests import FileDigests
 from .jobs.contract import (
     AccuracyRequest,
     AccuracyResponse,
@@ -90,6 +91,7 @@ class Measurements:
         root = settings.cache_dir or default_root()
         self.cache = EngineCache(root, milestone)
         self.results = ResultCache(root)
+        self.digests = FileDigests(root, dataset.source, settings.fresh)
         self.threads = threads_of(settings)
 
     def engine(self, cell: Cell) -> EngineRecord:
@@ -124,7 +126,9 @@ class Measurements:
 
     @cached_property
     def _calibration_digest(self) -> str:
-        return self.dataset.images_digest(self.settings.calibration.split)
+        digest = self.dataset.images_digest(self.settings.calibration.split, self.digests.sha256)
+        self.digests.save()
+        return digest
 
     def _build(self, cell: Cell, key: str, parts: dict[str, Any], folder: Path) -> EngineRecord:
         started, name = time.monotonic(), f"build-{cell.key}"
@@ -212,7 +216,9 @@ class Measurements:
 
     @cached_property
     def _data_digest(self) -> str:
-        return self.dataset.digest(self.settings.split)
+        digest = self.dataset.digest(self.settings.split, self.digests.sha256)
+        self.digests.save()
+        return digest
 
     def latency(self, model: str, comparison: Comparison) -> LatencyRecord:
         """Return the launches of a model: its ``.pt`` and all its planned engines side by side.

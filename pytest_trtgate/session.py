@@ -120,7 +120,7 @@ class GateSession:
         dataset, split = self.measure.dataset, self.settings.split
         images = dataset.images(split)
         calibration = calibrated_on(self.measure.engine(cell), dataset.images(self.settings.calibration.split))
-        leaked = shared_contents(images, calibration)
+        leaked = shared_contents(images, calibration, self.measure.digests.sha256)
         return calibration_leak(len(leaked), len(images), leaked[0].name if leaked else "", split)
 
     def latency(self, model: str) -> LatencyRecord:

@@ -21,7 +21,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("inspection",),
     ("records",),
     ("recordfile", "run_record", "setting_types"),
-    ("settings",),
+    ("settings", "filedigests"),
     ("config", "dataset", "environment", "pins", "workspace"),
     ("findings", "plan", "cache", "results", "baselines", "waivers"),
     ("judge.*",),

@@ -1,0 +1,82 @@
+"""Digests of files that have not changed since they were last read: looked up, not computed again.
+
+``<cache root>/digests/<key>.json`` holds the digests of one dataset's files. A file counts as unchanged while its size,
+inode, time of modification and time of change are; the last of these cannot be set by a program, as ``touch`` sets the
+one before it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from pathlib import Path
+
+from .digest import file_sha256, key_sha256
+from .errors import RecordError
+from .record_base import FileRecord
+from .recordfile import load, save
+
+SETTLED_NS = 2_000_000_000
+"""A file changed so shortly before it was read may be changed again without its times showing it."""
+Stamp = tuple[int, int, int, int]
+"""Size, inode, time of modification and time of change of a file; times in nanoseconds."""
+
+
+class DigestTable(FileRecord):
+    """The files of a dataset by path: the stamp that each had when it was read, and its SHA-256."""
+
+    files: dict[str, tuple[Stamp, str]]
+
+
+class FileDigests:
+    """The SHA-256 of files, by path.
+
+    Args:
+        cache_root: The folder of the engine cache; the digests are in a folder of their own inside it.
+        source: The data YAML whose files these are.
+        fresh: Whether to believe nothing that was stored by an earlier run.
+    """
+
+    def __init__(self, cache_root: Path, source: Path, fresh: bool = False) -> None:
+        self.store = cache_root / "digests" / f"{key_sha256({'source': str(source)})[:32]}.json"
+        self._known = {} if fresh else self._stored()
+        self._seen: dict[str, tuple[Stamp, str]] = {}
+        self._new = False
+
+    def sha256(self, path: Path) -> str:
+        """Return the SHA-256 of a file's bytes, in hexadecimal.
+
+        Raises:
+            OSError: The file cannot be read.
+        """
+        name, now_ns, stamp = str(path), time.time_ns(), _stamp(path)
+        known = self._known.get(name)
+        if known is not None and known[0] == stamp:
+            self._seen[name] = known
+            return known[1]
+        digest = file_sha256(path)
+        if _stamp(path) == stamp and max(stamp[2:]) < now_ns - SETTLED_NS:
+            self._known[name] = self._seen[name] = (stamp, digest)
+            self._new = True
+        return digest
+
+    def save(self) -> None:
+        """Store what is known, where any of it is new; where it cannot be stored, a later run reads the files again."""
+        if not self._new:
+            return
+        others = {name: known for name, known in self._stored().items() if name not in self._seen}
+        files = {name: known for name, known in others.items() if Path(name).exists()} | self._seen
+        with contextlib.suppress(OSError):
+            save(self.store, DigestTable(files=files))
+        self._new = False
+
+    def _stored(self) -> dict[str, tuple[Stamp, str]]:
+        try:
+            return load(self.store, DigestTable).files
+        except RecordError:  # none yet, or damaged
+            return {}
+
+
+def _stamp(path: Path) -> Stamp:
+    found = path.stat()
+    return found.st_size, found.st_ino, found.st_mtime_ns, found.st_ctime_ns
