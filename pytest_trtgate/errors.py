@@ -7,6 +7,7 @@ __all__ = [
     "CacheError",
     "DataError",
     "JobError",
+    "JobTimeoutError",
     "RecordError",
     "SettingsError",
     "TrtGateError",
@@ -51,3 +52,7 @@ class JobError(TrtGateError):
         self.job = job
         self.reason = reason
         self.log_tail = log_tail
+
+
+class JobTimeoutError(JobError):
+    """A job ran past its limit and was ended."""

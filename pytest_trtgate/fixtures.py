@@ -54,10 +54,11 @@ def trt_engine(request: pytest.FixtureRequest, trt_cell: Cell) -> Engine:
 def trt_accuracy(request: pytest.FixtureRequest, trt_cell: Cell) -> AccuracyRecord:
     """The accuracy of the cell's engine: mAP50, mAP50-95, precision and recall from 0 to 1, overall and per class.
 
-    Session scope. Costs the engine and one evaluation of the split. Fails where either fails.
+    Session scope. Costs the engine and an evaluation of the split: one pass over its images for all precisions that the
+    run's tests are about. Fails where either fails.
     """
     try:
-        return run_of(request.config).session.measure.accuracy(trt_cell)
+        return run_of(request.config).session.evaluations.engine(trt_cell)
     except TrtGateError as error:
         _fail(error)
 

@@ -1,4 +1,4 @@
-"""Measuring: engines, accuracies and latencies of the planned cells, each obtained once per run."""
+"""Measuring: engines and latencies of the planned cells, each obtained once per run."""
 
 from __future__ import annotations
 
@@ -18,8 +18,6 @@ from .environment import threads_of
 from .errors import JobError
 from .filedigests import FileDigests
 from .jobs.contract import (
-    AccuracyRequest,
-    AccuracyResponse,
     ArmRequest,
     BuildResponse,
     JobKind,
@@ -32,15 +30,13 @@ from .plan import Plan
 from .record_base import Failure, FileRecord
 from .records import (
     REFERENCE,
-    AccuracyRecord,
-    AccuracySettings,
     Cell,
     EngineRecord,
     Environment,
     LatencyRecord,
     Launch,
 )
-from .results import ResultCache, result_key
+from .results import ResultCache
 from .run_record import JobRecord
 from .settings import Settings
 from .workspace import Workspace
@@ -136,7 +132,7 @@ class Measurements:
             cell,
             self.settings,
             weights=self.plan.weights[cell.model],
-            data=self._resolved_data if cell.precision == "int8" else None,
+            data=self.resolved_data if cell.precision == "int8" else None,
             threads=self.threads,
             timing_cache=timing_cache_path(self.cache.root, self.environment),
             output=folder,
@@ -147,75 +143,14 @@ class Measurements:
         return engine_record(cell, key, parts, request, answer, log, time.monotonic() - started, now())
 
     @cached_property
-    def _resolved_data(self) -> Path:
+    def resolved_data(self) -> Path:
+        """The data YAML for jobs."""
         # One per process, so that none reads what another is writing.
         return self.dataset.write_resolved(self.workspace.path / f"data-{os.getpid()}" / "data.yaml")
 
-    def reference(self, model: str) -> AccuracyRecord:
-        """Return the accuracy of a model's ``.pt``, evaluated once for all its precisions."""
-        return self._accuracy(model, REFERENCE, lambda: self.plan.weights[model])
-
-    def accuracy(self, cell: Cell) -> AccuracyRecord:
-        """Return the accuracy of a cell's engine.
-
-        Raises:
-            JobError: The build or the evaluation failed.
-        """
-        return self._accuracy(cell.model, cell.precision, lambda: self.engine(cell).path)
-
-    def _accuracy(self, model: str, arm: str, artifact: Callable[[], Path]) -> AccuracyRecord:
-        name = f"accuracy-{model}-{arm}"
-        return self.workspace.once(name, AccuracyRecord, lambda: self._evaluate(name, model, arm, artifact()))
-
-    def _evaluate(self, name: str, model: str, arm: str, artifact: Path) -> AccuracyRecord:
-        """Return an accuracy measured earlier on the same bytes, or now."""
-        settings = self.settings
-        how = AccuracySettings(
-            split=settings.split,
-            imgsz=settings.imgsz,
-            batch=settings.batch,
-            conf=settings.validation.conf,
-            iou=settings.validation.iou,
-            max_det=settings.validation.max_det,
-        )
-        per_image = self.workspace.job_folder(name) / "per_image.npz"
-        key = result_key(file_sha256(artifact), self._data_digest, self.dataset, how, self.environment, self.threads)
-        known = None if settings.fresh else self.results.get(key, per_image)
-        if known is not None:
-            self.milestone(f"{model} {arm}: accuracy from the cache, measured {known.measured_at} on the same bytes")
-            place = str(per_image.relative_to(self.workspace.path))
-            return known.model_copy(update={"model": model, "arm": arm, "per_image": place})
-        request = AccuracyRequest(
-            arm=arm,
-            artifact=str(artifact),
-            data=str(self._resolved_data),
-            device=self._device,
-            threads=self.threads,
-            settings=how,
-            per_image=str(per_image),
-        )
-        self.milestone(f"{model} {arm}: evaluating {len(self.dataset.images(settings.split))} images")
-        started = time.monotonic()
-        answer = self.job(name, "accuracy", request, settings.timeouts.accuracy_s, AccuracyResponse)
-        record = AccuracyRecord(
-            model=model,
-            arm=arm,
-            settings=how,
-            images=answer.images,
-            instances=answer.instances,
-            data_digest=self._data_digest,
-            unreadable=answer.unreadable,
-            metrics=answer.metrics,
-            classes=answer.classes,
-            per_image=str(per_image.relative_to(self.workspace.path)),
-            seconds=time.monotonic() - started,
-            measured_at=now(),
-        )
-        self.results.put(key, record, per_image)
-        return record
-
     @cached_property
-    def _data_digest(self) -> str:
+    def data_digest(self) -> str:
+        """The SHA-256 over images and labels of the split that is evaluated."""
         digest = self.dataset.digest(self.settings.split, self.digests.sha256)
         self.digests.save()
         return digest

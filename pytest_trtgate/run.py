@@ -22,6 +22,7 @@ from .workspace import Workspace, new_run_id
 if TYPE_CHECKING:
     from .dataset import Dataset
     from .jobs.launcher import Launcher
+    from .records import Cell
 
 _NAME = "trtgate-run"
 _RUN_ID = "trtgate_run_id"
@@ -43,6 +44,7 @@ class GateRun:
         self.started = time.time()
         self.problem = ""
         self.selected = 0
+        self.cells: set[Cell] = set()
         self.run: RunRecord | None = None
         self.written: list[str] = []
         self.report: Path | None = None
@@ -106,7 +108,8 @@ class GateRun:
             milestone=narrator.milestone,
             progress=narrator.progress,
         )
-        return GateSession(measure, self.started, options.accept_command(self.config), self.source)
+        command = options.accept_command(self.config)
+        return GateSession(measure, self.started, command, self.source, self.cells)
 
     # Collection
 
@@ -127,7 +130,9 @@ class GateRun:
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         """Count the gate's tests, and end the run where they cannot work."""
-        self.selected = sum("trt_cell" in getattr(item, "fixturenames", ()) for item in items)
+        gate = [item for item in items if "trt_cell" in getattr(item, "fixturenames", ())]
+        self.selected = len(gate)
+        self.cells = {item.callspec.params["trt_cell"] for item in gate if hasattr(item, "callspec")}
         if self.problem and self.selected and not self.is_worker:
             raise pytest.UsageError(self.problem)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from .accept import accept, barring, setting_for
 from .baselines import BaselineStore
 from .dataset import shared_contents
 from .errors import BaselineError, CacheError, JobError, RecordError, TrtGateError
+from .evaluating import Evaluations
 from .evidence import Evidence, calibrated_on, gather
 from .findings import (
     OF_DETECTIONS,
@@ -32,6 +33,7 @@ from .judge.layers import slowest_change
 from .judge.precision import precision_finding
 from .judge.resources import judge_resources
 from .measure import DEPLOYMENT_CONF, Measurements
+from .notes import notes
 from .pins import pin
 from .profiling import profile_layers
 from .records import REFERENCE, AccuracyRecord, Cell, EngineRecord, LatencyRecord, LayerProfile
@@ -52,12 +54,19 @@ class GateSession:
         started: When the run began, in seconds since the epoch.
         command: The command that gates these cells again, for ``--trt-baselines`` to be added.
         source: The file that holds the settings, if any.
+        selected: The cells that the run's tests are about; by default all that are planned.
     """
 
     def __init__(
-        self, measure: Measurements, started: float, command: str = "pytest", source: Path | None = None
+        self,
+        measure: Measurements,
+        started: float,
+        command: str = "pytest",
+        source: Path | None = None,
+        selected: Collection[Cell] | None = None,
     ) -> None:
         self.measure = measure
+        self.evaluations = Evaluations(measure, measure.plan.cells if selected is None else selected)
         self.command = command
         self.source = source
         self.started = started
@@ -78,8 +87,7 @@ class GateSession:
 
     def _accuracy_checks(self, cell: Cell) -> Judgement:
         tolerances = self.settings.accuracy.tolerances(cell.precision)
-        engine = self.measure.accuracy(cell)
-        reference = self.measure.reference(cell.model)
+        reference, engine = self.evaluations.pair(cell)
         evidence = self._evidence(reference, engine)
         comparison = None if isinstance(evidence, str) else evidence.comparison
         checks = judge_parity(reference, engine, tolerances, comparison, population=self._population)
@@ -281,6 +289,8 @@ class GateSession:
         uses = {c.key: u for c in self.measure.plan.cells for u in space.all(f"baseline-{c.key}", BaselineUse)}
         order = {cell.key: i for i, cell in enumerate(self.measure.plan.cells)}
         verdicts = sorted(space.all("verdict-", Verdict), key=lambda v: (order.get(v.cell.key, 0), v.subject))
+        accuracies = tuple(space.all("accuracy-", AccuracyRecord))
+        latencies = list(space.all("latency-", LatencyRecord))
         profiles = list(space.all("profile-", LayerProfile))
         return RunRecord(
             run_id=space.run_id,
@@ -292,33 +302,14 @@ class GateSession:
             settings=self.settings.model_dump(mode="json", by_alias=True),
             cells=self.measure.plan.cells,
             engines=engines,
-            accuracies=tuple(space.all("accuracy-", AccuracyRecord)),
-            latencies={x.model: x for x in space.all("latency-", LatencyRecord)},
+            accuracies=accuracies,
+            latencies={x.model: x for x in latencies},
             baselines=uses,
             profiles={p.cell.key: p for p in profiles},
             verdicts=tuple(verdicts),
             jobs=tuple(space.all("job-", JobRecord)),
-            notes=tuple(_notes(space.all("accuracy-", AccuracyRecord), space.all("latency-", LatencyRecord), profiles)),
+            notes=tuple(notes(accuracies, latencies, profiles, datetime.now(timezone.utc))),
         )
-
-
-def _notes(
-    accuracies: Iterable[AccuracyRecord], latencies: Iterable[LatencyRecord], profiles: Iterable[LayerProfile]
-) -> Iterator[str]:
-    reused: dict[str, list[AccuracyRecord]] = {}
-    for a in accuracies:
-        if a.reused:
-            reused.setdefault(a.model, []).append(a)
-    for model, found in reused.items():
-        arms, days = ", ".join(a.arm for a in found), sorted({a.measured_at[:10] for a in found})
-        when = days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
-        yield f"{model}: accuracy of {arms} was measured {when} on the same bytes; again with --trt-fresh"
-    for latency in latencies:
-        for why in latency.discarded:
-            yield f"{latency.model}: a launch was repeated, since {why}"
-    for profile in profiles:
-        if profile.failure:
-            yield f"{profile.cell.label}: its layers were not profiled: {profile.failure}"
 
 
 def _explained(checks: list[Check], reason: str) -> list[Check]:

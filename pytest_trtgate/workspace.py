@@ -56,26 +56,66 @@ class Workspace:
             JobError: The work failed, here or in another process of this run.
             RecordError: The run's folder cannot be written.
         """
+
+        def one(missing: list[str]) -> Iterator[tuple[str, R | JobError]]:
+            try:
+                yield name, compute()
+            except JobError as error:
+                yield name, error
+
+        return self.once_together(name, [name], name, model, one)
+
+    def once_together(
+        self,
+        group: str,
+        names: list[str],
+        wanted: str,
+        model: type[R],
+        compute: Callable[[list[str]], Iterator[tuple[str, R | JobError]]],
+    ) -> R:
+        """Return the record ``wanted`` of this run; where there is none, all that are missing are computed in one go.
+
+        Args:
+            group: What the names have in common: of all processes that ask for one of the group, one computes.
+            names: What is computed together with ``wanted``, which is one of them.
+            wanted: The name of the record.
+            model: What the records are.
+            compute: Yields a record or a failure for each of the names that it is given.
+
+        Raises:
+            JobError: The work on ``wanted`` failed, here or in another process of this run.
+            RecordError: The run's folder cannot be written.
+        """
         records = self.path / "records"
         with self._writing():
             records.mkdir(parents=True, exist_ok=True)
-        done, failed = records / f"{name}.json", records / f"{name}.failure.json"
-        with filelock.FileLock(records / f"{name}.lock"):
+        with filelock.FileLock(records / f"{group}.lock"):
+            if not self._is_known(wanted):
+                missing = [name for name in names if not self._is_known(name)]
+                try:
+                    for name, found in compute(missing):
+                        self._keep(name, found)
+                except TrtGateError as error:
+                    for name in missing:
+                        if not self._is_known(name):
+                            self._keep(name, JobError(name, str(error)))
+            failed = records / f"{wanted}.failure.json"
             if failed.exists():
                 failure = load(failed, Failure)
                 raise JobError(failure.job, failure.reason, failure.log_tail)
-            if done.exists():
-                return load(done, model)
-            try:
-                record = compute()
-            except JobError as error:
-                self._save(failed, Failure(job=error.job, reason=error.reason, log_tail=error.log_tail))
-                raise
-            except TrtGateError as error:
-                self._save(failed, Failure(job=name, reason=str(error)))
-                raise JobError(name, str(error)) from error
-            self._save(done, record)
-            return record
+            return load(records / f"{wanted}.json", model)
+
+    def _is_known(self, name: str) -> bool:
+        records = self.path / "records"
+        return (records / f"{name}.failure.json").exists() or (records / f"{name}.json").exists()
+
+    def _keep(self, name: str, found: FileRecord | JobError) -> None:
+        records = self.path / "records"
+        if isinstance(found, JobError):
+            kept = Failure(job=found.job, reason=found.reason, log_tail=found.log_tail)
+            self._save(records / f"{name}.failure.json", kept)
+        else:
+            self._save(records / f"{name}.json", found)
 
     def put(self, name: str, record: FileRecord) -> None:
         """Store a record under a name, over an earlier one.

@@ -77,12 +77,19 @@ class RefusedError(Exception):
     """The job gives up in an orderly way."""
 
 
+class BrokenJobError(RefusedError):
+    """The whole job gives up, whatever it could still do."""
+
+
 def misbehave(behaviour: Behaviour, kind: str, arm: str, folder: Path) -> None:
     """Do what a job can do wrong, if this one is to."""
     time.sleep(behaviour.seconds)
     fault = behaviour.faults.get(f"{kind}-{arm}")
     if fault == "refuse":
         raise RefusedError(REFUSAL)
+    if fault == "refuse-all":  # an evaluation that ends and does not say at which arm
+        (folder / "arm.txt").unlink(missing_ok=True)
+        raise BrokenJobError(REFUSAL)
     if fault == "segfault":
         os.kill(os.getpid(), signal.SIGSEGV)
     elif fault == "killed":
@@ -150,10 +157,25 @@ def images_of(data: dict[str, Any], split: str) -> list[Path]:
 
 
 def accuracy(request: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Answer each arm's accuracy, or why there is none."""
+    answer: dict[str, dict[str, Any]] = {"arms": {}, "failures": {}}
+    for asked in request["arms"]:
+        (folder / "arm.txt").write_text(asked["arm"].ljust(80))
+        try:
+            answer["arms"][asked["arm"]] = arm_accuracy(asked, request, folder)
+        except BrokenJobError:
+            raise
+        except RefusedError as refusal:
+            answer["failures"][asked["arm"]] = str(refusal)
+    return answer
+
+
+def arm_accuracy(asked: dict[str, Any], request: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Answer the checkpoint's mAP less the arm's drop."""
-    behaviour = Behaviour.load(Path(request["artifact"]))
-    misbehave(behaviour, "accuracy", request["arm"], folder)
-    value = behaviour.map50_95 - behaviour.drop.get(request["arm"], 0.0)
+    arm = asked["arm"]
+    behaviour = Behaviour.load(Path(asked["artifact"]))
+    misbehave(behaviour, "accuracy", arm, folder)
+    value = behaviour.map50_95 - behaviour.drop.get(arm, 0.0)
     extra = 0.1 if value else 0.0
     metrics = {"mAP50": value + extra, "mAP50-95": value, "precision": value + extra, "recall": value + extra / 2}
     data = json.loads(Path(request["data"]).read_text())
@@ -162,7 +184,8 @@ def accuracy(request: dict[str, Any], folder: Path) -> dict[str, Any]:
     classes = [
         {"name": name, "images": images, "instances": 3 * images, "metrics": metrics} for name in data["names"].values()
     ]
-    write_per_image(Path(request["per_image"]), files, (behaviour.seen or {}).get(request["arm"]))
+    Path(asked["per_image"]).parent.mkdir(parents=True, exist_ok=True)
+    write_per_image(Path(asked["per_image"]), files, (behaviour.seen or {}).get(arm))
     return {"images": images, "instances": 6 * images, "metrics": metrics, "classes": classes}
 
 
@@ -270,7 +293,7 @@ def packed(values: list[Any]) -> tuple[str, bytes]:
 
 def answer_to(request: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Do the job that a request asks for."""
-    marks = {"samples_file": latency, "per_image": accuracy, "runs": profile}
+    marks = {"samples_file": latency, "settings": accuracy, "runs": profile}
     work = next((job for key, job in marks.items() if key in request), build)
     return {"schema_version": 1, **work(request, folder)}
 

@@ -58,7 +58,7 @@ def test_a_run_of_the_checkpoint_alone_measured_nothing(project: Project) -> Non
         """
         def test_reference(trt_cell, request):
             from pytest_trtgate.fixtures import run_of
-            run_of(request.config).session.measure.reference(trt_cell.model)
+            run_of(request.config).session.evaluations.reference(trt_cell.model)
         """
     )
     result = project.run("--trt-precision=int8")

@@ -98,18 +98,56 @@ def test_a_failed_build_is_not_tried_again_in_its_run(project: Project) -> None:
     assert len(project.job_names("build")) == 1
 
 
-def test_an_evaluation_that_goes_wrong_costs_one_accuracy(project: Project) -> None:
+def test_all_accuracies_of_a_model_come_from_one_job(project: Project) -> None:
+    project.run("-k", "accuracy").assert_outcomes(passed=3, deselected=3)
+    assert project.job_names("accuracy") == ["accuracy-shapes-pt+fp32+fp16+int8"]
+
+
+def test_only_the_cells_that_are_tested_are_built_and_evaluated(project: Project) -> None:
+    project.run("-k", "accuracy and (fp32 or int8)").assert_outcomes(passed=2, deselected=4)
+    assert project.job_names("accuracy") == ["accuracy-shapes-pt+fp32+int8"]
+    assert len(project.job_names("build")) == 2
+
+
+def test_an_evaluation_that_is_refused_costs_one_accuracy(project: Project) -> None:
+    project.weights(Behaviour(faults={"accuracy-fp16": "refuse"}))
+    project.run("-k", "accuracy").assert_outcomes(passed=2, failed=1, deselected=3)
+    summary = project.verdict("fp16", "accuracy").summary
+    assert summary == f"fp16: {REFUSAL} [accuracy-shapes-pt+fp32+fp16+int8]"
+    assert len(project.job_names("accuracy")) == 1
+
+
+def test_an_evaluation_that_dies_costs_one_accuracy(project: Project) -> None:
     project.weights(Behaviour(faults={"accuracy-fp16": "segfault"}))
     project.settings("launches = 1\n")
     project.use_processes().run("--trt-precision=fp16,int8").assert_outcomes(passed=3, failed=1)
     assert project.outcomes("accuracy") == {"fp16": "ERROR", "int8": "PASS"}
+    assert sorted(project.job_names("accuracy")) == [
+        f"accuracy-shapes-{arms}" for arms in ("fp16", "pt+fp16+int8", "pt+int8")
+    ]
+    assert "[accuracy-shapes-fp16]" in project.verdict("fp16", "accuracy").summary
+
+
+def test_an_evaluation_that_hangs_is_not_tried_alone(project: Project) -> None:
+    project.weights(Behaviour(faults={"accuracy-int8": "hang"}))
+    project.settings("[timeouts]\naccuracy_s = 0.7\n")
+    project.use_processes().run("--trt-precision=int8", "-k", "accuracy").assert_outcomes(failed=1, deselected=1)
+    assert "past its limit of 1.4 s [accuracy-shapes-pt+int8]" in project.verdict("int8", "accuracy").summary
+    assert sorted(project.job_names("accuracy")) == ["accuracy-shapes-pt", "accuracy-shapes-pt+int8"]
+
+
+def test_arms_are_evaluated_alone_where_a_job_did_not_say_which_it_was_at(project: Project) -> None:
+    project.weights(Behaviour(faults={"accuracy-int8": "refuse-all"}))
+    project.run("--trt-precision=fp16,int8", "-k", "accuracy").assert_outcomes(passed=1, failed=1, deselected=2)
+    alone = [f"accuracy-shapes-{arms}" for arms in ("fp16", "int8", "pt", "pt+fp16+int8")]
+    assert sorted(project.job_names("accuracy")) == alone
 
 
 def test_a_checkpoint_that_cannot_be_evaluated_is_an_error_of_every_accuracy(project: Project) -> None:
     project.weights(Behaviour(faults={"accuracy-pt": "refuse"}))
     project.run("--trt-precision=fp16,int8").assert_outcomes(passed=2, failed=2)
     assert project.outcomes("accuracy") == {"fp16": "ERROR", "int8": "ERROR"}
-    assert project.job_names("accuracy").count("accuracy-shapes-pt") == 1
+    assert project.job_names("accuracy") == ["accuracy-shapes-pt+fp16+int8"]
 
 
 def test_an_arm_that_cannot_be_timed_leaves_the_others_their_launches(project: Project) -> None:
@@ -212,10 +250,9 @@ def test_an_interrupt_ends_the_job_too(jobs: Jobs) -> None:
 
 
 def test_an_interrupted_run_says_so_and_ends_its_job(project: Project) -> None:
-    project.weights(Behaviour(faults={"build-int8": "hang"}))
-    arguments = ("--trt-precision=fp16,int8", "-k", "accuracy", "--trt-baselines=update")
-    process = project.use_processes().start(*arguments)
-    pid = wait_for(lambda: next(project.path.glob("reports/trtgate-runs/*/jobs/build-shapes-int8*/pid.txt"), None))
+    project.weights(Behaviour(faults={"latency-int8": "hang"}))
+    process = project.use_processes().start("--trt-precision=fp16,int8", "--trt-baselines=update")
+    pid = wait_for(lambda: next(project.path.glob("reports/trtgate-runs/*/jobs/launch-shapes-1/pid.txt"), None))
     job = int(wait_for(pid.read_text))
     os.kill(process.pid, signal.SIGINT)
     output = process.communicate(timeout=60)[0]

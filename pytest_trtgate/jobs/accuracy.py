@@ -1,24 +1,25 @@
-"""Job: evaluate one arm on one split and keep what each image contributed."""
+"""Job: evaluate arms on one split in one pass over its images, and keep what each image contributed."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
-from functools import partial
+import os
+import queue
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ..errors import DataError, TrtGateError
-from ..records import ClassAccuracy
-from .contract import AccuracyRequest, AccuracyResponse
-from .worker import main, plain, progress
+from .contract import ARM_NAME, AccuracyArm, AccuracyRequest, AccuracyResponse, ArmAccuracy
+from .turns import Batches, Turns
+from .worker import explain, is_cuda_fault, is_out_of_memory, main, progress
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+Outcome = tuple[str, "ArmAccuracy | str | BaseException"]
+"""An arm, and what was found, or in one sentence why it failed, or what ends the job."""
 
 
 def work(request: AccuracyRequest, folder: Path) -> AccuracyResponse:
-    """Evaluate the arm, and write per-image records to ``request.per_image``.
+    """Evaluate the arms, and write per-image records to each arm's ``per_image``.
 
     The ``.npz`` holds, for N detections, M ground truth objects, I images and C classes:
 
@@ -33,25 +34,82 @@ def work(request: AccuracyRequest, folder: Path) -> AccuracyResponse:
     ``names``      C, str          class names
     ============== =============== =====================================================================
 
-    Raises:
-        DataError: The split cannot be read or holds no objects, or the classes of model and dataset differ.
-        TrtGateError: The artifact does not fit the request, cannot be run, or returned NaN or infinite values.
+    An arm fails alone where the split cannot be read or holds no objects, the classes of model and dataset differ, the
+    artifact does not fit the request or cannot be run, or returns NaN or infinite values. What may be another arm's
+    doing ends the job: a fault of the GPU, or memory that has run out.
     """
+    from . import yolo
+
+    names = [arm.arm for arm in request.arms]
+    progress(f"loading {', '.join(names)}")
+    yolo.isolate(request.threads)
+    if any(arm.artifact.endswith(".onnx") for arm in request.arms):
+        yolo.pin_onnxruntime(request.threads)
+    with _place_mark(folder / ARM_NAME) as mark:
+        turns = Turns(names, mark)
+        batches = Batches(turns)
+        done: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
+        for one in request.arms:
+            threading.Thread(target=_take_turns, args=(request, one, folder, turns, batches, done), daemon=True).start()
+        turns.begin()
+        arms: dict[str, ArmAccuracy] = {}
+        failures: dict[str, str] = {}
+        for arm, found in (done.get() for _ in names):
+            if isinstance(found, BaseException):
+                raise found
+            if isinstance(found, str):
+                failures[arm] = found
+            else:
+                arms[arm] = found
+    return AccuracyResponse(arms=arms, failures=failures)
+
+
+@contextmanager
+def _place_mark(path: Path) -> Iterator[Any]:
+    """Yield what writes a name to a file, such that it is there whatever becomes of this process."""
+    with path.open("wb", buffering=0) as file:
+
+        def mark(name: str) -> None:
+            os.pwrite(file.fileno(), name.ljust(80).encode(), 0)
+
+        yield mark
+
+
+def _take_turns(
+    request: AccuracyRequest,
+    arm: AccuracyArm,
+    folder: Path,
+    turns: Turns,
+    batches: Batches,
+    done: queue.SimpleQueue[Outcome],
+) -> None:
+    turns.wait(arm.arm)
+    found: ArmAccuracy | str
+    try:
+        found = _evaluate(request, arm, folder, batches)
+    except BaseException as error:
+        if is_cuda_fault(error) or is_out_of_memory(error):
+            done.put((arm.arm, error))
+            return  # the others get no more turns
+        found = explain(error, folder)
+    turns.leave(arm.arm)
+    if isinstance(found, ArmAccuracy):
+        found = found.model_copy(update={"seconds": turns.seconds[arm.arm]})
+    done.put((arm.arm, found))
+
+
+def _evaluate(request: AccuracyRequest, arm: AccuracyArm, folder: Path, batches: Batches) -> ArmAccuracy:
     import numpy as np
 
     from . import yolo
+    from .collectors import COLLECTORS
 
     settings = request.settings
-    artifact = Path(request.artifact)
-    progress(f"loading {request.arm}")
-    yolo.isolate(request.threads)
-    if artifact.suffix == ".onnx":
-        yolo.pin_onnxruntime(request.threads)
-    metadata = yolo.read_metadata(artifact)
-    yolo.check_shape(request.arm, metadata, settings.imgsz, settings.batch)
+    artifact = Path(arm.artifact)
+    yolo.check_shape(arm.arm, yolo.read_metadata(artifact), settings.imgsz, settings.batch)
     model = yolo.load_model(artifact)
-    collector = Collector(request)
-    with yolo.refusals(f"{request.arm}: {artifact.name} could not be evaluated"):
+    collector = COLLECTORS[model.task](arm.arm, request, batches)
+    with yolo.refusals(f"{arm.arm}: {artifact.name} could not be evaluated"):
         metrics = model.val(
             validator=collector.validator,
             data=request.data,
@@ -70,162 +128,12 @@ def work(request: AccuracyRequest, folder: Path) -> AccuracyResponse:
             verbose=False,
             workers=0,
             project=str(folder / "runs"),
-            name="val",
+            name=arm.arm,
         )
     records: dict[str, Any] = collector.records()
-    np.savez_compressed(request.per_image, **records)
-    return _response(metrics, records, collector.unreadable)
-
-
-class Collector:
-    """Watches one evaluation: checks what Ultralytics would let pass, and keeps what each image contributed.
-
-    Args:
-        request: What was asked for.
-    """
-
-    def __init__(self, request: AccuracyRequest) -> None:
-        self.request = request
-        self.unreadable: tuple[str, ...] = ()
-        self._validator: Any = None
-        self._stats: dict[str, list[Any]] = {}
-        self._boxes: dict[str, list[Any]] = {"pred": [], "target": []}
-        self._broken: list[str] = []
-        self._files: list[str] = []
-
-    def validator(self, args: Any, _callbacks: Any) -> Any:
-        """Make the validator that Ultralytics runs, with our hands around some of its methods."""
-        from ultralytics.models.yolo.detect import DetectionValidator
-
-        self._validator = validator = DetectionValidator(args=args, _callbacks=_callbacks)
-        hands: dict[str, Callable[..., Any]] = {
-            "build_dataset": self._build_dataset,
-            "init_metrics": self._init_metrics,
-            "preprocess": self._preprocess,
-            "postprocess": self._postprocess,
-            "_process_batch": self._process_batch,
-            "get_stats": self._get_stats,
-        }
-        for name, hand in hands.items():
-            setattr(validator, name, partial(hand, getattr(validator, name)))
-        return validator
-
-    def _build_dataset(self, build: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        from .yolo import ignore_cached_images
-
-        split = self.request.settings.split
-        try:
-            dataset = build(*args, **kwargs)
-        except Exception as error:
-            raise DataError(f"{self.request.data}: split '{split}' has no usable images ({plain(error)})") from error
-        ignore_cached_images(dataset)
-        self.unreadable = tuple(sorted(set(dataset.get_img_files(dataset.img_path)) - set(dataset.im_files)))
-        if not any(len(label["cls"]) for label in dataset.labels):
-            raise DataError(f"{self.request.data}: split '{split}' has no labelled objects, so there is no accuracy")
-        return dataset
-
-    def _init_metrics(self, init: Callable[..., None], model: Any) -> None:
-        init(model)
-        arm, validator, settings = self.request.arm, self._validator, self.request.settings
-        in_model, in_data = len(model.names), validator.data["nc"]
-        if in_model != in_data:
-            raise DataError(f"{arm}: the model has {in_model} classes, but {self.request.data} has {in_data}")
-        if validator.args.max_det != settings.max_det:
-            raise DataError(
-                f"{arm}: an image of split '{settings.split}' holds {validator.args.max_det} objects, more than "
-                f"max_det = {settings.max_det}; set max_det to at least {validator.args.max_det}"
-            )
-
-    def _preprocess(self, preprocess: Callable[..., Any], batch: Any) -> Any:
-        settings = self.request.settings
-        self._files = batch["im_file"]
-        shape = tuple(batch["img"].shape[2:])
-        if not settings.rect and shape != (settings.imgsz, settings.imgsz):
-            raise TrtGateError(
-                f"{self.request.arm}: Ultralytics evaluates images of {shape[1]}x{shape[0]} pixels, not the "
-                f"{settings.imgsz}x{settings.imgsz} asked for; take a multiple of the model's stride"
-            )
-        return preprocess(batch)
-
-    def _postprocess(self, postprocess: Callable[..., Any], output: Any) -> Any:
-        from .yolo import broken_rows, tensors
-
-        broken = broken_rows(output)
-        if broken:
-            self._broken += [self._files[row] for row in broken]
-            # What such numbers do further on is undefined: let the evaluation end, then report them all.
-            for tensor in tensors(output):
-                tensor[broken] = 0
-        return postprocess(output)
-
-    def _process_batch(self, process: Callable[..., Any], predictions: Any, batch: Any) -> Any:
-        scale = self._validator.scale_preds
-        for kind, boxes in (("pred", predictions["bboxes"]), ("target", batch["bboxes"])):
-            self._boxes[kind].append(scale({"bboxes": boxes}, batch)["bboxes"].cpu().numpy().reshape(-1, 4))
-        done, total = len(self._boxes["pred"]), len(self._validator.dataloader.dataset)
-        progress(f"evaluating {self.request.arm}: {done}/{total} images")
-        return process(predictions, batch)
-
-    def _get_stats(self, get_stats: Callable[[], Any]) -> Any:
-        # Ultralytics empties them when it has its metrics.
-        self._stats = {key: list(values) for key, values in self._validator.metrics.stats.items()}
-        if self._broken:
-            first, total = self._relative(self._broken[0]), len(self._stats["tp"])
-            raise TrtGateError(
-                f"{self.request.arm}: the engine returned NaN or infinite values for {len(self._broken)} of {total} "
-                f"images, first {first}; such an engine cannot be shipped, try a wider precision"
-            )
-        return get_stats()
-
-    def records(self) -> dict[str, NDArray[Any]]:
-        """Return the arrays of the ``.npz``; see :func:`work`."""
-        import numpy as np
-
-        stats = self._stats
-        files = self._validator.dataloader.dataset.im_files
-        indices = np.arange(len(files), dtype=np.int32)
-        return {
-            "tp": np.concatenate(stats["tp"]).astype(bool),
-            "conf": np.concatenate(stats["conf"]),
-            "pred_cls": np.concatenate(stats["pred_cls"]).astype(np.int32),
-            "pred_image": np.repeat(indices, [len(tp) for tp in stats["tp"]]),
-            "pred_box": np.concatenate(self._boxes["pred"]).astype(np.float32),
-            "target_cls": np.concatenate(stats["target_cls"]).astype(np.int32),
-            "target_image": np.repeat(indices, [len(cls) for cls in stats["target_cls"]]),
-            "target_box": np.concatenate(self._boxes["target"]).astype(np.float32),
-            "images": np.array([self._relative(file) for file in files]),
-            "names": np.array([self._validator.names[i] for i in sorted(self._validator.names)]),
-        }
-
-    def _relative(self, file: str) -> str:
-        path, root = Path(file), Path(self._validator.data["path"])
-        return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()
-
-
-def _response(metrics: Any, records: dict[str, Any], unreadable: tuple[str, ...]) -> AccuracyResponse:
-    import numpy as np
-
-    box = metrics.box
-    rows = {int(c): _metrics(box.p[i], box.r[i], box.ap50[i], box.ap[i]) for i, c in enumerate(box.ap_class_index)}
-    classes = []
-    for index, name in enumerate(records["names"].tolist()):
-        mine = records["target_cls"] == index
-        images = len(np.unique(records["target_image"][mine]))
-        classes.append(ClassAccuracy(name=name, images=images, instances=int(mine.sum()), metrics=rows.get(index, {})))
-    return AccuracyResponse(
-        images=len(records["images"]),
-        instances=len(records["target_cls"]),
-        metrics=_metrics(box.mp, box.mr, box.map50, box.map),
-        classes=tuple(classes),
-        unreadable=unreadable,
-    )
-
-
-def _metrics(precision: float, recall: float, map50: float, map50_95: float) -> dict[str, float]:
-    values = {"mAP50": map50, "mAP50-95": map50_95, "precision": precision, "recall": recall}
-    if not all(math.isfinite(value) for value in values.values()):
-        raise TrtGateError(f"Ultralytics returned metrics that are no numbers ({values})")
-    return {name: float(value) for name, value in values.items()}
+    Path(arm.per_image).parent.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(arm.per_image, **records)
+    return collector.answer(metrics, records)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,8 @@ from ..records import AccuracySettings, ClassAccuracy, Context, Launch, LayerTim
 JobKind = Literal["build", "accuracy", "latency", "profile"]
 PROGRESS = "@trtgate-progress "
 """Prefix of a line that reports progress: the rest of the line is for the user."""
+ARM_NAME = "arm.txt"
+"""File in the folder of an accuracy job that names the arm that it is at."""
 
 
 class Message(FileRecord):
@@ -56,22 +58,32 @@ class BuildResponse(Message):
     inspection: EngineInspection | None = None
 
 
-class AccuracyRequest(Message):
-    """Evaluate one arm on one split of the resolved YAML ``data``. Per-image records go to ``per_image``."""
+class AccuracyArm(Record):
+    """One arm to be evaluated; its per-image records go to ``per_image``."""
 
     arm: str
     artifact: str
+    per_image: str
+
+
+class AccuracyRequest(Message):
+    """Evaluate ``arms`` on one split of the resolved YAML ``data``, in one pass over its images.
+
+    While it works, ``arm.txt`` in the job's folder names the arm that it is at.
+    """
+
+    arms: tuple[AccuracyArm, ...]
     data: str
     device: str
     threads: int
     settings: AccuracySettings
-    per_image: str
 
 
-class AccuracyResponse(Message):
-    """What the evaluation found; metrics are ``mAP50``, ``mAP50-95``, ``precision`` and ``recall``.
+class ArmAccuracy(Record):
+    """What was found of one arm; metrics are ``mAP50``, ``mAP50-95``, ``precision`` and ``recall``.
 
     ``unreadable`` names images that Ultralytics left out of every arm, since they or their labels are damaged.
+    ``seconds`` leaves out what all arms share: decoding.
     """
 
     images: int
@@ -79,6 +91,14 @@ class AccuracyResponse(Message):
     metrics: dict[str, float]
     classes: tuple[ClassAccuracy, ...]
     unreadable: tuple[str, ...] = ()
+    seconds: float = 0.0
+
+
+class AccuracyResponse(Message):
+    """The arms that could be evaluated, and in one sentence each why others could not."""
+
+    arms: dict[str, ArmAccuracy] = Field(default_factory=dict)
+    failures: dict[str, str] = Field(default_factory=dict)
 
 
 class ArmRequest(Record):

@@ -18,7 +18,7 @@ from typing import IO, Protocol
 
 import filelock
 
-from ..errors import JobError, RecordError
+from ..errors import JobError, JobTimeoutError, RecordError
 from ..gpus import VISIBLE
 from ..record_base import FileRecord
 from ..recordfile import load, save
@@ -146,7 +146,7 @@ class LocalLauncher:
     def _answer(self, job: Job, folder: Path, status: int | None) -> FileRecord:
         tail = log_tail(folder / LOG_NAME)
         if status is None:
-            raise JobError(job.name, f"ended after running past its limit of {job.timeout_s:g} s", tail)
+            raise JobTimeoutError(job.name, f"ended after running past its limit of {job.timeout_s:g} s", tail)
         try:
             # First, since a process that has said why it gives up may still be aborted by what it frees at its end.
             if (folder / "error.json").exists():

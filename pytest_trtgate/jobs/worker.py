@@ -50,11 +50,7 @@ def main(request_model: type[Q], work: Callable[[Q, Path], FileRecord]) -> int:
         prepare(folder, request.threads)
         save(folder / "response.json", work(request, folder))
     except (Exception, SystemExit) as error:
-        if not isinstance(error, TrtGateError) or error.__cause__ is not None:
-            traceback.print_exc()
-        else:
-            print(error, file=sys.stderr)
-        save(folder / "error.json", JobFailure(sentence=sentence(error, folder)))
+        save(folder / "error.json", JobFailure(sentence=explain(error, folder)))
         if is_cuda_fault(error):
             # Nothing of CUDA works any more in this process; what it frees on its way out would abort it.
             sys.stdout.flush()
@@ -96,6 +92,15 @@ def progress(text: str) -> None:
     if now - _last_progress[0] >= PROGRESS_INTERVAL_S:
         _last_progress[0] = now
         print(f"{PROGRESS}{text}", flush=True)
+
+
+def explain(error: BaseException, folder: Path) -> str:
+    """Write an error to the log, whole where we did not expect it, and return its :func:`sentence`."""
+    if not isinstance(error, TrtGateError) or error.__cause__ is not None:
+        traceback.print_exception(error)
+    else:
+        print(error, file=sys.stderr)
+    return sentence(error, folder)
 
 
 def sentence(error: BaseException, folder: Path) -> str:

@@ -1,0 +1,190 @@
+"""Accuracies: those of a model's arms that are not known yet come from one pass over the images."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from .digest import file_sha256
+from .errors import JobError, JobTimeoutError
+from .jobs.contract import ARM_NAME, AccuracyArm, AccuracyRequest, AccuracyResponse, ArmAccuracy
+from .jobs.launcher import LOG_NAME, log_tail
+from .measure import Measurements, now
+from .notes import age
+from .records import REFERENCE, AccuracyRecord, AccuracySettings, Cell
+from .results import result_key
+
+Found = tuple[str, "AccuracyRecord | JobError"]
+"""The name of an accuracy in the workspace, and what came of it."""
+
+
+@dataclass(frozen=True)
+class _Arm:
+    """One arm that has to be evaluated: the name of its record, what the job is asked, and its key in the cache."""
+
+    name: str
+    request: AccuracyArm
+    key: str
+
+
+class Evaluations:
+    """The accuracies of a run, each obtained once.
+
+    Args:
+        measure: The run's measurements.
+        selected: The cells that the run's tests are about. The first of a model to be evaluated takes the others along.
+    """
+
+    def __init__(self, measure: Measurements, selected: Collection[Cell]) -> None:
+        self.measure = measure
+        self.selected = selected
+        settings = measure.settings
+        self._how = AccuracySettings(
+            split=settings.split,
+            imgsz=settings.imgsz,
+            batch=settings.batch,
+            conf=settings.validation.conf,
+            iou=settings.validation.iou,
+            max_det=settings.validation.max_det,
+        )
+
+    def engine(self, cell: Cell) -> AccuracyRecord:
+        """Return the accuracy of a cell's engine.
+
+        Raises:
+            JobError: The build or the evaluation failed.
+        """
+        return self._obtain(cell.model, cell.precision, self._together(cell))
+
+    def reference(self, model: str) -> AccuracyRecord:
+        """Return the accuracy of a model's ``.pt``.
+
+        Raises:
+            JobError: The evaluation failed.
+        """
+        return self._obtain(model, REFERENCE, [REFERENCE])
+
+    def pair(self, cell: Cell) -> tuple[AccuracyRecord, AccuracyRecord]:
+        """Return the accuracies of the ``.pt`` and of a cell's engine.
+
+        Raises:
+            JobError: The build or an evaluation failed.
+        """
+        arms = [REFERENCE, *self._together(cell)]
+        engine = self._obtain(cell.model, cell.precision, arms)
+        return self._obtain(cell.model, REFERENCE, arms), engine
+
+    def _together(self, cell: Cell) -> list[str]:
+        planned = self.measure.plan.of_model(cell.model)
+        return [c.precision for c in planned if c == cell or c in self.selected]
+
+    def _obtain(self, model: str, arm: str, together: list[str]) -> AccuracyRecord:
+        names = {_name(model, one): one for one in together}
+        return self.measure.workspace.once_together(
+            f"accuracies-{model}",
+            list(names),
+            _name(model, arm),
+            AccuracyRecord,
+            lambda missing: self._evaluate(model, [names[name] for name in missing]),
+        )
+
+    def _evaluate(self, model: str, arms: list[str]) -> Iterator[Found]:
+        """Yield accuracies measured earlier on the same bytes, then those that are measured now."""
+        measure, missing = self.measure, []
+        cells: dict[str, Cell] = {cell.precision: cell for cell in measure.plan.of_model(model)}
+        for arm in arms:
+            name = _name(model, arm)
+            try:
+                path = measure.plan.weights[model] if arm == REFERENCE else measure.engine(cells[arm]).path
+            except JobError as error:
+                yield name, error
+                continue
+            arrays = measure.workspace.job_folder(name) / "per_image.npz"
+            key = result_key(
+                file_sha256(path), measure.data_digest, measure.dataset, self._how, measure.environment, measure.threads
+            )
+            known = None if measure.settings.fresh else measure.results.get(key, arrays)
+            if known is None:
+                request = AccuracyArm(arm=arm, artifact=str(path), per_image=str(arrays))
+                missing.append(_Arm(name, request, key))
+                continue
+            measure.milestone(
+                f"{model} {arm}: accuracy from the cache, measured {age(known.measured_at)} on the same bytes"
+            )
+            place = str(arrays.relative_to(measure.workspace.path))
+            yield name, known.model_copy(update={"model": model, "arm": arm, "per_image": place})
+        if missing:
+            yield from self._pass(model, missing)
+
+    def _pass(self, model: str, arms: list[_Arm]) -> Iterator[Found]:
+        """Evaluate arms in one job; where it dies, the others without the arm that it died at, and that one alone."""
+        measure, names = self.measure, [arm.request.arm for arm in arms]
+        images = len(measure.dataset.images(self._how.split))
+        measure.milestone(f"{model}: evaluating {', '.join(names)} on {images} images")
+        job = f"accuracy-{model}-{'+'.join(names)}"
+        request = AccuracyRequest(
+            arms=tuple(arm.request for arm in arms),
+            data=str(measure.resolved_data),
+            device=measure.environment.device,
+            threads=measure.threads,
+            settings=self._how,
+        )
+        folder = measure.workspace.job_folder(job)
+        try:
+            limit_s = measure.settings.timeouts.accuracy_s * len(arms)
+            answer = measure.job(job, "accuracy", request, limit_s, AccuracyResponse)
+        except JobError as error:
+            if len(arms) == 1:
+                yield arms[0].name, error
+            else:
+                yield from self._again(model, arms, _arm_at(folder), error)
+            return
+        tail = log_tail(folder / LOG_NAME)
+        for arm in arms:
+            found = answer.arms.get(arm.request.arm)
+            if found is None:
+                reason = answer.failures.get(arm.request.arm, "the job did not say what became of it")
+                yield arm.name, JobError(job, reason, tail)
+            else:
+                yield arm.name, self._record(model, arm, found)
+
+    def _again(self, model: str, arms: list[_Arm], at: str, error: JobError) -> Iterator[Found]:
+        measure = self.measure
+        bad = [arm for arm in arms if arm.request.arm == at]
+        measure.milestone(f"{model}: the evaluation ended at {at or 'an unknown arm'} ({error.reason}); trying again")
+        if not bad:
+            for arm in arms:
+                yield from self._pass(model, [arm])
+            return
+        yield from self._pass(model, [arm for arm in arms if arm not in bad])
+        if isinstance(error, JobTimeoutError):
+            yield bad[0].name, error  # it would take as long again
+        else:
+            yield from self._pass(model, bad)
+
+    def _record(self, model: str, arm: _Arm, found: ArmAccuracy) -> AccuracyRecord:
+        arrays, measure = Path(arm.request.per_image), self.measure
+        record = AccuracyRecord(
+            model=model,
+            arm=arm.request.arm,
+            settings=self._how,
+            data_digest=measure.data_digest,
+            per_image=str(arrays.relative_to(measure.workspace.path)),
+            measured_at=now(),
+            **dict(found),
+        )
+        measure.results.put(arm.key, record, arrays)
+        return record
+
+
+def _name(model: str, arm: str) -> str:
+    return f"accuracy-{model}-{arm}"
+
+
+def _arm_at(folder: Path) -> str:
+    """Return the arm that an accuracy job was at when it ended; empty where it did not say."""
+    try:
+        return (folder / ARM_NAME).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        return ""

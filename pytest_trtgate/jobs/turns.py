@@ -1,0 +1,142 @@
+"""Several arms in one pass over the images: each in a thread of its own, of which one runs at a time.
+
+So the loop that takes an arm over the batches stays Ultralytics' own, and an arm that fails leaves the others alone.
+The arms take turns at every batch, which is decoded once, while they still work on the one before.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+AHEAD = 2
+"""Batches that are decoded before they are wanted."""
+
+
+class Turns:
+    """Lets one of several threads run at a time, in a fixed order that begins again.
+
+    Args:
+        names: The threads' names, in their order.
+        told: Called with a name as its turn begins.
+
+    Attributes:
+        seconds: How long the turns of each have taken together.
+    """
+
+    def __init__(self, names: list[str], told: Callable[[str], None]) -> None:
+        self.seconds = dict.fromkeys(names, 0.0)
+        self._told = told
+        self._order = list(names)
+        self._gates = {name: threading.Semaphore(0) for name in names}
+        self._began = 0.0
+
+    def begin(self) -> None:
+        """Let the first run."""
+        self._gates[self._order[0]].release()
+
+    def wait(self, name: str) -> None:
+        """Wait for the first turn."""
+        self._gates[name].acquire()
+        self._told(name)
+        self._began = time.monotonic()
+
+    def pass_on(self, name: str) -> None:
+        """Let the next run, and wait until it is one's own turn again."""
+        self._end(name, self._after(name))
+        self.wait(name)
+
+    def leave(self, name: str) -> None:
+        """Let the next run, and all later turns be those of the others."""
+        following = self._after(name)
+        self._order.remove(name)
+        self._end(name, following if self._order else None)
+
+    def _after(self, name: str) -> str:
+        return self._order[(self._order.index(name) + 1) % len(self._order)]
+
+    def _end(self, name: str, following: str | None) -> None:
+        self.seconds[name] += time.monotonic() - self._began
+        if following is not None:
+            self._gates[following].release()
+
+
+class Batches:
+    """The batches of one dataloader for several arms; no more than a few are held at a time.
+
+    Args:
+        turns: The turns that the arms take.
+
+    Attributes:
+        loader: The dataloader, once the first arm has made it.
+        unreadable: Images that are left out, since they or their labels are damaged.
+        seconds: How long the arms have waited for images together.
+    """
+
+    def __init__(self, turns: Turns) -> None:
+        self.loader: Any = None
+        self.unreadable: tuple[str, ...] = ()
+        self.seconds = 0.0
+        self._turns = turns
+        self._decoded: queue.Queue[Any] | None = None
+        self._number = -1
+        self._batch: Any = None
+
+    def of(self, arm: str) -> ArmBatches:
+        """Return the dataloader as an arm sees it."""
+        return ArmBatches(self, arm)
+
+    def take(self, arm: str, number: int) -> dict[str, Any]:
+        """Return a copy of a batch for an arm, at its turn; raises what the decoding of it raised."""
+        self._turns.pass_on(arm)
+        if number > self._number:
+            # Every arm is done with the batch before, since each has had its turn.
+            self._number, self._batch = number, None
+            self._batch = self._next()
+        if isinstance(self._batch, BaseException):
+            raise self._batch
+        return {key: _copy(value) for key, value in self._batch.items()}
+
+    def _next(self) -> Any:
+        started = time.monotonic()
+        if self._decoded is None:
+            # Not before all arms are loaded: a CUDA graph is captured then, which other threads may not disturb.
+            self._decoded = queue.Queue(AHEAD)
+            threading.Thread(target=_decode, args=(self.loader, self._decoded), daemon=True).start()
+        batch = self._decoded.get()
+        self.seconds += time.monotonic() - started
+        return batch
+
+
+class ArmBatches:
+    """A dataloader that shares its batches with the other arms."""
+
+    def __init__(self, batches: Batches, arm: str) -> None:
+        self._batches = batches
+        self._arm = arm
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._batches.loader, name)
+
+    def __len__(self) -> int:
+        return len(self._batches.loader)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        for number in range(len(self)):
+            yield self._batches.take(self._arm, number)
+
+
+def _decode(loader: Any, into: queue.Queue[Any]) -> None:
+    try:
+        for batch in loader:
+            into.put(batch)
+    except BaseException as error:  # for the arms to raise
+        into.put(error)
+
+
+def _copy(value: Any) -> Any:
+    """Return a value that an arm may change: a tensor or a list of its own, anything else as it is."""
+    return value.clone() if hasattr(value, "clone") else list(value) if isinstance(value, (list, tuple)) else value
