@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pytest_trtgate.jobs.contract import AccuracyResponse, ArmAccuracy
+
 IMGSZ = 64
 CLASSES = ("dark", "bright")
 THREADS = 1
@@ -136,6 +138,16 @@ class Done:
         assert self.status == 1, self.log
         return str(self.answer("error.json")["sentence"])
 
+    def accuracy(self, arm: str) -> ArmAccuracy:
+        """What an accuracy job found of an arm."""
+        response = AccuracyResponse.model_validate(self.response)
+        assert arm in response.arms, response.failures
+        return response.arms[arm]
+
+    def failure(self, arm: str) -> str:
+        """Why an accuracy job could not evaluate an arm."""
+        return str(self.response["failures"][arm])
+
     @property
     def progress(self) -> list[str]:
         """What the job told the user."""
@@ -215,17 +227,15 @@ def build_request(weights: Path, output: Path, precision: str = "fp32", **change
     }
 
 
-def accuracy_request(artifact: Path, data: Path, per_image: Path, arm: str = "fp32", **settings: Any) -> dict[str, Any]:
-    """Return a request to evaluate one arm."""
+def accuracy_request(arms: dict[str, Path], data: Path, folder: Path, **settings: Any) -> dict[str, Any]:
+    """Return a request to evaluate arms; each one's per-image records go to ``ARM.npz`` in ``folder``."""
     defaults = {"split": "test", "imgsz": IMGSZ, "batch": 1, "conf": 0.001, "iou": 0.3, "max_det": 300}
     return {
-        "arm": arm,
-        "artifact": str(artifact),
+        "arms": [{"arm": arm, "artifact": str(p), "per_image": str(folder / f"{arm}.npz")} for arm, p in arms.items()],
         "data": str(data),
         "device": "cpu",
         "threads": THREADS,
         "settings": {**defaults, **settings},
-        "per_image": str(per_image),
     }
 
 

@@ -63,34 +63,75 @@ def fp32(builds: dict[str, tuple[Done, Path]]) -> Path:
     return engine
 
 
+def poison(engine: Path, output: Path) -> Path:
+    """Copy an engine such that it returns NaN for pictures whose mean is under the median of ours."""
+    import onnx
+    from onnx import helper
+
+    model = onnx.load(engine)
+    graph = model.graph
+    name = graph.output[0].name
+    for node in graph.node:
+        node.output[:] = ["sound" if output == name else output for output in node.output]
+    graph.initializer.extend(
+        [
+            helper.make_tensor("axes", onnx.TensorProto.INT64, [3], [1, 2, 3]),
+            helper.make_tensor("limit", onnx.TensorProto.FLOAT, [1], [0.5]),
+            helper.make_tensor("zero", onnx.TensorProto.FLOAT, [1], [0.0]),
+            helper.make_tensor("shape", onnx.TensorProto.INT64, [3], [1, 1, 1]),
+        ]
+    )
+    graph.node.extend(
+        [
+            helper.make_node("ReduceMean", ["images", "axes"], ["mean"], keepdims=0),
+            helper.make_node("Sub", ["mean", "limit"], ["above"]),
+            helper.make_node("Sqrt", ["above"], ["root"]),
+            helper.make_node("Mul", ["root", "zero"], ["nothing"]),
+            helper.make_node("Reshape", ["nothing", "shape"], ["added"]),
+            helper.make_node("Add", ["sound", "added"], [name]),
+        ]
+    )
+    onnx.save(model, output)
+    return output
+
+
 @pytest.fixture(scope="session")
 def evaluations(
-    material: Material, fp32: Path, tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, tuple[Done, dict[str, np.ndarray]]]:
-    """Return, by arm, an evaluation that has run and its per-image records."""
+    material: Material,
+    untouched: dict[str, str],
+    builds: dict[str, tuple[Done, Path]],
+    fp32: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> tuple[Done, dict[str, dict[str, np.ndarray]]]:
+    """Return a job that evaluated all arms, and three that cannot be, in one pass; and per-image records by arm."""
     folder = tmp_path_factory.mktemp("evaluations")
-    found = {}
-    for arm, artifact in (("pt", material.weights), ("fp32", fp32)):
-        request = accuracy_request(artifact, material.data, folder / f"{arm}.npz", arm)
-        done = run_job("accuracy", request, folder / arm, before=WATCH)
-        assert done.response
-        found[arm] = (done, dict(np.load(folder / f"{arm}.npz")))
-    return found
+    engines = {precision: engine for precision, (_, engine) in builds.items()}
+    (folder / "broken.onnx").write_bytes(fp32.read_bytes()[:5000])
+    bad = {"nan": poison(fp32, folder / "nan.onnx"), "missing": folder / "no.onnx", "broken": folder / "broken.onnx"}
+    request = accuracy_request(
+        {"missing": bad.pop("missing"), "pt": material.weights, **bad, **engines}, material.data, folder
+    )
+    done = run_job("accuracy", request, folder / "job", before=WATCH)
+    assert done.response
+    return done, {arm: dict(np.load(folder / f"{arm}.npz")) for arm in ("pt", *engines)}
 
 
 @pytest.fixture(scope="session")
-def plain(material: Material, fp32: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """Return what Ultralytics itself says of a copy of the dataset, where it leaves its caches."""
+def plain(
+    material: Material, builds: dict[str, tuple[Done, Path]], tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Any]:
+    """Return what Ultralytics itself says, arm by arm, of a copy of the dataset, where it leaves its caches."""
     folder = tmp_path_factory.mktemp("plain")
     shutil.copytree(material.data.parent, folder / "data")
     data = write_data(folder / "data" / "data.yaml")
+    artifacts = {"pt": str(material.weights), **{precision: str(engine) for precision, (_, engine) in builds.items()}}
     code = f"""
 import json, sys
 from ultralytics import YOLO
 from ultralytics.utils.metrics import ap_per_class
 import numpy as np
 found = dict()
-for arm, artifact in (("pt", {str(material.weights)!r}), ("fp32", {str(fp32)!r})):
+for arm, artifact in {artifacts!r}.items():
     box = YOLO(artifact, task="detect").val(
         data={str(data)!r}, split="test", imgsz={IMGSZ}, batch=1, conf=0.001, iou=0.3, max_det=300, rect=False,
         device="cpu", plots=False, workers=0, project={str(folder / "runs")!r}).box
@@ -144,38 +185,6 @@ YOLO("yolo11n-seg.yaml", task="segment").save("segment.pt")
     return run_jobs("build", requests, folder)
 
 
-def poison(engine: Path, output: Path) -> Path:
-    """Copy an engine such that it returns NaN for pictures whose mean is under the median of ours."""
-    import onnx
-    from onnx import helper
-
-    model = onnx.load(engine)
-    graph = model.graph
-    name = graph.output[0].name
-    for node in graph.node:
-        node.output[:] = ["sound" if output == name else output for output in node.output]
-    graph.initializer.extend(
-        [
-            helper.make_tensor("axes", onnx.TensorProto.INT64, [3], [1, 2, 3]),
-            helper.make_tensor("limit", onnx.TensorProto.FLOAT, [1], [0.5]),
-            helper.make_tensor("zero", onnx.TensorProto.FLOAT, [1], [0.0]),
-            helper.make_tensor("shape", onnx.TensorProto.INT64, [3], [1, 1, 1]),
-        ]
-    )
-    graph.node.extend(
-        [
-            helper.make_node("ReduceMean", ["images", "axes"], ["mean"], keepdims=0),
-            helper.make_node("Sub", ["mean", "limit"], ["above"]),
-            helper.make_node("Sqrt", ["above"], ["root"]),
-            helper.make_node("Mul", ["root", "zero"], ["nothing"]),
-            helper.make_node("Reshape", ["nothing", "shape"], ["added"]),
-            helper.make_node("Add", ["sound", "added"], [name]),
-        ]
-    )
-    onnx.save(model, output)
-    return output
-
-
 @pytest.fixture(scope="session")
 def accuracies(material: Material, fp32: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Done]:
     """Return evaluations of odd datasets and unfit engines, by name."""
@@ -190,7 +199,7 @@ def accuracies(material: Material, fp32: Path, tmp_path_factory: pytest.TempPath
         return write_data(folder / name / "data.yaml", train=[str(folder / name / "images" / "test")])
 
     def ask(artifact: Path, data: Path = material.data, **settings: Any) -> dict[str, Any]:
-        return accuracy_request(artifact, data, folder / "records.npz", "int8", **settings)
+        return accuracy_request({"int8": artifact}, data, folder, **settings)
 
     box = "0 0.5 0.5 0.4 0.4\n"
     damaged = dataset("damaged", box)
@@ -200,7 +209,6 @@ def accuracies(material: Material, fp32: Path, tmp_path_factory: pytest.TempPath
     requests = {
         "one-class": ask(material.weights, dataset("one-class", box)),
         "damaged": ask(material.weights, damaged),
-        "nan": ask(poison(fp32, folder / "nan.onnx")),
         "batch": ask(fp32, batch=2),
         "imgsz": ask(fp32, imgsz=2 * IMGSZ),
         "stride": ask(material.weights, imgsz=IMGSZ + 1),
@@ -208,7 +216,6 @@ def accuracies(material: Material, fp32: Path, tmp_path_factory: pytest.TempPath
         "no-images": ask(fp32, dataset("no-images", box, images=0)),
         "no-objects": ask(fp32, dataset("no-objects", "")),
         "crowd": ask(fp32, dataset("crowd", crowd)),
-        "no-engine": ask(folder / "missing.onnx"),
     }
     return run_jobs("accuracy", requests, folder)
 

@@ -52,11 +52,11 @@ for name, session in dict(
 @pytest.fixture
 def folders(
     builds: dict[str, tuple[Done, Path]],
-    evaluations: dict[str, tuple[Done, dict[str, np.ndarray]]],
+    evaluations: tuple[Done, dict[str, dict[str, np.ndarray]]],
     launch: tuple[Done, Launch, Path],
 ) -> list[Path]:
     """Return the folder of each job that ran undisturbed."""
-    return [done.folder for done, *_ in (*builds.values(), *evaluations.values(), launch)]
+    return [done.folder for done, *_ in (*builds.values(), evaluations, launch)]
 
 
 def test_no_job_tries_the_network(folders: list[Path]) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from material import (
     METRICS,
+    PRECISIONS,
     Done,
     Material,
     accuracy_request,
@@ -17,32 +18,27 @@ from material import (
     run_python,
 )
 
-from pytest_trtgate.jobs.contract import AccuracyResponse
-
 pytestmark = pytest.mark.real
+Evaluations = tuple[Done, dict[str, dict[str, np.ndarray]]]
 
 
-@pytest.mark.parametrize("arm", ["pt", "fp32"])
-def test_metrics_are_those_of_ultralytics(
-    evaluations: dict[str, tuple[Done, dict[str, np.ndarray]]], plain: dict[str, Any], arm: str
-) -> None:
-    answer = AccuracyResponse.model_validate(evaluations[arm][0].response)
+@pytest.mark.parametrize("arm", ["pt", *PRECISIONS])
+def test_metrics_are_those_of_ultralytics(evaluations: Evaluations, plain: dict[str, Any], arm: str) -> None:
+    answer = evaluations[0].accuracy(arm)
     assert answer.metrics.keys() == METRICS
     assert answer.metrics == pytest.approx(plain[arm], abs=1e-9)
     assert answer.metrics["mAP50"] > 0.05
 
 
 def test_an_fp32_engine_is_as_accurate_as_its_checkpoint(
-    evaluations: dict[str, tuple[Done, dict[str, np.ndarray]]],
+    evaluations: Evaluations,
 ) -> None:
-    pt, fp32 = (evaluations[arm][0].response["metrics"] for arm in ("pt", "fp32"))
+    pt, fp32 = (evaluations[0].accuracy(arm).metrics for arm in ("pt", "fp32"))
     assert fp32 == pytest.approx(pt, abs=1e-3)
 
 
-def test_per_image_records_give_the_metrics_again(
-    evaluations: dict[str, tuple[Done, dict[str, np.ndarray]]], tmp_path: Path
-) -> None:
-    done, records = evaluations["fp32"]
+def test_per_image_records_give_the_metrics_again(evaluations: Evaluations, tmp_path: Path) -> None:
+    records, metrics = evaluations[1]["fp32"], evaluations[0].accuracy("fp32").metrics
     np.savez(tmp_path / "records.npz", **records)
     code = """
 import numpy as np
@@ -53,22 +49,18 @@ print("mAP", ap.mean(), ap[:, 0].mean())
 """
     found = run_python(code, folder=tmp_path, YOLO_OFFLINE="True", YOLO_CONFIG_DIR=str(tmp_path)).stdout
     map50_95, map50 = map(float, found.split("mAP")[-1].split())
-    assert map50_95 == pytest.approx(done.response["metrics"]["mAP50-95"], abs=1e-6)
-    assert map50 == pytest.approx(done.response["metrics"]["mAP50"], abs=1e-6)
+    assert map50_95 == pytest.approx(metrics["mAP50-95"], abs=1e-6)
+    assert map50 == pytest.approx(metrics["mAP50"], abs=1e-6)
 
 
-def test_per_image_records_name_images_and_classes(
-    evaluations: dict[str, tuple[Done, dict[str, np.ndarray]]], material: Material
-) -> None:
-    records = evaluations["pt"][1]
+def test_per_image_records_name_images_and_classes(evaluations: Evaluations, material: Material) -> None:
+    records = evaluations[1]["pt"]
     assert records["images"].tolist() == [f"images/test/{path.name}" for path in material.images()]
     assert records["names"].tolist() == ["dark", "bright"]
 
 
-def test_ground_truth_boxes_are_the_labels_in_pixels(
-    evaluations: dict[str, tuple[Done, dict[str, np.ndarray]]], material: Material
-) -> None:
-    records = evaluations["pt"][1]
+def test_ground_truth_boxes_are_the_labels_in_pixels(evaluations: Evaluations, material: Material) -> None:
+    records = evaluations[1]["pt"]
     for index, image in enumerate(material.images()):
         labels = np.loadtxt(material.data.parent / "labels" / "test" / f"{image.stem}.txt", ndmin=2)
         width, height = (80, 60) if index % 2 else (72, 96)
@@ -80,9 +72,9 @@ def test_ground_truth_boxes_are_the_labels_in_pixels(
 
 
 def test_each_true_positive_has_its_object_under_its_box(
-    evaluations: dict[str, tuple[Done, dict[str, np.ndarray]]],
+    evaluations: Evaluations,
 ) -> None:
-    records = evaluations["pt"][1]
+    records = evaluations[1]["pt"]
     hits = np.flatnonzero(records["tp"][:, 0])
     assert len(hits) > 10
     for hit in hits:
@@ -99,11 +91,9 @@ def iou(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.prod(sides) / (sum(areas) - np.prod(sides)))
 
 
-def test_each_class_has_its_counts_and_its_metrics(
-    evaluations: dict[str, tuple[Done, dict[str, np.ndarray]]], material: Material
-) -> None:
+def test_each_class_has_its_counts_and_its_metrics(evaluations: Evaluations, material: Material) -> None:
     rows = [path.read_text().split("\n") for path in (material.data.parent / "labels" / "test").iterdir()]
-    answer = AccuracyResponse.model_validate(evaluations["pt"][0].response)
+    answer = evaluations[0].accuracy("pt")
     for index, found in enumerate(answer.classes):
         counts = [sum(row.startswith(f"{index} ") for row in image) for image in rows]
         assert (found.images, found.instances) == (sum(count > 0 for count in counts), sum(counts))
@@ -113,20 +103,36 @@ def test_each_class_has_its_counts_and_its_metrics(
 
 
 def test_a_class_without_objects_has_no_metrics(accuracies: dict[str, Done]) -> None:
-    dark, bright = AccuracyResponse.model_validate(accuracies["one-class"].response).classes
+    dark, bright = accuracies["one-class"].accuracy("int8").classes
     assert dark.metrics.keys() == METRICS
     assert (bright.name, bright.images, bright.instances, bright.metrics) == ("bright", 0, 0, {})
 
 
 def test_damaged_images_are_left_out_and_named(accuracies: dict[str, Done], material: Material) -> None:
-    answer = accuracies["damaged"].response
-    assert answer["images"] == 1
-    assert [Path(name).name for name in answer["unreadable"]] == ["broken.png"]
+    answer = accuracies["damaged"].accuracy("int8")
+    assert answer.images == 1
+    assert [Path(name).name for name in answer.unreadable] == ["broken.png"]
 
 
-def test_an_evaluation_tells_how_far_it_is(evaluations: dict[str, tuple[Done, dict[str, np.ndarray]]]) -> None:
-    assert any(line.startswith("evaluating fp32: ") for line in evaluations["fp32"][0].progress)
-    assert evaluations["fp32"][0].progress[-1].endswith("/12 images")
+def test_an_evaluation_tells_how_far_it_is(evaluations: Evaluations) -> None:
+    assert evaluations[0].progress[-1].startswith("evaluating missing, pt, nan, broken, fp32, fp16, int8: ")
+    assert evaluations[0].progress[-1].endswith("/12 images")
+
+
+def test_an_image_is_decoded_once_for_all_arms(evaluations: Evaluations, material: Material) -> None:
+    decoded = (evaluations[0].folder / "decoded.txt").read_text().splitlines()
+    assert sorted(line for line in decoded if line.endswith(".png")) == [str(path) for path in material.images()]
+
+
+def test_arms_that_cannot_be_evaluated_say_why_and_leave_the_others_alone(evaluations: Evaluations) -> None:
+    done = evaluations[0]
+    assert list(done.response["arms"]) == ["pt", *PRECISIONS]
+    assert "no.onnx: no such file" in done.failure("missing")
+    assert "broken.onnx: not a readable engine" in done.failure("broken")
+    nan = done.failure("nan")
+    assert "nan: the engine returned NaN or infinite values for" in nan
+    assert "of 12 images, first images/test/test-" in nan
+    assert 0 < int(nan.split(" values for ")[1].split()[0]) < 12
 
 
 def test_an_old_label_cache_is_not_believed(plain: dict[str, Any], material: Material, tmp_path: Path) -> None:
@@ -138,27 +144,24 @@ def test_an_old_label_cache_is_not_believed(plain: dict[str, Any], material: Mat
     label.write_text("\n".join(swapped) + "\n")
     os.utime(label, ns=(old.st_atime_ns, old.st_mtime_ns))
     assert label.stat().st_size == old.st_size
-    done = run_job("accuracy", accuracy_request(material.weights, data, tmp_path / "records.npz"), tmp_path / "job")
-    assert done.response
-    records = np.load(tmp_path / "records.npz")
+    done = run_job("accuracy", accuracy_request({"pt": material.weights}, data, tmp_path), tmp_path / "job")
+    assert done.accuracy("pt")
+    records = np.load(tmp_path / "pt.npz")
     seen = records["target_cls"][records["target_image"] == 0]
     assert seen.tolist() == [int(row[0]) for row in swapped]
 
 
-def test_a_slow_machine_loses_no_boxes(
-    evaluations: dict[str, tuple[Done, dict[str, np.ndarray]]], material: Material, tmp_path: Path
-) -> None:
+def test_a_slow_machine_loses_no_boxes(evaluations: Evaluations, material: Material, tmp_path: Path) -> None:
     # Non-maximum suppression gives up on the rest of a batch when this clock says that it took too long.
     clock = "import itertools, time\n_ticks = itertools.count(1e9, 100.0)\ntime.time = lambda: next(_ticks)"
-    request = accuracy_request(material.weights, material.data, tmp_path / "records.npz", "pt", batch=4)
+    request = accuracy_request({"pt": material.weights}, material.data, tmp_path, batch=4)
     done = run_job("accuracy", request, tmp_path / "job", before=clock)
-    assert done.response["metrics"] == pytest.approx(evaluations["pt"][0].response["metrics"], abs=1e-3)
+    assert done.accuracy("pt").metrics == pytest.approx(evaluations[0].accuracy("pt").metrics, abs=1e-3)
 
 
 @pytest.mark.parametrize(
     ("request_name", "words"),
     [
-        ("nan", ["int8: the engine returned NaN or infinite values for", "of 12 images, first images/test/test-"]),
         ("batch", ["int8: the engine takes a batch of 1, not of the 2 asked for"]),
         ("imgsz", ["int8: the engine takes images of 64x64 pixels, not the 128x128"]),
         ("stride", ["int8: Ultralytics evaluates images of 96x96 pixels, not the 65x65 asked for"]),
@@ -166,17 +169,11 @@ def test_a_slow_machine_loses_no_boxes(
         ("no-images", ["split 'test' has no usable images"]),
         ("no-objects", ["split 'test' has no labelled objects"]),
         ("crowd", ["holds 301 objects, more than max_det = 300; set max_det to at least 301"]),
-        ("no-engine", ["missing.onnx", "no such file"]),
     ],
 )
 def test_an_evaluation_that_cannot_be_is_one_sentence(
     accuracies: dict[str, Done], request_name: str, words: list[str]
 ) -> None:
-    sentence = accuracies[request_name].sentence
+    sentence = accuracies[request_name].failure("int8")
     assert all(word in sentence for word in words), sentence
     assert sentence.isprintable()
-
-
-def test_only_images_with_broken_numbers_are_counted(accuracies: dict[str, Done]) -> None:
-    count = int(accuracies["nan"].sentence.split(" values for ")[1].split()[0])
-    assert 0 < count < 12
