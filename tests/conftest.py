@@ -176,6 +176,11 @@ class Project:
         text = CONFTEST.format(tests=str(HERE), versions=VERSIONS, locks=locks, inline=inline)
         (self.path / "conftest.py").write_text(text, encoding="utf-8")
 
+    def take_over(self, files: Path) -> Project:
+        """Copy what another project has become, all but how its jobs are done; return this project."""
+        shutil.copytree(files, self.path, dirs_exist_ok=True, ignore=shutil.ignore_patterns("conftest.py"))
+        return self
+
     def use_gpu(self, version: str = "8.6.0", gpus: Sequence[Gpu] = (H200,)) -> Project:
         """Pretend that a TensorRT is installed and that there are GPUs; return this project."""
         with (self.path / "conftest.py").open("a", encoding="utf-8") as file:
@@ -324,7 +329,7 @@ def project(pytester: pytest.Pytester) -> Project:
 
 
 @pytest.fixture(scope="session")
-def _accepted_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def accepted_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The files of a project after one run that wrote the baseline of its FP16 engine."""
     project = Project(tmp_path_factory.mktemp("accepted"))
     result = project.run_apart("--trt-precision=fp16", "--trt-baselines=add")
@@ -333,7 +338,6 @@ def _accepted_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def accepted(project: Project, _accepted_files: Path) -> Project:
+def accepted(project: Project, accepted_files: Path) -> Project:
     """A project whose FP16 engine is in the cache and has a baseline of one session."""
-    shutil.copytree(_accepted_files, project.path, dirs_exist_ok=True, ignore=shutil.ignore_patterns("conftest.py"))
-    return project
+    return project.take_over(accepted_files)

@@ -108,17 +108,6 @@ def test_what_cannot_be_used_ends_the_run_with_one_sentence_and_writes_nothing(p
     assert snapshot(project.path) == before
 
 
-def test_under_xdist_it_is_a_failing_test_with_the_same_sentence(project: Project) -> None:
-    pytest.importorskip("xdist")
-    no_weights(project)
-    before = snapshot(project.path)
-    result = project.run_apart("-n1", "-q")
-    assert result.ret == pytest.ExitCode.TESTS_FAILED
-    assert "shapes.pt: no such weights file" in result.output
-    assert "Traceback" not in result.output
-    assert snapshot(project.path) == before
-
-
 def test_tests_of_other_things_do_not_need_the_inputs(project: Project) -> None:
     no_weights(project)
     project.tests("def test_unit(): pass", "test_unit.py")

@@ -9,7 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from conftest import TESTS, Project, jobs_of
+from conftest import TESTS, Project, jobs_of, snapshot
 from fake_jobs import Behaviour
 
 from pytest_trtgate.jobs import launcher as launcher_module
@@ -81,11 +81,12 @@ class Runs:
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Runs:
-    """A project after one run over two workers of pytest-xdist."""
+def shared(tmp_path_factory: pytest.TempPathFactory, accepted_files: Path) -> Runs:
+    """A project whose FP16 engine had a faster one accepted, after one run over two workers of pytest-xdist."""
     pytest.importorskip("xdist")
-    project = Project(tmp_path_factory.mktemp("shared")).use_processes()
-    project.weights(Behaviour(drop={"int8": 0.5}, p50_ms={"pt": 8.0, "fp32": 9.0, "fp16": 4.2, "int8": 3.0}))
+    project = Project(tmp_path_factory.mktemp("shared")).take_over(accepted_files).use_processes()
+    speeds = {"pt": 8.0, "fp32": 9.0, "fp16": 4.2 * 1.08, "int8": 3.0, "baseline-fp16": 4.2}
+    project.weights(Behaviour(drop={"int8": 0.5}, p50_ms=speeds))
     project.settings("p50 = { budget_ms = 8.5 }\n")
     project.tests(TESTS.replace("test_latency(trtgate)", "test_latency(trtgate, benchmark)"))
     result = project.run_apart("-n2", "-v")
@@ -95,13 +96,13 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Runs:
 
 def test_workers_give_the_verdicts_that_one_process_gives(shared: Runs) -> None:
     assert shared.project.outcomes("accuracy") == {"fp32": "PASS", "fp16": "PASS", "int8": "FAIL"}
-    assert shared.project.outcomes("latency") == {"fp32": "FAIL", "fp16": "NO_BASELINE", "int8": "NO_BASELINE"}
-    assert "2 failed, 4 passed" in shared.outputs[0]
+    assert shared.project.outcomes("latency") == {"fp32": "FAIL", "fp16": "FAIL", "int8": "NO_BASELINE"}
+    assert "3 failed, 3 passed" in shared.outputs[0]
 
 
 def test_workers_leave_one_run_with_one_report(shared: Runs) -> None:
     reports = shared.project.path / "reports"
-    assert len(shared.project.run_folders()) == 1
+    assert len(shared.project.run_folders()) == 2  # with the one whose engine was accepted
     assert sorted(p.name for p in reports.iterdir()) == ["run.json", "trtgate-runs", "trtgate.csv", "trtgate.html"]
     assert shared.outputs[0].count("report: ") == 1
 
@@ -113,15 +114,15 @@ def test_the_record_of_workers_covers_the_whole_run(shared: Runs) -> None:
 
 
 def test_workers_share_what_was_measured(shared: Runs) -> None:
-    names = [name for _, _, name in jobs_of(shared.project.run_folders()[0])]
+    names = [name for _, _, name in jobs_of(shared.project.run_folders()[-1])]
     assert [name for name in names if name.startswith("accuracy")] == ["accuracy-shapes-pt+fp32+fp16+int8"]
-    assert sorted(name for name in names if name.startswith("launch")) == [f"launch-shapes-{n}" for n in (1, 2, 3)]
+    assert sorted(name for name in names if name.startswith("launch")) == [f"launch-shapes-{n}" for n in range(1, 6)]
     assert len([name for name in names if name.startswith("build")]) == 3
 
 
 def test_jobs_of_two_workers_never_overlap(shared: Runs) -> None:
-    spans = jobs_of(shared.project.run_folders()[0])
-    assert len(spans) == 7
+    spans = jobs_of(shared.project.run_folders()[-1])
+    assert len(spans) == 9
     assert_one_at_a_time(spans)
 
 
@@ -132,8 +133,11 @@ def test_under_workers_pytest_benchmark_stays_out(shared: Runs) -> None:
 def test_workers_without_any_settings_fail_with_the_reason(project: Project) -> None:
     pytest.importorskip("xdist")
     (project.path / "trtgate.toml").unlink()
+    before = snapshot(project.path)
     result = project.run_apart("-n1")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
+    assert snapshot(project.path) == before
+    assert "Traceback" not in result.output
     assert "no model to gate: name one with --trt-model=best.pt" in result.output
     assert "KeyError" not in result.output
 

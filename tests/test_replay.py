@@ -204,15 +204,6 @@ def test_the_fixture_gives_the_launches_that_are_judged(accepted: Project) -> No
     assert accepted.outcomes("latency") == {"fp16": "FAIL", "int8": "NO_BASELINE"}
 
 
-def test_workers_share_one_replay(accepted: Project) -> None:
-    pytest.importorskip("xdist")
-    accepted.weights(Behaviour(p50_ms=speeds(4.2 * 1.08)))
-    result = accepted.use_processes().run_apart("-n2", "--trt-precision=fp16,int8")
-    assert result.ret == pytest.ExitCode.TESTS_FAILED
-    assert accepted.outcomes("latency") == {"fp16": "FAIL", "int8": "NO_BASELINE"}
-    assert accepted.job_names("latency") == [f"launch-shapes-{n}" for n in range(1, 6)]
-
-
 def test_a_run_with_further_launches_can_be_accepted(accepted: Project) -> None:
     accepted.settings("p95 = { budget_ms = 5 }\n")
     accepted.weights(Behaviour(map50_95=0.7501))
