@@ -23,6 +23,7 @@ from .jobs.contract import (
     JobKind,
     LatencyRequest,
     LatencyResponse,
+    Response,
 )
 from .jobs.launcher import LOG_NAME, Job, Launcher
 from .launches import Comparison, LaunchSeries, failure, with_counts
@@ -37,11 +38,11 @@ from .records import (
     Launch,
 )
 from .results import ResultCache
-from .run_record import JobRecord
+from .run_record import JobRecord, Phase
 from .settings import Settings
 from .workspace import Workspace
 
-R = TypeVar("R", bound=FileRecord)
+R = TypeVar("R", bound=Response)
 DEPLOYMENT_CONF = 0.25
 """Confidence above which boxes are kept while timing: Ultralytics' default for predictions, as deployed."""
 
@@ -233,15 +234,16 @@ class Measurements:
     def job(self, name: str, kind: JobKind, request: FileRecord, timeout_s: float, expect: type[R]) -> R:
         """Run a job on the run's device and return its answer; raises JobError."""
         folder = self.workspace.job_folder(name)
-        started, ok = time.monotonic(), False
+        started, ok, phases = time.monotonic(), False, dict[Phase, float]()
         try:
             job = Job(name, kind, request, self._device, timeout_s)
             answer = self.launcher.run(job, folder, self.progress)
             if not isinstance(answer, expect):
                 raise JobError(name, f"the launcher answered with a {type(answer).__name__}")
-            ok = True
+            ok, phases = True, answer.phases
             return answer
         finally:
             seconds = time.monotonic() - started
             log = str((folder / LOG_NAME).relative_to(self.workspace.path))
-            self.workspace.put(f"job-{name}", JobRecord(name=name, kind=kind, seconds=seconds, ok=ok, log=log))
+            record = JobRecord(name=name, kind=kind, seconds=seconds, ok=ok, log=log, phases=phases)
+            self.workspace.put(f"job-{name}", record)

@@ -156,14 +156,24 @@ class BaselineUse(FileRecord):
     baseline: Baseline | None = None
 
 
+Phase = Literal["start", "imports", "load", "warm-up", "images", "work", "write"]
+"""Parts of a job: its process starts, imports libraries, loads models, warms up, waits for images to be decoded, does
+what it is for, and writes what it found."""
+
+
 class JobRecord(FileRecord):
-    """One piece of work in a process of its own."""
+    """One piece of work in a process of its own.
+
+    ``phases``: how many seconds of it each phase took, as its process says. What is left of ``seconds`` is the wait for
+    the device and the end of the process. Empty where the job failed.
+    """
 
     name: str
     kind: str
     seconds: float
     ok: bool
     log: str = ""
+    phases: dict[Phase, float] = Field(default_factory=dict)
 
 
 INTERRUPTED = "the run was interrupted"

@@ -12,7 +12,7 @@ from typing import Any
 
 from .contract import ARM_NAME, AccuracyArm, AccuracyRequest, AccuracyResponse, ArmAccuracy
 from .turns import Batches, Turns
-from .worker import explain, is_cuda_fault, is_out_of_memory, main, progress
+from .worker import PHASES, explain, is_cuda_fault, is_out_of_memory, main, progress
 
 Outcome = tuple[str, "ArmAccuracy | str | BaseException"]
 """An arm, and what was found, or in one sentence why it failed, or what ends the job."""
@@ -45,9 +45,10 @@ def work(request: AccuracyRequest, folder: Path) -> AccuracyResponse:
     yolo.isolate(request.threads)
     if any(arm.artifact.endswith(".onnx") for arm in request.arms):
         yolo.pin_onnxruntime(request.threads)
+    PHASES.begin("load")
     with _place_mark(folder / ARM_NAME) as mark:
         turns = Turns(names, mark)
-        batches = Batches(turns)
+        batches = Batches(turns, PHASES.begin)
         done: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
         for one in request.arms:
             threading.Thread(target=_take_turns, args=(request, one, folder, turns, batches, done), daemon=True).start()

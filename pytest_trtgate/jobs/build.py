@@ -11,7 +11,7 @@ from ..records import Precision
 from .contract import BuildRequest, BuildResponse
 from .exporting import Calibration, Exported, arguments, watch_calibration
 from .tensorrt_build import export_tensorrt
-from .worker import main, progress
+from .worker import PHASES, main, progress
 
 RESERVED = {"batch", "data", "device", "fraction", "imgsz", "split"} | {
     *("format", "half", "int8", "mode", "model", "name", "project", "quantize", "task"),
@@ -46,6 +46,7 @@ def work(request: BuildRequest, folder: Path) -> BuildResponse:
 
     from . import yolo
 
+    PHASES.begin("work")
     yolo.isolate(request.threads)
     # The exporter writes beside the weights, under the same name for every precision.
     copy = folder / "export" / f"engine{weights.suffix}"
@@ -53,6 +54,7 @@ def work(request: BuildRequest, folder: Path) -> BuildResponse:
     shutil.copyfile(weights, copy)
     images: Calibration = []
     exported = exporter(request, copy, images)
+    PHASES.begin("write")
     built = exported.artifact
     metadata = yolo.read_metadata(built)
     yolo.check_shape(f"{weights.name} as {request.precision}", metadata, request.imgsz, request.batch)

@@ -14,6 +14,7 @@ from pydantic import Field
 from ..inspection import EngineInspection
 from ..record_base import FileRecord, Record
 from ..records import AccuracySettings, ClassAccuracy, Context, Launch, LayerTime, Precision
+from ..run_record import Phase
 
 JobKind = Literal["build", "accuracy", "latency", "profile"]
 PROGRESS = "@trtgate-progress "
@@ -24,6 +25,12 @@ ARM_NAME = "arm.txt"
 
 class Message(FileRecord):
     """Base of all requests and responses."""
+
+
+class Response(Message):
+    """Base of all responses; ``phases`` says where the time of the job's process went, in seconds."""
+
+    phases: dict[Phase, float] = Field(default_factory=dict)
 
 
 class BuildRequest(Message):
@@ -49,7 +56,7 @@ class BuildRequest(Message):
     output: str
 
 
-class BuildResponse(Message):
+class BuildResponse(Response):
     """A built engine. ``artifact`` is a file name inside ``output``; ``calibration_images`` are absolute paths."""
 
     artifact: str
@@ -94,7 +101,7 @@ class ArmAccuracy(Record):
     seconds: float = 0.0
 
 
-class AccuracyResponse(Message):
+class AccuracyResponse(Response):
     """The arms that could be evaluated, and in one sentence each why others could not."""
 
     arms: dict[str, ArmAccuracy] = Field(default_factory=dict)
@@ -147,7 +154,7 @@ class LatencyRequest(Message):
         return checkpoints + engines[:: -1 if self.index % 2 else 1]
 
 
-class LatencyResponse(Message):
+class LatencyResponse(Response):
     """One finished launch."""
 
     launch: Launch
@@ -163,7 +170,7 @@ class ProfileRequest(Message):
     runs: int
 
 
-class ProfileResponse(Message):
+class ProfileResponse(Response):
     """The layers, the slowest first, with their mean times over the runs."""
 
     layers: tuple[LayerTime, ...]
@@ -175,7 +182,7 @@ class JobFailure(Message):
     sentence: str
 
 
-RESPONSES: dict[JobKind, type[Message]] = {
+RESPONSES: dict[JobKind, type[Response]] = {
     "build": BuildResponse,
     "accuracy": AccuracyResponse,
     "latency": LatencyResponse,

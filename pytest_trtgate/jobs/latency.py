@@ -18,7 +18,7 @@ from ..records import ArmLaunch, Context, Launch, MachineState, Timing
 from .contract import LatencyRequest, LatencyResponse
 from .cpu import machine_state
 from .gpu import ClockWatch, Gpu, energy_per_call_mj, open_gpu
-from .worker import main, progress
+from .worker import PHASES, main, progress
 
 if TYPE_CHECKING:
     from .arms import Arm, Batch
@@ -65,8 +65,10 @@ def work(request: LatencyRequest, folder: Path) -> LatencyResponse:
     from . import cuda_timing, yolo
     from .arms import decode, load_arms
 
+    PHASES.begin("images")
     yolo.isolate(request.threads)
     batches = decode(request)
+    PHASES.begin("load")
     device = cuda_timing.open_device(request.device)
     gpu = None if device is None else open_gpu(device.index)
     before = before if gpu is None else before.model_copy(update=gpu.state())
@@ -83,6 +85,7 @@ def work(request: LatencyRequest, folder: Path) -> LatencyResponse:
             for context in contexts(request)
             for arm in arms
         ]
+        PHASES.begin("warm-up")
         gc.collect()
         gc.disable()
         try:
@@ -93,10 +96,12 @@ def work(request: LatencyRequest, folder: Path) -> LatencyResponse:
                 track.warm_up(request, None if gpu is None else ClockWatch(gpu.sm_mhz), warm.get(track.arm.name))
                 if gpu is None:
                     warm.setdefault(track.arm.name, track)
+            PHASES.begin("work")
             during = _measure(tracks, request, name, gpu)
             energies = {} if gpu is None else {arm: _energy_mj(gpu, bench) for arm, bench in benches.items()}
         finally:
             gc.enable()
+    PHASES.begin("write")
     after = machine_state()
     arrays = {key: value for track in tracks for key, value in track.arrays(min(t.at[0] for t in tracks)).items()}
     np.savez_compressed(request.samples_file, **arrays)

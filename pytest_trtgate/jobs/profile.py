@@ -10,7 +10,7 @@ from typing import Any
 from ..errors import TrtGateError
 from ..records import LayerTime
 from .contract import ProfileRequest, ProfileResponse
-from .worker import main, progress
+from .worker import PHASES, main, progress
 
 WARMUP = 10
 """Inferences before those that count."""
@@ -25,6 +25,7 @@ def work(request: ProfileRequest, folder: Path) -> ProfileResponse:
     """
     from . import yolo
 
+    PHASES.begin("work")
     artifact = Path(request.artifact)
     yolo.require(artifact)
     progress(f"{request.arm}: profiling its layers")

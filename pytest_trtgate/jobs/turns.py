@@ -12,6 +12,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from ..run_record import Phase
+
 AHEAD = 2
 """Batches that are decoded before they are wanted."""
 
@@ -69,18 +71,18 @@ class Batches:
 
     Args:
         turns: The turns that the arms take.
+        phase: Told ``images`` where the arms begin to wait for images, and ``work`` once they have them.
 
     Attributes:
         loader: The dataloader, once the first arm has made it.
         unreadable: Images that are left out, since they or their labels are damaged.
-        seconds: How long the arms have waited for images together.
     """
 
-    def __init__(self, turns: Turns) -> None:
+    def __init__(self, turns: Turns, phase: Callable[[Phase], None]) -> None:
         self.loader: Any = None
         self.unreadable: tuple[str, ...] = ()
-        self.seconds = 0.0
         self._turns = turns
+        self._phase = phase
         self._decoded: queue.Queue[Any] | None = None
         self._number = -1
         self._batch: Any = None
@@ -101,13 +103,13 @@ class Batches:
         return {key: _copy(value) for key, value in self._batch.items()}
 
     def _next(self) -> Any:
-        started = time.monotonic()
+        self._phase("images")
         if self._decoded is None:
             # Not before all arms are loaded: a CUDA graph is captured then, which other threads may not disturb.
             self._decoded = queue.Queue(AHEAD)
             threading.Thread(target=_decode, args=(self.loader, self._decoded), daemon=True).start()
         batch = self._decoded.get()
-        self.seconds += time.monotonic() - started
+        self._phase("work")
         return batch
 
 

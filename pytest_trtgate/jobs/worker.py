@@ -22,18 +22,20 @@ from pathlib import Path
 from typing import TypeVar
 
 from ..errors import TrtGateError
-from ..record_base import FileRecord
 from ..recordfile import load, save
-from .contract import PROGRESS, AccuracyRequest, BuildRequest, JobFailure, LatencyRequest, ProfileRequest
+from .contract import PROGRESS, AccuracyRequest, BuildRequest, JobFailure, LatencyRequest, ProfileRequest, Response
+from .phases import Phases
 
 Q = TypeVar("Q", BuildRequest, AccuracyRequest, LatencyRequest, ProfileRequest)
 
+PHASES = Phases()
+"""Of this process. A job begins with its imports, and says when it goes on."""
 PROGRESS_INTERVAL_S = 2.0
 _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _last_progress = [-PROGRESS_INTERVAL_S]
 
 
-def main(request_model: type[Q], work: Callable[[Q, Path], FileRecord]) -> int:
+def main(request_model: type[Q], work: Callable[[Q, Path], Response]) -> int:
     """Do one job in the folder that the command line names and return the exit status of the process.
 
     Args:
@@ -48,7 +50,9 @@ def main(request_model: type[Q], work: Callable[[Q, Path], FileRecord]) -> int:
     try:
         request = load(folder / "request.json", request_model)
         prepare(folder, request.threads)
-        save(folder / "response.json", work(request, folder))
+        PHASES.begin("imports")
+        answer = work(request, folder)
+        save(folder / "response.json", answer.model_copy(update={"phases": PHASES.end()}))
     except (Exception, SystemExit) as error:
         save(folder / "error.json", JobFailure(sentence=explain(error, folder)))
         if is_cuda_fault(error):

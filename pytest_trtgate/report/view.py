@@ -18,8 +18,9 @@ from .cards import Card, cards
 from .latency_view import ModelCharts, model_charts
 from .measure import excess, worst_first, worst_outcome
 from .parts import Anchors, Badge, Fact, badge, warnings_of
+from .timing_view import TimingView, timing_view
 
-PAGE_IDS = ("top", "main", "failures", "remarks", "matrix", "charts", "cells", "environment", "record")
+PAGE_IDS = ("top", "main", "failures", "remarks", "matrix", "charts", "cells", "environment", "timing", "record")
 """Ids that the template itself uses."""
 SHOWN = 12
 """How many failures, and how many notes, are shown at once; the rest is folded, so that the matrix stays in reach."""
@@ -62,6 +63,7 @@ class RunView:
     environment: tuple[EnvironmentRow, ...]
     settings: str
     jobs: tuple[JobView, ...]
+    timing: TimingView | None
     command: str
     version: str
 
@@ -217,6 +219,7 @@ def run_view(run: RunRecord, anchors: Anchors, several: bool) -> RunView:
         environment=environment_rows(e, list(run.baselines.values())),
         settings=fmt.clean(json.dumps(run.settings, indent=2, ensure_ascii=False, default=str)),
         jobs=tuple(job_view(job) for job in run.jobs),
+        timing=timing_view(run),
         command=fmt.clean(run.command),
         version=f"pytest-trtgate {fmt.clip(run.plugin_version, 40)}, record schema {run.schema_version}",
     )

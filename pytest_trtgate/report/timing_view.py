@@ -1,0 +1,68 @@
+"""Where the time of a run went: its jobs by kind, and of each kind the phases."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..run_record import JobRecord, Phase, RunRecord
+from . import format as fmt
+
+KINDS = {"build": "Builds", "accuracy": "Evaluations", "latency": "Launches", "profile": "Layer profiles"}
+PHASES: dict[Phase, str] = {
+    "start": "Start",
+    "imports": "Imports",
+    "load": "Loading",
+    "warm-up": "Warm-up",
+    "images": "Images",
+    "work": "Work",
+    "write": "Writing",
+}
+
+
+@dataclass(frozen=True)
+class TimingRow:
+    """The jobs of one kind: how many, their seconds together, and those of each phase and of the rest."""
+
+    label: str
+    jobs: str
+    seconds: str
+    parts: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class TimingView:
+    """A table of the time of one run; ``note`` says what is not in it."""
+
+    columns: tuple[str, ...]
+    rows: tuple[TimingRow, ...]
+    note: str
+
+
+def timing_view(run: RunRecord) -> TimingView | None:
+    """Return where a run's time went; None where no job said."""
+    phases = [phase for phase in PHASES if any(phase in job.phases for job in run.jobs)]
+    if not phases:
+        return None
+    kinds = dict.fromkeys(job.kind for job in run.jobs)
+    rows = [_row(kind, [job for job in run.jobs if job.kind == kind], phases) for kind in kinds]
+    rest = run.seconds - sum(job.seconds for job in run.jobs)
+    outside = f"{fmt.duration(rest)} of the run were outside of jobs" if rest > 0 else "jobs ran side by side"
+    return TimingView(
+        columns=(*(PHASES[phase] for phase in phases), "Waiting, end"),
+        rows=tuple(rows),
+        note=f"The run took {fmt.duration(run.seconds)}; {outside}.",
+    )
+
+
+def _row(kind: str, jobs: Sequence[JobRecord], phases: Sequence[Phase]) -> TimingRow:
+    total = sum(job.seconds for job in jobs)
+    parts = [sum(job.phases.get(phase, 0.0) for job in jobs) for phase in phases]
+    # Of a job that failed nothing is known but its end.
+    rest = sum(max(0.0, job.seconds - sum(job.phases.values())) for job in jobs)
+    return TimingRow(
+        label=KINDS.get(kind, fmt.clip(kind, 40)),
+        jobs=str(len(jobs)),
+        seconds=fmt.duration(total),
+        parts=tuple(fmt.duration(part) if part else fmt.MISSING for part in (*parts, rest)),
+    )
