@@ -202,6 +202,7 @@ class Measurements:
             batch=self.settings.batch,
             device=self._device,
             threads=self.threads,
+            gated=latency.context,
             images=tuple(str(p) for p in images[::step][: latency.images]),
             samples=samples or latency.samples,
             max_seconds=latency.max_seconds,

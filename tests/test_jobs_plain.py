@@ -15,7 +15,7 @@ from material import ROOT, build_request, job_environment
 
 from pytest_trtgate.jobs.contract import ArmRequest, LatencyRequest
 from pytest_trtgate.jobs.cpu import machine_state
-from pytest_trtgate.jobs.latency import PARTS, balanced_orders, course_ms, timing
+from pytest_trtgate.jobs.latency import PARTS, Track, balanced_orders, course_ms, timing
 from pytest_trtgate.jobs.worker import plain
 
 _JOB = """
@@ -191,6 +191,37 @@ def test_engines_take_turns_in_being_loaded_first() -> None:
     orders = [[arm.arm for arm in request.load_order] for request in requests]
     assert orders[0] == orders[2] == ["pt", "int8", "baseline-int8"]
     assert orders[1] == ["pt", "baseline-int8", "int8"]
+
+
+class SteadyTrack(Track):
+    """An arm whose every inference takes 20 ms by its own clock."""
+
+    def once(self, number: int) -> tuple[int, tuple[int, int, int], int]:
+        return 20_000_000, (0, 0, 0), 0
+
+
+@pytest.mark.parametrize(
+    ("gated", "samples", "max_seconds", "planned"),
+    [
+        (None, 500, 5.0, (250, 250)),
+        ("engine", 500, 5.0, (250, 62)),
+        ("end-to-end", 500, 5.0, (62, 250)),
+        ("engine", 500, 0.1, (30, 10)),
+        ("engine", 100, 20.0, (100, 25)),
+        ("engine", 5, 5.0, (5, 5)),
+    ],
+)
+def test_what_is_only_shown_takes_a_quarter_of_what_is_judged(
+    gated: str | None, samples: int, max_seconds: float, planned: tuple[int, int]
+) -> None:
+    request = LatencyRequest.model_construct(
+        gated=gated, samples=samples, max_seconds=max_seconds, warmup_min=20, warmup_max_seconds=5.0
+    )
+    found = [SteadyTrack(None, context, [], []) for context in ("engine", "end-to-end")]
+    found[1].warm_up(request, None, None)
+    found[0].warm_up(request, None, found[1])
+    assert tuple(track.planned for track in found) == planned
+    assert [track.warmup_iterations for track in found] == [3, 20]
 
 
 def test_the_state_of_the_machine_is_read_where_the_platform_tells(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from .contract import ARM_NAME, AccuracyArm, AccuracyRequest, AccuracyResponse, ArmAccuracy
 from .turns import Batches, Turns
-from .worker import PHASES, explain, is_cuda_fault, is_out_of_memory, main, progress
+from .worker import PHASES, explain, is_cuda_fault, is_out_of_memory, leave, main, progress
 
 Outcome = tuple[str, "ArmAccuracy | str | BaseException"]
 """An arm, and what was found, or in one sentence why it failed, or what ends the job."""
@@ -138,4 +138,4 @@ def _evaluate(request: AccuracyRequest, arm: AccuracyArm, folder: Path, batches:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main(AccuracyRequest, work))
+    leave(main(AccuracyRequest, work))

@@ -11,7 +11,7 @@ from ..records import Precision
 from .contract import BuildRequest, BuildResponse
 from .exporting import Calibration, Exported, arguments, watch_calibration
 from .tensorrt_build import export_tensorrt
-from .worker import PHASES, main, progress
+from .worker import PHASES, leave, main, progress
 
 RESERVED = {"batch", "data", "device", "fraction", "imgsz", "split"} | {
     *("format", "half", "int8", "mode", "model", "name", "project", "quantize", "task"),
@@ -117,4 +117,4 @@ def _check_precision(artifact: Path, precision: Precision) -> None:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main(BuildRequest, work))
+    leave(main(BuildRequest, work))

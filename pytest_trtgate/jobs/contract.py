@@ -120,6 +120,7 @@ class LatencyRequest(Message):
     """One launch: time ``arms`` interleaved on ``images`` (absolute paths), decoded before the clock starts.
 
     Each arm gets ``samples`` timed inferences per context, fewer where they would take longer than ``max_seconds``.
+    Where limits apply to one context only, ``gated``, the others are for show and get a quarter of both.
     Raw durations in nanoseconds go to ``samples_file``, one array per ``ARM/CONTEXT``.
     """
 
@@ -132,6 +133,7 @@ class LatencyRequest(Message):
     threads: int
     images: tuple[str, ...]
     contexts: tuple[Context, ...] = ("engine", "end-to-end")
+    gated: Context | None = None
     samples: int
     max_seconds: float
     block: int

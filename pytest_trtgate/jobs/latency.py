@@ -18,7 +18,7 @@ from ..records import ArmLaunch, Context, Launch, MachineState, Timing
 from .contract import LatencyRequest, LatencyResponse
 from .cpu import machine_state
 from .gpu import ClockWatch, Gpu, energy_per_call_mj, open_gpu
-from .worker import PHASES, main, progress
+from .worker import PHASES, leave, main, progress
 
 if TYPE_CHECKING:
     from .arms import Arm, Batch
@@ -32,6 +32,10 @@ WINDOW = 10
 """Inferences whose median is compared with that of the next as many, to tell when an arm is warm."""
 STABLE = 0.05
 LEAST_SAMPLES = 30
+GLANCE = 3
+"""Inferences that tell how long one takes, of an arm that is warm already."""
+SHOWN_SHARE, LEAST_SHOWN = 4, 10
+"""Contexts without limits get a quarter of the timed inferences and of their time, but so many at least."""
 PARTS = 20
 """Parts of a launch whose medians are kept, at most ``LEAST_SAMPLES``."""
 STAGES: tuple[Context, ...] = ("preprocess", "inference", "postprocess")
@@ -192,11 +196,11 @@ class Track:
         Args:
             request: The launch.
             clock: Reads the clock of the GPU; None on a CPU.
-            warm: The same arm in another context, where that has warmed up all of this one: then a window is enough.
+            warm: The same arm in another context, where that has warmed up all of this one: then a glance is enough.
         """
         durations: list[int] = []
         deadline = time.monotonic() + request.warmup_max_seconds
-        while warm is not None and len(durations) < WINDOW:
+        while warm is not None and len(durations) < GLANCE:
             durations.append(self.once(len(durations))[0])
         self.warmup_stable = warm is not None and warm.warmup_stable
         while warm is None and not self.warmup_stable and (time.monotonic() < deadline or not durations):
@@ -207,8 +211,10 @@ class Track:
                 agree = abs(later - earlier) < STABLE * earlier
                 self.warmup_stable = agree and (clock is None or clock.settled())
         self.warmup_iterations = len(durations)
+        judged = request.gated in (None, self.context)
+        share, least = (1, LEAST_SAMPLES) if judged else (SHOWN_SHARE, LEAST_SHOWN)
         affordable = int(request.max_seconds * 1e9 / max(1.0, median(durations[-WINDOW:])))
-        self.planned = min(request.samples, max(LEAST_SAMPLES, affordable))
+        self.planned = min(request.samples, max(least, min(request.samples, affordable) // share))
 
     def block(self, count: int) -> None:
         """Time ``count`` inferences, after some that are not timed."""
@@ -330,4 +336,4 @@ def course_ms(nanoseconds: Any) -> tuple[float, ...]:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main(LatencyRequest, work))
+    leave(main(LatencyRequest, work))

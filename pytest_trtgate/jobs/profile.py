@@ -10,7 +10,7 @@ from typing import Any
 from ..errors import TrtGateError
 from ..records import LayerTime
 from .contract import ProfileRequest, ProfileResponse
-from .worker import PHASES, main, progress
+from .worker import PHASES, leave, main, progress
 
 WARMUP = 10
 """Inferences before those that count."""
@@ -173,4 +173,4 @@ def _torch_type(torch: Any, name: str) -> Any:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main(ProfileRequest, work))
+    leave(main(ProfileRequest, work))

@@ -19,7 +19,7 @@ import traceback
 import unicodedata
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 from ..errors import TrtGateError
 from ..recordfile import load, save
@@ -57,11 +57,16 @@ def main(request_model: type[Q], work: Callable[[Q, Path], Response]) -> int:
         save(folder / "error.json", JobFailure(sentence=explain(error, folder)))
         if is_cuda_fault(error):
             # Nothing of CUDA works any more in this process; what it frees on its way out would abort it.
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(1)
+            leave(1)
         return 1
     return 0
+
+
+def leave(status: int) -> NoReturn:
+    """End this process at once: all is written, and to take down what torch and runtimes hold takes a second."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def prepare(folder: Path, threads: int) -> None:
