@@ -74,6 +74,10 @@ class Dataset:
         images = self.images(split)
         return files_sha256((file for image in images for file in (image, label_of(image))), sha256)
 
+    def shown(self, image: Path) -> str:
+        """Return the name of an image: its path, from the root of the dataset where it is below that."""
+        return image.relative_to(self.root).as_posix() if image.is_relative_to(self.root) else image.as_posix()
+
     def write_resolved(self, path: Path) -> Path:
         """Write a data YAML with absolute paths and no download key, for jobs; return its path."""
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -23,7 +23,7 @@ imgsz = 320
 
 [latency]
 samples = 100                   # timed inferences per launch, arm and context
-max_seconds = 1.0
+max_seconds = 0.5
 p50 = { regression = 0.10 }     # the smallest slow-down worth failing for
 p95 = { regression = 0.30 }
 """

@@ -49,8 +49,8 @@ def result_key(
 
     Args:
         artifact_sha256: Digest of the checkpoint or engine.
-        data_digest: Digest of the split's images and labels.
-        dataset: For the names of its classes and what else its YAML says.
+        data_digest: Digest of the split's images and labels, by content.
+        dataset: For the names of its images and classes, and what else its YAML says.
         how: What the evaluation is run with.
         environment: Machine and versions.
         threads: Threads of the evaluation.
@@ -61,6 +61,7 @@ def result_key(
         "evaluator": EVALUATOR_VERSION,
         "artifact": artifact_sha256,
         "data": data_digest,
+        "images": [dataset.shown(image) for image in dataset.images(how.split)],
         "names": {str(i): name for i, name in dataset.names.items()},
         "extra": repr(sorted(dataset.extra.items())),
         "settings": how.model_dump(mode="json"),

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
-from conftest import VERSIONS, Project
+from conftest import VERSIONS, Project, write_dataset
 from fake_jobs import Behaviour
+from records_example import SETTINGS, environment
 
+from pytest_trtgate.dataset import load_dataset
 from pytest_trtgate.environment import installed_versions
-from pytest_trtgate.results import ResultCache
+from pytest_trtgate.results import VERSIONS as VERSIONS_OF_RESULTS
+from pytest_trtgate.results import ResultCache, result_key
 
 ONE = "--trt-precision=fp16"
 ACCURACY = ("-k", "accuracy")
@@ -110,6 +115,43 @@ def test_everything_that_can_change_an_accuracy_measures_it_again(
     # Versions are patched by the conftest, which this process has read.
     (project.run_apart if change in VERSIONS else project.run)(ONE, *ACCURACY)
     assert evaluated(project) == ["fp16", "pt"]
+
+
+@pytest.mark.parametrize("part", ["how", "environment", "versions", "dataset", "others"])
+def test_each_part_of_a_key_makes_another(tmp_path: Path, part: str) -> None:
+    dataset = load_dataset(write_dataset(tmp_path))
+    here = environment().model_copy(update={"versions": dict.fromkeys((*VERSIONS_OF_RESULTS, "onnxruntime"), "1")})
+    given: dict[str, Any] = {
+        "artifact_sha256": "a",
+        "data_digest": "d",
+        "dataset": dataset,
+        "how": SETTINGS,
+        "environment": here,
+        "threads": 2,
+    }
+    changes: list[dict[str, Any]] = []
+    if part == "how":
+        doubled = {name: value * 2 for name, value in SETTINGS.model_dump().items()}
+        other = doubled | {"split": "val", "rect": True}
+        changes += [{"how": SETTINGS.model_copy(update={name: value})} for name, value in other.items()]
+    elif part == "environment":
+        fields = ("arch", "cpu", "gpu", "driver", "device")
+        changes += [{"environment": here.model_copy(update={name: "another"})} for name in fields]
+    elif part == "versions":
+        changes += [
+            {"environment": here.model_copy(update={"versions": here.versions | {name: "2"}})} for name in here.versions
+        ]
+    elif part == "dataset":
+        changes += [{"dataset": replace(dataset, names={0: "disc", 1: "square"})}]
+        changes += [{"dataset": replace(dataset, extra={"channels": 1})}]
+        moved = write_dataset(tmp_path / "moved")
+        assert result_key(**(given | {"dataset": load_dataset(moved)})) == result_key(**given)
+        (tmp_path / "moved" / "images" / "test" / "0.png").rename(tmp_path / "moved" / "images" / "test" / "00.png")
+        changes += [{"dataset": load_dataset(moved)}]
+    else:
+        changes += [{"artifact_sha256": "b"}, {"data_digest": "e"}, {"threads": 3}]
+    keys = [result_key(**given), *(result_key(**(given | change)) for change in changes)]
+    assert len(set(keys)) == len(keys) > 1
 
 
 def test_what_decodes_the_images_is_among_the_versions() -> None:

@@ -79,7 +79,7 @@ def accepted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     few = (
         settings.read_text()
         .replace("samples = 100", "samples = 60")
-        .replace("max_seconds = 1.0", "max_seconds = 0.5\nlaunches = 2")
+        .replace("max_seconds = 0.5", "max_seconds = 0.5\nlaunches = 2")
     )
     settings.write_text('cache_dir = "cache"\n' + few)
     done = Demo(folder).gate("--trt-baselines=add")
