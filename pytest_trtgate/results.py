@@ -23,7 +23,7 @@ from .record_base import SCHEMA_VERSION, FileRecord
 from .recordfile import load, save
 from .records import AccuracyRecord, AccuracySettings, Environment
 
-EVALUATOR_VERSION = 1
+EVALUATOR_VERSION = 2
 """Part of every key: to be raised when the accuracy job changes what it makes of the same request."""
 VERSIONS = ("ultralytics", "torch", "torchvision", "numpy", *DECODERS)
 _RECORD, _ARRAYS = "accuracy.json", "per_image.npz"

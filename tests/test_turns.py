@@ -54,7 +54,9 @@ class Loader:
             yield {"number": number, "files": [f"{number}.png"], "img": Images()}
 
 
-def evaluate(loader: Loader, arms: dict[str, int], monkeypatch: pytest.MonkeyPatch, folder: Path) -> dict[str, Any]:
+def evaluate(
+    loader: Loader, arms: dict[str, int], monkeypatch: pytest.MonkeyPatch, folder: Path, device: str = "0"
+) -> dict[str, Any]:
     """Evaluate arms, of which each gives up at the batch of its number; return the response and who saw which batch."""
     seen: list[tuple[str, int]] = []
 
@@ -74,7 +76,7 @@ def evaluate(loader: Loader, arms: dict[str, int], monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(jobs, "yolo", yolo, raising=False)
     monkeypatch.setattr(accuracy, "_evaluate", one)
     asked = tuple(AccuracyArm(arm=arm, artifact=f"{arm}.pt", per_image="") for arm in arms)
-    request = AccuracyRequest(arms=asked, data="", device="cpu", threads=1, settings=HOW)
+    request = AccuracyRequest(arms=asked, data="", device=device, threads=1, settings=HOW)
     return {"response": accuracy.work(request, folder), "seen": seen}
 
 
@@ -87,6 +89,14 @@ def test_arms_take_turns_at_every_batch_which_is_decoded_once(monkeypatch: pytes
     assert found["seen"] == [("pt", 0), ("fp16", 0), ("pt", 1), ("fp16", 1), ("pt", 2), ("fp16", 2)]
     assert loader.decoded == [0, 1, 2]
     assert list(found["response"].arms) == ["pt", "fp16"]
+
+
+def test_on_a_cpu_arms_get_eight_images_in_a_turn(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    seen = evaluate(Loader(10), {"pt": -1, "fp16": -1}, monkeypatch, tmp_path, "cpu")["seen"]
+    turns = [*[("pt", n) for n in range(8)], *[("fp16", n) for n in range(8)], ("pt", 8), ("pt", 9)]
+    assert seen == [*turns, ("fp16", 8), ("fp16", 9)]
+    alone = evaluate(Loader(10), {"pt": -1}, monkeypatch, tmp_path, "cpu")
+    assert len(alone["seen"]) == 10
 
 
 def test_an_arm_that_fails_leaves_the_others_every_batch(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

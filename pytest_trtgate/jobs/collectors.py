@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import DataError, TrtGateError
-from ..records import ClassAccuracy
+from ..records import REFERENCE, ClassAccuracy
 from .contract import AccuracyRequest, ArmAccuracy
 from .worker import plain, progress
 
@@ -59,7 +59,7 @@ class Collector:
     def _get_dataloader(self, make: Callable[..., Any], *args: Any, **kwargs: Any) -> ArmBatches:
         if self.batches.loader is None:
             self.batches.loader = make(*args, **kwargs)
-        return self.batches.of(self.arm)
+        return self.batches.of(self.arm, whole=self.arm == REFERENCE)
 
     def _build_dataset(self, build: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         from .yolo import ignore_cached_images

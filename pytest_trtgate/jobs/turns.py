@@ -10,12 +10,13 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
+from itertools import accumulate
 from typing import Any
 
 from ..run_record import Phase
 
 AHEAD = 2
-"""Batches that are decoded before they are wanted."""
+"""Turns' worth of batches that are decoded before they are wanted."""
 
 
 class Turns:
@@ -71,6 +72,7 @@ class Batches:
 
     Args:
         turns: The turns that the arms take.
+        group: How many batches an arm gets in a turn.
         phase: Told ``images`` where the arms begin to wait for images, and ``work`` once they have them.
 
     Attributes:
@@ -78,35 +80,42 @@ class Batches:
         unreadable: Images that are left out, since they or their labels are damaged.
     """
 
-    def __init__(self, turns: Turns, phase: Callable[[Phase], None]) -> None:
+    def __init__(self, turns: Turns, phase: Callable[[Phase], None], group: int = 1) -> None:
         self.loader: Any = None
         self.unreadable: tuple[str, ...] = ()
+        self.group = group
         self._turns = turns
         self._phase = phase
         self._decoded: queue.Queue[Any] | None = None
         self._number = -1
-        self._batch: Any = None
+        self._held: list[dict[str, Any]] = []
+        self._broken: BaseException | None = None
 
-    def of(self, arm: str) -> ArmBatches:
-        """Return the dataloader as an arm sees it."""
-        return ArmBatches(self, arm)
+    def of(self, arm: str, whole: bool = False) -> ArmBatches:
+        """Return the dataloader as an arm sees it; ``whole``: it takes the batches of a turn as one."""
+        return ArmBatches(self, arm, whole and self.group > 1)
 
-    def take(self, arm: str, number: int) -> dict[str, Any]:
-        """Return a copy of a batch for an arm, at its turn; raises what the decoding of it raised."""
+    def take(self, arm: str, number: int) -> list[dict[str, Any]]:
+        """Return copies of the batches of a turn for an arm, once it has it; raises what the decoding of one raised."""
         self._turns.pass_on(arm)
         if number > self._number:
-            # Every arm is done with the batch before, since each has had its turn.
-            self._number, self._batch = number, None
-            self._batch = self._next()
-        if isinstance(self._batch, BaseException):
-            raise self._batch
-        return {key: _copy(value) for key, value in self._batch.items()}
+            # Every arm is done with the batches before, since each has had its turn.
+            self._number, self._held = number, []
+            for _ in range(min(self.group, len(self.loader) - number * self.group)):
+                found = self._next()
+                if isinstance(found, BaseException):
+                    self._broken = found
+                    break
+                self._held.append(found)
+        if self._broken is not None:
+            raise self._broken
+        return [{key: _copy(value) for key, value in batch.items()} for batch in self._held]
 
     def _next(self) -> Any:
         self._phase("images")
         if self._decoded is None:
             # Not before all arms are loaded: a CUDA graph is captured then, which other threads may not disturb.
-            self._decoded = queue.Queue(AHEAD)
+            self._decoded = queue.Queue(AHEAD * self.group)
             threading.Thread(target=_decode, args=(self.loader, self._decoded), daemon=True).start()
         batch = self._decoded.get()
         self._phase("work")
@@ -116,19 +125,25 @@ class Batches:
 class ArmBatches:
     """A dataloader that shares its batches with the other arms."""
 
-    def __init__(self, batches: Batches, arm: str) -> None:
+    def __init__(self, batches: Batches, arm: str, whole: bool) -> None:
         self._batches = batches
         self._arm = arm
+        self._whole = whole
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._batches.loader, name)
 
+    @property
+    def _turns(self) -> int:
+        return -(-len(self._batches.loader) // self._batches.group)
+
     def __len__(self) -> int:
-        return len(self._batches.loader)
+        return self._turns if self._whole else len(self._batches.loader)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        for number in range(len(self)):
-            yield self._batches.take(self._arm, number)
+        for number in range(self._turns):
+            batches = self._batches.take(self._arm, number)
+            yield from [_merged(batches)] if self._whole else batches
 
 
 def _decode(loader: Any, into: queue.Queue[Any]) -> None:
@@ -142,3 +157,17 @@ def _decode(loader: Any, into: queue.Queue[Any]) -> None:
 def _copy(value: Any) -> Any:
     """Return a value that an arm may change: a tensor or a list of its own, anything else as it is."""
     return value.clone() if hasattr(value, "clone") else list(value) if isinstance(value, (list, tuple)) else value
+
+
+def _merged(batches: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return several batches as one: what the dataset would have made of all their images."""
+    import torch
+
+    whole: dict[str, Any] = {}
+    for key in batches[0]:
+        values = [batch[key] for batch in batches]
+        if key == "batch_idx":  # the number of each object's image in its batch
+            images = accumulate((len(batch["img"]) for batch in batches), initial=0)
+            values = [value + first for value, first in zip(values, images, strict=False)]
+        whole[key] = torch.cat(values) if hasattr(values[0], "clone") else [one for value in values for one in value]
+    return whole

@@ -26,7 +26,8 @@ Evaluations = tuple[Done, dict[str, dict[str, np.ndarray]]]
 def test_metrics_are_those_of_ultralytics(evaluations: Evaluations, plain: dict[str, Any], arm: str) -> None:
     answer = evaluations[0].accuracy(arm)
     assert answer.metrics.keys() == METRICS
-    assert answer.metrics == pytest.approx(plain[arm], abs=1e-9)
+    # The checkpoint is evaluated on several images at a time, which moves the last digits of its scores.
+    assert answer.metrics == pytest.approx(plain[arm], abs=1e-6 if arm == "pt" else 1e-9)
     assert answer.metrics["mAP50"] > 0.05
 
 

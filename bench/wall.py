@@ -1,0 +1,247 @@
+"""How long the gate takes, beside what a user would do without it, and how its costs grow.
+
+python bench/wall.py                         # everything, about an hour and a half on two cores
+python bench/wall.py --only cold --only page # parts of it
+python bench/wall.py --quick                 # everything with small numbers, to see whether it works
+
+Each part writes its figures to ``results/wall.json`` and leaves those of the others; growth is drawn in
+``results/wall_growth.svg``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import statistics
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import wall_growth
+from machine import RESULTS, machine
+from startup import collect_s
+from wall_arms import arms
+from watched import Watched, watch
+
+PYTEST = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist"]
+WORSE = """
+import torch
+checkpoint = torch.load("shapes.pt", map_location="cpu", weights_only=False)
+for weights in checkpoint["model"].parameters():
+    weights.data *= 1.001
+torch.save(checkpoint, "shapes.pt")
+"""
+PEER = """
+import sys
+from ultralytics import YOLO
+from ultralytics.utils.benchmarks import benchmark
+for quantize in (None, 16, 8):
+    model = YOLO("shapes.pt")
+    table = benchmark(model, data=sys.argv[1], imgsz=320, device="cpu", format="onnx", quantize=quantize, split="train")
+    print("BENCHMARK", table.rows())
+"""
+
+
+@dataclass
+class Bench:
+    """What the parts work with.
+
+    Attributes:
+        folder: A temporary folder.
+        quick: Whether to take small numbers.
+    """
+
+    folder: Path
+    quick: bool
+
+    def demo(self, name: str) -> Path:
+        """Return a new demo project with an engine cache of its own."""
+        folder = self.folder / name
+        watch([sys.executable, "-m", "pytest_trtgate.cli", "demo", str(folder)], self.folder)
+        settings = folder / "trtgate.toml"
+        text = 'cache_dir = "cache"\nmissing_baseline = "record"\n' + settings.read_text()
+        if self.quick:
+            for split, keep in (("train", 30), ("test", 20)):
+                for image in sorted((folder / "data" / "images" / split).iterdir())[keep:]:
+                    image.unlink()
+            text = text.replace("samples = 100", "samples = 20").replace("max_seconds = 0.5", "max_seconds = 0.1")
+        settings.write_text(text)
+        return folder
+
+    @cached_property
+    def project(self) -> Path:
+        """A demo project, gated once with an empty cache: what that took is in :attr:`cold`."""
+        folder = self.demo("demo")
+        self.cold = self.gate(folder)
+        return folder
+
+    def gate(self, folder: Path, *arguments: str) -> Watched:
+        """Gate a project; a run that fails by a verdict has worked too."""
+        return watch([*PYTEST, *arguments], folder, accept=(0, 1))
+
+    @staticmethod
+    def jobs(folder: Path) -> dict[str, Any]:
+        """Return the seconds of the last run's jobs by kind, and of each kind those of its phases."""
+        found: dict[str, Any] = {}
+        for job in json.loads((folder / "reports" / "run.json").read_text())["jobs"]:
+            kind = found.setdefault(job["kind"], {"jobs": 0, "seconds": 0.0, "phases": {}})
+            kind["jobs"] += 1
+            kind["seconds"] = round(kind["seconds"] + job["seconds"], 2)
+            for phase, seconds in job["phases"].items():
+                kind["phases"][phase] = round(kind["phases"].get(phase, 0.0) + seconds, 2)
+        return found
+
+
+def cold(bench: Bench) -> dict[str, Any]:
+    """The demo gate with an empty cache, and Ultralytics' benchmark of the same precisions on the same images."""
+    folder = bench.project
+    jobs = bench.jobs(folder)
+    peer = bench.folder / "peer"
+    peer.mkdir(exist_ok=True)
+    shutil.copy(folder / "shapes.pt", peer)
+    # Its calibration reads train as the gate's does, and its evaluation, which reads val, the gate's test.
+    names = [
+        line
+        for line in (folder / "data" / "data.yaml").read_text().splitlines()
+        if not line.startswith(("path", "train", "val", "test"))
+    ]
+    splits = [f"path: {folder / 'data'}", "train: images/train", "val: images/test"]
+    (peer / "peer.yaml").write_text("\n".join([*splits, *names]) + "\n")
+    offline = {"YOLO_OFFLINE": "True", "YOLO_AUTOINSTALL": "false", "YOLO_CONFIG_DIR": str(peer)}
+    found = watch([sys.executable, "-c", PEER, "peer.yaml"], peer, **offline)
+    rows = [line.removeprefix("BENCHMARK ") for line in found.output.splitlines() if line.startswith("BENCHMARK ")]
+    gate, theirs = bench.cold.figures(), found.figures()
+    ratio = round(bench.cold.wall_s / found.wall_s, 2)
+    return {
+        "gate": gate,
+        "jobs": jobs,
+        "yolo_benchmark": theirs,
+        "yolo_benchmark_rows": rows,
+        "ratio": ratio,
+        "target": 1.0,
+    }
+
+
+def cached(bench: Bench) -> dict[str, Any]:
+    """The demo gate again, with nothing changed."""
+    folder = bench.project
+    found = bench.gate(folder)
+    return {**found.figures(), "jobs": bench.jobs(folder), "target_s": 25}
+
+
+def changed(bench: Bench) -> dict[str, Any]:
+    """The demo gate again after a change of the checkpoint, beside the cold run."""
+    folder = bench.project
+    copy = bench.folder / "changed"
+    shutil.copytree(folder, copy)
+    watch([sys.executable, "-c", WORSE], copy)
+    found = bench.gate(copy)
+    jobs = bench.jobs(copy)
+    builds_s = jobs["build"]["seconds"]
+    share = (found.wall_s - builds_s) / bench.cold.wall_s
+    return {
+        **found.figures(),
+        "builds_s": builds_s,
+        "cold_s": round(bench.cold.wall_s, 2),
+        "without_builds_to_cold": round(share, 2),
+        "target": 0.6,
+        "jobs": jobs,
+    }
+
+
+def idle(bench: Bench) -> dict[str, Any]:
+    """``pytest --collect-only`` of a project that does not use the gate, with the plugin and without."""
+    folder = bench.folder / "idle"
+    folder.mkdir()
+    (folder / "test_one.py").write_text("def test_one():\n    pass\n")
+    off = ("-p", "no:trtgate")
+    collect_s(folder), collect_s(folder, *off)
+    differences = []
+    for number in range(3 if bench.quick else 25):
+        took = {on: collect_s(folder, *(() if on else off)) for on in ((True, False) if number % 2 else (False, True))}
+        differences.append(1000 * (took[True] - took[False]))
+    return {
+        "rounds": len(differences),
+        "median_difference_ms": round(statistics.median(differences), 1),
+        "target_ms": 20,
+    }
+
+
+def fixture(bench: Bench) -> dict[str, Any]:
+    """A cached engine, among 100 in the cache, to the fixture that names it."""
+    found = wall_growth.fixture_s(bench.project, entries=100, rounds=3 if bench.quick else 9)
+    return {**found, "entries": 100, "target_s": 0.3}
+
+
+def page(bench: Bench) -> dict[str, Any]:
+    """A run record with 100 cells to HTML, the start of Python included."""
+    return {**wall_growth.page(bench.project, cells=100), "target_s": 5}
+
+
+def memory(bench: Bench) -> dict[str, Any]:
+    """The accuracy of four arms on synthetic images: the peak memory of any process, and its growth."""
+    counts = (50, 100, 200) if bench.quick else (1000, 5000, 20_000)
+    found = wall_growth.images(bench.folder / "images", bench.project, counts)
+    return {**found, "target_mb": 2000}
+
+
+def four_arms(bench: Bench) -> dict[str, Any]:
+    """Four arms in one pass over large photographs, and four ``YOLO.val``."""
+    found = arms(bench.folder / "arms", bench.project, photos=4 if bench.quick else 48)
+    return {**found, "target": 0.5}
+
+
+def cells(bench: Bench) -> dict[str, Any]:
+    """Run records with more and more cells to HTML."""
+    counts = (3, 9, 30) if bench.quick else (3, 30, 300)
+    found = {count: wall_growth.page(bench.project, cells=count) for count in counts}
+    return wall_growth.grown("cells", {count: figures["wall_s"] for count, figures in found.items()})
+
+
+def entries(bench: Bench) -> dict[str, Any]:
+    """A cached engine to its fixture, with more and more entries in the cache."""
+    counts = (10, 20, 40) if bench.quick else (10, 1000, 10_000)
+    found = {n: wall_growth.fixture_s(bench.project, entries=n, rounds=3)["setup_s"] for n in counts}
+    return wall_growth.grown("cache entries", found)
+
+
+PARTS: dict[str, Callable[[Bench], dict[str, Any]]] = {
+    "cold": cold,
+    "cached": cached,
+    "changed": changed,
+    "arms": four_arms,
+    "memory": memory,
+    "idle": idle,
+    "fixture": fixture,
+    "page": page,
+    "cells": cells,
+    "entries": entries,
+}
+
+
+def main() -> None:
+    """Measure, print and keep the figures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", action="append", choices=PARTS, help="Measure one part; repeatable")
+    parser.add_argument("--quick", action="store_true", help="Take small numbers, and keep none of them")
+    arguments = parser.parse_args()
+    kept = RESULTS / "wall.json"
+    figures: dict[str, Any] = json.loads(kept.read_text()) if kept.exists() and not arguments.quick else {}
+    with tempfile.TemporaryDirectory() as name:
+        bench = Bench(Path(name), arguments.quick)
+        for part in arguments.only or PARTS:
+            figures[part] = {"machine": machine(), **PARTS[part](bench)}
+            print(json.dumps({part: figures[part]}, indent=1), flush=True)
+            if not arguments.quick:
+                kept.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    if not arguments.quick:
+        wall_growth.draw(figures, RESULTS / "wall_growth.svg")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,85 @@
+"""Four arms in one pass over large photographs, beside four evaluations by Ultralytics."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from watched import watch
+
+PHOTO = (4000, 3000)
+"""Pixels of a photograph as phones take them: to decode one takes longer than to evaluate it."""
+HOW = {"split": "test", "imgsz": 320, "batch": 1, "conf": 0.001, "iou": 0.7, "max_det": 300}
+ENLARGE = """
+import sys
+from pathlib import Path
+import cv2
+source, target, count, width, height = Path(sys.argv[1]), Path(sys.argv[2]), *map(int, sys.argv[3:6])
+for image in sorted((source / "images" / "test").iterdir())[:count]:
+    picture = cv2.resize(cv2.imread(str(image)), (width, height), interpolation=cv2.INTER_CUBIC)
+    for kind in ("images", "labels"):
+        (target / kind / "test").mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(target / "images" / "test" / f"{image.stem}.jpg"), picture, [cv2.IMWRITE_JPEG_QUALITY, 92])
+    label = source / "labels" / "test" / f"{image.stem}.txt"
+    (target / "labels" / "test" / label.name).write_text(label.read_text())
+"""
+SEPARATE = """
+import json, sys
+from ultralytics import YOLO
+found = {}
+for arm, artifact in json.loads(sys.argv[1]).items():
+    box = YOLO(artifact, task="detect").val(data=sys.argv[2], rect=False, device="cpu", plots=False, workers=0,
+        verbose=False, project="runs", **json.loads(sys.argv[3])).box
+    figures = {"mAP50": box.map50, "mAP50-95": box.map, "precision": box.mp, "recall": box.mr}
+    found[arm] = {name: float(value) for name, value in figures.items()}
+json.dump(found, open("found.json", "w"))
+"""
+
+
+def arms(folder: Path, project: Path, photos: int) -> dict[str, Any]:
+    """Evaluate the demo's arms both ways and return what each took, and the largest difference of a metric.
+
+    Args:
+        folder: A folder to be made.
+        project: A gated demo project, for its engines and images.
+        photos: How many images to take.
+    """
+    folder.mkdir()
+    sizes = [str(photos), *map(str, PHOTO)]
+    watch([sys.executable, "-c", ENLARGE, str(project / "data"), str(folder / "data"), *sizes], folder)
+    names = ["circle", "square", "triangle", "star", "cross", "ring"]
+    splits = dict.fromkeys(("train", "val", "test"), str(folder / "data" / "images" / "test"))
+    (folder / "data.yaml").write_text(json.dumps({"path": str(folder / "data"), **splits, "names": names}))
+    run = json.loads((project / "reports" / "run.json").read_text())
+    engines = {e["cell"]["precision"]: str(Path(e["entry"]) / e["artifact"]) for e in run["engines"].values()}
+    artifacts = {"pt": str(project / "shapes.pt"), **engines}
+    job = folder / "job"
+    job.mkdir()
+    request = {
+        "schema_version": 1,
+        "arms": [{"arm": a, "artifact": p, "per_image": str(job / f"{a}.npz")} for a, p in artifacts.items()],
+        "data": str(folder / "data.yaml"),
+        "device": "cpu",
+        "threads": run["latencies"]["shapes"]["launches"][0]["threads"],
+        "settings": HOW,
+    }
+    (job / "request.json").write_text(json.dumps(request))
+    ours = watch([sys.executable, "-m", "pytest_trtgate.jobs.accuracy", str(job)], folder)
+    answer = json.loads((job / "response.json").read_text())
+    offline = {"YOLO_OFFLINE": "True", "YOLO_AUTOINSTALL": "false", "YOLO_CONFIG_DIR": str(folder)}
+    how = [json.dumps(artifacts), str(folder / "data.yaml"), json.dumps(HOW)]
+    theirs = watch([sys.executable, "-c", SEPARATE, *how], folder, **offline)
+    metrics = json.loads((folder / "found.json").read_text())
+    largest = max(abs(answer["arms"][arm]["metrics"][name] - x) for arm, m in metrics.items() for name, x in m.items())
+    return {
+        "photos": photos,
+        "pixels": PHOTO,
+        "one_pass": ours.figures(),
+        "phases": answer["phases"],
+        "arms_s": {arm: round(found["seconds"], 2) for arm, found in answer["arms"].items()},
+        "four_evaluations": theirs.figures(),
+        "ratio": round(ours.wall_s / theirs.wall_s, 2),
+        "largest_difference": largest,
+    }
