@@ -161,7 +161,7 @@ def _report(arguments: argparse.Namespace) -> int:
     from .run_record import RunRecord
 
     runs = [load(path, RunRecord) for path in arguments.records]
-    written = render(runs, arguments.output, arguments.format)
+    written = render(runs, arguments.output, arguments.format, [path.parent for path in arguments.records])
     print(f"{written}: {len(runs)} run{'s' if len(runs) > 1 else ''}")
     return 0
 

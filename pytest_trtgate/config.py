@@ -22,6 +22,7 @@ else:
 
 FILE_NAME = "trtgate.toml"
 PATH_KEYS = ("data", "cache_dir", "baseline_dir", "report")
+PATHS_KEYS = ("models", "videos")
 
 
 def find_table(folder: Path) -> tuple[Path, dict[str, Any]] | None:
@@ -120,9 +121,10 @@ def _absolute(table: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     for key in PATH_KEYS:
         if isinstance(result.get(key), (str, Path)):
             result[key] = _place(folder, result[key])
-    models = one_or_many(result.get("models"))
-    if isinstance(models, (list, tuple)) and all(isinstance(m, (str, Path)) for m in models):
-        result["models"] = tuple(_place(folder, m) for m in models)
+    for key in PATHS_KEYS:
+        paths = one_or_many(result.get(key))
+        if isinstance(paths, (list, tuple)) and all(isinstance(path, (str, Path)) for path in paths):
+            result[key] = tuple(_place(folder, path) for path in paths)
     return result
 
 

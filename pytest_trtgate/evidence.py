@@ -49,7 +49,7 @@ def gather(folder: Path, reference: AccuracyRecord, engine: AccuracyRecord, conf
     from .judge.average_precision import ImageRecords
     from .judge.bootstrap import paired_bootstrap
 
-    arms = [_read(folder / record.per_image) for record in (reference, engine)]
+    arms = [read_arrays(folder / record.per_image) for record in (reference, engine)]
     where = f"{folder / engine.per_image}"
     if arms[0]["images"].tolist() != arms[1]["images"].tolist():
         raise RecordError(f"{where}: not of the same images as those of the .pt")
@@ -86,12 +86,17 @@ def calibrated_on(engine: EngineRecord, split: tuple[Path, ...]) -> tuple[Path, 
         return ()
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_arrays(path: Path, also: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Return the per-image arrays of an arm that a comparison needs, and others by name, detections by confidence.
+
+    Raises:
+        RecordError: They are missing or unusable.
+    """
     import numpy as np
 
     try:
         with path.open("rb") as file, np.load(file) as archive:
-            arrays = {name: archive[name] for name in _FIELDS}
+            arrays = {name: archive[name] for name in (*_FIELDS, *also)}
         # Quantized engines give many detections one confidence. Ultralytics ranks those as this sort happens to.
         order = np.argsort(-arrays["conf"])
         return arrays | {name: arrays[name][order] for name in _RANKED}

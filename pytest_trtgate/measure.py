@@ -189,12 +189,14 @@ class Measurements:
         arms += comparison.replays(engines)
         return LaunchSeries(start, arms, self._launch, self.milestone).run(settings.latency.launches, comparison.more)
 
-    def _launch(self, name: str, index: int, arms: list[ArmRequest], samples: int | None = None) -> Launch:
+    def launch_request(
+        self, name: str, index: int, arms: list[ArmRequest], samples: int | None = None
+    ) -> LatencyRequest:
+        """Return the request for a launch of some arms, as a job of that name."""
         latency = self.settings.latency
         images = self.dataset.images(self.settings.split)
         step = max(1, len(images) // latency.images)
-        samples_file = self.workspace.job_folder(name) / "samples.npz"
-        request = LatencyRequest(
+        return LatencyRequest(
             index=index,
             seed=latency.seed + index,
             arms=tuple(arms),
@@ -212,10 +214,14 @@ class Measurements:
             conf=DEPLOYMENT_CONF,
             iou=self.settings.validation.iou,
             max_det=self.settings.validation.max_det,
-            samples_file=str(samples_file),
+            samples_file=str(self.workspace.job_folder(name) / "samples.npz"),
         )
+
+    def _launch(self, name: str, index: int, arms: list[ArmRequest], samples: int | None = None) -> Launch:
+        request = self.launch_request(name, index, arms, samples)
         answer = self.job(name, "latency", request, self.settings.timeouts.launch_s, LatencyResponse)
-        launch = with_counts(answer.launch, samples_file, latency.context, self._budgets_ms)
+        samples_file = Path(request.samples_file)
+        launch = with_counts(answer.launch, samples_file, self.settings.latency.context, self._budgets_ms)
         return launch.model_copy(update={"samples": str(samples_file.relative_to(self.workspace.path))})
 
     @cached_property

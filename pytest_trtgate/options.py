@@ -42,6 +42,7 @@ OPTIONS = (
     Option("--trt-baseline-dir", "baseline_dir", "DIR", "Folder of the baselines (default: baselines)"),
     Option("--trt-fresh", "fresh", "", "Measure accuracies again, even of bytes that were measured before"),
     Option("--trt-profile", "profile", "", "Time each layer of the engines too, in a job of its own"),
+    Option("--trt-video", "videos", "CLIP", "Video to time the model on, end to end; may be repeated", True),
     Option("--trt-report", "report", "HTML", "Path of the HTML report (default: reports/trtgate.html)"),
 )
 OWN_FILE = "trtgate.toml"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,7 +67,17 @@ def check_inputs(settings: Settings, plan: Plan) -> Dataset:
     dataset.images(settings.split)
     if "int8" in settings.precisions:
         dataset.images(settings.calibration.split)
+    check_clips(settings.videos)
     return dataset
+
+
+def check_clips(clips: Sequence[Path]) -> None:
+    """Raise :class:`DataError` where a clip is no file, or an empty one; only a job can tell whether it is a video."""
+    for clip in clips:
+        if not clip.is_file():
+            raise DataError(f"{clip}: no such video file")
+        if not clip.stat().st_size:
+            raise DataError(f"{clip}: an empty file, not a video")
 
 
 def check_weights(path: Path) -> None:

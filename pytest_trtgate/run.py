@@ -13,10 +13,12 @@ from . import options
 from .environment import collect, gpu_of_worker, resolve_backend
 from .errors import SettingsError, TrtGateError
 from .measure import Measurements
+from .pictures import illustrate
 from .plan import Plan, check_inputs, make_plan
 from .progress import Narrator
 from .run_record import INTERRUPTED, RunRecord
 from .session import GateSession, measured, run_folder_of
+from .videos import check_clips, with_videos
 from .workspace import Workspace, new_run_id
 
 if TYPE_CHECKING:
@@ -108,6 +110,7 @@ class GateRun:
             milestone=narrator.milestone,
             progress=narrator.progress,
         )
+        check_clips(measure)
         command = options.accept_command(self.config)
         return GateSession(measure, self.started, command, self.source, self.cells)
 
@@ -193,6 +196,9 @@ class GateRun:
             self.problem = self.problem or f"nothing was measured{why}; a gate that measures nothing fails"
             return
         run = self.session.finish(list(map(str, self.config.invocation_params.args)))
+        run = with_videos(self.session.measure, run)
+        if not interrupted:
+            run = illustrate(self.session.measure, run)
         if not (measured(run) or run.verdicts):
             self.problem = "nothing was measured; a gate that measures nothing fails"
         written = [] if interrupted else self.session.write_baselines(run)

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from .media_records import CellPictures, VideoRecord
 from .record_base import FileRecord, Record
 from .records import (
     AccuracyRecord,
@@ -183,8 +184,8 @@ INTERRUPTED = "the run was interrupted"
 class RunRecord(FileRecord):
     """Everything one run planned, measured and decided: ``run.json``, the source of every report.
 
-    Engines, baselines and profiles are keyed by :attr:`Cell.key`, latencies by model name; accuracies are one per model
-    and arm.
+    Engines, baselines, profiles and pictures are keyed by :attr:`Cell.key`, latencies by model name; accuracies are one
+    per model and arm, videos one per model and clip.
     """
 
     run_id: str
@@ -200,6 +201,8 @@ class RunRecord(FileRecord):
     latencies: dict[str, LatencyRecord] = Field(default_factory=dict)
     baselines: dict[str, BaselineUse] = Field(default_factory=dict)
     profiles: dict[str, LayerProfile] = Field(default_factory=dict)
+    pictures: dict[str, CellPictures] = Field(default_factory=dict)
+    videos: tuple[VideoRecord, ...] = ()
     verdicts: tuple[Verdict, ...] = ()
     jobs: tuple[JobRecord, ...] = ()
     notes: tuple[str, ...] = ()

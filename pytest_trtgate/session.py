@@ -39,6 +39,7 @@ from .profiling import profile_layers
 from .records import REFERENCE, AccuracyRecord, Cell, EngineRecord, LatencyRecord, LayerProfile
 from .replay import Replays, why_not_replayed
 from .run_record import Baseline, BaselineUse, Check, Finding, JobRecord, Outcome, RunRecord, Verdict
+from .videos import filmed
 from .waivers import waived
 
 Judgement = tuple[list[Check], list[tuple[str, str]]]
@@ -132,12 +133,12 @@ class GateSession:
         return calibration_leak(len(leaked), len(images), leaked[0].name if leaked else "", split)
 
     def latency(self, model: str) -> LatencyRecord:
-        """Return the launches of a model, with the stored baseline engines that its engines are compared with.
+        """Return the launches of a model, with stored baseline engines to compare with; clips are filmed after them.
 
         Raises:
             JobError: No launch succeeded.
         """
-        return self.measure.latency(model, self.replays)
+        return filmed(self.measure, self.measure.latency(model, self.replays))
 
     def _latency_checks(self, cell: Cell) -> Judgement:
         rules = self.settings.latency

@@ -38,6 +38,7 @@ def allowed(text: str, **kwargs: Any) -> Any:
 
 
 PositiveInt = Annotated[int, BeforeValidator(no_bool), Field(ge=1)]
+Count = Annotated[int, BeforeValidator(no_bool), Field(ge=0)]
 PositiveFloat = Annotated[float, BeforeValidator(no_bool), Field(gt=0, allow_inf_nan=False)]
 Level = Annotated[int, BeforeValidator(no_bool), Field(ge=0, le=5)]
 Fraction = Annotated[float, BeforeValidator(no_bool), Field(gt=0, le=1)]

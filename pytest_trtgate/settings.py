@@ -17,6 +17,7 @@ from .setting_types import (
     SECONDS,
     SEVERITY,
     TOLERANCE,
+    Count,
     Factor,
     Fraction,
     Level,
@@ -205,6 +206,7 @@ class Timeouts(Section):
     build_s: PositiveFloat = allowed(SECONDS, default=3600.0)
     accuracy_s: PositiveFloat = allowed(SECONDS, default=3600.0)
     launch_s: PositiveFloat = allowed(SECONDS, default=900.0)
+    video_s: PositiveFloat = allowed(SECONDS, default=3600.0)
 
 
 class Export(Section):
@@ -274,6 +276,8 @@ class Settings(Section):
     baselines: Literal["check", "add", "update"] = allowed("check, add or update", default="check")
     baseline_dir: Path = allowed("a folder", default=Path("baselines"))
     report: Path = allowed("the path of an .html file", default=Path("reports/trtgate.html"))
+    videos: Annotated[tuple[Path, ...], BeforeValidator(one_or_many)] = allowed("paths of video files", default=())
+    pictures: Count = allowed("a whole number, 0 for none", default=12)
     fresh: bool = allowed("true or false", default=False)
     profile: bool = allowed("true or false", default=False)
     keep_runs: PositiveInt = allowed(POSITIVE, default=5)

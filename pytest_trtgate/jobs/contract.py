@@ -12,11 +12,12 @@ from typing import Any, Literal
 from pydantic import Field
 
 from ..inspection import EngineInspection
+from ..media_records import ClipRecord, VideoRecord
 from ..record_base import FileRecord, Record
 from ..records import AccuracySettings, ClassAccuracy, Context, Launch, LayerTime, Precision
 from ..run_record import Phase
 
-JobKind = Literal["build", "accuracy", "latency", "profile"]
+JobKind = Literal["build", "accuracy", "latency", "profile", "pictures", "clip", "video"]
 PROGRESS = "@trtgate-progress "
 """Prefix of a line that reports progress: the rest of the line is for the user."""
 ARM_NAME = "arm.txt"
@@ -178,6 +179,59 @@ class ProfileResponse(Response):
     layers: tuple[LayerTime, ...]
 
 
+class PicturesRequest(Message):
+    """Make small copies of ``images`` (absolute paths), at most ``side_px`` wide and high, in the folder ``output``."""
+
+    images: tuple[str, ...]
+    output: str
+    side_px: int
+    threads: int = 1
+
+
+class SmallPicture(Record):
+    """A small copy: its file name, and the size of the original in pixels."""
+
+    file: str
+    width: int
+    height: int
+
+
+class PicturesResponse(Message):
+    """The small copies by the paths of their originals; what cannot be decoded is not among them."""
+
+    pictures: dict[str, SmallPicture]
+
+
+class ClipRequest(Message):
+    """Open a video file and decode its first frame."""
+
+    clip: str
+    threads: int = 1
+
+
+class ClipResponse(Message):
+    """What the file says of itself."""
+
+    clip: ClipRecord
+
+
+class VideoRequest(LatencyRequest):
+    """Time the arms of a launch on the frames of ``clip``, in turns, then write videos and a poster into ``output``.
+
+    ``images``, ``contexts``, ``samples`` and ``block`` are a launch's own. At most ``frames`` frames are taken.
+    """
+
+    clip: str
+    frames: int
+    output: str
+
+
+class VideoResponse(Message):
+    """The record, with paths of files relative to ``output``."""
+
+    video: VideoRecord
+
+
 class JobFailure(Message):
     """Why a job gave up, in one sentence."""
 
@@ -189,4 +243,7 @@ RESPONSES: dict[JobKind, type[Response]] = {
     "accuracy": AccuracyResponse,
     "latency": LatencyResponse,
     "profile": ProfileResponse,
+    "pictures": PicturesResponse,
+    "clip": ClipResponse,
+    "video": VideoResponse,
 }

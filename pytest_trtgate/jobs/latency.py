@@ -327,12 +327,12 @@ def timing(nanoseconds: Any) -> Timing:
     )
 
 
-def course_ms(nanoseconds: Any) -> tuple[float, ...]:
-    """Return the medians of ``PARTS`` equal parts of the durations of a launch, or all if fewer, in milliseconds."""
+def course_ms(nanoseconds: Any, parts: int = PARTS) -> tuple[float, ...]:
+    """Return the medians of some equal parts of durations in the order of time, or all if fewer, in milliseconds."""
     import numpy as np
 
-    parts = np.array_split(nanoseconds, min(PARTS, len(nanoseconds)))
-    return tuple(float(np.median(part)) / 1e6 for part in parts)
+    pieces = np.array_split(nanoseconds, min(parts, len(nanoseconds)))
+    return tuple(float(np.median(piece)) / 1e6 for piece in pieces)
 
 
 if __name__ == "__main__":

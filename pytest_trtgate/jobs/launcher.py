@@ -35,6 +35,9 @@ JOB_MODULES: Mapping[JobKind, str] = {
     "accuracy": "pytest_trtgate.jobs.accuracy",
     "latency": "pytest_trtgate.jobs.latency",
     "profile": "pytest_trtgate.jobs.profile",
+    "pictures": "pytest_trtgate.jobs.pictures",
+    "clip": "pytest_trtgate.jobs.clip",
+    "video": "pytest_trtgate.jobs.video",
 }
 
 

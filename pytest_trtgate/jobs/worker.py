@@ -23,10 +23,23 @@ from typing import NoReturn, TypeVar
 
 from ..errors import TrtGateError
 from ..recordfile import load, save
-from .contract import PROGRESS, AccuracyRequest, BuildRequest, JobFailure, LatencyRequest, ProfileRequest, Response
+from .contract import (
+    PROGRESS,
+    AccuracyRequest,
+    BuildRequest,
+    ClipRequest,
+    JobFailure,
+    LatencyRequest,
+    PicturesRequest,
+    ProfileRequest,
+    Response,
+    VideoRequest,
+)
 from .phases import Phases
 
-Q = TypeVar("Q", BuildRequest, AccuracyRequest, LatencyRequest, ProfileRequest)
+Q = TypeVar(
+    "Q", BuildRequest, AccuracyRequest, LatencyRequest, ProfileRequest, PicturesRequest, ClipRequest, VideoRequest
+)
 
 PHASES = Phases()
 """Of this process. A job begins with its imports, and says when it goes on."""

@@ -22,6 +22,7 @@ import ultralytics.engine.validator
 import ultralytics.utils
 import ultralytics.utils.callbacks
 import ultralytics.utils.nms
+import ultralytics.utils.plotting
 import ultralytics.utils.torch_utils
 from ultralytics import YOLO
 
@@ -53,7 +54,8 @@ def isolate(threads: int) -> None:
     _replace(ultralytics.utils.torch_utils, "NUM_THREADS", lambda _: threads)
     _replace(ultralytics.data.dataset, "load_dataset_cache_file", lambda _: _no_cache)
     _replace(ultralytics.data.dataset, "save_dataset_cache_file", lambda _: _keep_version)
-    _replace(ultralytics.data.utils, "check_font", lambda _: _nothing)
+    for place in (ultralytics.data.utils, ultralytics.utils.plotting):
+        _replace(place, "check_font", lambda _: _nothing)
     _replace(ultralytics.utils.callbacks, "add_integration_callbacks", lambda _: _nothing)
     for module in (ultralytics.engine.exporter, ultralytics.engine.validator):
         _replace(module, "check_det_dataset", lambda check: partial(check, autodownload=False))

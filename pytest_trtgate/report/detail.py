@@ -75,6 +75,7 @@ class CellView:
     """Everything that the page shows of one cell. What was not measured is empty, with the reason in ``*_note``."""
 
     anchor: str
+    key: str
     title: str
     where: str
     badge: Badge
@@ -255,6 +256,7 @@ def cell_view(run: RunRecord, cell: Cell, anchors: Anchors, unfold: bool) -> Cel
     label = fmt.clip(cell.label)
     return CellView(
         anchor=anchors.cells[cell],
+        key=cell.key,
         title=label,
         where=where(cell),
         badge=badge(worst) if worst else NOT_JUDGED,

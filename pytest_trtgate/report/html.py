@@ -7,7 +7,7 @@ import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -15,10 +15,14 @@ from markupsafe import Markup
 
 from ..run_record import BaselineUse, RunRecord
 from . import format as fmt
+from .media import Media
+from .media_view import media_view
 from .view import page
 
 EMBED_BYTES = 1_000_000
 """How much JSON one page carries for download. A run of a hundred cells has more, and its ``run.json`` has it all."""
+PAGE_BYTES = 3_000_000
+"""How large pictures may make a page."""
 
 _ESCAPES = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}
 
@@ -55,7 +59,8 @@ def _hash(text: str) -> str:
 def policy(style: str, script: str) -> str:
     """Return a Content-Security-Policy under which nothing is fetched and only these two texts take effect."""
     return (
-        f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; base-uri 'none'; form-action 'none'"
+        f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src {_hash(script)}; base-uri 'none'; "
+        f"form-action 'none'"
     )
 
 
@@ -90,28 +95,32 @@ def attachments(runs: Sequence[RunRecord]) -> tuple[Attachment, ...]:
     return tuple(found)
 
 
-def render(runs: Sequence[RunRecord]) -> str:
+def render(runs: Sequence[RunRecord], media: Sequence[Media] = ()) -> str:
     """Return the page for one record, or one page for several, such as those of all machines of a CI matrix.
 
     Args:
         runs: The records; none gives a page that says that nothing was judged.
+        media: What lies beside each record; without, the page has no pictures.
     """
-    style, script = _source("style.css"), _source("script.js")
-    return (
-        _environment()
-        .get_template("report.html.j2")
-        .render(
-            page=page(runs),
-            policy=policy(style, script),
-            style=Markup(style),
-            script=Markup(script),
-            records=attachments(runs),
-            svg=Markup,
-        )
+    style, script = (_source("style.css") + _source("media.css"), _source("script.js") + _source("media.js"))
+    view = page(runs)
+    anchors = [run.anchor for run in view.runs]
+    template = partial(
+        _environment().get_template("report.html.j2").render,
+        page=view,
+        policy=policy(style, script),
+        style=Markup(style),
+        script=Markup(script),
+        records=attachments(runs),
+        svg=Markup,
     )
+    bare = template(media=media_view(runs, media, anchors, 0))
+    if not any(place.book for place in media):
+        return bare
+    return template(media=media_view(runs, media, anchors, PAGE_BYTES - len(bare.encode("utf-8", "replace"))))
 
 
-def write(path: Path, runs: Sequence[RunRecord]) -> None:
+def write(path: Path, runs: Sequence[RunRecord], media: Sequence[Media] = ()) -> None:
     """Write the page, whole or not at all; folders above it are made.
 
     Raises:
@@ -120,7 +129,7 @@ def write(path: Path, runs: Sequence[RunRecord]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        temporary.write_text(render(runs), encoding="utf-8", errors="replace", newline="\n")
+        temporary.write_text(render(runs, media), encoding="utf-8", errors="replace", newline="\n")
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

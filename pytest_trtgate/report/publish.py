@@ -29,17 +29,18 @@ def publish(run: RunRecord, report: Path, workspace: Workspace) -> None:
             save(path, run)
         except OSError as error:
             raise RecordError(f"{path}: cannot be written ({error.strerror})") from error
-    render([run], report)
+    render([run], report, places=[workspace.path])
     render([run], report.with_suffix(".csv"))
 
 
-def render(runs: Sequence[RunRecord], path: Path, format_: str | None = None) -> Path:
+def render(runs: Sequence[RunRecord], path: Path, format_: str | None = None, places: Sequence[Path] = ()) -> Path:
     """Write run records in one format.
 
     Args:
         runs: The records.
         path: The file to write.
         format_: ``html``, ``markdown`` or ``csv``; by default from the suffix of ``path``.
+        places: The folder of each record, for the pictures and videos that lie there.
 
     Returns:
         ``path``.
@@ -52,8 +53,10 @@ def render(runs: Sequence[RunRecord], path: Path, format_: str | None = None) ->
         path.parent.mkdir(parents=True, exist_ok=True)
         if chosen == "html":
             from . import html
+            from .media import find_media
 
-            html.write(path, runs)
+            found = zip(runs, places, strict=bool(places))
+            html.write(path, runs, [find_media(run, place, path.parent) for run, place in found])
         elif chosen == "markdown":
             from . import markdown
 

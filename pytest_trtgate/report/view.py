@@ -20,7 +20,9 @@ from .measure import excess, worst_first, worst_outcome
 from .parts import Anchors, Badge, Fact, badge, warnings_of
 from .timing_view import TimingView, timing_view
 
-PAGE_IDS = ("top", "main", "failures", "remarks", "matrix", "charts", "cells", "environment", "timing", "record")
+PAGE_IDS = (
+    *("top", "main", "failures", "remarks", "matrix", "charts", "video", "cells", "environment", "timing", "record"),
+)
 """Ids that the template itself uses."""
 SHOWN = 12
 """How many failures, and how many notes, are shown at once; the rest is folded, so that the matrix stays in reach."""

@@ -1,0 +1,91 @@
+"""Disagreement: on which images an engine's detections differ most from its checkpoint's, and in what."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..media_records import Mark
+from .agreement import Detections, iou, matches
+from .average_precision import Array
+
+SHIFTED_IOU = 0.75
+"""Under this overlap, two boxes of one object are visibly elsewhere."""
+
+
+@dataclass(frozen=True)
+class Disagreement:
+    """One image on which two arms disagree.
+
+    Attributes:
+        image: Its number.
+        badness: How much they disagree. What only one arm has, or each as another class, counts its confidence (the
+            higher of the two); what is elsewhere counts the part of the union that is not shared.
+        reference: The checkpoint's detections in the image, as indices into its detections, the surest first, each
+            with how it stands to the engine's.
+        engine: The same of the engine's.
+    """
+
+    image: int
+    badness: float
+    reference: tuple[tuple[int, Mark], ...]
+    engine: tuple[tuple[int, Mark], ...]
+
+
+def disagreements(reference: Detections, engine: Detections, conf: float) -> tuple[Disagreement, ...]:
+    """Return the images on which two arms disagree about what they detect, the worst first.
+
+    Args:
+        reference: The checkpoint's detections.
+        engine: The engine's, on the same images.
+        conf: Confidence from which a detection counts when deployed.
+    """
+    arms = reference, engine
+    deployed = [np.flatnonzero(arm.conf >= conf) for arm in arms]
+    alone_marks: tuple[Mark, Mark] = ("missed", "extra")  # of each, until its like is found
+    marks = [dict.fromkeys(found.tolist(), mark) for found, mark in zip(deployed, alone_marks, strict=True)]
+    badness: dict[int, float] = {}
+
+    def count(image: int, weight: float) -> None:
+        badness[image] = badness.get(image, 0.0) + weight
+
+    same = _pairs(arms, deployed)
+    overlaps = iou(reference.box[same[0]], engine.box[same[1]])
+    for mine, theirs, overlap in zip(*(pair.tolist() for pair in same), overlaps.tolist(), strict=True):
+        shifted = overlap < SHIFTED_IOU
+        marks[0][mine] = marks[1][theirs] = "shifted" if shifted else "same"
+        if shifted:
+            count(int(reference.image[mine]), 1 - overlap)
+    alone = [np.setdiff1d(indices, pair) for indices, pair in zip(deployed, same, strict=True)]
+    for mine, theirs in zip(*(pair.tolist() for pair in _pairs(_of_one_class(*arms), alone)), strict=True):
+        marks[0][mine] = marks[1][theirs] = "class"
+        count(int(reference.image[mine]), float(max(reference.conf[mine], engine.conf[theirs])))
+    for arm, found in zip(arms, marks, strict=True):
+        for index, mark in found.items():
+            if mark in ("missed", "extra"):
+                count(int(arm.image[index]), float(arm.conf[index]))
+    by_image = [_by_image(arm, found) for arm, found in zip(arms, marks, strict=True)]
+    worst = sorted(badness, key=lambda image: (-badness[image], image))
+    return tuple(Disagreement(i, badness[i], by_image[0].get(i, ()), by_image[1].get(i, ())) for i in worst)
+
+
+def _pairs(arms: tuple[Detections, Detections], wanted: list[Array]) -> tuple[Array, Array]:
+    """Return which of the wanted detections of both arms are one object: equal in class, and overlapping."""
+    reference, engine = arms
+    chosen = wanted[1]
+    part = Detections(engine.image[chosen], engine.cls[chosen], engine.conf[chosen], engine.box[chosen])
+    mine, theirs = matches(reference, wanted[0], part)
+    return mine, chosen[theirs]
+
+
+def _of_one_class(*arms: Detections) -> tuple[Detections, Detections]:
+    reference, engine = (Detections(arm.image, np.zeros_like(arm.cls), arm.conf, arm.box) for arm in arms)
+    return reference, engine
+
+
+def _by_image(arm: Detections, marks: dict[int, Mark]) -> dict[int, tuple[tuple[int, Mark], ...]]:
+    found: dict[int, list[tuple[int, Mark]]] = {}
+    for index in sorted(marks, key=lambda index: (-float(arm.conf[index]), index)):
+        found.setdefault(int(arm.image[index]), []).append((index, marks[index]))
+    return {image: tuple(detections) for image, detections in found.items()}

@@ -1,0 +1,131 @@
+"""The pictures of a run: for each cell, small copies of the images on which its engine disagrees most."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .errors import JobError, RecordError
+from .evidence import read_arrays
+from .jobs.contract import PicturesRequest, PicturesResponse
+from .measure import DEPLOYMENT_CONF, Measurements
+from .media_records import BOOK, CellPictures, Mark, Picture, PictureBook, Shape
+from .recordfile import save
+from .records import REFERENCE, AccuracyRecord
+from .run_record import JobRecord, RunRecord
+
+if TYPE_CHECKING:
+    from .judge.disagreement import Disagreement
+
+SIDE_PX = 320
+"""Longest side of a small copy."""
+MOST_SHAPES = 60
+"""So many shapes of one arm are kept of a picture; those that disagree come first."""
+Arrays = dict[str, Any]
+
+
+def illustrate(measure: Measurements, run: RunRecord) -> RunRecord:
+    """Return a run's record with its pictures, which are put into the run's folder.
+
+    Whatever is in the way of a picture is said in its cell's note, and fails nothing.
+    """
+    chosen: dict[str, tuple[CellPictures, list[Draft]]] = {}
+    if measure.settings.pictures:
+        for cell in run.cells:
+            arms = run.accuracy(cell.model, REFERENCE), run.accuracy(cell.model, cell.precision)
+            if arms[0] is not None and arms[1] is not None:
+                chosen[cell.key] = _choose(measure, arms[0], arms[1])
+    drafts = [draft for _, found in chosen.values() for draft in found]
+    told = {key: pictures for key, (pictures, _) in chosen.items()}
+    if drafts:
+        try:
+            small = _small_copies(measure, dict.fromkeys(str(draft.path) for draft in drafts))
+        except JobError as error:
+            told = {key: x.model_copy(update={"kept": 0, "note": error.reason}) for key, x in told.items()}
+        else:
+            book = {key: tuple(_finished(found, small)) for key, (_, found) in chosen.items()}
+            told = {key: x.model_copy(update={"kept": len(book[key])}) for key, x in told.items()}
+            _save(measure.workspace.path / BOOK, PictureBook(cells={k: v for k, v in book.items() if v}))
+    jobs = tuple(measure.workspace.all("job-", JobRecord))
+    return run.model_copy(update={"pictures": told, "jobs": jobs})
+
+
+class Draft:
+    """An image on which two arms disagree, before anything is drawn of it."""
+
+    def __init__(self, path: Path, name: str, disagreement: Disagreement, arms: Sequence[Arrays]) -> None:
+        self.path = path
+        self.name = name
+        self.badness = disagreement.badness
+        reference, engine = arms
+        found = [_shapes(arm, x) for arm, x in ((reference, disagreement.reference), (engine, disagreement.engine))]
+        objects = (reference["target_image"] == disagreement.image).nonzero()[0].tolist()
+        found.append([_shape(reference, "target", index) for index in objects])
+        self.left_out = sum(max(0, len(shapes) - MOST_SHAPES) for shapes in found)
+        self.reference, self.engine, self.truth = (tuple(shapes[:MOST_SHAPES]) for shapes in found)
+
+
+def _choose(
+    measure: Measurements, reference: AccuracyRecord, engine: AccuracyRecord
+) -> tuple[CellPictures, list[Draft]]:
+    """Return the worst images of one cell; none, and why, where its arms cannot be compared image by image."""
+    from .judge.agreement import Detections
+    from .judge.disagreement import disagreements
+
+    try:
+        folder = measure.workspace.path
+        arms = [read_arrays(folder / record.per_image, ("target_box", "names")) for record in (reference, engine)]
+        if arms[0]["images"].tolist() != arms[1]["images"].tolist():
+            raise RecordError(f"{engine.per_image}: not of the same images as those of the .pt")
+        found = [Detections(arm["pred_image"], arm["pred_cls"], arm["conf"], arm["pred_box"]) for arm in arms]
+        worst = disagreements(found[0], found[1], DEPLOYMENT_CONF)
+        names = arms[0]["images"].tolist()
+        kept = worst[: measure.settings.pictures]
+        drafts = [Draft(measure.dataset.root / names[x.image], names[x.image], x, arms) for x in kept]
+    except (RecordError, ValueError, IndexError) as error:
+        return CellPictures(note=f"the arms cannot be compared image by image ({error})"), []
+    return CellPictures(images=len(names), disagreeing=len(worst), conf=DEPLOYMENT_CONF), drafts
+
+
+def _shapes(arm: Arrays, detections: Iterable[tuple[int, Mark]]) -> list[Shape]:
+    """Return the detections of one arm, those that disagree first."""
+    ordered = sorted(detections, key=lambda detection: detection[1] == "same")
+    return [_shape(arm, "pred", index, float(arm["conf"][index]), mark) for index, mark in ordered]
+
+
+def _shape(arm: Arrays, kind: str, index: int, conf: float | None = None, mark: Mark = "same") -> Shape:
+    x1, y1, x2, y2 = (round(float(side), 1) for side in arm[f"{kind}_box"][index])
+    label = str(arm["names"][int(arm[f"{kind}_cls"][index])])
+    return Shape(label=label, points=((x1, y1), (x2, y2)), conf=None if conf is None else round(conf, 3), mark=mark)
+
+
+def _small_copies(measure: Measurements, paths: Iterable[str]) -> PicturesResponse:
+    """Return small copies of some images, each made once, however many cells show it."""
+    folder = (measure.workspace.path / BOOK).parent
+    request = PicturesRequest(images=tuple(paths), output=str(folder), side_px=SIDE_PX)
+    return measure.job("pictures", "pictures", request, measure.settings.timeouts.launch_s, PicturesResponse)
+
+
+def _finished(drafts: Iterable[Draft], small: PicturesResponse) -> Iterable[Picture]:
+    for draft in drafts:
+        copy = small.pictures.get(str(draft.path))
+        if copy is not None:
+            yield Picture(
+                image=draft.name,
+                file=copy.file,
+                width=copy.width,
+                height=copy.height,
+                badness=draft.badness,
+                reference=draft.reference,
+                engine=draft.engine,
+                truth=draft.truth,
+                left_out=draft.left_out,
+            )
+
+
+def _save(path: Path, book: PictureBook) -> None:
+    try:
+        save(path, book)
+    except OSError as error:
+        raise RecordError(f"{path}: cannot be written ({error.strerror})") from error

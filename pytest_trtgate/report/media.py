@@ -1,0 +1,87 @@
+"""What lies beside a run's record, pictures and videos: read with care, since a record may come from anywhere."""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from urllib.parse import quote
+
+from ..errors import RecordError
+from ..media_records import BOOK, Picture, PictureBook
+from ..recordfile import load
+from ..run_record import RunRecord
+
+MOST_BYTES = 300_000
+"""A picture larger than this is none of ours."""
+_PICTURE = re.compile(r"[0-9a-f]{16}\.jpg")
+_RUN_ID = re.compile(r"[0-9A-Za-z-]{1,60}")
+
+
+@dataclass(frozen=True)
+class Media:
+    """The folder of one run.
+
+    Attributes:
+        folder: The folder; None where it is not beside the record.
+        page: The folder of the page, at which links start.
+    """
+
+    folder: Path | None
+    page: Path
+
+    @cached_property
+    def book(self) -> dict[str, tuple[Picture, ...]]:
+        """The pictures by :attr:`Cell.key`; empty where they are missing or damaged."""
+        try:
+            return {} if self.folder is None else load(self.folder / BOOK, PictureBook).cells
+        except RecordError:
+            return {}
+
+    def picture(self, name: str) -> str:
+        """Return a small picture as a data URI; empty where it is missing or none of ours."""
+        if self.folder is None or not _PICTURE.fullmatch(name):
+            return ""
+        return _jpeg((self.folder / BOOK).parent / name)
+
+    def still(self, path: str) -> str:
+        """Return a picture of a video as a data URI, given its path in the run's folder; empty where it is missing."""
+        place = self._inside(path)
+        return _jpeg(place) if place else ""
+
+    def link(self, path: str) -> str:
+        """Return a link from the page to a file in the run's folder; empty where it is missing."""
+        place = self._inside(path)
+        if place is None or not place.is_file():
+            return ""
+        return quote(Path(os.path.relpath(place, self.page)).as_posix())
+
+    def _inside(self, path: str) -> Path | None:
+        parts = PurePosixPath(path.replace("\\", "/")).parts
+        if self.folder is None or not parts or path.startswith("/") or ".." in parts or "\0" in path:
+            return None
+        return self.folder.joinpath(*parts)
+
+
+def find_media(run: RunRecord, place: Path, page: Path) -> Media:
+    """Return what lies beside a record: in its own folder, or in that of its run below it.
+
+    Args:
+        run: The record.
+        place: The folder that it was read from.
+        page: The folder of the page that is to show it.
+    """
+    below = sorted(place.glob(f"*-runs/{run.run_id}")) if _RUN_ID.fullmatch(run.run_id) else []
+    folders = [folder for folder in (place, *below) if (folder / "pictures").is_dir() or (folder / "videos").is_dir()]
+    return Media(folders[0] if folders else None, page)
+
+
+def _jpeg(path: Path) -> str:
+    try:
+        data = path.read_bytes() if path.stat().st_size <= MOST_BYTES else b""
+    except OSError:
+        return ""
+    return "data:image/jpeg;base64," + base64.b64encode(data).decode("ascii") if data.startswith(b"\xff\xd8") else ""
