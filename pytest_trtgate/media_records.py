@@ -119,4 +119,6 @@ class VideoRecord(FileRecord):
     side_by_side_codec: str = ""
     for_browsers: str = ""
     poster: str = ""
+    poster_width: int = 0
+    poster_height: int = 0
     failure: str = ""

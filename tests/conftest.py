@@ -75,7 +75,7 @@ def pytest_trtgate_launcher(config):
         from inline_launcher import InlineLauncher
         return InlineLauncher()
     from pytest_trtgate.jobs.launcher import LocalLauncher
-    kinds = ("build", "accuracy", "latency", "profile")
+    kinds = ("build", "accuracy", "latency", "profile", "pictures", "clip", "video")
     return LocalLauncher(dict.fromkeys(kinds, "fake_jobs"), locks=Path({locks!r}))
 """
 OUTSIDE = (

@@ -19,6 +19,8 @@ from typing import Any
 PICKLE = b"\x80"
 PROGRESS = "@trtgate-progress "
 CONTEXTS = {"engine": 1.0, "end-to-end": 1.5, "preprocess": 0.2, "inference": 1.05, "postprocess": 0.25}
+VIDEO = b"a video, as these tests have them"
+JPEG = b"\xff\xd8\xff\xe0"
 REFUSAL = "the exporter refuses this model"
 PERCENTS = range(1, 100)
 
@@ -185,18 +187,19 @@ def arm_accuracy(asked: dict[str, Any], request: dict[str, Any], folder: Path) -
         {"name": name, "images": images, "instances": 3 * images, "metrics": metrics} for name in data["names"].values()
     ]
     Path(asked["per_image"]).parent.mkdir(parents=True, exist_ok=True)
-    write_per_image(Path(asked["per_image"]), files, (behaviour.seen or {}).get(arm))
+    write_per_image(Path(asked["per_image"]), files, data, (behaviour.seen or {}).get(arm))
     return {"images": images, "instances": 6 * images, "metrics": metrics, "classes": classes}
 
 
-def write_per_image(path: Path, files: list[Path], seen: dict[str, float] | None) -> None:
+def write_per_image(path: Path, files: list[Path], data: dict[str, Any], seen: dict[str, float] | None) -> None:
     """Write the records of an arm that finds both objects of each image, or in the first few none; or an empty file."""
     if seen is None:
         path.write_bytes(b"")
         return
     objects = [(image, cls) for image in range(len(files)) for cls in (0, 1)]
     found = [(image, cls) for image, cls in objects if image >= seen.get("missed", 0)]
-    arrays: dict[str, list[Any]] = {"images": [file.name for file in files], "conf": [seen["score"]] * len(found)}
+    arrays: dict[str, list[Any]] = {"images": [file.relative_to(data["path"]).as_posix() for file in files]}
+    arrays |= {"conf": [seen["score"]] * len(found), "names": list(data["names"].values())}
     for name, pairs in (("pred", found), ("target", objects)):
         arrays[f"{name}_image"], arrays[f"{name}_cls"] = [i for i, _ in pairs], [c for _, c in pairs]
         arrays[f"{name}_box"] = [0.0, 0.0, 9.0, 9.0] * len(pairs)
@@ -256,6 +259,50 @@ def profile(request: dict[str, Any], folder: Path) -> dict[str, Any]:
     return {"layers": [{"name": name, "ms": ms} for name, ms in behaviour.layers.get(arm, {}).items()]}
 
 
+def clip(request: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Take for a video whatever begins like one of ours."""
+    if not Path(request["clip"]).read_bytes().startswith(VIDEO):
+        raise RefusedError(f"{request['clip']}: cannot be opened as a video")
+    size = {"width": 64, "height": 48, "fps": 30.0, "frames": 60, "codec": "fake"}
+    return {"clip": {"schema_version": 1, "path": request["clip"], **size}}
+
+
+def video(request: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Answer with times around each arm's p50, and write something in the place of each file."""
+    output, stages = Path(request["output"]), ("decode", "preprocess", "inference", "postprocess", "drawing")
+    output.mkdir(parents=True)
+    arms = []
+    for asked in request["arms"]:
+        arm, behaviour = asked["arm"], Behaviour.load(Path(asked["artifact"]))
+        misbehave(behaviour, "video", arm, folder)
+        (output / f"{arm}.mp4").write_bytes(VIDEO)
+        ns = [int(behaviour.p50_ms[arm] * 1e6)] * 60
+        timings = {"frame": timing(ns)} | {stage: timing([n // 5 for n in ns]) for stage in stages}
+        course = [n / 1e6 for n in ns]
+        arms.append({"arm": arm, "timings": timings, "course_ms": course, "file": f"{arm}.mp4", "codec": "mp4v"})
+    names = {"side_by_side": "side-by-side.mp4", "for_browsers": "side-by-side.webm", "poster": "poster.jpg"}
+    for name in names.values():
+        (output / name).write_bytes(JPEG if name.endswith("jpg") else VIDEO)
+    how = {key: request[key] for key in ("imgsz", "batch", "conf", "threads", "seed")}
+    size = {"width": 64, "height": 48, "clip_fps": 30.0, "frames": 60, "poster_width": 80, "poster_height": 74}
+    told = {"model": "", "clip": Path(request["clip"]).name, "arms": arms, "side_by_side_codec": "mp4v"}
+    return {"video": {"schema_version": 1, **told, **how, **size, **names}}
+
+
+def pictures(request: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Write what begins like a JPEG for each image, named after its content."""
+    import hashlib
+
+    output, found = Path(request["output"]), {}
+    output.mkdir(parents=True)
+    for path in request["images"]:
+        content = Path(path).read_bytes()
+        name = f"{hashlib.sha256(content).hexdigest()[:16]}.jpg"
+        (output / name).write_bytes(JPEG + content[:20])
+        found[path] = {"file": name, "width": 32, "height": 32}
+    return {"pictures": found}
+
+
 def timing(ns: list[int]) -> dict[str, Any]:
     """Return the record of some durations."""
     ordered = sorted(ns)
@@ -293,7 +340,8 @@ def packed(values: list[Any]) -> tuple[str, bytes]:
 
 def answer_to(request: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Do the job that a request asks for."""
-    marks = {"samples_file": latency, "settings": accuracy, "runs": profile}
+    marks = {"frames": video, "clip": clip, "side_px": pictures, "samples_file": latency, "settings": accuracy}
+    marks |= {"runs": profile}
     work = next((job for key, job in marks.items() if key in request), build)
     return {"schema_version": 1, "phases": {"start": 0.25, "work": 0.5}, **work(request, folder)}
 

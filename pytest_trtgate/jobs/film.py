@@ -90,7 +90,7 @@ class Films:
         fps = clip.fps or DEFAULT_FPS
         size = fitted(clip.width, clip.height, MOST_SIDE_PX / max(clip.width, clip.height))
         self._panel = fitted(clip.width, clip.height, PANEL_PX / clip.width)
-        self._columns = min(2, len(arms))
+        self._columns = 2 if len(arms) == 4 else min(3, len(arms))
         rows = -(-len(arms) // self._columns)
         whole = self._panel[0] * self._columns, (self._panel[1] + BANNER_PX) * rows
         self.of_arm = {arm: Film(folder / f"{arm}.mp4", CODECS, fps, size) for arm in arms}

@@ -89,6 +89,8 @@ def work(request: VideoRequest, folder: Path) -> VideoResponse:
             side_by_side_codec=films.side_by_side.codec,
             for_browsers=films.for_browsers.path.name if films.for_browsers else "",
             poster=films.poster.name,
+            poster_width=films.side_by_side.size[0],
+            poster_height=films.side_by_side.size[1],
         )
     )
 

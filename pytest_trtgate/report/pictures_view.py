@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -12,8 +13,8 @@ from . import format as fmt
 from .media import Media
 from .svg import at, polyline, tag
 
-SIDE = 320
-"""Longest side of a drawing, in its own units."""
+WIDTH, HEIGHT = 320, 240
+"""Largest size of a drawing, in its own units."""
 LABELLED = 12
 """With more detections than this in a picture, only those that disagree are named in it."""
 WORDS: Mapping[Mark, str] = {
@@ -23,7 +24,9 @@ WORDS: Mapping[Mark, str] = {
     "shifted": "shifted",
     "same": "as the other",
 }
-_NAME_HEIGHT = 11.0
+LETTER, LINE = 5.4, 11.0
+"""About the size of a letter of a name."""
+_Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
@@ -132,15 +135,13 @@ def _drawn(key: tuple[int, str], picture: Picture, media: Media) -> _Drawn | Non
         return None
     # Two datasets may share an image and not its labels, so the run is part of the name.
     name = f"image-{key[0]}-{picture.file.partition('.')[0]}"
-    factor = SIDE / max(picture.width, picture.height)
-    width, height = at(picture.width * factor), at(picture.height * factor)
-    canvas = _Canvas(picture.width * factor, picture.height * factor, factor)
-    truth = "".join(canvas.shape(replace_label(shape, "truth"), "truth", named=True) for shape in picture.truth)
+    canvas = _Canvas(picture)
+    width, height = at(canvas.width), at(canvas.height)
+    truth = canvas.draw([x.model_copy(update={"label": f"truth: {x.label}"}) for x in picture.truth], "truth")
     title = fmt.clip(picture.image, 100)
     panes = []
     for arm, shapes in ((".pt", picture.reference), ("engine", picture.engine)):
-        named = len(shapes) <= LABELLED
-        body = "".join(canvas.shape(s, s.mark, named=named or s.mark != "same") for s in reversed(shapes))
+        body = canvas.draw(shapes)
         use = (
             tag("use", href=f"#{name}") + tag("g", body, class_="found") + tag("use", href=f"#{name}-t", class_="truth")
         )
@@ -151,11 +152,6 @@ def _drawn(key: tuple[int, str], picture: Picture, media: Media) -> _Drawn | Non
     return _Drawn(
         key, picture, Sprite(name, data, width, height, truth), PictureView(title, _says(picture), panes[0], panes[1])
     )
-
-
-def replace_label(shape: Shape, word: str) -> Shape:
-    """Return a shape with a word before its label."""
-    return shape.model_copy(update={"label": f"{word} {shape.label}"})
 
 
 def _says(picture: Picture) -> str:
@@ -175,33 +171,61 @@ def _name(shape: Shape) -> str:
     return word + fmt.clip(shape.label, 24) + ("" if shape.conf is None else f" {shape.conf:.2f}")
 
 
-@dataclass(frozen=True)
 class _Canvas:
-    """The area of a drawing, and the factor from pixels of the original to its units."""
+    """The area of a drawing: places outlines and names in it, no name on another.
 
-    width: float
-    height: float
-    factor: float
+    Args:
+        picture: The original, whose pixels shapes are in.
+    """
 
-    def shape(self, shape: Shape, kind: str, *, named: bool) -> str:
-        """Return an outline with its name beside it; empty where it is nowhere."""
-        points = [(self._inside(x, self.width), self._inside(y, self.height)) for x, y in shape.points]
-        if len(points) < 2 or any(p != p for point in points for p in point):  # NaN is no place
+    def __init__(self, picture: Picture) -> None:
+        self._factor = min(WIDTH / picture.width, HEIGHT / picture.height)
+        self.width, self.height = picture.width * self._factor, picture.height * self._factor
+
+    def draw(self, shapes: Sequence[Shape], kind: str = "") -> str:
+        """Return outlines with names beside them, the first shape on top.
+
+        With a ``kind``, that is their class rather than their mark, and their names are rather below than above.
+        """
+        few, taken = len(shapes) <= LABELLED, list[_Box]()
+        outlines, names = [], []
+        for shape in shapes:
+            corners = self._corners(shape)
+            if corners:
+                outlines.append(tag("path", class_=kind or shape.mark, d=polyline(corners) + "Z"))
+                same = shape.mark == "same"
+                if few or not same:
+                    names.append(self._label(_name(shape), corners, taken, low=bool(kind), optional=same))
+        return "".join((*reversed(outlines), *names))
+
+    def _corners(self, shape: Shape) -> list[tuple[float, float]]:
+        """Return the corners of a shape in the drawing; none where it is nowhere."""
+        points = [(x * self._factor, y * self._factor) for x, y in shape.points]
+        if len(points) < 2 or not all(math.isfinite(part) for point in points for part in point):
+            return []
+        points = [(min(max(x, 0.0), self.width), min(max(y, 0.0), self.height)) for x, y in points]
+        if len(points) > 2:
+            return points
+        (x1, y1), (x2, y2) = points
+        return [(x1, y1), (x2, y1), (x2, y2), (x1, y2)]
+
+    def _label(
+        self, name: str, corners: list[tuple[float, float]], taken: list[_Box], *, low: bool, optional: bool
+    ) -> str:
+        """Return a name at the first free place around a shape; where all are taken, nothing if ``optional``."""
+        (left, right), (top, bottom) = ((min(side), max(side)) for side in zip(*corners, strict=True))
+        wide = LETTER * len(name)
+        starts = (left, max(0.0, right - wide))
+        rows = (top - 2, top + LINE, bottom - 3, bottom + LINE)[:: -1 if low else 1]
+        boxes = [(x, y - LINE + 2, x + wide, y + 1) for y in rows for x in starts]
+        inside = [box for box in boxes if box[1] >= -1 and box[2] <= self.width + 4 and box[3] <= self.height + 1]
+        free = [box for box in inside if not any(_overlap(box, other) for other in taken)]
+        if not free and optional:
             return ""
-        if len(points) == 2:
-            (x1, y1), (x2, y2) = points
-            points = [(x1, y1), (x2, y1), (x2, y2), (x1, y2)]
-        outline = tag("path", class_=kind, d=polyline(points) + "Z")
-        return outline + (self._label(shape, points) if named else "")
+        box = (free or inside or [(max(0.0, self.width - wide), top, self.width, top + LINE)])[0]
+        taken.append(box)
+        return tag("text", escape(name), x=box[0], y=box[3] - 1)
 
-    def _inside(self, value: float, side: float) -> float:
-        return min(max(value * self.factor, 0.0), side) if value == value else value
 
-    def _label(self, shape: Shape, points: list[tuple[float, float]]) -> str:
-        left, right = min(x for x, _ in points), max(x for x, _ in points)
-        top = min(y for _, y in points)
-        y = top - 3 if top > _NAME_HEIGHT else min(top + _NAME_HEIGHT, self.height - 2)
-        at_end = left > self.width * 0.6
-        return tag(
-            "text", escape(_name(shape)), x=right if at_end else left, y=y, text_anchor="end" if at_end else "start"
-        )
+def _overlap(one: _Box, other: _Box) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]

@@ -68,7 +68,7 @@ def _view(video: VideoRecord, media: Media | None) -> VideoView:
         rows=tuple(_row(arm, number, reference, media) for number, arm in enumerate(video.arms)),
         stages=tuple(STAGES),
         chart=frame_chart(video.arms, video.frames, f"{title}: milliseconds per frame"),
-        poster=_poster(still, f"{title}, all arms side by side") if still else "",
+        poster=_poster(video, still, f"{title}, all arms side by side") if still else "",
         links=tuple((name, link) for name, link in (("WebM, for browsers", webm), ("MP4", mp4)) if link),
         files=_files(video, bool(mp4), [PLAYERS[codec] for codec in played if codec in PLAYERS]),
         failure=f"Not filmed: {fmt.clip(video.failure, 400)}." if video.failure else "",
@@ -110,10 +110,9 @@ def _files(video: VideoRecord, found: bool, players: Sequence[str]) -> str:
     return f"Of each arm: {'; '.join(players)}." if players else ""
 
 
-def _poster(still: str, title: str) -> str:
-    # The size is the picture's own: it is not known here, and a wrong one would only leave margins.
-    image = tag("image", href=still, width="100%", height="100%")
-    return picture(640, 412, title, image, "poster")
+def _poster(video: VideoRecord, still: str, title: str) -> str:
+    width, height = max(1, video.poster_width), max(1, video.poster_height)
+    return picture(width, height, title, tag("image", href=still, width=width, height=height), "poster")
 
 
 def frame_chart(arms: Sequence[VideoArm], frames: int, title: str) -> str:
