@@ -123,10 +123,14 @@ def _cell(told: CellPictures, shown: list[PictureView], readable: int) -> CellPi
         says += f"; the worst {len(shown)}" if len(shown) < told.disagreeing else ""
     notes = [fmt.clip(told.note, 300)] if told.note else []
     if told.kept > readable:
-        notes.append(f"{told.kept - readable} of them are in the run's folder, which is not beside this record")
+        notes.append(f"{_are(told.kept - readable)} in the run's folder, which is not beside this record")
     if readable > len(shown):
-        notes.append(f"{readable - len(shown)} more would make this page too large; they are in the run's folder")
+        notes.append(f"{_are(readable - len(shown))} in the run's folder only, since this page would be too large")
     return CellPicturesView(says, tuple(shown), "; ".join(notes))
+
+
+def _are(count: int) -> str:
+    return f"{fmt.plural(count, 'picture')} {'is' if count == 1 else 'are'}"
 
 
 def _drawn(key: tuple[int, str], picture: Picture, media: Media) -> _Drawn | None:
@@ -137,7 +141,8 @@ def _drawn(key: tuple[int, str], picture: Picture, media: Media) -> _Drawn | Non
     name = f"image-{key[0]}-{picture.file.partition('.')[0]}"
     canvas = _Canvas(picture)
     width, height = at(canvas.width), at(canvas.height)
-    truth = canvas.draw([x.model_copy(update={"label": f"truth: {x.label}"}) for x in picture.truth], "truth")
+    objects = [Shape(label=f"truth: {shape.label}", points=shape.points) for shape in picture.truth]
+    truth = canvas.draw(objects, "truth")
     title = fmt.clip(picture.image, 100)
     panes = []
     for arm, shapes in ((".pt", picture.reference), ("engine", picture.engine)):
