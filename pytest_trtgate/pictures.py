@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .errors import JobError, RecordError
+from .errors import JobError, RecordError, TrtGateError
 from .evidence import read_arrays
 from .jobs.contract import PicturesRequest, PicturesResponse
 from .measure import DEPLOYMENT_CONF, Measurements
@@ -25,7 +25,7 @@ MOST_SHAPES = 60
 Arrays = dict[str, Any]
 
 
-def illustrate(measure: Measurements, run: RunRecord) -> RunRecord:
+def with_pictures(measure: Measurements, run: RunRecord) -> RunRecord:
     """Return a run's record with its pictures, which are put into the run's folder.
 
     Whatever is in the way of a picture is said in its cell's note, and fails nothing.
@@ -41,12 +41,12 @@ def illustrate(measure: Measurements, run: RunRecord) -> RunRecord:
     if drafts:
         try:
             small = _small_copies(measure, dict.fromkeys(str(draft.path) for draft in drafts))
-        except JobError as error:
-            told = {key: x.model_copy(update={"kept": 0, "note": error.reason}) for key, x in told.items()}
-        else:
             book = {key: tuple(_finished(found, small)) for key, (_, found) in chosen.items()}
-            told = {key: x.model_copy(update={"kept": len(book[key])}) for key, x in told.items()}
             _save(measure.workspace.path / BOOK, PictureBook(cells={k: v for k, v in book.items() if v}))
+            told = {key: x.model_copy(update={"kept": len(book[key])}) for key, x in told.items()}
+        except TrtGateError as error:
+            reason = error.reason if isinstance(error, JobError) else str(error)
+            told = {key: x.model_copy(update={"note": x.note or reason}) for key, x in told.items()}
     jobs = tuple(measure.workspace.all("job-", JobRecord))
     return run.model_copy(update={"pictures": told, "jobs": jobs})
 

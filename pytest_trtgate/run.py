@@ -13,7 +13,7 @@ from . import options
 from .environment import collect, gpu_of_worker, resolve_backend
 from .errors import SettingsError, TrtGateError
 from .measure import Measurements
-from .pictures import illustrate
+from .pictures import with_pictures
 from .plan import Plan, check_inputs, make_plan
 from .progress import Narrator
 from .run_record import INTERRUPTED, RunRecord
@@ -198,7 +198,7 @@ class GateRun:
         run = self.session.finish(list(map(str, self.config.invocation_params.args)))
         run = with_videos(self.session.measure, run)
         if not interrupted:
-            run = illustrate(self.session.measure, run)
+            run = with_pictures(self.session.measure, run)
         if not (measured(run) or run.verdicts):
             self.problem = "nothing was measured; a gate that measures nothing fails"
         written = [] if interrupted else self.session.write_baselines(run)

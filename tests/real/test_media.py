@@ -1,0 +1,142 @@
+"""Pictures and clips, with the real OpenCV, torch, Ultralytics and ONNX Runtime."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from material import Done, Material, latency_request, run_job, run_jobs, run_python
+
+from pytest_trtgate.jobs.contract import ClipResponse, PicturesResponse, VideoResponse
+from pytest_trtgate.media_records import STAGES, VideoRecord
+
+pytestmark = pytest.mark.real
+
+FRAMES = 60
+ODD = """
+import sys
+import cv2, numpy
+folder = sys.argv[1]
+for name, codec in (("cut.mp4", "mp4v"), ("codec.avi", "MJPG")):
+    writer = cv2.VideoWriter(folder + "/" + name, cv2.VideoWriter.fourcc(*codec), 30, (64, 48))
+    for shade in range(3):
+        writer.write(numpy.full((48, 64, 3), shade, numpy.uint8))
+    writer.release()
+    whole = open(folder + "/" + name, "rb").read()
+    changed = whole.replace(b"MJPG", b"ZZZZ") if codec == "MJPG" else whole[: len(whole) // 2]
+    open(folder + "/" + name, "wb").write(changed)
+open(folder + "/text.mp4", "wb").write(b"this is no video")
+cv2.VideoWriter(folder + "/empty.avi", cv2.VideoWriter.fourcc(*"MJPG"), 30, (64, 48)).release()
+"""
+COUNT = """
+import sys
+import cv2
+for path in sys.argv[1:]:
+    clip = cv2.VideoCapture(path)
+    frames = 0
+    while clip.read()[0]:
+        frames += 1
+    print(path.rpartition("/")[2], frames, int(clip.get(3)), int(clip.get(4)))
+"""
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two seconds of moving shapes, as the demo has them."""
+    folder = tmp_path_factory.mktemp("clip")
+    script = Path(__file__).parents[2] / "examples" / "shapes" / "clip.py"
+    code = f"import sys; sys.path.insert(0, {str(script.parent)!r}); import clip; sys.exit(clip.main())"
+    for name in ("clip.mp4", "again.mp4"):
+        done = run_python(code, name, "--seconds=2", folder=folder)
+        assert done.returncode == 0, done.stdout + done.stderr
+    return folder / "clip.mp4"
+
+
+def test_the_clip_of_the_demo_has_the_same_bytes_each_time(clip: Path) -> None:
+    assert clip.read_bytes() == clip.with_name("again.mp4").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def clips(clip: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Done]:
+    """Return what the job says of sound and odd clips, by name."""
+    folder = tmp_path_factory.mktemp("clips")
+    made = run_python(ODD, str(folder), folder=folder)
+    assert made.returncode == 0, made.stderr
+    names = ("text.mp4", "cut.mp4", "codec.avi", "empty.avi")
+    requests = {"sound": {"clip": str(clip)}} | {name: {"clip": str(folder / name)} for name in names}
+    return run_jobs("clip", requests, folder / "jobs")
+
+
+def test_a_clip_tells_its_size_rate_and_codec(clips: dict[str, Done]) -> None:
+    told = ClipResponse.model_validate(clips["sound"].response).clip
+    assert (told.width, told.height, told.fps, told.frames) == (480, 270, 30.0, FRAMES)
+    assert told.codec
+
+
+@pytest.mark.parametrize("name", ["text.mp4", "cut.mp4", "codec.avi", "empty.avi"])
+def test_what_cannot_be_decoded_is_one_sentence(clips: dict[str, Done], name: str) -> None:
+    sentence = clips[name].sentence
+    assert name in sentence
+    assert "convert it, for example to MP4 with H.264" in sentence
+    assert sentence.isprintable()
+
+
+@pytest.fixture(scope="module")
+def filmed(
+    material: Material, fp32: Path, clip: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[VideoRecord, Path, Path]:
+    """Return the record of a checkpoint and an engine on the clip, the folder of the videos, and the samples."""
+    folder = tmp_path_factory.mktemp("video")
+    request: dict[str, Any] = latency_request(
+        {"pt": material.weights, "fp32": fp32}, [], folder / "samples.npz", conf=0.02, warmup_min=3
+    )
+    request |= {"clip": str(clip), "frames": 100, "output": str(folder / "videos")}
+    done = run_job("video", request, folder / "job")
+    return VideoResponse.model_validate(done.response).video, folder / "videos", folder / "samples.npz"
+
+
+def test_every_arm_is_timed_on_every_frame_stage_by_stage(filmed: tuple[VideoRecord, Path, Path]) -> None:
+    video, _, samples = filmed
+    assert [arm.arm for arm in video.arms] == ["pt", "fp32"]
+    assert (video.frames, video.cut, video.clip) == (FRAMES, False, "clip.mp4")
+    with np.load(samples) as arrays:
+        for arm in video.arms:
+            spent = [arrays[f"{arm.arm}/{stage}"] for stage in STAGES]
+            assert all(len(array) == FRAMES and (array > 0).all() for array in spent)
+            whole = arrays[f"{arm.arm}/frame"]
+            assert (sum(spent) == whole).all()
+            assert arm.timings["frame"].quantile_ms(50) == pytest.approx(np.median(whole) / 1e6)
+            assert arm.fps == pytest.approx(1e9 / whole.mean())
+            assert arm.course_ms == tuple(whole / 1e6)
+
+
+def test_each_arm_has_a_video_and_all_have_one_side_by_side(
+    filmed: tuple[VideoRecord, Path, Path], tmp_path: Path
+) -> None:
+    video, folder, _ = filmed
+    files = [*(arm.file for arm in video.arms), video.side_by_side, *filter(None, [video.for_browsers])]
+    assert sorted(path.name for path in folder.iterdir()) == sorted([*files, video.poster])
+    assert (folder / video.poster).read_bytes().startswith(b"\xff\xd8")
+    done = run_python(COUNT, *(str(folder / file) for file in files), folder=tmp_path)
+    found = {name: tuple(map(int, rest)) for name, *rest in map(str.split, done.stdout.splitlines())}
+    assert {file: found[file][0] for file in files} == dict.fromkeys(files, FRAMES)
+    assert found["pt.mp4"] == (FRAMES, 480, 270)
+    assert found[video.side_by_side][1:] == (video.poster_width, video.poster_height) == (800, 250)
+
+
+def test_pictures_are_small_named_by_content_and_made_once(material: Material, tmp_path: Path) -> None:
+    first = material.images()[0]
+    copy, broken = tmp_path / "copy.png", tmp_path / "broken.png"
+    copy.write_bytes(first.read_bytes())
+    broken.write_bytes(b"\x89PNG")
+    paths = [str(path) for path in (first, copy, broken, tmp_path / "missing.png")]
+    request = {"images": paths, "output": str(tmp_path / "pictures"), "side_px": 48}
+    found = PicturesResponse.model_validate(run_job("pictures", request, tmp_path / "job").response).pictures
+    assert list(found) == paths[:2]
+    assert found[paths[0]] == found[paths[1]]
+    assert (found[paths[0]].width, found[paths[0]].height) == (72, 96)
+    (file,) = (tmp_path / "pictures").iterdir()
+    assert file.name == found[paths[0]].file
+    assert file.read_bytes().startswith(b"\xff\xd8")
