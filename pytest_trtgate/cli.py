@@ -172,6 +172,7 @@ def _demo(arguments: argparse.Namespace) -> int:
     write_demo(arguments.folder)
     folder = shlex.quote(str(arguments.folder))
     print(f"{arguments.folder}: a project with a model, a dataset and a gate; next:\n  cd {folder}\n  pytest")
+    print("Or with a video that each engine is timed on, end to end:\n  pytest --trt-video=clip.mp4")
     return 0
 
 

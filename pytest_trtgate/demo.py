@@ -40,7 +40,7 @@ def test_latency(trtgate):
 def test_size(trt_engine):
     assert trt_engine.size_bytes < 10e6
 '''
-_IGNORED = "/data/\n/reports/\n__pycache__/\n.pytest_cache/\n.benchmarks/\n"
+_IGNORED = "/clip.mp4\n/data/\n/reports/\n__pycache__/\n.pytest_cache/\n.benchmarks/\n"
 
 
 def source_folder() -> Path:
@@ -53,7 +53,7 @@ def source_folder() -> Path:
 
 
 def write_demo(folder: Path) -> None:
-    """Write the demo project, its dataset included.
+    """Write the demo project, its dataset and a clip of 20 seconds included.
 
     Args:
         folder: An empty folder, or one that does not exist.
@@ -72,10 +72,10 @@ def write_demo(folder: Path) -> None:
         shutil.copyfile(source / "shapes.pt", folder / "shapes.pt")
     except OSError as error:
         raise TrtGateError(f"{folder}: cannot be written ({error.strerror})") from error
-    done = subprocess.run(
-        [sys.executable, str(source / "generate.py"), str(folder / "data")], capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        shutil.rmtree(folder, ignore_errors=True)  # or a second try would be refused
-        reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-        raise TrtGateError(f"{folder / 'data'}: the dataset could not be generated ({reason})")
+    for script, target in (("generate.py", folder / "data"), ("clip.py", folder / "clip.mp4")):
+        command = [sys.executable, str(source / script), str(target)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            shutil.rmtree(folder, ignore_errors=True)  # or a second try would be refused
+            reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+            raise TrtGateError(f"{target}: it could not be generated ({reason})")

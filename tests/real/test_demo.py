@@ -73,6 +73,7 @@ def accepted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The demo project with accepted baselines and a filled engine cache."""
     folder = tmp_path_factory.mktemp("demo") / "my project"
     subprocess.run([sys.executable, "-m", "pytest_trtgate.cli", "demo", str(folder)], check=True)
+    assert (folder / "clip.mp4").stat().st_size > 1e6
     for image in sorted((folder / "data" / "images" / "test").iterdir())[60:]:
         image.unlink()
     settings = folder / "trtgate.toml"
