@@ -14,7 +14,7 @@ from pytest_trtgate.media_records import STAGES, VideoRecord
 
 pytestmark = pytest.mark.real
 
-FRAMES = 60
+FRAMES, TAKEN = 60, 50
 ODD = """
 import sys
 import cv2, numpy
@@ -83,28 +83,48 @@ def test_what_cannot_be_decoded_is_one_sentence(clips: dict[str, Done], name: st
     assert sentence.isprintable()
 
 
+Filmed = tuple[VideoRecord, Path, Path]
+
+
 @pytest.fixture(scope="module")
-def filmed(
-    material: Material, fp32: Path, clip: Path, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[VideoRecord, Path, Path]:
-    """Return the record of a checkpoint and an engine on the clip, the folder of the videos, and the samples."""
+def films(material: Material, fp32: Path, clip: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Filmed]:
+    """Return records of the clip, the folders of the videos, and the samples: of two arms, and of a batch of frames."""
     folder = tmp_path_factory.mktemp("video")
-    request: dict[str, Any] = latency_request(
-        {"pt": material.weights, "fp32": fp32}, [], folder / "samples.npz", conf=0.02, warmup_min=3
-    )
-    request |= {"clip": str(clip), "frames": 100, "output": str(folder / "videos")}
-    done = run_job("video", request, folder / "job")
-    return VideoResponse.model_validate(done.response).video, folder / "videos", folder / "samples.npz"
+    arms = {"pt": material.weights, "fp32": fp32}
+    asked: dict[str, dict[str, Any]] = {
+        "two": latency_request(arms, [], folder / "two.npz", conf=0.02, warmup_min=3) | {"frames": TAKEN},
+        "batch": latency_request({"pt": material.weights}, [], folder / "batch.npz", batch=8) | {"frames": 100},
+    }
+    requests = {name: {**x, "clip": str(clip), "output": str(folder / f"{name}-videos")} for name, x in asked.items()}
+    done = run_jobs("video", requests, folder / "jobs")
+    return {
+        name: (VideoResponse.model_validate(x.response).video, folder / f"{name}-videos", folder / f"{name}.npz")
+        for name, x in done.items()
+    }
 
 
-def test_every_arm_is_timed_on_every_frame_stage_by_stage(filmed: tuple[VideoRecord, Path, Path]) -> None:
+@pytest.fixture(scope="module")
+def filmed(films: dict[str, Filmed]) -> Filmed:
+    return films["two"]
+
+
+def test_frames_of_a_batch_share_its_time_and_the_last_batch_is_filled_up(films: dict[str, Filmed]) -> None:
+    video, _, samples = films["batch"]
+    assert (video.frames, video.cut, video.batch) == (FRAMES, False, 8)
+    with np.load(samples) as arrays:
+        frame = arrays["pt/frame"]
+    assert len(frame) == FRAMES
+    assert all((frame[start : start + 8] == frame[start]).all() for start in range(0, FRAMES, 8))
+
+
+def test_every_arm_is_timed_on_every_frame_stage_by_stage(filmed: Filmed) -> None:
     video, _, samples = filmed
     assert [arm.arm for arm in video.arms] == ["pt", "fp32"]
-    assert (video.frames, video.cut, video.clip) == (FRAMES, False, "clip.mp4")
+    assert (video.frames, video.cut, video.clip) == (TAKEN, True, "clip.mp4")
     with np.load(samples) as arrays:
         for arm in video.arms:
             spent = [arrays[f"{arm.arm}/{stage}"] for stage in STAGES]
-            assert all(len(array) == FRAMES and (array > 0).all() for array in spent)
+            assert all(len(array) == TAKEN and (array > 0).all() for array in spent)
             whole = arrays[f"{arm.arm}/frame"]
             assert (sum(spent) == whole).all()
             assert arm.timings["frame"].quantile_ms(50) == pytest.approx(np.median(whole) / 1e6)
@@ -112,17 +132,15 @@ def test_every_arm_is_timed_on_every_frame_stage_by_stage(filmed: tuple[VideoRec
             assert arm.course_ms == tuple(whole / 1e6)
 
 
-def test_each_arm_has_a_video_and_all_have_one_side_by_side(
-    filmed: tuple[VideoRecord, Path, Path], tmp_path: Path
-) -> None:
+def test_each_arm_has_a_video_and_all_have_one_side_by_side(filmed: Filmed, tmp_path: Path) -> None:
     video, folder, _ = filmed
     files = [*(arm.file for arm in video.arms), video.side_by_side, *filter(None, [video.for_browsers])]
     assert sorted(path.name for path in folder.iterdir()) == sorted([*files, video.poster])
     assert (folder / video.poster).read_bytes().startswith(b"\xff\xd8")
     done = run_python(COUNT, *(str(folder / file) for file in files), folder=tmp_path)
     found = {name: tuple(map(int, rest)) for name, *rest in map(str.split, done.stdout.splitlines())}
-    assert {file: found[file][0] for file in files} == dict.fromkeys(files, FRAMES)
-    assert found["pt.mp4"] == (FRAMES, 480, 270)
+    assert {file: found[file][0] for file in files} == dict.fromkeys(files, TAKEN)
+    assert found["pt.mp4"] == (TAKEN, 480, 270)
     assert found[video.side_by_side][1:] == (video.poster_width, video.poster_height) == (800, 250)
 
 
