@@ -138,7 +138,7 @@ def shown(media: list[Media], **changes: Any) -> Page:
 def test_the_page_has_latency_rate_speed_up_and_stages_of_each_arm() -> None:
     page = shown([])
     (table,) = [e for e in page.all("table") if "Milliseconds per frame" in e.text]
-    for words in (".pt 20.", "fp16 12.", "int8 8.1", "2.48x", "Decode", "Preprocess", "Inference", "Drawing"):
+    for words in (".pt 20.", "FP16 12.", "INT8 8.1", "2.48x", "Decode", "Preprocess", "Inference", "Drawing"):
         assert words in fmt.plain(table.text)
     assert page.all("a", href="#video")
     assert page.by_id("video").tag == "h2"

@@ -75,6 +75,10 @@ def _view(video: VideoRecord, media: Media | None) -> VideoView:
     )
 
 
+def _name(arm: VideoArm, length: int) -> str:
+    return ".pt" if arm.arm == REFERENCE else fmt.clip(arm.arm.upper(), length)
+
+
 def _facts(video: VideoRecord) -> str:
     frames = fmt.plural(video.frames, "frame")
     counted = f"the first {frames}" if video.cut else frames
@@ -88,7 +92,7 @@ def _row(arm: VideoArm, number: int, reference: VideoArm | None, media: Media | 
     then = reference.timings["frame"].quantile_ms(50) if reference is not None and reference is not arm else 0.0
     now = frame.quantile_ms(50)
     return VideoRow(
-        name=".pt" if arm.arm == REFERENCE else fmt.clip(arm.arm, 40),
+        name=_name(arm, 40),
         series=f"v{number % 4}",
         p50=fmt.ms(now),
         p95=fmt.ms(frame.quantile_ms(95)),
@@ -129,14 +133,12 @@ def frame_chart(arms: Sequence[VideoArm], frames: int, title: str) -> str:
     for value, label in zip(ticks, labels(ticks), strict=True):
         parts += [line(x.start, y(value), x.end, y(value), "grid"), text(34, y(value) + 4, label, "t m", "end")]
     parts.append(text((x.start + x.end) / 2, height - 4, "frame", "t m", "middle"))
-    parts.append(text(34, height - 4, "ms", "t m", "end"))
-    ends = _apart([y(course[-1]) + 4 for _, _, course in known], 13.0, height - 36.0)
+    ends = _apart([y(course[-1]) + 4 for _, _, course in known], 16.0, height - 36.0)
     for (n, arm, course), place in zip(known, ends, strict=True):
         step = frames / len(course)
         points = [(x((index + 0.5) * step), y(ms)) for index, ms in enumerate(course)]
         parts.append(tag("path", class_=f"curve v{n % 4}", d=polyline(points)))
-        name = ".pt" if arm.arm == REFERENCE else fmt.clip(arm.arm, 9)
-        parts.append(text(x.end + 4, place, name, "t b"))
+        parts.append(text(x.end + 4, place, _name(arm, 9), "t b"))
     return picture(WIDTH, height, title, "".join(parts))
 
 
