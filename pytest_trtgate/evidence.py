@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,7 @@ SHOWN_WORK, DECIDING_WORK = 20_000_000, 1_000_000_000
 """Detections of both arms times replicates: fewer replicates are drawn of more detections, so that an interval that is
 only shown takes a fraction of a second, and one that decides takes seconds."""
 _RANKED = ("tp", "conf", "pred_cls", "pred_image", "pred_box")
-_FIELDS = ("tp", "conf", "pred_cls", "pred_image", "pred_box", "target_cls", "target_image", "images")
+_OTHERS = ("target_cls", "target_image", "images")
 
 
 @dataclass(frozen=True)
@@ -49,12 +50,12 @@ def gather(folder: Path, reference: AccuracyRecord, engine: AccuracyRecord, conf
     from .judge.average_precision import ImageRecords
     from .judge.bootstrap import paired_bootstrap
 
-    arms = [read_arrays(folder / record.per_image) for record in (reference, engine)]
+    arms = [read_arrays(folder / record.per_image, _RANKED, _OTHERS) for record in (reference, engine)]
     where = f"{folder / engine.per_image}"
     if arms[0]["images"].tolist() != arms[1]["images"].tolist():
         raise RecordError(f"{where}: not of the same images as those of the .pt")
     try:
-        records = [ImageRecords(*(arm[name] for name in _FIELDS if name not in ("pred_box", "images"))) for arm in arms]
+        records = [ImageRecords(*(arm[name] for name in (*_RANKED[:-1], *_OTHERS[:-1]))) for arm in arms]
         boxes = [Detections(arm["pred_image"], arm["pred_cls"], arm["conf"], arm["pred_box"]) for arm in arms]
         work = DECIDING_WORK if decides else SHOWN_WORK
         affordable = work // max(1, sum(len(arm["conf"]) for arm in arms))
@@ -86,8 +87,8 @@ def calibrated_on(engine: EngineRecord, split: tuple[Path, ...]) -> tuple[Path, 
         return ()
 
 
-def read_arrays(path: Path, also: tuple[str, ...] = ()) -> dict[str, Any]:
-    """Return the per-image arrays of an arm that a comparison needs, and others by name, detections by confidence.
+def read_arrays(path: Path, ranked: Sequence[str], others: Sequence[str]) -> dict[str, Any]:
+    """Return per-image arrays of an arm by their names: those of detections, the surest first, and others.
 
     Raises:
         RecordError: They are missing or unusable.
@@ -96,9 +97,9 @@ def read_arrays(path: Path, also: tuple[str, ...] = ()) -> dict[str, Any]:
 
     try:
         with path.open("rb") as file, np.load(file) as archive:
-            arrays = {name: archive[name] for name in (*_FIELDS, *also)}
+            arrays = {name: archive[name] for name in (*ranked, *others)}
         # Quantized engines give many detections one confidence. Ultralytics ranks those as this sort happens to.
         order = np.argsort(-arrays["conf"])
-        return arrays | {name: arrays[name][order] for name in _RANKED}
+        return arrays | {name: arrays[name][order] for name in ranked}
     except (OSError, EOFError, KeyError, IndexError, TypeError, ValueError, zipfile.BadZipFile) as error:
         raise RecordError(f"{path}: no per-image records to be used ({type(error).__name__}: {error})") from error

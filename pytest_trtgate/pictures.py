@@ -23,6 +23,8 @@ SIDE_PX = 320
 MOST_SHAPES = 60
 """So many shapes of one arm are kept of a picture; those that disagree come first."""
 Arrays = dict[str, Any]
+_DETECTIONS = ("conf", "pred_cls", "pred_image", "pred_box")
+_OTHERS = ("target_cls", "target_image", "target_box", "images", "names")
 
 
 def with_pictures(measure: Measurements, run: RunRecord) -> RunRecord:
@@ -75,7 +77,7 @@ def _choose(
 
     try:
         folder = measure.workspace.path
-        arms = [read_arrays(folder / record.per_image, ("target_box", "names")) for record in (reference, engine)]
+        arms = [read_arrays(folder / record.per_image, _DETECTIONS, _OTHERS) for record in (reference, engine)]
         if arms[0]["images"].tolist() != arms[1]["images"].tolist():
             raise RecordError(f"{engine.per_image}: not of the same images as those of the .pt")
         found = [Detections(arm["pred_image"], arm["pred_cls"], arm["conf"], arm["pred_box"]) for arm in arms]

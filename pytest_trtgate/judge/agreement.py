@@ -67,7 +67,7 @@ def agreement(reference: Detections, engine: Detections, conf: float) -> Agreeme
         conf: Confidence from which a detection counts when deployed.
     """
     deployed = np.flatnonzero(reference.conf >= conf)
-    mine, theirs = matches(reference, deployed, engine)
+    mine, theirs = _matches(reference, deployed, engine)
     before, after = (
         float(np.median(x)) if len(x) else float("nan") for x in (reference.conf[mine], engine.conf[theirs])
     )
@@ -79,7 +79,22 @@ def agreement(reference: Detections, engine: Detections, conf: float) -> Agreeme
     )
 
 
-def matches(reference: Detections, wanted: Array, engine: Detections) -> tuple[Array, Array]:
+def shared(reference: Detections, wanted: Array, engine: Detections) -> tuple[Array, Array, Array]:
+    """Return which detections of two arms are one object, of the same class and with an overlap of at least 0.5.
+
+    Args:
+        reference: The checkpoint's detections.
+        wanted: Indices of those that are looked for.
+        engine: The engine's.
+
+    Returns:
+        Indices into ``reference`` and into ``engine``, none twice, and the overlap of each pair.
+    """
+    mine, theirs = _matches(reference, wanted, engine)
+    return mine, theirs, _iou(reference.box[mine], engine.box[theirs])
+
+
+def _matches(reference: Detections, wanted: Array, engine: Detections) -> tuple[Array, Array]:
     """Pair detections of one image and class, none twice, the engine's surest first, each with its best overlap.
 
     Returns:
@@ -114,7 +129,7 @@ def _overlapping(reference: Detections, wanted: Array, engine: Detections) -> tu
         mine = np.repeat(wanted[start:stop], counts)
         offset = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
         theirs = order[np.repeat(first[start:stop], counts) + offset]
-        overlap = iou(reference.box[mine], engine.box[theirs])
+        overlap = _iou(reference.box[mine], engine.box[theirs])
         same = overlap >= MATCH_IOU
         found.append((mine[same], theirs[same], overlap[same]))
         start = stop
@@ -123,7 +138,7 @@ def _overlapping(reference: Detections, wanted: Array, engine: Detections) -> tu
     return mine, theirs, overlap
 
 
-def iou(one: Array, other: Array) -> Array:
+def _iou(one: Array, other: Array) -> Array:
     """Return the overlap of boxes (P x 4 each), pair by pair: intersection over union, 0 for boxes without area."""
     one, other = one.astype(np.float64), other.astype(np.float64)
     low, high = np.maximum(one[:, :2], other[:, :2]), np.minimum(one[:, 2:], other[:, 2:])

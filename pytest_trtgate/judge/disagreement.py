@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..media_records import Mark
-from .agreement import Detections, iou, matches
+from .agreement import Detections, shared
 from .average_precision import Array
 
 SHIFTED_IOU = 0.75
@@ -51,14 +51,13 @@ def disagreements(reference: Detections, engine: Detections, conf: float) -> tup
         badness[image] = badness.get(image, 0.0) + weight
 
     same = _pairs(arms, deployed)
-    overlaps = iou(reference.box[same[0]], engine.box[same[1]])
-    for mine, theirs, overlap in zip(*(pair.tolist() for pair in same), overlaps.tolist(), strict=True):
+    for mine, theirs, overlap in zip(*(column.tolist() for column in same), strict=True):
         shifted = overlap < SHIFTED_IOU
         marks[0][mine] = marks[1][theirs] = "shifted" if shifted else "same"
         if shifted:
             count(int(reference.image[mine]), 1 - overlap)
-    alone = [np.setdiff1d(indices, pair) for indices, pair in zip(deployed, same, strict=True)]
-    for mine, theirs in zip(*(pair.tolist() for pair in _pairs(_of_one_class(*arms), alone)), strict=True):
+    alone = [np.setdiff1d(indices, paired) for indices, paired in zip(deployed, same[:2], strict=True)]
+    for mine, theirs in zip(*(column.tolist() for column in _pairs(_of_one_class(*arms), alone)[:2]), strict=True):
         marks[0][mine] = marks[1][theirs] = "class"
         count(int(reference.image[mine]), float(max(reference.conf[mine], engine.conf[theirs])))
     for arm, found in zip(arms, marks, strict=True):
@@ -70,13 +69,13 @@ def disagreements(reference: Detections, engine: Detections, conf: float) -> tup
     return tuple(Disagreement(i, badness[i], by_image[0].get(i, ()), by_image[1].get(i, ())) for i in worst)
 
 
-def _pairs(arms: tuple[Detections, Detections], wanted: list[Array]) -> tuple[Array, Array]:
-    """Return which of the wanted detections of both arms are one object: equal in class, and overlapping."""
+def _pairs(arms: tuple[Detections, Detections], wanted: list[Array]) -> tuple[Array, Array, Array]:
+    """Return which of the wanted detections of both arms are one object, as indices, and their overlaps."""
     reference, engine = arms
     chosen = wanted[1]
     part = Detections(engine.image[chosen], engine.cls[chosen], engine.conf[chosen], engine.box[chosen])
-    mine, theirs = matches(reference, wanted[0], part)
-    return mine, chosen[theirs]
+    mine, theirs, overlap = shared(reference, wanted[0], part)
+    return mine, chosen[theirs], overlap
 
 
 def _of_one_class(*arms: Detections) -> tuple[Detections, Detections]:
