@@ -43,6 +43,7 @@ from .settings import Settings
 from .workspace import Workspace
 
 R = TypeVar("R", bound=Response)
+WITHOUT_DEVICE: tuple[JobKind, ...] = ("pictures", "clip")
 DEPLOYMENT_CONF = 0.25
 """Confidence above which boxes are kept while timing: Ultralytics' default for predictions, as deployed."""
 
@@ -239,11 +240,11 @@ class Measurements:
         return self.environment.device
 
     def job(self, name: str, kind: JobKind, request: FileRecord, timeout_s: float, expect: type[R]) -> R:
-        """Run a job on the run's device and return its answer; raises JobError."""
+        """Run a job, on the run's device unless its kind needs none, and return its answer; raises JobError."""
         folder = self.workspace.job_folder(name)
         started, ok, phases = time.monotonic(), False, dict[Phase, float]()
         try:
-            job = Job(name, kind, request, self._device, timeout_s)
+            job = Job(name, kind, request, "" if kind in WITHOUT_DEVICE else self._device, timeout_s)
             answer = self.launcher.run(job, folder, self.progress)
             if not isinstance(answer, expect):
                 raise JobError(name, f"the launcher answered with a {type(answer).__name__}")

@@ -37,7 +37,7 @@ class Jobs:
         self.launcher = LocalLauncher({"build": "fake_jobs"}, path / "locks")
         self.told: list[str] = []
 
-    def build(self, fault: str = "", timeout_s: float = 60.0) -> BuildResponse:
+    def build(self, fault: str = "", timeout_s: float = 60.0, device: str = "cpu") -> BuildResponse:
         """Run one build that has a fault."""
         weights = Behaviour(faults={"build-int8": fault}).save(self.path / "shapes.pt")
         (self.path / "out").mkdir(exist_ok=True)
@@ -51,7 +51,7 @@ class Jobs:
             threads=1,
             output=str(self.path / "out"),
         )
-        answer = self.launcher.run(Job("job", "build", request, "cpu", timeout_s), self.folder, self.told.append)
+        answer = self.launcher.run(Job("job", "build", request, device, timeout_s), self.folder, self.told.append)
         assert isinstance(answer, BuildResponse)
         return answer
 
@@ -192,6 +192,13 @@ def test_a_job_that_does_its_work_answers(jobs: Jobs) -> None:
     assert jobs.build().artifact == "engine.onnx"
     assert jobs.told == ["job: working"]
     assert log_tail(jobs.folder / "log.txt") == "log of job"
+
+
+def test_work_without_a_device_waits_for_none(jobs: Jobs) -> None:
+    with jobs.launcher.device("cpu", jobs.told.append):
+        assert jobs.build(device="").artifact == "engine.onnx"
+    assert [path.name for path in (jobs.path / "locks").iterdir()] == ["device-cpu.lock"]
+    assert jobs.told == ["job: working"]
 
 
 def test_the_answer_of_an_earlier_attempt_is_not_taken_for_one(jobs: Jobs) -> None:

@@ -11,7 +11,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Protocol
@@ -43,7 +43,10 @@ JOB_MODULES: Mapping[JobKind, str] = {
 
 @dataclass(frozen=True)
 class Job:
-    """One piece of work: what is asked, on which device, and for how long at most."""
+    """One piece of work: what is asked, on which device, and for how long at most.
+
+    ``device`` is empty for work that is short and neither uses a device nor times anything: it waits for none.
+    """
 
     name: str
     kind: JobKind
@@ -93,7 +96,7 @@ class LocalLauncher:
             for old in ("response.json", "error.json"):
                 (folder / old).unlink(missing_ok=True)
             save(folder / "request.json", job.request)
-            with self.device(job.device, progress):
+            with self.device(job.device, progress) if job.device else nullcontext():
                 status = self._execute(job, folder, progress)
         except OSError as error:
             where = error.filename or folder
