@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +33,7 @@ def with_pictures(measure: Measurements, run: RunRecord) -> RunRecord:
 
     Whatever is in the way of a picture is said in its cell's note, and fails nothing.
     """
+    started = time.monotonic()
     chosen: dict[str, tuple[CellPictures, list[Draft]]] = {}
     if measure.settings.pictures:
         for cell in run.cells:
@@ -50,7 +52,8 @@ def with_pictures(measure: Measurements, run: RunRecord) -> RunRecord:
             reason = error.reason if isinstance(error, JobError) else str(error)
             told = {key: x.model_copy(update={"note": x.note or reason}) for key, x in told.items()}
     jobs = tuple(measure.workspace.all("job-", JobRecord))
-    return run.model_copy(update={"pictures": told, "jobs": jobs})
+    seconds = run.seconds + time.monotonic() - started
+    return run.model_copy(update={"pictures": told, "jobs": jobs, "seconds": seconds})
 
 
 class Draft:

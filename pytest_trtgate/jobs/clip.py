@@ -8,7 +8,7 @@ from typing import Any
 from ..errors import DataError
 from ..media_records import ClipRecord
 from .contract import ClipRequest, ClipResponse
-from .worker import main
+from .worker import PHASES, leave, main
 
 
 def work(request: ClipRequest, folder: Path) -> ClipResponse:
@@ -17,6 +17,7 @@ def work(request: ClipRequest, folder: Path) -> ClipResponse:
     Raises:
         DataError: It is no video, has no frames, or is in a format that this OpenCV does not know.
     """
+    PHASES.begin("work")
     capture = open_clip(request.clip)
     try:
         return ClipResponse(clip=describe(capture, request.clip))
@@ -71,4 +72,4 @@ def describe(capture: Any, path: str) -> ClipRecord:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main(ClipRequest, work))
+    leave(main(ClipRequest, work))

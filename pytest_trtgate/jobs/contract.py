@@ -196,7 +196,7 @@ class SmallPicture(Record):
     height: int
 
 
-class PicturesResponse(Message):
+class PicturesResponse(Response):
     """The small copies by the paths of their originals; what cannot be decoded is not among them."""
 
     pictures: dict[str, SmallPicture]
@@ -209,7 +209,7 @@ class ClipRequest(Message):
     threads: int = 1
 
 
-class ClipResponse(Message):
+class ClipResponse(Response):
     """What the file says of itself."""
 
     clip: ClipRecord
@@ -226,7 +226,7 @@ class VideoRequest(LatencyRequest):
     output: str
 
 
-class VideoResponse(Message):
+class VideoResponse(Response):
     """The record, with paths of files relative to ``output``."""
 
     video: VideoRecord

@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 
 from .contract import PicturesRequest, PicturesResponse, SmallPicture
-from .worker import main, progress
+from .worker import PHASES, leave, main, progress
 
 JPEG_QUALITY = 70
 
@@ -20,6 +20,7 @@ def work(request: PicturesRequest, folder: Path) -> PicturesResponse:
     import cv2
     import numpy as np
 
+    PHASES.begin("work")
     output = Path(request.output)
     output.mkdir(parents=True, exist_ok=True)
     progress(f"making {len(request.images)} small pictures")
@@ -46,4 +47,4 @@ def work(request: PicturesRequest, folder: Path) -> PicturesResponse:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main(PicturesRequest, work))
+    leave(main(PicturesRequest, work))

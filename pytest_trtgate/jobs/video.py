@@ -16,7 +16,7 @@ from ..media_records import STAGES, Stage, VideoArm, VideoRecord
 from .clip import describe, open_clip
 from .contract import VideoRequest, VideoResponse
 from .latency import balanced_orders, course_ms, timing
-from .worker import main, progress
+from .worker import PHASES, leave, main, progress
 
 if TYPE_CHECKING:
     from .arms import Arm
@@ -44,6 +44,7 @@ def work(request: VideoRequest, folder: Path) -> VideoResponse:
     from .arms import load_arms
     from .film import Films
 
+    PHASES.begin("load")
     yolo.isolate(request.threads)
     name = Path(request.clip).name
     capture = open_clip(request.clip)
@@ -52,16 +53,19 @@ def work(request: VideoRequest, folder: Path) -> VideoResponse:
     progress(f"{name}: loading {', '.join(arm.arm for arm in request.arms)}")
     arms = load_arms(request, folder, lambda _, load: load())
     tracks = [Track(arm, request.batch, open_clip(request.clip)) for arm in arms]
+    PHASES.begin("warm-up")
     with torch.inference_mode():
         for track in tracks:
             progress(f"{name}: warming up {track.arm.name}")
             track.warm_up(request)
+        PHASES.begin("work")
         gc.collect()
         gc.disable()
         try:
             frames = _measure(tracks, request, name)
         finally:
             gc.enable()
+        PHASES.begin("write")
         for track in tracks:
             track.capture.release()
         arrays = {f"{t.arm.name}/{stage}": array for t in tracks for stage, array in t.arrays(frames).items()}
@@ -227,4 +231,4 @@ def _summary(track: Track, frames: int, films: Films) -> VideoArm:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main(VideoRequest, work))
+    leave(main(VideoRequest, work))

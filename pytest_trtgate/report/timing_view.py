@@ -8,7 +8,15 @@ from dataclasses import dataclass
 from ..run_record import JobRecord, Phase, RunRecord
 from . import format as fmt
 
-KINDS = {"build": "Builds", "accuracy": "Evaluations", "latency": "Launches", "profile": "Layer profiles"}
+KINDS = {
+    "build": "Builds",
+    "accuracy": "Evaluations",
+    "latency": "Launches",
+    "profile": "Layer profiles",
+    "clip": "Looks at clips",
+    "video": "Videos",
+    "pictures": "Pictures",
+}
 PHASES: dict[Phase, str] = {
     "start": "Start",
     "imports": "Imports",
