@@ -16,6 +16,7 @@ def build_request(
     settings: Settings,
     weights: Path,
     data: Path | None,
+    export_args: dict[str, Any],
     threads: int,
     timing_cache: str | None,
     output: Path,
@@ -27,11 +28,11 @@ def build_request(
         settings: The run's settings.
         weights: The checkpoint.
         data: The resolved data YAML to calibrate on; None where nothing is calibrated.
+        export_args: What the exporter is asked for beyond what the cell says.
         threads: Threads of each numeric library.
         timing_cache: Where TensorRT's builder keeps what it measures; None for another backend.
         output: The folder of the cache entry.
     """
-    export = settings.export
     return BuildRequest(
         weights=str(weights),
         precision=cell.precision,
@@ -43,8 +44,8 @@ def build_request(
         data=None if data is None else str(data),
         split=settings.calibration.split,
         fraction=settings.calibration.fraction,
-        export_args=export.arguments(cell.backend),
-        optimization_level=export.builder_level(cell.backend),
+        export_args=export_args,
+        optimization_level=settings.export.builder_level(cell.backend),
         timing_cache=timing_cache,
         output=str(output),
     )

@@ -69,7 +69,7 @@ def key_parts(
         "precision": cell.precision,
         "imgsz": cell.imgsz,
         "batch": cell.batch,
-        "dynamic": False,
+        "dynamic": bool(export.get("dynamic", False)),
         "calibration": calibration,
         "export": export,
         "backend": cell.backend,

@@ -39,6 +39,14 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     doctor = commands.add_parser("doctor", help="Say what is installed, what is missing, and which backend would run")
+    doctor.add_argument(
+        "--config",
+        type=Path,
+        nargs="?",
+        const=Path(),
+        metavar="DIR",
+        help="Also run the preflight of the project in DIR (default: here), building nothing; exit 1 where it fails",
+    )
     doctor.set_defaults(run=_doctor)
 
     cache = commands.add_parser("cache", help="Look after the engine cache").add_subparsers(
@@ -82,7 +90,8 @@ def _days(text: str) -> float:
     return days
 
 
-def _doctor(_: argparse.Namespace) -> int:
+def _doctor(arguments: argparse.Namespace) -> int:
+    from .checkup import check_up
     from .config import project_settings
     from .environment import PACKAGES, cpu_model, installed_versions, resolve_backend, usable_cores
     from .errors import SettingsError
@@ -92,21 +101,22 @@ def _doctor(_: argparse.Namespace) -> int:
     print(f"CPU: {cpu_model()}, {usable_cores()} cores")
     for package in PACKAGES:
         print(f"  {package:<15} {versions.get(package, 'not installed')}")
-    print(f"engine cache: {_cache_root(None)}")
+    print(f"engine cache: {_cache_root(None, arguments.config)}")
     try:
-        backend, device, why = resolve_backend(project_settings(Path.cwd())[0])
+        settings = project_settings(arguments.config or Path.cwd())[0]
+        backend, device, why = resolve_backend(settings)
     except SettingsError as error:
         print(f"backend: none ({error})")
         return 1
     print(f"backend: {backend} {versions[backend]} on {device} ({why})")
-    return 0
+    return 0 if arguments.config is None else check_up(settings, backend, device, print)
 
 
-def _cache_root(given: Path | None) -> Path:
+def _cache_root(given: Path | None, project: Path | None = None) -> Path:
     from .cache import default_root
     from .config import project_settings
 
-    return given or project_settings(Path.cwd())[0].cache_dir or default_root()
+    return given or project_settings(project or Path.cwd())[0].cache_dir or default_root()
 
 
 def _cache_list(arguments: argparse.Namespace) -> int:

@@ -125,6 +125,9 @@ def _absolute(table: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         paths = one_or_many(result.get(key))
         if isinstance(paths, (list, tuple)) and all(isinstance(path, (str, Path)) for path in paths):
             result[key] = tuple(_place(folder, path) for path in paths)
+    deployment = result.get("deployment")
+    if isinstance(deployment, dict) and isinstance(deployment.get("engine"), (str, Path)):
+        result["deployment"] = {**deployment, "engine": _place(folder, deployment["engine"])}
     return result
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from .finding_settings import Findings
 from .run_record import Check, Finding, Outcome
-from .settings import Findings
 
 REMEDIES: Mapping[str, str] = {
     "few-images": "evaluate on a larger split: with so few images, one of them moves mAP",
@@ -14,6 +14,16 @@ REMEDIES: Mapping[str, str] = {
     "confidence-collapse": "calibrate on more typical images, or lower the confidence that the engine is deployed with",
     "low-agreement": "look at images on which they differ before shipping: mAP hides what one confidence shows",
     "detections-not-compared": "evaluate again with --trt-fresh: low-agreement and confidence-collapse were not judged",
+    "batch-mismatch": "gate the batch that is deployed: latency and memory of one say little of another",
+    "imgsz-mismatch": "gate the size that is trained and deployed for: one says little of another",
+    "weak-calibration": "calibrate on 300 or more images that look like those the engine will see",
+    "throwaway-cache": "name a lasting cache_dir, or cache it between jobs: else every job builds its engines again",
+    "unfair-timing": "time all arms alike, on a device of their own: else their ratio is of something else",
+    "dynamic-shapes": "export with fixed shapes: a dynamic engine's latency is not that of a fixed one",
+    "version-skew": "export again with the versions that run, or accept anew: a change may come from the versions",
+    "dataset-trouble": "mend the dataset: such images and labels are left out, or count wrongly",
+    "machine-busy": "wait until the machine is quiet, plugged in and at full clocks: latencies measured now are noise",
+    "preflight-incomplete": "read the job's log: some of what goes wrong later was not looked for",
 }
 """What to do about each kind of finding, by its id; the settings have a severity for each of these ids."""
 OF_DETECTIONS = ("low-agreement", "confidence-collapse")
@@ -59,7 +69,7 @@ def few_images(images: int, split: str) -> list[tuple[str, str]]:
 
 
 def calibration_leak(leaked: int, images: int, first: str, split: str) -> list[tuple[str, str]]:
-    """Return a finding where INT8 was calibrated on images that it is evaluated on.
+    """Return a finding where INT8 is calibrated on images that it is evaluated on.
 
     Args:
         leaked: How many of the evaluated images are among the calibration images, by content.
@@ -69,7 +79,7 @@ def calibration_leak(leaked: int, images: int, first: str, split: str) -> list[t
     """
     if not leaked:
         return []
-    return [("calibration-leak", f"{leaked} of {images} images of split '{split}' were calibrated on, first {first}")]
+    return [("calibration-leak", f"{leaked} of {images} images of split '{split}' are calibrated on, first {first}")]
 
 
 def confidence_collapse(arm: str, before: float, after: float) -> list[tuple[str, str]]:
@@ -105,3 +115,30 @@ def low_agreement(arm: str, shared: int, detections: int, conf: float) -> list[t
 def detections_not_compared(arm: str, why: str) -> list[tuple[str, str]]:
     """Return the finding that an engine's detections could not be compared with those of the ``.pt``, and why."""
     return [("detections-not-compared", f"{arm}: the detections were not compared with those of the .pt: {why}")]
+
+
+def skewed_engine(label: str, exported: str | None, running: str | None) -> list[tuple[str, str]]:
+    """Return a finding where an engine says that another Ultralytics exported it than is installed.
+
+    Args:
+        label: The engine.
+        exported: The version in its metadata; None where it does not tell.
+        running: The version that is installed.
+    """
+    if not exported or not running or exported == running:
+        return []
+    return [("version-skew", f"{label} was exported by Ultralytics {exported}, {running} is running")]
+
+
+def unstable_warmup(arm: str, unstable: int, launches: int) -> list[tuple[str, str]]:
+    """Return a finding where an arm was timed before its times were stable, in most of its launches.
+
+    Args:
+        arm: The arm.
+        unstable: In how many launches its warm-up came to its limit first.
+        launches: How many launches there are.
+    """
+    if 2 * unstable <= launches:
+        return []
+    said = f"{arm}: the warm-up ended before its times were stable in {unstable} of {launches} launches"
+    return [("unfair-timing", said)]

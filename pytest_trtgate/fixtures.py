@@ -45,7 +45,7 @@ def trt_engine(request: pytest.FixtureRequest, trt_cell: Cell) -> Engine:
     from .handles import Engine
 
     try:
-        return Engine(run_of(request.config).session.measure.engine(trt_cell))
+        return Engine(_ready(request.config, trt_cell).measure.engine(trt_cell))
     except TrtGateError as error:
         _fail(error)
 
@@ -58,7 +58,7 @@ def trt_accuracy(request: pytest.FixtureRequest, trt_cell: Cell) -> AccuracyReco
     run's tests are about. Fails where either fails.
     """
     try:
-        return run_of(request.config).session.evaluations.engine(trt_cell)
+        return _ready(request.config, trt_cell, "accuracy").evaluations.engine(trt_cell)
     except TrtGateError as error:
         _fail(error)
 
@@ -72,8 +72,8 @@ def trt_latency(request: pytest.FixtureRequest, trt_cell: Cell) -> CellLatency:
     """
     from .handles import CellLatency
 
-    session = run_of(request.config).session
     try:
+        session = _ready(request.config, trt_cell, "latency")
         record = session.latency(trt_cell.model)
     except TrtGateError as error:
         _fail(error)
@@ -174,6 +174,14 @@ def run_of(config: pytest.Config) -> GateRun:
     from .run import GateRun
 
     return GateRun.of(config)
+
+
+def _ready(config: pytest.Config, cell: Cell, subject: str = "") -> GateSession:
+    """Return the session once its preflight has nothing against measuring a cell; fail the test where it has."""
+    session = run_of(config).session
+    if found := session.preflight_failures(cell, subject):
+        _fail("; ".join(check.sentence for check in found))
+    return session
 
 
 def _fail(error: TrtGateError | str) -> NoReturn:

@@ -17,6 +17,28 @@ VISIBLE = "CUDA_VISIBLE_DEVICES"
 _SMI = ("nvidia-smi", "--query-gpu=name,uuid,compute_cap,driver_version", "--format=csv,noheader")
 
 
+THROTTLE_WORDS: dict[int, str] = {
+    0x004: "power cap",
+    0x008: "hardware slowdown",
+    0x010: "synchronised with a slower GPU",
+    0x020: "thermal limit in software",
+    0x040: "thermal limit in hardware",
+    0x080: "external power brake",
+}
+"""NVML's reasons for lower clocks, by their bits (NVML API, ``nvmlClocksThrottleReasons``).
+
+An idle GPU (0x001) and clocks that somebody has set on purpose (0x002, 0x100) are not throttled.
+"""
+
+
+@dataclass(frozen=True)
+class GpuNow:
+    """What a GPU does at this moment: what holds its clocks back, in words, and how many processes compute on it."""
+
+    throttled: tuple[str, ...] = ()
+    processes: int = 0
+
+
 @dataclass(frozen=True)
 class Gpu:
     """One GPU. ``compute_capability`` is such as ``9.0``, None where the driver does not tell."""
@@ -37,6 +59,37 @@ def visible_gpus() -> tuple[Gpu, ...]:
     else:
         found = _from_nvml(pynvml)
     return tuple(chosen(found, os.environ.get(VISIBLE)))
+
+
+def gpu_now(uuid: str) -> GpuNow:
+    """Return what the GPU of a UUID does now; nothing at all where there is no pynvml, or it does not tell."""
+    try:
+        import pynvml
+    except ImportError:
+        return GpuNow()
+    return _now(pynvml, uuid)
+
+
+def _now(api: Any, uuid: str) -> GpuNow:
+    try:
+        api.nvmlInit()
+    except api.NVMLError:
+        return GpuNow()
+    try:
+        handle = api.nvmlDeviceGetHandleByUUID(uuid.encode())
+        # Renamed in newer drivers, and older bindings lack the new name.
+        names = ("nvmlDeviceGetCurrentClocksEventReasons", "nvmlDeviceGetCurrentClocksThrottleReasons")
+        ask = next(getattr(api, name) for name in names if hasattr(api, name))
+        return GpuNow(throttle_words(int(ask(handle))), len(api.nvmlDeviceGetComputeRunningProcesses(handle)))
+    except api.NVMLError:
+        return GpuNow()
+    finally:
+        api.nvmlShutdown()
+
+
+def throttle_words(bits: int) -> tuple[str, ...]:
+    """Return NVML's reasons for lower clocks in words, without those that are no throttling."""
+    return tuple(word for bit, word in THROTTLE_WORDS.items() if bits & bit)
 
 
 def chosen(found: Sequence[Gpu], wanted: str | None) -> list[Gpu]:

@@ -65,6 +65,7 @@ class Measurements:
         launcher: Runs the jobs.
         milestone: Told in one sentence what was begun or done.
         progress: Told how far the current job is.
+        export_args: Returns further arguments for the exporter of a cell's engine.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class Measurements:
         launcher: Launcher,
         milestone: Callable[[str], None],
         progress: Callable[[str], None],
+        export_args: Callable[[Cell], dict[str, Any]] = lambda _: {},
     ) -> None:
         self.settings = settings
         self.plan = plan
@@ -86,6 +88,7 @@ class Measurements:
         self.launcher = launcher
         self.milestone = milestone
         self.progress = progress
+        self._export_args = export_args
         root = settings.cache_dir or default_root()
         self.cache = EngineCache(root, milestone)
         self.results = ResultCache(root)
@@ -102,7 +105,8 @@ class Measurements:
 
     def _engine(self, cell: Cell) -> EngineRecord:
         export, environment = self.settings.export.key_part(cell.backend), self.environment
-        parts = key_parts(cell, environment, self._weights_sha256[cell.model], export, self._calibration(cell))
+        export |= self.export_arguments(cell)
+        parts = key_parts(cell, environment, self.weights_sha256[cell.model], export, self._calibration(cell))
         key = key_sha256(parts)
         record = self.cache.obtain(key, lambda folder: self._build(cell, key, parts, folder))
         check_built_here(record, environment)
@@ -112,8 +116,17 @@ class Measurements:
         self.milestone(f"{cell.label}: engine {source} ({record.size_bytes / 1e6:.1f} MB, key {key[:12]})")
         return record
 
+    def export_arguments(self, cell: Cell) -> dict[str, Any]:
+        """Return what the exporter is asked for a cell's engine, beyond what the cell itself says.
+
+        Raises:
+            SettingsError: A hook asks for what the exporter must not be asked for.
+        """
+        return self.settings.export.arguments(cell.backend) | self._export_args(cell)
+
     @cached_property
-    def _weights_sha256(self) -> dict[str, str]:
+    def weights_sha256(self) -> dict[str, str]:
+        """The SHA-256 of each model's checkpoint."""
         return {model: file_sha256(path) for model, path in self.plan.weights.items()}
 
     def _calibration(self, cell: Cell) -> dict[str, Any] | None:
@@ -135,6 +148,7 @@ class Measurements:
             self.settings,
             weights=self.plan.weights[cell.model],
             data=self.resolved_data if cell.precision == "int8" else None,
+            export_args=self.export_arguments(cell),
             threads=self.threads,
             timing_cache=timing_cache_path(self.cache.root, self.environment),
             output=folder,
@@ -173,7 +187,7 @@ class Measurements:
 
     def _launches(self, model: str, comparison: Comparison) -> LatencyRecord:
         weights = self.plan.weights[model]
-        arms = [ArmRequest(arm=REFERENCE, artifact=str(weights), sha256=self._weights_sha256[model])]
+        arms = [ArmRequest(arm=REFERENCE, artifact=str(weights), sha256=self.weights_sha256[model])]
         failures: dict[str, Failure] = {}
         engines: dict[str, EngineRecord] = {}
         for cell in self.plan.of_model(model):

@@ -71,7 +71,10 @@ def cell_of_key(key: str) -> Cell | None:
 
 
 class Environment(Record):
-    """The machine and the versions that a run used, and which of them a latency baseline depends on."""
+    """The machine and the versions that a run used, and which of them a latency baseline depends on.
+
+    ``extra``: what the project's own code adds, by label; shown and recorded, and nothing depends on it.
+    """
 
     machine: str
     os: str
@@ -88,6 +91,7 @@ class Environment(Record):
     device: str
     versions: dict[str, str]
     commit: str | None = None
+    extra: dict[str, str] = Field(default_factory=dict)
 
 
 class Calibration(Record):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import time
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +13,11 @@ import pytest
 from . import options
 from .environment import collect, gpu_of_worker, resolve_backend
 from .errors import SettingsError, TrtGateError
+from .hooks import amendments, export_args, with_extra, with_models
 from .measure import Measurements
 from .pictures import with_pictures
 from .plan import Plan, check_inputs, make_plan
+from .preflight import run_preflight
 from .progress import Narrator
 from .run_record import INTERRUPTED, RunRecord
 from .session import GateSession, measured, run_folder_of
@@ -42,7 +45,8 @@ class GateRun:
 
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
-        self.settings, self.source = options.read_settings(config)
+        settings, self.source = options.read_settings(config)
+        self.settings = with_models(config, settings)
         self.started = time.time()
         self.problem = ""
         self.selected = 0
@@ -104,15 +108,23 @@ class GateRun:
             settings=self.settings,
             plan=self.plan,
             dataset=self.dataset,
-            environment=collect(backend, device, self.config.rootpath),
+            environment=with_extra(self.config, collect(backend, device, self.config.rootpath)),
             workspace=self.workspace,
             launcher=launcher or LocalLauncher(gpu=gpu, only_gpu=only_gpu),
             milestone=narrator.milestone,
             progress=narrator.progress,
+            export_args=partial(export_args, self.config, self.settings),
         )
         check_clips(measure)
-        command = options.accept_command(self.config)
-        return GateSession(measure, self.started, command, self.source, self.cells)
+        return GateSession(
+            measure,
+            self.started,
+            options.accept_command(self.config),
+            self.source,
+            self.cells,
+            preflight=partial(run_preflight, measure, gpu, os.environ),
+            amend=partial(amendments, self.config),
+        )
 
     # Collection
 

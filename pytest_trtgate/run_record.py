@@ -75,6 +75,27 @@ class Finding(Record):
     remedy: str = ""
 
 
+class EarlyFinding(Record):
+    """What was found before anything was built, and which verdicts it concerns; an empty field means all of them."""
+
+    finding: Finding
+    models: tuple[str, ...] = ()
+    precisions: tuple[str, ...] = ()
+    subjects: tuple[str, ...] = ()
+
+    def concerns(self, cell: Cell, subject: str) -> bool:
+        """Return whether a verdict on a cell is concerned; any subject is, where none is given."""
+        pairs = ((self.models, cell.model), (self.precisions, cell.precision), (self.subjects, subject))
+        return all(not wanted or not one or one in wanted for wanted, one in pairs)
+
+
+class Preflight(FileRecord):
+    """What was found before anything was built, and how long that took."""
+
+    findings: tuple[EarlyFinding, ...] = ()
+    seconds: float = 0.0
+
+
 class Verdict(FileRecord):
     """What was decided of one cell's accuracy or latency, with the numbers that decided it.
 
@@ -203,6 +224,7 @@ class RunRecord(FileRecord):
     profiles: dict[str, LayerProfile] = Field(default_factory=dict)
     pictures: dict[str, CellPictures] = Field(default_factory=dict)
     videos: tuple[VideoRecord, ...] = ()
+    preflight: Preflight = Preflight()
     verdicts: tuple[Verdict, ...] = ()
     jobs: tuple[JobRecord, ...] = ()
     notes: tuple[str, ...] = ()
@@ -217,8 +239,9 @@ class RunRecord(FileRecord):
         return {outcome: sum(v.outcome is outcome for v in self.verdicts) for outcome in Outcome}
 
     def findings(self) -> tuple[Finding, ...]:
-        """Return what the verdicts found, those that fail the run first; what several found stands once."""
-        found = dict.fromkeys(finding for verdict in self.verdicts for finding in verdict.findings)
+        """Return what preflight and verdicts found, those that fail the run first; what several found stands once."""
+        found = dict.fromkeys(early.finding for early in self.preflight.findings)
+        found |= dict.fromkeys(finding for verdict in self.verdicts for finding in verdict.findings)
         return tuple(sorted(found, key=lambda finding: finding.severity))
 
     @property

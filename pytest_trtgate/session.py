@@ -10,7 +10,9 @@ from pathlib import Path
 
 from . import __version__
 from .accept import accept, barring, setting_for
+from .amending import Amend, Softening, gathered, no_amendment, sorted_out
 from .baselines import BaselineStore
+from .concluding import decide, error_check, explained
 from .dataset import shared_contents
 from .errors import BaselineError, CacheError, JobError, RecordError, TrtGateError
 from .evaluating import Evaluations
@@ -24,8 +26,9 @@ from .findings import (
     few_images,
     graded,
     low_agreement,
+    skewed_engine,
+    unstable_warmup,
 )
-from .judge import worst
 from .judge.accuracy import judge_accepted, judge_parity
 from .judge.engine import judge_engine
 from .judge.latency import judge_latency
@@ -38,7 +41,7 @@ from .pins import pin
 from .profiling import profile_layers
 from .records import REFERENCE, AccuracyRecord, Cell, EngineRecord, LatencyRecord, LayerProfile
 from .replay import Replays, why_not_replayed
-from .run_record import Baseline, BaselineUse, Check, Finding, JobRecord, Outcome, RunRecord, Verdict
+from .run_record import Baseline, BaselineUse, Check, Finding, JobRecord, Outcome, Preflight, RunRecord, Verdict
 from .videos import filmed
 from .waivers import waived
 
@@ -56,6 +59,8 @@ class GateSession:
         command: The command that gates these cells again, for ``--trt-baselines`` to be added.
         source: The file that holds the settings, if any.
         selected: The cells that the run's tests are about; by default all that are planned.
+        preflight: Looks for what goes wrong, before anything is built.
+        amend: Returns what the project's own code adds to a verdict.
     """
 
     def __init__(
@@ -65,6 +70,8 @@ class GateSession:
         command: str = "pytest",
         source: Path | None = None,
         selected: Collection[Cell] | None = None,
+        preflight: Callable[[], Preflight] = Preflight,
+        amend: Amend = no_amendment,
     ) -> None:
         self.measure = measure
         self.evaluations = Evaluations(measure, measure.plan.cells if selected is None else selected)
@@ -75,6 +82,18 @@ class GateSession:
         self.workspace = measure.workspace
         self.store = BaselineStore(self.settings.baseline_dir, measure.environment)
         self.replays = Replays(self.settings, measure.plan, measure.cache, self._comparable)
+        self._preflight = preflight
+        self._amend = amend
+
+    # Before anything is built
+
+    def preflight_failures(self, cell: Cell, subject: str = "") -> list[Check]:
+        """Return a failed check for each finding of the preflight that fails a cell's verdicts, on one subject or any.
+
+        Looks for them now where no process of this run has yet.
+        """
+        found = self.workspace.once("preflight", Preflight, self._preflight).findings
+        return failures(early.finding for early in found if early.concerns(cell, subject))
 
     # Verdicts
 
@@ -92,7 +111,7 @@ class GateSession:
         evidence = self._evidence(reference, engine)
         comparison = None if isinstance(evidence, str) else evidence.comparison
         checks = judge_parity(reference, engine, tolerances, comparison, population=self._population)
-        found = few_images(engine.images, engine.settings.split) + self._precision_findings(cell)
+        found = few_images(engine.images, engine.settings.split) + self._engine_findings(cell)
         found += self._calibration_leak(cell)
         if isinstance(evidence, str):
             found += detections_not_compared(cell.precision, evidence)
@@ -164,16 +183,23 @@ class GateSession:
         checks += judge_resources(latency, cell.precision, *rules.resources(cell.precision))
         if self.settings.profile:
             layers = profile_layers(self.measure, cell).layers
-            checks = _explained(checks, slowest_change(layers, use.baseline.layers if use.baseline else ()))
+            checks = explained(checks, slowest_change(layers, use.baseline.layers if use.baseline else ()))
         checks += judge_engine(self.measure.engine(cell), self.settings.engine.limits(cell.precision))
-        return checks, self._precision_findings(cell)
+        launches = latency.of_arm(cell.precision)
+        unstable = sum(not launch.arms[cell.precision].warmup_stable for launch in launches)
+        return checks, [
+            *self._engine_findings(cell),
+            *unstable_warmup(cell.label, unstable, len(launches)),
+        ]
 
-    def _precision_findings(self, cell: Cell) -> list[tuple[str, str]]:
+    def _engine_findings(self, cell: Cell) -> list[tuple[str, str]]:
         engine = self.measure.engine(cell)
+        versions = self.measure.environment.versions
+        skewed = skewed_engine(cell.label, engine.metadata.get("version"), versions.get("ultralytics"))
         asks_size = engine.inspection is not None and not engine.inspection.known
         fp32_bytes = self._fp32_bytes(cell) if asks_size else None
         sentence = precision_finding(cell.precision, engine.inspection, engine.size_bytes, fp32_bytes)
-        return [("precision-not-taken", f"{cell.model}: {sentence}")] if sentence else []
+        return skewed + ([("precision-not-taken", f"{cell.model}: {sentence}")] if sentence else [])
 
     def _fp32_bytes(self, cell: Cell) -> int | None:
         """Return the size of the FP32 engine of a cell's model; None where this run has none."""
@@ -186,41 +212,37 @@ class GateSession:
     def _verdict(self, cell: Cell, subject: str, rerun: str, judge: Callable[[Cell], Judgement]) -> Verdict:
         log_tail = ""
         findings: tuple[Finding, ...] = ()
+        softenings: list[Softening] = []
         try:
-            checks, found = judge(cell)
-            findings = graded(self.settings.findings, found)
-            checks += failures(findings)
+            checks = self.preflight_failures(cell, subject)
+            if not checks:
+                checks, found = judge(cell)
+                findings = graded(self.settings.findings, found)
+                checks += failures(findings)
+            added, softenings = sorted_out(self._amend(gathered(self.workspace, cell, subject, checks)))
+            checks += added
         except TrtGateError as error:
-            checks = [_error(cell, error)]
+            checks = [error_check(cell, error)]
             log_tail = error.log_tail if isinstance(error, JobError) else ""
-        # What fails the run decides, even where something worse is only a note by the user's policy.
-        failing = [c for c in checks if self.settings.fails(c.outcome)]
-        outcome = worst(failing or checks)
-        deciding = [c for c in checks if c.outcome is outcome]
-        sentences = [c.sentence for c in deciding] or [f"{cell.precision}: nothing is gated"]
-        excused, said = False, ""
-        if outcome is Outcome.FAIL:
-            today = datetime.now(timezone.utc).date()
-            excused, said = waived(self.settings.baseline_dir, cell.key, subject, today)
-        # A waiver is of what was too slow or too inaccurate, not of what could not be judged.
-        failing = [c for c in failing if not (excused and c.outcome is Outcome.FAIL)]
-        if said and not (excused and not failing):
-            sentences += [said, *(c.sentence for c in failing if excused)]
+        decided = decide(cell, checks, self.settings.fails, self._waiver(cell, subject), softenings)
         verdict = Verdict(
             cell=cell,
             subject="accuracy" if subject == "accuracy" else "latency",
-            outcome=outcome,
-            failed=bool(failing),
-            summary="; ".join(sentences),
+            outcome=decided.outcome,
+            failed=decided.failed,
+            summary=decided.summary,
             checks=tuple(checks),
             findings=findings,
-            accept=self._accept(cell, subject, checks, deciding),
+            accept=self._accept(cell, subject, checks, decided.by),
             rerun=rerun,
             log_tail=log_tail,
-            waived=said if excused and not failing else "",
+            waived=decided.waived,
         )
         self.workspace.put(f"verdict-{cell.key}-{subject}", verdict)
         return verdict
+
+    def _waiver(self, cell: Cell, subject: str) -> tuple[bool, str]:
+        return waived(self.settings.baseline_dir, cell.key, subject, datetime.now(timezone.utc).date())
 
     def _accept(self, cell: Cell, subject: str, checks: list[Check], deciding: list[Check]) -> str:
         """Return what the user would do to accept the outcome on purpose; empty where there is nothing to accept."""
@@ -307,26 +329,11 @@ class GateSession:
             latencies={x.model: x for x in latencies},
             baselines=uses,
             profiles={p.cell.key: p for p in profiles},
+            preflight=space.get("preflight", Preflight) or Preflight(),
             verdicts=tuple(verdicts),
             jobs=tuple(space.all("job-", JobRecord)),
             notes=tuple(notes(accuracies, latencies, profiles, datetime.now(timezone.utc))),
         )
-
-
-def _explained(checks: list[Check], reason: str) -> list[Check]:
-    """Return the checks with a reason added to the first that failed against the baseline."""
-    failed = next((c for c in checks if c.against == "baseline" and c.outcome is Outcome.FAIL), None)
-    if failed is None or not reason:
-        return checks
-    told = failed.model_copy(update={"sentence": f"{failed.sentence}; {reason}"})
-    return [told if check is failed else check for check in checks]
-
-
-def _error(cell: Cell, error: TrtGateError) -> Check:
-    reason = f"{error.reason} [{error.job}]" if isinstance(error, JobError) else str(error)
-    arm = f"{cell.precision}: "
-    sentence = reason if reason.startswith(arm) else arm + reason
-    return Check(name="measurement", against="", outcome=Outcome.ERROR, sentence=sentence)
 
 
 def measured(run: RunRecord) -> bool:

@@ -9,13 +9,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, field_validator, model_validator
 
+from .finding_settings import Deployment, Findings
 from .records import PRECISIONS, Precision
 from .run_record import Outcome
 from .setting_types import (
     MEGABYTES,
     POSITIVE,
     SECONDS,
-    SEVERITY,
     TOLERANCE,
     Count,
     Factor,
@@ -24,7 +24,6 @@ from .setting_types import (
     PositiveFloat,
     PositiveInt,
     Section,
-    Severity,
     Tolerance,
     allowed,
     one_or_many,
@@ -184,22 +183,6 @@ class Validation(Section):
     max_det: PositiveInt = allowed(POSITIVE, default=300)
 
 
-class Findings(Section):
-    """``[tool.trtgate.findings]``: what each kind of finding does: nothing, a warning, or a failed run."""
-
-    few_images: Severity = allowed(SEVERITY, default="warn", alias="few-images")
-    precision_not_taken: Severity = allowed(SEVERITY, default="fail", alias="precision-not-taken")
-    calibration_leak: Severity = allowed(SEVERITY, default="warn", alias="calibration-leak")
-    confidence_collapse: Severity = allowed(SEVERITY, default="warn", alias="confidence-collapse")
-    low_agreement: Severity = allowed(SEVERITY, default="warn", alias="low-agreement")
-    detections_not_compared: Severity = allowed(SEVERITY, default="warn", alias="detections-not-compared")
-
-    def of(self, name: str) -> Severity:
-        """Return the severity of a kind of finding, by its id."""
-        severity: Severity = getattr(self, name.replace("-", "_"))
-        return severity
-
-
 class Timeouts(Section):
     """``[tool.trtgate.timeouts]``: after how many seconds a job is ended, with verdict ERROR for its cell."""
 
@@ -288,6 +271,7 @@ class Settings(Section):
     calibration: Calibration = Calibration()
     validation: Validation = Validation()
     findings: Findings = Findings()
+    deployment: Deployment = Deployment()
     timeouts: Timeouts = Timeouts()
     export: Export = Export()
     engine: Engine = Engine()

@@ -125,6 +125,11 @@ class Workspace:
         """
         self._save(self.path / "records" / f"{name}.json", record)
 
+    def get(self, name: str, model: type[R]) -> R | None:
+        """Return the record of that name, None where there is none; computes nothing and waits for nobody."""
+        path = self.path / "records" / f"{name}.json"
+        return load(path, model) if path.is_file() else None
+
     def _save(self, path: Path, record: FileRecord) -> None:
         with self._writing():
             save(path, record)

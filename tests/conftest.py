@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from fake_jobs import Behaviour
 
 import pytest_trtgate
-from pytest_trtgate import environment, plugin
+from pytest_trtgate import environment, machine_load, plugin, preflight
 from pytest_trtgate.gpus import Gpu
 from pytest_trtgate.recordfile import load
 from pytest_trtgate.records import EngineRecord
@@ -67,15 +67,18 @@ CONFTEST = """
 import os, sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
-from pytest_trtgate import environment, plugin
+from pytest_trtgate import environment, machine_load, plugin, preflight
 environment.installed_versions = lambda: {versions!r}
+preflight.why_busy = lambda gpu: []
+preflight.why_thrown_away = lambda root, environ: ""
+machine_load.usable_cores = lambda: 64
 
 def pytest_trtgate_launcher(config):
     if {inline}:
         from inline_launcher import InlineLauncher
         return InlineLauncher()
     from pytest_trtgate.jobs.launcher import LocalLauncher
-    kinds = ("build", "accuracy", "latency", "profile", "pictures", "clip", "video")
+    kinds = ("build", "accuracy", "latency", "profile", "pictures", "clip", "video", "survey")
     return LocalLauncher(dict.fromkeys(kinds, "fake_jobs"), locks=Path({locks!r}))
 """
 OUTSIDE = (
@@ -318,8 +321,10 @@ def _quiet_machine(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureReque
         monkeypatch.delenv(name, raising=False)
     if "pytester" in request.fixturenames:
         monkeypatch.setenv("PYTHONPATH", _python_path())
-        for name in ("installed_versions", "visible_gpus"):
-            monkeypatch.setattr(environment, name, getattr(environment, name))
+        names = {environment: ("installed_versions", "visible_gpus"), machine_load: ("usable_cores",)}
+        for module, changed in {**names, preflight: ("why_busy", "why_thrown_away")}.items():
+            for name in changed:
+                monkeypatch.setattr(module, name, getattr(module, name))
 
 
 @pytest.fixture

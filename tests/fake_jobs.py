@@ -38,6 +38,7 @@ class Behaviour:
         gpu: What each arm's part of a launch says of a GPU, such as its ``energy_mj``.
         layers: Milliseconds of each layer of each arm.
         inspections: What was found in the engine of each precision, as a record of the inspection.
+        survey: What is seen of splits, checkpoints and the deployed engine, in the place of nothing remarkable.
         seen: For each arm, ``score`` of its detections and how many images (the first ones) it has ``missed``; written
             as per-image records. Without, there are none to be read.
     """
@@ -53,6 +54,7 @@ class Behaviour:
         layers: dict[str, dict[str, float]] | None = None,
         inspections: dict[str, dict[str, Any]] | None = None,
         seen: dict[str, dict[str, float]] | None = None,
+        survey: dict[str, Any] | None = None,
     ) -> None:
         self.map50_95 = map50_95
         self.drop = {"int8": 0.005} if drop is None else drop
@@ -63,6 +65,7 @@ class Behaviour:
         self.layers = layers or {}
         self.inspections = inspections or {}
         self.seen = seen
+        self.survey = survey or {}
 
     def save(self, path: Path) -> Path:
         """Write a checkpoint that behaves like this; equal behaviour means equal bytes."""
@@ -303,6 +306,18 @@ def pictures(request: dict[str, Any], folder: Path) -> dict[str, Any]:
     return {"pictures": found}
 
 
+def survey(request: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Answer what the checkpoint tells to have been seen: of each split, of itself, and of the deployed engine."""
+    behaviour = Behaviour()
+    for weights in request["checkpoints"].values():
+        behaviour = Behaviour.load(Path(weights))
+        misbehave(behaviour, "survey", "all", folder)
+    told = behaviour.survey
+    splits = {x["name"]: {"images": len(x["images"]), **told.get(x["name"], {})} for x in request["splits"]}
+    checkpoints = {model: told.get("checkpoint", {}) for model in request["checkpoints"]}
+    return {"splits": splits, "checkpoints": checkpoints, "deployed": told.get("deployed")}
+
+
 def timing(ns: list[int]) -> dict[str, Any]:
     """Return the record of some durations."""
     ordered = sorted(ns)
@@ -341,7 +356,7 @@ def packed(values: list[Any]) -> tuple[str, bytes]:
 def answer_to(request: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Do the job that a request asks for."""
     marks = {"frames": video, "clip": clip, "side_px": pictures, "samples_file": latency, "settings": accuracy}
-    marks |= {"runs": profile}
+    marks |= {"runs": profile, "sample": survey}
     work = next((job for key, job in marks.items() if key in request), build)
     return {"schema_version": 1, "phases": {"start": 0.25, "work": 0.5}, **work(request, folder)}
 

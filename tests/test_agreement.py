@@ -138,7 +138,7 @@ def test_a_median_that_falls_by_more_than_a_tenth_is_a_collapse() -> None:
 def test_a_leak_says_how_many_images_and_the_first() -> None:
     assert calibration_leak(0, 10, "", "test") == []
     [(_, sentence)] = calibration_leak(2, 10, "a.png", "test")
-    assert sentence == "2 of 10 images of split 'test' were calibrated on, first a.png"
+    assert sentence == "2 of 10 images of split 'test' are calibrated on, first a.png"
 
 
 def test_images_are_shared_by_content_whatever_their_names(tmp_path: Path) -> None:
@@ -223,7 +223,7 @@ def test_calibrating_on_what_is_evaluated_is_found_for_int8_only(project: Projec
     project.run("--trt-precision=fp16,int8").assert_outcomes(passed=4)
     assert "calibration-leak" in findings(project)
     sentences = [f.sentence for f in project.verdict("int8", "accuracy").findings]
-    assert "1 of 4 images of split 'test' were calibrated on, first 1.png" in sentences
+    assert "1 of 4 images of split 'test' are calibrated on, first 1.png" in sentences
     assert "calibration-leak" not in {f.id for f in project.verdict("fp16", "accuracy").findings}
 
 

@@ -122,7 +122,7 @@ def test_workers_share_what_was_measured(shared: Runs) -> None:
 
 def test_jobs_of_two_workers_never_overlap(shared: Runs) -> None:
     spans = jobs_of(shared.project.run_folders()[-1])
-    assert len(spans) == 9
+    assert len(spans) == 10
     assert_one_at_a_time(spans)
 
 
@@ -164,7 +164,7 @@ def test_two_runs_that_need_an_engine_build_it_once(rivals: Runs) -> None:
 
 def test_jobs_of_two_runs_never_overlap(rivals: Runs) -> None:
     spans = [span for run in rivals.project.path.glob("[ab]/r-runs/*") for span in jobs_of(run)]
-    assert len(spans) == 3
+    assert len(spans) == 5
     assert_one_at_a_time(spans)
 
 

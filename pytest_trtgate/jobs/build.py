@@ -8,15 +8,11 @@ from pathlib import Path
 
 from ..errors import DataError, SettingsError, TrtGateError
 from ..records import Precision
-from .contract import BuildRequest, BuildResponse
+from .contract import RESERVED, BuildRequest, BuildResponse
 from .exporting import Calibration, Exported, arguments, watch_calibration
 from .tensorrt_build import export_tensorrt
 from .worker import PHASES, leave, main, progress
 
-RESERVED = {"batch", "data", "device", "fraction", "imgsz", "split"} | {
-    *("format", "half", "int8", "mode", "model", "name", "project", "quantize", "task"),
-}
-"""Arguments of the exporter that the request itself decides."""
 Exporter = Callable[[BuildRequest, Path, Calibration], Exported]
 
 

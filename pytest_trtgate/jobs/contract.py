@@ -17,11 +17,17 @@ from ..record_base import FileRecord, Record
 from ..records import AccuracySettings, ClassAccuracy, Context, Launch, LayerTime, Precision
 from ..run_record import Phase
 
-JobKind = Literal["build", "accuracy", "latency", "profile", "pictures", "clip", "video"]
+JobKind = Literal["build", "accuracy", "latency", "profile", "pictures", "clip", "video", "survey"]
 PROGRESS = "@trtgate-progress "
 """Prefix of a line that reports progress: the rest of the line is for the user."""
 ARM_NAME = "arm.txt"
 """File in the folder of an accuracy job that names the arm that it is at."""
+
+
+RESERVED = frozenset({"batch", "data", "device", "fraction", "imgsz", "split"}) | {
+    *("format", "half", "int8", "mode", "model", "name", "project", "quantize", "task"),
+}
+"""Arguments of the exporter that a build request itself decides."""
 
 
 class Message(FileRecord):
@@ -232,6 +238,85 @@ class VideoResponse(Response):
     video: VideoRecord
 
 
+class SplitRequest(Record):
+    """One split to be looked at: the absolute paths of its images."""
+
+    name: str
+    images: tuple[str, ...]
+
+
+class SurveyRequest(Message):
+    """Look at the images and labels of ``splits``, into ``checkpoints`` by model, and into the ``deployed`` engine.
+
+    ``classes``: how many the dataset has; ``keypoints``: whether its labels hold key points after each box. Up to
+    ``sample`` images of each split are decoded for their brightness and contrast.
+    """
+
+    threads: int
+    splits: tuple[SplitRequest, ...] = ()
+    classes: int
+    keypoints: bool = False
+    sample: int
+    checkpoints: dict[str, str] = Field(default_factory=dict)
+    deployed: str | None = None
+
+
+class Trouble(Record):
+    """How many files have something wrong, and the first of them with what is wrong."""
+
+    count: int = 0
+    first: str = ""
+
+
+class SplitFacts(FileRecord):
+    """What was seen of one split.
+
+    Attributes:
+        images: How many there are.
+        corrupt: Those that are missing, damaged or too small.
+        bad_labels: Label files that cannot be used as they are.
+        unlabelled: How many images have no label file.
+        without_image: Label files to which there is no image.
+        classes: How many objects there are of each class, by its index.
+        brightness: Mean grey level, 0 to 1, of evenly spread images.
+        contrast: Standard deviation of the grey levels of the same images.
+        object_sizes: Median size of an image's objects, each the square root of its share of the image's area.
+    """
+
+    images: int
+    corrupt: Trouble = Trouble()
+    bad_labels: Trouble = Trouble()
+    unlabelled: int = 0
+    without_image: Trouble = Trouble()
+    classes: dict[int, int] = Field(default_factory=dict)
+    brightness: tuple[float, ...] = ()
+    contrast: tuple[float, ...] = ()
+    object_sizes: tuple[float, ...] = ()
+
+
+class CheckpointFacts(FileRecord):
+    """What a checkpoint says of its training; None where it does not tell."""
+
+    imgsz: int | None = None
+    classes: int | None = None
+    task: str | None = None
+    version: str | None = None
+
+
+class EngineFacts(FileRecord):
+    """What Ultralytics wrote into an engine, or as ``problem`` why that cannot be read."""
+
+    metadata: dict[str, Any] = Field(default_factory=dict)
+
+
+class SurveyResponse(Message):
+    """What was seen of what was asked for."""
+
+    splits: dict[str, SplitFacts] = Field(default_factory=dict)
+    checkpoints: dict[str, CheckpointFacts] = Field(default_factory=dict)
+    deployed: EngineFacts | None = None
+
+
 class JobFailure(Message):
     """Why a job gave up, in one sentence."""
 
@@ -246,4 +331,5 @@ RESPONSES: dict[JobKind, type[Response]] = {
     "pictures": PicturesResponse,
     "clip": ClipResponse,
     "video": VideoResponse,
+    "survey": SurveyResponse,
 }

@@ -10,18 +10,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-THROTTLE_WORDS: dict[int, str] = {
-    0x004: "power cap",
-    0x008: "hardware slowdown",
-    0x010: "synchronised with a slower GPU",
-    0x020: "thermal limit in software",
-    0x040: "thermal limit in hardware",
-    0x080: "external power brake",
-}
-"""NVML's reasons for lower clocks, by their bits (NVML API, ``nvmlClocksThrottleReasons``).
+from ..gpus import throttle_words
 
-An idle GPU (0x001) and clocks that somebody has set on purpose (0x002, 0x100) are not throttled.
-"""
 SETTLED = 0.02
 """Two readings of a clock that differ by no more than this ratio are taken for the same."""
 CLOCK_INTERVAL_S = 0.1
@@ -143,11 +133,6 @@ def ask(nvml: Any, name: str, *arguments: Any) -> Any:
         return function(*arguments)
     except nvml.NVMLError:
         return None
-
-
-def throttle_words(bits: int) -> tuple[str, ...]:
-    """Return NVML's reasons for lower clocks in words, without those that are no throttling."""
-    return tuple(word for bit, word in THROTTLE_WORDS.items() if bits & bit)
 
 
 def _number(value: Any) -> float | None:

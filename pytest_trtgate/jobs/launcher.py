@@ -38,6 +38,7 @@ JOB_MODULES: Mapping[JobKind, str] = {
     "pictures": "pytest_trtgate.jobs.pictures",
     "clip": "pytest_trtgate.jobs.clip",
     "video": "pytest_trtgate.jobs.video",
+    "survey": "pytest_trtgate.jobs.survey",
 }
 
 

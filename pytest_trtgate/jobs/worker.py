@@ -33,12 +33,21 @@ from .contract import (
     PicturesRequest,
     ProfileRequest,
     Response,
+    SurveyRequest,
     VideoRequest,
 )
 from .phases import Phases
 
 Q = TypeVar(
-    "Q", BuildRequest, AccuracyRequest, LatencyRequest, ProfileRequest, PicturesRequest, ClipRequest, VideoRequest
+    "Q",
+    BuildRequest,
+    AccuracyRequest,
+    LatencyRequest,
+    ProfileRequest,
+    PicturesRequest,
+    ClipRequest,
+    VideoRequest,
+    SurveyRequest,
 )
 
 PHASES = Phases()

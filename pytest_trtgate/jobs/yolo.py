@@ -5,8 +5,6 @@ Import it only after :func:`pytest_trtgate.jobs.worker.prepare`: this module imp
 
 from __future__ import annotations
 
-import ast
-import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -27,14 +25,12 @@ import ultralytics.utils.torch_utils
 from ultralytics import YOLO
 
 from ..errors import DataError, TrtGateError
-from .engine_file import read_engine_metadata
+from . import engine_file
 from .worker import is_disk_full, is_out_of_memory, plain
 
 TASKS = ("detect",)
 """Tasks whose accuracy the gate knows how to judge."""
 NMS_SECONDS_PER_IMAGE = 3600.0
-_LITERALS = frozenset({"imgsz", "names", "args", "end2end", "kpt_shape", "kpt_names", "dynamic"})
-_INTEGERS = frozenset({"batch", "stride", "channels"})
 
 
 def isolate(threads: int) -> None:
@@ -167,27 +163,12 @@ def read_metadata(artifact: Path) -> dict[str, Any]:
     if artifact.suffix == ".pt":
         return {}
     try:
-        raw = read_engine_metadata(artifact) if artifact.suffix == ".engine" else _onnx_metadata(artifact)
-        metadata = {key: _value(key, value) for key, value in raw.items()}
+        metadata = engine_file.read_metadata(artifact)
     except Exception as error:
         raise TrtGateError(f"{artifact}: not a readable engine ({plain(error)}); rebuild it") from error
     if not {"batch", "imgsz"} <= metadata.keys():
         raise TrtGateError(f"{artifact}: holds no metadata of Ultralytics (batch, imgsz); rebuild it")
-    # Class indices become strings in JSON anyhow; here, so that a record equals what is read back from it.
-    jsonable: dict[str, Any] = json.loads(json.dumps(metadata, default=str))
-    return jsonable
-
-
-def _onnx_metadata(artifact: Path) -> dict[str, Any]:
-    import onnx
-
-    return {p.key: p.value for p in onnx.load(artifact, load_external_data=False).metadata_props}
-
-
-def _value(key: str, value: Any) -> Any:
-    if not isinstance(value, str):
-        return value
-    return ast.literal_eval(value) if key in _LITERALS else int(value) if key in _INTEGERS else value
+    return metadata
 
 
 def check_shape(subject: str, metadata: dict[str, Any], imgsz: int, batch: int) -> None:

@@ -158,7 +158,8 @@ def environment_rows(environment: Environment, baselines: Sequence[BaselineUse])
             "Backend": f"{e.backend} {e.backend_version}",
             "Python": e.python,
         }
-        return named | {name: version for name, version in sorted(e.versions.items()) if name.lower() != "python"}
+        named |= {name: version for name, version in sorted(e.versions.items()) if name.lower() != "python"}
+        return named | {label: value for label, value in e.extra.items() if label not in named}
 
     here = facts(environment)
     others: dict[str, list[str]] = {}

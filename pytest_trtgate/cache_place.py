@@ -1,0 +1,65 @@
+"""Whether the engine cache is kept in a folder that outlives the job, told from where it is and where we run."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+TEMPORARY = ("/tmp", "/var/tmp", "/dev/shm")
+NOTEBOOKS: Mapping[str, str] = {"COLAB_RELEASE_TAG": "/content", "KAGGLE_KERNEL_RUN_TYPE": "/kaggle"}
+"""Variables that hosted notebooks set, and the folder whose content goes with the session."""
+KEPT_IN_NOTEBOOKS = ("/content/drive", "/content/gdrive")
+_CACHES = re.compile(r"uses:\s*['\"]?[\w./-]*cache(?:/restore)?@")
+"""A step of a GitHub workflow that restores a cache: ``actions/cache`` or another action of that name."""
+
+
+def why_thrown_away(root: Path, environ: Mapping[str, str]) -> str:
+    """Return why a folder will not outlive the job, as the end of a sentence; empty where it will, for all we know.
+
+    Args:
+        root: The folder of the engine cache.
+        environ: The environment variables of the process.
+    """
+    place = root.resolve()
+    if (temporary := _under(place, [*TEMPORARY, tempfile.gettempdir()])) is not None:
+        return f"{temporary} is for temporary files"
+    for variable, folder in NOTEBOOKS.items():
+        if environ.get(variable) and _under(place, [folder]) and not _under(place, KEPT_IN_NOTEBOOKS):
+            return f"what is in {folder} goes with the notebook's session"
+    if environ.get("GITHUB_ACTIONS") == "true":
+        return _on_github(place, environ)
+    if environ.get("GITLAB_CI") == "true":
+        project = environ.get("CI_PROJECT_DIR", "")
+        if project and _under(place, [project]) and not _has(Path(project) / ".gitlab-ci.yml", re.compile(r"\bcache:")):
+            return "this job's checkout is discarded and .gitlab-ci.yml has no cache"
+    return ""
+
+
+def _on_github(place: Path, environ: Mapping[str, str]) -> str:
+    """Return why a folder on a runner of GitHub Actions is thrown away; empty where a step of the workflow caches."""
+    workspace = environ.get("GITHUB_WORKSPACE", "")
+    own = [folder for folder in (workspace, environ.get("RUNNER_TEMP", "")) if folder]
+    hosted = environ.get("RUNNER_ENVIRONMENT") == "github-hosted"
+    if not hosted and _under(place, own) is None:
+        return ""
+    # owner/repository/.github/workflows/gate.yml@refs/heads/main
+    named = re.search(r"\.github/workflows/[^@]+", environ.get("GITHUB_WORKFLOW_REF", ""))
+    workflows = [Path(workspace) / named[0]] if named else sorted(Path(workspace).glob(".github/workflows/*.y*ml"))
+    if not workspace or any(not path.is_file() or _has(path, _CACHES) for path in workflows):
+        return ""
+    what = "the runner" if hosted else "this job's workspace"
+    return f"{what} is discarded and the workflow has no step that caches it"
+
+
+def _under(place: Path, folders: list[str] | tuple[str, ...]) -> str | None:
+    return next((folder for folder in folders if place.is_relative_to(Path(folder).resolve())), None)
+
+
+def _has(path: Path, pattern: re.Pattern[str]) -> bool:
+    """Return whether a file has a text; True where it cannot be read, since then nobody can say that it has not."""
+    try:
+        return bool(pattern.search(path.read_text(encoding="utf-8", errors="replace")))
+    except OSError:
+        return True

@@ -1,0 +1,87 @@
+"""What some checks come to: the outcome, whether it fails the run, and what there is to say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from .amending import Softening
+from .errors import JobError, TrtGateError
+from .judge import worst
+from .records import Cell
+from .run_record import Check, Outcome
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What some checks come to.
+
+    Attributes:
+        outcome: The worst of what fails the run, else of all.
+        failed: Whether it fails the run.
+        summary: What the deciding checks say.
+        by: Those checks.
+        waived: Why a failure does not fail the run, where it does not.
+    """
+
+    outcome: Outcome
+    failed: bool
+    summary: str
+    by: list[Check]
+    waived: str
+
+
+def decide(
+    cell: Cell,
+    checks: list[Check],
+    fails: Callable[[Outcome], bool],
+    waiver: tuple[bool, str],
+    softenings: Iterable[Softening],
+) -> Decision:
+    """Return what the checks of one verdict come to.
+
+    Args:
+        cell: What was judged.
+        checks: All of them.
+        fails: Whether an outcome fails the run, by the user's policies.
+        waiver: Whether a failure of this is waived, and what there is to say of that.
+        softenings: What the project's own code bears.
+    """
+    # What fails the run decides, even where something worse is only a note by the user's policy.
+    failing = [c for c in checks if fails(c.outcome)]
+    outcome = worst(failing or checks)
+    deciding = [c for c in checks if c.outcome is outcome]
+    sentences = [c.sentence for c in deciding] or [f"{cell.precision}: nothing is gated"]
+    excused, said = waiver if outcome is Outcome.FAIL else (False, "")
+    # A waiver is of what was too slow or too inaccurate, not of what could not be judged.
+    failing = [c for c in failing if not (excused and c.outcome is Outcome.FAIL)]
+    for softening in softenings:
+        if borne := [c for c in failing if softening.bears(c)]:
+            failing = [c for c in failing if c not in borne]
+            excused, said = True, "; ".join(filter(None, (said, f"softened: {softening.reason}")))
+    if said and not (excused and not failing):
+        sentences += [said, *(c.sentence for c in failing if excused and c not in deciding)]
+    return Decision(
+        outcome=outcome,
+        failed=bool(failing),
+        summary="; ".join(sentences),
+        by=deciding,
+        waived=said if excused and not failing else "",
+    )
+
+
+def explained(checks: list[Check], reason: str) -> list[Check]:
+    """Return the checks with a reason added to the first that failed against the baseline."""
+    failed = next((c for c in checks if c.against == "baseline" and c.outcome is Outcome.FAIL), None)
+    if failed is None or not reason:
+        return checks
+    told = failed.model_copy(update={"sentence": f"{failed.sentence}; {reason}"})
+    return [told if check is failed else check for check in checks]
+
+
+def error_check(cell: Cell, error: TrtGateError) -> Check:
+    """Return the check that says why nothing could be judged."""
+    reason = f"{error.reason} [{error.job}]" if isinstance(error, JobError) else str(error)
+    arm = f"{cell.precision}: "
+    sentence = reason if reason.startswith(arm) else arm + reason
+    return Check(name="measurement", against="", outcome=Outcome.ERROR, sentence=sentence)

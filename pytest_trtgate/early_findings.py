@@ -1,0 +1,238 @@
+"""What can be found before anything is built: facts about dataset, checkpoint, settings and machine, as findings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .findings import skewed_engine
+from .jobs.contract import CheckpointFacts, SplitFacts, Trouble
+from .judge.drift import unlike
+from .records import Cell
+from .settings import Settings
+
+FEW_CALIBRATION_IMAGES = 300
+"""Below this many images, the ranges that INT8 is calibrated to hang on single images."""
+MOSTLY_UNLABELLED = 0.5
+"""A split with labels for fewer of its images than this has probably lost them; others have images without objects."""
+SHORT_WARMUP_S = 1.0
+NAMED = 4
+"""How many classes a sentence names."""
+
+
+@dataclass(frozen=True)
+class Early:
+    """A finding and what it concerns; an empty ``models`` or ``precisions`` means all of them."""
+
+    id: str
+    sentence: str
+    models: tuple[str, ...] = ()
+    precisions: tuple[str, ...] = ()
+
+
+INT8 = ("int8",)
+
+
+def shapes(settings: Settings, cells: Iterable[Cell], checkpoints: Mapping[str, CheckpointFacts]) -> Iterator[Early]:
+    """Yield where training, gate and deployment differ in image size or batch.
+
+    Args:
+        settings: The run's settings.
+        cells: Its cells.
+        checkpoints: What the checkpoints say, by model.
+    """
+    for model, imgsz, batch in dict.fromkeys((cell.model, cell.imgsz, cell.batch) for cell in cells):
+        trained = checkpoints.get(model, CheckpointFacts()).imgsz
+        if trained and trained != imgsz:
+            yield Early("imgsz-mismatch", f"{model}: trained at {trained} pixels, gated at {imgsz}", (model,))
+        deployed = settings.deployment
+        if deployed.imgsz and deployed.imgsz != imgsz:
+            yield Early("imgsz-mismatch", f"{model}: deployed at {deployed.imgsz} pixels, gated at {imgsz}", (model,))
+        if deployed.batch and deployed.batch != batch:
+            yield Early(
+                "batch-mismatch", f"{model}: deployed with a batch of {deployed.batch}, gated with {batch}", (model,)
+            )
+
+
+def deployed_engine(
+    settings: Settings, cells: Iterable[Cell], metadata: Mapping[str, Any], running: str | None
+) -> Iterator[Early]:
+    """Yield where the deployed engine is not what the gate builds.
+
+    Args:
+        settings: The run's settings.
+        cells: Its cells.
+        metadata: What Ultralytics wrote into the deployed engine; without a batch, nothing can be told.
+        running: The version of Ultralytics that is installed.
+    """
+    engine = settings.deployment.engine
+    if engine is None:
+        return
+    if not isinstance(metadata.get("batch"), int):
+        why = metadata.get("problem", "it holds no metadata of Ultralytics")
+        yield Early("preflight-incomplete", f"{engine}: the deployed engine could not be looked into ({why})")
+        return
+    for _, sentence in skewed_engine(f"{engine.name}, which is deployed,", metadata.get("version"), running):
+        yield Early("version-skew", sentence)
+    arguments = metadata.get("args")
+    dynamic = metadata.get("dynamic") or (isinstance(arguments, Mapping) and arguments.get("dynamic"))
+    if dynamic:
+        yield Early(
+            "dynamic-shapes", f"{engine.name}, which is deployed, has dynamic shapes, the gated engines have not"
+        )
+        return  # it takes any batch and size up to those
+    size = metadata.get("imgsz")
+    sides = tuple(size) if isinstance(size, list) else (size, size)
+    for imgsz, batch in dict.fromkeys((cell.imgsz, cell.batch) for cell in cells):
+        if set(sides) != {imgsz}:
+            shape = "x".join(map(str, reversed(sides)))
+            yield Early(
+                "imgsz-mismatch", f"{engine.name}, which is deployed, takes {shape} pixels, gated is {imgsz}x{imgsz}"
+            )
+        if metadata["batch"] != batch:
+            said = f"{engine.name}, which is deployed, takes a batch of {metadata['batch']}, gated is {batch}"
+            yield Early("batch-mismatch", said)
+
+
+def weak_calibration(
+    settings: Settings,
+    images: int,
+    names: Mapping[int, str],
+    calibration: SplitFacts | None,
+    evaluated: SplitFacts | None,
+) -> Iterator[Early]:
+    """Yield what is wrong with the images that INT8 is calibrated on.
+
+    Args:
+        settings: The run's settings.
+        images: How many images are calibrated on.
+        names: The classes of the dataset.
+        calibration: What was seen of them; None where it is not known.
+        evaluated: What was seen of the evaluated split.
+    """
+    split, fraction = settings.calibration.split, settings.calibration.fraction
+    if images < FEW_CALIBRATION_IMAGES:
+        part = f" (fraction {fraction:g})" if fraction < 1 else ""
+        said = f"INT8 is calibrated on {images} images of split '{split}'{part}, fewer than {FEW_CALIBRATION_IMAGES}"
+        yield Early("weak-calibration", said, precisions=INT8)
+    elif fraction < 1:
+        said = f"INT8 is calibrated on {images} images, fraction {fraction:g} of split '{split}', the first by name"
+        yield Early("weak-calibration", said, precisions=INT8)
+    if calibration is None or evaluated is None or settings.split == split:
+        return
+    missing = [names.get(index, str(index)) for index in evaluated.classes if not calibration.classes.get(index)]
+    if missing and calibration.classes:
+        said = f"the calibration images of split '{split}' show no object of {_listed(missing)}"
+        yield Early("weak-calibration", said, precisions=INT8)
+    for what, mine, theirs in (
+        ("brightness", calibration.brightness, evaluated.brightness),
+        ("contrast", calibration.contrast, evaluated.contrast),
+        ("object size", calibration.object_sizes, evaluated.object_sizes),
+    ):
+        found = unlike(mine, theirs)
+        if found is not None:
+            level = f"median {_middle(mine):.2f} and {_middle(theirs):.2f}, Kolmogorov-Smirnov distance {found:.2f}"
+            said = f"the calibration images are unlike those of split '{settings.split}' in {what} ({level})"
+            yield Early("weak-calibration", said, precisions=INT8)
+
+
+def _middle(values: tuple[float, ...]) -> float:
+    return sorted(values)[len(values) // 2]
+
+
+def _listed(names: list[str]) -> str:
+    shown = ", ".join(f"'{name}'" for name in names[:NAMED])
+    return shown if len(names) <= NAMED else f"{shown} and {len(names) - NAMED} more"
+
+
+def dataset_trouble(split: str, facts: SplitFacts, *, labelled: bool) -> Iterator[Early]:
+    """Yield what is wrong with the images and labels of a split.
+
+    Args:
+        split: Its name.
+        facts: What was seen of it.
+        labelled: Whether it is to have label files, as for every task but classification.
+    """
+
+    def trouble(found: Trouble, what: str) -> Iterator[Early]:
+        if found.count:
+            yield Early("dataset-trouble", f"split '{split}': {found.count} {what}, first {found.first}")
+
+    yield from trouble(facts.corrupt, "of its images are missing or damaged")
+    if not labelled:
+        return
+    yield from trouble(facts.bad_labels, "label files cannot be used")
+    yield from trouble(facts.without_image, "label files have no image")
+    if facts.unlabelled > MOSTLY_UNLABELLED * facts.images:
+        said = f"split '{split}': {facts.unlabelled} of {facts.images} images have no label file"
+        yield Early("dataset-trouble", said)
+
+
+def class_count(checkpoints: Mapping[str, CheckpointFacts], classes: int) -> Iterator[Early]:
+    """Yield where a model has other classes than the dataset; it then cannot be evaluated."""
+    for model, facts in checkpoints.items():
+        if facts.classes is not None and facts.classes != classes:
+            said = f"{model}: the model has {facts.classes} classes, the dataset {classes}"
+            yield Early("dataset-trouble", said, (model,))
+
+
+def duplicates(split: str, other: str, count: int, first: str) -> Iterator[Early]:
+    """Yield where images of the evaluated split are in another one too, by content."""
+    if count:
+        said = f"{count} images of split '{split}' are in split '{other}' too, first {first}"
+        yield Early("dataset-trouble", said)
+
+
+def exports(cells: Iterable[Cell], arguments: Mapping[Cell, Mapping[str, Any]]) -> Iterator[Early]:
+    """Yield where an engine is exported such that its timing is not comparable.
+
+    Args:
+        cells: The run's cells.
+        arguments: What the exporter is asked for, by cell.
+    """
+    for cell in cells:
+        concerns = ((cell.model,), (cell.precision,))
+        if arguments[cell].get("dynamic"):
+            said = f"{cell.label} is exported with dynamic shapes, and its latency is gated"
+            yield Early("dynamic-shapes", said, *concerns)
+        if arguments[cell].get("nms"):
+            said = f"{cell.label} is exported with NMS inside (nms = {arguments[cell]['nms']}), the .pt has none"
+            yield Early("unfair-timing", said, *concerns)
+
+
+def timing(settings: Settings, too_many: str, processes: int) -> Iterator[Early]:
+    """Yield what would make the comparison of arms unfair.
+
+    Args:
+        settings: The run's settings.
+        too_many: That there are more threads than cores, if so.
+        processes: How many processes compute on the GPU already.
+    """
+    if too_many:
+        yield Early("unfair-timing", too_many)
+    latency = settings.latency
+    if latency.warmup_max_seconds < SHORT_WARMUP_S:
+        said = (
+            f"latency.warmup_max_seconds = {latency.warmup_max_seconds:g} ends the warm-up before times can be stable"
+        )
+        yield Early("unfair-timing", said)
+    if processes:
+        many = "process computes" if processes == 1 else "processes compute"
+        yield Early("unfair-timing", f"{processes} other {many} on the GPU before the start")
+
+
+def accepted_skew(cell: Cell, accepted: Mapping[str, str], running: Mapping[str, str]) -> Iterator[Early]:
+    """Yield where a cell's accepted engine was exported or run by other versions.
+
+    Args:
+        cell: The cell.
+        accepted: Versions that its baseline was measured with.
+        running: Those that are installed.
+    """
+    then, now = accepted.get("ultralytics"), running.get("ultralytics")
+    pairs = [("Ultralytics", then, now), (cell.backend, accepted.get(cell.backend), running.get(cell.backend))]
+    moved = [f"{name} {a} (now {b})" for name, a, b in pairs if a and b and a != b]
+    if moved:
+        said = f"{cell.label}: the accepted engine is of {' and '.join(moved)}"
+        yield Early("version-skew", said, (cell.model,), (cell.precision,))

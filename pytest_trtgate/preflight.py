@@ -1,0 +1,145 @@
+"""The preflight: everything that experience says goes wrong, looked for before anything is built."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from . import early_findings as early
+from .baselines import BaselineStore
+from .cache_place import why_thrown_away
+from .dataset import shared_contents
+from .early_findings import Early
+from .errors import BaselineError, DataError, JobError
+from .finding_settings import Findings
+from .findings import REMEDIES, calibration_leak, few_images
+from .gpus import gpu_now
+from .jobs.contract import SurveyResponse
+from .machine_load import too_many_threads, why_busy
+from .measure import Measurements
+from .run_record import EarlyFinding, Finding, Preflight
+from .setting_types import Severity
+from .surveys import survey
+
+SUBJECTS: Mapping[str, tuple[str, ...]] = {
+    "few-images": ("accuracy",),
+    "unfair-timing": ("latency",),
+    "dynamic-shapes": ("latency",),
+    "machine-busy": ("latency",),
+}
+"""Kinds of findings that concern verdicts on one subject only."""
+SURVEYED = ("imgsz-mismatch", "batch-mismatch", "weak-calibration", "dataset-trouble", "version-skew", "dynamic-shapes")
+"""Kinds of findings that the survey job's answer is needed for."""
+
+
+def run_preflight(measure: Measurements, gpu: str, environ: Mapping[str, str]) -> Preflight:
+    """Look for everything, build nothing, and say what was found.
+
+    Args:
+        measure: The run's settings, plan, dataset, cache and launcher.
+        gpu: UUID of the GPU that the run uses; empty for the CPU.
+        environ: The environment variables of the process.
+    """
+    started = time.monotonic()
+    severities = measure.settings.findings
+    found = [
+        EarlyFinding(
+            finding=Finding(id=one.id, severity=severity, sentence=one.sentence, remedy=REMEDIES[one.id]),
+            models=one.models,
+            precisions=one.precisions,
+            subjects=SUBJECTS.get(one.id, ()),
+        )
+        for one in dict.fromkeys(_found(measure, gpu, environ))
+        if (severity := severity_of(severities, one.id)) != "off"
+    ]
+    measure.digests.save()
+    for one in found:
+        measure.milestone(f"preflight: {one.finding.sentence} [{one.finding.id}]")
+    return Preflight(findings=tuple(found), seconds=time.monotonic() - started)
+
+
+def severity_of(severities: Findings, name: str) -> Severity:
+    """Return the severity of a kind of finding; what was not looked for fails where finding it would."""
+    if name == "preflight-incomplete" and any(severities.of(kind) == "fail" for kind in SURVEYED):
+        return "fail"
+    return severities.of(name)
+
+
+def _found(measure: Measurements, gpu: str, environ: Mapping[str, str]) -> Iterator[Early]:
+    settings, cells = measure.settings, measure.plan.cells
+    # First, before this run itself keeps the machine busy.
+    yield from (Early("machine-busy", why) for why in why_busy(gpu=gpu))
+    yield from early.timing(settings, too_many_threads(measure.threads), gpu_now(gpu).processes if gpu else 0)
+    if why := why_thrown_away(measure.cache.root, environ):
+        yield Early("throwaway-cache", f"the engine cache is in {measure.cache.root}, and {why}")
+    yield from early.exports(cells, {cell: measure.export_arguments(cell) for cell in cells})
+    yield from _of_baselines(measure)
+    evaluated = measure.dataset.images(settings.split)
+    yield from (Early(*found) for found in few_images(len(evaluated), settings.split))
+    calibration = _calibration_images(measure)
+    yield from _of_contents(measure, evaluated, calibration)
+    splits = {settings.split: evaluated} | ({settings.calibration.split: calibration} if calibration else {})
+    try:
+        seen = survey(measure, splits)
+    except JobError as error:
+        yield Early("preflight-incomplete", f"images and checkpoints were not looked at: {error.reason}")
+        seen = SurveyResponse()
+    yield from _of_survey(measure, seen, len(calibration))
+
+
+def _calibration_images(measure: Measurements) -> tuple[Path, ...]:
+    """Return the images that INT8 will be calibrated on; none where no INT8 is planned."""
+    wanted = measure.settings.calibration
+    if all(cell.precision != "int8" for cell in measure.plan.cells):
+        return ()
+    images = measure.dataset.images(wanted.split)
+    # Ultralytics takes a fraction from the beginning.
+    return images[: max(1, round(len(images) * wanted.fraction))]
+
+
+def _of_survey(measure: Measurements, seen: SurveyResponse, calibrated_on: int) -> Iterator[Early]:
+    settings, cells, names = measure.settings, measure.plan.cells, measure.dataset.names
+    yield from early.shapes(settings, cells, seen.checkpoints)
+    metadata = seen.deployed.metadata if seen.deployed else {}
+    yield from early.deployed_engine(settings, cells, metadata, measure.environment.versions.get("ultralytics"))
+    yield from early.class_count(seen.checkpoints, len(names))
+    labelled = any(facts.task != "classify" for facts in seen.checkpoints.values())
+    for split, facts in seen.splits.items():
+        yield from early.dataset_trouble(split, facts, labelled=labelled)
+    if calibrated_on:
+        pair = (seen.splits.get(settings.calibration.split), seen.splits.get(settings.split))
+        yield from early.weak_calibration(settings, calibrated_on, names, *pair)
+
+
+def _of_contents(measure: Measurements, evaluated: tuple[Path, ...], calibration: tuple[Path, ...]) -> Iterator[Early]:
+    """Yield images of the evaluated split that are calibrated on, or in another split, by content."""
+    settings, dataset, sha256 = measure.settings, measure.dataset, measure.digests.sha256
+    try:
+        leaked = shared_contents(evaluated, calibration, sha256)
+        first = leaked[0].name if leaked else ""
+        for found in calibration_leak(len(leaked), len(evaluated), first, settings.split):
+            yield Early(*found, precisions=early.INT8)
+        for other in dataset.splits:
+            # Of the calibration images, the other finding has told already.
+            if other == settings.split or (leaked and other == settings.calibration.split):
+                continue
+            try:
+                images = dataset.images(other)
+            except DataError:  # a split that this run does not use may be anywhere
+                continue
+            same = shared_contents(evaluated, images, sha256)
+            yield from early.duplicates(settings.split, other, len(same), same[0].name if same else "")
+    except DataError as error:
+        yield Early("dataset-trouble", str(error))
+
+
+def _of_baselines(measure: Measurements) -> Iterator[Early]:
+    store = BaselineStore(measure.settings.baseline_dir, measure.environment)
+    for cell in measure.plan.cells:
+        try:
+            baseline = store.find(cell).baseline
+        except BaselineError:  # the cell's own verdict says so
+            continue
+        if baseline is not None:
+            yield from early.accepted_skew(cell, baseline.environment.versions, measure.environment.versions)

@@ -1,0 +1,122 @@
+"""What is known of splits, checkpoints and the deployed engine: from earlier runs where they are unchanged, else asked.
+
+``<cache root>/preflight/<key>.json`` holds what was seen. A split is unchanged while the paths, sizes and times of
+modification of its images and labels are; a checkpoint or an engine while its bytes are.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TypeVar
+
+from .dataset import label_of
+from .digest import file_sha256
+from .errors import RecordError
+from .jobs.contract import CheckpointFacts, EngineFacts, SplitFacts, SplitRequest, SurveyRequest, SurveyResponse
+from .measure import Measurements
+from .record_base import FileRecord
+from .recordfile import load, save
+
+R = TypeVar("R", bound=FileRecord)
+SURVEY_VERSION = 1
+"""Part of every key: to be raised when the survey job changes what it makes of the same files."""
+SAMPLE = 256
+"""Images of a split that are decoded: enough to tell a distance of 0.3, and a second's work."""
+FORGOTTEN_S = 30 * 86400
+
+
+def survey(measure: Measurements, splits: Mapping[str, tuple[Path, ...]]) -> SurveyResponse:
+    """Return what is known of some splits, of the checkpoints, and of the engine that is deployed.
+
+    Args:
+        measure: The run's settings, plan, dataset and launcher.
+        splits: Images by the name of their split.
+
+    Raises:
+        JobError: The job that looks failed.
+    """
+    settings, names = measure.settings, measure.dataset.names
+    store = _Store(measure.cache.root / "preflight", settings.fresh)
+    keypoints = "kpt_shape" in measure.dataset.extra
+    split_keys = {name: _split_key(images, f"{len(names)} {keypoints}") for name, images in splits.items()}
+    seen = {name: facts for name, key in split_keys.items() if (facts := store.get(key, SplitFacts))}
+    weights = measure.plan.weights
+    model_keys = {model: _key("checkpoint", sha256) for model, sha256 in measure.weights_sha256.items()}
+    checkpoints = {model: told for model, key in model_keys.items() if (told := store.get(key, CheckpointFacts))}
+    engine = settings.deployment.engine
+    engine_key = _key("engine", file_sha256(engine)) if engine and engine.is_file() else ""
+    deployed = store.get(engine_key, EngineFacts) if engine_key else EngineFacts(metadata={"problem": "no such file"})
+    request = SurveyRequest(
+        threads=measure.threads,
+        splits=tuple(SplitRequest(name=n, images=tuple(map(str, x))) for n, x in splits.items() if n not in seen),
+        classes=len(names),
+        keypoints=keypoints,
+        sample=SAMPLE,
+        checkpoints={model: str(path) for model, path in weights.items() if model not in checkpoints},
+        deployed=None if engine is None or deployed else str(engine),
+    )
+    if request.splits or request.checkpoints or request.deployed:
+        images = sum(len(split.images) for split in request.splits)
+        measure.milestone(f"preflight: looking at {images} images and {len(request.checkpoints)} checkpoints")
+        new = measure.job("preflight", "survey", request, settings.timeouts.accuracy_s, SurveyResponse)
+        for name, found in new.splits.items():
+            store.put(split_keys[name], found)
+        for model, said in new.checkpoints.items():
+            store.put(model_keys[model], said)
+        if new.deployed is not None:
+            store.put(engine_key, new.deployed)
+        seen, checkpoints, deployed = (
+            {**seen, **new.splits},
+            {**checkpoints, **new.checkpoints},
+            deployed or new.deployed,
+        )
+    return SurveyResponse(splits=seen, checkpoints=checkpoints, deployed=deployed)
+
+
+def _split_key(images: tuple[Path, ...], how: str) -> str:
+    labels = [label_of(image) for image in images]
+    files = [*images, *labels, *sorted({label.parent for label in labels})]
+    return _key("split", how, *(f"{file} {_stamp(file)}" for file in map(str, files)))
+
+
+def _stamp(file: str) -> str:
+    try:
+        found = os.stat(file)  # noqa: PTH116 (thousands of them, and Path takes twice as long)
+    except OSError:
+        return "missing"
+    return f"{found.st_size} {found.st_mtime_ns}"
+
+
+def _key(*parts: str) -> str:
+    return hashlib.sha256("\n".join((str(SURVEY_VERSION), *parts)).encode(errors="surrogateescape")).hexdigest()
+
+
+class _Store:
+    """Records by key in one folder; what cannot be stored is asked for again."""
+
+    def __init__(self, folder: Path, fresh: bool) -> None:
+        self._folder = folder
+        self._fresh = fresh
+
+    def get(self, key: str, model: type[R]) -> R | None:
+        path = self._folder / f"{key}.json"
+        if self._fresh or not path.is_file():
+            return None
+        try:
+            with contextlib.suppress(OSError):
+                os.utime(path)
+            return load(path, model)
+        except RecordError:
+            return None
+
+    def put(self, key: str, record: FileRecord) -> None:
+        with contextlib.suppress(OSError):
+            save(self._folder / f"{key}.json", record)
+            for old in self._folder.glob("*.json"):
+                if time.time() - old.stat().st_mtime > FORGOTTEN_S:
+                    old.unlink(missing_ok=True)
