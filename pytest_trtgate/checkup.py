@@ -12,6 +12,7 @@ from .jobs.launcher import Launcher, LocalLauncher
 from .measure import Measurements
 from .plan import check_inputs, make_plan
 from .preflight import run_preflight
+from .report import format as fmt
 from .settings import Settings
 from .workspace import Workspace, new_run_id
 
@@ -53,5 +54,6 @@ def check_up(
         found = early.finding
         say(f"{'FAIL' if found.severity == 'fail' else 'warning'}: {found.sentence} [{found.id}]; {found.remedy}")
     failing = sum(early.finding.severity == "fail" for early in preflight.findings)
-    say(f"preflight: {len(preflight.findings)} findings, {failing} of them fail, in {preflight.seconds:.1f} s")
+    count = fmt.plural(len(preflight.findings), "finding")
+    say(f"preflight: {count}, {failing} of severity fail; {preflight.seconds:.1f} s")
     return 1 if failing else 0

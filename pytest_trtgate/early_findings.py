@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from statistics import median
 from typing import Any
 
 from .findings import skewed_engine
@@ -17,6 +19,12 @@ FEW_CALIBRATION_IMAGES = 300
 MOSTLY_UNLABELLED = 0.5
 """A split with labels for fewer of its images than this has probably lost them; others have images without objects."""
 SHORT_WARMUP_S = 1.0
+VISIBLE_BRIGHTNESS = 0.05
+"""Average shift of an image's mean grey level, of 1, that can be seen."""
+VISIBLE_CONTRAST = 0.03
+"""The same of the standard deviation of its grey levels."""
+VISIBLE_SIZE = 1.25
+"""How many times as large objects are on average that are visibly larger."""
 NAMED = 4
 """How many classes a sentence names."""
 
@@ -125,20 +133,22 @@ def weak_calibration(
     if missing and calibration.classes:
         said = f"the calibration images of split '{split}' show no object of {_listed(missing)}"
         yield Early("weak-calibration", said, precisions=INT8)
-    for what, mine, theirs in (
-        ("brightness", calibration.brightness, evaluated.brightness),
-        ("contrast", calibration.contrast, evaluated.contrast),
-        ("object size", calibration.object_sizes, evaluated.object_sizes),
+    for what, mine, theirs, visible in (
+        ("brightness", calibration.brightness, evaluated.brightness, VISIBLE_BRIGHTNESS),
+        ("contrast", calibration.contrast, evaluated.contrast, VISIBLE_CONTRAST),
+        ("object size", _logs(calibration.object_sizes), _logs(evaluated.object_sizes), math.log(VISIBLE_SIZE)),
     ):
-        found = unlike(mine, theirs)
+        found = unlike(mine, theirs, visible)
         if found is not None:
-            level = f"median {_middle(mine):.2f} and {_middle(theirs):.2f}, Kolmogorov-Smirnov distance {found:.2f}"
+            middles = [math.exp(median(x)) if what == "object size" else median(x) for x in (mine, theirs)]
+            level = f"median {middles[0]:.2f} and {middles[1]:.2f}, Kolmogorov-Smirnov distance {found:.2f}"
             said = f"the calibration images are unlike those of split '{settings.split}' in {what} ({level})"
             yield Early("weak-calibration", said, precisions=INT8)
 
 
-def _middle(values: tuple[float, ...]) -> float:
-    return sorted(values)[len(values) // 2]
+def _logs(sizes: Iterable[float]) -> list[float]:
+    """Return logarithms of sizes: what counts is how many times as large objects are."""
+    return [math.log(max(size, 1e-3)) for size in sizes]
 
 
 def _listed(names: list[str]) -> str:

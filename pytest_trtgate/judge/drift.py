@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 DISTANCE = 0.3
 """From this distance on, three images in ten would have to change places: a shift that can be seen."""
+RANKS = 100
 SIGNIFICANT = 1.95
 """Times the square root of 1/n + 1/m, the distance that samples of one population pass once in a thousand times.
 
@@ -30,9 +31,27 @@ def distance(a: Sequence[float], b: Sequence[float]) -> float:
     return max(abs(bisect_right(first, x) / len(first) - bisect_right(second, x) / len(second)) for x in points)
 
 
-def unlike(a: Sequence[float], b: Sequence[float]) -> float | None:
-    """Return the distance of two samples where they are visibly unlike and chance is no explanation; else None."""
+def shift(a: Sequence[float], b: Sequence[float]) -> float:
+    """Return how far the values of one sample would have to move on average to become the other's.
+
+    The mean gap between quantiles of the same rank, in the unit of the values.
+    """
+    if not a or not b:
+        return 0.0
+    first, second = sorted(a), sorted(b)
+    ranks = [(index + 0.5) / RANKS for index in range(RANKS)]
+    return sum(abs(first[int(r * len(first))] - second[int(r * len(second))]) for r in ranks) / RANKS
+
+
+def unlike(a: Sequence[float], b: Sequence[float], visible: float) -> float | None:
+    """Return the distance of two samples where they are visibly unlike and chance is no explanation; else None.
+
+    Args:
+        a: One number per image.
+        b: The same of other images.
+        visible: The smallest average shift that can be seen. Images that are nearly all alike may have any distance.
+    """
     found = distance(a, b)
-    if not a or not b or found < DISTANCE or found < SIGNIFICANT * (1 / len(a) + 1 / len(b)) ** 0.5:
+    if found < DISTANCE or found < SIGNIFICANT * (1 / len(a) + 1 / len(b)) ** 0.5 or shift(a, b) < visible:
         return None
     return found
