@@ -39,6 +39,7 @@ class Behaviour:
         layers: Milliseconds of each layer of each arm.
         inspections: What was found in the engine of each precision, as a record of the inspection.
         survey: What is seen of splits, checkpoints and the deployed engine, in the place of nothing remarkable.
+        metadata: What an engine's metadata say beside the usual.
         seen: For each arm, ``score`` of its detections and how many images (the first ones) it has ``missed``; written
             as per-image records. Without, there are none to be read.
     """
@@ -55,6 +56,7 @@ class Behaviour:
         inspections: dict[str, dict[str, Any]] | None = None,
         seen: dict[str, dict[str, float]] | None = None,
         survey: dict[str, Any] | None = None,
+        metadata: dict[str, Any] | None = None,
     ) -> None:
         self.map50_95 = map50_95
         self.drop = {"int8": 0.005} if drop is None else drop
@@ -66,6 +68,7 @@ class Behaviour:
         self.inspections = inspections or {}
         self.seen = seen
         self.survey = survey or {}
+        self.metadata = metadata or {}
 
     def save(self, path: Path) -> Path:
         """Write a checkpoint that behaves like this; equal behaviour means equal bytes."""
@@ -146,6 +149,7 @@ def build(request: dict[str, Any], folder: Path) -> dict[str, Any]:
     if request["data"] is not None:
         images = [str(p) for p in images_of(json.loads(Path(request["data"]).read_text()), request["split"])]
     metadata = {"imgsz": [request["imgsz"], request["imgsz"]], "batch": request["batch"], "task": "detect"}
+    metadata |= Behaviour.load(weights).metadata
     inspection = Behaviour.load(weights).inspections.get(request["precision"])
     return {"artifact": "engine.onnx", "metadata": metadata, "calibration_images": images, "inspection": inspection}
 

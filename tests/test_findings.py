@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from conftest import Project
+from conftest import VERSIONS, Project
+from fake_jobs import Behaviour
 
-from pytest_trtgate.findings import FEW_IMAGES, REMEDIES, few_images, graded
-from pytest_trtgate.settings import Findings
+from pytest_trtgate.finding_settings import Findings
+from pytest_trtgate.findings import FEW_IMAGES, REMEDIES, few_images, graded, skewed_engine, unstable_warmup
 
 FP16 = "--trt-precision=fp16"
 
@@ -54,3 +55,26 @@ def test_a_wrong_setting_of_findings_is_one_sentence(project: Project, line: str
     result = project.run(FP16)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     assert hint in result.stderr.str()
+
+
+def test_an_engine_of_the_version_that_runs_is_not_skewed() -> None:
+    assert skewed_engine("shapes fp16", "8.4.190", "8.4.190") == []
+    assert skewed_engine("shapes fp16", None, "8.4.190") == skewed_engine("shapes fp16", "8.4.190", None) == []
+    said = "shapes fp16 was exported by Ultralytics 8.3.0, 8.4.190 is running"
+    assert skewed_engine("shapes fp16", "8.3.0", "8.4.190") == [("version-skew", said)]
+
+
+def test_a_warm_up_that_is_cut_off_in_most_launches_is_unfair() -> None:
+    assert unstable_warmup("shapes fp16", 0, 0) == unstable_warmup("shapes fp16", 1, 3) == []
+    said = "shapes fp16: the warm-up ended before its times were stable in 2 of 3 launches"
+    assert unstable_warmup("shapes fp16", 2, 3) == [("unfair-timing", said)]
+
+
+def test_what_only_the_engine_and_its_launches_tell_is_found_after_them(project: Project) -> None:
+    unstable = {"fp16": {"warmup_stable": False}}
+    project.weights(Behaviour(metadata={"version": "8.3.0"}, gpu=unstable))
+    project.run(FP16).assert_outcomes(passed=2)
+    assert {f.id for f in project.verdict("fp16", "latency").findings} == {"version-skew", "unfair-timing"}
+    project.weights(Behaviour(metadata={"version": VERSIONS["ultralytics"]}))
+    project.run(FP16).assert_outcomes(passed=2)
+    assert project.verdict("fp16", "latency").findings == ()
