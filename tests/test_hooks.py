@@ -171,6 +171,14 @@ def test_only_the_checks_that_are_named_are_softened(project: Project) -> None:
     assert "softened: recalibration" in verdict.summary
 
 
+def test_what_was_not_decided_or_has_no_baseline_cannot_be_softened(project: Project) -> None:
+    project.settings(top='missing_baseline = "fail"')
+    add(project, example("Bear a drop").replace(', checks=("mAP50", "mAP50-95")', ""))
+    project.run("--trt-precision=int8", "-k", "latency").assert_outcomes(failed=1)
+    verdict = project.verdict("int8", "latency")
+    assert (verdict.outcome, verdict.waived) == (Outcome.NO_BASELINE, "")
+
+
 def test_an_error_cannot_be_softened(project: Project) -> None:
     project.weights(Behaviour(faults={"build-int8": "refuse"}))
     add(project, example("Bear a drop").replace(', checks=("mAP50", "mAP50-95")', ""))
