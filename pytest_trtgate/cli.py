@@ -41,9 +41,9 @@ def _parser() -> argparse.ArgumentParser:
     doctor = commands.add_parser("doctor", help="Say what is installed, what is missing, and which backend would run")
     doctor.add_argument(
         "--config",
-        type=Path,
+        type=_project,
         nargs="?",
-        const=Path(),
+        const=".",
         metavar="DIR",
         help="Also run the preflight of the project in DIR (default: here), building nothing; exit 1 where it fails",
     )
@@ -88,6 +88,14 @@ def _days(text: str) -> float:
     if not 0 <= days < float("inf"):
         raise argparse.ArgumentTypeError(f"'{text}' is not a number of days, 0 or more")
     return days
+
+
+def _project(text: str) -> Path:
+    """Return a project's folder, absolute as all paths are that jobs are given; its settings file stands for it."""
+    path = Path(text).resolve()
+    if not path.exists():
+        raise argparse.ArgumentTypeError(f"'{text}' does not exist")
+    return path.parent if path.is_file() else path
 
 
 def _doctor(arguments: argparse.Namespace) -> int:

@@ -29,7 +29,8 @@ def with_models(config: pytest.Config, settings: Settings) -> Settings:
         return settings
     if isinstance(models, (str, Path)) or not all(isinstance(m, (str, Path)) for m in models):
         raise SettingsError(f"pytest_trtgate_models returned {models!r}; allowed: a list of paths of .pt files")
-    return settings.model_copy(update={"models": tuple(config.rootpath / model for model in models)})
+    chosen = tuple(config.rootpath / model for model in models)
+    return type(settings).model_validate({**settings.model_dump(by_alias=True), "models": chosen})
 
 
 def export_args(config: pytest.Config, settings: Settings, cell: Cell) -> dict[str, Any]:

@@ -79,7 +79,9 @@ def _found(measure: Measurements, gpu: str, environ: Mapping[str, str]) -> Itera
     yield from (Early(*found) for found in few_images(len(evaluated), settings.split))
     calibration = _calibration_images(measure)
     yield from _of_contents(measure, evaluated, calibration)
-    splits = {settings.split: evaluated} | ({settings.calibration.split: calibration} if calibration else {})
+    splits = {settings.split: evaluated}
+    if calibration:
+        splits.setdefault(settings.calibration.split, calibration)
     try:
         seen = survey(measure, splits)
     except JobError as error:
@@ -135,6 +137,8 @@ def _of_contents(measure: Measurements, evaluated: tuple[Path, ...], calibration
 
 
 def _of_baselines(measure: Measurements) -> Iterator[Early]:
+    if measure.settings.baselines == "update":  # accepts another engine in any case
+        return
     store = BaselineStore(measure.settings.baseline_dir, measure.environment)
     for cell in measure.plan.cells:
         try:

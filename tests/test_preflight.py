@@ -16,6 +16,7 @@ from records_example import environment
 from pytest_trtgate import checkup, early_findings, findings, machine_load, preflight
 from pytest_trtgate import environment as machine
 from pytest_trtgate.checkup import check_up
+from pytest_trtgate.cli import main
 from pytest_trtgate.config import project_settings
 from pytest_trtgate.early_findings import weak_calibration
 from pytest_trtgate.gpus import GpuNow
@@ -94,6 +95,9 @@ def sees(project: Project, **changes: dict[str, Any]) -> list[tuple[str, str]]:
 
 def test_a_sound_project_has_no_findings(desk: Project) -> None:
     assert found(desk) == []
+    # Of one split alone there is nothing to compare.
+    desk.settings('[calibration]\nsplit = "test"\n', top='precisions = ["int8"]')
+    assert [name for name, _ in found(desk)] == ["calibration-leak"]
 
 
 # Shapes
@@ -434,6 +438,35 @@ def test_the_doctor_fails_only_for_what_would_fail_a_run(desk: Project, doctor: 
     status, lines = doctor()
     assert status == 1
     assert lines[-2].startswith("FAIL: shapes: trained at 640 pixels")
+
+
+@pytest.mark.parametrize("given", [[], ["sub"], ["sub/trtgate.toml"]])
+def test_the_doctor_gives_its_job_absolute_paths(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, doctor: Any, capsys: pytest.CaptureFixture[str], given: list[str]
+) -> None:
+    (tmp_path / "sub").mkdir()
+    Project(tmp_path / "sub").weights(Behaviour(survey=SEEN))
+    asked: list[Any] = []
+
+    class Listening(InlineLauncher):
+        def run(self, job: Any, folder: Path, progress: Any) -> Any:
+            asked.append(job.request)
+            return super().run(job, folder, progress)
+
+    monkeypatch.setattr(checkup, "LocalLauncher", lambda **_: Listening())
+    monkeypatch.chdir(tmp_path if given else tmp_path / "sub")
+    assert main(["doctor", "--config", *given]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].startswith("preflight: 0 findings")
+    [request] = asked
+    paths = [*request.checkpoints.values(), *(image for split in request.splits for image in split.images)]
+    assert len(paths) == 9
+    assert all(Path(path).is_absolute() for path in paths)
+
+
+def test_the_doctor_of_a_folder_that_is_not_there_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["doctor", "--config", "nowhere"])
+    assert "'nowhere' does not exist" in capsys.readouterr().err
 
 
 def test_every_finding_has_a_section_in_the_docs() -> None:

@@ -40,7 +40,7 @@ def work(request: SurveyRequest, folder: Path) -> SurveyResponse:
         done += len(split.images)
     return SurveyResponse(
         splits=splits,
-        checkpoints={name: _facts(Path(path)) for name, path in request.checkpoints.items()},
+        checkpoints={name: facts for name, path in request.checkpoints.items() if (facts := _facts(Path(path)))},
         deployed=None if request.deployed is None else _metadata(Path(request.deployed)),
     )
 
@@ -182,12 +182,16 @@ def _is_apart(images: Sequence[str]) -> bool:
     return label_of(first).parent != first.parent
 
 
-def _facts(path: Path) -> CheckpointFacts:
+def _facts(path: Path) -> CheckpointFacts | None:
+    """Return what a checkpoint says, which may be nothing; None where it cannot be read now."""
     try:
         return read_checkpoint(path)
-    except (OSError, ValueError) as error:
+    except ValueError as error:
         print(error)
         return CheckpointFacts()
+    except OSError as error:
+        print(error)
+        return None
 
 
 def _metadata(path: Path) -> EngineFacts:
