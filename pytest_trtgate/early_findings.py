@@ -12,6 +12,7 @@ from .findings import skewed_engine
 from .jobs.contract import CheckpointFacts, SplitFacts, Trouble
 from .judge.drift import unlike
 from .records import Cell
+from .report import format as fmt
 from .settings import Settings
 
 FEW_CALIBRATION_IMAGES = 300
@@ -167,13 +168,13 @@ def dataset_trouble(split: str, facts: SplitFacts, *, labelled: bool) -> Iterato
 
     def trouble(found: Trouble, what: str) -> Iterator[Early]:
         if found.count:
-            yield Early("dataset-trouble", f"split '{split}': {found.count} {what}, first {found.first}")
+            yield Early("dataset-trouble", f"split '{split}' has {fmt.plural(found.count, what)}, first {found.first}")
 
-    yield from trouble(facts.corrupt, "of its images are missing or damaged")
+    yield from trouble(facts.corrupt, "missing or damaged image")
     if not labelled:
         return
-    yield from trouble(facts.bad_labels, "label files cannot be used")
-    yield from trouble(facts.without_image, "label files have no image")
+    yield from trouble(facts.bad_labels, "unusable label file")
+    yield from trouble(facts.without_image, "orphaned label file")
     if facts.unlabelled > MOSTLY_UNLABELLED * facts.images:
         said = f"split '{split}': {facts.unlabelled} of {facts.images} images have no label file"
         yield Early("dataset-trouble", said)
@@ -190,7 +191,7 @@ def class_count(checkpoints: Mapping[str, CheckpointFacts], classes: int) -> Ite
 def duplicates(split: str, other: str, count: int, first: str) -> Iterator[Early]:
     """Yield where images of the evaluated split are in another one too, by content."""
     if count:
-        said = f"{count} images of split '{split}' are in split '{other}' too, first {first}"
+        said = f"split '{split}' shares {fmt.plural(count, 'image')} with split '{other}', by content, first {first}"
         yield Early("dataset-trouble", said)
 
 

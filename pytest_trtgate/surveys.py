@@ -21,6 +21,7 @@ from .jobs.contract import CheckpointFacts, EngineFacts, SplitFacts, SplitReques
 from .measure import Measurements
 from .record_base import FileRecord
 from .recordfile import load, save
+from .report import format as fmt
 
 R = TypeVar("R", bound=FileRecord)
 SURVEY_VERSION = 1
@@ -62,7 +63,8 @@ def survey(measure: Measurements, splits: Mapping[str, tuple[Path, ...]]) -> Sur
     )
     if request.splits or request.checkpoints or request.deployed:
         images = sum(len(split.images) for split in request.splits)
-        measure.milestone(f"preflight: looking at {images} images and {len(request.checkpoints)} checkpoints")
+        looked = [fmt.plural(n, what) for n, what in ((images, "image"), (len(request.checkpoints), "checkpoint")) if n]
+        measure.milestone(f"preflight: looking at {' and '.join(looked) or 'the deployed engine'}")
         new = measure.job("preflight", "survey", request, settings.timeouts.accuracy_s, SurveyResponse)
         for name, found in new.splits.items():
             store.put(split_keys[name], found)
@@ -80,7 +82,7 @@ def survey(measure: Measurements, splits: Mapping[str, tuple[Path, ...]]) -> Sur
 
 def _split_key(images: tuple[Path, ...], how: str) -> str:
     labels = [label_of(image) for image in images]
-    files = [*images, *labels, *sorted({label.parent for label in labels})]
+    files = [*images, *labels, *sorted({file.parent for file in (*images, *labels)})]
     return _key("split", how, *(f"{file} {_stamp(file)}" for file in map(str, files)))
 
 

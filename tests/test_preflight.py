@@ -221,7 +221,7 @@ def test_calibrating_on_evaluated_images_leaks(desk: Project) -> None:
 def test_an_image_of_another_split_is_trouble(desk: Project) -> None:
     images = desk.path / "data" / "images"
     shutil.copy(images / "val" / "2.png", images / "test" / "1.png")
-    assert found(desk) == [("dataset-trouble", "1 images of split 'test' are in split 'val' too, first 1.png")]
+    assert found(desk) == [("dataset-trouble", "split 'test' shares 1 image with split 'val', by content, first 1.png")]
 
 
 def test_a_split_that_is_not_there_and_not_used_is_no_trouble(desk: Project) -> None:
@@ -239,16 +239,17 @@ def test_an_image_that_is_gone_is_trouble(desk: Project) -> None:
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"corrupt": {"count": 2, "first": "a.jpg (cut off)"}}, "2 of its images are missing or damaged, first a.jpg"),
-        ({"bad_labels": {"count": 1, "first": "a.txt (line 1)"}}, "1 label files cannot be used, first a.txt (line 1)"),
-        ({"without_image": {"count": 3, "first": "b.txt"}}, "3 label files have no image, first b.txt"),
+        ({"corrupt": {"count": 2, "first": "a.jpg (cut off)"}}, "2 missing or damaged images, first a.jpg"),
+        ({"bad_labels": {"count": 1, "first": "a.txt (line 1)"}}, "1 unusable label file, first a.txt (line 1)"),
+        ({"without_image": {"count": 3, "first": "b.txt"}}, "3 orphaned label files, first b.txt"),
         ({"unlabelled": 300}, "300 of 400 images have no label file"),
     ],
 )
 def test_trouble_with_images_and_labels_is_told(desk: Project, changes: dict[str, Any], sentence: str) -> None:
     [(name, said)] = sees(desk, test=changes)
     assert name == "dataset-trouble"
-    assert f"split 'test': {sentence}" in said
+    assert sentence in said
+    assert "split 'test'" in said
 
 
 def test_images_without_objects_are_no_trouble(desk: Project) -> None:
@@ -336,13 +337,13 @@ def test_what_has_not_changed_is_not_looked_at_again(desk: Project) -> None:
     said: list[str] = []
     here = measurements(desk, said.append)
     run_preflight(here, "", {})
-    assert said == ["preflight: looking at 8 images and 1 checkpoints"]
+    assert said == ["preflight: looking at 8 images and 1 checkpoint"]
     run_preflight(here, "", {})
     assert len(said) == 1
     label = desk.path / "data" / "labels" / "test" / "1.txt"
     label.write_text("1 0.5 0.5 0.25 0.25\n")
     run_preflight(here, "", {})
-    assert said[1:] == ["preflight: looking at 4 images and 0 checkpoints"]
+    assert said[1:] == ["preflight: looking at 4 images"]
 
 
 def test_a_survey_that_fails_is_said_and_fails_what_hangs_on_it(desk: Project) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
-from ..dataset import label_of
+from ..dataset import IMAGE_SUFFIXES, label_of
 from . import engine_file
 from .checkpoint_file import read_checkpoint
 from .contract import CheckpointFacts, EngineFacts, SplitFacts, SplitRequest, SurveyRequest, SurveyResponse, Trouble
@@ -166,20 +166,20 @@ def read_label(path: Path, classes: int, *, boxes_first: bool) -> list[tuple[int
 
 
 def labels_without_image(images: Sequence[str]) -> Trouble:
-    """Return the label files beside those of some images to which there is no image."""
-    expected = {label_of(Path(image)) for image in images}
+    """Return the label files of the folders of some images to which there is no image at all, in no split.
+
+    Nothing is looked for where labels lie beside their images: there, a text may be anything.
+    """
     stray = Troubles()
-    for folder in sorted({label.parent for label in expected}):
-        for path in sorted(folder.glob("*.txt")):
-            # Where labels lie beside their images, a text may be anything.
-            if path not in expected and path.name not in NO_LABELS and folder.name != "images" and _is_apart(images):
-                stray.add(path, "no image")
+    for folder in sorted({Path(image).parent for image in images}):
+        labels = label_of(folder / "image.jpg").parent
+        if labels == folder or not labels.is_dir():
+            continue
+        # Not those of the split alone: it may be a list, or a part, of what is in the folder.
+        pictured = {path.stem for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES}
+        for path in sorted(labels.glob("*.txt")):
+            stray.add(path, "" if path.stem in pictured or path.name in NO_LABELS else "no image")
     return stray.found
-
-
-def _is_apart(images: Sequence[str]) -> bool:
-    first = Path(images[0])
-    return label_of(first).parent != first.parent
 
 
 def _facts(path: Path) -> CheckpointFacts | None:

@@ -68,7 +68,7 @@ def done(folder: Path, material: Material, fp32: Path) -> tuple[Done, SurveyResp
         "sample": 6,
         "splits": [
             {"name": "bad", "images": [str(p) for p in sorted((folder / "images" / "bad").iterdir())]},
-            {"name": "test", "images": list(map(str, material.images()))},
+            {"name": "test", "images": list(map(str, material.images()[:8]))},
         ],
         "checkpoints": {
             "tiny": str(folder / "tiny.pt"),
@@ -96,9 +96,9 @@ def test_damaged_images_and_labels_are_counted(done: tuple[Done, SurveyResponse]
 
 def test_a_sound_split_has_no_trouble(done: tuple[Done, SurveyResponse]) -> None:
     facts = done[1].splits["test"]
-    assert facts.images == 12
+    assert facts.images == 8  # of twelve in the folder: labels of the others are not stray
     assert facts.corrupt.count == facts.bad_labels.count == facts.unlabelled == facts.without_image.count == 0
-    assert len(facts.brightness) == len(facts.contrast) == 6
+    assert len(facts.brightness) == len(facts.contrast) == 4
     assert all(0.2 < value < 0.8 for value in facts.brightness)
     assert all(0.1 < value < 0.4 for value in facts.contrast)
 
