@@ -43,7 +43,7 @@ from .settings import Settings
 from .workspace import Workspace
 
 R = TypeVar("R", bound=Response)
-WITHOUT_DEVICE: tuple[JobKind, ...] = ("pictures", "clip")
+WITHOUT_DEVICE: tuple[JobKind, ...] = ("pictures", "clip", "survey")
 DEPLOYMENT_CONF = 0.25
 """Confidence above which boxes are kept while timing: Ultralytics' default for predictions, as deployed."""
 

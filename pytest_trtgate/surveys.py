@@ -70,7 +70,7 @@ def survey(measure: Measurements, splits: Mapping[str, tuple[Path, ...]]) -> Sur
             store.put(split_keys[name], found)
         for model, said in new.checkpoints.items():
             store.put(model_keys[model], said)
-        if new.deployed is not None:
+        if new.deployed is not None and "problem" not in new.deployed.metadata:
             store.put(engine_key, new.deployed)
         seen, checkpoints, deployed = (
             {**seen, **new.splits},

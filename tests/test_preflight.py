@@ -61,6 +61,17 @@ def desk(tmp_path: Path) -> Project:
     return project
 
 
+class Listening(InlineLauncher):
+    """Remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[Any] = []
+
+    def run(self, job: Any, folder: Path, progress: Callable[[str], None]) -> Any:
+        self.asked.append(job)
+        return super().run(job, folder, progress)
+
+
 def measurements(project: Project, milestone: Callable[[str], None] = lambda _: None, **more: Any) -> Measurements:
     settings = project_settings(project.path)[0]
     plan = make_plan(settings, "onnxruntime", "cpu")
@@ -346,6 +357,22 @@ def test_what_has_not_changed_is_not_looked_at_again(desk: Project) -> None:
     assert said[1:] == ["preflight: looking at 4 images"]
 
 
+def test_a_survey_waits_for_no_device(desk: Project) -> None:
+    here = measurements(desk)
+    here.launcher = launcher = Listening()
+    here.environment = here.environment.model_copy(update={"device": "0"})
+    run_preflight(here, "", {})
+    assert [job.device for job in launcher.asked] == [""]
+
+
+def test_a_deployed_engine_that_could_not_be_read_is_looked_at_again(desk: Project) -> None:
+    (desk.path / "best.onnx").write_bytes(b"engine")
+    desk.settings('[deployment]\nengine = "best.onnx"\n')
+    for metadata, expected in (({"problem": "no onnx"}, ["preflight-incomplete"]), (ENGINE, []), (ENGINE, [])):
+        desk.weights(Behaviour(survey={**SEEN, "deployed": {"metadata": metadata}}))
+        assert [name for name, _ in found(desk)] == expected
+
+
 def test_a_survey_that_fails_is_said_and_fails_what_hangs_on_it(desk: Project) -> None:
     desk.weights(Behaviour(faults={"survey-all": "refuse"}))
     [one] = early(desk)
@@ -447,18 +474,12 @@ def test_the_doctor_gives_its_job_absolute_paths(
 ) -> None:
     (tmp_path / "sub").mkdir()
     Project(tmp_path / "sub").weights(Behaviour(survey=SEEN))
-    asked: list[Any] = []
-
-    class Listening(InlineLauncher):
-        def run(self, job: Any, folder: Path, progress: Any) -> Any:
-            asked.append(job.request)
-            return super().run(job, folder, progress)
-
-    monkeypatch.setattr(checkup, "LocalLauncher", lambda **_: Listening())
+    launcher = Listening()
+    monkeypatch.setattr(checkup, "LocalLauncher", lambda **_: launcher)
     monkeypatch.chdir(tmp_path if given else tmp_path / "sub")
     assert main(["doctor", "--config", *given]) == 0
     assert capsys.readouterr().out.splitlines()[-1].startswith("preflight: 0 findings")
-    [request] = asked
+    [request] = (job.request for job in launcher.asked)
     paths = [*request.checkpoints.values(), *(image for split in request.splits for image in split.images)]
     assert len(paths) == 9
     assert all(Path(path).is_absolute() for path in paths)
