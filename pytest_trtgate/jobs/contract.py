@@ -309,7 +309,7 @@ class EngineFacts(FileRecord):
     metadata: dict[str, Any] = Field(default_factory=dict)
 
 
-class SurveyResponse(Message):
+class SurveyResponse(Response):
     """What was seen of what was asked for."""
 
     splits: dict[str, SplitFacts] = Field(default_factory=dict)

@@ -16,7 +16,7 @@ from ..dataset import IMAGE_SUFFIXES, label_of
 from . import engine_file
 from .checkpoint_file import read_checkpoint
 from .contract import CheckpointFacts, EngineFacts, SplitFacts, SplitRequest, SurveyRequest, SurveyResponse, Trouble
-from .worker import main, plain, progress
+from .worker import PHASES, leave, main, plain, progress
 
 PILLOW_READS = frozenset((".bmp", ".jpeg", ".jpg", ".mpo", ".png", ".tif", ".tiff", ".webp"))
 """Formats in which an image that Pillow cannot open is damaged; others need what may not be installed."""
@@ -33,6 +33,7 @@ NO_LABELS = ("classes.txt", "notes.txt")
 
 def work(request: SurveyRequest, folder: Path) -> SurveyResponse:
     """Look at everything that the request names."""
+    PHASES.begin("work")
     done, total = 0, sum(len(split.images) for split in request.splits)
     splits = {}
     for split in request.splits:
@@ -202,4 +203,4 @@ def _metadata(path: Path) -> EngineFacts:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main(SurveyRequest, work))
+    leave(main(SurveyRequest, work))
