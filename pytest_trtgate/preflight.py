@@ -9,9 +9,10 @@ from pathlib import Path
 from . import early_findings as early
 from .baselines import BaselineStore
 from .cache_place import why_thrown_away
-from .dataset import shared_contents
+from .dataset import Dataset, shared_contents
 from .early_findings import Early
 from .errors import BaselineError, DataError, JobError
+from .filedigests import FileDigests
 from .finding_settings import Findings
 from .findings import REMEDIES, calibration_leak, few_images
 from .gpus import gpu_now
@@ -20,6 +21,7 @@ from .machine_load import too_many_threads, why_busy
 from .measure import Measurements
 from .run_record import EarlyFinding, Finding, Preflight
 from .setting_types import Severity
+from .settings import Settings
 from .surveys import survey
 
 SUBJECTS: Mapping[str, tuple[str, ...]] = {
@@ -53,7 +55,6 @@ def run_preflight(measure: Measurements, gpu: str, environ: Mapping[str, str]) -
         for one in dict.fromkeys(_found(measure, gpu, environ))
         if (severity := severity_of(severities, one.id)) != "off"
     ]
-    measure.digests.save()
     for one in found:
         measure.milestone(f"preflight: {one.finding.sentence} [{one.finding.id}]")
     return Preflight(findings=tuple(found), seconds=time.monotonic() - started)
@@ -75,33 +76,38 @@ def _found(measure: Measurements, gpu: str, environ: Mapping[str, str]) -> Itera
         yield Early("throwaway-cache", f"the engine cache is in {measure.cache.root}, and {why}")
     yield from early.exports(cells, {cell: measure.export_arguments(cell) for cell in cells})
     yield from _of_baselines(measure)
-    evaluated = measure.dataset.images(settings.split)
+    yield from _of_data(measure, measure.dataset, measure.digests)
+
+
+def _of_data(measure: Measurements, dataset: Dataset, digests: FileDigests) -> Iterator[Early]:
+    settings = measure.settings
+    evaluated = dataset.images(settings.split)
     yield from (Early(*found) for found in few_images(len(evaluated), settings.split))
-    calibration = _calibration_images(measure)
-    yield from _of_contents(measure, evaluated, calibration)
+    calibration = _calibration_images(measure, dataset)
+    yield from _of_contents(settings, dataset, digests, evaluated, calibration)
     splits = {settings.split: evaluated}
     if calibration:
         splits.setdefault(settings.calibration.split, calibration)
     try:
-        seen = survey(measure, splits)
+        seen = survey(measure, dataset, splits)
     except JobError as error:
         yield Early("preflight-incomplete", f"images and checkpoints were not looked at: {error.reason}")
         seen = SurveyResponse()
-    yield from _of_survey(measure, seen, len(calibration))
+    yield from _of_survey(measure, dataset, seen, len(calibration))
 
 
-def _calibration_images(measure: Measurements) -> tuple[Path, ...]:
+def _calibration_images(measure: Measurements, dataset: Dataset) -> tuple[Path, ...]:
     """Return the images that INT8 will be calibrated on; none where no INT8 is planned."""
     wanted = measure.settings.calibration
     if all(cell.precision != "int8" for cell in measure.plan.cells):
         return ()
-    images = measure.dataset.images(wanted.split)
+    images = dataset.images(wanted.split)
     # Ultralytics takes a fraction from the beginning.
     return images[: max(1, round(len(images) * wanted.fraction))]
 
 
-def _of_survey(measure: Measurements, seen: SurveyResponse, calibrated_on: int) -> Iterator[Early]:
-    settings, cells, names = measure.settings, measure.plan.cells, measure.dataset.names
+def _of_survey(measure: Measurements, dataset: Dataset, seen: SurveyResponse, calibrated_on: int) -> Iterator[Early]:
+    settings, cells, names = measure.settings, measure.plan.cells, dataset.names
     yield from early.shapes(settings, cells, seen.checkpoints)
     metadata = seen.deployed.metadata if seen.deployed else {}
     yield from early.deployed_engine(settings, cells, metadata, measure.environment.versions.get("ultralytics"))
@@ -114,9 +120,15 @@ def _of_survey(measure: Measurements, seen: SurveyResponse, calibrated_on: int) 
         yield from early.weak_calibration(settings, calibrated_on, names, *pair)
 
 
-def _of_contents(measure: Measurements, evaluated: tuple[Path, ...], calibration: tuple[Path, ...]) -> Iterator[Early]:
+def _of_contents(
+    settings: Settings,
+    dataset: Dataset,
+    digests: FileDigests,
+    evaluated: tuple[Path, ...],
+    calibration: tuple[Path, ...],
+) -> Iterator[Early]:
     """Yield images of the evaluated split that are calibrated on, or in another split, by content."""
-    settings, dataset, sha256 = measure.settings, measure.dataset, measure.digests.sha256
+    sha256 = digests.sha256
     try:
         leaked = shared_contents(evaluated, calibration, sha256)
         first = leaked[0].name if leaked else ""
@@ -134,6 +146,7 @@ def _of_contents(measure: Measurements, evaluated: tuple[Path, ...], calibration
             yield from early.duplicates(settings.split, other, len(same), same[0].name if same else "")
     except DataError as error:
         yield Early("dataset-trouble", str(error))
+    digests.save()
 
 
 def _of_baselines(measure: Measurements) -> Iterator[Early]:

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
 
-from .dataset import label_of
+from .dataset import Dataset, label_of
 from .digest import file_sha256
 from .errors import RecordError
 from .jobs.contract import CheckpointFacts, EngineFacts, SplitFacts, SplitRequest, SurveyRequest, SurveyResponse
@@ -31,19 +31,20 @@ SAMPLE = 256
 FORGOTTEN_S = 30 * 86400
 
 
-def survey(measure: Measurements, splits: Mapping[str, tuple[Path, ...]]) -> SurveyResponse:
+def survey(measure: Measurements, dataset: Dataset, splits: Mapping[str, tuple[Path, ...]]) -> SurveyResponse:
     """Return what is known of some splits, of the checkpoints, and of the engine that is deployed.
 
     Args:
-        measure: The run's settings, plan, dataset and launcher.
+        measure: The run's settings, plan and launcher.
+        dataset: The dataset that the splits are of.
         splits: Images by the name of their split.
 
     Raises:
         JobError: The job that looks failed.
     """
-    settings, names = measure.settings, measure.dataset.names
+    settings, names = measure.settings, dataset.names
     store = _Store(measure.cache.root / "preflight", settings.fresh)
-    keypoints = "kpt_shape" in measure.dataset.extra
+    keypoints = "kpt_shape" in dataset.extra
     split_keys = {name: _split_key(images, f"{len(names)} {keypoints}") for name, images in splits.items()}
     seen = {name: facts for name, key in split_keys.items() if (facts := store.get(key, SplitFacts))}
     weights = measure.plan.weights
