@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,7 +70,8 @@ def acceptable(
         if bad is not None and bad.outcome is Outcome.INCONCLUSIVE:
             return f"{refused} its latency is INCONCLUSIVE: {bad.sentence.removeprefix(f'{cell.precision}: ')}"
         if bad is not None:
-            change = setting_for(bad, cell, settings, source)
+            failed = [c for c in verdict.checks if c.outcome is Outcome.FAIL]
+            change = settings_for(failed, cell, settings, source)
             why = f"{refused} its {verdict.subject} is FAIL"
             return f"{why}; {change}" if change else why
     engine, latency = run.engines.get(cell.key), _timed(run.latencies.get(cell.model), cell)
@@ -148,24 +149,68 @@ def _unchanged(baseline: Baseline, latency: LatencyRecord, cell: Cell, settings:
     return True
 
 
-def setting_for(check: Check, cell: Cell, settings: Settings, source: Path | None) -> str:
-    """Return the setting that would let a failed check pass; empty where none would, and for one against a baseline."""
-    if check.against in ("baseline", HOOK):
+def way_to_accept(
+    command: str,
+    cell: Cell,
+    subject: str,
+    checks: Iterable[Check],
+    deciding: Sequence[Check],
+    settings: Settings,
+    source: Path | None,
+) -> str:
+    """Return what the user would do to accept an outcome on purpose; empty where there is nothing to accept.
+
+    Args:
+        command: What gates these cells again, for ``--trt-baselines`` to be added.
+        cell: The cell.
+        subject: ``accuracy`` or ``latency``.
+        checks: All checks of the verdict.
+        deciding: Those that have its outcome.
+        settings: Those of the run.
+        source: The file that holds the project's settings, if any.
+    """
+    outcome = deciding[0].outcome if deciding else Outcome.PASS
+    if outcome in (Outcome.PASS, Outcome.ERROR):
         return ""
+    limits = [check for check in deciding if check.against != "baseline"]
+    if not limits and barring(subject, checks) is not None:
+        return ""  # no baseline would be written, and nothing says that a limit has to change
+    stored = f"{command} --trt-baselines={'add' if outcome is Outcome.NO_BASELINE else 'update'}"
+    if not limits:
+        return stored
+    change = settings_for(limits, cell, settings, source)
+    return f"{change}; then {stored}" if change and outcome is Outcome.FAIL and len(limits) < len(deciding) else change
+
+
+def settings_for(checks: Iterable[Check], cell: Cell, settings: Settings, source: Path | None) -> str:
+    """Return the settings that would let failed checks pass; empty where none would, or only a baseline."""
+    tables: dict[str, list[str]] = {}
+    for check in checks:
+        found = _setting(check, cell, settings)
+        if found is not None:
+            tables.setdefault(found[0], []).append(found[1])
+    changes = [(list(dict.fromkeys(keys)), table_name(source, section)) for section, keys in tables.items()]
+    return "; ".join(f"set {' and '.join(keys)} under {table}" for keys, table in changes)
+
+
+def _setting(check: Check, cell: Cell, settings: Settings) -> tuple[str, str] | None:
+    """Return the table and the key, with its value where that is known, that would let a failed check pass."""
+    if check.against in ("baseline", HOOK):
+        return None
     if check.against == REFERENCE and check.unit == "points":
         if not check.reference or check.change is None:
-            return ""  # no tolerance helps a checkpoint that finds nothing
+            return None  # no tolerance helps a checkpoint that finds nothing
         population = settings.accuracy.mode == "population" and check.high is not None
         # A limit must be under the tolerance, while a drop may equal it.
         steps = math.floor(check.high * 1e4) + 1 if population and check.high else math.ceil(check.change * 1e4)
-        return f'set "{check.name}" = {steps / 1e4:.4f} under {table_name(source, f"accuracy.{cell.precision}")}'
+        return f"accuracy.{cell.precision}", f'"{check.name}" = {steps / 1e4:.4f}'
     if check.name in ENGINE_BUDGETS:
-        return f"set {ENGINE_BUDGETS[check.name]} under {table_name(source, f'engine.{cell.precision}')}"
+        return f"engine.{cell.precision}", ENGINE_BUDGETS[check.name]
     if check.against == "budget":
         key = BUDGET_KEYS.get(check.name, f"{check.name}.budget_ms")
         if check.value is not None and check.unit == "ms" and check.name not in BUDGET_KEYS:
             key += f" = {math.ceil(check.value * 100) / 100:.2f}"
-        return f"set {key} under {table_name(source, f'latency.{cell.precision}')}"
+        return f"latency.{cell.precision}", key
     if check.against == FINDING:
-        return f'set {check.name} = "warn" under {table_name(source, "findings")}'
-    return f"set speedup under {table_name(source, f'latency.{cell.precision}')}"
+        return "findings", f'{check.name} = "warn"'
+    return f"latency.{cell.precision}", "speedup"

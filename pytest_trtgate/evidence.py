@@ -14,6 +14,7 @@ from .records import AccuracyRecord, EngineRecord
 
 if TYPE_CHECKING:
     from .judge.agreement import Agreement
+    from .judge.average_precision import Array
     from .judge.bootstrap import Comparison
 
 REPLICATES = 1000
@@ -27,10 +28,14 @@ _OTHERS = ("target_cls", "target_image", "images")
 
 @dataclass(frozen=True)
 class Evidence:
-    """Two arms on the same images: their drops with intervals, and how far their detections agree."""
+    """Two arms on the same images: their drops with intervals, how far their detections agree, and their curves.
+
+    ``curves`` are of the checkpoint and the engine: precision (10 x 51) by IoU and recall.
+    """
 
     comparison: Comparison
     agreement: Agreement
+    curves: tuple[Array, Array]
 
 
 def gather(folder: Path, reference: AccuracyRecord, engine: AccuracyRecord, conf: float, *, decides: bool) -> Evidence:
@@ -49,6 +54,7 @@ def gather(folder: Path, reference: AccuracyRecord, engine: AccuracyRecord, conf
     from .judge.agreement import Detections, agreement
     from .judge.average_precision import ImageRecords
     from .judge.bootstrap import paired_bootstrap
+    from .judge.curves import precision_recall
 
     arms = [read_arrays(folder / record.per_image, _RANKED, _OTHERS) for record in (reference, engine)]
     where = f"{folder / engine.per_image}"
@@ -61,7 +67,8 @@ def gather(folder: Path, reference: AccuracyRecord, engine: AccuracyRecord, conf
         affordable = work // max(1, sum(len(arm["conf"]) for arm in arms))
         replicates = min(REPLICATES, max(FEWEST_REPLICATES, affordable))
         comparison = paired_bootstrap(records[0], records[1], len(arms[0]["images"]), replicates=replicates)
-        return Evidence(comparison, agreement(boxes[0], boxes[1], conf))
+        curves = precision_recall(records[0]), precision_recall(records[1])
+        return Evidence(comparison, agreement(boxes[0], boxes[1], conf), curves)
     except ValueError as error:
         raise RecordError(f"{where}: the per-image records cannot be compared ({error})") from error
 

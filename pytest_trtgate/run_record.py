@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from .figures import AccuracyFigures, Course
 from .media_records import CellPictures, VideoRecord
 from .record_base import FileRecord, Record
 from .records import (
@@ -205,8 +206,8 @@ INTERRUPTED = "the run was interrupted"
 class RunRecord(FileRecord):
     """Everything one run planned, measured and decided: ``run.json``, the source of every report.
 
-    Engines, baselines, profiles and pictures are keyed by :attr:`Cell.key`, latencies by model name; accuracies are one
-    per model and arm, videos one per model and clip.
+    Engines, baselines, profiles, pictures, figures and courses are keyed by :attr:`Cell.key`, latencies by model name;
+    accuracies are one per model and arm, videos one per model and clip. Courses are of the gated context.
     """
 
     run_id: str
@@ -225,6 +226,8 @@ class RunRecord(FileRecord):
     pictures: dict[str, CellPictures] = Field(default_factory=dict)
     videos: tuple[VideoRecord, ...] = ()
     preflight: Preflight = Preflight()
+    figures: dict[str, AccuracyFigures] = Field(default_factory=dict)
+    courses: dict[str, tuple[Course, ...]] = Field(default_factory=dict)
     verdicts: tuple[Verdict, ...] = ()
     jobs: tuple[JobRecord, ...] = ()
     notes: tuple[str, ...] = ()

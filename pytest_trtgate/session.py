@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from . import __version__
-from .accept import accept, barring, setting_for
+from .accept import accept, way_to_accept
 from .amending import Amend, Softening, gathered, no_amendment, sorted_out
 from .baselines import BaselineStore
 from .concluding import decide, error_check, explained
@@ -29,6 +29,7 @@ from .findings import (
     skewed_engine,
     unstable_warmup,
 )
+from .illustrate import accuracy_figures, illustrated
 from .judge.accuracy import judge_accepted, judge_parity
 from .judge.engine import judge_engine
 from .judge.latency import judge_latency
@@ -116,6 +117,7 @@ class GateSession:
         if isinstance(evidence, str):
             found += detections_not_compared(cell.precision, evidence)
         else:
+            self.workspace.put(f"figures-{cell.key}", accuracy_figures(cell, engine, evidence, DEPLOYMENT_CONF))
             agreement = evidence.agreement
             found += low_agreement(cell.precision, agreement.shared, agreement.detections, DEPLOYMENT_CONF)
             if not any(c.outcome in (Outcome.FAIL, Outcome.ERROR) for c in checks):  # else mAP has said it already
@@ -233,7 +235,7 @@ class GateSession:
             summary=decided.summary,
             checks=tuple(checks),
             findings=findings,
-            accept=self._accept(cell, subject, checks, decided.by),
+            accept=way_to_accept(self.command, cell, subject, checks, decided.by, self.settings, self.source),
             rerun=rerun,
             log_tail=log_tail,
             waived=decided.waived,
@@ -243,19 +245,6 @@ class GateSession:
 
     def _waiver(self, cell: Cell, subject: str) -> tuple[bool, str]:
         return waived(self.settings.baseline_dir, cell.key, subject, datetime.now(timezone.utc).date())
-
-    def _accept(self, cell: Cell, subject: str, checks: list[Check], deciding: list[Check]) -> str:
-        """Return what the user would do to accept the outcome on purpose; empty where there is nothing to accept."""
-        check = deciding[0] if deciding else None
-        if check is None or check.outcome in (Outcome.PASS, Outcome.ERROR):
-            return ""
-        bar = barring(subject, checks) if check.against == "baseline" else check
-        if bar is None:
-            mode = "add" if check.outcome is Outcome.NO_BASELINE else "update"
-            return f"{self.command} --trt-baselines={mode}"
-        if bar is not check and bar.outcome is not Outcome.FAIL:
-            return ""  # no baseline would be written, and nothing says that the limit has to change
-        return setting_for(bar, cell, self.settings, self.source)
 
     # Baselines
 
@@ -315,7 +304,7 @@ class GateSession:
         accuracies = tuple(space.all("accuracy-", AccuracyRecord))
         latencies = list(space.all("latency-", LatencyRecord))
         profiles = list(space.all("profile-", LayerProfile))
-        return RunRecord(
+        run = RunRecord(
             run_id=space.run_id,
             plugin_version=__version__,
             command=shlex.join(["pytest", *argv]),
@@ -334,6 +323,7 @@ class GateSession:
             jobs=tuple(space.all("job-", JobRecord)),
             notes=tuple(notes(accuracies, latencies, profiles, datetime.now(timezone.utc))),
         )
+        return illustrated(run, space, self.settings.latency.context)
 
 
 def measured(run: RunRecord) -> bool:

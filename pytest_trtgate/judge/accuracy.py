@@ -68,7 +68,9 @@ class _Limits(NamedTuple):
 
 def _limits(drop: Drop, population: bool) -> _Limits:
     low, high = drop.interval
-    said = f"95 % interval {low:.4f} to {high:.4f}"
+    # Of an engine that gained, the sentence speaks of a rise, while limits are of the drop.
+    of_what = "95 % interval" if drop.drop >= 0 else "95 % interval of the drop"
+    said = f"{of_what} {low:.4f} to {high:.4f}"
     if population:
         said += f", one-sided 95 % limits {drop.lower:.4f} and {drop.upper:.4f}"
         return _Limits(drop.lower, drop.upper, said)

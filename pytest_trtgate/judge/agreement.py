@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..figures import SCORE_BINS
 from .average_precision import Array
 
 MATCH_IOU = 0.5
@@ -50,12 +51,16 @@ class Agreement:
         score_before: Median confidence of the checkpoint's detections that the engine has at any confidence; NaN where
             there are none.
         score_after: Median confidence of the engine's own for the same.
+        scores_before: How many of those have which confidence in the checkpoint: bins of equal width from 0 to 1.
+        scores_after: In the engine.
     """
 
     detections: int
     shared: int
     score_before: float
     score_after: float
+    scores_before: tuple[int, ...]
+    scores_after: tuple[int, ...]
 
 
 def agreement(reference: Detections, engine: Detections, conf: float) -> Agreement:
@@ -68,14 +73,16 @@ def agreement(reference: Detections, engine: Detections, conf: float) -> Agreeme
     """
     deployed = np.flatnonzero(reference.conf >= conf)
     mine, theirs = _matches(reference, deployed, engine)
-    before, after = (
-        float(np.median(x)) if len(x) else float("nan") for x in (reference.conf[mine], engine.conf[theirs])
-    )
+    scores = reference.conf[mine], engine.conf[theirs]
+    before, after = (float(np.median(x)) if len(x) else float("nan") for x in scores)
+    counts = [np.histogram(x, SCORE_BINS, (0, 1))[0].tolist() for x in scores]
     return Agreement(
         detections=len(deployed),
         shared=int((engine.conf[theirs] >= conf).sum()),
         score_before=before,
         score_after=after,
+        scores_before=tuple(counts[0]),
+        scores_after=tuple(counts[1]),
     )
 
 

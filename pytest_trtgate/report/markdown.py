@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from ..records import Cell
 from ..run_record import Outcome, RunRecord, Verdict
 from . import format as fmt
 from .cards import alike, commands_of, last_line, log_tail, title_of
@@ -12,12 +13,15 @@ from .matrix import CONTEXT_NAMES, column_name
 from .measure import (
     PRIMARY,
     accuracy_of,
+    allowed_change,
+    allowed_drop,
     cells_of,
     change_of,
     distribution,
     drop_of,
     gated_context,
     latency_of,
+    same_engine,
     severity,
     speedup_of,
     verdict_of,
@@ -36,7 +40,7 @@ MARKS: dict[Outcome, str] = {
     Outcome.FAIL: "\N{CROSS MARK}",
     Outcome.ERROR: "\N{COLLISION SYMBOL}",
 }
-_TITLES = ("Model", ".pt", PRIMARY, "Drop", "p50", "p95", "vs baseline", "vs .pt", "Size", "Accuracy", "Latency")
+_TITLES = ("Model", ".pt", PRIMARY, "Drop (allowed)", "p50", "p95", "vs baseline (allowed)", "vs .pt", "Size", "Accuracy", "Latency")
 
 
 def escape(text: object, length: int = 1000) -> str:
@@ -60,6 +64,15 @@ def _word(verdict: Verdict | None) -> str:
     return f"{MARKS[verdict.outcome]} {fmt.WORDS[verdict.outcome]}" if verdict else fmt.MISSING
 
 
+def _with_limit(value: str, limit: str) -> str:
+    return value if fmt.MISSING in (value, limit) else f"{value} ({limit})"
+
+
+def _slower(run: RunRecord, cell: Cell) -> str:
+    change = change_of(run, cell, 50, gated_context(run))
+    return _with_limit(fmt.percent(change), fmt.share(allowed_change(run, cell)))
+
+
 def _table(run: RunRecord) -> list[str]:
     context = gated_context(run)
     head = [f"| {' | '.join(_TITLES)} |", "|---|" + "--:|" * 8 + "---|---|"]
@@ -70,9 +83,9 @@ def _table(run: RunRecord) -> list[str]:
         texts = [
             f"{escape(cell.model, 60)} {column_name(cell.precision)}",
             *(fmt.metric(arm.metrics.get(PRIMARY) if arm else None) for arm in arms),
-            fmt.metric(drop_of(run, cell)),
+            _with_limit(fmt.metric(drop_of(run, cell)), fmt.metric(allowed_drop(run, cell))),
             *(fmt.ms(times.level_ms(percent) if times else None) for percent in (50, 95)),
-            fmt.percent(change_of(run, cell, 50, context)),
+            "same engine" if same_engine(run, cell) else _slower(run, cell),
             fmt.times(speedup_of(run, cell, context)),
             fmt.size(engine.size_bytes if engine else None),
             _word(verdict_of(run, cell, "accuracy")),

@@ -11,12 +11,15 @@ from .measure import (
     PRIMARY,
     Distribution,
     accuracy_of,
+    allowed_change,
+    allowed_drop,
     cells_of,
     change_of,
     distribution,
     drop_of,
     gated_context,
     latency_of,
+    same_engine,
     speedup_of,
     verdict_of,
     verdicts_of,
@@ -95,10 +98,16 @@ def _square(run: RunRecord, cell: Cell, anchors: Anchors) -> Square:
     context = gated_context(run)
     slower, faster = change_of(run, cell, 50, context), speedup_of(run, cell, context)
     compared = []
-    if slower is not None:
-        compared.append(f"{fmt.percent(slower)} vs baseline")
+    if same_engine(run, cell):
+        compared.append("same engine as baseline")
+    elif slower is not None:
+        limit = allowed_change(run, cell)
+        allowed = "" if limit is None else f", {fmt.share(limit)} allowed"
+        compared.append(f"{fmt.percent(slower)} vs baseline{allowed}")
     if faster is not None:
         compared.append(f"{fmt.times(faster)} vs .pt")
+    limit = allowed_drop(run, cell)
+    fell = () if drop is None else (fmt.drop(drop), *(() if limit is None else (f"{fmt.metric(limit)} allowed",)))
     times = distribution(latency_of(run, cell), cell.precision, context)
     engine = run.engines.get(cell.key)
     worst = worst_outcome(verdicts_of(run, cell))
@@ -107,7 +116,7 @@ def _square(run: RunRecord, cell: Cell, anchors: Anchors) -> Square:
         href=anchors.cells[cell],
         label=fmt.clip(cell.label, 60),
         badge=badge(worst) if worst else NOT_JUDGED,
-        accuracy=Half(badge_of(verdict_of(run, cell, "accuracy")), value, () if drop is None else (fmt.drop(drop),)),
+        accuracy=Half(badge_of(verdict_of(run, cell, "accuracy")), value, fell),
         latency=_latency_half(times, badge_of(verdict_of(run, cell, "latency")), tuple(compared)),
         size=fmt.size(engine.size_bytes) if engine else "no engine",
     )

@@ -194,6 +194,24 @@ def change_of(run: RunRecord, cell: Cell, percent: int | None, context: Context)
     return change(level, before_ms(run, cell, context, percent))
 
 
+def same_engine(run: RunRecord, cell: Cell) -> bool:
+    """Tell whether a cell's engine has the same bytes as that of its baseline."""
+    engine, use = run.engines.get(cell.key), run.baselines.get(cell.key)
+    return bool(engine and use and use.baseline and use.baseline.engine_sha256 == engine.sha256)
+
+
+def allowed_drop(run: RunRecord, cell: Cell) -> float | None:
+    """Return how far the primary metric of a cell may be under that of the ``.pt``; None where it is not gated."""
+    check = find_check(verdict_of(run, cell, "accuracy"), PRIMARY, against=REFERENCE, unit="points")
+    return check.limit if check else None
+
+
+def allowed_change(run: RunRecord, cell: Cell) -> float | None:
+    """Return how much slower at p50 a cell may be than its baseline, as a ratio; None where that was not judged."""
+    check = find_check(verdict_of(run, cell, "latency"), "p50", against="baseline", unit="ratio")
+    return check.limit if check else None
+
+
 def speedup_of(run: RunRecord, cell: Cell, context: Context) -> float | None:
     """Return how many times faster than the ``.pt`` a cell is at p50, or None."""
     latency = latency_of(run, cell)

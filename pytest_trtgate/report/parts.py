@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -152,10 +153,20 @@ def _span(check: Check) -> tuple[float, float] | None:
 
 
 def sentence_of(verdict: Verdict) -> str:
-    """Return the sentence that explains a verdict."""
+    """Return the sentence that explains a verdict; of one that passes, only the check nearest to its limit."""
+    if verdict.outcome is Outcome.PASS and len(verdict.checks) > 1:
+        nearest = max(verdict.checks, key=lambda check: _used(check))
+        arm = f"{verdict.cell.precision}: "
+        said = nearest.sentence.removeprefix(arm)
+        return fmt.clip(f"{arm}all {len(verdict.checks)} checks pass; nearest to its limit: {said}", 1000)
     worst = next((check.sentence for check in verdict.checks if check.outcome is verdict.outcome), "")
     reason = verdict.summary or worst or "No reason was recorded."
     return f"{fmt.clip(reason, 700)} ({fmt.clip(verdict.waived, 280)})" if verdict.waived else fmt.clip(reason, 1000)
+
+
+def _used(check: Check) -> float:
+    used = excess(check)
+    return -math.inf if used is None or math.isnan(used) else used
 
 
 def warnings_of(runs: Sequence[RunRecord]) -> tuple[str, ...]:

@@ -13,12 +13,15 @@ from .cards import alike, commands_of, last_line, log_tail, title_of
 from .measure import (
     PRIMARY,
     accuracy_of,
+    allowed_change,
+    allowed_drop,
     cells_of,
     change_of,
     distribution,
     drop_of,
     gated_context,
     latency_of,
+    same_engine,
     speedup_of,
     verdict_of,
     verdicts_of,
@@ -64,13 +67,15 @@ class Column:
 COLUMNS = (
     Column("model", 0, left=True),
     Column(PRIMARY, 0),
-    Column("of .pt", 4),
+    Column("of .pt", 6),
     Column("drop", 0),
+    Column("allowed", 3),
     Column("p50 ms", 0),
     Column("p95 ms", 2),
     Column("vs base", 1),
-    Column("vs .pt", 3),
-    Column("size", 5),
+    Column("allowed", 4),
+    Column("vs .pt", 5),
+    Column("size", 7),
     Column("accuracy", 0, left=True),
     Column("latency", 0, left=True),
 )
@@ -94,9 +99,11 @@ def _cells(run: RunRecord, cell: Cell, words: Mapping[Outcome, str]) -> list[str
         _metric(run, cell, cell.precision),
         _metric(run, cell, REFERENCE),
         fmt.metric(drop_of(run, cell)),
+        fmt.metric(allowed_drop(run, cell)),
         _level(run, cell, cell.precision, 50),
         _level(run, cell, cell.precision, 95),
-        fmt.percent(change_of(run, cell, 50, context)),
+        "identical" if same_engine(run, cell) else fmt.percent(change_of(run, cell, 50, context)),
+        fmt.share(allowed_change(run, cell)),
         fmt.times(speedup_of(run, cell, context)),
         fmt.size(engine.size_bytes if engine else None),
         words[accuracy.outcome] if accuracy else fmt.MISSING,
@@ -107,7 +114,7 @@ def _cells(run: RunRecord, cell: Cell, words: Mapping[Outcome, str]) -> list[str
 def _reference(run: RunRecord, cell: Cell) -> list[str]:
     model = fmt.clip(cell.model, 56)
     levels = [_level(run, cell, REFERENCE, percent) for percent in (50, 95)]
-    return [f"{model} .pt", _metric(run, cell, REFERENCE), "", "", *levels, *[""] * 5]
+    return [f"{model} .pt", _metric(run, cell, REFERENCE), "", "", "", *levels, *[""] * 6]
 
 
 def _rows(run: RunRecord, words: Mapping[Outcome, str]) -> list[tuple[list[str], dict[str, bool]]]:

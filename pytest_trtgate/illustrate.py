@@ -1,0 +1,102 @@
+"""The figures of a run record: what the report is to draw, out of arrays that only the run's folder holds."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from .evidence import Evidence
+from .figures import AccuracyFigures, Course, DropInterval, PrecisionRecall, Scores
+from .records import AccuracyRecord, Cell, Context, LatencyRecord, Launch
+from .run_record import RunRecord
+from .workspace import Workspace
+
+SHOWN_IOUS = ((0.5, 0), (0.75, 5))
+"""Overlaps whose curves are kept, with their places among 0.50, 0.55, ..., 0.95."""
+PARTS = 24
+"""Parts that a launch is drawn in."""
+
+
+def accuracy_figures(cell: Cell, engine: AccuracyRecord, evidence: Evidence, conf: float) -> AccuracyFigures:
+    """Return where an engine's accuracy differs from its checkpoint's.
+
+    Args:
+        cell: The engine's.
+        engine: Its accuracy, for the names of the classes.
+        evidence: The comparison.
+        conf: From which confidence on the boxes of ``evidence`` count.
+    """
+    comparison, agreement = evidence.comparison, evidence.agreement
+    intervals = {
+        engine.classes[c.cls].name: DropInterval(
+            low=round(c.change.interval[0], 5), high=round(c.change.interval[1], 5), significant=c.significant
+        )
+        for c in comparison.classes
+        if c.cls < len(engine.classes)
+    }
+    curves = tuple(
+        PrecisionRecall(iou=iou, reference=_rounded(evidence.curves[0][at]), engine=_rounded(evidence.curves[1][at]))
+        for iou, at in SHOWN_IOUS
+    )
+    return AccuracyFigures(
+        cell=cell,
+        images=comparison.images,
+        replicates=comparison.replicates,
+        classes=intervals,
+        curves=curves,
+        scores=Scores(conf=conf, reference=agreement.scores_before, engine=agreement.scores_after),
+    )
+
+
+def _rounded(values: Iterable[float]) -> tuple[float, ...]:
+    return tuple(round(float(value), 4) for value in values)
+
+
+def illustrated(run: RunRecord, workspace: Workspace, context: Context) -> RunRecord:
+    """Return a run with its figures: those that judging left in the workspace, and the courses of its launches.
+
+    Args:
+        run: The run.
+        workspace: Its folder.
+        context: The gated one, of which the courses are.
+    """
+    found = {cell.key: courses(workspace.path, run.latencies.get(cell.model), cell, context) for cell in run.cells}
+    return run.model_copy(
+        update={
+            "figures": {figures.cell.key: figures for figures in workspace.all("figures-", AccuracyFigures)},
+            "courses": {key: course for key, course in found.items() if course},
+        }
+    )
+
+
+def courses(folder: Path, latency: LatencyRecord | None, cell: Cell, context: Context) -> tuple[Course, ...]:
+    """Return how a cell's latency went in each of its launches; those whose samples cannot be read are left out.
+
+    Args:
+        folder: The run's folder, at which the records' paths start.
+        latency: The launches of the cell's model, None without any.
+        cell: The cell.
+        context: What was timed.
+    """
+    return tuple(_courses(folder, () if latency is None else latency.of_arm(cell.precision), f"{cell.precision}/{context}"))
+
+
+def _courses(folder: Path, launches: Iterable[Launch], name: str) -> Iterator[Course]:
+    import numpy as np
+
+    for launch in launches:
+        try:
+            with np.load(folder / launch.samples) as arrays:
+                begun = min(int(arrays[at].min()) for at in arrays.files if at.endswith("/at"))
+                took_ms, at_s = arrays[name] / 1e6, (arrays[f"{name}/at"] - begun) / 1e9
+        except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile):
+            continue
+        parts = [part for part in np.array_split(np.arange(len(took_ms)), PARTS) if len(part)]
+        yield Course(
+            launch=launch.index,
+            at_s=tuple(round(float(at_s[part[0]]), 3) for part in parts),
+            p50_ms=_rounded(np.median(took_ms[part]) for part in parts),
+            low_ms=_rounded(took_ms[part].min() for part in parts),
+            high_ms=_rounded(took_ms[part].max() for part in parts),
+        )
