@@ -175,11 +175,9 @@ def way_to_accept(
     limits = [check for check in deciding if check.against != "baseline"]
     if not limits and barring(subject, checks) is not None:
         return ""  # no baseline would be written, and nothing says that a limit has to change
-    stored = f"{command} --trt-baselines={'add' if outcome is Outcome.NO_BASELINE else 'update'}"
-    if not limits:
-        return stored
-    change = settings_for(limits, cell, settings, source)
-    return f"{change}; then {stored}" if change and outcome is Outcome.FAIL and len(limits) < len(deciding) else change
+    if limits:
+        return settings_for(limits, cell, settings, source)
+    return f"{command} --trt-baselines={'add' if outcome is Outcome.NO_BASELINE else 'update'}"
 
 
 def settings_for(checks: Iterable[Check], cell: Cell, settings: Settings, source: Path | None) -> str:

@@ -79,7 +79,8 @@ def courses(folder: Path, latency: LatencyRecord | None, cell: Cell, context: Co
         cell: The cell.
         context: What was timed.
     """
-    return tuple(_courses(folder, () if latency is None else latency.of_arm(cell.precision), f"{cell.precision}/{context}"))
+    launches = () if latency is None else latency.of_arm(cell.precision)
+    return tuple(_courses(folder, launches, f"{cell.precision}/{context}"))
 
 
 def _courses(folder: Path, launches: Iterable[Launch], name: str) -> Iterator[Course]:

@@ -9,6 +9,7 @@ from functools import cache
 from statistics import NormalDist, median
 from typing import Literal
 
+from pytest_trtgate.figures import AccuracyFigures, Course, DropInterval, PrecisionRecall, Scores
 from pytest_trtgate.records import (
     PRECISIONS,
     REFERENCE,
@@ -287,6 +288,50 @@ def plain_check(where: Cell, outcome: Outcome, sentence: str, name: str = "basel
     return Check(name=name, against=against, outcome=outcome, sentence=f"{where.precision}: {sentence}")
 
 
+def figures(where: Cell, lost: float, worst: float) -> AccuracyFigures:
+    """Return what is drawn of an engine that lost ``lost`` in all, and ``worst`` more in class triangle."""
+    intervals = {}
+    for index, name in enumerate(CLASSES):
+        drop = lost + (worst if name == "triangle" else 0.0)
+        spread = 0.004 + 0.001 * index
+        significant = drop - spread > 0.02
+        intervals[name] = DropInterval(
+            low=round(drop - spread, 5), high=round(drop + spread, 5), significant=significant
+        )
+
+    def curve(bend: float) -> tuple[float, ...]:
+        return tuple(round(max(0.0, 1 - (i / 50) ** bend), 4) for i in range(51))
+
+    def counts(shift: float) -> tuple[int, ...]:
+        peak, bins = 0.86 - shift, [(i + 0.5) / 20 for i in range(20)]
+        return tuple(round(190 * math.exp(-(((x - peak) / 0.13) ** 2))) if x > 0.25 else 0 for x in bins)
+
+    return AccuracyFigures(
+        cell=where,
+        images=200,
+        replicates=1000,
+        classes=intervals,
+        curves=(
+            PrecisionRecall(iou=0.5, reference=curve(14), engine=curve(14 - 40 * lost)),
+            PrecisionRecall(iou=0.75, reference=curve(8), engine=curve(8 - 60 * lost)),
+        ),
+        scores=Scores(conf=0.25, reference=counts(0.0), engine=counts(2.5 * lost)),
+    )
+
+
+def course(p50_ms: float, index: int) -> Course:
+    """Return a launch of an arm that is slow at first and has one slow part later."""
+    noise = random.Random(index)
+    p50 = [p50_ms * (1 + 0.05 * math.exp(-i / 3) + noise.gauss(0, 0.008)) for i in range(24)]
+    return Course(
+        launch=index,
+        at_s=tuple(round(1.7 * i, 3) for i in range(24)),
+        p50_ms=tuple(round(x, 4) for x in p50),
+        low_ms=tuple(round(x * 0.94, 4) for x in p50),
+        high_ms=tuple(round(x * (1.5 if i == 14 else 1.12), 4) for i, x in enumerate(p50)),
+    )
+
+
 def verdict(where: Cell, subject: Subject, *checks: Check, accept: str = "", log_tail: str = "") -> Verdict:
     """Return the verdict that follows from some checks, with the commands that a real one carries."""
     outcome = max((check.outcome for check in checks), key=lambda o: o.rank)
@@ -311,12 +356,19 @@ def record(
     baselines: dict[str, BaselineUse],
     engines: Sequence[Cell],
     notes: Sequence[str] = (),
+    worst: float = 0.0,
 ) -> RunRecord:
-    """Put a run record together; its cells are those of the verdicts."""
+    """Put a run record together; its cells are those of the verdicts, ``worst`` is what INT8 loses in one class."""
     cells = tuple(dict.fromkeys(v.cell for v in verdicts))
     names = [("build", f"build-{c.key}", 26.4 if c.precision == "int8" else 4.8, c in engines) for c in cells]
     names += [("accuracy", f"accuracy-{a.model}-{a.arm}", a.seconds, True) for a in accuracies]
     names += [("latency", f"latency-{x.model}-{y.index}", y.seconds, True) for x in latencies for y in x.launches]
+    values = {(a.model, a.arm): a.metrics["mAP50-95"] for a in accuracies}
+    arms = ((c, (c.model, c.precision)) for c in cells)
+    evaluated = [(c, round(values[c.model, REFERENCE] - values[arm], 4)) for c, arm in arms if arm in values]
+    timed = {
+        (x.model, arm): y.timings["engine"].quantile_ms(50) for x in latencies for arm, y in x.launches[0].arms.items()
+    }
     return RunRecord(
         run_id="20261122-131400-7675ab6",
         plugin_version="0.1.0",
@@ -336,6 +388,12 @@ def record(
         accuracies=tuple(accuracies),
         latencies={x.model: x for x in latencies},
         baselines=baselines,
+        figures={c.key: figures(c, lost, worst if c.precision == "int8" else 0.0) for c, lost in evaluated},
+        courses={
+            c.key: tuple(course(timed[c.model, c.precision], i) for i in range(3))
+            for c in cells
+            if (c.model, c.precision) in timed
+        },
         verdicts=tuple(verdicts),
         jobs=tuple(
             JobRecord(name=name, kind=kind, seconds=seconds, ok=ok, log=f"runs/jobs/{name}/log.txt")

@@ -47,6 +47,7 @@ def passing_run() -> RunRecord:
         [latency()],
         {c.key: use(c, Outcome.PASS, stored[c.key]) for c in cells},
         cells,
+        worst=0.004,
     )
 
 
@@ -121,6 +122,7 @@ def failing_run() -> RunRecord:
         },
         [fp32, fp16, int8, wide],
         ["Another process used 38 % of the CPU during launch 1; the launch was repeated."],
+        0.042,
     )
 
 
@@ -146,6 +148,8 @@ def gpu_run() -> RunRecord:
             "cells": tuple(cells.values()),
             "engines": {cells[e.cell].key: e.model_copy(update={"cell": cells[e.cell]}) for e in run.engines.values()},
             "baselines": {cells[c].key: run.baselines[c.key] for c in run.cells},
+            "figures": {cells[f.cell].key: f.model_copy(update={"cell": cells[f.cell]}) for f in run.figures.values()},
+            "courses": {cells[c].key: run.courses[c.key] for c in run.cells},
             "verdicts": tuple(v.model_copy(update={"cell": cells[v.cell]}) for v in run.verdicts),
         }
     )

@@ -270,17 +270,23 @@ def test_chart_of_one_value_is_drawn() -> None:
     assert 'class="area now"' in drawn
 
 
+def level(ms: float) -> charts.Level:
+    return charts.Level(ms, ms, ms)
+
+
 def test_charts_without_numbers_are_left_out() -> None:
     assert charts.latency_distribution(None, None, {}, "a", "") == ""
     assert charts.latency_distribution(measure.Distribution((flat_timing(math.nan),)), None, {}, "a", "") == ""
-    assert charts.forest([charts.ForestRow("a", None, math.nan)], "t") == ""
+    assert charts.forest([charts.ForestRow("a", None, level(math.nan))], "t") == ""
     assert charts.scatter([charts.Point("a", math.nan, 0.5)], "t") == ""
     assert charts.gauge(None, "t") == ""
     assert charts.stage_bar([("preprocess", -1.0)], "t") == ""
 
 
 def test_chart_labels_are_escaped() -> None:
-    drawn = charts.forest([charts.ForestRow("<b>", 1.0, 2.0)], "<i>") + charts.scatter([charts.Point("<u>", 1, 1)], "t")
+    drawn = charts.forest([charts.ForestRow("<b>", level(1.0), level(2.0))], "<i>") + charts.scatter(
+        [charts.Point("<u>", 1, 1)], "t"
+    )
     assert "<b>" not in drawn
     assert "&lt;b&gt;" in drawn
     assert "<title>&lt;i&gt;</title>" in drawn

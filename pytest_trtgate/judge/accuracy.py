@@ -166,7 +166,9 @@ def _drop(
 
 
 def _moved(drop: float) -> str:
-    return f"fell {drop:.4f}" if drop > 0 else f"rose {-drop:.4f}" if drop < 0 else "is unchanged"
+    if round(drop, 4) == 0:
+        return "is unchanged"
+    return f"fell {drop:.4f}" if drop > 0 else f"rose {-drop:.4f}"
 
 
 def _worst_class(reference: AccuracyRecord, engine: AccuracyRecord, comparison: Comparison | None) -> str:
@@ -178,7 +180,7 @@ def _worst_class(reference: AccuracyRecord, engine: AccuracyRecord, comparison: 
         if (was := before.get(c.name)) is not None and (now := c.metrics.get("mAP50-95")) is not None
     ]
     drop, index = max(drops, default=(0.0, 0))
-    if drop <= 0:
+    if round(drop, 3) <= 0:
         return ""
     said = f"worst class {engine.classes[index].name} -{drop:.3f}"
     found = next((c for c in comparison.classes if c.cls == index), None) if comparison else None

@@ -15,25 +15,42 @@ SHAPES = {"pt": "circle", "fp32": "square", "fp16": "triangle", "int8": "diamond
 
 
 @dataclass(frozen=True)
+class Level:
+    """One percentile of an arm in milliseconds: the median over launches, and the least and most of any launch."""
+
+    ms: float
+    low_ms: float
+    high_ms: float
+
+
+@dataclass(frozen=True)
 class ForestRow:
-    """One arm of the forest: p50 and p95 in milliseconds, the baseline's p50, and the budgets by percentile."""
+    """One arm of the forest: p50 and p95, those of its baseline in milliseconds, and the budgets by percentile."""
 
     label: str
-    p50_ms: float | None
-    p95_ms: float | None
-    baseline_ms: float | None = None
+    p50: Level | None
+    p95: Level | None
+    baseline_ms: tuple[float | None, ...] = ()
     budgets_ms: Mapping[int, float] | None = None
     shape: str = "circle"
 
 
 @dataclass(frozen=True)
 class Point:
-    """One arm of the scatter: p50 in milliseconds against accuracy."""
+    """One arm of the scatter: a latency in milliseconds against accuracy."""
 
     label: str
     latency_ms: float
     accuracy: float
     shape: str = "circle"
+
+
+@dataclass(frozen=True)
+class Line:
+    """A limit in a chart: its name and its place on the axis."""
+
+    label: str
+    at: float
 
 
 def _finite(*values: float | None) -> list[float]:
@@ -144,52 +161,92 @@ def latency_distribution(
 
 
 def forest(rows: Sequence[ForestRow], title: str) -> str:
-    """Return p50 and p95 per arm on one scale from 0, with budgets and baselines; empty without times."""
+    """Return p50 and p95 per arm on one scale from 0, each with its range over launches; empty without times."""
     limits = [budget for row in rows for budget in (row.budgets_ms or {}).values()]
-    reach = _finite(*(x for row in rows for x in (row.p50_ms, row.p95_ms, row.baseline_ms)), *limits)
+    highs = [level.high_ms for row in rows for level in (row.p50, row.p95) if level]
+    reach = _finite(*highs, *(x for row in rows for x in row.baseline_ms), *limits)
     if not reach or max(reach) <= 0:
         return ""
-    place = Scale(0, max(reach) * 1.03, 64, WIDTH - 96)
-    step = 34
+    # One arm that is much slower than all others, as the .pt is on a GPU, would press those together.
+    own = [max(_finite(row.p95.high_ms), default=0.0) for row in rows if row.p95]
+    rest = max([*sorted(own)[:-1], *_finite(*limits)], default=0.0)
+    far = max(reach) > 2.5 * rest > 0
+    place = Scale(0, rest * 1.25 if far else max(reach) * 1.03, 64, WIDTH - 96)
+    step = 40
     height = 12 + step * len(rows) + 20
     parts = [axis(place, height - 18.0, 6, "ms")]
     for index, row in enumerate(rows):
         y = 12 + step * (index + 0.5)
         parts.append(text(0, y + 4, fmt.clip(row.label, 9), "t b"))
-        known = _finite(row.p50_ms, row.p95_ms)
-        if len(known) < 2:
+        if row.p50 is None or row.p95 is None or len(_finite(row.p50.ms, row.p95.ms)) < 2:
             parts.append(text(place.start + 6, y + 4, fmt.NOT_MEASURED, "t m"))
             continue
-        p50, p95 = known
         for percent, budget in (row.budgets_ms or {}).items():
             x = place(budget)
             parts.append(line(x, y - 12, x, y + 12, "budget"))
-            parts.append(text(x + 3, y - 6, f"p{percent}", "t s bad"))
-        parts.append(line(place(p50), y, place(p95), y, "whisker"))
-        parts.append(line(place(p95), y - 5, place(p95), y + 5, "whisker"))
-        for baseline in _finite(row.baseline_ms):
-            parts.append(line(place(baseline), y - 9, place(baseline), y + 9, "old"))
-        parts.append(marker(place(p50), y, row.shape, "now-mark"))
-        parts.append(text(WIDTH, y + 4, f"{fmt.number(p50)} / {fmt.number(p95)}", "t n", "end"))
+            parts.append(text(x + 3, y - 8, f"p{percent}", "t s bad"))
+        for baseline in _finite(*row.baseline_ms):
+            parts.append(line(place(baseline), y + 4, place(baseline), y + 15, "old"))
+        if far and row.p50.ms > place.high:
+            parts.append(text(place.end, y + 4, "beyond this scale \N{RIGHTWARDS ARROW}", "t m", "end"))
+            parts.append(text(WIDTH, y + 4, f"{fmt.number(row.p50.ms)} / {fmt.number(row.p95.ms)}", "t n", "end"))
+            continue
+        parts.append(line(place(row.p50.ms), y, place(row.p95.ms), y, "link"))
+        for level, kind in ((row.p50, "now-mark"), (row.p95, "now-mark open")):
+            low, high = place(level.low_ms), place(level.high_ms)
+            parts.append(line(low, y, max(high, low + 0.5), y, "whisker"))
+            parts.append(marker(place(level.ms), y, row.shape, kind))
+        parts.append(text(WIDTH, y + 4, f"{fmt.number(row.p50.ms)} / {fmt.number(row.p95.ms)}", "t n", "end"))
     return picture(WIDTH, height, title, "".join(parts))
 
 
-def scatter(points: Sequence[Point], title: str) -> str:
-    """Return accuracy against latency, one mark per arm; up and to the left is better. Empty without points."""
-    known = [p for p in points if math.isfinite(p.latency_ms) and math.isfinite(p.accuracy)]
+def _front(points: Sequence[Point]) -> list[Point]:
+    """Return the points that no other one beats in both, the fastest first."""
+    best: list[Point] = []
+    for point in sorted(points, key=lambda p: (p.latency_ms, -p.accuracy)):
+        if not best or point.accuracy > best[-1].accuracy:
+            best.append(point)
+    return best
+
+
+def scatter(points: Sequence[Point], title: str, budgets: Sequence[Line] = (), floors: Sequence[Line] = ()) -> str:
+    """Return accuracy against latency, one mark per arm; up and to the left is better. Empty without points.
+
+    Args:
+        points: The arms.
+        title: What is shown, in words.
+        budgets: Largest latencies in milliseconds.
+        floors: Least accuracies.
+    """
+    known = [p for p in points if abs(p.latency_ms) < ABSURD_MS and math.isfinite(p.accuracy)]
     if not known:
         return ""
-    height = 190
-    low, high = min(p.accuracy for p in known), max(p.accuracy for p in known)
+    height = 230
+    heights = [*(p.accuracy for p in known), *_finite(*(floor.at for floor in floors))]
+    low, high = min(heights), max(heights)
     # A hundredth of mAP is the least that the picture spans, so that noise does not look like a difference.
-    pad = max((high - low) * 0.18, (0.01 - (high - low)) / 2, 0.0005)
-    x = Scale(0, max(p.latency_ms for p in known) * 1.16 or 1, 52, WIDTH - 24)
-    y = Scale(low - pad, high + pad, height - 22, 10)
-    parts = [axis(x, height - 18.0, 6, "ms")]
+    pad = max((high - low) * 0.14, (0.01 - (high - low)) / 2, 0.0005)
+    reach = max([p.latency_ms for p in known] + _finite(*(budget.at for budget in budgets)))
+    x = Scale(0, reach * 1.16 or 1, 52, WIDTH - (72 if floors else 24))
+    y = Scale(low - pad, high + pad, height - 22, 32 if budgets else 10)
+    parts = [axis(x, height - 18.0, y.end - 4, "ms")]
     ticks = y.ticks(4)
     for value, label in zip(ticks, labels(ticks), strict=True):
         parts.append(line(x.start, y(value), x.end, y(value), "grid"))
         parts.append(text(46, y(value) + 4, label, "t m", "end"))
+    for index, (label, at_x) in enumerate(_joined(budgets, x)):
+        top = 24 - 13 * (index % 2)
+        parts.append(line(at_x, top + 4, at_x, height - 22, "budget"))
+        parts.append(text(at_x, top, label, "t s bad", "middle"))
+    for label, at_y in _joined(floors, y):
+        parts.append(line(x.start, at_y, x.end, at_y, "budget"))
+        parts.append(text(x.end + 5, at_y + 4, label, "t s bad"))
+    front = [(x(p.latency_ms), y(p.accuracy)) for p in _front(known)]
+    if len(front) > 1:
+        steps = [front[0]]
+        for px, py in front[1:]:
+            steps += [(px, steps[-1][1]), (px, py)]
+        parts.append(tag("path", class_="front", d=polyline(steps)))
     marks = [(x(point.latency_ms), y(point.accuracy)) for point in known]
     parts += [marker(*spot, point.shape, "now-mark") for spot, point in zip(marks, known, strict=True)]
     taken = [(px - 7, py - 7, px + 7, py + 7) for px, py in marks]
@@ -199,6 +256,18 @@ def scatter(points: Sequence[Point], title: str) -> str:
         taken.append(box)
         parts.append(text(px + dx, py + dy, label, "t b", anchor))
     return picture(WIDTH, height, title, "".join(parts))
+
+
+def _joined(lines: Sequence[Line], scale: Scale) -> list[tuple[str, float]]:
+    """Return limits with their places in the drawing, those that lie too close to tell apart as one."""
+    joined: list[tuple[str, float]] = []
+    for limit in sorted((x for x in lines if math.isfinite(x.at)), key=lambda x: x.at):
+        place = scale(limit.at)
+        if joined and abs(joined[-1][1] - place) < 13:
+            joined[-1] = f"{joined[-1][0]}, {limit.label}", joined[-1][1]
+        else:
+            joined.append((limit.label, place))
+    return [("all", place) for _, place in joined] if len(joined) == 1 < len(lines) else joined
 
 
 Box = tuple[float, float, float, float]

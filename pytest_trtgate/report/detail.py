@@ -3,27 +3,35 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..records import REFERENCE, Cell, EngineRecord
+from ..records import Cell, EngineRecord
 from ..run_record import RunRecord
-from . import charts
+from . import cell_charts, charts
 from . import format as fmt
+from .accuracy_view import (
+    AccuracyCharts,
+    ClassRow,
+    MetricRow,
+    accuracy_charts,
+    accuracy_note,
+    class_rows,
+    classes_note,
+    metric_rows,
+)
 from .device_view import LayerTable, device_facts, layer_tables
 from .latency_view import ContextTable, StageRow, before_name, budgets_of, context_tables, history, stage_rows
 from .matrix import CONTEXT_NAMES
 from .measure import (
-    PRIMARY,
     STAGES,
     Subject,
     accuracy_of,
     before,
+    before_ms,
     cells_of,
     distribution,
-    find_check,
     gated_context,
     latency_of,
     replay_arm,
@@ -46,31 +54,6 @@ class SubjectView:
 
 
 @dataclass(frozen=True)
-class MetricRow:
-    """One metric of both arms; ``badge`` is None where no check judged it."""
-
-    name: str
-    reference: str
-    engine: str
-    drop: str
-    tolerance: str
-    baseline: str
-    badge: Badge | None
-
-
-@dataclass(frozen=True)
-class ClassRow:
-    """One class: mAP50-95 of both arms and the drop between them."""
-
-    name: str
-    images: str
-    instances: str
-    reference: str
-    engine: str
-    drop: str
-
-
-@dataclass(frozen=True)
 class CellView:
     """Everything that the page shows of one cell. What was not measured is empty, with the reason in ``*_note``."""
 
@@ -87,6 +70,7 @@ class CellView:
     classes: tuple[ClassRow, ...]
     classes_note: str
     classes_open: bool
+    accuracy_charts: AccuracyCharts
     contexts: tuple[ContextTable, ...]
     latency_note: str
     baseline_note: str
@@ -94,6 +78,7 @@ class CellView:
     chart: str
     chart_context: str
     chart_before: str
+    course: str
     stages: tuple[StageRow, ...]
     stage_bar: str
     device: tuple[Fact, ...]
@@ -106,60 +91,6 @@ class CellView:
 def _subject(run: RunRecord, cell: Cell, subject: Subject) -> SubjectView:
     verdict = verdict_of(run, cell, subject)
     return SubjectView(badge_of(verdict), sentence_of(verdict) if verdict else f"The {subject} was not judged.")
-
-
-def metric_rows(run: RunRecord, cell: Cell) -> tuple[MetricRow, ...]:
-    """Return all metrics of the ``.pt`` and the engine, the primary one first; empty where neither was evaluated."""
-    arms = accuracy_of(run, cell, REFERENCE), accuracy_of(run, cell, cell.precision)
-    reference, engine = (arm.metrics if arm else {} for arm in arms)
-    use = run.baselines.get(cell.key)
-    stored = use.baseline.accuracy if use and use.baseline else {}
-    names = sorted(dict.fromkeys([*reference, *engine]), key=lambda name: name != PRIMARY)
-    rows = []
-    for name in names:
-        then, now = reference.get(name), engine.get(name)
-        check = find_check(verdict_of(run, cell, "accuracy"), name, against=REFERENCE, unit="points")
-        rows.append(
-            MetricRow(
-                name=fmt.clip(name, 40),
-                reference=fmt.metric(then),
-                engine=fmt.metric(now),
-                drop=fmt.metric(None if then is None or now is None else then - now),
-                tolerance=fmt.metric(check.limit) if check else fmt.MISSING,
-                baseline=fmt.metric(stored.get(name)),
-                badge=badge(check.outcome) if check else None,
-            )
-        )
-    return tuple(rows)
-
-
-def class_rows(run: RunRecord, cell: Cell) -> tuple[ClassRow, ...]:
-    """Return the classes, the largest drop of mAP50-95 first; a class that only one arm knows comes last."""
-    arms = accuracy_of(run, cell, REFERENCE), accuracy_of(run, cell, cell.precision)
-    reference, engine = ({entry.name: entry for entry in arm.classes} if arm else {} for arm in arms)
-    found: list[tuple[float, ClassRow]] = []
-    for name in dict.fromkeys([*reference, *engine]):
-        known = reference.get(name) or engine[name]
-        then, now = (arm[name].metrics.get(PRIMARY) if name in arm else None for arm in (reference, engine))
-        drop = None if then is None or now is None else then - now
-        row = ClassRow(
-            name=fmt.clip(name, 60),
-            images=fmt.count(known.images),
-            instances=fmt.count(known.instances),
-            reference=fmt.metric(then),
-            engine=fmt.metric(now),
-            drop=fmt.metric(drop),
-        )
-        found.append((-math.inf if drop is None or math.isnan(drop) else drop, row))
-    return tuple(row for _, row in sorted(found, key=lambda pair: -pair[0]))
-
-
-def _classes_note(classes: tuple[ClassRow, ...]) -> str:
-    """Return which class fell most; the rows are sorted."""
-    if not classes or classes[0].drop in (fmt.MISSING, "NaN"):
-        return ""
-    fell = not classes[0].drop.startswith("\N{MINUS SIGN}") and classes[0].drop != fmt.metric(0)
-    return f"largest drop: {classes[0].name} {classes[0].drop}" if fell else "none fell"
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> list[Fact]:
@@ -199,16 +130,6 @@ def build_facts(engine: EngineRecord) -> tuple[Fact, ...]:
     elif engine.cell.precision == "int8":
         facts.append(Fact("Calibrated on", "not recorded"))
     return tuple(facts)
-
-
-def _accuracy_note(run: RunRecord, cell: Cell) -> str:
-    evaluated = accuracy_of(run, cell, cell.precision) or accuracy_of(run, cell, REFERENCE)
-    if evaluated is None:
-        return "Not measured: neither the .pt nor the engine was evaluated."
-    s = evaluated.settings
-    settings = f"conf {s.conf:g}, IoU {s.iou:g}, at most {s.max_det} detections"
-    counted = f"{fmt.plural(evaluated.images, 'image')} and {fmt.plural(evaluated.instances, 'instance')}"
-    return f"{counted} of split {fmt.clip(s.split, 40)}; {settings}"
 
 
 def _latency_note(run: RunRecord, cell: Cell) -> str:
@@ -264,10 +185,11 @@ def cell_view(run: RunRecord, cell: Cell, anchors: Anchors, unfold: bool) -> Cel
         accuracy=accuracy,
         latency=timing,
         metrics=metric_rows(run, cell),
-        accuracy_note=_accuracy_note(run, cell),
+        accuracy_note=accuracy_note(run, cell),
         classes=classes,
-        classes_note=_classes_note(classes),
+        classes_note=classes_note(classes),
         classes_open=accuracy.badge.slug == "fail" or (unfold and len(classes) <= 12),
+        accuracy_charts=accuracy_charts(run, cell),
         contexts=context_tables(run, cell),
         latency_note=_latency_note(run, cell),
         baseline_note=baseline_note(run, cell),
@@ -277,6 +199,12 @@ def cell_view(run: RunRecord, cell: Cell, anchors: Anchors, unfold: bool) -> Cel
         ),
         chart_context=CONTEXT_NAMES[context],
         chart_before=before_name(run, cell) if then else "",
+        course=cell_charts.course(
+            run.courses.get(cell.key, ()),
+            before_ms(run, cell, context, 50),
+            budgets_of(run, cell, context),
+            f"{label}, {CONTEXT_NAMES[context]}",
+        ),
         stages=stages,
         stage_bar=charts.stage_bar(bar, "Stages of one end-to-end inference, by p50") if stages else "",
         device=device_facts(run, cell),

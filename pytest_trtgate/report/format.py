@@ -129,6 +129,14 @@ def share(ratio: float | None) -> str:
     return _unit(f"{100 * ratio:.0f}", "%")
 
 
+def threshold(ratio: float | None) -> str:
+    """Return a limit of a relative change without a sign, as exact as it was set: ``2.5 %`` for 0.025."""
+    odd = _odd(ratio)
+    if odd is not None or ratio is None:
+        return odd or MISSING
+    return _unit(f"{100 * ratio:.4g}", "%")
+
+
 def times(factor: float | None) -> str:
     """Return a factor with 3 significant digits and a multiplication sign: ``1.72x``."""
     odd = _odd(factor)

@@ -16,6 +16,7 @@ from .measure import (
     STAGES,
     Distribution,
     accuracy_of,
+    allowed_drop,
     arms_of,
     before_ms,
     cells_of,
@@ -77,6 +78,7 @@ class ModelCharts:
     title: str
     forest: str
     scatter: str
+    scatter_level: str
     budgets: bool
 
 
@@ -181,6 +183,14 @@ def stage_rows(run: RunRecord, cell: Cell) -> tuple[StageRow, ...]:
     return tuple(rows)
 
 
+def _level(times: Distribution | None, percent: int) -> charts.Level | None:
+    level = times.level_ms(percent) if times else None
+    if times is None or level is None:
+        return None
+    per_launch = times.per_launch_ms(percent)
+    return charts.Level(level, min(per_launch), max(per_launch))
+
+
 def _forest(run: RunRecord, latency: LatencyRecord, cells: Mapping[str, Cell]) -> str:
     rows, context = [], gated_context(run)
     for arm in _ordered([*arms_of(latency), *cells]):
@@ -189,9 +199,9 @@ def _forest(run: RunRecord, latency: LatencyRecord, cells: Mapping[str, Cell]) -
         rows.append(
             charts.ForestRow(
                 label=column_name(arm),
-                p50_ms=times.level_ms(50) if times else None,
-                p95_ms=times.level_ms(95) if times else None,
-                baseline_ms=before_ms(run, cell, context, 50) if cell else None,
+                p50=_level(times, 50),
+                p95=_level(times, 95),
+                baseline_ms=tuple(before_ms(run, cell, context, percent) for percent in (50, 95)) if cell else (),
                 budgets_ms=budgets_of(run, cell, context) if cell else None,
                 shape=charts.SHAPES.get(arm, "circle"),
             )
@@ -201,17 +211,30 @@ def _forest(run: RunRecord, latency: LatencyRecord, cells: Mapping[str, Cell]) -
     )
 
 
-def _scatter(run: RunRecord, latency: LatencyRecord, cells: Mapping[str, Cell]) -> str:
-    points = []
+def _scatter(run: RunRecord, latency: LatencyRecord, cells: Mapping[str, Cell]) -> tuple[str, int]:
+    """Return the chart, and which percentile it shows: the one that has budgets, p50 before others."""
+    points, context = [], gated_context(run)
     any_cell = next(iter(cells.values()), None)
+    budgets = {arm: budgets_of(run, cell, context) for arm, cell in cells.items()}
+    percent = min((level for found in budgets.values() for level in found), default=50)
     for arm in _ordered(arms_of(latency)):
         cell = cells.get(arm, any_cell if arm == REFERENCE else None)
         accuracy = accuracy_of(run, cell, arm) if cell else None
-        times = distribution(latency, arm, gated_context(run))
-        x, y = times.level_ms(50) if times else None, accuracy.metrics.get(PRIMARY) if accuracy else None
+        times = distribution(latency, arm, context)
+        x, y = times.level_ms(percent) if times else None, accuracy.metrics.get(PRIMARY) if accuracy else None
         if x is not None and y is not None:
             points.append(charts.Point(column_name(arm), x, y, charts.SHAPES.get(arm, "circle")))
-    return charts.scatter(points, f"{PRIMARY} of {fmt.clip(latency.model)} against p50; up and left is better")
+    lines = [charts.Line(column_name(arm), found[percent]) for arm, found in budgets.items() if percent in found]
+    floors = [line for cell in cells.values() if (line := _floor(run, cell))]
+    title = f"{PRIMARY} of {fmt.clip(latency.model)} against p{percent}; up and left is better"
+    return charts.scatter(points, title, lines, floors), percent
+
+
+def _floor(run: RunRecord, cell: Cell) -> charts.Line | None:
+    """Return the least accuracy that passes: that of the ``.pt`` less the allowed drop."""
+    reference, limit = accuracy_of(run, cell, REFERENCE), allowed_drop(run, cell)
+    value = reference.metrics.get(PRIMARY) if reference else None
+    return None if value is None or limit is None else charts.Line(column_name(cell.precision), value - limit)
 
 
 def _ordered(arms: list[str]) -> list[str]:
@@ -232,5 +255,6 @@ def model_charts(run: RunRecord) -> tuple[ModelCharts, ...]:
         if latency is not None:
             title = f"{fmt.clip(model, 60)}, {imgsz} px, batch {batch}, {CONTEXT_NAMES[gated_context(run)]}"
             budgets = any(budgets_of(run, cell, gated_context(run)) for cell in cells.values())
-            views.append(ModelCharts(title, _forest(run, latency, cells), _scatter(run, latency, cells), budgets))
+            scatter, percent = _scatter(run, latency, cells)
+            views.append(ModelCharts(title, _forest(run, latency, cells), scatter, f"p{percent}", budgets))
     return tuple(views)

@@ -26,8 +26,8 @@ from .measure import (
     speedup_of,
     verdict_of,
 )
+from .overall import overall
 from .parts import sentence_of, warnings_of
-from .view import overall
 
 MAX_CHARACTERS = 60_000
 """Longer text is cut between its parts: GitHub refuses a comment of more than 65,536 characters."""
@@ -40,7 +40,19 @@ MARKS: dict[Outcome, str] = {
     Outcome.FAIL: "\N{CROSS MARK}",
     Outcome.ERROR: "\N{COLLISION SYMBOL}",
 }
-_TITLES = ("Model", ".pt", PRIMARY, "Drop (allowed)", "p50", "p95", "vs baseline (allowed)", "vs .pt", "Size", "Accuracy", "Latency")
+_TITLES = (
+    "Model",
+    ".pt",
+    PRIMARY,
+    "Drop (allowed)",
+    "p50",
+    "p95",
+    "vs baseline (allowed)",
+    "vs .pt",
+    "Size",
+    "Accuracy",
+    "Latency",
+)
 
 
 def escape(text: object, length: int = 1000) -> str:
@@ -70,7 +82,7 @@ def _with_limit(value: str, limit: str) -> str:
 
 def _slower(run: RunRecord, cell: Cell) -> str:
     change = change_of(run, cell, 50, gated_context(run))
-    return _with_limit(fmt.percent(change), fmt.share(allowed_change(run, cell)))
+    return _with_limit(fmt.percent(change), fmt.threshold(allowed_change(run, cell)))
 
 
 def _table(run: RunRecord) -> list[str]:

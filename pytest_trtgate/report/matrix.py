@@ -102,7 +102,7 @@ def _square(run: RunRecord, cell: Cell, anchors: Anchors) -> Square:
         compared.append("same engine as baseline")
     elif slower is not None:
         limit = allowed_change(run, cell)
-        allowed = "" if limit is None else f", {fmt.share(limit)} allowed"
+        allowed = "" if limit is None else f", {fmt.threshold(limit)} allowed"
         compared.append(f"{fmt.percent(slower)} vs baseline{allowed}")
     if faster is not None:
         compared.append(f"{fmt.times(faster)} vs .pt")

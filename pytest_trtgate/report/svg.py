@@ -90,7 +90,7 @@ def axis(scale: Scale, y: float, top: float, unit: str) -> str:
     ticks = scale.ticks()
     for index, (value, label) in enumerate(zip(ticks, labels(ticks), strict=True)):
         x = scale(value)
-        unit_here = f" {unit}" if index == len(ticks) - 1 else ""
+        unit_here = f" {unit}" if unit and index == len(ticks) - 1 else ""
         parts += [line(x, top, x, y, "grid"), text(x, y + 14, label + unit_here, "t m", "middle")]
     return "".join(parts)
 

@@ -103,7 +103,7 @@ def _cells(run: RunRecord, cell: Cell, words: Mapping[Outcome, str]) -> list[str
         _level(run, cell, cell.precision, 50),
         _level(run, cell, cell.precision, 95),
         "identical" if same_engine(run, cell) else fmt.percent(change_of(run, cell, 50, context)),
-        fmt.share(allowed_change(run, cell)),
+        fmt.threshold(allowed_change(run, cell)),
         fmt.times(speedup_of(run, cell, context)),
         fmt.size(engine.size_bytes if engine else None),
         words[accuracy.outcome] if accuracy else fmt.MISSING,

@@ -11,12 +11,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..records import Environment
-from ..run_record import BaselineUse, JobRecord, Outcome, RunRecord, Verdict
+from ..run_record import BaselineUse, JobRecord, Outcome, RunRecord
 from . import detail, matrix
 from . import format as fmt
 from .cards import Card, cards
 from .latency_view import ModelCharts, model_charts
-from .measure import excess, worst_first, worst_outcome
+from .measure import cells_of, worst_outcome
+from .overall import overall
 from .parts import Anchors, Badge, Fact, badge, warnings_of
 from .timing_view import TimingView, timing_view
 
@@ -63,6 +64,7 @@ class RunView:
     charts: tuple[ModelCharts, ...]
     cells: tuple[detail.CellView, ...]
     environment: tuple[EnvironmentRow, ...]
+    differences: str
     settings: str
     jobs: tuple[JobView, ...]
     timing: TimingView | None
@@ -91,55 +93,6 @@ def counts_of(runs: Sequence[RunRecord]) -> tuple[tuple[Badge, int], ...]:
     """Return how often each outcome occurs, best first, without those that do not."""
     totals = {outcome: sum(run.counts()[outcome] for run in runs) for outcome in Outcome}
     return tuple((badge(outcome), n) for outcome, n in totals.items() if n)
-
-
-def overall(runs: Sequence[RunRecord]) -> tuple[Badge, str, str]:
-    """Return the verdict on all runs together, as badge, headline and one sentence.
-
-    A run that judged nothing has failed: a gate that measured nothing is not green.
-    """
-    verdicts = [verdict for run in runs for verdict in worst_first(run)]
-    unfinished = "; ".join(run.unfinished for run in runs if run.unfinished)
-    if not verdicts and not unfinished and all(run.engines for run in runs):
-        lead = "Engines were built or measured for tests of your own; the gate itself was asked for no verdict."
-        return badge(Outcome.INCONCLUSIVE), "Nothing was judged", lead
-    if not verdicts:
-        lead = "No verdict was reached, so this run does not count as passed."
-        return badge(Outcome.ERROR), "Nothing was judged", lead
-    failed = [verdict for verdict in verdicts if verdict.failed]
-    silent = [run for run in runs if not run.verdicts]
-    total = fmt.plural(len(verdicts), "verdict")
-    if failed:
-        names = [f"{fmt.clip(v.cell.label, 60)} {v.subject}" for v in failed]
-        shown = names if len(names) <= 4 else [*names[:3], f"{len(names) - 3} more"]
-        tail = " and ".join((", ".join(shown[:-1]), shown[-1])) if len(shown) > 1 else shown[0]
-        worst = badge(Outcome.ERROR if all(v.outcome is Outcome.ERROR for v in failed) else Outcome.FAIL)
-        return worst, "Gate failed", f"{len(failed)} of {total} failed: {tail}."
-    if unfinished:
-        lead = f"{total} so far, and none of them failed, but {unfinished}."
-        return badge(Outcome.ERROR), "Not passed", lead
-    if silent:
-        return badge(Outcome.ERROR), "Gate failed", f"{fmt.plural(len(silent), 'run')} judged nothing."
-    passed = sum(verdict.outcome is Outcome.PASS for verdict in verdicts)
-    if passed < len(verdicts):
-        waived = sum(bool(verdict.waived) for verdict in verdicts)
-        undecided = len(verdicts) - passed - waived
-        rest = [f"{undecided} could not be decided and did not fail the run"] if undecided else []
-        rest += [f"{waived} failed and {'is' if waived == 1 else 'are'} waived for now"] if waived else []
-        lead = f"{passed} of {total} pass; {', '.join(rest)}."
-        return badge(Outcome.PASS), "Gate passed, with notes", lead
-    margin = closest(verdicts)
-    return badge(Outcome.PASS), "Gate passed", f"All {total} pass.{margin}"
-
-
-def closest(verdicts: Sequence[Verdict]) -> str:
-    """Return a sentence that names the check nearest to its limit, or nothing where no check has one."""
-    used = [(part, v, c) for v in verdicts for c in v.checks if (part := excess(c)) is not None and part > 0]
-    if not used:
-        return ""
-    part, verdict, check = max(used, key=lambda item: item[0])
-    label = f"{fmt.clip(verdict.cell.label, 60)} {fmt.clip(check.name, 40)}"
-    return f" Closest to its limit: {label}, {fmt.share(part)} of what is allowed."
 
 
 def environment_rows(environment: Environment, baselines: Sequence[BaselineUse]) -> tuple[EnvironmentRow, ...]:
@@ -181,6 +134,28 @@ def environment_rows(environment: Environment, baselines: Sequence[BaselineUse])
     )
 
 
+def baseline_fact(run: RunRecord) -> Fact:
+    """Return which baselines the latencies of a run were compared with."""
+    uses = [use for cell in cells_of(run) if (use := run.baselines.get(cell.key))]
+    compared = [use for use in uses if use.outcome is Outcome.PASS and use.baseline]
+    sessions = [use.baseline.sessions[-1] for use in compared if use.baseline and use.baseline.sessions]
+    if compared:
+        newest = max(sessions, key=lambda session: session.recorded_at, default=None)
+        day = fmt.date(newest.recorded_at).partition(",")[0] if newest else "without sessions"
+        commit = f" ({fmt.digest(newest.commit, 8)})" if newest and newest.commit else ""
+        part = "" if len(compared) == len(run.cells) else f", {len(compared)} of {fmt.plural(len(run.cells), 'cell')}"
+        return Fact("Baseline", f"{day}{commit}{part}", fmt.clip(compared[0].path, 200))
+    if any(use.outcome is Outcome.INCOMPATIBLE for use in uses):
+        return Fact("Baseline", "not comparable", fmt.clip(next((use.note for use in uses if use.note), ""), 300))
+    return Fact("Baseline", "none for this machine" if uses else "none looked up")
+
+
+def differences(rows: Sequence[EnvironmentRow]) -> str:
+    """Return in a sentence in what the machine differs from that of the baselines; empty without any."""
+    changed = [row.label for row in rows if row.others]
+    return f"Not as in the baselines: {', '.join(changed)}." if changed else ""
+
+
 def job_view(job: JobRecord) -> JobView:
     """Return one job; of its log only the folder and the file name are shown, whichever system wrote the path."""
     ended = Badge("pass", "Done") if job.ok else Badge("error", "Failed")
@@ -200,12 +175,14 @@ def run_view(run: RunRecord, anchors: Anchors, several: bool) -> RunView:
     e = run.environment
     facts = (
         Fact("Commit", fmt.digest(e.commit) if e.commit else "not recorded", fmt.clip(e.commit or "", 80)),
-        Fact("Machine", fmt.clip(e.machine, 60), fmt.clip(f"{e.gpu or e.cpu}", 200)),
+        Fact("Device", fmt.clip(e.gpu or e.cpu, 60), fmt.clip(e.machine, 200)),
         Fact("Backend", fmt.clip(f"{e.backend} {e.backend_version}", 60)),
-        Fact("Device", fmt.clip(e.gpu or e.cpu, 60)),
+        Fact("Driver", fmt.clip(e.driver or "none", 60)),
+        baseline_fact(run),
         Fact("Started", fmt.date(run.started_at), fmt.clip(run.started_at, 60)),
         Fact("Took", fmt.duration(run.seconds)),
     )
+    environment = environment_rows(e, list(run.baselines.values()))
     counted = [v for v in run.verdicts if v.failed is run.failed]
     # A waived failure is no reason to call a run failed that passed.
     worst = worst_outcome(v for v in counted if not v.waived) or (Outcome.PASS if counted else Outcome.ERROR)
@@ -219,7 +196,8 @@ def run_view(run: RunRecord, anchors: Anchors, several: bool) -> RunView:
         matrix=matrix.matrix_view(run, anchors),
         charts=model_charts(run),
         cells=detail.cell_views(run, anchors),
-        environment=environment_rows(e, list(run.baselines.values())),
+        environment=environment,
+        differences=differences(environment),
         settings=fmt.clean(json.dumps(run.settings, indent=2, ensure_ascii=False, default=str)),
         jobs=tuple(job_view(job) for job in run.jobs),
         timing=timing_view(run),

@@ -74,6 +74,35 @@
     });
   }
 
+  // The text of a cell as a number, where it is one; a dash sorts last in both directions.
+  const key = (row, column) => {
+    const text = row.cells[column].firstChild ? row.cells[column].firstChild.textContent : "";
+    const number = parseFloat(text.replace("\u2212", "-").replace(/[,\u00a0]/g, ""));
+    return Number.isNaN(number) ? (/^[\u2013\s]*$/.test(text) ? null : text.toLowerCase()) : number;
+  };
+  for (const table of all("table.sortable")) {
+    const heads = Array.from(table.tHead.rows[0].cells);
+    heads.forEach((head, column) => {
+      const press = document.createElement("button");
+      press.type = "button";
+      press.className = "sort";
+      press.append(...head.childNodes);
+      head.append(press);
+      press.addEventListener("click", () => {
+        const up = head.getAttribute("aria-sort") === "descending" ? 1 : -1;
+        const body = table.tBodies[0];
+        const rows = Array.from(body.rows).map((row) => [key(row, column), row]);
+        rows.sort(([a], [b]) => {
+          if (a === null || b === null) return (a === null) - (b === null);
+          return a === b ? 0 : (a < b) === (up > 0) ? -1 : 1;
+        });
+        body.append(...rows.map(([, row]) => row));
+        for (const other of heads) other.removeAttribute("aria-sort");
+        head.setAttribute("aria-sort", up > 0 ? "ascending" : "descending");
+      });
+    });
+  }
+
   // A link into a folded cell opens it, also in browsers that do not do so by themselves.
   const reveal = () => {
     const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
