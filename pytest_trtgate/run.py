@@ -248,3 +248,17 @@ class GateRun:
                 terminalreporter.write_line(f"report: {self.report}")
         if self.problem:
             terminalreporter.write_line(f"trtgate: {self.problem}", red=True, bold=True)
+        self._tell_github(terminalreporter)
+
+    def _tell_github(self, terminalreporter: Any) -> None:
+        from .report import github
+
+        if not github.active():
+            return
+        lines = [github.command(self.problem, "trtgate")] if self.problem else []
+        if self.run is not None:
+            reports = (report for found in terminalreporter.stats.values() for report in found)
+            lines += github.annotations(self.run, github.places_of(reports, self.config.rootpath))
+            lines += [problem] if (problem := github.write_summary(self.run)) else []
+        for line in lines:
+            terminalreporter.write_line(line)

@@ -10,7 +10,7 @@ from ..recordfile import save
 from ..run_record import RunRecord
 from ..workspace import RECORD_NAME, Workspace
 
-_FORMATS = {".html": "html", ".htm": "html", ".md": "markdown", ".csv": "csv"}
+_FORMATS = {".html": "html", ".htm": "html", ".md": "markdown", ".csv": "csv", ".parquet": "parquet"}
 
 
 def publish(run: RunRecord, report: Path, workspace: Workspace) -> None:
@@ -39,14 +39,14 @@ def render(runs: Sequence[RunRecord], path: Path, format_: str | None = None, pl
     Args:
         runs: The records.
         path: The file to write.
-        format_: ``html``, ``markdown`` or ``csv``; by default from the suffix of ``path``.
+        format_: ``html``, ``markdown``, ``csv`` or ``parquet``; by default from the suffix of ``path``.
         places: The folder of each record, for the pictures and videos that lie there.
 
     Returns:
         ``path``.
 
     Raises:
-        RecordError: The suffix names no format, the format takes one record only, or the file cannot be written.
+        RecordError: The suffix names no format, the format needs what is not installed, or the file cannot be written.
     """
     chosen = format_ or _FORMATS.get(path.suffix.lower())
     try:
@@ -65,6 +65,10 @@ def render(runs: Sequence[RunRecord], path: Path, format_: str | None = None, pl
             from . import table
 
             table.write_csv(path, runs)
+        elif chosen == "parquet":
+            from . import table
+
+            table.write_parquet(path, runs)
         else:
             raise RecordError(f"{path}: no format of that name; allowed: {', '.join(_FORMATS)}, or --format")
     except OSError as error:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..errors import RecordError
 from ..records import AccuracyRecord, ArmLaunch
 from ..run_record import RunRecord
 
@@ -93,6 +94,19 @@ def frame(runs: RunRecord | Sequence[RunRecord]) -> pd.DataFrame:
     several = [runs] if isinstance(runs, RunRecord) else runs
     found = pd.DataFrame([row for run in several for row in rows(run)], columns=list(COLUMNS))
     return found.astype({"launch": "Int64", "imgsz": "Int64", "batch": "Int64", "value": "float64"})
+
+
+def write_parquet(path: Path, runs: RunRecord | Sequence[RunRecord]) -> None:
+    """Write the table as Parquet.
+
+    Raises:
+        RecordError: pyarrow is not installed.
+        OSError: The file cannot be written.
+    """
+    try:
+        frame(runs).to_parquet(path, engine="pyarrow", index=False)
+    except ImportError as error:
+        raise RecordError(f"{path}: Parquet needs pyarrow; pip install pytest-trtgate[parquet]") from error
 
 
 def write_csv(path: Path, runs: RunRecord | Sequence[RunRecord]) -> None:

@@ -1,0 +1,83 @@
+"""A run on GitHub Actions: its Markdown in the step's summary, and an annotation for each verdict that failed it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ..run_record import RunRecord
+from . import format as fmt
+from . import markdown
+from .parts import sentence_of
+
+Place = tuple[str, int]
+"""A file, relative to the repository, and a line from 1."""
+
+
+def active() -> bool:
+    """Tell whether this process runs in a workflow of GitHub Actions."""
+    return os.environ.get("GITHUB_ACTIONS") == "true"
+
+
+def write_summary(run: RunRecord) -> str:
+    """Append a run to the summary of the step; return why that failed, in a sentence, and else nothing."""
+    path = os.environ.get("GITHUB_STEP_SUMMARY")
+    if not path:
+        return ""
+    try:
+        with Path(path).open("a", encoding="utf-8", errors="replace") as file:
+            file.write(markdown.render([run]) + "\n")
+    except OSError as error:
+        return f"{path}: the step's summary cannot be written ({error.strerror})"
+    return ""
+
+
+def annotations(run: RunRecord, places: Mapping[tuple[str, str], Place]) -> Iterator[str]:
+    """Yield a workflow command per verdict that failed the run.
+
+    Args:
+        run: The run.
+        places: Where the test of each cell and subject is, by the cell's key and the subject.
+    """
+    for verdict in run.verdicts:
+        if verdict.failed:
+            title = f"{verdict.cell.label} {verdict.subject}: {fmt.WORDS[verdict.outcome]}"
+            accept = f"\nAccept: {verdict.accept}" if verdict.accept else ""
+            yield command(sentence_of(verdict) + accept, title, places.get((verdict.cell.key, verdict.subject)))
+
+
+def command(message: str, title: str, place: Place | None = None) -> str:
+    """Return a workflow command that shows an error."""
+    at = {} if place is None else {"file": place[0], "line": str(place[1])}
+    fields = ",".join(f"{name}={_escaped(value, ':,')}" for name, value in {**at, "title": title}.items())
+    return f"::error {fields}::{_escaped(message)}"
+
+
+def _escaped(text: str, more: str = "") -> str:
+    """Return text with everything escaped that would end a command or one of its fields."""
+    for character in "%\r\n" + more:
+        text = text.replace(character, f"%{ord(character):02X}")
+    return fmt.clean(text)
+
+
+def places_of(reports: Iterable[Any], root: Path) -> dict[tuple[str, str], Place]:
+    """Return where the tests of cells are, from pytest's reports on them; those outside the repository are left out.
+
+    Args:
+        reports: pytest's reports, with the properties that the gate gave them.
+        root: The folder that their places start at.
+    """
+    workspace = Path(os.environ.get("GITHUB_WORKSPACE") or root).resolve()
+    found = {}
+    for report in reports:
+        properties = dict(getattr(report, "user_properties", ()))
+        for subject in ("accuracy", "latency"):
+            if "trtgate_cell" in properties and f"trtgate_{subject}" in properties:
+                path, line, _ = report.location
+                file = (root / path).resolve()
+                if file.is_relative_to(workspace):
+                    place = file.relative_to(workspace).as_posix(), (line or 0) + 1
+                    found[str(properties["trtgate_cell"]), subject] = place
+    return found

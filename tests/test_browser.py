@@ -1,0 +1,200 @@
+"""The HTML report in a real browser: silent, self-sufficient, accessible, and of use with and without its script."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import subprocess
+import tarfile
+from collections.abc import Iterator
+
+import chromium
+import filelock
+import pytest
+from chromium import Chromium
+from runs_example import empty_run, failing_run, gpu_run, passing_run
+from test_report_page import hostile_run
+
+from pytest_trtgate.report import html
+
+pytestmark = pytest.mark.skipif(
+    chromium.find() is None, reason=f"no Chromium on the PATH ({', '.join(chromium.NAMES)}): the page was not opened"
+)
+AXE = "4.14.1"
+AXE_SHA256 = "29348999450cdf2849a8e70b7912fc2da85a849da39c0d0d5394f51d4a9ed95c"
+FOLDED = "shapes-fp32-320-b1-onnxruntime-cpu"
+"""A cell of the failing run that starts folded."""
+PAGES = {
+    "failing": [failing_run],
+    "passing": [passing_run],
+    "merged": [passing_run, failing_run, gpu_run],
+    "empty": [empty_run],
+    "hostile": [hostile_run],
+}
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
+    with Chromium(tmp_path_factory.mktemp("profile")) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The addresses of the example pages."""
+    folder = tmp_path_factory.mktemp("pages")
+    for name, runs in PAGES.items():
+        html.write(folder / f"{name}.html", [run() for run in runs])
+    return {name: (folder / f"{name}.html").as_uri() for name in PAGES}
+
+
+@pytest.fixture(scope="module")
+def axe(request: pytest.FixtureRequest) -> str:
+    """The source of axe-core (MPL-2.0), fetched once from npm's registry and checked."""
+    assert request.config.cache is not None
+    folder = request.config.cache.mkdir("axe-core")
+    script = folder / f"axe-{AXE}.min.js"
+    with filelock.FileLock(folder / "lock"):
+        if not script.is_file():
+            npm = shutil.which("npm")
+            if npm is None:
+                pytest.skip("npm is not installed, with which axe-core is fetched: accessibility was not checked")
+            got = subprocess.run(
+                [npm, "pack", "--silent", f"axe-core@{AXE}"], cwd=folder, capture_output=True, text=True, timeout=120
+            )
+            if got.returncode:
+                pytest.skip(f"axe-core cannot be fetched, so accessibility was not checked: {got.stderr[-300:]}")
+            with tarfile.open(folder / f"axe-core-{AXE}.tgz") as archive:
+                packed = archive.extractfile("package/axe.min.js")
+                assert packed is not None
+                script.write_bytes(packed.read())
+    assert hashlib.sha256(script.read_bytes()).hexdigest() == AXE_SHA256
+    return script.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_page_opens_without_a_request_or_a_complaint(browser: Chromium, pages: dict[str, str], name: str) -> None:
+    browser.open(pages[name])
+    assert browser.requests == [pages[name]]
+    assert browser.complaints == []
+    assert not [event for event, _ in browser.events if event == "Page.javascriptDialogOpening"]
+    assert browser.run("document.querySelectorAll('h1').length") == 1
+
+
+@pytest.mark.parametrize("width", [390, 1280, 1920])
+@pytest.mark.parametrize("name", ["failing", "hostile"])
+def test_page_is_never_wider_than_the_window(browser: Chromium, pages: dict[str, str], name: str, width: int) -> None:
+    browser.open(pages[name], width=width)
+    browser.run("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
+    root = browser.run("[innerWidth, document.documentElement.clientWidth, document.documentElement.scrollWidth]")
+    assert root[0] == width
+    assert root[2] == root[1]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_no_violation(browser: Chromium, pages: dict[str, str], axe: str, scheme: str) -> None:
+    browser.open(pages["failing"], scheme=scheme)
+    browser.run("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
+    browser.run(f"{axe};0")
+    found = browser.run(
+        "axe.run(document, {resultTypes: ['violations']}).then((result) =>"
+        " ({checked: result.passes.length, wrong: result.violations.map((v) => [v.id, v.nodes[0].html])}))"
+    )
+    assert found["wrong"] == []
+    assert found["checked"] > 20
+    ground = browser.run("getComputedStyle(document.body).backgroundColor")
+    assert ground == {"light": "rgb(247, 247, 248)", "dark": "rgb(16, 18, 20)"}[scheme]
+
+
+def test_filter_leaves_the_cells_that_match(browser: Chromium, pages: dict[str, str]) -> None:
+    browser.open(pages["failing"])
+    shown = "Array.from(document.querySelectorAll('details.cell:not([hidden]) h3'), (h) => h.textContent)"
+    field = "document.querySelector('.filter')"
+    typed = f"{field}.value = {{}}; {field}.dispatchEvent(new Event('input'))"
+    browser.run(typed.format(json.dumps("WIDE error")))
+    assert browser.run(shown) == ["shapes-wide int8"]
+    assert browser.run("document.querySelector('.found').textContent") == "1 of 5"
+    browser.run(typed.format('""'))
+    assert len(browser.run(shown)) == 5
+
+
+@pytest.mark.parametrize("script", [True, False], ids=["script", "no-script"])
+def test_deep_link_opens_the_folded_cell(browser: Chromium, pages: dict[str, str], script: bool) -> None:
+    browser.open(f"{pages['failing']}#{FOLDED}", script=script)
+    assert browser.run(f"document.getElementById('{FOLDED}').closest('details').open") is True
+    top = browser.run(f"document.getElementById('{FOLDED}').getBoundingClientRect().top")
+    assert 0 < top < 900
+
+
+def test_link_to_a_cell_that_is_filtered_away_brings_it_back(browser: Chromium, pages: dict[str, str]) -> None:
+    browser.open(pages["failing"])
+    cell = f"document.getElementById('{FOLDED}').closest('details')"
+    assert browser.run(f"{cell}.open") is False
+    browser.run(f"{cell}.hidden = true; location.hash = '{FOLDED}'; new Promise((done) => setTimeout(done, 50))")
+    assert browser.run(f"[{cell}.open, {cell}.hidden]") == [True, False]
+
+
+def test_columns_are_sorted_by_a_click_and_by_a_second_one_the_other_way(
+    browser: Chromium, pages: dict[str, str]
+) -> None:
+    browser.open(pages["failing"])
+    table = "document.querySelector('#shapes-int8-320-b1-onnxruntime-cpu .sortable')"
+    column = "Array.from({}.tBodies[0].rows, (r) => r.cells[{}].textContent.replace('\\u2212', '-'))"
+    assert browser.run(f"{table}.querySelector('[aria-sort]').textContent") == "Drop"
+    press = "{}.tHead.rows[0].cells[{}].querySelector('button').click()"
+    for number, reverse in ((3, True), (3, False), (0, True), (0, False), (5, True)):
+        browser.run(press.format(table, number))
+        found = browser.run(column.format(table, number))
+        values = found if number == 0 else [float(text.removesuffix("significant")) for text in found]
+        assert values == sorted(values, reverse=reverse)
+        assert len(set(values)) > 1
+        state = browser.run(f"{table}.tHead.rows[0].cells[{number}].getAttribute('aria-sort')")
+        assert state == ("descending" if reverse else "ascending")
+
+
+def test_keyboard_reaches_the_results_and_opens_a_cell(browser: Chromium, pages: dict[str, str]) -> None:
+    browser.open(pages["failing"])
+    browser.press("Tab", 9)
+    assert browser.run("document.activeElement.textContent") == "Skip to the results"
+    cell = f"document.getElementById('{FOLDED}').closest('details')"
+    browser.run(f"{cell}.querySelector('summary').focus()")
+    browser.press("Enter", 13)
+    assert browser.run(f"{cell}.open") is True
+
+
+def test_without_scripts_everything_but_its_controls_is_there(browser: Chromium, pages: dict[str, str]) -> None:
+    browser.open(pages["failing"], script=False)
+    assert browser.run("Array.from(document.querySelectorAll('.js'), (e) => e.offsetHeight)") == [0] * browser.run(
+        "document.querySelectorAll('.js').length"
+    )
+    assert browser.run("document.querySelectorAll('.sort').length") == 0
+    assert "4 of 10 verdicts failed" in browser.run("document.body.innerText")
+    link = browser.run("document.querySelector('a[download]').href")
+    record = browser.run(f"fetch({json.dumps(link)}).then((r) => r.json(), () => null)")
+    assert record is None or record["run_id"] == failing_run().run_id
+    assert link.startswith("data:application/json;base64,")
+
+
+def test_theme_can_be_turned_and_stays_turned(browser: Chromium, pages: dict[str, str]) -> None:
+    ground = "getComputedStyle(document.body).backgroundColor"
+    browser.open(pages["failing"], scheme="dark")
+    before = browser.run(ground)
+    browser.run("document.querySelector('.theme').click()")
+    after = browser.run(ground)
+    assert before != after
+    browser.open(pages["failing"], scheme="dark")
+    assert browser.run(ground) == after
+    browser.run("localStorage.clear()")
+
+
+def test_printing_unfolds_everything_and_folds_it_again(browser: Chromium, pages: dict[str, str]) -> None:
+    browser.open(pages["failing"])
+    folded = "document.querySelectorAll('details:not([open])').length"
+    before = browser.run(folded)
+    browser.run("addEventListener('beforeprint', () => { window.seen = " + folded + "; })")
+    printed = browser.send("Page.printToPDF", printBackground=True)["data"]
+    assert len(printed) > 100_000
+    assert before > 0
+    assert browser.run("window.seen") == 0
+    assert browser.run(folded) == before
