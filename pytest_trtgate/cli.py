@@ -68,7 +68,8 @@ def _parser() -> argparse.ArgumentParser:
     report = commands.add_parser("report", help="Render run records again, or several as one report")
     report.add_argument("records", nargs="+", type=Path, metavar="RUN.json")
     report.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="File to write")
-    report.add_argument("--format", choices=("html", "markdown", "csv", "parquet"), help="Default: from the file's suffix")
+    formats = ("html", "markdown", "csv", "parquet")
+    report.add_argument("--format", choices=formats, help="Default: from the file's suffix")
     report.set_defaults(run=_report)
 
     add_baseline(commands)

@@ -108,6 +108,27 @@ def test_several_records_make_one_report(record: Path, tmp_path: Path, capsys: p
         assert capsys.readouterr().out == f"{name}: 2 runs\n"
 
 
+def test_parquet_holds_the_same_table_as_the_csv(record: Path, tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    import pandas as pd
+
+    for name in ("r.parquet", "r.csv"):
+        assert main(["report", str(record), "-o", name]) == 0
+    frame = pd.read_parquet(tmp_path / "r.parquet")
+    assert frame["value"].tolist() == pytest.approx(pd.read_csv(tmp_path / "r.csv")["value"].tolist())
+    assert str(frame["launch"].dtype) == "Int64"
+
+
+def test_parquet_without_pyarrow_is_one_sentence(
+    record: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    assert main(["report", str(record), "-o", "r.parquet"]) == 1
+    said = "trtgate: r.parquet: Parquet needs pyarrow; pip install pytest-trtgate[parquet]\n"
+    assert capsys.readouterr().err == said
+    assert not Path("r.parquet").exists()
+
+
 def test_rendering_a_record_leaves_it_as_it_is(record: Path) -> None:
     before = record.read_bytes()
     main(["report", str(record), "-o", "r.html"])

@@ -39,7 +39,9 @@ def test_wide_terminal_has_all_columns_and_the_long_words() -> None:
     head, *rows = [text for text, _ in terminal.table(failing_run(), 140)]
     assert head.split("  ")[0] == "model"
     assert {"of .pt", "vs .pt", "size"} <= set(re.split(r" {2,}", head))
-    assert rows[-1].endswith("0.7806  0.8020   0.0214    8.67    9.41        -   2.48x  1.1 MB  FAIL      no baseline")
+    assert rows[-1].endswith(
+        "0.7806  0.8020   0.0214   0.0100    8.67    9.41        -        -   2.48x  1.1 MB  FAIL      no baseline"
+    )
 
 
 @pytest.mark.parametrize("width", [60, 70, 80, 100, 110, 120, 200])
