@@ -18,9 +18,13 @@ from test_report_page import hostile_run
 
 from pytest_trtgate.report import html
 
-pytestmark = pytest.mark.skipif(
-    chromium.find() is None, reason=f"no Chromium on the PATH ({', '.join(chromium.NAMES)}): the page was not opened"
-)
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(
+        chromium.find() is None,
+        reason=f"no Chromium on the PATH ({', '.join(chromium.NAMES)}): the page was not opened",
+    ),
+]
 AXE = "4.14.1"
 AXE_SHA256 = "29348999450cdf2849a8e70b7912fc2da85a849da39c0d0d5394f51d4a9ed95c"
 FOLDED = "shapes-fp32-320-b1-onnxruntime-cpu"
