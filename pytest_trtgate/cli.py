@@ -67,10 +67,10 @@ def _parser() -> argparse.ArgumentParser:
 
     report = commands.add_parser("report", help="Render run records again, or several as one report")
     report.add_argument("records", nargs="+", type=Path, metavar="RUN.json")
-    report.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="File to write")
+    report.add_argument("-o", "--output", type=Path, metavar="FILE", help="File to write; Markdown may do without")
     formats = ("html", "markdown", "csv", "parquet")
     report.add_argument("--format", choices=formats, help="Default: from the file's suffix")
-    report.set_defaults(run=_report)
+    report.set_defaults(run=_report, misused=report.error)
 
     add_baseline(commands)
     add_compare(commands)
@@ -176,10 +176,16 @@ def _cache_prune(arguments: argparse.Namespace) -> int:
 
 def _report(arguments: argparse.Namespace) -> int:
     from .recordfile import load
+    from .report import markdown
     from .report.publish import render
     from .run_record import RunRecord
 
     runs = [load(path, RunRecord) for path in arguments.records]
+    if arguments.output is None:
+        if arguments.format != "markdown":
+            arguments.misused("-o FILE is missing; only --format markdown can be printed")
+        print(markdown.render(runs), end="")
+        return 0
     written = render(runs, arguments.output, arguments.format, [path.parent for path in arguments.records])
     print(f"{written}: {len(runs)} run{'s' if len(runs) > 1 else ''}")
     return 0

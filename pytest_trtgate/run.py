@@ -258,7 +258,7 @@ class GateRun:
         lines = [github.command(self.problem, "trtgate")] if self.problem else []
         if self.run is not None:
             reports = (report for found in terminalreporter.stats.values() for report in found)
-            lines += github.annotations(self.run, github.places_of(reports, self.config.rootpath))
+            lines += github.annotate(self.run, github.places_of(reports, self.config.rootpath))
             lines += [problem] if (problem := github.write_summary(self.run)) else []
         for line in lines:
             terminalreporter.write_line(line)

@@ -101,6 +101,14 @@ def test_the_format_may_be_named(record: Path, tmp_path: Path) -> None:
     assert "shapes" in (tmp_path / "summary.txt").read_text()
 
 
+def test_markdown_is_printed_where_no_file_is_named(record: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["report", str(record), "--format=markdown"]) == 0
+    assert capsys.readouterr().out.startswith("## \N{WHITE HEAVY CHECK MARK} Gate passed\n")
+    with pytest.raises(SystemExit):
+        main(["report", str(record)])
+    assert "error: -o FILE is missing; only --format markdown can be printed\n" in capsys.readouterr().err
+
+
 def test_several_records_make_one_report(record: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     save(tmp_path / "other.json", gpu_run())
     for name in ("r.html", "r.md", "r.csv"):

@@ -69,7 +69,7 @@ def test_nothing_is_said_outside_of_github(project: Project) -> None:
 
 
 def test_every_failed_verdict_is_annotated_and_no_note_is() -> None:
-    found = list(github.annotations(failing_run(), {}))
+    found = list(github.annotate(failing_run(), {}))
     assert len(found) == 4
     assert all(line.startswith("::error title=shapes") for line in found)
 

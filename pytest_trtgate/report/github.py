@@ -34,7 +34,7 @@ def write_summary(run: RunRecord) -> str:
     return ""
 
 
-def annotations(run: RunRecord, places: Mapping[tuple[str, str], Place]) -> Iterator[str]:
+def annotate(run: RunRecord, places: Mapping[tuple[str, str], Place]) -> Iterator[str]:
     """Yield a workflow command per verdict that failed the run.
 
     Args:
