@@ -180,10 +180,10 @@ def _report(arguments: argparse.Namespace) -> int:
     from .report.publish import render
     from .run_record import RunRecord
 
+    if arguments.output is None and arguments.format != "markdown":
+        arguments.misused("-o FILE is missing; only --format markdown can be printed")
     runs = [load(path, RunRecord) for path in arguments.records]
     if arguments.output is None:
-        if arguments.format != "markdown":
-            arguments.misused("-o FILE is missing; only --format markdown can be printed")
         print(markdown.render(runs), end="")
         return 0
     written = render(runs, arguments.output, arguments.format, [path.parent for path in arguments.records])
