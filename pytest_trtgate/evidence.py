@@ -30,12 +30,12 @@ _OTHERS = ("target_cls", "target_image", "images")
 class Evidence:
     """Two arms on the same images: their drops with intervals, how far their detections agree, and their curves.
 
-    ``curves`` are of the checkpoint and the engine: precision (10 x 51) by IoU and recall.
+    ``curves`` are of the checkpoint and the engine: precision (10 x 51) by IoU and recall; none of what has no boxes.
     """
 
     comparison: Comparison
     agreement: Agreement
-    curves: tuple[Array, Array]
+    curves: tuple[Array, ...] = ()
 
 
 def gather(folder: Path, reference: AccuracyRecord, engine: AccuracyRecord, conf: float, *, decides: bool) -> Evidence:

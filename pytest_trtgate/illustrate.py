@@ -5,12 +5,16 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .evidence import Evidence
 from .figures import AccuracyFigures, Course, DropInterval, PrecisionRecall, Scores
 from .records import AccuracyRecord, Cell, Context, LatencyRecord, Launch
 from .run_record import RunRecord
 from .workspace import Workspace
+
+if TYPE_CHECKING:
+    from .judge.average_precision import Array
 
 SHOWN_IOUS = ((0.5, 0), (0.75, 5))
 """Overlaps whose curves are kept, with their places among 0.50, 0.55, ..., 0.95."""
@@ -27,7 +31,8 @@ def accuracy_figures(cell: Cell, engine: AccuracyRecord, evidence: Evidence, con
         evidence: The comparison.
         conf: From which confidence on the boxes of ``evidence`` count.
     """
-    comparison, agreement = evidence.comparison, evidence.agreement
+    comparison = evidence.comparison
+    before, after = evidence.agreement.scores_before, evidence.agreement.scores_after
     intervals = {
         engine.classes[c.cls].name: DropInterval(
             low=round(c.change.interval[0], 5), high=round(c.change.interval[1], 5), significant=c.significant
@@ -35,17 +40,20 @@ def accuracy_figures(cell: Cell, engine: AccuracyRecord, evidence: Evidence, con
         for c in comparison.classes
         if c.cls < len(engine.classes)
     }
-    curves = tuple(
-        PrecisionRecall(iou=iou, reference=_rounded(evidence.curves[0][at]), engine=_rounded(evidence.curves[1][at]))
-        for iou, at in SHOWN_IOUS
-    )
     return AccuracyFigures(
         cell=cell,
         images=comparison.images,
         replicates=comparison.replicates,
         classes=intervals,
-        curves=curves,
-        scores=Scores(conf=conf, reference=agreement.scores_before, engine=agreement.scores_after),
+        curves=_shown(*evidence.curves) if evidence.curves else (),
+        scores=Scores(conf=conf, reference=before, engine=after) if before else None,
+    )
+
+
+def _shown(reference: Array, engine: Array) -> tuple[PrecisionRecall, ...]:
+    return tuple(
+        PrecisionRecall(iou=iou, reference=_rounded(reference[at]), engine=_rounded(engine[at]))
+        for iou, at in SHOWN_IOUS
     )
 
 

@@ -59,8 +59,8 @@ class Agreement:
     shared: int
     score_before: float
     score_after: float
-    scores_before: tuple[int, ...]
-    scores_after: tuple[int, ...]
+    scores_before: tuple[int, ...] = ()
+    scores_after: tuple[int, ...] = ()
 
 
 def agreement(reference: Detections, engine: Detections, conf: float) -> Agreement:
