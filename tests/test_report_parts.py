@@ -355,6 +355,7 @@ def test_the_history_of_a_cell_ends_with_this_run() -> None:
     assert said.startswith("p50 over 3 stored sessions and this run: 8.")
     alone = run.model_copy(update={"baselines": {}})
     assert latency_view.history(alone, cell("int8")) == ("", "")
+    assert latency_view.history(run, cell("int8"), 95)[1].startswith("p95 over ")
 
 
 def test_a_line_needs_two_values_that_are_numbers() -> None:

@@ -74,7 +74,7 @@ class CellView:
     contexts: tuple[ContextTable, ...]
     latency_note: str
     baseline_note: str
-    history: tuple[str, str]
+    histories: tuple[tuple[str, str], ...]
     chart: str
     chart_context: str
     chart_before: str
@@ -193,7 +193,7 @@ def cell_view(run: RunRecord, cell: Cell, anchors: Anchors, unfold: bool) -> Cel
         contexts=context_tables(run, cell),
         latency_note=_latency_note(run, cell),
         baseline_note=baseline_note(run, cell),
-        history=history(run, cell),
+        histories=tuple(history(run, cell, percent) for percent in (50, 95)),
         chart=charts.latency_distribution(
             now, then, budgets_of(run, cell, context), f"{label}, {CONTEXT_NAMES[context]}", before_name(run, cell)
         ),

@@ -90,15 +90,15 @@ def before_name(run: RunRecord, cell: Cell) -> str:
     return f"baseline of {fmt.date(sessions[-1].recorded_at)}" if sessions else ""
 
 
-def history(run: RunRecord, cell: Cell) -> tuple[str, str]:
-    """Return the p50 of each stored session and then of this run, as a drawing and in words; empty without both."""
+def history(run: RunRecord, cell: Cell, percent: int = 50) -> tuple[str, str]:
+    """Return one level of each stored session and then of this run, as a drawing and in words; empty without both."""
     context = gated_context(run)
     now = distribution(latency_of(run, cell), cell.precision, context)
     found = [session_times(session, context) for session in sessions_of(run, cell)]
-    levels = [level for times in (*found, now) if times and (level := times.level_ms(50)) is not None]
+    levels = [level for times in (*found, now) if times and (level := times.level_ms(percent)) is not None]
     if now is None or len(levels) < 2:
         return "", ""
-    said = f"p50 over {fmt.plural(len(levels) - 1, 'stored session')} and this run: "
+    said = f"p{percent} over {fmt.plural(len(levels) - 1, 'stored session')} and this run: "
     return charts.sparkline(levels, said + ", ".join(map(fmt.number, levels)) + " ms"), said + (
         f"{fmt.number(levels[0])} to {fmt.ms(levels[-1])}"
     )

@@ -51,7 +51,7 @@ SHORT: Mapping[Outcome, str] = {
 """Words for narrow terminals; the sentences below the table have the long ones."""
 LONG = {outcome: word.lower() for outcome, word in fmt.WORDS.items()} | {Outcome.FAIL: "FAIL", Outcome.ERROR: "ERROR"}
 WIDE = 110
-"""From this width on, all columns and the long words fit."""
+"""From this width on, the long words fit."""
 _GAP = "  "
 
 
