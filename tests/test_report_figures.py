@@ -11,9 +11,10 @@ from runs_example import failing_run, passing_run
 
 from pytest_trtgate.figures import PrecisionRecall, Scores
 from pytest_trtgate.report import cell_charts, charts, markdown, matrix, terminal, view
+from pytest_trtgate.report import format as fmt
 from pytest_trtgate.report.accuracy_view import DRAWN_CLASSES, accuracy_charts, class_rows
 from pytest_trtgate.report.overall import overall
-from pytest_trtgate.report.parts import Anchors, sentence_of
+from pytest_trtgate.report.parts import Anchors, check_view, sentence_of
 from pytest_trtgate.run_record import Outcome, RunRecord
 
 INT8 = cell("int8")
@@ -71,6 +72,14 @@ def test_passing_verdict_names_only_the_check_nearest_to_its_limit() -> None:
         "200 images"
     )
     assert sentence_of(verdict(INT8, "accuracy", checks[1])) == checks[1].sentence
+
+
+def test_drop_is_told_from_its_limit_however_near_it_is() -> None:
+    near = drop_check(INT8, 0.7820, 0.02).model_copy(update={"change": 0.02003, "limit": 0.02})
+    facts = {fact.label: fact.value for fact in check_view(near).facts}
+    assert (facts["drop"], facts["allowed"]) == ("0.02003", "0.02000")
+    assert check_view(near).over.startswith("100.1")
+    assert fmt.digits_apart(0.01, 0.01) == fmt.digits_apart(None, 0.01) == fmt.digits_apart(math.nan, 0.01) == 4
 
 
 def same_engine(run: RunRecord) -> RunRecord:

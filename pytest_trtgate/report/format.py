@@ -71,17 +71,24 @@ def _signed(text: str) -> str:
     return text.replace("-", _MINUS)
 
 
-def metric(value: float | None) -> str:
+def metric(value: float | None, digits: int = 4) -> str:
     """Return an accuracy, or a difference of two, with 4 decimals: ``0.8020``."""
-    return _odd(value) or _signed(f"{value:.4f}")
+    return _odd(value) or _signed(f"{value:.{digits}f}")
 
 
-def drop(value: float | None) -> str:
+def digits_apart(value: float | None, limit: float | None) -> int:
+    """Return how many decimals tell a drop from its limit, 4 at least and 8 at most."""
+    if value is None or limit is None or value == limit:
+        return 4
+    return next((n for n in range(4, 8) if metric(value, n) != metric(limit, n)), 8)
+
+
+def drop(value: float | None, digits: int = 4) -> str:
     """Return a drop in words: ``drop 0.0105``, ``gain 0.0007`` or ``no drop``."""
     odd = _odd(value)
     if odd is not None or value is None:
         return f"drop {odd}"
-    size = f"{abs(value):.4f}"
+    size = f"{abs(value):.{digits}f}"
     if float(size) == 0:
         return "no drop"
     return f"{'drop' if value > 0 else 'gain'} {size}"
@@ -122,11 +129,11 @@ def percent(ratio: float | None) -> str:
 
 
 def share(ratio: float | None) -> str:
-    """Return a part of a whole without a sign: ``64 %`` for 0.64."""
+    """Return a part of a whole without a sign: ``64 %`` for 0.64, and ``100.2 %`` for what is hardly more than all."""
     odd = _odd(ratio)
     if odd is not None or ratio is None:
         return odd or MISSING
-    return _unit(f"{100 * ratio:.0f}", "%")
+    return _unit(f"{100 * ratio:.{1 if 0 < abs(ratio - 1) < 0.005 else 0}f}", "%")
 
 
 def threshold(ratio: float | None) -> str:

@@ -107,7 +107,9 @@ def _square(run: RunRecord, cell: Cell, anchors: Anchors) -> Square:
     if faster is not None:
         compared.append(f"{fmt.times(faster)} vs .pt")
     limit = allowed_drop(run, cell)
-    fell = () if drop is None else (fmt.drop(drop), *(() if limit is None else (f"{fmt.metric(limit)} allowed",)))
+    digits = fmt.digits_apart(drop, limit)
+    at_most = () if limit is None else (f"{fmt.metric(limit, digits)} allowed",)
+    fell = () if drop is None else (fmt.drop(drop, digits), *at_most)
     times = distribution(latency_of(run, cell), cell.precision, context)
     engine = run.engines.get(cell.key)
     worst = worst_outcome(verdicts_of(run, cell))

@@ -100,11 +100,12 @@ class Anchors:
 def _facts(check: Check) -> tuple[Fact, ...]:
     against = fmt.clip(check.against, 40)
     if check.unit == "points":
+        digits = fmt.digits_apart(check.change, check.limit)
         return (
             Fact("engine", fmt.metric(check.value)),
             Fact(".pt" if against == "pt" else against, fmt.metric(check.reference)),
-            Fact("drop", fmt.metric(check.change)),
-            Fact("allowed", fmt.metric(check.limit)),
+            Fact("drop", fmt.metric(check.change, digits)),
+            Fact("allowed", fmt.metric(check.limit, digits)),
             Fact("95 % limits", _limits(check)),
         )
     if check.unit in BUDGET_UNITS:
