@@ -191,7 +191,7 @@ def test_a_drop_from_the_checkpoint_is_for_the_settings_to_accept(
     out = done(capsys, "accept", RUN, status=1)
     assert out == (
         "shapes fp16: baseline not written, since its accuracy is FAIL; "
-        'set "mAP50" = 0.1000 under [accuracy.fp16] in trtgate.toml\n'
+        'set "mAP50" = 0.1000 and "mAP50-95" = 0.1000 under [accuracy.fp16] in trtgate.toml\n'
     )
     assert not (project.path / "baselines").exists()
 
