@@ -227,7 +227,7 @@ def scatter(points: Sequence[Point], title: str, budgets: Sequence[Line] = (), f
     # A hundredth of mAP is the least that the picture spans, so that noise does not look like a difference.
     pad = max((high - low) * 0.14, (0.01 - (high - low)) / 2, 0.0005)
     reach = max([p.latency_ms for p in known] + _finite(*(budget.at for budget in budgets)))
-    x = Scale(0, reach * 1.16 or 1, 52, WIDTH - (72 if floors else 24))
+    x = Scale(0, reach * 1.16 or 1, 52, WIDTH - (88 if floors else 24))
     y = Scale(low - pad, high + pad, height - 22, 32 if budgets else 10)
     parts = [axis(x, height - 18.0, y.end - 4, "ms")]
     ticks = y.ticks(4)
