@@ -111,7 +111,7 @@ def test_error_card_shows_the_last_line_of_the_log_and_folds_the_rest(failing: P
 def test_matrix_shows_verdicts_and_numbers_of_both_subjects(failing: Page) -> None:
     squares = [e.text for e in failing.all("td", class_="sq")]
     assert (
-        "FP16 Accuracy Pass 0.8025 gain 0.0005 0.0030 allowed Latency Fail 14.9 ms p95 16.2 ms +9.0 % vs baseline, "
+        "FP16 Accuracy Pass 0.8025 gain 0.0005 0.0030 allowed Latency Fail 14.9 ms p95 16.2 ms +9.0 % vs baseline "
         "5 % allowed 1.44x vs .pt" in squares[6]
     )
     assert "INT8 Accuracy Error not measured Latency Error not measured no engine Details" in squares[3]
