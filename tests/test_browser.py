@@ -14,7 +14,9 @@ import filelock
 import pytest
 from chromium import Chromium
 from runs_example import empty_run, failing_run, gpu_run, passing_run
+from test_pictures import kept
 from test_report_page import hostile_run
+from test_video import video
 
 from pytest_trtgate.report import html
 
@@ -50,7 +52,9 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     folder = tmp_path_factory.mktemp("pages")
     for name, runs in PAGES.items():
         html.write(folder / f"{name}.html", [run() for run in runs])
-    return {name: (folder / f"{name}.html").as_uri() for name in PAGES}
+    run, media = kept(folder, pictures=3)
+    html.write(folder / "media.html", [run.model_copy(update={"videos": (video(),)})], [media])
+    return {name: (folder / f"{name}.html").as_uri() for name in (*PAGES, "media")}
 
 
 @pytest.fixture(scope="module")
@@ -77,17 +81,18 @@ def axe(request: pytest.FixtureRequest) -> str:
     return script.read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize("name", [*PAGES, "media"])
 def test_page_opens_without_a_request_or_a_complaint(browser: Chromium, pages: dict[str, str], name: str) -> None:
     browser.open(pages[name])
-    assert browser.requests == [pages[name]]
+    assert [address for address in browser.requests if not address.startswith("data:")] == [pages[name]]
     assert browser.complaints == []
     assert not [event for event, _ in browser.events if event == "Page.javascriptDialogOpening"]
     assert browser.run("document.querySelectorAll('h1').length") == 1
 
 
-@pytest.mark.parametrize("width", [390, 1280, 1920])
-@pytest.mark.parametrize("name", ["failing", "hostile"])
+@pytest.mark.parametrize(
+    ("name", "width"), [("failing", 390), ("failing", 1280), ("failing", 1920), ("hostile", 390), ("media", 390)]
+)
 def test_page_is_never_wider_than_the_window(browser: Chromium, pages: dict[str, str], name: str, width: int) -> None:
     browser.open(pages[name], width=width)
     browser.run("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
@@ -97,9 +102,11 @@ def test_page_is_never_wider_than_the_window(browser: Chromium, pages: dict[str,
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_no_violation(browser: Chromium, pages: dict[str, str], axe: str, scheme: str) -> None:
-    browser.open(pages["failing"], scheme=scheme)
+@pytest.mark.parametrize("name", ["failing", "media"])
+def test_axe_finds_no_violation(browser: Chromium, pages: dict[str, str], axe: str, name: str, scheme: str) -> None:
+    browser.open(pages[name], scheme=scheme)
     browser.run("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
+    browser.run("document.querySelectorAll('.overlay').forEach((box) => box.click())")
     browser.run(f"{axe};0")
     found = browser.run(
         "axe.run(document, {resultTypes: ['violations']}).then((result) =>"
@@ -155,6 +162,18 @@ def test_columns_are_sorted_by_a_click_and_by_a_second_one_the_other_way(
         assert len(set(values)) > 1
         state = browser.run(f"{table}.tHead.rows[0].cells[{number}].getAttribute('aria-sort')")
         assert state == ("descending" if reverse else "ascending")
+
+
+def test_slider_uncovers_the_engines_picture_by_keyboard(browser: Chromium, pages: dict[str, str]) -> None:
+    browser.open(pages["media"])
+    browser.run("document.querySelector('.pictures').open = true")
+    seen = "getComputedStyle(document.querySelector('.pane.engine')).clipPath"
+    assert browser.run(seen) == "none"
+    browser.run("document.querySelector('.overlay').click()")
+    assert browser.run(seen) == "inset(0px 0px 0px 50%)"
+    browser.run("document.querySelector('.split').focus()")
+    browser.press("ArrowRight", 39)
+    assert browser.run(seen) == "inset(0px 0px 0px 51%)"
 
 
 def test_keyboard_reaches_the_results_and_opens_a_cell(browser: Chromium, pages: dict[str, str]) -> None:
