@@ -92,7 +92,7 @@ def axis(scale: Scale, y: float, top: float, unit: str) -> str:
         x = scale(value)
         unit_here = f" {unit}" if unit and index == len(ticks) - 1 else ""
         # At its end the drawing has no room for half a text.
-        anchor = "end" if unit_here and x > scale.end - 16 else "middle"
+        anchor = "end" if x > scale.end - 16 else "middle"
         parts += [line(x, top, x, y, "grid"), text(x, y + 14, label + unit_here, "t m", anchor)]
     return "".join(parts)
 
