@@ -158,6 +158,7 @@ def _cache_verify(arguments: argparse.Namespace) -> int:
 def _cache_prune(arguments: argparse.Namespace) -> int:
     from .cache import EngineCache
     from .config import project_settings
+    from .filedigests import prune_digests
     from .pins import pin, pinned
     from .results import ResultCache
 
@@ -167,6 +168,7 @@ def _cache_prune(arguments: argparse.Namespace) -> int:
     cache = EngineCache(root)
     gone = cache.prune(age_s)
     results = ResultCache(root).prune(age_s)
+    prune_digests(root, age_s)
     keys = pinned(root, age_s)
     kept = sum(entry.path.name in keys for entry in cache.entries())
     why = f"; {kept} kept, since baselines name them" if kept else ""

@@ -8,6 +8,7 @@ one before it.
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from pathlib import Path
 
@@ -40,6 +41,8 @@ class FileDigests:
     def __init__(self, cache_root: Path, source: Path, fresh: bool = False) -> None:
         self.store = cache_root / "digests" / f"{key_sha256({'source': str(source)})[:32]}.json"
         self._known = {} if fresh else self._stored()
+        with contextlib.suppress(OSError):  # none yet, or another user's
+            os.utime(self.store)
         self._seen: dict[str, tuple[Stamp, str]] = {}
         self._new = False
 
@@ -75,6 +78,14 @@ class FileDigests:
             return load(self.store, DigestTable).files
         except RecordError:  # none yet, or damaged
             return {}
+
+
+def prune_digests(cache_root: Path, older_than_s: float) -> None:
+    """Delete the digests of datasets that were not used for ``older_than_s`` seconds."""
+    for store in (cache_root / "digests").glob("*"):
+        with contextlib.suppress(OSError):  # deleted meanwhile, or another user's
+            if time.time() - store.stat().st_mtime >= older_than_s:
+                store.unlink()
 
 
 def _stamp(path: Path) -> Stamp:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pytest_trtgate import filedigests
-from pytest_trtgate.filedigests import FileDigests
+from pytest_trtgate.filedigests import FileDigests, prune_digests
 
 
 @pytest.fixture
@@ -85,3 +85,14 @@ def test_a_damaged_table_is_as_good_as_none(tmp_path: Path, read: list[str]) -> 
     store.write_bytes(store.read_bytes()[:-9])
     assert digests(tmp_path).sha256(path) == hashlib.sha256(b"before").hexdigest()
     assert digests(tmp_path / "elsewhere").sha256(path)
+
+
+def test_digests_that_no_run_has_used_for_long_are_deleted(tmp_path: Path, read: list[str]) -> None:
+    known(tmp_path)
+    store = digests(tmp_path).store
+    for used in (True, False):
+        os.utime(store, (0, 0))
+        if used:
+            digests(tmp_path)
+        prune_digests(tmp_path / "cache", 3600)
+        assert store.exists() == used
