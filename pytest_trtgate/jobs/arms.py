@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torchvision  # noqa: F401  Ultralytics takes its non-maximum suppression where it is imported, as in deployment
 from ultralytics.models.yolo.detect import DetectionPredictor
 from ultralytics.utils.patches import imread
 
@@ -20,6 +19,7 @@ from ..errors import DataError, TrtGateError
 from . import yolo
 from .contract import ArmRequest, LatencyRequest
 
+yolo.load_torchvision()
 Batch = list[Any]
 """BGR images, each height x width x 3, uint8."""
 

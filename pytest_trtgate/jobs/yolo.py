@@ -5,10 +5,12 @@ Import it only after :func:`pytest_trtgate.jobs.worker.prepare`: this module imp
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -43,6 +45,7 @@ def isolate(threads: int) -> None:
     Raises:
         TrtGateError: This release of Ultralytics is built differently, so that the above cannot be promised.
     """
+    load_torchvision()
     torch.set_num_threads(threads)
     if torch.get_num_interop_threads() != 1:  # can be set only once
         torch.set_num_interop_threads(1)
@@ -61,6 +64,24 @@ def isolate(threads: int) -> None:
     if hasattr(ultralytics.data.utils, "_replace_image"):
         _replace(ultralytics.data.utils, "_replace_image", lambda _: _nothing)
     _replace(ultralytics.utils.nms, "non_max_suppression", lambda f: partial(f, max_time_img=NMS_SECONDS_PER_IMAGE))
+
+
+def load_torchvision() -> None:
+    """Import torchvision, whose non-maximum suppression Ultralytics takes where it is imported, as in deployment.
+
+    Its import brings torch's compiler along, which takes longer than all else that a job imports but torch itself: for
+    one function, which says whether an operator that no job calls could be compiled. That one is replaced meanwhile.
+    """
+    stand_ins: dict[str, ModuleType] = {}
+    if not {"torchvision", "torch._dynamo"} & sys.modules.keys():
+        stand_ins = {name: ModuleType(name) for name in ("torch._dynamo", "torch._dynamo.utils")}
+        stand_ins["torch._dynamo.utils"].__dict__["is_compile_supported"] = lambda device_type: False
+    sys.modules.update(stand_ins)
+    try:
+        import torchvision  # noqa: F401
+    finally:
+        for name in stand_ins:
+            del sys.modules[name]
 
 
 def _replace(module: Any, name: str, by: Callable[[Any], Any]) -> None:

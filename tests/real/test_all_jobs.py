@@ -42,10 +42,19 @@ for name, session in dict(
     options = session.get_session_options()
     spinning = options.get_session_config_entry("session.force_spinning_stop")
     print(name, options.intra_op_num_threads, options.inter_op_num_threads, spinning)
+from pytest_trtgate.jobs import arms
+import torchvision
+boxes = torch.tensor([[0.0, 0, 9, 9], [0, 0, 9, 8], [20, 20, 29, 29]])
+print("nms", *torchvision.ops.nms(boxes, torch.tensor([0.5, 0.9, 0.7]), 0.5).tolist(), "")
+print("compiler", "torch._dynamo" in sys.modules, "")
+import torch._dynamo.utils
+print("compiler-itself", torch._dynamo.utils.is_compile_supported("cpu"), hasattr(torch._dynamo, "optimize"))
 """
     done = run_python(code, folder=tmp_path)
     found = dict(line.split(" ", 1) for line in done.stdout.splitlines() if line.count(" ") in {2, 3})
     expected = {"torch": "2 1", **dict.fromkeys(("plain", "options", "keyword", "backend"), "2 1 1")}
+    # What torchvision brings along is left out, works where it is imported after all, and the operator is there.
+    expected |= {"nms": "1 2 ", "compiler": "False ", "compiler-itself": "True True"}
     assert {name: found.get(name) for name in expected} == expected, done.stdout + done.stderr
 
 
