@@ -15,6 +15,7 @@ KINDS = {
     "profile": "Layer profiles",
     "clip": "Looks at clips",
     "video": "Videos",
+    "survey": "Preflight",
     "pictures": "Pictures",
 }
 PHASES: dict[Phase, str] = {
