@@ -178,6 +178,12 @@ def fixture(bench: Bench) -> dict[str, Any]:
     return {**found, "entries": 100, "target_s": 0.3}
 
 
+def preflight(bench: Bench) -> dict[str, Any]:
+    """The preflight of images that have not changed."""
+    total = 100 if bench.quick else 5000
+    return {**wall_growth.preflight_s(bench.folder / "preflight", bench.project, total), "target_s": 1}
+
+
 def page(bench: Bench) -> dict[str, Any]:
     """A run record with 100 cells to HTML, the start of Python included."""
     return {**wall_growth.page(bench.project, cells=100), "target_s": 5}
@@ -218,6 +224,7 @@ PARTS: dict[str, Callable[[Bench], dict[str, Any]]] = {
     "memory": memory,
     "idle": idle,
     "fixture": fixture,
+    "preflight": preflight,
     "page": page,
     "cells": cells,
     "entries": entries,

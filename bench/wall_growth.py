@@ -132,14 +132,7 @@ def images(folder: Path, project: Path, counts: tuple[int, ...]) -> dict[str, An
     found = {}
     for total in counts:
         here = folder / str(total)
-        here.mkdir(parents=True)
-        watch([sys.executable, "-c", TINY, str(here / "data"), str(total)], here)
-        names = "names: [circle, square, triangle, star, cross, ring]\n"
-        (here / "data" / "data.yaml").write_text("train: images/train\nval: images/train\ntest: images/test\n" + names)
-        shutil.copy(project / "shapes.pt", here)
-        shutil.copy(project / "test_gate.py", here)
-        top = 'models = ["shapes.pt"]\ndata = "data/data.yaml"\nimgsz = 64\ncache_dir = "cache"\n'
-        (here / "trtgate.toml").write_text(f'{top}[findings]\nprecision-not-taken = "warn"\n')
+        _synthetic(here, project, total)
         gate = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "accuracy"]
         first, again = (watch(gate, here, accept=(0, 1)) for _ in range(2))
         found[total] = {"first": first.figures(), "again": again.figures()}
@@ -150,6 +143,34 @@ def images(folder: Path, project: Path, counts: tuple[int, ...]) -> dict[str, An
         "growth_again": grown("images, unchanged", {n: f["again"]["wall_s"] for n, f in found.items()}),
         "largest_peak_mb": max(f[run]["peak_mb"] for f in found.values() for run in f),
     }
+
+
+def preflight_s(folder: Path, project: Path, total: int) -> dict[str, Any]:
+    """Return how long the preflight of a run takes, at first and with nothing changed since then.
+
+    Args:
+        folder: A folder to be made.
+        project: A demo project, for its checkpoint.
+        total: Number of images.
+    """
+    _synthetic(folder, project, total)
+    found = []
+    for _ in range(3):
+        watch([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "size and fp32"], folder)
+        found.append(json.loads((folder / "reports" / RECORD).read_text())["preflight"]["seconds"])
+    return {"images": total, "first_s": round(found[0], 3), "again_s": round(min(found[1:]), 3)}
+
+
+def _synthetic(folder: Path, project: Path, total: int) -> None:
+    """Make a project with a demo's checkpoint and tests, and synthetic images to test it on."""
+    folder.mkdir(parents=True)
+    watch([sys.executable, "-c", TINY, str(folder / "data"), str(total)], folder)
+    names = "names: [circle, square, triangle, star, cross, ring]\n"
+    (folder / "data" / "data.yaml").write_text("train: images/train\nval: images/train\ntest: images/test\n" + names)
+    shutil.copy(project / "shapes.pt", folder)
+    shutil.copy(project / "test_gate.py", folder)
+    top = 'models = ["shapes.pt"]\ndata = "data/data.yaml"\nimgsz = 64\ncache_dir = "cache"\n'
+    (folder / "trtgate.toml").write_text(f'{top}[findings]\nprecision-not-taken = "warn"\n')
 
 
 def draw(figures: dict[str, Any], target: Path) -> None:
