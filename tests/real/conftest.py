@@ -111,7 +111,8 @@ def evaluations(
     request = accuracy_request(
         {"missing": bad.pop("missing"), "pt": material.weights, **bad, **engines}, material.data, folder
     )
-    done = run_job("accuracy", request, folder / "job", before=WATCH)
+    tell_all = "from pytest_trtgate.jobs import worker; worker.PROGRESS_INTERVAL_S = 0"
+    done = run_job("accuracy", request, folder / "job", before=f"{WATCH}\n{tell_all}")
     assert done.response
     return done, {arm: dict(np.load(folder / f"{arm}.npz")) for arm in ("pt", *engines)}
 
