@@ -187,8 +187,9 @@ def settings_for(checks: Iterable[Check], cell: Cell, settings: Settings, source
         found = _setting(check, cell, settings)
         if found is not None:
             tables.setdefault(found[0], []).append(found[1])
-    changes = [(list(dict.fromkeys(keys)), table_name(source, section)) for section, keys in tables.items()]
-    return "; ".join(f"set {' and '.join(keys)} under {table}" for keys, table in changes)
+    places = {section: f"under {table_name(source, section)}" for section in tables} | {"models": "in models"}
+    changes = [(list(dict.fromkeys(keys)), places[section]) for section, keys in tables.items()]
+    return "; ".join(f"set {' and '.join(keys)} {place}" for keys, place in changes)
 
 
 def _setting(check: Check, cell: Cell, settings: Settings) -> tuple[str, str] | None:
@@ -198,9 +199,12 @@ def _setting(check: Check, cell: Cell, settings: Settings) -> tuple[str, str] | 
     if check.against == REFERENCE and check.unit == "points":
         if not check.reference or check.change is None:
             return None  # no tolerance helps a checkpoint that finds nothing
-        population = settings.accuracy.mode == "population" and check.high is not None
+        own = next((model.accuracy for model in settings.models if model.name == cell.model), None)
+        population = settings.of(cell.model).accuracy.mode == "population" and check.high is not None
         # A limit must be under the tolerance, while a drop may equal it.
         steps = math.floor(check.high * 1e4) + 1 if population and check.high else math.ceil(check.change * 1e4)
+        if own is not None:
+            return "models", f'accuracy.{cell.precision}."{check.name}" = {steps / 1e4:.4f} of {cell.model}'
         return f"accuracy.{cell.precision}", f'"{check.name}" = {steps / 1e4:.4f}'
     if check.name in ENGINE_BUDGETS:
         return f"engine.{cell.precision}", ENGINE_BUDGETS[check.name]

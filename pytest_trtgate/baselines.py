@@ -100,6 +100,7 @@ class BaselineStore:
             environment=self.environment,
             engine_sha256=engine.sha256,
             cache_key=engine.cache_key,
+            head=engine.head,
             accuracy=accuracy.metrics,
             reference_accuracy=reference.metrics,
             accuracy_settings=accuracy.settings,

@@ -36,13 +36,13 @@ def check_up(
         DataError: The weights or the dataset are missing, or not what they should be.
     """
     plan = make_plan(settings, backend, device)
-    dataset = check_inputs(settings, plan)
+    datasets = check_inputs(settings, plan)
     gpu, only_gpu = gpu_of_worker(settings, backend, device, "")
     with tempfile.TemporaryDirectory(prefix="trtgate-") as folder:
         measure = Measurements(
             settings=settings,
             plan=plan,
-            dataset=dataset,
+            datasets=datasets,
             environment=collect(backend, device, Path.cwd()),
             workspace=Workspace(Path(folder), new_run_id()),
             launcher=launcher or LocalLauncher(gpu=gpu, only_gpu=only_gpu),

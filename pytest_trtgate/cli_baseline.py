@@ -201,7 +201,7 @@ def _check_key(key: str, settings: Settings) -> None:
     example = "best-int8-640-b1-onnxruntime-cpu"
     if cell is None:
         raise SettingsError(f"'{key}' is not the key of a cell; one reads like {example}, and is shown by a report")
-    models = [path.stem for path in settings.models]
+    models = [model.name for model in settings.models]
     if models and cell.model not in models:
         raise SettingsError(f"'{key}': no model '{cell.model}' in the settings; they have: {', '.join(models)}")
 

@@ -64,11 +64,20 @@ def compare(before: RunRecord, after: RunRecord, settings: Settings) -> list[Com
 
 
 def _checks(before: RunRecord, after: RunRecord, cell: Cell, settings: Settings) -> tuple[Check, ...]:
+    heads = [_head(run, cell) for run in (before, after)]
+    if None not in heads and heads[0] != heads[1]:
+        sentence = f"the engine is built for {heads[1]}, that of the earlier run for {heads[0]}"
+        return (Check(name="engine", against="baseline", outcome=Outcome.INCOMPATIBLE, sentence=sentence),)
     checks = (*_accuracy(before, after, cell, settings), *_latency(before, after, cell, settings))
     if checks:
         return checks
     sentence = "neither run measured what the settings judge"
     return (Check(name="measurement", against="baseline", outcome=Outcome.ERROR, sentence=sentence),)
+
+
+def _head(run: RunRecord, cell: Cell) -> str | None:
+    engines = (engine for engine in run.engines.values() if engine.cell.on_any_gpu == cell.on_any_gpu)
+    return next((engine.head for engine in engines), None)
 
 
 def _threads(before: RunRecord, after: RunRecord) -> list[str]:
@@ -82,7 +91,7 @@ def _accuracy(before: RunRecord, after: RunRecord, cell: Cell, settings: Setting
     then, now = (accuracy_of(run, cell, cell.precision) for run in (before, after))
     if then is None or now is None:
         return _missing("accuracy", then is not None, now is not None)
-    tolerances = settings.accuracy.tolerances(cell.precision)
+    tolerances = settings.of(cell.model).accuracy.tolerances(cell.precision, now.task)
     return judge_since(then.metrics, then.settings, then.data_digest, now, tolerances)
 
 

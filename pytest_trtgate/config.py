@@ -84,7 +84,7 @@ def build(
         SettingsError: A key is unknown or a value is not allowed; names the key, the value, what is allowed, and where.
     """
     home = source.parent if source else home or cwd
-    merged = {**_absolute(table, home), **_absolute(options, cwd)}
+    merged = _over(_absolute(table, home), _absolute(options, cwd))
     for key in ("baseline_dir", "report"):
         merged.setdefault(key, home / Settings.model_fields[key].default)
     try:
@@ -123,12 +123,33 @@ def _absolute(table: Mapping[str, Any], folder: Path) -> dict[str, Any]:
             result[key] = _place(folder, result[key])
     for key in PATHS_KEYS:
         paths = one_or_many(result.get(key))
-        if isinstance(paths, (list, tuple)) and all(isinstance(path, (str, Path)) for path in paths):
-            result[key] = tuple(_place(folder, path) for path in paths)
+        if isinstance(paths, (list, tuple)):
+            # A model may be a table.
+            result[key] = tuple(_absolute_entry(path, folder) for path in paths)
     deployment = result.get("deployment")
     if isinstance(deployment, dict) and isinstance(deployment.get("engine"), (str, Path)):
         result["deployment"] = {**deployment, "engine": _place(folder, deployment["engine"])}
     return result
+
+
+def _absolute_entry(model: Any, folder: Path) -> Any:
+    if isinstance(model, (str, Path)):
+        return _place(folder, model)
+    if not isinstance(model, Mapping):
+        return model
+    return {k: _place(folder, v) if k in ("path", "data") and isinstance(v, str) else v for k, v in model.items()}
+
+
+def _over(table: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of a file with options over them, also over what single models have of their own."""
+    models = one_or_many(table.get("models"))
+    tables = [m for m in models if isinstance(m, Mapping)] if isinstance(models, (list, tuple)) else []
+    own = {entry["path"].resolve(): entry for entry in tables if isinstance(entry.get("path"), Path)}
+    chosen = options.get("models", models)
+    if own and isinstance(chosen, (list, tuple)):
+        known = [own.get(model.resolve(), model) if isinstance(model, Path) else model for model in chosen]
+        chosen = [{k: v for k, v in m.items() if k not in options} if isinstance(m, Mapping) else m for m in known]
+    return {**table, **options, **({} if chosen is None else {"models": chosen})}
 
 
 def _place(folder: Path, path: str | Path) -> Path:

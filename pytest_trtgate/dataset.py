@@ -1,4 +1,7 @@
-"""The dataset named by a data YAML: resolved once, so that every job sees the same files and none is downloaded."""
+"""The dataset named by a data YAML, or by a folder of a folder per split and class for classification.
+
+It is resolved once, so that every job sees the same files and none is downloaded.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from .digest import file_sha256, files_sha256
+from .digest import file_sha256, files_sha256, key_sha256
 from .errors import DataError
 
 IMAGE_SUFFIXES = frozenset(
@@ -19,17 +22,24 @@ IMAGE_SUFFIXES = frozenset(
 )
 """Files that count as images; the formats that Ultralytics lists as supported."""
 SPLITS = ("train", "val", "test")
+_SPLIT_FOLDERS = {"train": ("train",), "val": ("val", "validation", "valid"), "test": ("test",)}
+"""Names of the folders of each split in a classification dataset, as Ultralytics looks for them."""
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """A resolved dataset: class names by index, and for each split the files, folders or lists that hold its images."""
+    """A resolved dataset: class names by index, and for each split the files, folders or lists that hold its images.
+
+    ``folders``: whether the folder that an image is in names its class, as in a classification dataset; else a label
+    file stands beside the image.
+    """
 
     source: Path
     root: Path
     names: dict[int, str]
     splits: dict[str, tuple[Path, ...]]
     extra: dict[str, Any]
+    folders: bool = False
 
     def images(self, split: str) -> tuple[Path, ...]:
         """Return the images of one split, sorted by path.
@@ -72,6 +82,9 @@ class Dataset:
     def digest(self, split: str, sha256: Callable[[Path], str] = file_sha256) -> str:
         """Return the SHA-256 over images and labels of a split, by content; ``sha256`` returns that of one file."""
         images = self.images(split)
+        if self.folders:
+            classes = [image.relative_to(self.splits[split][0]).parts[0] for image in images]
+            return key_sha256({"images": self.images_digest(split, sha256), "classes": classes})
         return files_sha256((file for image in images for file in (image, label_of(image))), sha256)
 
     def shown(self, image: Path) -> str:
@@ -79,7 +92,9 @@ class Dataset:
         return image.relative_to(self.root).as_posix() if image.is_relative_to(self.root) else image.as_posix()
 
     def write_resolved(self, path: Path) -> Path:
-        """Write a data YAML with absolute paths and no download key, for jobs; return its path."""
+        """Return what jobs are given: a data YAML written with absolute paths and no download key, or the folder."""
+        if self.folders:
+            return self.root
         path.parent.mkdir(parents=True, exist_ok=True)
         data = {
             **self.extra,
@@ -160,13 +175,15 @@ def _listed(listing: Path) -> list[Path]:
 
 
 def load_dataset(source: Path) -> Dataset:
-    """Read a data YAML and resolve its paths against its own folder.
+    """Read a data YAML and resolve its paths against its own folder; or look into the folder of a classification set.
 
     Raises:
-        DataError: The file is missing, not YAML, or lacks class names or splits.
+        DataError: The file is missing, not YAML, or lacks class names or splits; or the folder does.
     """
     import yaml
 
+    if source.is_dir():
+        return _of_folders(source.resolve(), source)
     if not source.is_file():
         raise DataError(f"{source}: no such data YAML")
     try:
@@ -187,6 +204,21 @@ def load_dataset(source: Path) -> Dataset:
     known = {"path", "names", "nc", "download", "yaml_file", *SPLITS}
     extra = {k: v for k, v in data.items() if k not in known}
     return Dataset(source, root.resolve(), _names(data, source), splits, extra)
+
+
+def _of_folders(root: Path, source: Path) -> Dataset:
+    splits: dict[str, tuple[Path, ...]] = {}
+    for split, names in _SPLIT_FOLDERS.items():
+        places = [root / name for name in names if (root / name).is_dir()]
+        if places:
+            splits[split] = (places[0],)
+    if "train" not in splits:
+        # Ultralytics would divide such a folder into splits, on the disk.
+        raise DataError(f"{source}: not a classification dataset; it needs a folder 'train' with a folder per class")
+    classes = sorted(place.name for place in splits["train"][0].iterdir() if place.is_dir())
+    if not classes:
+        raise DataError(f"{source}: its folder 'train' has no folder per class; a data YAML names other datasets")
+    return Dataset(source, root, dict(enumerate(classes)), splits, {}, folders=True)
 
 
 def _places(root: Path, value: Any, source: Path, split: str) -> tuple[Path, ...]:

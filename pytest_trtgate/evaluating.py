@@ -39,14 +39,17 @@ class Evaluations:
     def __init__(self, measure: Measurements, selected: Collection[Cell]) -> None:
         self.measure = measure
         self.selected = selected
-        settings = measure.settings
-        self._how = AccuracySettings(
+
+    def _how(self, model: str) -> AccuracySettings:
+        settings = self.measure.settings.of(model)
+        return AccuracySettings(
             split=settings.split,
             imgsz=settings.imgsz,
             batch=settings.batch,
-            conf=settings.validation.conf,
+            conf=settings.conf,
             iou=settings.validation.iou,
             max_det=settings.validation.max_det,
+            nms=settings.export.nms,
         )
 
     def engine(self, cell: Cell) -> AccuracyRecord:
@@ -91,7 +94,7 @@ class Evaluations:
 
     def _evaluate(self, model: str, arms: list[str]) -> Iterator[Found]:
         """Yield accuracies measured earlier on the same bytes, then those that are measured now."""
-        measure, missing = self.measure, []
+        measure, data, how, missing = self.measure, self.measure.data[model], self._how(model), []
         cells: dict[str, Cell] = {cell.precision: cell for cell in measure.plan.of_model(model)}
         for arm in arms:
             name = _name(model, arm)
@@ -101,9 +104,7 @@ class Evaluations:
                 yield name, error
                 continue
             arrays = measure.workspace.job_folder(name) / "per_image.npz"
-            key = result_key(
-                file_sha256(path), measure.data_digest, measure.dataset, self._how, measure.environment, measure.threads
-            )
+            key = result_key(file_sha256(path), data.digest, data.dataset, how, measure.environment, measure.threads)
             known = None if measure.settings.fresh else measure.results.get(key, arrays)
             if known is None:
                 request = AccuracyArm(arm=arm, artifact=str(path), per_image=str(arrays))
@@ -120,15 +121,15 @@ class Evaluations:
     def _pass(self, model: str, arms: list[_Arm]) -> Iterator[Found]:
         """Evaluate arms in one job; where it dies, the others without the arm that it died at, and that one alone."""
         measure, names = self.measure, [arm.request.arm for arm in arms]
-        images = len(measure.dataset.images(self._how.split))
-        measure.milestone(f"{model}: evaluating {', '.join(names)} on {images} images")
+        data, how = measure.data[model], self._how(model)
+        measure.milestone(f"{model}: evaluating {', '.join(names)} on {len(data.images)} images")
         job = f"accuracy-{model}-{'+'.join(names)}"
         request = AccuracyRequest(
             arms=tuple(arm.request for arm in arms),
-            data=str(measure.resolved_data),
+            data=str(data.resolved),
             device=measure.environment.device,
             threads=measure.threads,
-            settings=self._how,
+            settings=how,
         )
         folder = measure.workspace.job_folder(job)
         try:
@@ -168,8 +169,8 @@ class Evaluations:
         record = AccuracyRecord(
             model=model,
             arm=arm.request.arm,
-            settings=self._how,
-            data_digest=measure.data_digest,
+            settings=self._how(model),
+            data_digest=measure.data[model].digest,
             per_image=str(arrays.relative_to(measure.workspace.path)),
             measured_at=now(),
             **dict(found),

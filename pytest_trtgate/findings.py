@@ -82,33 +82,36 @@ def calibration_leak(leaked: int, images: int, first: str, split: str) -> list[t
     return [("calibration-leak", f"{leaked} of {images} images of split '{split}' are calibrated on, first {first}")]
 
 
-def confidence_collapse(arm: str, before: float, after: float) -> list[tuple[str, str]]:
+def confidence_collapse(arm: str, before: float, after: float, what: str = "boxes") -> list[tuple[str, str]]:
     """Return a finding where an engine finds the same boxes with far less confidence.
 
     Args:
         arm: The engine.
         before: Median confidence of the ``.pt`` in boxes that both have; NaN where there are none.
         after: That of the engine in the same.
+        what: What both have: ``boxes``, or ``classes`` of a classifier.
     """
     if not before - after > COLLAPSE:
         return []
-    sentence = f"{arm}: the median confidence of boxes shared with the .pt fell from {before:.2f} to {after:.2f}"
+    sentence = f"{arm}: the median confidence of {what} shared with the .pt fell from {before:.2f} to {after:.2f}"
     return [("confidence-collapse", sentence)]
 
 
-def low_agreement(arm: str, shared: int, detections: int, conf: float) -> list[tuple[str, str]]:
+def low_agreement(arm: str, shared: int, detections: int, conf: float | None) -> list[tuple[str, str]]:
     """Return a finding where an engine lacks many of the detections of the ``.pt``.
 
     Args:
         arm: The engine.
         shared: How many of them it has.
         detections: How many the ``.pt`` has.
-        conf: Confidence from which a detection counts.
+        conf: Confidence from which a detection counts; None for a classifier, which has one class per image.
     """
     if shared >= AGREEMENT * detections:
         return []
     share = f"{100 * shared / detections:.1f} %"
-    sentence = f"{arm}: the engine has {share} of the {detections} detections of the .pt at confidence {conf:g}"
+    sentence = f"{arm}: the engine has {share} of the {detections} detections of the .pt at confidence {conf}"
+    if conf is None:
+        sentence = f"{arm}: the engine names the class that the .pt names in {share} of {detections} images"
     return [("low-agreement", f"{sentence}, less than {100 * AGREEMENT:g} %")]
 
 

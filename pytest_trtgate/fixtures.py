@@ -52,7 +52,7 @@ def trt_engine(request: pytest.FixtureRequest, trt_cell: Cell) -> Engine:
 
 @pytest.fixture(scope="session")
 def trt_accuracy(request: pytest.FixtureRequest, trt_cell: Cell) -> AccuracyRecord:
-    """The accuracy of the cell's engine: mAP50, mAP50-95, precision and recall from 0 to 1, overall and per class.
+    """The accuracy of the cell's engine: the metrics of its task (mAP50, top1, ...) from 0 to 1, overall and per class.
 
     Session scope. Costs the engine and an evaluation of the split: one pass over its images for all precisions that the
     run's tests are about. Fails where either fails.

@@ -24,12 +24,14 @@ def with_models(config: pytest.Config, settings: Settings) -> Settings:
     Raises:
         SettingsError: It returns something that is no list of paths.
     """
-    models = config.hook.pytest_trtgate_models(config=config, models=settings.models)
+    models = config.hook.pytest_trtgate_models(config=config, models=tuple(model.path for model in settings.models))
     if models is None:
         return settings
     if isinstance(models, (str, Path)) or not all(isinstance(m, (str, Path)) for m in models):
         raise SettingsError(f"pytest_trtgate_models returned {models!r}; allowed: a list of paths of .pt files")
-    chosen = tuple(config.rootpath / model for model in models)
+    # What a model has of its own stays with it.
+    own = {model.path: model for model in settings.models}
+    chosen = tuple(own.get(path, path) for path in (config.rootpath / model for model in models))
     return type(settings).model_validate({**settings.model_dump(by_alias=True), "models": chosen})
 
 
@@ -39,13 +41,13 @@ def export_args(config: pytest.Config, settings: Settings, cell: Cell) -> dict[s
     Raises:
         SettingsError: It asks for what the gate itself decides, or for a value that JSON has no word for.
     """
-    given = settings.export.arguments(cell.backend)
+    given = settings.export_arguments(cell.backend)
     answers = config.hook.pytest_trtgate_export_args(config=config, cell=cell, arguments=given)
     found: dict[str, Any] = {}
     for answer in reversed([a for a in answers if a is not None]):
         found |= _mapping("pytest_trtgate_export_args", answer)
     for name, value in found.items():
-        if name in RESERVED:
+        if name in RESERVED or name == "nms":
             said = f"pytest_trtgate_export_args sets '{name}', which pytest-trtgate itself decides"
             raise SettingsError(f"{said}; allowed: other arguments of Ultralytics' exporter")
         if not isinstance(value, (str, int, float, bool, type(None))):

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,7 +15,7 @@ from .dataset import Dataset
 from .digest import file_sha256, key_sha256
 from .environment import threads_of
 from .errors import JobError
-from .filedigests import FileDigests
+from .evaluated_data import EvaluatedData
 from .jobs.contract import (
     ArmRequest,
     BuildResponse,
@@ -39,13 +38,11 @@ from .records import (
 )
 from .results import ResultCache
 from .run_record import JobRecord, Phase
-from .settings import Settings
+from .settings import DEPLOYMENT_CONF, Settings
 from .workspace import Workspace
 
 R = TypeVar("R", bound=Response)
 WITHOUT_DEVICE: tuple[JobKind, ...] = ("pictures", "clip", "survey")
-DEPLOYMENT_CONF = 0.25
-"""Confidence above which boxes are kept while timing: Ultralytics' default for predictions, as deployed."""
 
 
 def now() -> str:
@@ -59,7 +56,7 @@ class Measurements:
     Args:
         settings: The run's settings.
         plan: Its cells.
-        dataset: Its dataset.
+        datasets: The dataset of each model.
         environment: The machine, part of every engine's key.
         workspace: The run's folder.
         launcher: Runs the jobs.
@@ -72,7 +69,7 @@ class Measurements:
         self,
         settings: Settings,
         plan: Plan,
-        dataset: Dataset,
+        datasets: Mapping[str, Dataset],
         environment: Environment,
         workspace: Workspace,
         launcher: Launcher,
@@ -82,7 +79,6 @@ class Measurements:
     ) -> None:
         self.settings = settings
         self.plan = plan
-        self.dataset = dataset
         self.environment = environment
         self.workspace = workspace
         self.launcher = launcher
@@ -92,7 +88,9 @@ class Measurements:
         root = settings.cache_dir or default_root()
         self.cache = EngineCache(root, milestone)
         self.results = ResultCache(root)
-        self.digests = FileDigests(root, dataset.source, settings.fresh)
+        # Models on the same data share what is known of it.
+        known = {d.source: EvaluatedData(d, settings, root, workspace.path) for d in datasets.values()}
+        self.data = {model: known[dataset.source] for model, dataset in datasets.items()}
         self.threads = threads_of(settings)
 
     def engine(self, cell: Cell) -> EngineRecord:
@@ -104,7 +102,7 @@ class Measurements:
         return self.workspace.once(f"engine-{cell.key}", EngineRecord, lambda: self._engine(cell))
 
     def _engine(self, cell: Cell) -> EngineRecord:
-        export, environment = self.settings.export.key_part(cell.backend), self.environment
+        export, environment = self.settings.export_key(cell.backend), self.environment
         export |= self.export_arguments(cell)
         parts = key_parts(cell, environment, self.weights_sha256[cell.model], export, self._calibration(cell))
         key = key_sha256(parts)
@@ -122,7 +120,7 @@ class Measurements:
         Raises:
             SettingsError: A hook asks for what the exporter must not be asked for.
         """
-        return self.settings.export.arguments(cell.backend) | self._export_args(cell)
+        return self.settings.export_arguments(cell.backend) | self._export_args(cell)
 
     @cached_property
     def weights_sha256(self) -> dict[str, str]:
@@ -133,13 +131,7 @@ class Measurements:
         if cell.precision != "int8":
             return None
         wanted = self.settings.calibration
-        return {"split": wanted.split, "fraction": wanted.fraction, "images": self._calibration_digest}
-
-    @cached_property
-    def _calibration_digest(self) -> str:
-        digest = self.dataset.images_digest(self.settings.calibration.split, self.digests.sha256)
-        self.digests.save()
-        return digest
+        return {"split": wanted.split, "fraction": wanted.fraction, "images": self.data[cell.model].calibration_digest}
 
     def _build(self, cell: Cell, key: str, parts: dict[str, Any], folder: Path) -> EngineRecord:
         started, name = time.monotonic(), f"build-{cell.key}"
@@ -147,7 +139,7 @@ class Measurements:
             cell,
             self.settings,
             weights=self.plan.weights[cell.model],
-            data=self.resolved_data if cell.precision == "int8" else None,
+            data=self.data[cell.model].resolved if cell.precision == "int8" else None,
             export_args=self.export_arguments(cell),
             threads=self.threads,
             timing_cache=timing_cache_path(self.cache.root, self.environment),
@@ -157,19 +149,6 @@ class Measurements:
         answer = self.job(name, "build", request, self.settings.timeouts.build_s, BuildResponse)
         log = self.workspace.job_folder(name) / LOG_NAME
         return engine_record(cell, key, parts, request, answer, log, time.monotonic() - started, now())
-
-    @cached_property
-    def resolved_data(self) -> Path:
-        """The data YAML for jobs."""
-        # One per process, so that none reads what another is writing.
-        return self.dataset.write_resolved(self.workspace.path / f"data-{os.getpid()}" / "data.yaml")
-
-    @cached_property
-    def data_digest(self) -> str:
-        """The SHA-256 over images and labels of the split that is evaluated."""
-        digest = self.dataset.digest(self.settings.split, self.digests.sha256)
-        self.digests.save()
-        return digest
 
     def latency(self, model: str, comparison: Comparison) -> LatencyRecord:
         """Return the launches of a model: its ``.pt`` and all its planned engines side by side.
@@ -197,25 +176,27 @@ class Measurements:
                 failures[cell.precision] = failure(error)
             else:
                 arms.append(ArmRequest(arm=cell.precision, artifact=str(engine.path), sha256=engine.sha256))
-        settings = self.settings
+        settings = self.settings.of(model)
         start = LatencyRecord(model=model, imgsz=settings.imgsz, batch=settings.batch, launches=(), failures=failures)
         if not engines:
             return start  # there is nothing to compare the .pt with
         arms += comparison.replays(engines)
-        return LaunchSeries(start, arms, self._launch, self.milestone).run(settings.latency.launches, comparison.more)
+        return LaunchSeries(start, arms, partial(self._launch, model), self.milestone).run(
+            settings.latency.launches, comparison.more
+        )
 
     def launch_request(
-        self, name: str, index: int, arms: list[ArmRequest], samples: int | None = None
+        self, model: str, name: str, index: int, arms: list[ArmRequest], samples: int | None = None
     ) -> LatencyRequest:
-        """Return the request for a launch of some arms, as a job of that name."""
+        """Return the request for a launch of some arms of a model, as a job of that name."""
         latency = self.settings.latency
-        images = self.dataset.images(self.settings.split)
+        images = self.data[model].images
         step = max(1, len(images) // latency.images)
         return LatencyRequest(
             index=index,
             seed=latency.seed + index,
             arms=tuple(arms),
-            imgsz=self.settings.imgsz,
+            imgsz=self.settings.of(model).imgsz,
             batch=self.settings.batch,
             device=self._device,
             threads=self.threads,
@@ -229,11 +210,12 @@ class Measurements:
             conf=DEPLOYMENT_CONF,
             iou=self.settings.validation.iou,
             max_det=self.settings.validation.max_det,
+            nms=self.settings.export.nms,
             samples_file=str(self.workspace.job_folder(name) / "samples.npz"),
         )
 
-    def _launch(self, name: str, index: int, arms: list[ArmRequest], samples: int | None = None) -> Launch:
-        request = self.launch_request(name, index, arms, samples)
+    def _launch(self, model: str, name: str, index: int, arms: list[ArmRequest], samples: int | None = None) -> Launch:
+        request = self.launch_request(model, name, index, arms, samples)
         answer = self.job(name, "latency", request, self.settings.timeouts.launch_s, LatencyResponse)
         samples_file = Path(request.samples_file)
         launch = with_counts(answer.launch, samples_file, self.settings.latency.context, self._budgets_ms)

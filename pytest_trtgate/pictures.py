@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 from .errors import JobError, RecordError, TrtGateError
 from .evidence import read_arrays
 from .jobs.contract import PicturesRequest, PicturesResponse
-from .measure import DEPLOYMENT_CONF, Measurements
+from .measure import Measurements
 from .media_records import BOOK, CellPictures, Mark, Picture, PictureBook, Shape
 from .recordfile import save
 from .records import REFERENCE, AccuracyRecord
 from .run_record import JobRecord, RunRecord
+from .settings import DEPLOYMENT_CONF
 
 if TYPE_CHECKING:
     from .judge.disagreement import Disagreement
@@ -78,6 +79,8 @@ def _choose(
     from .judge.agreement import Detections
     from .judge.disagreement import disagreements
 
+    if engine.task == "classify":
+        return CellPictures(note="a classifier finds no boxes to be drawn"), []
     try:
         folder = measure.workspace.path
         arms = [read_arrays(folder / record.per_image, _DETECTIONS, _OTHERS) for record in (reference, engine)]
@@ -87,7 +90,8 @@ def _choose(
         worst = disagreements(found[0], found[1], DEPLOYMENT_CONF)
         names = arms[0]["images"].tolist()
         kept = worst[: measure.settings.pictures]
-        drafts = [Draft(measure.dataset.root / names[x.image], names[x.image], x, arms) for x in kept]
+        root = measure.data[reference.model].dataset.root
+        drafts = [Draft(root / names[x.image], names[x.image], x, arms) for x in kept]
     except (RecordError, ValueError, IndexError) as error:
         return CellPictures(note=f"the arms cannot be compared image by image ({error})"), []
     return CellPictures(images=len(names), disagreeing=len(worst), conf=DEPLOYMENT_CONF), drafts

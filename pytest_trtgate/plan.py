@@ -34,41 +34,53 @@ def make_plan(settings: Settings, backend: str, device: str) -> Plan:
     if not settings.models:
         raise DataError('no model to gate: name one with --trt-model=best.pt or models = ["best.pt"] in the settings')
     weights: dict[str, Path] = {}
-    for path in settings.models:
-        if path.stem in weights:
-            raise DataError(f"models {weights[path.stem]} and {path} have the same name '{path.stem}'; rename one")
-        weights[path.stem] = path
+    for model in settings.models:
+        if model.name in weights:
+            both = f"{weights[model.name]} and {model.path}"
+            raise DataError(f"models {both} have the same name '{model.name}'; rename one")
+        weights[model.name] = model.path
     cells = tuple(
         Cell(
-            model=model,
+            model=name,
             precision=precision,
-            imgsz=settings.imgsz,
+            imgsz=settings.of(name).imgsz,
             batch=settings.batch,
             backend=backend,
             device=device,
         )
-        for model in weights
+        for name in weights
         for precision in settings.precisions
     )
     return Plan(cells, weights)
 
 
-def check_inputs(settings: Settings, plan: Plan) -> Dataset:
-    """Return the dataset once everything the plan needs is known to be there.
+def check_inputs(settings: Settings, plan: Plan) -> dict[str, Dataset]:
+    """Return the dataset of each model once everything the plan needs is known to be there.
+
+    Models on the same data share the dataset.
 
     Raises:
-        DataError: Weights or dataset are missing or not what they should be.
+        DataError: Weights or a dataset are missing or not what they should be.
     """
     for path in plan.weights.values():
         check_weights(path)
-    if settings.data is None:
-        raise DataError('no dataset: name one with --trt-data=data.yaml or data = "data.yaml" in the settings')
-    dataset = load_dataset(settings.data)
-    dataset.images(settings.split)
-    if "int8" in settings.precisions:
-        dataset.images(settings.calibration.split)
+    datasets: dict[Path, Dataset] = {}
+    found = {}
+    for model in plan.weights:
+        source = settings.of(model).data
+        if source is None:
+            of_model = f" for model '{model}'" if len(plan.weights) > 1 else ""
+            raise DataError(
+                f'no dataset{of_model}: name one with --trt-data=data.yaml or data = "data.yaml" in the settings'
+            )
+        if source not in datasets:
+            datasets[source] = dataset = load_dataset(source)
+            dataset.images(settings.split)
+            if "int8" in settings.precisions:
+                dataset.images(settings.calibration.split)
+        found[model] = datasets[source]
     check_clips(settings.videos)
-    return dataset
+    return found
 
 
 def check_clips(clips: Sequence[Path]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from . import early_findings as early
@@ -76,10 +77,17 @@ def _found(measure: Measurements, gpu: str, environ: Mapping[str, str]) -> Itera
         yield Early("throwaway-cache", f"the engine cache is in {measure.cache.root}, and {why}")
     yield from early.exports(cells, {cell: measure.export_arguments(cell) for cell in cells})
     yield from _of_baselines(measure)
-    yield from _of_data(measure, measure.dataset, measure.digests)
+    sets = list(dict.fromkeys(measure.data.values()))
+    for data in sets:
+        models = tuple(model for model, its in measure.data.items() if its is data)
+        for found in _of_data(measure, data.dataset, data.digests, models):
+            if len(sets) > 1:
+                said = f"{data.dataset.source.name}: {found.sentence}"
+                found = replace(found, models=found.models or models, sentence=said)
+            yield found
 
 
-def _of_data(measure: Measurements, dataset: Dataset, digests: FileDigests) -> Iterator[Early]:
+def _of_data(measure: Measurements, dataset: Dataset, digests: FileDigests, models: tuple[str, ...]) -> Iterator[Early]:
     settings = measure.settings
     evaluated = dataset.images(settings.split)
     yield from (Early(*found) for found in few_images(len(evaluated), settings.split))
@@ -89,11 +97,11 @@ def _of_data(measure: Measurements, dataset: Dataset, digests: FileDigests) -> I
     if calibration:
         splits.setdefault(settings.calibration.split, calibration)
     try:
-        seen = survey(measure, dataset, splits)
+        seen = survey(measure, dataset, splits, models)
     except JobError as error:
         yield Early("preflight-incomplete", f"images and checkpoints were not looked at: {error.reason}")
         seen = SurveyResponse()
-    yield from _of_survey(measure, dataset, seen, len(calibration))
+    yield from _of_survey(measure, dataset, seen, len(calibration), models)
 
 
 def _calibration_images(measure: Measurements, dataset: Dataset) -> tuple[Path, ...]:
@@ -106,13 +114,16 @@ def _calibration_images(measure: Measurements, dataset: Dataset) -> tuple[Path, 
     return images[: max(1, round(len(images) * wanted.fraction))]
 
 
-def _of_survey(measure: Measurements, dataset: Dataset, seen: SurveyResponse, calibrated_on: int) -> Iterator[Early]:
-    settings, cells, names = measure.settings, measure.plan.cells, dataset.names
+def _of_survey(
+    measure: Measurements, dataset: Dataset, seen: SurveyResponse, calibrated_on: int, models: tuple[str, ...]
+) -> Iterator[Early]:
+    settings, names = measure.settings, dataset.names
+    cells = [cell for cell in measure.plan.cells if cell.model in models]
     yield from early.shapes(settings, cells, seen.checkpoints)
     metadata = seen.deployed.metadata if seen.deployed else {}
     yield from early.deployed_engine(settings, cells, metadata, measure.environment.versions.get("ultralytics"))
     yield from early.class_count(seen.checkpoints, len(names))
-    labelled = any(facts.task != "classify" for facts in seen.checkpoints.values())
+    labelled = not dataset.folders and any(facts.task != "classify" for facts in seen.checkpoints.values())
     for split, facts in seen.splits.items():
         yield from early.dataset_trouble(split, facts, labelled=labelled)
     if calibrated_on:

@@ -13,6 +13,7 @@ from pydantic import Field
 
 from .inspection import EngineInspection
 from .record_base import Failure, FileDigest, FileRecord, Record
+from .tasks import Head, Task, head_of
 
 Precision = Literal["fp32", "fp16", "int8"]
 PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")
@@ -126,6 +127,11 @@ class EngineRecord(FileRecord):
         """The artifact on disk; meaningful on the machine that made the record."""
         return Path(self.entry) / self.artifact
 
+    @property
+    def head(self) -> Head | None:
+        """Where the engine's boxes are thinned out; None for a classifier."""
+        return head_of(self.metadata)
+
 
 class ClassAccuracy(Record):
     """Accuracy of one class: ``metrics`` has the same keys as the overall ones."""
@@ -137,7 +143,10 @@ class ClassAccuracy(Record):
 
 
 class AccuracySettings(Record):
-    """What an evaluation was run with; equal for every arm, or the arms are not comparable."""
+    """What an evaluation was run with; equal for every arm, or the arms are not comparable.
+
+    ``nms``: as the exporter was asked for it, see the setting ``export.nms``.
+    """
 
     split: str
     imgsz: int
@@ -146,13 +155,24 @@ class AccuracySettings(Record):
     iou: float
     max_det: int
     rect: bool = False
+    nms: bool | None = None
+
+    def differing(self, other: AccuracySettings) -> list[str]:
+        """Return what differs from other settings, as ``name here, there``."""
+        pairs = ((name, getattr(self, name), getattr(other, name)) for name in type(self).model_fields)
+        return [f"{name} {mine} and {theirs}" for name, mine, theirs in pairs if mine != theirs]
 
 
 class AccuracyRecord(FileRecord):
-    """Accuracy of one arm on one split; ``unreadable`` names damaged images that no arm was evaluated on."""
+    """Accuracy of one arm on one split; ``unreadable`` names damaged images that no arm was evaluated on.
+
+    ``head``: how its boxes were thinned out; None for a classifier, and in records that do not say.
+    """
 
     model: str
     arm: str
+    task: Task = "detect"
+    head: Head | None = None
     settings: AccuracySettings
     images: int
     instances: int

@@ -86,8 +86,8 @@ class GateRun:
         return make_plan(self.settings, backend, device)
 
     @cached_property
-    def dataset(self) -> Dataset:
-        """The dataset, once everything that the plan needs is known to be there."""
+    def datasets(self) -> dict[str, Dataset]:
+        """The dataset of each model, once everything that the plan needs is known to be there."""
         return check_inputs(self.settings, self.plan)
 
     @cached_property
@@ -107,7 +107,7 @@ class GateRun:
         measure = Measurements(
             settings=self.settings,
             plan=self.plan,
-            dataset=self.dataset,
+            datasets=self.datasets,
             environment=with_extra(self.config, collect(backend, device, self.config.rootpath)),
             workspace=self.workspace,
             launcher=launcher or LocalLauncher(gpu=gpu, only_gpu=only_gpu),
@@ -132,7 +132,7 @@ class GateRun:
         """Run a test once per cell; where the gate cannot run, once, to fail."""
         try:
             if not self.problem:
-                _ = self.dataset
+                _ = self.datasets
             cells: list[Any] = list(self.plan.cells)
         except SettingsError as error:
             self.problem = str(error)
@@ -159,7 +159,8 @@ class GateRun:
             backend, device, why = self._where
         except SettingsError as error:
             return [f"trtgate: {error}"]
-        what = f"{', '.join(self.settings.precisions)} at {self.settings.imgsz}, batch {self.settings.batch}"
+        sizes = dict.fromkeys(str(self.settings.of(model.name).imgsz) for model in self.settings.models)
+        what = f"{', '.join(self.settings.precisions)} at {', '.join(sizes)}, batch {self.settings.batch}"
         return [f"trtgate: backend {backend} on {device} ({why}); {what}"]
 
     # xdist

@@ -24,6 +24,7 @@ from .records import (
     MachineState,
     Timing,
 )
+from .tasks import Head
 
 
 class Outcome(str, Enum):
@@ -138,6 +139,7 @@ class BaselineSession(Record):
 class Baseline(FileRecord):
     """What an accepted run measured of one cell on one kind of machine.
 
+    ``head``: where the engine's boxes were thinned out; None where that is not known, and for a classifier.
     ``sessions``: the last 20, oldest first. ``layers``: the slowest of the engine's, where it was profiled.
     """
 
@@ -145,6 +147,7 @@ class Baseline(FileRecord):
     environment: Environment
     engine_sha256: str
     cache_key: str
+    head: Head | None = None
     accuracy: dict[str, float]
     reference_accuracy: dict[str, float]
     accuracy_settings: AccuracySettings | None = None

@@ -10,33 +10,23 @@ from pathlib import Path
 
 from . import __version__
 from .accept import accept, way_to_accept
+from .accuracy_verdict import AccuracyJudge
 from .amending import Amend, Softening, gathered, no_amendment, sorted_out
 from .baselines import BaselineStore
 from .concluding import decide, error_check, explained
 from .dataset import shared_contents
-from .errors import BaselineError, CacheError, JobError, RecordError, TrtGateError
+from .errors import BaselineError, CacheError, JobError, TrtGateError
 from .evaluating import Evaluations
-from .evidence import Evidence, calibrated_on, gather
-from .findings import (
-    OF_DETECTIONS,
-    calibration_leak,
-    confidence_collapse,
-    detections_not_compared,
-    failures,
-    few_images,
-    graded,
-    low_agreement,
-    skewed_engine,
-    unstable_warmup,
-)
-from .illustrate import accuracy_figures, illustrated
-from .judge.accuracy import judge_accepted, judge_parity
+from .evidence import calibrated_on
+from .findings import calibration_leak, failures, graded, skewed_engine, unstable_warmup
+from .illustrate import illustrated
+from .judge.accuracy import judge_accepted
 from .judge.engine import judge_engine
 from .judge.latency import judge_latency
 from .judge.layers import slowest_change
 from .judge.precision import precision_finding
 from .judge.resources import judge_resources
-from .measure import DEPLOYMENT_CONF, Measurements
+from .measure import Measurements
 from .notes import notes
 from .pins import pin
 from .profiling import profile_layers
@@ -107,51 +97,24 @@ class GateSession:
         return self._verdict(cell, "latency", rerun, self._latency_checks)
 
     def _accuracy_checks(self, cell: Cell) -> Judgement:
-        tolerances = self.settings.accuracy.tolerances(cell.precision)
         reference, engine = self.evaluations.pair(cell)
-        evidence = self._evidence(reference, engine)
-        comparison = None if isinstance(evidence, str) else evidence.comparison
-        checks = judge_parity(reference, engine, tolerances, comparison, population=self._population)
-        found = few_images(engine.images, engine.settings.split) + self._engine_findings(cell)
-        found += self._calibration_leak(cell)
-        if isinstance(evidence, str):
-            found += detections_not_compared(cell.precision, evidence)
-        else:
-            self.workspace.put(f"figures-{cell.key}", accuracy_figures(cell, engine, evidence, DEPLOYMENT_CONF))
-            agreement = evidence.agreement
-            found += low_agreement(cell.precision, agreement.shared, agreement.detections, DEPLOYMENT_CONF)
-            if not any(c.outcome in (Outcome.FAIL, Outcome.ERROR) for c in checks):  # else mAP has said it already
-                found += confidence_collapse(cell.precision, agreement.score_before, agreement.score_after)
+        judge = AccuracyJudge(self.measure)
+        checks, found = judge.judge(cell, reference, engine)
+        found += self._engine_findings(cell) + self._calibration_leak(cell)
         use = self._baseline_use(cell)
         # Another CPU or number of threads makes latencies incomparable, not accuracies.
         if not self._accepts(cell) and use.baseline is not None:
-            checks += judge_accepted(use.baseline, engine, tolerances)
+            checks += judge_accepted(use.baseline, engine, judge.tolerances(cell, engine.task))
         return checks, found
-
-    @property
-    def _population(self) -> bool:
-        return self.settings.accuracy.mode == "population"
-
-    def _evidence(self, reference: AccuracyRecord, engine: AccuracyRecord) -> Evidence | str:
-        """Return the evidence, or why there is none; raises where the settings have something fail that hangs on it."""
-        try:
-            return gather(self.workspace.path, reference, engine, DEPLOYMENT_CONF, decides=self._population)
-        except RecordError as error:
-            needing = ["accuracy.mode 'population'"] if self._population else []
-            severities = self.settings.findings
-            needing += [f"findings.{name} = 'fail'" for name in OF_DETECTIONS if severities.of(name) == "fail"]
-            if needing:
-                raise RecordError(f"{needing[0]} cannot be judged: {error}") from error
-            return str(error)
 
     def _calibration_leak(self, cell: Cell) -> list[tuple[str, str]]:
         if cell.precision != "int8":
             return []
-        dataset, split = self.measure.dataset, self.settings.split
-        images = dataset.images(split)
-        calibration = calibrated_on(self.measure.engine(cell), dataset.images(self.settings.calibration.split))
-        leaked = shared_contents(images, calibration, self.measure.digests.sha256)
-        return calibration_leak(len(leaked), len(images), leaked[0].name if leaked else "", split)
+        data = self.measure.data[cell.model]
+        calibration = calibrated_on(self.measure.engine(cell), data.calibration_images)
+        leaked = shared_contents(data.images, calibration, data.digests.sha256)
+        first = leaked[0].name if leaked else ""
+        return calibration_leak(len(leaked), len(data.images), first, self.settings.split)
 
     def latency(self, model: str) -> LatencyRecord:
         """Return the launches of a model, with stored baseline engines to compare with; clips are filmed after them.
@@ -269,8 +232,21 @@ class GateSession:
         if use.outcome is Outcome.PASS and sessions and sessions[-1].threads != self.measure.threads:
             note = f"latency is not comparable: threads {self.measure.threads}, baseline {sessions[-1].threads}"
             use = use.model_copy(update={"outcome": Outcome.INCOMPATIBLE, "note": note})
+        use = self._of_this_head(cell, use)
         self.workspace.put(f"baseline-{cell.key}", use)
         return use
+
+    def _of_this_head(self, cell: Cell, use: BaselineUse) -> BaselineUse:
+        """Return a baseline's use, without any comparison where its engine was built for another head."""
+        before = use.baseline.head if use.baseline else None
+        try:
+            now = self.measure.engine(cell).head if before else None
+        except JobError:
+            return use
+        if before is None or now is None or before == now:
+            return use
+        note = f"latency is not comparable: the engine is built for {now}, the baseline's for {before} (export.nms)"
+        return use.model_copy(update={"outcome": Outcome.INCOMPATIBLE, "note": note})
 
     def write_baselines(self, run: RunRecord) -> list[tuple[str, bool]]:
         """Write the baselines that the run was asked to add or update, and keep the engines of all in the cache.

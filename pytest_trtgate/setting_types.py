@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -28,8 +29,8 @@ def _split(item: Any) -> list[Any]:
 
 
 def one_or_many(value: Any) -> Any:
-    """Accept one path where a list of paths is expected."""
-    return (value,) if isinstance(value, (str, Path)) else value
+    """Accept one path or table where a list of them is expected."""
+    return (value,) if isinstance(value, (str, Path, Mapping)) else value
 
 
 def allowed(text: str, **kwargs: Any) -> Any:
@@ -40,11 +41,13 @@ def allowed(text: str, **kwargs: Any) -> Any:
 PositiveInt = Annotated[int, BeforeValidator(no_bool), Field(ge=1)]
 Count = Annotated[int, BeforeValidator(no_bool), Field(ge=0)]
 PositiveFloat = Annotated[float, BeforeValidator(no_bool), Field(gt=0, allow_inf_nan=False)]
+ImageSize = Annotated[PositiveInt, Field(multiple_of=32, le=8192)]
 Level = Annotated[int, BeforeValidator(no_bool), Field(ge=0, le=5)]
 Fraction = Annotated[float, BeforeValidator(no_bool), Field(gt=0, le=1)]
 Factor = Annotated[float, BeforeValidator(no_bool), Field(ge=0, allow_inf_nan=False)]
 Tolerance = Annotated[float, BeforeValidator(no_bool), Field(ge=0, le=1)]
 TOLERANCE = "a drop from 0 to 1"
+IMGSZ = "a multiple of 32, from 32 to 8192"
 POSITIVE = "a whole number from 1 upwards"
 SECONDS = "seconds, more than 0"
 MEGABYTES = "megabytes, more than 0"

@@ -10,33 +10,27 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, field_validator, model_validator
 
 from .finding_settings import Deployment, Findings
+from .model_settings import Accuracy, Model
 from .records import PRECISIONS, Precision
 from .run_record import Outcome
 from .setting_types import (
+    IMGSZ,
     MEGABYTES,
     POSITIVE,
     SECONDS,
-    TOLERANCE,
     Count,
     Factor,
     Fraction,
+    ImageSize,
     Level,
     PositiveFloat,
     PositiveInt,
     Section,
-    Tolerance,
     allowed,
     one_or_many,
     parts,
 )
 
-METRICS = ("mAP50", "mAP50-95", "precision", "recall")
-"""Metrics that can be gated, as the settings and the reports name them."""
-DEFAULT_TOLERANCES: Mapping[Precision, Mapping[str, float]] = {
-    "fp32": {"mAP50": 0.001, "mAP50-95": 0.001},
-    "fp16": {"mAP50": 0.003, "mAP50-95": 0.003},
-    "int8": {"mAP50": 0.01, "mAP50-95": 0.01},
-}
 DEFAULT_REGRESSIONS: Mapping[str, Mapping[str, float]] = {
     "tensorrt": {"p50": 0.02, "p95": 0.05},
     "onnxruntime": {"p50": 0.05, "p95": 0.10},
@@ -46,38 +40,9 @@ DEFAULT_INT8_SPEEDUP = 0.97
 
 Not 1: where layers fall back to FP16 both are nearly the same engine, and their ratio is 1 give or take some noise.
 """
+DEPLOYMENT_CONF = 0.25
+"""Confidence above which boxes are kept while timing, and by suppression inside an engine: Ultralytics' default."""
 PERCENTILES = {"p50": 50, "p95": 95, "p99": 99}
-
-
-class Tolerances(Section):
-    """Largest allowed drop of each metric from the ``.pt``; None leaves the metric ungated or at its default."""
-
-    map50: Tolerance | None = allowed(TOLERANCE, default=None, alias="mAP50")
-    map50_95: Tolerance | None = allowed(TOLERANCE, default=None, alias="mAP50-95")
-    precision: Tolerance | None = allowed(TOLERANCE, default=None)
-    recall: Tolerance | None = allowed(TOLERANCE, default=None)
-
-    def given(self) -> dict[str, float]:
-        """Return the metrics that were set, by their public names."""
-        values = {"mAP50": self.map50, "mAP50-95": self.map50_95, "precision": self.precision, "recall": self.recall}
-        return {name: value for name, value in values.items() if value is not None}
-
-
-class Accuracy(Tolerances):
-    """``[tool.trtgate.accuracy]``: tolerances for all precisions, then for one.
-
-    ``mode``: whether a drop is judged on the given images (``contract``), or in the population that they come from.
-    """
-
-    mode: Literal["contract", "population"] = allowed("contract or population", default="contract")
-    fp32: Tolerances = Tolerances()
-    fp16: Tolerances = Tolerances()
-    int8: Tolerances = Tolerances()
-
-    def tolerances(self, precision: Precision) -> dict[str, float]:
-        """Return the gated metrics of one precision with their largest allowed drop."""
-        own: Tolerances = getattr(self, precision)
-        return {**DEFAULT_TOLERANCES[precision], **self.given(), **own.given()}
 
 
 class Limit(Section):
@@ -195,9 +160,13 @@ class Timeouts(Section):
 class Export(Section):
     """``[tool.trtgate.export]``: arguments for the exporter beyond those that the gate itself decides.
 
+    ``nms``: unset, the engine's boxes go through non-maximum suppression after it; false asks for a head that needs
+    none, where the model has one; true puts the suppression into the engine, with a confidence of 0.25.
+
     ``workspace`` and ``optimization_level`` are TensorRT's. The other backend ignores them: one file serves both.
     """
 
+    nms: bool | None = allowed("true or false", default=None)
     opset: PositiveInt | None = allowed(POSITIVE, default=None)
     simplify: bool = allowed("true or false", default=True)
     workspace: PositiveFloat | None = allowed("GiB, more than 0", default=None)
@@ -244,13 +213,15 @@ class Engine(EngineLimits):
 class Settings(Section):
     """All settings of a run. Paths are absolute."""
 
-    models: Annotated[tuple[Path, ...], BeforeValidator(one_or_many)] = allowed("paths of .pt files", default=())
-    data: Path | None = allowed("the path of a data YAML", default=None)
+    models: Annotated[tuple[Model, ...], BeforeValidator(one_or_many)] = allowed(
+        "paths of .pt files, or tables with one", default=()
+    )
+    data: Path | None = allowed("the path of a data YAML, or the folder of a classification dataset", default=None)
     split: str = allowed("a split of the data YAML", default="test", min_length=1)
     precisions: Annotated[tuple[Precision, ...], BeforeValidator(parts)] = allowed(
         "fp32, fp16, int8", default=PRECISIONS, min_length=1
     )
-    imgsz: PositiveInt = allowed("a multiple of 32, from 32 to 8192", default=640, multiple_of=32, le=8192)
+    imgsz: ImageSize = allowed(IMGSZ, default=640)
     batch: PositiveInt = allowed("a whole number from 1 to 1024", default=1, le=1024)
     device: Annotated[str, BeforeValidator(str)] = allowed("auto, cpu or a GPU number", default="auto")
     backend: Literal["auto", "tensorrt", "onnxruntime"] = allowed("auto, tensorrt or onnxruntime", default="auto")
@@ -303,6 +274,36 @@ class Settings(Section):
             if rule.speedup is not None and rule.speedup.over == precision:
                 raise ValueError(f"latency.{precision}.speedup.over names {precision} itself")
         return self
+
+    @property
+    def conf(self) -> float:
+        """Confidence that every arm is evaluated with; an engine with suppression inside has no boxes under its own."""
+        return max(self.validation.conf, DEPLOYMENT_CONF) if self.export.nms else self.validation.conf
+
+    def export_key(self, backend: str) -> dict[str, Any]:
+        """Return all settings of the exporter that can change an engine of a backend."""
+        return self.export.key_part(backend) | self._suppression
+
+    def export_arguments(self, backend: str) -> dict[str, Any]:
+        """Return the exporter's arguments beyond those that each cell decides."""
+        return self.export.arguments(backend) | self._suppression
+
+    @property
+    def _suppression(self) -> dict[str, Any]:
+        """What is built into an engine with suppression inside: the same as is done after the ``.pt``."""
+        if not self.export.nms:
+            return {}
+        return {"conf": self.conf, "iou": self.validation.iou, "max_det": self.validation.max_det}
+
+    def of(self, model: str) -> Settings:
+        """Return the settings as they hold for one model: its own data, image size and tolerances over the general."""
+        own = next((m for m in self.models if m.name == model), None)
+        if own is None:
+            return self
+        changed: dict[str, Any] = {"data": own.data} if own.data is not None else {}
+        changed |= {"imgsz": own.imgsz} if own.imgsz is not None else {}
+        changed |= {"accuracy": self.accuracy.with_own(own.accuracy)} if own.accuracy is not None else {}
+        return self.model_copy(update=changed)
 
     @property
     def missing_baseline_fails(self) -> bool:

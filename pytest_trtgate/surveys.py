@@ -31,13 +31,16 @@ SAMPLE = 256
 FORGOTTEN_S = 30 * 86400
 
 
-def survey(measure: Measurements, dataset: Dataset, splits: Mapping[str, tuple[Path, ...]]) -> SurveyResponse:
+def survey(
+    measure: Measurements, dataset: Dataset, splits: Mapping[str, tuple[Path, ...]], models: tuple[str, ...]
+) -> SurveyResponse:
     """Return what is known of some splits, of the checkpoints, and of the engine that is deployed.
 
     Args:
         measure: The run's settings, plan and launcher.
         dataset: The dataset that the splits are of.
         splits: Images by the name of their split.
+        models: The models that are evaluated on them.
 
     Raises:
         JobError: The job that looks failed.
@@ -47,8 +50,8 @@ def survey(measure: Measurements, dataset: Dataset, splits: Mapping[str, tuple[P
     keypoints = "kpt_shape" in dataset.extra
     split_keys = {name: _split_key(images, f"{len(names)} {keypoints}") for name, images in splits.items()}
     seen = {name: facts for name, key in split_keys.items() if (facts := store.get(key, SplitFacts))}
-    weights = measure.plan.weights
-    model_keys = {model: _key("checkpoint", sha256) for model, sha256 in measure.weights_sha256.items()}
+    weights = {model: measure.plan.weights[model] for model in models}
+    model_keys = {model: _key("checkpoint", measure.weights_sha256[model]) for model in models}
     checkpoints = {model: told for model, key in model_keys.items() if (told := store.get(key, CheckpointFacts))}
     engine = settings.deployment.engine
     engine_key = _key("engine", file_sha256(engine)) if engine and engine.is_file() else ""
@@ -63,10 +66,11 @@ def survey(measure: Measurements, dataset: Dataset, splits: Mapping[str, tuple[P
         deployed=None if engine is None or deployed else str(engine),
     )
     if request.splits or request.checkpoints or request.deployed:
+        name = "preflight" if len(models) == len(measure.plan.weights) else f"preflight-{models[0]}"
         images = sum(len(split.images) for split in request.splits)
         looked = [fmt.plural(n, what) for n, what in ((images, "image"), (len(request.checkpoints), "checkpoint")) if n]
         measure.milestone(f"preflight: looking at {' and '.join(looked) or 'the deployed engine'}")
-        new = measure.job("preflight", "survey", request, settings.timeouts.accuracy_s, SurveyResponse)
+        new = measure.job(name, "survey", request, settings.timeouts.accuracy_s, SurveyResponse)
         for name, found in new.splits.items():
             store.put(split_keys[name], found)
         for model, said in new.checkpoints.items():

@@ -55,7 +55,7 @@ def stored(root: Path, settings: Settings) -> list[Stored]:
 
 def unused_because(cell: Cell, settings: Settings) -> str:
     """Return why a run with these settings has no such cell; empty where it has, or where they name no model."""
-    weights = {path.stem: path for path in settings.models}
+    weights = {model.name: model.path for model in settings.models}
     if not weights:
         return ""
     if cell.model not in weights:
@@ -65,7 +65,7 @@ def unused_because(cell: Cell, settings: Settings) -> str:
     if cell.precision not in settings.precisions:
         return f"no precision {cell.precision} in the settings"
     pairs: list[tuple[str, object, object]] = [
-        ("imgsz", cell.imgsz, settings.imgsz),
+        ("imgsz", cell.imgsz, settings.of(cell.model).imgsz),
         ("batch", cell.batch, settings.batch),
     ]
     pairs += [("backend", cell.backend, settings.backend)] if settings.backend != "auto" else []

@@ -57,7 +57,7 @@ def _film(measure: Measurements, latency: LatencyRecord, name: str, clip: Path) 
         weights = ArmRequest(arm=REFERENCE, artifact=str(measure.plan.weights[model]), sha256="")
         place = Path("videos") / name.removeprefix("video-")
         request = VideoRequest(
-            **measure.launch_request(name, 0, [weights, *arms]).model_dump(),
+            **measure.launch_request(model, name, 0, [weights, *arms]).model_dump(),
             clip=str(clip),
             frames=MOST_FRAMES,
             output=str(measure.workspace.path / place),

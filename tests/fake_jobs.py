@@ -40,6 +40,7 @@ class Behaviour:
         inspections: What was found in the engine of each precision, as a record of the inspection.
         survey: What is seen of splits, checkpoints and the deployed engine, in the place of nothing remarkable.
         metadata: What an engine's metadata say beside the usual.
+        task: What the checkpoint is for; the fake metrics of all its kinds are those of boxes.
         seen: For each arm, ``score`` of its detections and how many images (the first ones) it has ``missed``; written
             as per-image records. Without, there are none to be read.
     """
@@ -57,6 +58,7 @@ class Behaviour:
         seen: dict[str, dict[str, float]] | None = None,
         survey: dict[str, Any] | None = None,
         metadata: dict[str, Any] | None = None,
+        task: str = "detect",
     ) -> None:
         self.map50_95 = map50_95
         self.drop = {"int8": 0.005} if drop is None else drop
@@ -69,6 +71,7 @@ class Behaviour:
         self.seen = seen
         self.survey = survey or {}
         self.metadata = metadata or {}
+        self.task = task
 
     def save(self, path: Path) -> Path:
         """Write a checkpoint that behaves like this; equal behaviour means equal bytes."""
@@ -147,15 +150,33 @@ def build(request: dict[str, Any], folder: Path) -> dict[str, Any]:
     (Path(request["output"]) / "engine.onnx").write_bytes(weights.read_bytes() + mark)
     images = None
     if request["data"] is not None:
-        images = [str(p) for p in images_of(json.loads(Path(request["data"]).read_text()), request["split"])]
-    metadata = {"imgsz": [request["imgsz"], request["imgsz"]], "batch": request["batch"], "task": "detect"}
-    metadata |= Behaviour.load(weights).metadata
-    inspection = Behaviour.load(weights).inspections.get(request["precision"])
+        images = [str(p) for p in images_of(resolved(request["data"]), request["split"])]
+    behaviour = Behaviour.load(weights)
+    nms = request["export_args"].get("nms")
+    metadata = {
+        "imgsz": [request["imgsz"], request["imgsz"]],
+        "batch": request["batch"],
+        "task": behaviour.task,
+        "args": {"nms": nms},
+        "end2end": nms is False,
+        **behaviour.metadata,
+    }
+    inspection = behaviour.inspections.get(request["precision"])
     return {"artifact": "engine.onnx", "metadata": metadata, "calibration_images": images, "inspection": inspection}
 
 
+def resolved(data: str) -> dict[str, Any]:
+    """Return what a data YAML says, or what one would say of the folder of a classification set."""
+    path = Path(data)
+    if path.is_file():
+        content: dict[str, Any] = json.loads(path.read_text())
+        return content
+    names = dict(enumerate(sorted(place.name for place in (path / "train").iterdir())))
+    return {"names": names, **{place.name: [str(place)] for place in path.iterdir()}}
+
+
 def images_of(data: dict[str, Any], split: str) -> list[Path]:
-    """Return the images of a split of a resolved data YAML."""
+    """Return the images of a split of a resolved data YAML, or of a folder."""
     found: list[Path] = []
     for place in map(Path, data[split]):
         if place.is_dir():
@@ -186,8 +207,12 @@ def arm_accuracy(asked: dict[str, Any], request: dict[str, Any], folder: Path) -
     misbehave(behaviour, "accuracy", arm, folder)
     value = behaviour.map50_95 - behaviour.drop.get(arm, 0.0)
     extra = 0.1 if value else 0.0
-    metrics = {"mAP50": value + extra, "mAP50-95": value, "precision": value + extra, "recall": value + extra / 2}
-    data = json.loads(Path(request["data"]).read_text())
+    box = {"mAP50": value + extra, "mAP50-95": value, "precision": value + extra, "recall": value + extra / 2}
+    kind = {"segment": "mask ", "pose": "pose "}.get(behaviour.task)
+    metrics = box | ({kind + name: metric for name, metric in box.items()} if kind else {})
+    if behaviour.task == "classify":
+        metrics = {"top1": value, "top5": value + extra}
+    data = resolved(request["data"])
     files = images_of(data, request["settings"]["split"])
     images = len(files)
     classes = [
@@ -195,7 +220,8 @@ def arm_accuracy(asked: dict[str, Any], request: dict[str, Any], folder: Path) -
     ]
     Path(asked["per_image"]).parent.mkdir(parents=True, exist_ok=True)
     write_per_image(Path(asked["per_image"]), files, data, (behaviour.seen or {}).get(arm))
-    return {"images": images, "instances": 6 * images, "metrics": metrics, "classes": classes}
+    found = {"images": images, "instances": 6 * images, "metrics": metrics, "classes": classes}
+    return {**found, "task": behaviour.task}
 
 
 def write_per_image(path: Path, files: list[Path], data: dict[str, Any], seen: dict[str, float] | None) -> None:

@@ -218,3 +218,11 @@ def test_a_record_that_cannot_be_read_is_wrong_usage(tmp_path: Path, capsys: pyt
     first, second = capsys.readouterr().err.splitlines()
     assert first.startswith(f"trtgate: {tmp_path / 'a.json'}: not valid JSON")
     assert second == f"trtgate: {tmp_path / 'c.json'}: cannot be read (No such file or directory)"
+
+
+def test_engines_for_different_heads_are_not_compared(compare: Compare) -> None:
+    before, key = run(), KEYS[0]
+    free = before.engines[key].model_copy(update={"metadata": {"task": "detect", "end2end": True}})
+    _, said = compare(before, before.model_copy(update={"engines": {**before.engines, key: free}}))
+    assert "the engine is built for nms-free, that of the earlier run for nms" in said
+    assert [line.split()[0] for line in said.splitlines()] == ["INCOMPATIBLE", "PASS", "PASS"]

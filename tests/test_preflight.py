@@ -78,7 +78,7 @@ def measurements(project: Project, milestone: Callable[[str], None] = lambda _: 
     return Measurements(
         settings=settings,
         plan=plan,
-        dataset=check_inputs(settings, plan),
+        datasets=check_inputs(settings, plan),
         environment=environment().model_copy(update={"versions": VERSIONS}),
         workspace=Workspace(project.path / "runs", "one"),
         launcher=InlineLauncher(),

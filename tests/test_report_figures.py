@@ -167,12 +167,12 @@ def test_curves_and_confidences_that_are_none_are_not_drawn() -> None:
     )
     assert cell_charts.scores(Scores(conf=0.25, reference=(0, 0), engine=(0, 0)), "a") == ""
     assert cell_charts.scores(Scores(conf=0.25, reference=(0, 1), engine=(1,)), "a") == ""
-    assert cell_charts.class_drops([cell_charts.ClassLine("a", math.nan, 0, 0, False)], "a") == ""
+    assert cell_charts.class_drops([cell_charts.ClassLine("a", math.nan, 0, 0, False)], "a", "top1") == ""
 
 
 def test_class_that_lost_more_than_chance_has_another_mark() -> None:
     lines = [cell_charts.ClassLine("<b>", 0.06, 0.05, 0.07, True), cell_charts.ClassLine("b", 0.0, -0.01, 0.01, False)]
-    drawn = cell_charts.class_drops(lines, "t")
+    drawn = cell_charts.class_drops(lines, "t", "top1")
     assert drawn.count("<circle") == 1
     assert 'class="now-mark bad"' in drawn
     assert "&lt;b&gt;" in drawn

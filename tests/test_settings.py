@@ -77,13 +77,13 @@ def test_precisions_may_be_comma_separated_and_come_in_a_fixed_order(tmp_path: P
 
 def test_paths_in_the_file_start_at_the_file(tmp_path: Path) -> None:
     settings = read(tmp_path, 'models = ["a.pt"]\ndata = "d/data.yaml"\ncache_dir = "cache"\n')
-    assert settings.models == (tmp_path / "a.pt",)
+    assert [model.path for model in settings.models] == [tmp_path / "a.pt"]
     assert (settings.data, settings.cache_dir) == (tmp_path / "d" / "data.yaml", tmp_path / "cache")
 
 
 def test_paths_on_the_command_line_start_where_it_was_given(tmp_path: Path) -> None:
     settings = read(tmp_path, models=["a.pt"], data="data.yaml", report="out/r.html")
-    assert settings.models == (tmp_path / "here" / "a.pt",)
+    assert [model.path for model in settings.models] == [tmp_path / "here" / "a.pt"]
     assert (settings.data, settings.report) == (tmp_path / "here" / "data.yaml", tmp_path / "here" / "out" / "r.html")
 
 
@@ -98,7 +98,38 @@ def test_a_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_one_model_needs_no_list(tmp_path: Path) -> None:
-    assert read(tmp_path, 'models = "a.pt"').models == (tmp_path / "a.pt",)
+    assert [model.path for model in read(tmp_path, 'models = "a.pt"').models] == [tmp_path / "a.pt"]
+
+
+def test_a_model_may_have_settings_of_its_own(tmp_path: Path) -> None:
+    toml = """
+models = ["a.pt", { path = "b.pt", data = "d/b.yaml", imgsz = 96, accuracy = { top1 = 0.2, int8 = { top5 = 0.3 } } }]
+data = "data.yaml"
+imgsz = 320
+[accuracy.int8]
+top1 = 0.1
+recall = 0.4
+"""
+    settings = read(tmp_path, toml)
+    assert [model.name for model in settings.models] == ["a", "b"]
+    usual, own = settings.of("a"), settings.of("b")
+    assert (usual.imgsz, usual.data) == (320, tmp_path / "data.yaml")
+    assert (own.imgsz, own.data) == (96, tmp_path / "d" / "b.yaml")
+    # What is of one model wins over what is of one precision, and that over the default.
+    assert usual.accuracy.tolerances("int8", "classify") == {"top1": 0.1, "top5": 0.01}
+    assert own.accuracy.tolerances("int8", "classify") == {"top1": 0.2, "top5": 0.3}
+    assert own.accuracy.tolerances("fp16", "classify") == {"top1": 0.2, "top5": 0.003}
+    assert own.accuracy.foreign("int8", "classify") == ["recall"]
+    # A run record holds them as they were written.
+    dumped = settings.model_dump(mode="json", by_alias=True)
+    assert dumped["models"][0] == str(tmp_path / "a.pt")
+    assert Settings.model_validate(dumped) == settings
+
+    # The command line wins, also over what one model has of its own, and may choose one model by its path.
+    (tmp_path / "here").mkdir()
+    chosen = read(tmp_path, toml, models=["../b.pt"], imgsz="64")
+    assert [model.name for model in chosen.models] == ["b"]
+    assert (chosen.of("b").imgsz, chosen.of("b").data) == (64, tmp_path / "d" / "b.yaml")
 
 
 # What a bad value is told
@@ -116,7 +147,14 @@ def test_one_model_needs_no_list(tmp_path: Path) -> None:
         ('precisions = ["fp8"]', "FILE: precisions = 'fp8' is not allowed; allowed: fp32, fp16, int8"),
         ("precisions = []", "FILE: precisions = () is not allowed; allowed: fp32, fp16, int8"),
         ("precisions = 16", "FILE: precisions = 16 is not allowed; allowed: fp32, fp16, int8"),
-        ("models = 3", "FILE: models = 3 is not allowed; allowed: paths of .pt files"),
+        ("models = 3", "FILE: models = 3 is not allowed; allowed: paths of .pt files, or tables with one"),
+        ('models = [{ path = "a.pt", imgz = 64 }]', "FILE: unknown key 'models.imgz'; did you mean 'imgsz'?"),
+        ("models = [{ imgsz = 64 }]", "FILE: models.path is missing; allowed: the path of a .pt file"),
+        (
+            'models = [{ path = "a.pt", imgsz = 65 }]',
+            "FILE: models.imgsz = 65 is not allowed; allowed: a multiple of 32, from 32 to 8192",
+        ),
+        ("export.nms = 2", "FILE: export.nms = 2 is not allowed; allowed: true or false"),
         ('device = "tpu"', "FILE: device = 'tpu' is not allowed; allowed: auto, cpu or a GPU number"),
         ('backend = "openvino"', "FILE: backend = 'openvino' is not allowed; allowed: auto, tensorrt or onnxruntime"),
         ('report = "r.txt"', "is not allowed; allowed: the path of an .html file"),
@@ -253,9 +291,9 @@ def test_the_help_shows_every_option_in_a_group_of_its_own(project: Project) -> 
 
 def test_each_precision_has_tolerances_of_its_own_by_default() -> None:
     accuracy = Settings().accuracy
-    assert accuracy.tolerances("fp32") == {"mAP50": 0.001, "mAP50-95": 0.001}
-    assert accuracy.tolerances("fp16") == {"mAP50": 0.003, "mAP50-95": 0.003}
-    assert accuracy.tolerances("int8") == {"mAP50": 0.01, "mAP50-95": 0.01}
+    assert accuracy.tolerances("fp32", "detect") == {"mAP50": 0.001, "mAP50-95": 0.001}
+    assert accuracy.tolerances("fp16", "detect") == {"mAP50": 0.003, "mAP50-95": 0.003}
+    assert accuracy.tolerances("int8", "detect") == {"mAP50": 0.01, "mAP50-95": 0.01}
 
 
 def test_each_backend_has_thresholds_of_its_own_by_default() -> None:
@@ -269,12 +307,12 @@ def test_each_backend_has_thresholds_of_its_own_by_default() -> None:
 
 def test_a_precisions_tolerance_wins_over_the_general_one(tmp_path: Path) -> None:
     accuracy = read(tmp_path, "[accuracy]\nmAP50 = 0.1\nrecall = 0.2\n[accuracy.int8]\nmAP50 = 0.3\n").accuracy
-    assert accuracy.tolerances("int8") == {"mAP50": 0.3, "mAP50-95": 0.01, "recall": 0.2}
-    assert accuracy.tolerances("fp32") == {"mAP50": 0.1, "mAP50-95": 0.001, "recall": 0.2}
+    assert accuracy.tolerances("int8", "detect") == {"mAP50": 0.3, "mAP50-95": 0.01, "recall": 0.2}
+    assert accuracy.tolerances("fp32", "detect") == {"mAP50": 0.1, "mAP50-95": 0.001, "recall": 0.2}
 
 
 def test_a_tolerance_of_zero_is_a_tolerance(tmp_path: Path) -> None:
-    assert read(tmp_path, "[accuracy]\nmAP50 = 0\n").accuracy.tolerances("int8")["mAP50"] == 0
+    assert read(tmp_path, "[accuracy]\nmAP50 = 0\n").accuracy.tolerances("int8", "detect")["mAP50"] == 0
 
 
 def test_a_precisions_limit_wins_over_the_general_one(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ..tasks import head_of
 from .contract import ARM_NAME, AccuracyArm, AccuracyRequest, AccuracyResponse, ArmAccuracy
 from .turns import Batches, Turns
 from .worker import PHASES, explain, is_cuda_fault, is_out_of_memory, leave, main, progress
@@ -27,6 +28,7 @@ def work(request: AccuracyRequest, folder: Path) -> AccuracyResponse:
 
     ============== =============== =====================================================================
     ``tp``         N x 10, bool    whether the detection is a true positive at IoU 0.50, 0.55, ..., 0.95
+    ``tp_mask``, ``tp_pose``       the same by the overlap of masks, or the likeness of keypoints
     ``conf``       N, float        its confidence, as the engine gave it
     ``pred_cls``   N, int32        its class
     ``pred_image`` N, int32        the image it is in
@@ -35,6 +37,15 @@ def work(request: AccuracyRequest, folder: Path) -> AccuracyResponse:
     ``images``     I, str          image files, relative to the root of the dataset where they are below it
     ``names``      C, str          class names
     ============== =============== =====================================================================
+
+    Of rotated boxes also ``pred_rbox`` (N x 5: x and y of the centre, width, height, radians; ``pred_box`` is the
+    upright box around it), of keypoints ``pred_keypoints`` (N x K x 2 or 3: x, y and what else the model says), and of
+    masks ``pred_outline`` with ``pred_outline_points`` (N: how many of its points, x and y, are of each detection, in
+    their order; none of those with a confidence under 0.25); all in pixels of the original image, and the same of the
+    objects with ``target_``.
+
+    Of a classifier it holds ``top`` (I x K: the likeliest classes, at most 5), ``top_conf`` (I: its confidence in the
+    first), ``target`` (I), ``images`` and ``names``.
 
     An arm fails alone where the split cannot be read or holds no objects, the classes of model and dataset differ, the
     artifact does not fit the request or cannot be run, or returns NaN or infinite values. What may be another arm's
@@ -117,13 +128,15 @@ def _evaluate(request: AccuracyRequest, arm: AccuracyArm, folder: Path, batches:
     import numpy as np
 
     from . import yolo
-    from .collectors import COLLECTORS
+    from .collectors import collector_of
 
     settings = request.settings
     artifact = Path(arm.artifact)
-    yolo.check_shape(arm.arm, yolo.read_metadata(artifact), settings.imgsz, settings.batch)
+    metadata = yolo.read_metadata(artifact)
+    yolo.check_shape(arm.arm, metadata, settings.imgsz, settings.batch)
     model = yolo.load_model(artifact)
-    collector = COLLECTORS[model.task](arm.arm, request, batches)
+    make = model.task_map[model.task]["validator"]
+    collector = collector_of(model.task)(arm.arm, request, batches, model.task, make)
     with yolo.refusals(f"{arm.arm}: {artifact.name} could not be evaluated"):
         metrics = model.val(
             validator=collector.validator,
@@ -135,6 +148,7 @@ def _evaluate(request: AccuracyRequest, arm: AccuracyArm, folder: Path, batches:
             iou=settings.iou,
             max_det=settings.max_det,
             rect=settings.rect,
+            nms=settings.nms,
             device=request.device,
             # A checkpoint may carry this from its training, an engine cannot.
             single_cls=False,
@@ -148,7 +162,8 @@ def _evaluate(request: AccuracyRequest, arm: AccuracyArm, folder: Path, batches:
     records: dict[str, Any] = collector.records()
     Path(arm.per_image).parent.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(arm.per_image, **records)
-    return collector.answer(metrics, records)
+    head = head_of(metadata) if metadata else collector.head
+    return collector.answer(metrics, records).model_copy(update={"head": head})
 
 
 if __name__ == "__main__":

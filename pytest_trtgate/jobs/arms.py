@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from ultralytics.models.yolo.detect import DetectionPredictor
 from ultralytics.utils.patches import imread
 
 from ..errors import DataError, TrtGateError
@@ -45,9 +44,10 @@ class Arm:
         artifact = Path(arm.artifact)
         self.name = arm.arm
         yolo.check_shape(arm.arm, yolo.read_metadata(artifact), request.imgsz, request.batch)
-        self._predictor = DetectionPredictor(
+        model = yolo.load_model(artifact)
+        self._predictor = model.task_map[model.task]["predictor"](
             overrides={
-                "task": "detect",
+                "task": model.task,
                 "mode": "predict",
                 "imgsz": request.imgsz,
                 "batch": request.batch,
@@ -55,6 +55,7 @@ class Arm:
                 "iou": request.iou,
                 "max_det": request.max_det,
                 "rect": False,
+                "nms": request.nms,
                 "device": request.device,
                 "save": False,
                 "verbose": False,
@@ -111,7 +112,7 @@ class Arm:
             raise TrtGateError(f"{self.name}: TensorRT refused to run the engine; the log says why")
 
     def postprocess(self, output: Any, tensor: Any, images: Batch) -> Any:
-        """Return the final boxes of a batch, in pixels of the images: one ``Results`` each."""
+        """Return what is found in a batch, boxes, masks and keypoints in pixels of the images: one ``Results`` each."""
         self._predictor.batch = ([""] * len(images), images, [""] * len(images))
         return self._predictor.postprocess(output, tensor, images)
 
@@ -132,7 +133,7 @@ class Arm:
             if shape != wanted:
                 raise TrtGateError(f"{self.name}: its input has the shape {shape}, not {wanted}")
             output = self.infer(tensor)
-            if yolo.broken_rows(output):
+            if yolo.broken_rows(output, len(images)):
                 raise TrtGateError(
                     f"{self.name}: it returned NaN or infinite values in warm-up; such an engine cannot be shipped, "
                     f"try a wider precision"

@@ -5,9 +5,11 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from ..errors import DataError, SettingsError, TrtGateError
 from ..records import Precision
+from ..tasks import head_of
 from .contract import RESERVED, BuildRequest, BuildResponse
 from .exporting import Calibration, Exported, arguments, watch_calibration
 from .tensorrt_build import export_tensorrt
@@ -54,6 +56,7 @@ def work(request: BuildRequest, folder: Path) -> BuildResponse:
     built = exported.artifact
     metadata = yolo.read_metadata(built)
     yolo.check_shape(f"{weights.name} as {request.precision}", metadata, request.imgsz, request.batch)
+    _check_head(f"{weights.name} as {request.precision}", metadata, request.export_args.get("nms"))
     output = Path(request.output)
     output.mkdir(parents=True, exist_ok=True)
     artifact = output / built.name
@@ -97,6 +100,17 @@ def export_onnx(request: BuildRequest, weights: Path, images: Calibration) -> Ex
 
 
 EXPORTERS: dict[str, Exporter] = {"onnxruntime": export_onnx, "tensorrt": export_tensorrt}
+
+
+def _check_head(subject: str, metadata: dict[str, Any], nms: bool | None) -> None:
+    """Check that boxes are thinned out as was asked for: an exporter may warn and go on with another head."""
+    head = head_of(metadata)
+    if nms and head != "nms-in-engine":
+        raise TrtGateError(
+            f"{subject}: Ultralytics was asked for suppression in the engine (nms = true) but left it out"
+        )
+    if nms is None and head == "nms-in-engine":
+        raise TrtGateError(f"{subject}: Ultralytics put suppression into the engine, though it was not asked to")
 
 
 def _check_precision(artifact: Path, precision: Precision) -> None:

@@ -2,131 +2,103 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import DataError, TrtGateError
-from ..records import REFERENCE, ClassAccuracy
+from ..errors import DataError
+from ..records import ClassAccuracy
+from ..tasks import CURVE, KINDS, TOP, Head, Task, true_positives
+from .collecting import Collector, finite
 from .contract import AccuracyRequest, ArmAccuracy
-from .worker import plain, progress
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from .turns import ArmBatches, Batches
+    from .turns import Batches
+
+_STATS = {"": "tp", "mask ": "tp_m", "pose ": "tp_p"}
+"""What Ultralytics calls the true positives of each kind of detection."""
+_METRICS = {"": "box", "mask ": "seg", "pose ": "pose"}
+"""What it calls their metrics."""
+OUTLINED_CONF = 0.25
+"""Masks of detections that are less sure are not kept: no picture shows them."""
 
 
-class Collector:
-    """Watches the evaluation of one arm: checks what Ultralytics would let pass, and keeps what each image contributed.
+class DetectionCollector(Collector):
+    """Watches the evaluation of boxes, rotated boxes, and boxes with masks or keypoints."""
 
-    Args:
-        arm: The arm.
-        request: What was asked for.
-        batches: The images, which it shares with the other arms of the request.
-    """
-
-    def __init__(self, arm: str, request: AccuracyRequest, batches: Batches) -> None:
-        self.arm = arm
-        self.request = request
-        self.batches = batches
-        self._validator: Any = None
+    def __init__(self, arm: str, request: AccuracyRequest, batches: Batches, task: Task, make: Any) -> None:
+        super().__init__(arm, request, batches, task, make)
         self._stats: dict[str, list[Any]] = {}
-        self._boxes: dict[str, list[Any]] = {"pred": [], "target": []}
-        self._broken: list[str] = []
-        self._files: list[str] = []
+        self._shapes: dict[str, list[Any]] = {}
 
-    def validator(self, args: Any, _callbacks: Any) -> Any:
-        """Make the validator that Ultralytics runs, with our hands around some of its methods."""
-        from ultralytics.models.yolo.detect import DetectionValidator
+    def _hands(self) -> dict[str, Callable[..., Any]]:
+        return {**super()._hands(), "_process_batch": self._process_batch}
 
-        self._validator = validator = DetectionValidator(args=args, _callbacks=_callbacks)
-        hands: dict[str, Callable[..., Any]] = {
-            "get_dataloader": self._get_dataloader,
-            "build_dataset": self._build_dataset,
-            "init_metrics": self._init_metrics,
-            "preprocess": self._preprocess,
-            "postprocess": self._postprocess,
-            "_process_batch": self._process_batch,
-            "get_stats": self._get_stats,
-        }
-        for name, hand in hands.items():
-            setattr(validator, name, partial(hand, getattr(validator, name)))
-        return validator
+    @property
+    def head(self) -> Head | None:
+        """How the boxes of a checkpoint were thinned out."""
+        from ultralytics.models.rtdetr import RTDETRValidator
 
-    def _get_dataloader(self, make: Callable[..., Any], *args: Any, **kwargs: Any) -> ArmBatches:
-        if self.batches.loader is None:
-            self.batches.loader = make(*args, **kwargs)
-        return self.batches.of(self.arm, whole=self.arm == REFERENCE)
+        validator = self._validator
+        return "nms-free" if validator.end2end or isinstance(validator, RTDETRValidator) else "nms"
 
-    def _build_dataset(self, build: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        from .yolo import ignore_cached_images
-
-        split = self.request.settings.split
-        try:
-            dataset = build(*args, **kwargs)
-        except Exception as error:
-            raise DataError(f"{self.request.data}: split '{split}' has no usable images ({plain(error)})") from error
-        ignore_cached_images(dataset)
+    def _check_dataset(self, dataset: Any) -> None:
         self.batches.unreadable = tuple(sorted(set(dataset.get_img_files(dataset.img_path)) - set(dataset.im_files)))
         if not any(len(label["cls"]) for label in dataset.labels):
-            raise DataError(f"{self.request.data}: split '{split}' has no labelled objects, so there is no accuracy")
-        return dataset
+            data, split = self.request.data, self.request.settings.split
+            raise DataError(f"{data}: split '{split}' has no labelled objects, so there is no accuracy")
 
     def _init_metrics(self, init: Callable[..., None], model: Any) -> None:
-        init(model)
-        arm, validator, settings = self.arm, self._validator, self.request.settings
-        in_model, in_data = len(model.names), validator.data["nc"]
-        if in_model != in_data:
-            raise DataError(f"{arm}: the model has {in_model} classes, but {self.request.data} has {in_data}")
-        if validator.args.max_det != settings.max_det:
+        super()._init_metrics(init, model)
+        settings, found = self.request.settings, self._validator.args.max_det
+        if found != settings.max_det:
             raise DataError(
-                f"{arm}: an image of split '{settings.split}' holds {validator.args.max_det} objects, more than "
-                f"max_det = {settings.max_det}; set max_det to at least {validator.args.max_det}"
+                f"{self.arm}: an image of split '{settings.split}' holds {found} objects, more than "
+                f"max_det = {settings.max_det}; set max_det to at least {found}"
             )
-
-    def _preprocess(self, preprocess: Callable[..., Any], batch: Any) -> Any:
-        settings = self.request.settings
-        self._files = batch["im_file"]
-        shape = tuple(batch["img"].shape[2:])
-        if not settings.rect and shape != (settings.imgsz, settings.imgsz):
-            raise TrtGateError(
-                f"{self.arm}: Ultralytics evaluates images of {shape[1]}x{shape[0]} pixels, not the "
-                f"{settings.imgsz}x{settings.imgsz} asked for; take a multiple of the model's stride"
-            )
-        return preprocess(batch)
-
-    def _postprocess(self, postprocess: Callable[..., Any], output: Any) -> Any:
-        from .yolo import broken_rows, tensors
-
-        broken = broken_rows(output)
-        if broken:
-            self._broken += [self._files[row] for row in broken]
-            # What such numbers do further on is undefined: let the evaluation end, then report them all.
-            for tensor in tensors(output):
-                tensor[broken] = 0
-        return postprocess(output)
 
     def _process_batch(self, process: Callable[..., Any], predictions: Any, batch: Any) -> Any:
-        scale = self._validator.scale_preds
-        for kind, boxes in (("pred", predictions["bboxes"]), ("target", batch["bboxes"])):
-            self._boxes[kind].append(scale({"bboxes": boxes}, batch)["bboxes"].cpu().numpy().reshape(-1, 4))
-        done, total = len(self._boxes["pred"]), len(self._validator.dataloader.dataset)
-        progress(f"evaluating {', '.join(arm.arm for arm in self.request.arms)}: {done}/{total} images")
+        import numpy as np
+
+        sure = predictions["conf"].cpu().numpy() >= OUTLINED_CONF
+        for side, found, wanted in (("pred", predictions, sure), ("target", batch, np.ones(len(batch["cls"]), bool))):
+            for name, shape in self._in_pixels(found, batch, wanted).items():
+                self._shapes.setdefault(f"{side}_{name}", []).append(shape)
+        self._progress(1)
         return process(predictions, batch)
+
+    def _in_pixels(self, found: Any, batch: Any, wanted: NDArray[Any]) -> dict[str, Any]:
+        """Return the shapes of an image's detections or objects, in pixels of the original image."""
+        import numpy as np
+        from ultralytics.models.yolo.detect import DetectionValidator
+        from ultralytics.utils import ops
+
+        from .shapes import around, outlines
+
+        boxes = {"bboxes": found["bboxes"]}
+        if self.task == "obb":
+            rotated = self._validator.scale_preds(boxes, batch)["bboxes"].cpu().numpy().reshape(-1, 5)
+            return {"box": around(rotated), "rbox": rotated}
+        scaled = DetectionValidator.scale_preds(self._validator, boxes, batch)["bboxes"]
+        shapes: dict[str, Any] = {"box": scaled.cpu().numpy().reshape(-1, 4)}
+
+        def placed(points: Any, size: Any) -> Any:
+            return ops.scale_coords(size, points, batch["ori_shape"], ratio_pad=batch["ratio_pad"])
+
+        if self.task == "pose":
+            shapes["keypoints"] = placed(found["keypoints"].clone(), batch["imgsz"]).cpu().numpy()
+        if self.task == "segment":
+            masks = found["masks"]
+            per_pixel = np.array(batch["imgsz"][::-1], dtype=np.float32) / masks.shape[:0:-1]
+            lines = outlines(masks, wanted)
+            shapes["outline"] = [placed((line + 0.5) * per_pixel, batch["imgsz"]) for line in lines]
+        return shapes
 
     def _get_stats(self, get_stats: Callable[[], Any]) -> Any:
         # Ultralytics empties them when it has its metrics.
         self._stats = {key: list(values) for key, values in self._validator.metrics.stats.items()}
-        if self._broken:
-            first, total = self._relative(self._broken[0]), len(self._stats["tp"])
-            raise TrtGateError(
-                f"{self.arm}: the engine returned NaN or infinite values for {len(self._broken)} of {total} "
-                f"images, first {first}; such an engine cannot be shipped, try a wider precision"
-            )
-        return get_stats()
+        return super()._get_stats(get_stats)
 
     def records(self) -> dict[str, NDArray[Any]]:
         """Return the arrays of the ``.npz``; see :func:`pytest_trtgate.jobs.accuracy.work`."""
@@ -135,25 +107,35 @@ class Collector:
         stats = self._stats
         files = self._validator.dataloader.dataset.im_files
         indices = np.arange(len(files), dtype=np.int32)
-        return {
-            "tp": np.concatenate(stats["tp"]).astype(bool),
+        arrays = {true_positives(kind): np.concatenate(stats[_STATS[kind]]).astype(bool) for kind in KINDS[self.task]}
+        for name, parts in self._shapes.items():
+            if name.endswith("_outline"):
+                lines = [line for part in parts for line in part]
+                arrays[f"{name}_points"] = np.array([len(line) for line in lines], dtype=np.int32)
+                parts = [np.zeros((0, 2)), *lines]
+            arrays[name] = np.concatenate(parts).astype(np.float32)
+        return arrays | {
             "conf": np.concatenate(stats["conf"]),
             "pred_cls": np.concatenate(stats["pred_cls"]).astype(np.int32),
             "pred_image": np.repeat(indices, [len(tp) for tp in stats["tp"]]),
-            "pred_box": np.concatenate(self._boxes["pred"]).astype(np.float32),
             "target_cls": np.concatenate(stats["target_cls"]).astype(np.int32),
             "target_image": np.repeat(indices, [len(cls) for cls in stats["target_cls"]]),
-            "target_box": np.concatenate(self._boxes["target"]).astype(np.float32),
             "images": np.array([self._relative(file) for file in files]),
-            "names": np.array([self._validator.names[i] for i in sorted(self._validator.names)]),
+            "names": self._names,
         }
 
     def answer(self, metrics: Any, records: dict[str, Any]) -> ArmAccuracy:
         """Return what was found: the metrics as Ultralytics returned them, overall and per class."""
         import numpy as np
 
-        box = metrics.box
-        rows = {int(c): _metrics(box.p[i], box.r[i], box.ap50[i], box.ap[i]) for i, c in enumerate(box.ap_class_index)}
+        overall: dict[str, float] = {}
+        rows: dict[int, dict[str, float]] = {}
+        for kind in KINDS[self.task]:
+            found = getattr(metrics, _METRICS[kind])
+            overall |= _named(kind, found.map50, found.map, found.mp, found.mr)
+            for i, cls in enumerate(found.ap_class_index):
+                row = rows.setdefault(int(cls), {})
+                row |= _named(kind, found.ap50[i], found.ap[i], found.p[i], found.r[i])
         classes = []
         for index, name in enumerate(records["names"].tolist()):
             mine = records["target_cls"] == index
@@ -162,24 +144,79 @@ class Collector:
                 ClassAccuracy(name=name, images=images, instances=int(mine.sum()), metrics=rows.get(index, {}))
             )
         return ArmAccuracy(
+            task=self.task,
             images=len(records["images"]),
             instances=len(records["target_cls"]),
-            metrics=_metrics(box.mp, box.mr, box.map50, box.map),
+            metrics=overall,
             classes=tuple(classes),
             unreadable=self.batches.unreadable,
         )
 
-    def _relative(self, file: str) -> str:
-        path, root = Path(file), Path(self._validator.data["path"])
-        return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()
+
+class ClassCollector(Collector):
+    """Watches the evaluation of a classifier."""
+
+    def __init__(self, arm: str, request: AccuracyRequest, batches: Batches, task: Task, make: Any) -> None:
+        super().__init__(arm, request, batches, task, make)
+        self._seen: list[str] = []
+        self._conf: list[Any] = []
+
+    def _hands(self) -> dict[str, Callable[..., Any]]:
+        return {**super()._hands(), "update_metrics": self._update_metrics}
+
+    def _check_dataset(self, dataset: Any) -> None:
+        folders, known = list(dataset.base.classes), set(self._validator.names.values())
+        strange = sorted(set(folders) - known)
+        where = f"{self.request.data}: split '{self.request.settings.split}'"
+        if strange and len(strange) < len(folders):
+            raise DataError(f"{where} has the class {strange[0]}, which the model does not know")
+        if strange and folders != list(self._validator.data["names"].values()):
+            # Classes are then counted, and would be counted differently.
+            raise DataError(f"{where} has other classes than 'train', and the model knows them by other names")
+        every, read = {file for file, _ in dataset.base.samples}, {sample[0] for sample in dataset.samples}
+        self.batches.unreadable = tuple(sorted(every - read))
+
+    def _update_metrics(self, update: Callable[..., None], predictions: Any, batch: Any) -> None:
+        update(predictions, batch)
+        self._seen += batch["im_file"]
+        self._conf.append(predictions.float().amax(1).cpu())
+        self._progress(len(batch["im_file"]))
+
+    def records(self) -> dict[str, NDArray[Any]]:
+        """Return the arrays of the ``.npz``; see :func:`pytest_trtgate.jobs.accuracy.work`."""
+        import numpy as np
+
+        # The loader shuffles.
+        order = np.argsort(self._seen)
+        parts = {"top": self._validator.pred, "target": self._validator.targets, "top_conf": self._conf}
+        arrays = {name: np.concatenate([part.numpy() for part in found])[order] for name, found in parts.items()}
+        images = np.array([self._relative(file) for file in self._seen])[order]
+        return {**arrays, "images": images, "names": self._names}
+
+    def answer(self, metrics: Any, records: dict[str, Any]) -> ArmAccuracy:
+        """Return what was found: top1 and top5 as Ultralytics returned them, and those of the images of each class."""
+        hits = records["top"] == records["target"][:, None]
+        classes = []
+        for index, name in enumerate(records["names"].tolist()):
+            mine = records["target"] == index
+            count = int(mine.sum())
+            values = (hits[mine, 0].mean(), hits[mine].any(axis=1).mean()) if count else ()
+            found = {metric: float(value) for metric, value in zip(TOP, values, strict=False)}
+            classes.append(ClassAccuracy(name=name, images=count, instances=count, metrics=found))
+        return ArmAccuracy(
+            task=self.task,
+            images=len(records["images"]),
+            instances=len(records["images"]),
+            metrics=finite({"top1": metrics.top1, "top5": metrics.top5}),
+            classes=tuple(classes),
+            unreadable=self.batches.unreadable,
+        )
 
 
-COLLECTORS: dict[str, type[Collector]] = {"detect": Collector}
-"""Who watches the evaluation of a model, by its task."""
+def collector_of(task: Task) -> type[Collector]:
+    """Return who watches the evaluation of a model of a task."""
+    return ClassCollector if task == "classify" else DetectionCollector
 
 
-def _metrics(precision: float, recall: float, map50: float, map50_95: float) -> dict[str, float]:
-    values = {"mAP50": map50, "mAP50-95": map50_95, "precision": precision, "recall": recall}
-    if not all(math.isfinite(value) for value in values.values()):
-        raise TrtGateError(f"Ultralytics returned metrics that are no numbers ({values})")
-    return {name: float(value) for name, value in values.items()}
+def _named(kind: str, *values: float) -> dict[str, float]:
+    return finite({kind + name: value for name, value in zip(CURVE, values, strict=True)})

@@ -16,6 +16,7 @@ from ..media_records import ClipRecord, VideoRecord
 from ..record_base import FileRecord, Record
 from ..records import AccuracySettings, ClassAccuracy, Context, Launch, LayerTime, Precision
 from ..run_record import Phase
+from ..tasks import Head, Task
 
 JobKind = Literal["build", "accuracy", "latency", "profile", "pictures", "clip", "video", "survey"]
 PROGRESS = "@trtgate-progress "
@@ -94,7 +95,7 @@ class AccuracyRequest(Message):
 
 
 class ArmAccuracy(Record):
-    """What was found of one arm; metrics are ``mAP50``, ``mAP50-95``, ``precision`` and ``recall``.
+    """What was found of one arm; ``task`` says which metrics there are, ``head`` how boxes were thinned out.
 
     ``unreadable`` names images that Ultralytics left out of every arm, since they or their labels are damaged.
     ``seconds`` leaves out what all arms share: decoding.
@@ -102,6 +103,8 @@ class ArmAccuracy(Record):
 
     images: int
     instances: int
+    task: Task = "detect"
+    head: Head | None = None
     metrics: dict[str, float]
     classes: tuple[ClassAccuracy, ...]
     unreadable: tuple[str, ...] = ()
@@ -128,7 +131,8 @@ class LatencyRequest(Message):
 
     Each arm gets ``samples`` timed inferences per context, fewer where they would take longer than ``max_seconds``.
     Where limits apply to one context only, ``gated``, the others are for show and get a quarter of both.
-    Raw durations in nanoseconds go to ``samples_file``, one array per ``ARM/CONTEXT``.
+    ``nms`` is as the exporter was asked for it. Raw durations in nanoseconds go to ``samples_file``, one array per
+    ``ARM/CONTEXT``.
     """
 
     index: int
@@ -149,6 +153,7 @@ class LatencyRequest(Message):
     conf: float
     iou: float
     max_det: int
+    nms: bool | None = None
     samples_file: str
 
     @property

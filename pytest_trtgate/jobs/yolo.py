@@ -27,11 +27,10 @@ import ultralytics.utils.torch_utils
 from ultralytics import YOLO
 
 from ..errors import DataError, TrtGateError
+from ..tasks import TASKS
 from . import engine_file
 from .worker import is_disk_full, is_out_of_memory, plain
 
-TASKS = ("detect",)
-"""Tasks whose accuracy the gate knows how to judge."""
 NMS_SECONDS_PER_IMAGE = 3600.0
 
 
@@ -60,6 +59,7 @@ def isolate(threads: int) -> None:
         _replace(module, "check_det_dataset", lambda check: partial(check, autodownload=False))
         if hasattr(module, "TQDM"):
             _replace(module, "TQDM", lambda bar: partial(bar, disable=True))
+    _replace(ultralytics.data.dataset.ClassificationDataset, "__getitem__", _with_file)
     _replace(ultralytics.data.dataset, "TQDM", lambda bar: partial(bar, disable=True))
     if hasattr(ultralytics.data.utils, "_replace_image"):
         _replace(ultralytics.data.utils, "_replace_image", lambda _: _nothing)
@@ -93,6 +93,15 @@ def _replace(module: Any, name: str, by: Callable[[Any], Any]) -> None:
     setattr(module, name, by(getattr(module, name)))
 
 
+def _with_file(get: Callable[[Any, int], dict[str, Any]]) -> Callable[[Any, int], dict[str, Any]]:
+    """Let each image of a classification set say which file it is, as those of other sets do."""
+
+    def named(self: Any, i: int) -> dict[str, Any]:
+        return get(self, i) | {"im_file": self.samples[i][0]}
+
+    return named
+
+
 def _nothing(*args: Any, **kwargs: Any) -> None:
     return None
 
@@ -107,6 +116,8 @@ def _keep_version(prefix: str, path: Path, x: dict[str, Any], version: str) -> N
 
 def ignore_cached_images(dataset: Any) -> None:
     """Make a dataset read its images and not the ``.npy`` copies that an earlier training may have left beside them."""
+    if hasattr(dataset, "samples"):  # of a classifier, which reads such copies only where it is told to
+        dataset.cache_disk = False
     if hasattr(dataset, "npy_files"):
         dataset.npy_files = [Path("no-such-file.npy")] * len(dataset.npy_files)
 
@@ -234,11 +245,12 @@ def tensors(output: Any) -> Iterator[Any]:
             yield from tensors(value)
 
 
-def broken_rows(output: Any) -> list[int]:
-    """Return which images of a batch got NaN or infinite values anywhere in the raw output of a model."""
+def broken_rows(output: Any, images: int) -> list[int]:
+    """Return which images of a batch of so many got NaN or infinite values anywhere in the raw output of a model."""
     bad: set[int] = set()
     for tensor in tensors(output):
-        if not torch.isfinite(tensor).all():
+        # What is not by image, such as the layers of a decoder, comes to nothing in what is by image.
+        if len(tensor) == images and not torch.isfinite(tensor).all():
             bad.update((~torch.isfinite(tensor.flatten(1)).all(1)).nonzero().flatten().tolist())
     return sorted(bad)
 

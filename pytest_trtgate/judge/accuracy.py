@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ..records import AccuracyRecord, AccuracySettings
 from ..run_record import Baseline, Check, Outcome
+from ..tasks import PRIMARY
 
 if TYPE_CHECKING:
     from .bootstrap import Comparison, Drop
@@ -39,6 +40,9 @@ def judge_parity(
     """
     if reference.settings != engine.settings or reference.images != engine.images:
         sentence = f"{engine.arm} and the .pt were evaluated differently: {engine.settings} and {reference.settings}"
+        return [Check(name="settings", against="pt", outcome=Outcome.ERROR, sentence=sentence)]
+    if engine.head != "nms-in-engine" and None not in (reference.head, engine.head) and reference.head != engine.head:
+        sentence = f"{engine.arm}: the engine is built for {engine.head}, the .pt was evaluated with {reference.head}"
         return [Check(name="settings", against="pt", outcome=Outcome.ERROR, sentence=sentence)]
     images = f"{engine.images} images"
     if engine.unreadable:
@@ -113,13 +117,16 @@ def judge_since(
         One check per metric that both have; one that is INCOMPATIBLE where they cannot be compared.
     """
     if (settings, data_digest) != (engine.settings, engine.data_digest):
-        changed = "images or labels" if data_digest != engine.data_digest else "evaluation settings"
+        changed = "images or labels differ"
+        if data_digest == engine.data_digest:
+            changed = "evaluation settings differ"
+            changed += f" ({'; '.join(engine.settings.differing(settings))})" if settings else ""
         return [
             Check(
                 name="baseline",
                 against="baseline",
                 outcome=Outcome.INCOMPATIBLE,
-                sentence=f"{engine.arm}: accuracy is not comparable with the baseline, whose {changed} differ",
+                sentence=f"{engine.arm}: accuracy is not comparable with the baseline, whose {changed}",
             )
         ]
     context = f"{engine.images} images"
@@ -172,12 +179,13 @@ def _moved(drop: float) -> str:
 
 
 def _worst_class(reference: AccuracyRecord, engine: AccuracyRecord, comparison: Comparison | None) -> str:
-    """Return the class whose mAP50-95 fell most, how far, and whether by more than chance; empty where none fell."""
-    before = {c.name: c.metrics.get("mAP50-95") for c in reference.classes}
+    """Return the class whose primary metric fell most, how far, and whether by more than chance; empty without one."""
+    primary = PRIMARY[engine.task]
+    before = {c.name: c.metrics.get(primary) for c in reference.classes}
     drops = [
         (was - now, index)
         for index, c in enumerate(engine.classes)
-        if (was := before.get(c.name)) is not None and (now := c.metrics.get("mAP50-95")) is not None
+        if (was := before.get(c.name)) is not None and (now := c.metrics.get(primary)) is not None
     ]
     drop, index = max(drops, default=(0.0, 0))
     if round(drop, 3) <= 0:

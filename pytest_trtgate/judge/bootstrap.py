@@ -65,7 +65,7 @@ class Drop:
 
 @dataclass(frozen=True)
 class ClassDrop:
-    """The drop of one class in mAP50-95.
+    """The drop of one class in mAP50-95, or in top1 for a classifier.
 
     Attributes:
         cls: The class, as the records number it.
@@ -128,7 +128,7 @@ def paired_bootstrap(
     tasks = [(a, c) for c in range(len(classes)) for a in range(2)]
     tasks.sort(key=lambda task: -len(arms[task[0]][task[1]].images))
     with ThreadPoolExecutor(threads or min(4, os.cpu_count() or 1)) as pool:
-        for part, weights in _draws(images, replicates, seed):
+        for part, weights in draws(images, replicates, seed):
 
             def work(task: tuple[int, int], part: slice = part, weights: Array = weights) -> None:
                 a, c = task
@@ -146,7 +146,7 @@ def _replicates(cls: RankedClass, weights: Array) -> Array:
     return np.concatenate([class_ap(cls, weights[:, part]) for part in parts], axis=1)
 
 
-def _draws(images: int, replicates: int, seed: int) -> Iterator[tuple[slice, Array]]:
+def draws(images: int, replicates: int, seed: int) -> Iterator[tuple[slice, Array]]:
     """Yield the weights of the images (I x R, float32), a chunk of replicates at a time."""
     rng = np.random.default_rng(seed)
     for part in _parts(replicates, images, _WEIGHTS):
@@ -209,14 +209,14 @@ def _compare(
     ):
         means = np.where(present, in_draws, 0).sum(axis=1)[:, some] / present.sum(axis=0)[some]
         before, after = at_points.mean(axis=1)
-        metrics[name] = _drop(before, after, means[0] - means[1], confidence)
+        metrics[name] = drop_between(before, after, means[0] - means[1], confidence)
     changes, p_values = [], []
     for c, number in enumerate(classes):
         drops = (per_class[0, c] - per_class[1, c])[present[c]]
         before, after = point[:, c].mean(axis=1)
-        change = _drop(before, after, drops, confidence)
+        change = drop_between(before, after, drops, confidence)
         changes.append(change)
-        p_values.append(_p_of_drop(change.drop, drops, counts[int(number)][0]))
+        p_values.append(p_of_drop(change.drop, drops, counts[int(number)][0]))
     significant = holm(p_values, 1 - confidence)
     return Comparison(
         images=images,
@@ -230,7 +230,8 @@ def _compare(
     )
 
 
-def _drop(reference: float, engine: float, drops: Array, confidence: float) -> Drop:
+def drop_between(reference: float, engine: float, drops: Array, confidence: float) -> Drop:
+    """Return the drop of a metric with its limits, which are percentiles of the drops in the replicates."""
     drop = float(reference - engine)
     tail = 1 - confidence
     limits = np.quantile(drops, [tail, 1 - tail, tail / 2, 1 - tail / 2]) if len(drops) else np.full(4, drop)
@@ -238,7 +239,7 @@ def _drop(reference: float, engine: float, drops: Array, confidence: float) -> D
     return Drop(float(reference), float(engine), drop, lower, upper, (low, high))
 
 
-def _p_of_drop(drop: float, drops: Array, images: int) -> float:
+def p_of_drop(drop: float, drops: Array, images: int) -> float:
     """Return the one-sided p of a drop above 0.
 
     From the drop over its bootstrap standard error: the share of replicates without a drop, the other usual choice, is

@@ -10,7 +10,7 @@ from ..records import REFERENCE, Cell
 from ..run_record import RunRecord
 from . import cell_charts
 from . import format as fmt
-from .measure import PRIMARY, accuracy_of, find_check, verdict_of
+from .measure import accuracy_of, find_check, primary_of, verdict_of
 from .parts import Badge, badge
 
 DRAWN_CLASSES = 12
@@ -32,7 +32,7 @@ class MetricRow:
 
 @dataclass(frozen=True)
 class ClassRow:
-    """One class: mAP50-95 of both arms, the drop, ``within`` which limits, and whether by more than chance."""
+    """One class: the primary metric of both arms, the drop, ``within`` which limits, and whether beyond chance."""
 
     name: str
     images: str
@@ -62,7 +62,7 @@ def metric_rows(run: RunRecord, cell: Cell) -> tuple[MetricRow, ...]:
     reference, engine = (arm.metrics if arm else {} for arm in arms)
     use = run.baselines.get(cell.key)
     stored = use.baseline.accuracy if use and use.baseline else {}
-    names = sorted(dict.fromkeys([*reference, *engine]), key=lambda name: name != PRIMARY)
+    names = sorted(dict.fromkeys([*reference, *engine]), key=lambda name: name != primary_of(arms[0] or arms[1]))
     rows = []
     for name in names:
         then, now = reference.get(name), engine.get(name)
@@ -87,23 +87,23 @@ def _intervals(run: RunRecord, cell: Cell) -> dict[str, DropInterval]:
 
 
 def class_drops(run: RunRecord, cell: Cell) -> dict[str, float]:
-    """Return how far each class fell in mAP50-95, the largest drop first, without those that only one arm knows."""
+    """Return how far each class fell in the primary metric, the most first, without those that only one arm knows."""
     arms = accuracy_of(run, cell, REFERENCE), accuracy_of(run, cell, cell.precision)
-    then, now = ({c.name: c.metrics.get(PRIMARY) for c in arm.classes} if arm else {} for arm in arms)
+    then, now = ({c.name: c.metrics.get(primary_of(arm)) for c in arm.classes} if arm else {} for arm in arms)
     drops = {n: was - is_ for n, was in then.items() if was is not None and (is_ := now.get(n)) is not None}
     known = {name: drop for name, drop in drops.items() if not math.isnan(drop)}
     return dict(sorted(known.items(), key=lambda item: -item[1]))
 
 
 def class_rows(run: RunRecord, cell: Cell) -> tuple[ClassRow, ...]:
-    """Return the classes, the largest drop of mAP50-95 first; a class that only one arm knows comes last."""
+    """Return the classes, the largest drop of the primary metric first; a class that only one arm knows comes last."""
     arms = accuracy_of(run, cell, REFERENCE), accuracy_of(run, cell, cell.precision)
     reference, engine = ({entry.name: entry for entry in arm.classes} if arm else {} for arm in arms)
-    intervals = _intervals(run, cell)
+    intervals, metric = _intervals(run, cell), primary_of(arms[0] or arms[1])
     rows = []
     for name in dict.fromkeys([*reference, *engine]):
         known, interval = reference.get(name) or engine[name], intervals.get(name)
-        then, now = (arm[name].metrics.get(PRIMARY) if name in arm else None for arm in (reference, engine))
+        then, now = (arm[name].metrics.get(metric) if name in arm else None for arm in (reference, engine))
         rows.append(
             ClassRow(
                 name=fmt.clip(name, 60),
@@ -159,6 +159,6 @@ def accuracy_charts(run: RunRecord, cell: Cell) -> AccuracyCharts:
         curves_note=", below it ".join(f"IoU {c.iou:.2f}" for c in figures.curves),
         scores=cell_charts.scores(found, label) if found else "",
         scores_note=f"boxes of the .pt from confidence {found.conf:g} on that the engine has too" if found else "",
-        classes=cell_charts.class_drops(shown, label),
+        classes=cell_charts.class_drops(shown, label, primary_of(accuracy_of(run, cell, cell.precision))),
         classes_note=f"{left_out}95 % intervals over {fmt.plural(figures.images, 'image')}",
     )

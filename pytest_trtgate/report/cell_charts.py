@@ -125,8 +125,8 @@ def scores(found: Scores, name: str) -> str:
     return picture(WIDTH, height, f"{name}: confidence of {fmt.plural(total, 'box')} found by both", "".join(parts))
 
 
-def class_drops(classes: Sequence[ClassLine], name: str) -> str:
-    """Return the drop of each class with its interval, against a line at 0; empty without classes."""
+def class_drops(classes: Sequence[ClassLine], name: str, metric: str) -> str:
+    """Return the drop of each class in a metric with its interval, against a line at 0; empty without classes."""
     drawn = [c for c in classes if all(map(math.isfinite, (c.drop, c.low, c.high)))]
     if not drawn:
         return ""
@@ -143,4 +143,4 @@ def class_drops(classes: Sequence[ClassLine], name: str) -> str:
         parts.append(line(place(c.low), y, max(place(c.high), place(c.low) + 0.5), y, "whisker"))
         kind = "now-mark bad" if c.significant and c.drop > 0 else "now-mark"
         parts.append(marker(place(c.drop), y, "diamond" if kind != "now-mark" else "circle", kind, 4.0))
-    return picture(WIDTH, height, f"{name}: drop of mAP50-95 per class with 95 % intervals", "".join(parts))
+    return picture(WIDTH, height, f"{name}: drop of {metric} per class with 95 % intervals", "".join(parts))

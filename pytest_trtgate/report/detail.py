@@ -34,6 +34,7 @@ from .measure import (
     distribution,
     gated_context,
     latency_of,
+    primary_of,
     replay_arm,
     verdict_of,
     verdicts_of,
@@ -68,6 +69,7 @@ class CellView:
     metrics: tuple[MetricRow, ...]
     accuracy_note: str
     classes: tuple[ClassRow, ...]
+    classes_metric: str
     classes_note: str
     classes_open: bool
     accuracy_charts: AccuracyCharts
@@ -187,6 +189,7 @@ def cell_view(run: RunRecord, cell: Cell, anchors: Anchors, unfold: bool) -> Cel
         metrics=metric_rows(run, cell),
         accuracy_note=accuracy_note(run, cell),
         classes=classes,
+        classes_metric=primary_of(accuracy_of(run, cell, cell.precision)),
         classes_note=classes_note(classes),
         classes_open=accuracy.badge.slug == "fail" or (unfold and len(classes) <= 12),
         accuracy_charts=accuracy_charts(run, cell),

@@ -12,7 +12,6 @@ from . import format as fmt
 from .matrix import CONTEXT_NAMES, column_name
 from .measure import (
     CONTEXTS,
-    PRIMARY,
     STAGES,
     Distribution,
     accuracy_of,
@@ -24,6 +23,8 @@ from .measure import (
     distribution,
     gated_context,
     latency_of,
+    primary,
+    primary_of,
     ratio,
     replay_arm,
     session_times,
@@ -79,6 +80,7 @@ class ModelCharts:
     forest: str
     scatter: str
     scatter_level: str
+    metric: str
     budgets: bool
 
 
@@ -221,19 +223,22 @@ def _scatter(run: RunRecord, latency: LatencyRecord, cells: Mapping[str, Cell]) 
         cell = cells.get(arm, any_cell if arm == REFERENCE else None)
         accuracy = accuracy_of(run, cell, arm) if cell else None
         times = distribution(latency, arm, context)
-        x, y = times.level_ms(percent) if times else None, accuracy.metrics.get(PRIMARY) if accuracy else None
+        x, y = times.level_ms(percent) if times else None, primary(accuracy)
         if x is not None and y is not None:
             points.append(charts.Point(column_name(arm), x, y, charts.SHAPES.get(arm, "circle")))
     lines = [charts.Line(column_name(arm), found[percent]) for arm, found in budgets.items() if percent in found]
     floors = [line for cell in cells.values() if (line := _floor(run, cell))]
-    title = f"{PRIMARY} of {fmt.clip(latency.model)} against p{percent}; up and left is better"
+    title = f"{_metric(run, latency)} of {fmt.clip(latency.model)} against p{percent}; up and left is better"
     return charts.scatter(points, title, lines, floors), percent
+
+
+def _metric(run: RunRecord, latency: LatencyRecord) -> str:
+    return primary_of(next((a for a in run.accuracies if a.model == latency.model), None))
 
 
 def _floor(run: RunRecord, cell: Cell) -> charts.Line | None:
     """Return the least accuracy that passes: that of the ``.pt`` less the allowed drop."""
-    reference, limit = accuracy_of(run, cell, REFERENCE), allowed_drop(run, cell)
-    value = reference.metrics.get(PRIMARY) if reference else None
+    value, limit = primary(accuracy_of(run, cell, REFERENCE)), allowed_drop(run, cell)
     return None if value is None or limit is None else charts.Line(column_name(cell.precision), value - limit)
 
 
@@ -256,5 +261,6 @@ def model_charts(run: RunRecord) -> tuple[ModelCharts, ...]:
             title = f"{fmt.clip(model, 60)}, {imgsz} px, batch {batch}, {CONTEXT_NAMES[gated_context(run)]}"
             budgets = any(budgets_of(run, cell, gated_context(run)) for cell in cells.values())
             scatter, percent = _scatter(run, latency, cells)
-            views.append(ModelCharts(title, _forest(run, latency, cells), scatter, f"p{percent}", budgets))
+            metric = _metric(run, latency)
+            views.append(ModelCharts(title, _forest(run, latency, cells), scatter, f"p{percent}", metric, budgets))
     return tuple(views)

@@ -11,7 +11,6 @@ from . import format as fmt
 from .cards import alike, commands_of, last_line, log_tail, title_of
 from .matrix import CONTEXT_NAMES, column_name
 from .measure import (
-    PRIMARY,
     accuracy_of,
     allowed_change,
     allowed_drop,
@@ -21,6 +20,8 @@ from .measure import (
     drop_of,
     gated_context,
     latency_of,
+    primary_name,
+    primary_text,
     same_engine,
     severity,
     speedup_of,
@@ -43,7 +44,7 @@ MARKS: dict[Outcome, str] = {
 _TITLES = (
     "Model",
     ".pt",
-    PRIMARY,
+    "",  # the metric that stands for accuracy
     "Drop (allowed)",
     "p50",
     "p95",
@@ -87,14 +88,15 @@ def _slower(run: RunRecord, cell: Cell) -> str:
 
 def _table(run: RunRecord) -> list[str]:
     context = gated_context(run)
-    head = [f"| {' | '.join(_TITLES)} |", "|---|" + "--:|" * 8 + "---|---|"]
+    titles = (title or primary_name(run) for title in _TITLES)
+    head = [f"| {' | '.join(titles)} |", "|---|" + "--:|" * 8 + "---|---|"]
     rows = []
     for cell in cells_of(run):
         arms = [accuracy_of(run, cell, arm) for arm in ("pt", cell.precision)]
         times, engine = distribution(latency_of(run, cell), cell.precision, context), run.engines.get(cell.key)
         texts = [
             f"{escape(cell.model, 60)} {column_name(cell.precision)}",
-            *(fmt.metric(arm.metrics.get(PRIMARY) if arm else None) for arm in arms),
+            *(primary_text(run, arm) for arm in arms),
             _with_limit(fmt.metric(drop_of(run, cell)), fmt.metric(allowed_drop(run, cell))),
             *(fmt.ms(times.level_ms(percent) if times else None) for percent in (50, 95)),
             "same engine" if same_engine(run, cell) else _slower(run, cell),

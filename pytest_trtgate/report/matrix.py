@@ -8,7 +8,6 @@ from ..records import PRECISIONS, REFERENCE, Cell, Context
 from ..run_record import RunRecord
 from . import format as fmt
 from .measure import (
-    PRIMARY,
     Distribution,
     accuracy_of,
     allowed_change,
@@ -19,6 +18,8 @@ from .measure import (
     drop_of,
     gated_context,
     latency_of,
+    primary_name,
+    primary_text,
     same_engine,
     speedup_of,
     verdict_of,
@@ -63,6 +64,7 @@ class Row:
 class MatrixView:
     """The whole table."""
 
+    metric: str
     timed: str
     columns: tuple[str, ...]
     rows: tuple[Row, ...]
@@ -84,7 +86,7 @@ def _latency_half(times: Distribution | None, mark: Badge, compared: tuple[str, 
 
 def _reference(run: RunRecord, cell: Cell) -> Square:
     accuracy = accuracy_of(run, cell, REFERENCE)
-    value = fmt.metric(accuracy.metrics.get(PRIMARY)) if accuracy else fmt.NOT_MEASURED
+    value = primary_text(run, accuracy) if accuracy else fmt.NOT_MEASURED
     lines = (fmt.plural(accuracy.images, "image"),) if accuracy else ()
     times = distribution(latency_of(run, cell), REFERENCE, gated_context(run))
     half = _latency_half(times, REFERENCE_BADGE, ())
@@ -94,7 +96,7 @@ def _reference(run: RunRecord, cell: Cell) -> Square:
 def _square(run: RunRecord, cell: Cell, anchors: Anchors) -> Square:
     accuracy = accuracy_of(run, cell, cell.precision)
     drop = drop_of(run, cell)
-    value = fmt.metric(accuracy.metrics.get(PRIMARY)) if accuracy else fmt.NOT_MEASURED
+    value = primary_text(run, accuracy) if accuracy else fmt.NOT_MEASURED
     context = gated_context(run)
     slower, faster = change_of(run, cell, 50, context), speedup_of(run, cell, context)
     compared = []
@@ -136,4 +138,6 @@ def matrix_view(run: RunRecord, anchors: Anchors) -> MatrixView:
         squares = (_square(run, row[arm], anchors) if arm in row else None for arm in arms)
         views.append(Row(fmt.clip(first.model, 60), where(first), (_reference(run, first), *squares)))
     timed = CONTEXT_NAMES[gated_context(run)]
-    return MatrixView(timed, tuple(column_name(arm) for arm in (REFERENCE, *arms)) if rows else (), tuple(views))
+    return MatrixView(
+        primary_name(run), timed, tuple(column_name(arm) for arm in (REFERENCE, *arms)) if rows else (), tuple(views)
+    )

@@ -11,6 +11,8 @@ from typing import Literal
 from ..judge.regression import is_replayed
 from ..records import REFERENCE, AccuracyRecord, Cell, Context, LatencyRecord, Timing, replay_of
 from ..run_record import BaselineSession, Check, Outcome, RunRecord, Verdict
+from ..tasks import PRIMARY
+from . import format as fmt
 
 Subject = Literal["accuracy", "latency"]
 SUBJECTS: tuple[Subject, ...] = ("accuracy", "latency")
@@ -18,9 +20,6 @@ CONTEXTS: tuple[Context, ...] = ("engine", "end-to-end")
 STAGES: tuple[Context, ...] = ("preprocess", "inference", "postprocess")
 BUDGET_UNITS = ("ms", "mJ", "MB")
 """Units of checks against an absolute limit."""
-PRIMARY = "mAP50-95"
-"""The metric that stands for accuracy where there is room for one."""
-
 
 ABSURD_MS = 1e9
 """Times of more than eleven days come from a damaged record; no chart draws them."""
@@ -108,6 +107,28 @@ def accuracy_of(run: RunRecord, cell: Cell, arm: str) -> AccuracyRecord | None:
     return min(found, key=lambda a: a.settings.batch != cell.batch, default=None)
 
 
+def primary_of(accuracy: AccuracyRecord | None) -> str:
+    """Return the metric that stands for an accuracy where there is room for one; that of boxes where there is none."""
+    return PRIMARY[accuracy.task if accuracy else "detect"]
+
+
+def primary(accuracy: AccuracyRecord | None) -> float | None:
+    """Return the value of that metric, or None where it was not measured."""
+    return accuracy.metrics.get(primary_of(accuracy)) if accuracy else None
+
+
+def primary_name(run: RunRecord) -> str:
+    """Return the metric that stands for the accuracy of all models of a run: ``metric`` where they differ."""
+    names = {primary_of(accuracy) for accuracy in run.accuracies} or {primary_of(None)}
+    return names.pop() if len(names) == 1 else "metric"
+
+
+def primary_text(run: RunRecord, accuracy: AccuracyRecord | None) -> str:
+    """Return the value as text, with the name of its metric where the models of the run have different ones."""
+    name, text = primary_of(accuracy), fmt.metric(primary(accuracy))
+    return text if accuracy is None or primary_name(run) == name else f"{text} {name}"
+
+
 def distribution(latency: LatencyRecord | None, arm: str | None, context: Context) -> Distribution | None:
     """Return one arm's times in one context, or None where no launch has them."""
     if latency is None or arm is None:
@@ -173,11 +194,11 @@ def verdict_of(run: RunRecord, cell: Cell, subject: Subject) -> Verdict | None:
 
 
 def find_check(verdict: Verdict | None, word: str, *, against: str, unit: str) -> Check | None:
-    """Return the first check with ``word`` among the words of its name, or None."""
-    for check in verdict.checks if verdict else ():
-        if word in check.name.split() and (check.against, check.unit) == (against, unit):
-            return check
-    return None
+    """Return the first check of that name, or with ``word`` among the words of its name, or None."""
+    checks = [c for c in verdict.checks if (c.against, c.unit) == (against, unit)] if verdict else []
+    exact = (check for check in checks if check.name == word)
+    # Metrics of masks and keypoints have those of boxes in their names.
+    return next(exact, None if unit == "points" else next((c for c in checks if word in c.name.split()), None))
 
 
 def change_of(run: RunRecord, cell: Cell, percent: int | None, context: Context) -> float | None:
@@ -202,7 +223,12 @@ def same_engine(run: RunRecord, cell: Cell) -> bool:
 
 def allowed_drop(run: RunRecord, cell: Cell) -> float | None:
     """Return how far the primary metric of a cell may be under that of the ``.pt``; None where it is not gated."""
-    check = find_check(verdict_of(run, cell, "accuracy"), PRIMARY, against=REFERENCE, unit="points")
+    check = find_check(
+        verdict_of(run, cell, "accuracy"),
+        primary_of(accuracy_of(run, cell, REFERENCE)),
+        against=REFERENCE,
+        unit="points",
+    )
     return check.limit if check else None
 
 
@@ -219,9 +245,10 @@ def speedup_of(run: RunRecord, cell: Cell, context: Context) -> float | None:
     return ratio(reference.level_ms(50), now.level_ms(50)) if now and reference else None
 
 
-def drop_of(run: RunRecord, cell: Cell, name: str = PRIMARY) -> float | None:
-    """Return ``.pt`` minus engine of one metric, or None where either is missing."""
+def drop_of(run: RunRecord, cell: Cell, name: str = "") -> float | None:
+    """Return ``.pt`` minus engine of one metric, by default the primary one, or None where either is missing."""
     reference, engine = accuracy_of(run, cell, REFERENCE), accuracy_of(run, cell, cell.precision)
+    name = name or primary_of(reference)
     then, now = (arm.metrics.get(name) if arm else None for arm in (reference, engine))
     return None if then is None or now is None else then - now
 

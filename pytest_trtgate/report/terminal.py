@@ -11,7 +11,6 @@ from ..run_record import Outcome, RunRecord, Verdict
 from . import format as fmt
 from .cards import alike, commands_of, last_line, log_tail, title_of
 from .measure import (
-    PRIMARY,
     accuracy_of,
     allowed_change,
     allowed_drop,
@@ -21,6 +20,8 @@ from .measure import (
     drop_of,
     gated_context,
     latency_of,
+    primary_name,
+    primary_text,
     same_engine,
     speedup_of,
     verdict_of,
@@ -66,7 +67,7 @@ class Column:
 
 COLUMNS = (
     Column("model", 0, left=True),
-    Column(PRIMARY, 0),
+    Column("", 0),  # the metric that stands for accuracy
     Column("of .pt", 6),
     Column("drop", 0),
     Column("allowed", 3),
@@ -88,7 +89,7 @@ def _level(run: RunRecord, cell: Cell, arm: str, percent: int) -> str:
 
 def _metric(run: RunRecord, cell: Cell, arm: str) -> str:
     accuracy = accuracy_of(run, cell, arm)
-    return fmt.metric(accuracy.metrics.get(PRIMARY) if accuracy else None)
+    return primary_text(run, accuracy)
 
 
 def _cells(run: RunRecord, cell: Cell, words: Mapping[Outcome, str]) -> list[str]:
@@ -153,7 +154,7 @@ def table(run: RunRecord, width: int) -> list[Line]:
     rows = _rows(run, words)
     if not rows:
         return []
-    titles = [column.title for column in COLUMNS]
+    titles = [column.title or primary_name(run) for column in COLUMNS]
     kept, widths = _fit([titles, *(row for row, _ in rows)], width)
     lines: list[Line] = []
     for row, markup in [(titles, {"bold": True}), *rows]:

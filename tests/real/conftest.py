@@ -162,11 +162,12 @@ def refused_builds(material: Material, tmp_path_factory: pytest.TempPathFactory)
     (folder / "text.pt").write_text("these are no weights")
     (folder / "empty" / "images").mkdir(parents=True)
     empty = write_data(folder / "data.yaml", root=material.data.parent, train=[str(folder / "empty")])
-    make_segmenter = """
+    make_others = """
 from ultralytics import YOLO
-YOLO("yolo11n-seg.yaml", task="segment").save("segment.pt")
+YOLO("yolo26n-sem.yaml", task="semantic").save("semantic.pt")
+YOLO("yolo11n-cls.yaml", task="classify").save("classify.pt")
 """
-    made = run_python(make_segmenter, folder=folder, YOLO_OFFLINE="True", YOLO_CONFIG_DIR=str(folder))
+    made = run_python(make_others, folder=folder, YOLO_OFFLINE="True", YOLO_CONFIG_DIR=str(folder))
     assert made.returncode == 0, made.stderr
 
     def ask(weights: Path = material.weights, precision: str = "fp32", **changes: Any) -> dict[str, Any]:
@@ -175,7 +176,8 @@ YOLO("yolo11n-seg.yaml", task="segment").save("segment.pt")
     requests = {
         "text": ask(folder / "text.pt"),
         "missing": ask(folder / "missing.pt"),
-        "segment": ask(folder / "segment.pt"),
+        "semantic": ask(folder / "semantic.pt"),
+        "classify": ask(folder / "classify.pt", export_args={"nms": True}),
         "backend": ask(backend="openvino"),
         "reserved": ask(export_args={"half": True}),
         "argument": ask(export_args={"nonsense": 1}),

@@ -65,7 +65,8 @@ def test_calibration_images_are_those_that_were_read(material: Material, tmp_pat
     [
         ("text", ["text.pt: not a YOLO checkpoint that Ultralytics", "can load ("]),
         ("missing", ["missing.pt: no such file"]),
-        ("segment", ["segment.pt: its task is segment", "detect models only"]),
+        ("semantic", ["semantic.pt: its task is semantic", "detect, segment, pose, obb, classify models only"]),
+        ("classify", ["classify.pt as fp32: Ultralytics could not export it", "'nms=True' is not valid for classif"]),
         ("backend", ["backend 'openvino' cannot build engines", "onnxruntime"]),
         ("reserved", ["export_args: 'half' is decided by pytest-trtgate"]),
         ("argument", ["tiny.pt as fp32: Ultralytics could not export it to ONNX", "nonsense"]),
