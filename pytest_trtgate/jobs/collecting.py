@@ -106,7 +106,7 @@ class Collector:
             self._broken += [self._files[row] for row in broken]
             # What such numbers do further on is undefined: let the evaluation end, then report them all.
             for tensor in tensors(output):
-                if len(tensor) == images:
+                if tensor.shape[:1] == (images,):
                     tensor[broken] = 0
         return postprocess(output)
 

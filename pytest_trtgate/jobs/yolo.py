@@ -250,7 +250,7 @@ def broken_rows(output: Any, images: int) -> list[int]:
     bad: set[int] = set()
     for tensor in tensors(output):
         # What is not by image, such as the layers of a decoder, comes to nothing in what is by image.
-        if len(tensor) == images and not torch.isfinite(tensor).all():
+        if tensor.shape[:1] == (images,) and not torch.isfinite(tensor).all():
             bad.update((~torch.isfinite(tensor.flatten(1)).all(1)).nonzero().flatten().tolist())
     return sorted(bad)
 
