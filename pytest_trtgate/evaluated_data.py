@@ -48,6 +48,10 @@ class EvaluatedData:
         name = f"data-{os.getpid()}-{key_sha256({'source': str(self.dataset.source)})[:8]}"
         return self.dataset.write_resolved(self._folder / name / "data.yaml")
 
+    def in_own_words(self, sentence: str) -> str:
+        """Return what a job said with the YAML that the user wrote in place of the resolved one."""
+        return sentence.replace(str(self.resolved), str(self.dataset.source))
+
     @cached_property
     def digest(self) -> str:
         """Digest of the evaluated images and their labels."""

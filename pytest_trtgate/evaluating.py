@@ -146,7 +146,7 @@ class Evaluations:
             found = answer.arms.get(arm.request.arm)
             if found is None:
                 reason = answer.failures.get(arm.request.arm, "the job did not say what became of it")
-                yield arm.name, JobError(job, reason, tail)
+                yield arm.name, JobError(job, data.in_own_words(reason), tail)
             else:
                 yield arm.name, self._record(model, arm, found)
 

@@ -135,18 +135,23 @@ class Measurements:
 
     def _build(self, cell: Cell, key: str, parts: dict[str, Any], folder: Path) -> EngineRecord:
         started, name = time.monotonic(), f"build-{cell.key}"
+        data = self.data[cell.model] if cell.precision == "int8" else None
         request = build_request(
             cell,
             self.settings,
             weights=self.plan.weights[cell.model],
-            data=self.data[cell.model].resolved if cell.precision == "int8" else None,
+            data=None if data is None else data.resolved,
             export_args=self.export_arguments(cell),
             threads=self.threads,
             timing_cache=timing_cache_path(self.cache.root, self.environment),
             output=folder,
         )
         self.milestone(f"{cell.label}: building the engine")
-        answer = self.job(name, "build", request, self.settings.timeouts.build_s, BuildResponse)
+        try:
+            answer = self.job(name, "build", request, self.settings.timeouts.build_s, BuildResponse)
+        except JobError as error:
+            reason = error.reason if data is None else data.in_own_words(error.reason)
+            raise JobError(error.job, reason, error.log_tail) from error
         log = self.workspace.job_folder(name) / LOG_NAME
         return engine_record(cell, key, parts, request, answer, log, time.monotonic() - started, now())
 

@@ -98,6 +98,8 @@ def misbehave(behaviour: Behaviour, kind: str, arm: str, folder: Path) -> None:
     fault = behaviour.faults.get(f"{kind}-{arm}")
     if fault == "refuse":
         raise RefusedError(REFUSAL)
+    if fault == "refuse-data":
+        raise RefusedError(f"{json.loads((folder / 'request.json').read_text())['data']}: {REFUSAL}")
     if fault == "refuse-all":  # an evaluation that ends and does not say at which arm
         (folder / "arm.txt").unlink(missing_ok=True)
         raise BrokenJobError(REFUSAL)

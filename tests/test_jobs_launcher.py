@@ -117,6 +117,14 @@ def test_an_evaluation_that_is_refused_costs_one_accuracy(project: Project) -> N
     assert len(project.job_names("accuracy")) == 1
 
 
+def test_what_a_job_says_of_the_data_names_the_yaml_that_the_user_wrote(project: Project) -> None:
+    project.weights(Behaviour(faults={"accuracy-fp16": "refuse-data", "build-int8": "refuse-data"}))
+    project.run("--trt-precision=fp16,int8", "-k", "accuracy").assert_outcomes(failed=2, deselected=2)
+    data = project.path / "data" / "data.yaml"
+    summaries = [project.verdict(precision, "accuracy").summary for precision in ("fp16", "int8")]
+    assert [summary.partition(f": {REFUSAL}")[0] for summary in summaries] == [f"fp16: {data}", f"int8: {data}"]
+
+
 def test_an_evaluation_that_dies_costs_one_accuracy(project: Project) -> None:
     project.weights(Behaviour(faults={"accuracy-fp16": "segfault"}))
     project.settings("launches = 1\n")
