@@ -24,6 +24,8 @@ BANNER_PX = 26
 WINDOW = 30
 """Frames whose median is the running latency."""
 POSTER_QUALITY = 75
+POSTER_SIDE_PX = 1000
+"""Longest side of the poster, which is part of the page: a larger one of tall clips would be too large for it."""
 DEFAULT_FPS = 25.0
 
 
@@ -128,7 +130,9 @@ class Films:
         if self.for_browsers is not None:
             self.for_browsers.write(whole)
         if poster:
-            cv2.imwrite(str(self.poster), whole, [cv2.IMWRITE_JPEG_QUALITY, POSTER_QUALITY])
+            size = fitted(*self.side_by_side.size, POSTER_SIDE_PX / max(self.side_by_side.size))
+            still = cv2.resize(whole, size, interpolation=cv2.INTER_AREA)
+            cv2.imwrite(str(self.poster), still, [cv2.IMWRITE_JPEG_QUALITY, POSTER_QUALITY])
 
     def _mosaic(self, drawn: Mapping[str, Any], running_ms: Mapping[str, float]) -> Any:
         import cv2

@@ -11,6 +11,7 @@ from material import Done, Material, latency_request, run_job, run_jobs, run_pyt
 
 from pytest_trtgate.jobs.contract import ClipResponse, PicturesResponse, VideoResponse
 from pytest_trtgate.media_records import STAGES, VideoRecord
+from pytest_trtgate.report.media import MOST_BYTES
 
 pytestmark = pytest.mark.real
 
@@ -39,6 +40,17 @@ for path in sys.argv[1:]:
     while clip.read()[0]:
         frames += 1
     print(path.rpartition("/")[2], frames, int(clip.get(3)), int(clip.get(4)))
+"""
+TALL = """
+from pathlib import Path
+import cv2, numpy
+from pytest_trtgate.jobs.film import Films
+from pytest_trtgate.media_records import ClipRecord
+noise = numpy.random.default_rng(0).integers(0, 256, (178, 100, 3), numpy.uint8)
+frame = cv2.resize(noise, (400, 711), interpolation=cv2.INTER_CUBIC)
+arms = ["pt", "fp32", "fp16", "int8"]
+with Films(Path(), ClipRecord(path="", width=400, height=711, fps=30, frames=1, codec=""), arms) as films:
+    films.add(0, dict.fromkeys(arms, frame), dict.fromkeys(arms, numpy.array([5.0])), poster=True)
 """
 
 
@@ -142,6 +154,11 @@ def test_each_arm_has_a_video_and_all_have_one_side_by_side(filmed: Filmed, tmp_
     assert {file: found[file][0] for file in files} == dict.fromkeys(files, TAKEN)
     assert found["pt.mp4"] == (TAKEN, 480, 270)
     assert found[video.side_by_side][1:] == (video.poster_width, video.poster_height) == (800, 250)
+
+
+def test_the_poster_of_a_tall_clip_full_of_detail_fits_into_the_page(tmp_path: Path) -> None:
+    assert run_python(TALL, folder=tmp_path).returncode == 0
+    assert 100_000 < (tmp_path / "poster.jpg").stat().st_size < MOST_BYTES
 
 
 def test_pictures_are_small_named_by_content_and_made_once(material: Material, tmp_path: Path) -> None:
