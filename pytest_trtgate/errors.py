@@ -56,3 +56,8 @@ class JobError(TrtGateError):
 
 class JobTimeoutError(JobError):
     """A job ran past its limit and was ended."""
+
+
+def reason_of(error: TrtGateError) -> str:
+    """Return what happened, without the name of the job where one failed."""
+    return error.reason if isinstance(error, JobError) else str(error)

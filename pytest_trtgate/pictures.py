@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .errors import JobError, RecordError, TrtGateError
+from .errors import RecordError, TrtGateError, reason_of
 from .evidence import read_arrays
 from .jobs.contract import PicturesRequest, PicturesResponse
 from .measure import Measurements
@@ -50,8 +50,7 @@ def with_pictures(measure: Measurements, run: RunRecord) -> RunRecord:
             _save(measure.workspace.path / BOOK, PictureBook(cells={k: v for k, v in book.items() if v}))
             told = {key: x.model_copy(update={"kept": len(book[key])}) for key, x in told.items()}
         except TrtGateError as error:
-            reason = error.reason if isinstance(error, JobError) else str(error)
-            told = {key: x.model_copy(update={"note": x.note or reason}) for key, x in told.items()}
+            told = {key: x.model_copy(update={"note": x.note or reason_of(error)}) for key, x in told.items()}
     jobs = tuple(measure.workspace.all("job-", JobRecord))
     seconds = run.seconds + time.monotonic() - started
     return run.model_copy(update={"pictures": told, "jobs": jobs, "seconds": seconds})

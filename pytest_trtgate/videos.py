@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from .errors import JobError
+from .errors import TrtGateError, reason_of
 from .jobs.contract import ArmRequest, ClipRequest, ClipResponse, VideoRequest, VideoResponse
 from .measure import Measurements
 from .media_records import ClipRecord, VideoRecord
@@ -63,8 +63,8 @@ def _film(measure: Measurements, latency: LatencyRecord, name: str, clip: Path) 
             output=str(measure.workspace.path / place),
         )
         answer = measure.job(name, "video", request, measure.settings.timeouts.video_s, VideoResponse).video
-    except JobError as error:
-        return VideoRecord(model=model, clip=clip.name, failure=error.reason)
+    except TrtGateError as error:
+        return VideoRecord(model=model, clip=clip.name, failure=reason_of(error))
     names = {key: getattr(answer, key) for key in ("side_by_side", "for_browsers", "poster")}
     files = {key: (place / name).as_posix() if name else "" for key, name in names.items()}
     shown = tuple(arm.model_copy(update={"file": (place / arm.file).as_posix()}) for arm in answer.arms)
