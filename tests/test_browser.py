@@ -58,10 +58,10 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def axe(request: pytest.FixtureRequest) -> str:
-    """The source of axe-core (MPL-2.0), fetched once from npm's registry and checked."""
-    assert request.config.cache is not None
-    folder = request.config.cache.mkdir("axe-core")
+def axe(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The source of axe-core (MPL-2.0), fetched from npm's registry, once where pytest has a cache, and checked."""
+    cache = getattr(request.config, "cache", None)  # pytest may run without one
+    folder = tmp_path_factory.mktemp("axe-core") if cache is None else cache.mkdir("axe-core")
     script = folder / f"axe-{AXE}.min.js"
     with filelock.FileLock(folder / "lock"):
         if not script.is_file():
@@ -209,6 +209,15 @@ def test_theme_can_be_turned_and_stays_turned(browser: Chromium, pages: dict[str
     browser.open(pages["failing"], scheme="dark")
     assert browser.run(ground) == after
     browser.run("localStorage.clear()")
+
+
+def test_what_the_marks_of_pictures_mean_is_printed_too(browser: Chromium, pages: dict[str, str]) -> None:
+    browser.open(pages["media"])
+    browser.run("document.querySelector('.pictures').open = true")
+    browser.send("Emulation.setEmulatedMedia", media="print")
+    tall = "Array.from(document.querySelectorAll('.views > *'), (e) => e.offsetHeight > 0)"
+    assert browser.run(tall) == [False, False, True]
+    browser.send("Emulation.setEmulatedMedia", media="")
 
 
 def test_printing_unfolds_everything_and_folds_it_again(browser: Chromium, pages: dict[str, str]) -> None:

@@ -181,6 +181,7 @@ def test_a_picture_is_drawn_over_with_boxes_classes_and_confidences(tmp_path: Pa
     assert cell.says == "40 of 200 images differ at confidence 0.25; the worst 1"
     (picture,) = cell.pictures
     assert picture.says == "1 missed"
+    assert views(*kept(tmp_path, left_out=1))[1].pictures[0].says == "1 missed; 1 box not drawn"
     reference, engine = Page(picture.reference), Page(picture.engine)
     assert reference.elements[0].attributes["viewbox"] == "0 0 320 240"
     assert [e.attributes["href"] for e in reference.all("use")] == [f"#{sprite.id}", f"#{sprite.id}-t"]
@@ -195,6 +196,7 @@ def test_side_by_side_and_ground_truth_need_no_script() -> None:
     css = (Path(report.__file__).parent / "templates" / "media.css").read_text(encoding="utf-8")
     assert ".shot > .truth { display: none; }" in css
     assert ".pictures:has(.show-truth:checked) .shot > .truth { display: inline; }" in css
+    assert "[id" not in css  # a cell's id begins with the name of its model, which may be any
     # The slider is the script's, and hidden without it.
     assert ".shots .split { display: none;" in css
     assert ".has-js .pictures:has(.overlay:checked) .split { display: block; }" in css
@@ -232,7 +234,16 @@ def test_no_name_lies_on_another(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "file", ["../secret.jpg", "/etc/hostname", "0000000000000000.png", "x" * 16 + ".jpg", "", "\0.jpg"]
+    "file",
+    [
+        "../secret.jpg",
+        "/etc/hostname",
+        "0000000000000000.png",
+        "x" * 16 + ".jpg",
+        "",
+        "\0.jpg",
+        "x" * 10_000 + "/x.jpg",
+    ],
 )
 def test_a_record_cannot_have_any_file_of_the_machine_shown(tmp_path: Path, file: str) -> None:
     (tmp_path / "secret.jpg").write_bytes(JPEG)
@@ -269,6 +280,8 @@ def test_pictures_are_found_beside_the_record_or_in_its_run_below_it(tmp_path: P
     assert find_media(run, tmp_path, tmp_path).folder is None
     for run_id in ("../..", "*", "."):
         assert find_media(run.model_copy(update={"run_id": run_id}), tmp_path / "reports", tmp_path).folder is None
+    (tmp_path / "reports" / "videos").mkdir()  # of someone else
+    assert find_media(run, tmp_path / "reports", tmp_path).folder == folder
 
 
 def test_a_record_without_its_folder_says_where_the_pictures_are(tmp_path: Path) -> None:

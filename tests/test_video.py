@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,12 +14,15 @@ from page_reader import Page
 from records_example import timing
 from runs_example import passing_run
 
-from pytest_trtgate.errors import DataError
+from pytest_trtgate.errors import CacheError, DataError
 from pytest_trtgate.media_records import STAGES, VideoArm, VideoRecord
 from pytest_trtgate.plan import check_clips
+from pytest_trtgate.records import Cell, EngineRecord
 from pytest_trtgate.report import format as fmt
 from pytest_trtgate.report import html, video_view
 from pytest_trtgate.report.media import Media
+from pytest_trtgate.videos import filmed, with_videos
+from pytest_trtgate.workspace import Workspace
 
 PRECISION = "--trt-precision=fp16"
 
@@ -114,6 +118,25 @@ def test_a_video_that_fails_is_a_note_and_no_verdict(project: Project, clip: Pat
     assert page.all("svg", class_="poster") == []
 
 
+def test_whatever_is_in_the_way_of_a_video_costs_the_video_only(tmp_path: Path) -> None:
+    def engine(cell: Cell) -> EngineRecord:
+        raise CacheError("the cache cannot be read")
+
+    run, workspace = passing_run(), Workspace(tmp_path, "run")
+    measure: Any = SimpleNamespace(
+        settings=SimpleNamespace(videos=(tmp_path / "clip.mp4",)),
+        plan=SimpleNamespace(of_model=lambda _: run.cells),
+        workspace=workspace,
+        milestone=lambda _: None,
+        engine=engine,
+    )
+    latency = run.latencies["shapes"]
+    assert filmed(measure, latency) is latency
+    told = with_videos(measure, run)
+    assert [video.failure for video in told.videos] == ["the cache cannot be read"]
+    assert told.notes[-1] == "shapes: clip.mp4 was not filmed: the cache cannot be read"
+
+
 # The page
 
 
@@ -142,6 +165,15 @@ def test_the_page_has_latency_rate_speed_up_and_stages_of_each_arm() -> None:
         assert words in fmt.plain(table.text)
     assert page.all("a", href="#video")
     assert page.by_id("video").tag == "h2"
+
+
+def test_an_arm_without_times_of_whole_frames_is_left_out() -> None:
+    first, *others = video().arms
+    partial = first.model_copy(update={"timings": {"decode": first.timings["decode"]}})
+    (view,) = video_view.video_views(
+        passing_run().model_copy(update={"videos": (video(arms=(partial, *others)),)}), None
+    )
+    assert [(row.name, row.factor) for row in view.rows] == [("FP16", fmt.MISSING), ("INT8", fmt.MISSING)]
 
 
 def test_a_page_without_clips_has_no_such_part() -> None:

@@ -125,7 +125,9 @@ def budgets_of(run: RunRecord, cell: Cell, context: Context) -> dict[int, float]
 def _limits(run: RunRecord, cell: Cell, context: Context, level: int) -> str:
     found = [check for at, check in _latency_checks(run, cell, context) if at == level]
     budgets = [f"\N{LESS-THAN OR EQUAL TO} {fmt.ms(check.limit)}" for check in found if check.unit == "ms"]
-    slower = [fmt.percent(check.limit) for check in found if check.unit == "ratio" and check.against == "baseline"]
+    slower = [
+        f"+{fmt.threshold(check.limit)}" for check in found if check.unit == "ratio" and check.against == "baseline"
+    ]
     return ", ".join([*slower, *budgets]) or fmt.MISSING
 
 

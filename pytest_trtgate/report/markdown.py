@@ -137,7 +137,10 @@ def render(runs: Sequence[RunRecord]) -> str:
         commit = f", commit `{fmt.digest(e.commit)}`" if e.commit and e.commit.isalnum() else ""
         about = f"{escape(e.machine, 80)}, {escape(e.backend, 40)} {escape(e.backend_version, 40)}{commit}"
         latency = f"latency {CONTEXT_NAMES[gated_context(run)]}"
-        blocks += [f"{about}; {fmt.date(run.started_at)}, {fmt.duration(run.seconds)}; {latency}", _joined(_table(run))]
+        blocks += [
+            f"{about}; {escape(fmt.date(run.started_at))}, {fmt.duration(run.seconds)}; {latency}",
+            _joined(_table(run)),
+        ]
         blocks += ["\n".join(f"- {escape(note)}" for note in run.notes)] if run.notes else []
     warnings = warnings_of(runs)
     blocks += ["\n".join(f"- {MARKS[Outcome.INCOMPATIBLE]} {escape(text)}" for text in warnings)] if warnings else []

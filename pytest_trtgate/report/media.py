@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import os
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -55,9 +56,10 @@ class Media:
     def link(self, path: str) -> str:
         """Return a link from the page to a file in the run's folder; empty where it is missing."""
         place = self._inside(path)
-        if place is None or not place.is_file():
-            return ""
-        return quote(Path(os.path.relpath(place, self.page)).as_posix())
+        with suppress(OSError):  # such as a name that is too long
+            if place is not None and place.is_file():
+                return quote(Path(os.path.relpath(place, self.page)).as_posix())
+        return ""
 
     def _inside(self, path: str) -> Path | None:
         parts = PurePosixPath(path.replace("\\", "/")).parts
@@ -67,7 +69,7 @@ class Media:
 
 
 def find_media(run: RunRecord, place: Path, page: Path) -> Media:
-    """Return what lies beside a record: in its own folder, or in that of its run below it.
+    """Return what lies beside a record: in the folder of its run below it, or in its own.
 
     Args:
         run: The record.
@@ -75,7 +77,7 @@ def find_media(run: RunRecord, place: Path, page: Path) -> Media:
         page: The folder of the page that is to show it.
     """
     below = sorted(place.glob(f"*-runs/{run.run_id}")) if _RUN_ID.fullmatch(run.run_id) else []
-    folders = [folder for folder in (place, *below) if (folder / "pictures").is_dir() or (folder / "videos").is_dir()]
+    folders = [folder for folder in (*below, place) if (folder / "pictures").is_dir() or (folder / "videos").is_dir()]
     return Media(folders[0] if folders else None, page)
 
 

@@ -164,7 +164,7 @@ def _says(picture: Picture) -> str:
     both: set[Mark] = {"class", "shifted"}  # such a detection is in both arms
     counts = {mark: marks.count(mark) // (2 if mark in both else 1) for mark in WORDS if mark != "same"}
     said = ", ".join(f"{count} {WORDS[mark]}" for mark, count in counts.items() if count)
-    return f"{said}; {picture.left_out} boxes not drawn" if picture.left_out else said
+    return f"{said}; {fmt.plural(picture.left_out, 'box')} not drawn" if picture.left_out else said
 
 
 def _listed(shapes: Sequence[Shape]) -> str:

@@ -58,6 +58,7 @@ def video_views(run: RunRecord, media: Media | None) -> tuple[VideoView, ...]:
 
 def _view(video: VideoRecord, media: Media | None) -> VideoView:
     title = f"{fmt.clip(video.model, 60)} on {fmt.clip(video.clip, 60)}"
+    video = video.model_copy(update={"arms": tuple(arm for arm in video.arms if "frame" in arm.timings)})
     reference = next((arm for arm in video.arms if arm.arm == REFERENCE), None)
     still = media.still(video.poster) if media else ""
     played = dict.fromkeys(arm.codec for arm in video.arms)
