@@ -82,14 +82,14 @@ def test_drop_is_told_from_its_limit_however_near_it_is() -> None:
     assert fmt.digits_apart(0.01, 0.01) == fmt.digits_apart(None, 0.01) == fmt.digits_apart(math.nan, 0.01) == 4
 
 
-def same_engine(run: RunRecord) -> RunRecord:
-    """Return a run whose INT8 engine is that of its baseline."""
+def same_engine(run: RunRecord, judged: bool = False) -> RunRecord:
+    """Return a run whose INT8 engine is that of its baseline; ``judged``: compared with its sessions all the same."""
     use = run.baselines[INT8.key]
     assert use.baseline is not None
     stored = use.baseline.model_copy(update={"engine_sha256": run.engines[INT8.key].sha256})
-    return run.model_copy(
-        update={"baselines": {**run.baselines, INT8.key: use.model_copy(update={"baseline": stored})}}
-    )
+    verdicts = [v if judged or v.cell != INT8 else v.model_copy(update={"checks": ()}) for v in run.verdicts]
+    baselines = {**run.baselines, INT8.key: use.model_copy(update={"baseline": stored})}
+    return run.model_copy(update={"baselines": baselines, "verdicts": tuple(verdicts)})
 
 
 def test_engine_of_the_baseline_is_called_so_instead_of_faster_or_slower() -> None:
@@ -101,6 +101,15 @@ def test_engine_of_the_baseline_is_called_so_instead_of_faster_or_slower() -> No
     assert row.squares[3] is not None
     assert "same engine as baseline" in row.squares[3].latency.lines
     assert "| same engine |" in markdown.render([run])
+
+
+def test_engine_of_the_baseline_that_is_slower_end_to_end_is_not_called_identical() -> None:
+    run = same_engine(passing_run(), judged=True)
+    assert "identical" not in terminal.table(run, 140)[-1][0]
+    (row,) = matrix.matrix_view(run, Anchors(run, set())).rows
+    assert row.squares[3] is not None
+    assert "5 % allowed" in map(fmt.plain, row.squares[3].latency.lines)
+    assert "same engine" not in markdown.render([run])
 
 
 def test_limits_stand_beside_what_they_limit() -> None:

@@ -216,9 +216,13 @@ def change_of(run: RunRecord, cell: Cell, percent: int | None, context: Context)
 
 
 def same_engine(run: RunRecord, cell: Cell) -> bool:
-    """Tell whether a cell's engine has the same bytes as that of its baseline."""
+    """Tell whether a cell's engine has the same bytes as its baseline's, and was not called slower or faster than it.
+
+    What is around an engine may be slower all the same, and is judged where end-to-end latency is gated.
+    """
     engine, use = run.engines.get(cell.key), run.baselines.get(cell.key)
-    return bool(engine and use and use.baseline and use.baseline.engine_sha256 == engine.sha256)
+    same = bool(engine and use and use.baseline and use.baseline.engine_sha256 == engine.sha256)
+    return same and allowed_change(run, cell) is None
 
 
 def allowed_drop(run: RunRecord, cell: Cell) -> float | None:
