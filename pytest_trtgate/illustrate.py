@@ -101,6 +101,8 @@ def _courses(folder: Path, launches: Iterable[Launch], name: str) -> Iterator[Co
                 took_ms, at_s = arrays[name] / 1e6, (arrays[f"{name}/at"] - begun) / 1e9
         except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile):
             continue
+        if took_ms.shape != at_s.shape:
+            continue
         parts = [part for part in np.array_split(np.arange(len(took_ms)), PARTS) if len(part)]
         yield Course(
             launch=launch.index,

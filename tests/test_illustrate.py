@@ -88,6 +88,8 @@ def test_launch_is_cut_into_parts_that_hide_no_sample(tmp_path: Path) -> None:
     assert course.p50_ms[:2] == (2.5, 6.5)
     assert (course.low_ms[0], course.high_ms[0]) == (1.0, 4.0)
     assert max(course.high_ms) == 900.0
+    np.savez(tmp_path / "samples.npz", **{"int8/engine": took, "int8/engine/at": at[:50]})
+    assert courses(tmp_path, record, cell("int8"), "engine") == ()
 
 
 def test_launch_whose_samples_are_gone_is_left_out(tmp_path: Path) -> None:
