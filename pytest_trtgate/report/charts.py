@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from . import format as fmt
 from .measure import ABSURD_MS, Distribution
-from .svg import Scale, at, axis, labels, line, marker, picture, polyline, tag, text
+from .svg import Box, Scale, at, axis, labels, line, marker, overlap, picture, polyline, tag, text
 
 WIDTH = 440
 SHAPES = {"pt": "circle", "fp32": "square", "fp16": "triangle", "int8": "diamond"}
@@ -270,9 +270,6 @@ def _joined(lines: Sequence[Line], scale: Scale) -> list[tuple[str, float]]:
     return [("all", place) for _, place in joined] if len(joined) == 1 < len(lines) else joined
 
 
-Box = tuple[float, float, float, float]
-
-
 def _free_place(px: float, py: float, width: float, taken: Sequence[Box]) -> tuple[float, float, str, Box]:
     """Return where a label beside a mark lies on nothing else, as offset, anchor and box; else below it all."""
     places = [(dx, dy, anchor) for dy in (4, 17, -9, 30, 43) for dx, anchor in ((9, "start"), (-9, "end"))]
@@ -280,13 +277,9 @@ def _free_place(px: float, py: float, width: float, taken: Sequence[Box]) -> tup
         left = px + dx if anchor == "start" else px + dx - width
         box = (left, py + dy - 11, left + width, py + dy + 1)
         inside = left >= 52 and box[2] <= WIDTH
-        if inside and not any(_overlap(box, other) for other in taken):
+        if inside and not any(overlap(box, other) for other in taken):
             break
     return dx, dy, anchor, box
-
-
-def _overlap(one: Box, other: Box) -> bool:
-    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
 
 
 def stage_bar(parts_ms: Sequence[tuple[str, float]], title: str) -> str:

@@ -11,7 +11,7 @@ from ..media_records import CellPictures, Mark, Picture, Shape
 from ..run_record import RunRecord
 from . import format as fmt
 from .media import Media
-from .svg import at, polyline, tag
+from .svg import Box, at, overlap, polyline, tag
 
 WIDTH, HEIGHT = 320, 240
 """Largest size of a drawing, in its own units."""
@@ -26,7 +26,6 @@ WORDS: Mapping[Mark, str] = {
 }
 LETTER, LINE = 5.4, 11.0
 """About the size of a letter of a name."""
-_Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
@@ -192,7 +191,7 @@ class _Canvas:
 
         With a ``kind``, that is their class rather than their mark, and their names are rather below than above.
         """
-        few, taken = len(shapes) <= LABELLED, list[_Box]()
+        few, taken = len(shapes) <= LABELLED, list[Box]()
         outlines, names = [], []
         for shape in shapes:
             corners = self._corners(shape)
@@ -215,7 +214,7 @@ class _Canvas:
         return [(x1, y1), (x2, y1), (x2, y2), (x1, y2)]
 
     def _label(
-        self, name: str, corners: list[tuple[float, float]], taken: list[_Box], *, low: bool, optional: bool
+        self, name: str, corners: list[tuple[float, float]], taken: list[Box], *, low: bool, optional: bool
     ) -> str:
         """Return a name at the first free place around a shape; where all are taken, nothing if ``optional``."""
         (left, right), (top, bottom) = ((min(side), max(side)) for side in zip(*corners, strict=True))
@@ -224,13 +223,9 @@ class _Canvas:
         rows = (top - 2, top + LINE, bottom - 3, bottom + LINE)[:: -1 if low else 1]
         boxes = [(x, y - LINE + 2, x + wide, y + 1) for y in rows for x in starts]
         inside = [box for box in boxes if box[1] >= -1 and box[2] <= self.width + 4 and box[3] <= self.height + 1]
-        free = [box for box in inside if not any(_overlap(box, other) for other in taken)]
+        free = [box for box in inside if not any(overlap(box, other) for other in taken)]
         if not free and optional:
             return ""
         box = (free or inside or [(max(0.0, self.width - wide), top, self.width, top + LINE)])[0]
         taken.append(box)
         return tag("text", escape(name), x=box[0], y=box[3] - 1)
-
-
-def _overlap(one: _Box, other: _Box) -> bool:
-    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]

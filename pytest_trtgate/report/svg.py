@@ -104,6 +104,15 @@ def labels(ticks: Sequence[float]) -> list[str]:
     return [f"{value:.{decimals}f}" for value in ticks]
 
 
+Box = tuple[float, float, float, float]
+"""Left, top, right and bottom."""
+
+
+def overlap(one: Box, other: Box) -> bool:
+    """Return whether two boxes share some area."""
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
+
+
 def picture(width: int, height: int, title: str, content: str, kind: str = "chart", *, stretch: bool = False) -> str:
     """Return a whole drawing with its title for screen readers; it scales with its column.
 
