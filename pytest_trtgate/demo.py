@@ -73,7 +73,8 @@ def write_demo(folder: Path) -> None:
     except OSError as error:
         raise TrtGateError(f"{folder}: cannot be written ({error.strerror})") from error
     for script, target in (("generate.py", folder / "data"), ("clip.py", folder / "clip.mp4")):
-        command = [sys.executable, str(source / script), str(target)]
+        # Without bytecode, which would go into the installed package.
+        command = [sys.executable, "-B", str(source / script), str(target)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             shutil.rmtree(folder, ignore_errors=True)  # or a second try would be refused

@@ -10,7 +10,7 @@ import pytest
 from conftest import VERSIONS, snapshot
 from runs_example import gpu_run, passing_run
 
-from pytest_trtgate import __version__, environment
+from pytest_trtgate import __version__, demo, environment
 from pytest_trtgate.cli import main
 from pytest_trtgate.recordfile import save
 
@@ -224,3 +224,19 @@ def test_a_demo_that_cannot_be_written_gets_one_sentence(tmp_path: Path, capsys:
     (tmp_path / "file").write_text("")
     assert main(["demo", "file/demo"]) == 1
     assert capsys.readouterr().err.startswith("trtgate: file/demo: cannot be written (")
+
+
+def test_the_demo_leaves_the_folder_of_its_scripts_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = tmp_path / "installed"
+    source.mkdir()
+    (source / "shapes.pt").touch()
+    (source / "generate.py").write_text("import sys, pathlib\npathlib.Path(sys.argv[1]).mkdir(exist_ok=True)\n")
+    (source / "clip.py").write_text("import sys\nsys.argv[1] += '.d'\nimport generate\n")
+    before = sorted(source.iterdir())
+    monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
+    monkeypatch.setattr(demo, "source_folder", lambda: source)
+    assert main(["demo", "mine"]) == 0, capsys.readouterr().err
+    assert (tmp_path / "mine" / "clip.mp4.d").is_dir()
+    assert sorted(source.iterdir()) == before
