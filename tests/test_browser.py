@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import shutil
@@ -68,9 +69,11 @@ def axe(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
             npm = shutil.which("npm")
             if npm is None:
                 pytest.skip("npm is not installed, with which axe-core is fetched: accessibility was not checked")
-            got = subprocess.run(
-                [npm, "pack", "--silent", f"axe-core@{AXE}"], cwd=folder, capture_output=True, text=True, timeout=120
-            )
+            command = [npm, "pack", "--silent", "--fetch-retries=1", f"axe-core@{AXE}"]
+            try:
+                got = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
+            except subprocess.TimeoutExpired:
+                pytest.skip("axe-core cannot be fetched in 2 minutes, so accessibility was not checked")
             if got.returncode:
                 pytest.skip(f"axe-core cannot be fetched, so accessibility was not checked: {got.stderr[-300:]}")
             with tarfile.open(folder / f"axe-core-{AXE}.tgz") as archive:
@@ -194,9 +197,9 @@ def test_without_scripts_everything_but_its_controls_is_there(browser: Chromium,
     assert browser.run("document.querySelectorAll('.sort').length") == 0
     assert "4 of 10 verdicts failed" in browser.run("document.body.innerText")
     link = browser.run("document.querySelector('a[download]').href")
-    record = browser.run(f"fetch({json.dumps(link)}).then((r) => r.json(), () => null)")
-    assert record is None or record["run_id"] == failing_run().run_id
-    assert link.startswith("data:application/json;base64,")
+    kind, _, record = link.partition(",")
+    assert kind == "data:application/json;base64"
+    assert json.loads(base64.b64decode(record))["run_id"] == failing_run().run_id
 
 
 def test_theme_can_be_turned_and_stays_turned(browser: Chromium, pages: dict[str, str]) -> None:
