@@ -125,6 +125,11 @@ def test_markdown_folds_what_did_not_fail_the_run() -> None:
     assert "<details>" not in markdown.render([passing_run()])
 
 
+def test_moment_that_is_none_brings_no_markup_into_markdown() -> None:
+    text = markdown.render([passing_run().model_copy(update={"started_at": "<b>@all [a](b)"})])
+    assert "&lt;b&gt;@&#8203;all \\[a\\](b)" in text
+
+
 def test_markdown_of_hostile_text_has_no_markup_of_others() -> None:
     payload = "|`x`<img src=x>*b*[l](http://e.com)@team#1\n# H\n~~~"
     text = markdown.render([hostile_run(payload)])
