@@ -27,7 +27,7 @@ def with_models(config: pytest.Config, settings: Settings) -> Settings:
     models = config.hook.pytest_trtgate_models(config=config, models=tuple(model.path for model in settings.models))
     if models is None:
         return settings
-    if isinstance(models, (str, Path)) or not all(isinstance(m, (str, Path)) for m in models):
+    if not isinstance(models, (list, tuple)) or not all(isinstance(m, (str, Path)) for m in models):
         raise SettingsError(f"pytest_trtgate_models returned {models!r}; allowed: a list of paths of .pt files")
     # What a model has of its own stays with it.
     own = {model.path: model for model in settings.models}

@@ -73,7 +73,7 @@ def pytest_trtgate_verdict(
 
     A check counts like one of the gate's: where it is FAIL, the verdict is. A softened verdict stays FAIL in every
     report, with the reason, but does not fail the run; what is ERROR or INCONCLUSIVE cannot be softened. Not called
-    where measuring failed.
+    where measuring failed, or a finding before the build kept it from beginning.
 
     Args:
         config: The run's configuration.

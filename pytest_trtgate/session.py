@@ -178,18 +178,21 @@ class GateSession:
         log_tail = ""
         findings: tuple[Finding, ...] = ()
         softenings: list[Softening] = []
+        waiver = False, ""
         try:
             checks = self.preflight_failures(cell, subject)
             if not checks:
                 checks, found = judge(cell)
                 findings = graded(self.settings.findings, found)
                 checks += failures(findings)
-            added, softenings = sorted_out(self._amend(gathered(self.workspace, cell, subject, checks)))
-            checks += added
+                added, softenings = sorted_out(self._amend(gathered(self.workspace, cell, subject, checks)))
+                checks += added
+                # Not before: a failure that is borne where nothing was measured would be a green run of nothing.
+                waiver = self._waiver(cell, subject)
         except TrtGateError as error:
             checks = [error_check(cell, error)]
             log_tail = error.log_tail if isinstance(error, JobError) else ""
-        decided = decide(cell, checks, self.settings.fails, self._waiver(cell, subject), softenings)
+        decided = decide(cell, checks, self.settings.fails, waiver, softenings)
         verdict = Verdict(
             cell=cell,
             subject="accuracy" if subject == "accuracy" else "latency",

@@ -58,7 +58,7 @@ def test_a_hook_may_leave_the_models_as_they_are(project: Project) -> None:
     project.run(FP16, "-k", "accuracy").assert_outcomes(passed=1)
 
 
-@pytest.mark.parametrize("answer", ["'best.pt'", "[1]"])
+@pytest.mark.parametrize("answer", ["'best.pt'", "[1]", "1", "(m for m in ['best.pt'])"])
 def test_models_that_are_no_list_of_paths_are_refused(project: Project, answer: str) -> None:
     add(project, f"def pytest_trtgate_models():\n    return {answer}\n")
     result = project.run(FP16)

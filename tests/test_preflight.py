@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from pytest_trtgate.plan import check_inputs, make_plan
 from pytest_trtgate.preflight import run_preflight
 from pytest_trtgate.recordfile import load
 from pytest_trtgate.run_record import EarlyFinding, Outcome
+from pytest_trtgate.waivers import Waiver, Waivers, save_waivers
 from pytest_trtgate.workspace import Workspace
 
 GOOD = {
@@ -418,6 +420,20 @@ def test_a_finding_that_fails_stops_before_anything_is_built(project: Project) -
     assert verdict.summary.startswith("shapes: trained at 640 pixels, gated at 320 [imgsz-mismatch]; gate the size")
     assert verdict.accept == 'set imgsz-mismatch = "warn" under [findings] in trtgate.toml'
     result.stdout.fnmatch_lines(["*test_size*", "*trained at 640 pixels, gated at 320*"])
+
+
+def test_neither_waiver_nor_softening_makes_a_run_that_measured_nothing_green(project: Project) -> None:
+    project.settings('[deployment]\nimgsz = 640\n[findings]\nimgsz-mismatch = "fail"\n')
+    waiver = Waiver(cell="shapes-fp16-320-b1-onnxruntime-cpu", until=datetime.now(timezone.utc).date(), reason="known")
+    save_waivers(project.path / "baselines", Waivers(waivers=(waiver,)))
+    with (project.path / "conftest.py").open("a") as file:
+        file.write(
+            "\nfrom pytest_trtgate.amending import Softening\n"
+            "def pytest_trtgate_verdict(): return Softening(reason='known')\n"
+        )
+    project.run("--trt-precision=fp16").assert_outcomes(failed=2)
+    verdict = project.verdict("fp16", "accuracy")
+    assert (verdict.failed, verdict.waived) == (True, "")
 
 
 def test_a_finding_about_int8_fails_no_other_precision(project: Project) -> None:
