@@ -68,8 +68,8 @@ class FileDigests:
         if not self._new:
             return
         others = {name: known for name, known in self._stored().items() if name not in self._seen}
-        files = {name: known for name, known in others.items() if Path(name).exists()} | self._seen
         with contextlib.suppress(OSError):
+            files = {name: known for name, known in others.items() if Path(name).exists()} | self._seen
             save(self.store, DigestTable(files=files))
         self._new = False
 

@@ -56,9 +56,13 @@ def survey_split(split: SplitRequest, request: SurveyRequest, done: int, total: 
     for index, name in enumerate(split.images):
         image = Path(name)
         progress(f"preflight: {done + index}/{total} images")
-        corrupt.add(image, what := image_problem(image))
+        what = image_problem(image)
         if index % step == 0 and not what and image.suffix.lower() in PILLOW_READS:
-            looks.append(brightness_and_contrast(image))
+            try:
+                looks.append(brightness_and_contrast(image))
+            except Exception:  # damage that shows only where all is decoded, as that of a BMP
+                what = "not readable"
+        corrupt.add(image, what)
         label = label_of(image)
         if not label.is_file():
             unlabelled += 1
@@ -174,7 +178,7 @@ def labels_without_image(images: Sequence[str]) -> Trouble:
     stray = Troubles()
     for folder in sorted({Path(image).parent for image in images}):
         labels = label_of(folder / "image.jpg").parent
-        if labels == folder or not labels.is_dir():
+        if labels == folder or not (labels.is_dir() and folder.is_dir()):
             continue
         # Not those of the split alone: it may be a list, or a part, of what is in the folder.
         pictured = {path.stem for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES}
