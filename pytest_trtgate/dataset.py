@@ -8,6 +8,7 @@ from __future__ import annotations
 import glob
 import json
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -77,7 +78,8 @@ class Dataset:
 
     def images_digest(self, split: str, sha256: Callable[[Path], str] = file_sha256) -> str:
         """Return the SHA-256 over the images of a split, by content; ``sha256`` returns that of one file."""
-        return files_sha256(self.images(split), sha256)
+        with reading():
+            return files_sha256(self.images(split), sha256)
 
     def digest(self, split: str, sha256: Callable[[Path], str] = file_sha256) -> str:
         """Return the SHA-256 over images and labels of a split, by content; ``sha256`` returns that of one file."""
@@ -85,7 +87,8 @@ class Dataset:
         if self.folders:
             classes = [image.relative_to(self.splits[split][0]).parts[0] for image in images]
             return key_sha256({"images": self.images_digest(split, sha256), "classes": classes})
-        return files_sha256((file for image in images for file in (image, label_of(image))), sha256)
+        with reading():
+            return files_sha256((file for image in images for file in (image, label_of(image))), sha256)
 
     def shown(self, image: Path) -> str:
         """Return the name of an image: its path, from the root of the dataset where it is below that."""
@@ -132,8 +135,15 @@ def shared_contents(
     Raises:
         DataError: A file cannot be read.
     """
-    try:
+    with reading():
         return tuple(_shared_contents(images, others, sha256))
+
+
+@contextmanager
+def reading() -> Iterator[None]:
+    """Turn the system's refusal to let a file be read, such as one of another user, into a :class:`DataError`."""
+    try:
+        yield
     except OSError as error:
         raise DataError(f"{error.filename}: cannot be read ({error.strerror})") from error
 

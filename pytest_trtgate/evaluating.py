@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from .dataset import reading
 from .digest import file_sha256
 from .errors import JobError, JobTimeoutError
 from .jobs.contract import ARM_NAME, AccuracyArm, AccuracyRequest, AccuracyResponse, ArmAccuracy
@@ -104,7 +105,9 @@ class Evaluations:
                 yield name, error
                 continue
             arrays = measure.workspace.job_folder(name) / "per_image.npz"
-            key = result_key(file_sha256(path), data.digest, data.dataset, how, measure.environment, measure.threads)
+            with reading():
+                sha256 = file_sha256(path)
+            key = result_key(sha256, data.digest, data.dataset, how, measure.environment, measure.threads)
             known = None if measure.settings.fresh else measure.results.get(key, arrays)
             if known is None:
                 request = AccuracyArm(arm=arm, artifact=str(path), per_image=str(arrays))

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from .building import build_request, engine_record
 from .cache import EngineCache, check_built_here, default_root, key_parts, timing_cache_path
-from .dataset import Dataset
+from .dataset import Dataset, reading
 from .digest import file_sha256, key_sha256
 from .environment import threads_of
 from .errors import JobError
@@ -125,7 +125,8 @@ class Measurements:
     @cached_property
     def weights_sha256(self) -> dict[str, str]:
         """The SHA-256 of each model's checkpoint."""
-        return {model: file_sha256(path) for model, path in self.plan.weights.items()}
+        with reading():
+            return {model: file_sha256(path) for model, path in self.plan.weights.items()}
 
     def _calibration(self, cell: Cell) -> dict[str, Any] | None:
         if cell.precision != "int8":

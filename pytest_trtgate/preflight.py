@@ -98,8 +98,9 @@ def _of_data(measure: Measurements, dataset: Dataset, digests: FileDigests, mode
         splits.setdefault(settings.calibration.split, calibration)
     try:
         seen = survey(measure, dataset, splits, models)
-    except JobError as error:
-        yield Early("preflight-incomplete", f"images and checkpoints were not looked at: {error.reason}")
+    except (JobError, DataError) as error:
+        why = error.reason if isinstance(error, JobError) else str(error)
+        yield Early("preflight-incomplete", f"images and checkpoints were not looked at: {why}")
         seen = SurveyResponse()
     yield from _of_survey(measure, dataset, seen, len(calibration), models)
 

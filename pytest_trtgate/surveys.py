@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
 
-from .dataset import Dataset, label_of
+from .dataset import Dataset, label_of, reading
 from .digest import file_sha256
 from .errors import RecordError
 from .jobs.contract import CheckpointFacts, EngineFacts, SplitFacts, SplitRequest, SurveyRequest, SurveyResponse
@@ -43,6 +43,7 @@ def survey(
         models: The models that are evaluated on them.
 
     Raises:
+        DataError: A checkpoint or the deployed engine cannot be read.
         JobError: The job that looks failed.
     """
     settings, names = measure.settings, dataset.names
@@ -54,7 +55,8 @@ def survey(
     model_keys = {model: _key("checkpoint", measure.weights_sha256[model]) for model in models}
     checkpoints = {model: told for model, key in model_keys.items() if (told := store.get(key, CheckpointFacts))}
     engine = settings.deployment.engine
-    engine_key = _key("engine", file_sha256(engine)) if engine and engine.is_file() else ""
+    with reading():
+        engine_key = _key("engine", file_sha256(engine)) if engine and engine.is_file() else ""
     deployed = store.get(engine_key, EngineFacts) if engine_key else EngineFacts(metadata={"problem": "no such file"})
     request = SurveyRequest(
         threads=measure.threads,

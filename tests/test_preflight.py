@@ -14,12 +14,13 @@ from fake_jobs import Behaviour
 from inline_launcher import InlineLauncher
 from records_example import environment
 
-from pytest_trtgate import checkup, early_findings, findings, machine_load, preflight
+from pytest_trtgate import checkup, early_findings, findings, machine_load, measure, preflight
 from pytest_trtgate import environment as machine
 from pytest_trtgate.checkup import check_up
 from pytest_trtgate.cli import main
 from pytest_trtgate.config import project_settings
 from pytest_trtgate.early_findings import weak_calibration
+from pytest_trtgate.errors import DataError
 from pytest_trtgate.gpus import GpuNow
 from pytest_trtgate.jobs.contract import SplitFacts
 from pytest_trtgate.measure import Measurements
@@ -382,6 +383,22 @@ def test_a_survey_that_fails_is_said_and_fails_what_hangs_on_it(desk: Project) -
     assert "images and checkpoints were not looked at: the exporter refuses" in one.finding.sentence
     desk.settings('[findings]\ndataset-trouble = "fail"\n')
     assert [x.finding.severity for x in early(desk)] == ["fail"]
+
+
+def test_files_of_another_user_are_named_in_a_sentence(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> str:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(measure, "file_sha256", refuse)
+    project.run("--trt-precision=fp16", "-k", "accuracy").assert_outcomes(failed=1)
+    sentence = f"{project.path / 'shapes.pt'}: cannot be read (Permission denied)"
+    incomplete = next(x.finding for x in project.record.preflight.findings if x.finding.id == "preflight-incomplete")
+    assert incomplete.sentence == f"images and checkpoints were not looked at: {sentence}"
+    verdict = project.verdict("fp16", "accuracy")
+    assert verdict.outcome is Outcome.ERROR
+    assert sentence in verdict.summary
+    with pytest.raises(DataError, match="cannot be read"):
+        measurements(project).dataset.digest("test", refuse)
 
 
 def test_a_finding_that_is_off_is_not_made(desk: Project) -> None:
