@@ -11,8 +11,13 @@ TEMPORARY = ("/tmp", "/var/tmp", "/dev/shm")
 NOTEBOOKS: Mapping[str, str] = {"COLAB_RELEASE_TAG": "/content", "KAGGLE_KERNEL_RUN_TYPE": "/kaggle"}
 """Variables that hosted notebooks set, and the folder whose content goes with the session."""
 KEPT_IN_NOTEBOOKS = ("/content/drive", "/content/gdrive")
-_CACHES = re.compile(r"uses:\s*['\"]?[\w./-]*cache(?:/restore)?@")
-"""A step of a GitHub workflow that restores a cache: ``actions/cache`` or another action of that name."""
+_CACHES = re.compile(r"uses:\s*['\"]?(?:[\w./-]*cache(?:/restore)?@|\./)")
+"""A step of a GitHub workflow that restores a cache: ``actions/cache`` or another action of that name.
+
+Or an action or a workflow of the repository's own, which may have such a step.
+"""
+_GITLAB_CACHES = re.compile(r"\b(?:cache|include):")
+"""A cache of GitLab CI, or another file that may have one."""
 
 
 def why_thrown_away(root: Path, environ: Mapping[str, str]) -> str:
@@ -32,7 +37,7 @@ def why_thrown_away(root: Path, environ: Mapping[str, str]) -> str:
         return _on_github(place, environ)
     if environ.get("GITLAB_CI") == "true":
         project = environ.get("CI_PROJECT_DIR", "")
-        if project and _under(place, [project]) and not _has(Path(project) / ".gitlab-ci.yml", re.compile(r"\bcache:")):
+        if project and _under(place, [project]) and not _has(Path(project) / ".gitlab-ci.yml", _GITLAB_CACHES):
             return "this job's checkout is discarded and .gitlab-ci.yml has no cache"
     return ""
 

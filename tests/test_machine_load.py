@@ -185,8 +185,9 @@ def test_a_workspace_of_github_lasts_only_with_a_cache_step(checkout: Path) -> N
     assert why_thrown_away(HOME, {**environ, "RUNNER_ENVIRONMENT": "github-hosted"}) == why.replace(
         "this job's workspace", "the runner"
     )
-    workflow.write_text("steps:\n  - uses: actions/cache@v4\n")
-    assert why_thrown_away(checkout / "cache", environ) == ""
+    for action in ("actions/cache@v4", "./.github/actions/setup"):  # our own may have such a step
+        workflow.write_text(f"steps:\n  - uses: {action}\n")
+        assert why_thrown_away(checkout / "cache", environ) == ""
 
 
 def test_a_workflow_that_cannot_be_read_is_given_the_benefit_of_the_doubt(checkout: Path) -> None:
@@ -202,5 +203,6 @@ def test_a_checkout_of_gitlab_lasts_only_with_a_cache(checkout: Path) -> None:
     environ = {"GITLAB_CI": "true", "CI_PROJECT_DIR": str(checkout)}
     (checkout / ".gitlab-ci.yml").write_text("test:\n  script: pytest\n")
     assert "no cache" in why_thrown_away(checkout / "cache", environ)
-    (checkout / ".gitlab-ci.yml").write_text("test:\n  cache:\n    paths: [cache]\n")
-    assert why_thrown_away(checkout / "cache", environ) == ""
+    for text in ("test:\n  cache:\n    paths: [cache]\n", "include:\n  - local: ci/gate.yml\n"):
+        (checkout / ".gitlab-ci.yml").write_text(text)
+        assert why_thrown_away(checkout / "cache", environ) == ""
