@@ -398,7 +398,7 @@ def test_files_of_another_user_are_named_in_a_sentence(project: Project, monkeyp
     assert verdict.outcome is Outcome.ERROR
     assert sentence in verdict.summary
     with pytest.raises(DataError, match="cannot be read"):
-        measurements(project).dataset.digest("test", refuse)
+        measurements(project).data["shapes"].dataset.digest("test", refuse)
 
 
 def test_a_finding_that_is_off_is_not_made(desk: Project) -> None:
