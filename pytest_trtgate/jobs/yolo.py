@@ -78,10 +78,14 @@ def load_torchvision() -> None:
         stand_ins["torch._dynamo.utils"].__dict__["is_compile_supported"] = lambda device_type: False
     sys.modules.update(stand_ins)
     try:
-        import torchvision  # noqa: F401
+        import torchvision
+    except (ImportError, AttributeError):
+        if not stand_ins:
+            raise
     finally:
         for name in stand_ins:
             del sys.modules[name]
+    import torchvision  # noqa: F401  (whole, where a release needs more of the compiler)
 
 
 def _replace(module: Any, name: str, by: Callable[[Any], Any]) -> None:
