@@ -122,8 +122,16 @@ def calibrated_on(engine: EngineRecord, split: tuple[Path, ...]) -> tuple[Path, 
         return ()
 
 
-def read_arrays(path: Path, ranked: Sequence[str], others: Sequence[str]) -> dict[str, Any]:
-    """Return per-image arrays of an arm by their names: those of detections, the surest first, and others.
+def read_arrays(
+    path: Path, ranked: Sequence[str], others: Sequence[str], optional: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Return per-image arrays of an arm by their names.
+
+    Args:
+        path: The ``.npz``.
+        ranked: Those of detections to be put in order, the surest first.
+        others: Those wanted as they are.
+        optional: Those wanted as they are where they are there.
 
     Raises:
         RecordError: They are missing or unusable.
@@ -132,7 +140,8 @@ def read_arrays(path: Path, ranked: Sequence[str], others: Sequence[str]) -> dic
 
     try:
         with path.open("rb") as file, np.load(file) as archive:
-            arrays = {name: archive[name] for name in (*ranked, *others)}
+            there = [name for name in optional if name in archive]
+            arrays = {name: archive[name] for name in (*ranked, *others, *there)}
         # Quantized engines give many detections one confidence. Ultralytics ranks those as this sort happens to.
         order = np.argsort(-arrays["conf"]) if ranked else None
         return arrays | {name: arrays[name][order] for name in ranked}

@@ -14,6 +14,10 @@ Mark = Literal["same", "shifted", "class", "missed", "extra"]
 Stage = Literal["frame", "decode", "preprocess", "inference", "postprocess", "drawing"]
 """What was timed of a clip: ``frame`` is the sum of the stages after it."""
 STAGES: tuple[Stage, ...] = ("decode", "preprocess", "inference", "postprocess", "drawing")
+Point = tuple[float, float]
+"""x and y in pixels."""
+Joint = Point | None
+"""The place of a keypoint; None where it is not seen."""
 BOOK = "pictures/pictures.json"
 """Where a run's pictures are described, in its folder; the pictures themselves lie beside it."""
 
@@ -21,12 +25,13 @@ BOOK = "pictures/pictures.json"
 class Shape(Record):
     """One object in a picture, in pixels of the original image.
 
-    ``points``: two are opposite corners of an upright box; more are the corners of a polygon, such as a rotated box.
-    ``conf`` is None for ground truth.
+    ``points``: two are opposite corners of an upright box; more are the corners of a polygon: a rotated box, or the
+    outline of a mask. ``joints`` are its keypoints in the model's order. ``conf`` is None for ground truth.
     """
 
     label: str
-    points: tuple[tuple[float, float], ...]
+    points: tuple[Point, ...]
+    joints: tuple[Joint, ...] = ()
     conf: float | None = None
     mark: Mark = "same"
 

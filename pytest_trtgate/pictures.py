@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .errors import RecordError, TrtGateError, reason_of
 from .evidence import read_arrays
 from .jobs.contract import PicturesRequest, PicturesResponse
 from .measure import Measurements
 from .media_records import BOOK, CellPictures, Mark, Picture, PictureBook, Shape
+from .picture_shapes import ARRAYS, Arrays, shape_of
 from .recordfile import save
 from .records import REFERENCE, AccuracyRecord
 from .run_record import JobRecord, RunRecord
@@ -24,9 +25,7 @@ SIDE_PX = 320
 """Longest side of a small copy."""
 MOST_SHAPES = 60
 """So many shapes of one arm are kept of a picture; those that disagree come first."""
-Arrays = dict[str, Any]
-_DETECTIONS = ("conf", "pred_cls", "pred_image", "pred_box")
-_OTHERS = ("target_cls", "target_image", "target_box", "images", "names")
+_ARRAYS = ("conf", "pred_cls", "pred_image", "pred_box", "target_cls", "target_image", "target_box", "images", "names")
 
 
 def with_pictures(measure: Measurements, run: RunRecord) -> RunRecord:
@@ -66,7 +65,7 @@ class Draft:
         reference, engine = arms
         found = [_shapes(arm, x) for arm, x in ((reference, disagreement.reference), (engine, disagreement.engine))]
         objects = (reference["target_image"] == disagreement.image).nonzero()[0].tolist()
-        found.append([_shape(reference, "target", index) for index in objects])
+        found.append([shape_of(reference, "target", index) for index in objects])
         self.left_out = sum(max(0, len(shapes) - MOST_SHAPES) for shapes in found)
         self.reference, self.engine, self.truth = (tuple(shapes[:MOST_SHAPES]) for shapes in found)
 
@@ -82,10 +81,11 @@ def _choose(
         return CellPictures(note="a classifier finds no boxes to be drawn"), []
     try:
         folder = measure.workspace.path
-        arms = [read_arrays(folder / record.per_image, _DETECTIONS, _OTHERS) for record in (reference, engine)]
+        arms = [read_arrays(folder / record.per_image, (), _ARRAYS, ARRAYS) for record in (reference, engine)]
         if arms[0]["images"].tolist() != arms[1]["images"].tolist():
             raise RecordError(f"{engine.per_image}: not of the same images as those of the .pt")
-        found = [Detections(arm["pred_image"], arm["pred_cls"], arm["conf"], arm["pred_box"]) for arm in arms]
+        box = "pred_rbox" if all("pred_rbox" in arm for arm in arms) else "pred_box"
+        found = [Detections(arm["pred_image"], arm["pred_cls"], arm["conf"], arm[box]) for arm in arms]
         worst = disagreements(found[0], found[1], DEPLOYMENT_CONF)
         names = arms[0]["images"].tolist()
         kept = worst[: measure.settings.pictures]
@@ -99,13 +99,7 @@ def _choose(
 def _shapes(arm: Arrays, detections: Iterable[tuple[int, Mark]]) -> list[Shape]:
     """Return the detections of one arm, those that disagree first."""
     ordered = sorted(detections, key=lambda detection: detection[1] == "same")
-    return [_shape(arm, "pred", index, float(arm["conf"][index]), mark) for index, mark in ordered]
-
-
-def _shape(arm: Arrays, kind: str, index: int, conf: float | None = None, mark: Mark = "same") -> Shape:
-    x1, y1, x2, y2 = (round(float(side), 1) for side in arm[f"{kind}_box"][index])
-    label = str(arm["names"][int(arm[f"{kind}_cls"][index])])
-    return Shape(label=label, points=((x1, y1), (x2, y2)), conf=None if conf is None else round(conf, 3), mark=mark)
+    return [shape_of(arm, "pred", index, float(arm["conf"][index]), mark) for index, mark in ordered]
 
 
 def _small_copies(measure: Measurements, paths: Iterable[str]) -> PicturesResponse:

@@ -32,7 +32,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("jobs.*",),
     ("report.*",),
     ("launches", "evaluated_data"),
-    ("handles", "building", "measure", "replay", "evidence", "accept", "illustrate"),
+    ("handles", "building", "measure", "replay", "evidence", "accept", "illustrate", "picture_shapes"),
     ("profiling", "evaluating", "pictures", "videos", "early_findings", "surveys", "concluding", "accuracy_verdict"),
     ("preflight",),
     ("session", "upkeep", "compare", "checkup"),

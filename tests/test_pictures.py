@@ -17,6 +17,7 @@ from pytest_trtgate import report
 from pytest_trtgate.judge.agreement import Detections
 from pytest_trtgate.judge.disagreement import disagreements
 from pytest_trtgate.media_records import BOOK, CellPictures, Picture, PictureBook, Shape
+from pytest_trtgate.picture_shapes import MOST_POINTS, shape_of
 from pytest_trtgate.recordfile import load, save
 from pytest_trtgate.report import html
 from pytest_trtgate.report.media import Media, find_media
@@ -29,9 +30,9 @@ MOVED = (14.0, 10.0, 34.0, 30.0)  # overlap 0.67 with the above
 ELSEWHERE = (50.0, 50.0, 70.0, 70.0)
 
 
-def found(*rows: tuple[int, int, float, tuple[float, float, float, float]]) -> Detections:
-    """Return detections, given as image, class, confidence and box."""
-    boxes = np.array([row[3] for row in rows]).reshape(-1, 4)
+def found(*rows: tuple[int, int, float, tuple[float, ...]]) -> Detections:
+    """Return detections, given as image, class, confidence and box, upright or rotated."""
+    boxes = np.array([row[3] for row in rows]).reshape(len(rows), len(rows[0][3]) if rows else 4)
     image, cls, conf = (np.array([row[i] for row in rows]) for i in range(3))
     return Detections(image.astype(int), cls.astype(int), conf.astype(float), boxes)
 
@@ -83,6 +84,69 @@ def test_detections_of_an_image_come_with_the_surest_first() -> None:
     reference = found((0, 0, 0.4, ELSEWHERE), (0, 0, 0.9, HERE))
     (one,) = disagreements(reference, found((0, 0, 0.9, HERE)), 0.25)
     assert one.reference == ((1, "same"), (0, "missed"))
+
+
+def test_rotated_boxes_are_compared_as_such() -> None:
+    # Crossed: the upright boxes around them are the same.
+    one, other = (found((0, 0, 0.9, (50, 50, 60, 6, turn))) for turn in (0.785, -0.785))
+    (crossed,) = disagreements(one, other, 0.25)
+    assert (crossed.reference, crossed.engine) == (((0, "missed"),), ((0, "extra"),))
+    assert disagreements(one, one, 0.25) == ()
+    (moved,) = disagreements(one, found((0, 0, 0.9, (51, 49, 60, 6, 0.785))), 0.25)
+    assert moved.reference == ((0, "shifted"),)
+
+
+# What is drawn of them
+
+
+def arrays(**shapes: Any) -> dict[str, Any]:
+    """Return per-image arrays of two detections, with some of their shapes."""
+    boxes = np.array([HERE, ELSEWHERE], dtype=np.float32)
+    given = {f"pred_{name}": np.array(values, dtype=np.float32) for name, values in shapes.items()}
+    return {"names": np.array(["star"]), "pred_cls": np.array([0, 0]), "pred_box": boxes, **given}
+
+
+def test_a_rotated_box_is_drawn_with_its_own_corners() -> None:
+    turned = [[50, 40, 20, 10, np.pi / 2], [50, 40, 20, 20, np.pi / 4]]
+    shapes = [shape_of(arrays(rbox=turned), "pred", index) for index in (0, 1)]
+    assert shapes[0].points == ((55, 30), (55, 50), (45, 50), (45, 30))
+    assert shapes[1].points == ((50, 25.9), (64.1, 40), (50, 54.1), (35.9, 40))
+
+
+def test_a_mask_is_drawn_by_its_outline_and_by_its_box_where_it_has_none() -> None:
+    round_the_clock = np.linspace(0, 2 * np.pi, 500, endpoint=False)
+    circle = np.stack([100 + 50 * np.cos(round_the_clock), 100 + 50 * np.sin(round_the_clock)], axis=1)
+    triangle = [[1, 2], [9, 2], [5, 8]]
+    whole = arrays(outline=[*circle, *triangle]) | {"pred_outline_points": np.array([500, 3])}
+    points = shape_of(whole, "pred", 0).points
+    assert MOST_POINTS - 2 <= len(points) <= MOST_POINTS
+    assert all(np.hypot(x - 100, y - 100) == pytest.approx(50, abs=0.1) for x, y in points)
+    assert {(x > 100, y > 100) for x, y in points} == {(False, False), (False, True), (True, False), (True, True)}
+    assert shape_of(whole, "pred", 1).points == ((1, 2), (9, 2), (5, 8))
+    without = arrays(outline=triangle) | {"pred_outline_points": np.array([0, 3])}
+    assert shape_of(without, "pred", 0).points == ((10, 10), (30, 30))
+    assert shape_of(without, "pred", 1).points == ((1, 2), (9, 2), (5, 8))
+
+
+def test_keypoints_are_drawn_where_they_are_seen_and_joined_as_limbs(tmp_path: Path) -> None:
+    unsure = [[[1, 2, 0.9], [3, 4, 0.4], [float("nan"), 5, 1]]] * 2
+    assert shape_of(arrays(keypoints=unsure), "pred", 0).joints == ((1, 2), None, None)
+    assert shape_of(arrays(keypoints=[[[0, 0], [3, 4]]] * 2), "pred", 1).joints == (None, (3, 4))
+    assert shape_of(arrays(), "pred", 0).joints == ()
+    person = [(float(10 * number), 100.0) for number in range(17)]
+    joints = (*person[:13], None, *person[14:])  # without the left knee
+    corners = ((0, 0), (200, 200))
+    few = Shape(label="hand", points=corners, joints=((2, 2), (4, 4)), mark="extra")
+    shapes = (Shape(label="person", points=corners, joints=joints, mark="missed"), few)
+    (sprite,), cell = views(*kept(tmp_path, reference=shapes, truth=shapes))
+    drawn = Page(cell.pictures[0].reference)
+    assert len(drawn.all("circle", class_="missed")) == 16
+    assert [e.attributes["cx"] for e in drawn.all("circle", class_="extra")] == ["1", "2"]
+    (limbs,) = (e.attributes["d"] for e in drawn.all("path") if "limbs" in e.attributes["class"])
+    assert limbs.count("M") == 19 - 2
+    assert "M25 50L35 50" in limbs  # left shoulder to elbow
+    assert "M55 50" not in limbs[limbs.rindex("M55 50L60 50") + 3 :]  # left hip to right hip, and no further
+    assert len(Page(sprite.truth).all("circle", class_="truth")) == 18
 
 
 # A run

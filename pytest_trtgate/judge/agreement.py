@@ -100,7 +100,7 @@ def shared(reference: Detections, wanted: Array, engine: Detections) -> tuple[Ar
         Indices into ``reference`` and into ``engine``, none twice, and the overlap of each pair.
     """
     mine, theirs = _matches(reference, wanted, engine)
-    return mine, theirs, _iou(reference.box[mine], engine.box[theirs])
+    return mine, theirs, _overlap(reference.box[mine], engine.box[theirs])
 
 
 def _matches(reference: Detections, wanted: Array, engine: Detections) -> tuple[Array, Array]:
@@ -128,7 +128,6 @@ def _overlapping(reference: Detections, wanted: Array, engine: Detections) -> tu
     sought = reference.image[wanted].astype(np.int64) * classes + reference.cls[wanted]
     first, last = (np.searchsorted(key[order], sought, side=side) for side in ("left", "right"))
     found = []
-    measure = _rotated_overlap if reference.box.shape[1] == 5 else _iou
     ends = np.cumsum(last - first)
     start = 0
     while start < len(wanted):
@@ -139,13 +138,18 @@ def _overlapping(reference: Detections, wanted: Array, engine: Detections) -> tu
         mine = np.repeat(wanted[start:stop], counts)
         offset = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
         theirs = order[np.repeat(first[start:stop], counts) + offset]
-        overlap = measure(reference.box[mine], engine.box[theirs])
+        overlap = _overlap(reference.box[mine], engine.box[theirs])
         same = overlap >= MATCH_IOU
         found.append((mine[same], theirs[same], overlap[same]))
         start = stop
     none = np.empty(0, dtype=np.intp)
     mine, theirs, overlap = (np.concatenate(column) for column in zip((none, none, np.empty(0)), *found, strict=True))
     return mine, theirs, overlap
+
+
+def _overlap(one: Array, other: Array) -> Array:
+    """Return the overlap of boxes (P x 4 each, or P x 5, rotated), pair by pair, from 0 to 1."""
+    return _rotated_overlap(one, other) if one.shape[1] == 5 else _iou(one, other)
 
 
 def _iou(one: Array, other: Array) -> Array:

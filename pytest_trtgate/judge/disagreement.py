@@ -21,7 +21,7 @@ class Disagreement:
     Attributes:
         image: Its number.
         badness: How much they disagree. What only one arm has, or each as another class, counts its confidence (the
-            higher of the two); what is elsewhere counts the part of the union that is not shared.
+            higher of the two); what is elsewhere counts what its overlap lacks to 1.
         reference: The checkpoint's detections in the image, as indices into its detections, the surest first, each
             with how it stands to the engine's.
         engine: The same of the engine's.

@@ -7,11 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
-from ..media_records import CellPictures, Mark, Picture, Shape
+from ..media_records import CellPictures, Mark, Picture, Point, Shape
 from ..run_record import RunRecord
 from . import format as fmt
 from .media import Media
-from .svg import Box, at, overlap, polyline, tag
+from .svg import Box, at, marker, overlap, polyline, tag
 
 WIDTH, HEIGHT = 320, 240
 """Largest size of a drawing, in its own units."""
@@ -26,6 +26,16 @@ WORDS: Mapping[Mark, str] = {
 }
 LETTER, LINE = 5.4, 11.0
 """About the size of a letter of a name."""
+DOT = 1.6
+"""Radius of a keypoint."""
+LIMBS = (
+    *((0, 1), (0, 2), (1, 2), (1, 3), (2, 4), (3, 5), (4, 6)),  # nose, eyes, ears, shoulders
+    *((5, 7), (7, 9), (6, 8), (8, 10)),  # shoulders, elbows, wrists
+    *((5, 6), (5, 11), (6, 12), (11, 12)),  # shoulders, hips
+    *((11, 13), (13, 15), (12, 14), (14, 16)),  # hips, knees, ankles
+)
+"""Which keypoints of a person belong together, in COCO's order, which has :data:`COCO_JOINTS`."""
+COCO_JOINTS = 17
 
 
 @dataclass(frozen=True)
@@ -140,7 +150,7 @@ def _drawn(key: tuple[int, str], picture: Picture, media: Media) -> _Drawn | Non
     name = f"image-{key[0]}-{picture.file.partition('.')[0]}"
     canvas = _Canvas(picture)
     width, height = at(canvas.width), at(canvas.height)
-    objects = [Shape(label=f"truth: {shape.label}", points=shape.points) for shape in picture.truth]
+    objects = [Shape(label=f"truth: {x.label}", points=x.points, joints=x.joints) for x in picture.truth]
     truth = canvas.draw(objects, "truth")
     title = fmt.clip(picture.image, 100)
     panes = []
@@ -196,7 +206,8 @@ class _Canvas:
         for shape in shapes:
             corners = self._corners(shape)
             if corners:
-                outlines.append(tag("path", class_=kind or shape.mark, d=polyline(corners) + "Z"))
+                outline = tag("path", class_=kind or shape.mark, d=polyline(corners) + "Z")
+                outlines.append(outline + self._skeleton(shape, kind or shape.mark))
                 same = shape.mark == "same"
                 if few or not same:
                     names.append(self._label(_name(shape), corners, taken, low=bool(kind), optional=same))
@@ -204,20 +215,44 @@ class _Canvas:
 
     def _corners(self, shape: Shape) -> list[tuple[float, float]]:
         """Return the corners of a shape in the drawing; none where it is nowhere."""
-        points = [(x * self._factor, y * self._factor) for x, y in shape.points]
-        if len(points) < 2 or not all(math.isfinite(part) for point in points for part in point):
+        if len(shape.points) < 2 or not all(math.isfinite(part) for point in shape.points for part in point):
             return []
-        points = [(min(max(x, 0.0), self.width), min(max(y, 0.0), self.height)) for x, y in points]
-        if len(points) > 2:
-            return points
-        (x1, y1), (x2, y2) = points
+        if len(shape.points) > 2:
+            return [self._placed(point) for point in shape.points]
+        (x1, y1), (x2, y2) = (self._inside(self._placed(point)) for point in shape.points)
         return [(x1, y1), (x2, y1), (x2, y2), (x1, y2)]
+
+    def _placed(self, point: Point) -> Point:
+        """Return where a point of the picture is in the drawing.
+
+        Points outside of it stay there, or sides to them would be turned; those far away come nearer.
+        """
+        x, y = (part * self._factor for part in point)
+        return min(max(x, -WIDTH), 2.0 * WIDTH), min(max(y, -HEIGHT), 2.0 * HEIGHT)
+
+    def _inside(self, point: Point) -> Point:
+        return min(max(point[0], 0.0), self.width), min(max(point[1], 0.0), self.height)
+
+    def _skeleton(self, shape: Shape, kind: str) -> str:
+        """Return the keypoints of a shape as dots, and the limbs between those of a person."""
+        seen = {
+            number: self._placed(joint)
+            for number, joint in enumerate(shape.joints)
+            if joint is not None and all(map(math.isfinite, joint))
+        }
+        limbs = ""
+        if len(shape.joints) == COCO_JOINTS:
+            limbs = "".join(polyline([seen[a], seen[b]]) for a, b in LIMBS if a in seen and b in seen)
+        dots = "".join(marker(x, y, "circle", kind, DOT) for x, y in seen.values())
+        return (tag("path", class_=f"{kind} limbs", d=limbs) if limbs else "") + dots
 
     def _label(
         self, name: str, corners: list[tuple[float, float]], taken: list[Box], *, low: bool, optional: bool
     ) -> str:
         """Return a name at the first free place around a shape; where all are taken, nothing if ``optional``."""
-        (left, right), (top, bottom) = ((min(side), max(side)) for side in zip(*corners, strict=True))
+        (left, right), (top, bottom) = (
+            (min(side), max(side)) for side in zip(*map(self._inside, corners), strict=True)
+        )
         wide = LETTER * len(name)
         starts = (left, max(0.0, right - wide))
         rows = (top - 2, top + LINE, bottom - 3, bottom + LINE)[:: -1 if low else 1]
