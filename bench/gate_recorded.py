@@ -157,8 +157,9 @@ def judge_recording(recording: Recording, trials: int, cell_trials: int, rng: np
     )
     threshold, threshold_p95 = recording.thresholds
     rows = []
-    for engines in [*([e] for e in draws), [*draws]]:
-        place = recording.name if len(engines) > 1 else f"{recording.name} {engines[0]}"
+    single = [[e] for e in draws] if len(draws) > 1 else []
+    for engines in [*single, [*draws]]:
+        place = f"{recording.name} {engines[0]}" if engines in single else recording.name
         run = joined([p50[e] for e in engines])
         check_gate(run, 50, threshold)
         rows += [
