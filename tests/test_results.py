@@ -154,6 +154,7 @@ def test_each_part_of_a_key_makes_another(tmp_path: Path, part: str) -> None:
     assert len(set(keys)) == len(keys) > 1
 
 
+@pytest.mark.real
 def test_what_decodes_the_images_is_among_the_versions() -> None:
     found = installed_versions()
     assert {"pillow"} | {name for name in found if name.startswith("opencv-python")} <= found.keys()
