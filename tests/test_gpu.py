@@ -185,6 +185,20 @@ def test_energy_per_inference_is_power_times_time_whatever_the_counters_step(ste
     assert energy(step_s, 300.0, call_s) == pytest.approx(300.0 * 1000 * call_s, rel=0.07)
 
 
+def test_time_that_the_counter_takes_to_be_read_is_hardly_counted() -> None:
+    time, used_mj = Time(), [0.0]
+
+    def spend(seconds: float, watts: float) -> None:
+        time.s += seconds
+        used_mj[0] += 1000 * watts * seconds
+
+    def read() -> float:
+        spend(0.003, 80.0)
+        return used_mj[0] // 5000 * 5000
+
+    assert energy_per_call_mj(read, lambda: spend(0.001, 130.0), time) == pytest.approx(130.0, rel=0.12)
+
+
 def test_energy_is_measured_for_long_enough() -> None:
     time = Time()
 

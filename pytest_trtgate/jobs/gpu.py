@@ -16,9 +16,8 @@ SETTLED = 0.02
 """Two readings of a clock that differ by no more than this ratio are taken for the same."""
 CLOCK_INTERVAL_S = 0.1
 """Readings of a clock are so far apart at least: NVML refreshes them that often."""
-ENERGY_SECONDS = 0.5
+ENERGY_SECONDS = 0.8
 ENERGY_PATIENCE_S = 3.0
-_ENERGY_LOOK_S = 0.005
 _SM, _MEMORY, _TEMPERATURE_OF_GPU = 1, 2, 0
 
 
@@ -168,7 +167,7 @@ class ClockWatch:
 def energy_per_call_mj(
     read: Callable[[], float | None], call: Callable[[], object], now: Callable[[], float] = time.monotonic
 ) -> float | None:
-    """Return the energy of one call in millijoules, from calls back to back for at least half a second.
+    """Return the energy of one call in millijoules, from calls back to back for the better part of a second.
 
     The counter moves in steps of some 20 to 100 ms; counting begins and ends at a step, so that no part of one is lost.
 
@@ -180,25 +179,24 @@ def energy_per_call_mj(
     Returns:
         None where there is no counter, or where it does not move.
     """
-    seen = read()
-    if seen is None:
+    began = now()
+
+    def step(value: float | None) -> tuple[float | None, int]:
+        """Call until the counter moves on from a value; return where to, and after how many calls."""
+        calls, moved = 0, value
+        while value is not None and moved == value and now() - began < ENERGY_PATIENCE_S:
+            call()
+            calls += 1
+            moved = read()
+        return (None if moved == value else moved), calls
+
+    first, _ = step(read())
+    if first is None:
         return None
-    calls, began = 0, now()
-    looked = began
-    first: tuple[float, int, float] | None = None
-    while now() - began < ENERGY_PATIENCE_S:
+    calls, due = 0, now() + ENERGY_SECONDS
+    # Not read meanwhile: that may take longer than a call, and the device would idle.
+    while now() < due:
         call()
         calls += 1
-        if now() - looked < _ENERGY_LOOK_S:
-            continue
-        looked, value = now(), read()
-        if value is None:
-            return None
-        if value == seen:
-            continue
-        seen = value
-        if first is None:
-            first = (value, calls, looked)
-        elif looked - first[2] >= ENERGY_SECONDS:
-            return (value - first[0]) / (calls - first[1])
-    return None
+    last, more = step(read())
+    return None if last is None else (last - first) / (calls + more)
