@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from types import SimpleNamespace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -194,10 +195,17 @@ def test_a_checkpoint_runs_on_the_stream_of_the_events_and_only_its_predictions_
 
 @pytest.mark.parametrize(("suffix", "sentence"), [(".engine", "TensorRT cannot load"), (".onnx", None)])
 def test_an_engine_that_tensorrt_gives_as_none_is_one_sentence(suffix: str, sentence: str | None) -> None:
-    from pathlib import Path
-
-    from pytest_trtgate.jobs.arms import _unloadable
+    from pytest_trtgate.jobs.yolo import unloadable
 
     expected = pytest.raises(TrtGateError, match=f"^fp16: {sentence}") if sentence else pytest.raises(AttributeError)
-    with expected, _unloadable("fp16", Path(f"fp16{suffix}")):
+    with expected, unloadable("fp16", Path(f"fp16{suffix}")):
         raise AttributeError("'NoneType' object has no attribute 'create_execution_context'")
+
+
+def test_a_fault_of_the_gpu_keeps_its_own_sentence() -> None:
+    from pytest_trtgate.jobs.worker import sentence
+    from pytest_trtgate.jobs.yolo import refusals
+
+    with pytest.raises(RuntimeError) as caught, refusals("fp16: it could not be evaluated"):
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+    assert sentence(caught.value, Path()).startswith("the GPU reported an error after which its process cannot go on")

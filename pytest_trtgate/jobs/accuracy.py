@@ -138,7 +138,8 @@ def _evaluate(request: AccuracyRequest, arm: AccuracyArm, folder: Path, batches:
     model = yolo.load_model(artifact)
     make = model.task_map[model.task]["validator"]
     collector = collector_of(model.task)(arm.arm, request, batches, model.task, make)
-    with yolo.refusals(f"{arm.arm}: {artifact.name} could not be evaluated"):
+    subject = f"{arm.arm}: {artifact.name} could not be evaluated"
+    with yolo.refusals(subject), yolo.unloadable(arm.arm, artifact):
         metrics = model.val(
             validator=collector.validator,
             data=request.data,

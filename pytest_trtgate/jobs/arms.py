@@ -5,8 +5,7 @@ Import it only after :func:`pytest_trtgate.jobs.worker.prepare`: this module imp
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -62,7 +61,7 @@ class Arm:
                 "project": str(folder / "runs"),
             }
         )
-        with yolo.refusals(f"{arm.arm}: {artifact.name} could not be loaded"), _unloadable(arm.arm, artifact):
+        with yolo.refusals(f"{arm.arm}: {artifact.name} could not be loaded"), yolo.unloadable(arm.arm, artifact):
             self._predictor.setup_model(str(artifact), verbose=False)
         self.backend = self._predictor.model
         if artifact.suffix == ".pt" and hasattr(self.backend.model, "set_head_attr") and self.backend.end2end:
@@ -139,20 +138,6 @@ class Arm:
                     f"try a wider precision"
                 )
             self.postprocess(output, tensor, images)
-
-
-@contextmanager
-def _unloadable(subject: str, artifact: Path) -> Iterator[None]:
-    """Say in a sentence that TensorRT gave no engine: it returns None, which Ultralytics takes for one."""
-    try:
-        yield
-    except AttributeError as error:
-        if artifact.suffix != ".engine" or "NoneType" not in str(error):
-            raise
-        raise TrtGateError(
-            f"{subject}: TensorRT cannot load {artifact.name}; it is truncated, was built by another version or for "
-            f"another GPU, or the device has no memory left (the log says which); rebuild it"
-        ) from error
 
 
 def load_arms(request: LatencyRequest, folder: Path, charge: Callable[[str, Callable[[], Arm]], Arm]) -> list[Arm]:

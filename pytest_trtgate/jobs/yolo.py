@@ -29,7 +29,7 @@ from ultralytics import YOLO
 from ..errors import DataError, TrtGateError
 from ..tasks import TASKS
 from . import engine_file
-from .worker import is_disk_full, is_out_of_memory, plain
+from .worker import is_cuda_fault, is_disk_full, is_out_of_memory, plain
 
 NMS_SECONDS_PER_IMAGE = 3600.0
 
@@ -263,13 +263,27 @@ def broken_rows(output: Any, images: int) -> list[int]:
 def refusals(subject: str) -> Iterator[None]:
     """Turn what Ultralytics or a runtime raises into one sentence about ``subject``.
 
-    A full disk and memory running out pass: they have sentences of their own.
+    A full disk, memory running out, and a fault of the GPU pass: they have sentences of their own.
     """
     try:
         yield
     except TrtGateError:
         raise
     except Exception as error:
-        if is_disk_full(error) or is_out_of_memory(error):
+        if is_disk_full(error) or is_out_of_memory(error) or is_cuda_fault(error):
             raise
         raise TrtGateError(f"{subject} ({plain(error)})") from error
+
+
+@contextmanager
+def unloadable(subject: str, artifact: Path) -> Iterator[None]:
+    """Say in a sentence that TensorRT gave no engine: it returns None, which Ultralytics takes for one."""
+    try:
+        yield
+    except AttributeError as error:
+        if artifact.suffix != ".engine" or "NoneType" not in str(error):
+            raise
+        raise TrtGateError(
+            f"{subject}: TensorRT cannot load {artifact.name}; it is truncated, was built by another version or for "
+            f"another GPU, or the device has no memory left (the log says which); rebuild it"
+        ) from error

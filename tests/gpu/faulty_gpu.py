@@ -1,11 +1,13 @@
 """Jobs that go wrong on a real GPU: which arms, and how, is in ``TRTGATE_TEST_FAULTS``. Also a pytest plugin.
 
 ``kill``: the process is killed in the middle of its inferences. ``illegal-address``: the engine is given an input that
-is nowhere, which CUDA finds out in a kernel and never forgives the process.
+is nowhere, which CUDA finds out in a kernel and never forgives the process. ``little-memory``: a build gets a hundredth
+of the device's memory.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import signal
@@ -21,9 +23,8 @@ def pytest_trtgate_launcher(config: Any) -> Any:
     from pytest_trtgate.jobs.launcher import JOB_MODULES, LocalLauncher
 
     # Locks of its own: what it times is of no interest.
-    return LocalLauncher(
-        {**JOB_MODULES, "accuracy": __name__, "latency": __name__}, Path(os.environ["TRTGATE_TEST_LOCKS"])
-    )
+    harmed = dict.fromkeys(("build", "accuracy", "latency"), __name__)
+    return LocalLauncher({**JOB_MODULES, **harmed}, Path(os.environ["TRTGATE_TEST_LOCKS"]))
 
 
 def harm(faults: dict[Path, str]) -> None:
@@ -51,25 +52,33 @@ def harm(faults: dict[Path, str]) -> None:
 
 def main() -> int:
     from pytest_trtgate.jobs import worker
+    from pytest_trtgate.jobs.contract import AccuracyRequest, BuildRequest, LatencyRequest
 
-    request = json.loads((Path(sys.argv[1]) / "request.json").read_text(encoding="utf-8"))
+    asked = json.loads((Path(sys.argv[1]) / "request.json").read_text(encoding="utf-8"))
     faults = json.loads(os.environ["TRTGATE_TEST_FAULTS"])
-    harmed = {Path(arm["artifact"]): faults[arm["arm"]] for arm in request["arms"] if arm["arm"] in faults}
+    if "weights" in asked:
+        return worker.main(BuildRequest, build if faults.get(asked["precision"]) == "little-memory" else jobs("build"))
+    harmed = {Path(arm["artifact"]): faults[arm["arm"]] for arm in asked["arms"] if arm["arm"] in faults}
+    kind = "latency" if "samples_file" in asked else "accuracy"
 
-    def after(harm_first: Any) -> Any:
-        def work(request: Any, folder: Path) -> Any:
-            harm(harmed)
-            return harm_first(request, folder)
+    def work(request: Any, folder: Path) -> Any:
+        harm(harmed)
+        return jobs(kind)(request, folder)
 
-        return work
+    return worker.main(LatencyRequest if kind == "latency" else AccuracyRequest, work)
 
-    if "samples_file" in request:
-        from pytest_trtgate.jobs import latency
 
-        return worker.main(latency.LatencyRequest, after(latency.work))
-    from pytest_trtgate.jobs import accuracy
+def jobs(kind: str) -> Any:
+    """Return what does a job of a kind."""
+    return importlib.import_module(f"pytest_trtgate.jobs.{kind}").work
 
-    return worker.main(accuracy.AccuracyRequest, after(accuracy.work))
+
+def build(request: Any, folder: Path) -> Any:
+    """Build with a hundredth of the memory."""
+    import torch
+
+    torch.cuda.set_per_process_memory_fraction(0.01)
+    return jobs("build")(request, folder)
 
 
 if __name__ == "__main__":

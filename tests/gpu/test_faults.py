@@ -155,7 +155,7 @@ def test_a_killed_job_and_a_lost_gpu_context_cost_one_cell_each(gate: Callable[.
 def test_an_engine_that_is_cut_off_and_one_of_another_version_cost_one_cell_each(
     gate: Callable[..., Gated], cache: Path
 ) -> None:
-    cut = entry_of(cache, "fp32")
+    cut = entry_of(cache, "int8")
     engine = cut / "engine.engine"
     engine.write_bytes(engine.read_bytes()[: engine.stat().st_size // 2])
     manifest = json.loads((cut / MANIFEST).read_text())
@@ -164,13 +164,13 @@ def test_an_engine_that_is_cut_off_and_one_of_another_version_cost_one_cell_each
     manifest["files"] = [digest.model_dump() if f["name"] == engine.name else f for f in manifest["files"]]
     manifest |= {"sha256": digest.sha256, "size_bytes": digest.size_bytes}
     (cut / MANIFEST).write_text(json.dumps(manifest))
-    foreign = entry_of(cache, "int8") / MANIFEST
+    foreign = entry_of(cache, "fp32") / MANIFEST
     manifest = json.loads(foreign.read_text())
     manifest["key_parts"]["versions"]["tensorrt"] = "8.5.3"
     foreign.write_text(json.dumps(manifest))
     gated = gate(cache)
     for subject in ("accuracy", "latency"):
-        short, other = (gated.verdict(precision, subject) for precision in ("fp32", "int8"))
+        short, other = (gated.verdict(precision, subject) for precision in ("int8", "fp32"))
         assert short["outcome"] == other["outcome"] == "ERROR"
         assert "TensorRT cannot load engine.engine" in short["summary"]
         assert "built with TensorRT 8.5.3" in other["summary"]
@@ -178,7 +178,9 @@ def test_an_engine_that_is_cut_off_and_one_of_another_version_cost_one_cell_each
 
 
 def test_a_batch_that_the_memory_does_not_hold_is_a_sentence(gate: Callable[..., Gated], built: Path) -> None:
-    gated = gate(built, "--trt-precision=fp32", "-k", "accuracy", imgsz=2560, batch=1024)
+    gated = gate(
+        built, "-k", "accuracy", "--trt-precision=fp32", imgsz=640, batch=256, faults={"fp32": "little-memory"}
+    )
     failed = gated.verdict("fp32", "accuracy")
     assert failed["outcome"] == "ERROR"
     assert "out of memory" in failed["summary"]
