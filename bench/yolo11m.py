@@ -1,6 +1,6 @@
 """The gate on a model of the usual size: YOLO11m at 640, trained on the shapes for some minutes, in all precisions.
 
-python bench/yolo11m.py FOLDER [--minutes 4] [--batch 64] [--only train|gate] [pytest options]
+python bench/yolo11m.py FOLDER [--minutes 4] [--batch 64] [--fraction 1] [--only train|gate] [pytest options]
 
 Needs a GPU. FOLDER keeps the data sets, the checkpoint, the engine cache and the report, and is the project that is
 gated: settings in its trtgate.toml, tests those of the plugin. What is there already is used again.
@@ -24,15 +24,21 @@ ROOT = Path(__file__).resolve().parents[1]
 MODEL = "yolo11m-shapes.pt"
 TRAINING_IMAGES = 2400
 """More than the gate's set has; the images of val and test are the same."""
-SETTINGS = f"""\
-models = ["{MODEL}"]
+SETTINGS = """\
+models = ["{model}"]
 data = "data/data.yaml"
 imgsz = 640
 cache_dir = "cache"
 
+[calibration]
+fraction = {fraction}
+
 [accuracy.int8]
 "mAP50" = 0.03
 "mAP50-95" = 0.03
+
+[latency]
+samples = 250
 
 [export]
 optimization_level = 0
@@ -80,7 +86,6 @@ def train(folder: Path, minutes: float, batch: int) -> None:
 
 def gate(folder: Path, options: list[str]) -> dict[str, Any]:
     """Run the gate as a user would and return its figures."""
-    (folder / "trtgate.toml").write_text(SETTINGS)
     command = [sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider", *options]
     subprocess.run([*command, "--pyargs", "pytest_trtgate.gate"], cwd=folder, check=False)
     return figures(json.loads((folder / "reports" / "run.json").read_text()))
@@ -106,6 +111,7 @@ def figures(run: dict[str, Any]) -> dict[str, Any]:
         found |= {"size_mb": round(engine["size_bytes"] / 1e6, 1), "build_s": round(engine["build_seconds"], 1)}
         found["layers"] = (engine["inspection"] or {}).get("precisions")
     return {
+        "calibration_images": [e["calibration"]["images"] for e in run["engines"].values() if e["calibration"]],
         "launches": len(latency["launches"]),
         "arms": arms,
         "verdicts": {f"{v['cell']['precision']} {v['subject']}": v["outcome"] for v in run["verdicts"]},
@@ -119,6 +125,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--minutes", type=float, default=4.0)
     parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--fraction", type=float, default=1.0, help="of the images of train that INT8 is calibrated on")
     parser.add_argument("--only", choices=("train", "gate"))
     arguments, options = parser.parse_known_args()
     folder = arguments.folder.resolve()
@@ -127,6 +134,7 @@ def main() -> None:
     if not (folder / MODEL).is_file():
         subprocess.run([*generate, folder / "training", "--train", str(TRAINING_IMAGES)], check=True)
         train(folder, arguments.minutes, arguments.batch)
+    (folder / "trtgate.toml").write_text(SETTINGS.format(model=MODEL, fraction=arguments.fraction))
     if arguments.only != "train":
         keep("yolo11m", gate(folder, options))
 
