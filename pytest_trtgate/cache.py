@@ -204,6 +204,14 @@ class EngineCache:
             raise
         return record.model_copy(update={"entry": str(entry)})
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is no entry, or none that can be seen."""
+        try:
+            return next((self.root / "engines").iterdir(), None) is None
+        except OSError:
+            return True
+
     def entries(self) -> Iterator[Entry]:
         """Yield all entries by name; cheap: manifests are read, artifacts are not."""
         engines = self.root / "engines"

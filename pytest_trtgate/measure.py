@@ -13,6 +13,7 @@ from .building import build_request, engine_record
 from .cache import EngineCache, check_built_here, default_root, key_parts, timing_cache_path
 from .dataset import Dataset, reading
 from .digest import file_sha256, key_sha256
+from .early_jobs import EarlyJobs
 from .environment import threads_of
 from .errors import JobError
 from .evaluated_data import EvaluatedData
@@ -92,6 +93,8 @@ class Measurements:
         known = {d.source: EvaluatedData(d, settings, root, workspace.path) for d in datasets.values()}
         self.data = {model: known[dataset.source] for model, dataset in datasets.items()}
         self.threads = threads_of(settings)
+        ahead, launches = workspace.path / "ahead", settings.latency.launches
+        self.early = EarlyJobs(launcher, environment.device, self.threads, ahead, launches)
 
     def engine(self, cell: Cell) -> EngineRecord:
         """Return the engine of a cell, from the cache or built now.
@@ -186,6 +189,7 @@ class Measurements:
         start = LatencyRecord(model=model, imgsz=settings.imgsz, batch=settings.batch, launches=(), failures=failures)
         if not engines:
             return start  # there is nothing to compare the .pt with
+        self.early.before_launches(model)
         arms += comparison.replays(engines)
         return LaunchSeries(start, arms, partial(self._launch, model), self.milestone).run(
             settings.latency.launches, comparison.more
@@ -244,16 +248,17 @@ class Measurements:
     def job(self, name: str, kind: JobKind, request: FileRecord, timeout_s: float, expect: type[R]) -> R:
         """Run a job, on the run's device unless its kind needs none, and return its answer; raises JobError."""
         folder = self.workspace.job_folder(name)
-        started, ok, phases = time.monotonic(), False, dict[Phase, float]()
+        started, ok, phases, ahead_s = time.monotonic(), False, dict[Phase, float](), 0.0
+        self.early.before(kind)
         try:
             job = Job(name, kind, request, "" if kind in WITHOUT_DEVICE else self._device, timeout_s)
             answer = self.launcher.run(job, folder, self.progress)
             if not isinstance(answer, expect):
                 raise JobError(name, f"the launcher answered with a {type(answer).__name__}")
-            ok, phases = True, answer.phases
+            ok, phases, ahead_s = True, answer.phases, answer.ahead_s
             return answer
         finally:
             seconds = time.monotonic() - started
             log = str((folder / LOG_NAME).relative_to(self.workspace.path))
-            record = JobRecord(name=name, kind=kind, seconds=seconds, ok=ok, log=log, phases=phases)
+            record = JobRecord(name=name, kind=kind, seconds=seconds, ok=ok, log=log, phases=phases, ahead_s=ahead_s)
             self.workspace.put(f"job-{name}", record)

@@ -72,6 +72,7 @@ def _found(measure: Measurements, gpu: str, environ: Mapping[str, str]) -> Itera
     settings, cells = measure.settings, measure.plan.cells
     # First, before this run itself keeps the machine busy.
     yield from (Early("machine-busy", why) for why in why_busy(gpu=gpu))
+    measure.early.begin()
     yield from early.timing(settings, too_many_threads(measure.threads), gpu_now(gpu).processes if gpu else 0)
     if why := why_thrown_away(measure.cache.root, environ):
         yield Early("throwaway-cache", f"the engine cache is in {measure.cache.root}, and {why}")

@@ -41,6 +41,7 @@ class GateRun:
     Attributes:
         problem: Why the gate cannot run, in one sentence; empty while it can.
         selected: How many tests of this process use the gate.
+        launches_expected: Whether any of them looks as if it asked for launches.
     """
 
     def __init__(self, config: pytest.Config) -> None:
@@ -50,6 +51,7 @@ class GateRun:
         self.started = time.time()
         self.problem = ""
         self.selected = 0
+        self.launches_expected = False
         self.cells: set[Cell] = set()
         self.run: RunRecord | None = None
         self.written: list[str] = []
@@ -116,6 +118,9 @@ class GateRun:
             export_args=partial(export_args, self.config, self.settings),
         )
         check_clips(measure)
+        if not self.is_worker:  # of several, one makes the launches, and none knows which
+            models = {cell.model for cell in self.cells} if self.launches_expected else set()
+            measure.early.expect(models, builds=measure.cache.is_empty)
         return GateSession(
             measure,
             self.started,
@@ -147,6 +152,7 @@ class GateRun:
         """Count the gate's tests, and end the run where they cannot work."""
         gate = [item for item in items if "trt_cell" in getattr(item, "fixturenames", ())]
         self.selected = len(gate)
+        self.launches_expected = any(map(_looks_timed, gate))
         self.cells = {item.callspec.params["trt_cell"] for item in gate if hasattr(item, "callspec")}
         if self.problem and self.selected and not self.is_worker:
             raise pytest.UsageError(self.problem)
@@ -231,6 +237,11 @@ class GateRun:
         if not interrupted:
             self.workspace.discard_older(self.settings.keep_runs)
 
+    def pytest_unconfigure(self) -> None:
+        """End processes that still wait for a job."""
+        if "session" in vars(self):
+            self.session.measure.early.close()
+
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter, exitstatus: int) -> None:
         """Show one table, what each verdict that is no PASS says, and where the report is."""
         said = exitstatus == pytest.ExitCode.USAGE_ERROR  # pytest itself repeats the sentence
@@ -263,3 +274,10 @@ class GateRun:
             lines += [problem] if (problem := github.write_summary(self.run)) else []
         for line in lines:
             terminalreporter.write_line(line)
+
+
+def _looks_timed(item: pytest.Item) -> bool:
+    """Return whether a test's fixtures or its own code name a latency; a helper of its may ask for one unseen."""
+    code = getattr(getattr(item, "function", None), "__code__", None)
+    names = {*getattr(item, "fixturenames", ()), *getattr(code, "co_names", ())}
+    return not names.isdisjoint({"trt_latency", "check_latency"})

@@ -191,7 +191,8 @@ class JobRecord(FileRecord):
     """One piece of work in a process of its own.
 
     ``phases``: how many seconds of it each phase took, as its process says. What is left of ``seconds`` is the wait for
-    the device and the end of the process. Empty where the job failed.
+    the device and the end of the process. Empty where the job failed. ``ahead_s``: how long its process had imported
+    before the job began, beside other work; not part of ``seconds``. Of copies of one process, the first tells.
     """
 
     name: str
@@ -200,6 +201,7 @@ class JobRecord(FileRecord):
     ok: bool
     log: str = ""
     phases: dict[Phase, float] = Field(default_factory=dict)
+    ahead_s: float = 0.0
 
 
 INTERRUPTED = "the run was interrupted"

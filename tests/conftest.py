@@ -79,7 +79,7 @@ def pytest_trtgate_launcher(config):
         return InlineLauncher()
     from pytest_trtgate.jobs.launcher import LocalLauncher
     kinds = ("build", "accuracy", "latency", "profile", "pictures", "clip", "video", "survey")
-    return LocalLauncher(dict.fromkeys(kinds, "fake_jobs"), locks=Path({locks!r}))
+    return LocalLauncher(dict.fromkeys(kinds, "fake_jobs"), locks=Path({locks!r}), ahead={ahead})
 """
 OUTSIDE = (
     "CI",
@@ -169,14 +169,18 @@ class Project:
         self.tests(TESTS)
         self._conftest(inline=True)
 
-    def use_processes(self) -> Project:
-        """Have every job done in a process of its own, as outside of tests; return this project."""
-        self._conftest(inline=False)
+    def use_processes(self, ahead: bool = False) -> Project:
+        """Have every job done in a process of its own, as outside of tests; return this project.
+
+        Args:
+            ahead: Whether processes may begin before their jobs, though fake ones have nothing to import.
+        """
+        self._conftest(inline=False, ahead=ahead)
         return self
 
-    def _conftest(self, inline: bool) -> None:
+    def _conftest(self, inline: bool, ahead: bool = False) -> None:
         locks = str(self.path / "device-locks")
-        text = CONFTEST.format(tests=str(HERE), versions=VERSIONS, locks=locks, inline=inline)
+        text = CONFTEST.format(tests=str(HERE), versions=VERSIONS, locks=locks, inline=inline, ahead=ahead)
         (self.path / "conftest.py").write_text(text, encoding="utf-8")
 
     def take_over(self, files: Path) -> Project:

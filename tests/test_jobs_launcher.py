@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Iterator
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from conftest import Project, is_running, wait_for
 from fake_jobs import REFUSAL, Behaviour
 
 from pytest_trtgate.errors import JobError
-from pytest_trtgate.jobs import launcher as launcher_module
+from pytest_trtgate.jobs import processes
 from pytest_trtgate.jobs.contract import BuildRequest, BuildResponse
 from pytest_trtgate.jobs.launcher import Job, LocalLauncher, log_tail
 
@@ -31,10 +32,10 @@ FAULTS = {
 class Jobs:
     """Runs fake builds with the real launcher, outside of any session."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, ahead: bool) -> None:
         self.path = path
         self.folder = path / "job"
-        self.launcher = LocalLauncher({"build": "fake_jobs"}, path / "locks")
+        self.launcher = LocalLauncher({"build": "fake_jobs"}, path / "locks", ahead=ahead)
         self.told: list[str] = []
 
     def build(self, fault: str = "", timeout_s: float = 60.0, device: str = "cpu") -> BuildResponse:
@@ -66,12 +67,14 @@ class Jobs:
         return int((self.folder / f"{name}.txt").read_text())
 
 
-@pytest.fixture
-def jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Jobs:
+@pytest.fixture(params=[False, True], ids=["fresh", "copied"])
+def jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[Jobs]:
     """Fake builds, whose module any process finds, and which get little time to end in peace."""
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
-    monkeypatch.setattr(launcher_module, "_GRACE_S", 0.5)
-    return Jobs(tmp_path)
+    monkeypatch.setattr(processes, "GRACE_S", 0.5)
+    jobs = Jobs(tmp_path, ahead=request.param)
+    yield jobs
+    jobs.launcher.close()
 
 
 # In a run

@@ -36,9 +36,13 @@ class Message(FileRecord):
 
 
 class Response(Message):
-    """Base of all responses; ``phases`` says where the time of the job's process went, in seconds."""
+    """Base of all responses; ``phases`` says where the time of the job's process went, in seconds.
+
+    ``ahead_s`` is how long that process, or the one that it is a copy of, had imported before the job began.
+    """
 
     phases: dict[Phase, float] = Field(default_factory=dict)
+    ahead_s: float = 0.0
 
 
 class BuildRequest(Message):

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import os
-import signal
-import site
 import subprocess
-import sys
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO, Protocol, runtime_checkable
 
 import filelock
 
@@ -22,12 +18,13 @@ from ..errors import JobError, JobTimeoutError, RecordError
 from ..gpus import VISIBLE
 from ..record_base import FileRecord
 from ..recordfile import load, save
+from . import processes
+from .ahead import Ahead
 from .contract import PROGRESS, RESPONSES, JobFailure, JobKind
 
 LOG_NAME = "log.txt"
 LOCKS = Path("/tmp/trtgate-locks")
 _TAIL_LINES = 25
-_GRACE_S = 5.0
 _WAITING_S = 5.0
 
 JOB_MODULES: Mapping[JobKind, str] = {
@@ -40,6 +37,17 @@ JOB_MODULES: Mapping[JobKind, str] = {
     "video": "pytest_trtgate.jobs.video",
     "survey": "pytest_trtgate.jobs.survey",
 }
+IMPORTS: Mapping[str, tuple[str, ...]] = {
+    JOB_MODULES["latency"]: ("pytest_trtgate.jobs.arms", "pytest_trtgate.jobs.cuda_timing"),
+    JOB_MODULES["accuracy"]: ("pytest_trtgate.jobs.collectors", "pytest_trtgate.jobs.yolo"),
+    JOB_MODULES["build"]: (
+        *("pytest_trtgate.jobs.tensorrt_build", "pytest_trtgate.jobs.yolo", "onnx", "onnxslim"),
+        *("onnxruntime.quantization", "onnxruntime.transformers.float16"),
+    ),
+}
+"""What a module of a job would import first, for a process that does so ahead."""
+SERVED: tuple[JobKind, ...] = ("build", "accuracy")
+"""Kinds of jobs whose processes on a CPU are copies of one that has imported what they need."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +75,33 @@ class Launcher(Protocol):
         """
 
 
+@runtime_checkable
+class EarlyLauncher(Launcher, Protocol):
+    """A launcher whose processes can begin to import before their jobs are known."""
+
+    def prepare(self, kind: JobKind, count: int, device: str, threads: int, folder: Path) -> None:
+        """Let processes begin to import what jobs of one kind need, where that helps and disturbs nobody.
+
+        Returns at once. What is prepared already counts; what is never used is ended by :meth:`close`.
+
+        Args:
+            kind: What the jobs are.
+            count: How many will come.
+            device: The device that they will use. Nothing touches it before they begin.
+            threads: Threads of each numeric library.
+            folder: Where the processes may write.
+        """
+
+    def close(self) -> None:
+        """End every process that is left."""
+
+
 class LocalLauncher:
     """Runs each job as a child process of this one.
+
+    A launch is a fresh process, which may have imported before it was its turn. On a CPU, builds and evaluations are
+    copies (forks) of one process that has done no more than import, so that each is as fresh. On a GPU each is started
+    afresh: a build takes minutes there, an import seconds.
 
     Args:
         modules: Module to run for each kind of job.
@@ -76,6 +109,7 @@ class LocalLauncher:
             machine, whatever the sessions' TMPDIR.
         gpu: UUID of the GPU that the jobs use, since its number may differ among processes; empty for the CPU.
         only_gpu: Whether the jobs see no other GPU, so that to them its number is 0.
+        ahead: Whether processes may import ahead of their jobs.
     """
 
     def __init__(
@@ -84,11 +118,44 @@ class LocalLauncher:
         locks: Path | None = None,
         gpu: str = "",
         only_gpu: bool = False,
+        ahead: bool = True,
     ) -> None:
         self.modules = modules
         self.locks = locks
         self.gpu = gpu
         self.only_gpu = only_gpu
+        self._ahead = Ahead(self._environment) if ahead else None
+
+    def _environment(self) -> dict[str, str]:
+        return processes.environment() | ({VISIBLE: self.gpu} if self.only_gpu else {})
+
+    def prepare(self, kind: JobKind, count: int, device: str, threads: int, folder: Path) -> None:
+        """Let processes begin to import; see :meth:`EarlyLauncher.prepare`. Not where another job has the device."""
+        served = _is_served(kind, device)
+        if self._ahead is None or not (served or kind == "latency"):
+            return
+        with suppress(OSError, filelock.Timeout):
+            path = self._lock_path(device)
+            lock = self._ahead.take_lock(str(path))
+            if lock is None:
+                lock = _lock(path)
+                lock.acquire(timeout=0)
+            try:
+                if served:
+                    self._ahead.start_server(folder, threads, self._imports("accuracy", "build"))
+                else:
+                    runtime = ("onnxruntime",) if device == "cpu" and self._imports(kind) else ()
+                    self._ahead.start_idle(count, folder, threads, (*self._imports(kind), *runtime))
+            finally:
+                self._ahead.leave_lock(lock)
+
+    def _imports(self, *kinds: JobKind) -> tuple[str, ...]:
+        return tuple(name for kind in kinds for name in IMPORTS.get(self.modules.get(kind, ""), ()))
+
+    def close(self) -> None:
+        """End every process that waits for a job."""
+        if self._ahead is not None:
+            self._ahead.close()
 
     def run(self, job: Job, folder: Path, progress: Callable[[str], None]) -> FileRecord:
         """Run one job; see :meth:`Launcher.run`."""
@@ -107,48 +174,74 @@ class LocalLauncher:
     @contextmanager
     def device(self, device: str, progress: Callable[[str], None]) -> Iterator[None]:
         """Hold a device: nothing else that asks for it, in any process on this machine, runs meanwhile."""
-        locks = self.locks or machine_locks()
-        _make_locks(locks)
-        name = self.gpu if self.gpu and device != "cpu" else device
-        lock = filelock.FileLock(locks / f"device-{name}.lock", mode=0o666)
-        patience_s = 0.5
-        while not lock.is_locked:
-            try:
-                lock.acquire(timeout=patience_s)
-            except filelock.Timeout:
-                # Again and again: where lines are scarce, as in a log, one of them is shown.
-                progress(f"waiting for device {device}, which another job is using")
-                patience_s = _WAITING_S
+        path = self._lock_path(device)
+        lock = self._ahead.take_lock(str(path)) if self._ahead else None
+        if lock is None:
+            lock = _lock(path)
+            patience_s = 0.5
+            while not lock.is_locked:
+                try:
+                    lock.acquire(timeout=patience_s)
+                except filelock.Timeout:
+                    # Again and again: where lines are scarce, as in a log, one of them is shown.
+                    progress(f"waiting for device {device}, which another job is using")
+                    patience_s = _WAITING_S
         try:
             yield
         finally:
-            lock.release()
+            if self._ahead:
+                self._ahead.leave_lock(lock)
+            else:
+                lock.release()
+
+    def _lock_path(self, device: str) -> Path:
+        locks = self.locks or machine_locks()
+        _make_locks(locks)
+        return locks / f"device-{self.gpu if self.gpu and device != 'cpu' else device}.lock"
 
     def _execute(self, job: Job, folder: Path, progress: Callable[[str], None]) -> int | None:
         """Return the exit status of the job's process; None where it was ended for running past its limit."""
-        process = subprocess.Popen(
-            [sys.executable, "-m", self.modules[job.kind], str(folder)],
-            cwd=folder,
-            env=_job_environment() | ({VISIBLE: self.gpu} if self.only_gpu else {}),
-            stdin=subprocess.PIPE,  # its end tells the job that we are gone
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-        assert process.stdin is not None
-        assert process.stdout is not None
-        reader = threading.Thread(target=_pump, args=(process.stdout, folder / LOG_NAME, progress), daemon=True)
-        try:
-            reader.start()
-            return process.wait(timeout=job.timeout_s)
-        except subprocess.TimeoutExpired:
-            return None
-        finally:
-            _end(process)
-            # A process that the job left in a session of its own may hold the pipe open: the reader then stays with it.
-            with suppress(RuntimeError):  # an interrupt came before it had begun
-                reader.join(timeout=_GRACE_S)
-            process.stdin.close()
+        theirs_in, ours_in = os.pipe()  # its end tells the job that we are gone
+        ours_out, theirs_out = os.pipe()
+        with os.fdopen(ours_in, "wb"):
+            output = os.fdopen(ours_out, "rb")
+            try:
+                process = self._process(job, folder, (theirs_in, theirs_out))
+            except BaseException:
+                output.close()
+                raise
+            finally:
+                os.close(theirs_in)
+                os.close(theirs_out)
+            reader = threading.Thread(target=_pump, args=(output, folder / LOG_NAME, progress), daemon=True)
+            try:
+                reader.start()
+                return process.wait(timeout=job.timeout_s)
+            except subprocess.TimeoutExpired:
+                return None
+            finally:
+                processes.end(process)
+                # What the job left in a session of its own may hold the pipe open: the reader then stays with it.
+                with suppress(RuntimeError):  # an interrupt came before it had begun
+                    reader.join(timeout=processes.GRACE_S)
+
+    def _process(self, job: Job, folder: Path, streams: tuple[int, int]) -> processes.Process:
+        """Return the process of a job: one that waits for it, a copy of one, or a new one."""
+        module, ahead = self.modules[job.kind], self._ahead
+        threads: int = getattr(job.request, "threads", 1)
+        if ahead is not None and _is_served(job.kind, job.device):
+            ahead.start_server(folder / "ahead", threads, self._imports(job.kind))
+            if server := ahead.server(threads):
+                try:
+                    return server.fork(module, folder, streams, self._imports(job.kind))
+                except OSError:
+                    ahead.end_server()
+        elif ahead is not None and job.device:
+            ahead.settle()  # nothing imports while something is timed
+            if job.kind == "latency" and (waiting := ahead.pick(threads)):
+                with suppress(OSError):
+                    return waiting.become(module, folder, streams)
+        return processes.start(module, folder, self._environment(), streams)
 
     def _answer(self, job: Job, folder: Path, status: int | None) -> FileRecord:
         tail = log_tail(folder / LOG_NAME)
@@ -159,7 +252,7 @@ class LocalLauncher:
             if (folder / "error.json").exists():
                 raise JobError(job.name, load(folder / "error.json", JobFailure).sentence, tail)
             if status < 0:
-                raise JobError(job.name, f"its process was killed by {_signal_name(-status)}", tail)
+                raise JobError(job.name, f"its process was killed by {processes.signal_name(-status)}", tail)
             if status != 0:
                 raise JobError(job.name, f"its process ended with exit code {status}", tail)
             return load(folder / "response.json", RESPONSES[job.kind])
@@ -177,22 +270,18 @@ def machine_locks() -> Path:
     return LOCKS if usable else Path(tempfile.gettempdir()) / LOCKS.name
 
 
+def _lock(path: Path) -> filelock.BaseFileLock:
+    return filelock.FileLock(path, mode=0o666, thread_local=False)
+
+
+def _is_served(kind: JobKind, device: str) -> bool:
+    return kind in SERVED and device == "cpu"
+
+
 def _make_locks(folder: Path) -> None:
     if not folder.is_dir():
         folder.mkdir(exist_ok=True)
         folder.chmod(0o1777)  # other users of the machine take the same locks
-
-
-def _job_environment() -> dict[str, str]:
-    """Return our environment, with this package importable in a child whose working folder is another."""
-    environment = dict(os.environ)
-    home = str(Path(__file__).parents[2])
-    if home not in {*site.getsitepackages(), site.getusersitepackages()}:
-        environment["PYTHONPATH"] = os.pathsep.join(filter(None, (home, environment.get("PYTHONPATH"))))
-    environment["PYTHONUNBUFFERED"] = "1"
-    # CUDA would count the fastest GPU first, the driver's tools count by bus; a number must mean one GPU.
-    environment.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
-    return environment
 
 
 def _pump(stream: IO[bytes], path: Path, progress: Callable[[str], None]) -> None:
@@ -207,27 +296,6 @@ def _pump(stream: IO[bytes], path: Path, progress: Callable[[str], None]) -> Non
                     log.write(line)
         for _ in stream:  # the log cannot be written: that costs the log, not the job
             pass
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """End the job's whole process group, gently first; harmless where it has ended already."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        try:
-            os.killpg(process.pid, number)
-        except (ProcessLookupError, PermissionError):
-            break
-        deadline = time.monotonic() + _GRACE_S
-        while process.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.02)
-    process.wait()
-
-
-def _signal_name(number: int) -> str:
-    try:
-        name = signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
-    return f"{name} (out of memory?)" if name == "SIGKILL" else name
 
 
 def log_tail(path: Path) -> str:

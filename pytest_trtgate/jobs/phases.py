@@ -14,12 +14,20 @@ class Phases:
 
     Attributes:
         seconds: By phase, those that have ended.
+        ahead_s: How long the process had imported before its job began.
     """
 
     def __init__(self) -> None:
         self.seconds: dict[Phase, float] = {}
+        self.ahead_s = 0.0
         self._now: Phase = "start"
         self._since = time.monotonic() - age_of_process_s()
+
+    def restart(self, ahead_s: float) -> None:
+        """Begin anew in a process that has only imported until now, which took so long."""
+        self.ahead_s = ahead_s
+        self.seconds = {}
+        self._now, self._since = "start", time.monotonic()
 
     def begin(self, phase: Phase) -> None:
         """End the present phase and begin another, or go on with one that was interrupted."""

@@ -13,6 +13,7 @@ import re
 import signal
 import stat
 import sys
+import tempfile
 import threading
 import time
 import traceback
@@ -74,7 +75,8 @@ def main(request_model: type[Q], work: Callable[[Q, Path], Response]) -> int:
         prepare(folder, request.threads)
         PHASES.begin("imports")
         answer = work(request, folder)
-        save(folder / "response.json", answer.model_copy(update={"phases": PHASES.end()}))
+        told = {"phases": PHASES.end(), "ahead_s": round(PHASES.ahead_s, 3)}
+        save(folder / "response.json", answer.model_copy(update=told))
     except (Exception, SystemExit) as error:
         save(folder / "error.json", JobFailure(sentence=explain(error, folder)))
         if is_cuda_fault(error):
@@ -112,6 +114,7 @@ def prepare(folder: Path, threads: int) -> None:
         TMPDIR=str(temporary),
     )
     (folder / "yolo").mkdir(exist_ok=True)
+    tempfile.tempdir = None  # where it was looked up before
     # Ultralytics behaves differently where it believes to be under test.
     os.environ.pop("PYTEST_CURRENT_TEST", None)
     os.chdir(folder)

@@ -1,0 +1,171 @@
+"""Processes that import ahead of their jobs, while nothing is timed, and where there is memory for them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import filelock
+
+from .processes import Waiting
+
+AT_MOST = 3
+"""So many processes wait for launches: as many as a run makes where nothing is in doubt."""
+EACH_BYTES = 600_000_000
+"""Memory of a process that waits, with some to spare."""
+KEEP_FREE_BYTES = 3_000_000_000
+"""What is left to the jobs that run meanwhile."""
+_CGROUPS = (("memory.max", "memory.current"), ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"))
+
+
+class Ahead:
+    """The processes that wait for the jobs of one launcher, and the lock of its device while they import.
+
+    Args:
+        environment: Returns the environment of a process.
+    """
+
+    def __init__(self, environment: Callable[[], dict[str, str]]) -> None:
+        self._environment = environment
+        self._idle: list[Waiting] = []
+        self._server: Waiting | None = None
+        self._started = 0
+        self._mutex = threading.Lock()
+        self._lock: filelock.BaseFileLock | None = None
+        self._importing: threading.Thread | None = None
+
+    # Before the jobs
+
+    def start_idle(self, count: int, folder: Path, threads: int, imports: Sequence[str]) -> None:
+        """Start processes until so many wait to do one job each, or fewer where memory is short; returns at once.
+
+        Args:
+            count: How many, three at most.
+            folder: Where each gets a folder of its own.
+            threads: Threads of each numeric library.
+            imports: What they import.
+        """
+        missing, new = min(count, AT_MOST) - len(self._idle), list[Waiting]()
+        with suppress(OSError):  # a job gets a fresh process then
+            for _ in range(affordable(missing) if missing > 0 else 0):
+                new.append(self._new(folder, threads, imports))
+        self._idle += new
+        self._watch(new)
+
+    def start_server(self, folder: Path, threads: int, imports: Sequence[str]) -> None:
+        """Start the process of which each job gets a copy, where there is none yet; returns at once."""
+        if self._server is None:
+            with suppress(OSError):
+                self._server = self._new(folder, threads, imports)
+                self._watch([self._server])
+
+    def _new(self, folder: Path, threads: int, imports: Sequence[str]) -> Waiting:
+        self._started += 1
+        return Waiting(folder / str(self._started), threads, imports, self._environment())
+
+    def _watch(self, new: Sequence[Waiting]) -> None:
+        if new:
+            with self._mutex:
+                self._importing = threading.Thread(target=self._wait, args=(new, self._importing), daemon=True)
+                self._importing.start()
+
+    def _wait(self, new: Sequence[Waiting], earlier: threading.Thread | None) -> None:
+        if earlier is not None:
+            earlier.join()
+        for process in new:
+            process.ready()
+        with self._mutex:
+            if self._importing is threading.current_thread():
+                self._importing = None
+                if self._lock is not None:
+                    self._lock.release()
+                    self._lock = None
+
+    # The device, which is held while anything imports: nothing is timed on it meanwhile, by whomever
+
+    def take_lock(self, path: str) -> filelock.BaseFileLock | None:
+        """Return the lock of that path where it is held for those that import: now the caller holds it."""
+        with self._mutex:
+            if self._lock is None or self._lock.lock_file != path:
+                return None
+            lock, self._lock = self._lock, None
+            return lock
+
+    def leave_lock(self, lock: filelock.BaseFileLock) -> None:
+        """Release a lock that the caller holds, or keep it for those that still import."""
+        with self._mutex:
+            if self._importing is not None and self._lock is None:
+                self._lock = lock
+            else:
+                lock.release()
+
+    def settle(self) -> None:
+        """Return once nothing imports any more."""
+        with self._mutex:
+            importing = self._importing
+        if importing is not None:
+            importing.join()
+
+    # For the jobs
+
+    def pick(self, threads: int) -> Waiting | None:
+        """Return a process that waits for a job, which is then the caller's; None where there is none."""
+        while self._idle:
+            process = self._idle.pop(0)
+            if process.threads == threads and process.ready():
+                return process
+            process.end()
+        return None
+
+    def server(self, threads: int) -> Waiting | None:
+        """Return the process of which jobs get copies; None where it does not work."""
+        if self._server is not None and self._server.threads == threads and self._server.ready():
+            return self._server
+        self.end_server()
+        return None
+
+    def end_server(self) -> None:
+        """End the process of which jobs get copies, if there is one."""
+        server, self._server = self._server, None
+        if server is not None:
+            server.end()
+
+    def close(self) -> None:
+        """End all of them."""
+        self.end_server()
+        while self._idle:
+            self._idle.pop().end()
+        self.settle()
+
+
+def affordable(count: int, system: Path = Path("/")) -> int:
+    """Return how many of so many processes there is memory for.
+
+    What is free is what the system calls available, or what the limit of our control group leaves where that is less.
+
+    Args:
+        count: How many are wanted.
+        system: The root folder of ``/proc`` and ``/sys``.
+    """
+    free = [_available_bytes(system / "proc/meminfo")]
+    for limit, used in _CGROUPS:
+        numbers = [_number(system / "sys/fs/cgroup" / name) for name in (limit, used)]
+        free.append(None if None in numbers else int(numbers[0] or 0) - int(numbers[1] or 0))
+    known = [number for number in free if number is not None]
+    return max(0, min(count, (min(known, default=0) - KEEP_FREE_BYTES) // EACH_BYTES))
+
+
+def _available_bytes(meminfo: Path) -> int | None:
+    with suppress(OSError, ValueError, IndexError):
+        for line in meminfo.read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return 1024 * int(line.split()[1])
+    return None
+
+
+def _number(path: Path) -> int | None:
+    with suppress(OSError, ValueError):
+        return int(path.read_text())
+    return None

@@ -1,0 +1,198 @@
+"""The processes of jobs, as a launcher sees them: started afresh, or taken from those that have imported ahead."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import site
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Protocol
+
+GRACE_S = 5.0
+"""How long a process has to end when it is asked to, before it is killed."""
+READY = b"ready"
+READY_S = 60.0
+"""How long an import may take; then a process that waits is given up, and its job gets a fresh one."""
+_MESSAGE_BYTES = 4096
+
+
+class Process(Protocol):
+    """The process of a job, which leads a process group of its own."""
+
+    pid: int
+
+    def poll(self) -> int | None:
+        """Return the exit status, negative where a signal ended it; None while it runs."""
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Return the exit status once it has ended; raises ``subprocess.TimeoutExpired``."""
+
+
+def start(module: str, folder: Path, environment: Mapping[str, str], streams: tuple[int, int]) -> Process:
+    """Start a process for one job.
+
+    Args:
+        module: What it runs.
+        folder: The folder of the job.
+        environment: Its environment.
+        streams: Its standard input, and what its standard output and error go to.
+    """
+    return subprocess.Popen(
+        [sys.executable, "-m", module, str(folder)],
+        cwd=folder,
+        env=environment,
+        stdin=streams[0],
+        stdout=streams[1],
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+
+
+class Waiting:
+    """A process that imports what jobs need, and then waits, asleep, to be told what to do.
+
+    It touches no device and loads no model before that. It ends by itself where we are gone.
+
+    Args:
+        folder: Its own folder, for the settings of libraries and for what it says while it imports.
+        threads: Threads of each numeric library.
+        imports: Modules to import.
+        environment: Its environment.
+
+    Raises:
+        OSError: It could not be started.
+    """
+
+    def __init__(self, folder: Path, threads: int, imports: Sequence[str], environment: Mapping[str, str]) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.threads = threads
+        # Messages of this kind have ends; an empty one says that nobody is there any more.
+        self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs, (folder / "log.txt").open("wb") as log:
+            self.process = subprocess.Popen(
+                [
+                    *(sys.executable, "-m", "pytest_trtgate.jobs.waiting"),
+                    *(str(theirs.fileno()), str(folder), str(threads), *imports),
+                ],
+                cwd=folder,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                pass_fds=(theirs.fileno(),),
+                start_new_session=True,
+            )
+        self._is_ready = False
+        self._listener = threading.Thread(target=self._listen, daemon=True)
+        self._listener.start()
+
+    def _listen(self) -> None:
+        with suppress(OSError):
+            self._is_ready = self._channel.recv(_MESSAGE_BYTES) == READY
+
+    def ready(self) -> bool:
+        """Return whether it has imported all, once it has or has failed to, or has had its time."""
+        self._listener.join(timeout=READY_S)
+        return self._is_ready and self.process.poll() is None
+
+    def become(self, module: str, folder: Path, streams: tuple[int, int]) -> Process:
+        """Have it do one job and end, as a process of :func:`start` does."""
+        self._tell({"module": module, "folder": str(folder), "fork": False}, streams)
+        self._channel.close()
+        return self.process
+
+    def fork(self, module: str, folder: Path, streams: tuple[int, int], imports: Sequence[str] = ()) -> Process:
+        """Have a copy of it do one job and end, once it has imported some further modules.
+
+        Raises:
+            OSError: It is gone, or could not make the copy.
+        """
+        order = {"module": module, "folder": str(folder), "fork": True, "imports": list(imports)}
+        self._tell(order, streams)
+        return _Forked(self._channel)
+
+    def _tell(self, order: Mapping[str, object], streams: tuple[int, int]) -> None:
+        socket.send_fds(self._channel, [json.dumps(order).encode()], list(streams))
+
+    def end(self) -> None:
+        """End it, whatever it does."""
+        end(self.process)
+        self._listener.join()
+        self._channel.close()
+
+
+class _Forked:
+    """A copy of a waiting process, which tells of it."""
+
+    def __init__(self, channel: socket.socket) -> None:
+        self._channel = channel
+        self._status: int | None = None
+        # Before this comes what is imported first.
+        self.pid = int(self._receive(READY_S) or 0)
+        if not self.pid:
+            raise ChildProcessError("the process that was to make a copy of itself is gone")
+
+    def _receive(self, timeout_s: float | None) -> bytes:
+        self._channel.settimeout(timeout_s)
+        with suppress(ConnectionError):
+            return self._channel.recv(_MESSAGE_BYTES)
+        return b""
+
+    def poll(self) -> int | None:
+        """Return the exit status; None while it runs."""
+        if self._status is None and select.select([self._channel], [], [], 0)[0]:
+            self.wait()
+        return self._status
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Return the exit status once it has ended."""
+        if self._status is None:
+            try:
+                # What cannot be told any more had no good end.
+                self._status = int(self._receive(timeout) or -signal.SIGKILL)
+            except TimeoutError as error:
+                raise subprocess.TimeoutExpired("fork", timeout or 0.0) from error
+        return self._status
+
+
+def end(process: Process) -> None:
+    """End the whole process group of a process, gently first; harmless where it has ended already."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(process.pid, number)
+        except (ProcessLookupError, PermissionError):
+            break
+        deadline = time.monotonic() + GRACE_S
+        while process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.02)
+    process.wait()
+
+
+def environment() -> dict[str, str]:
+    """Return our environment, with this package importable in a child whose working folder is another."""
+    found = dict(os.environ)
+    home = str(Path(__file__).parents[2])
+    if home not in {*site.getsitepackages(), site.getusersitepackages()}:
+        found["PYTHONPATH"] = os.pathsep.join(filter(None, (home, found.get("PYTHONPATH"))))
+    found["PYTHONUNBUFFERED"] = "1"
+    # CUDA would count the fastest GPU first, the driver's tools count by bus; a number must mean one GPU.
+    found.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
+    return found
+
+
+def signal_name(number: int) -> str:
+    """Return the name of a signal, and what the likely cause is where it has one."""
+    try:
+        name = signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+    return f"{name} (out of memory?)" if name == "SIGKILL" else name
