@@ -32,10 +32,11 @@ FAULTS = {
 class Jobs:
     """Runs fake builds with the real launcher, outside of any session."""
 
-    def __init__(self, path: Path, ahead: bool) -> None:
+    def __init__(self, path: Path, launcher: LocalLauncher) -> None:
         self.path = path
         self.folder = path / "job"
-        self.launcher = LocalLauncher({"build": "fake_jobs"}, path / "locks", ahead=ahead)
+        self.launcher = launcher
+        self.launcher.locks = path / "locks"
         self.told: list[str] = []
 
     def build(self, fault: str = "", timeout_s: float = 60.0, device: str = "cpu") -> BuildResponse:
@@ -67,14 +68,20 @@ class Jobs:
         return int((self.folder / f"{name}.txt").read_text())
 
 
-@pytest.fixture(params=[False, True], ids=["fresh", "copied"])
-def jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[Jobs]:
+@pytest.fixture(scope="module", params=[False, True], ids=["fresh", "copied"])
+def launcher(request: pytest.FixtureRequest) -> Iterator[LocalLauncher]:
+    """What runs fake builds, each in a fresh process, or all as copies of one, which none of their faults may harm."""
+    launcher = LocalLauncher({"build": "fake_jobs"}, ahead=request.param)
+    yield launcher
+    launcher.close()
+
+
+@pytest.fixture
+def jobs(launcher: LocalLauncher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Jobs:
     """Fake builds, whose module any process finds, and which get little time to end in peace."""
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
     monkeypatch.setattr(processes, "GRACE_S", 0.5)
-    jobs = Jobs(tmp_path, ahead=request.param)
-    yield jobs
-    jobs.launcher.close()
+    return Jobs(tmp_path, launcher)
 
 
 # In a run

@@ -33,6 +33,8 @@ def test_phases_begin_with_the_process_and_add_up() -> None:
         time.sleep(seconds)
     assert list(phases.end()) == ["start", "work", "images", "write"]
     assert phases.seconds["work"] >= 0.04
+    phases.restart(1.5)
+    assert (list(phases.end()), phases.ahead_s) == (["start"], 1.5)
 
 
 def test_the_time_of_jobs_is_shown_by_kind_and_phase() -> None:
@@ -48,6 +50,17 @@ def test_the_time_of_jobs_is_shown_by_kind_and_phase() -> None:
     ]
     assert "9.0\N{NO-BREAK SPACE}s of the run were outside of jobs" in view.note
     assert tuple(PHASES) == get_args(Phase)
+
+
+def test_what_was_imported_ahead_is_apart_from_the_seconds_of_jobs() -> None:
+    early = [job.model_copy(update={"ahead_s": 2.5}) for job in jobs()[1:]]
+    view = timing_view(passing_run().model_copy(update={"jobs": (jobs()[0], *early), "seconds": 30.0}))
+    assert view is not None
+    assert view.columns == ("Start", "Imports", "Work", "Waiting, end", "Imported ahead")
+    assert [row.parts[-1].replace("\N{NO-BREAK SPACE}", " ") for row in view.rows] == ["\N{EN DASH}", "5.0 s"]
+    assert [row.parts[-2].replace("\N{NO-BREAK SPACE}", " ") for row in view.rows] == ["5.0 s", "1.0 s"]
+    assert "9.0\N{NO-BREAK SPACE}s of the run were outside of jobs" in view.note
+    assert "imported ahead" in view.note
 
 
 def test_a_run_whose_jobs_said_nothing_has_no_such_table() -> None:

@@ -39,9 +39,9 @@ JOB_MODULES: Mapping[JobKind, str] = {
 }
 IMPORTS: Mapping[str, tuple[str, ...]] = {
     JOB_MODULES["latency"]: ("pytest_trtgate.jobs.arms", "pytest_trtgate.jobs.cuda_timing"),
-    JOB_MODULES["accuracy"]: ("pytest_trtgate.jobs.collectors", "pytest_trtgate.jobs.yolo"),
+    JOB_MODULES["accuracy"]: ("pytest_trtgate.jobs.arms", "pytest_trtgate.jobs.collectors", "onnxruntime"),
     JOB_MODULES["build"]: (
-        *("pytest_trtgate.jobs.tensorrt_build", "pytest_trtgate.jobs.yolo", "onnx", "onnxslim"),
+        *("pytest_trtgate.jobs.arms", "pytest_trtgate.jobs.tensorrt_build", "onnx", "onnxslim"),
         *("onnxruntime.quantization", "onnxruntime.transformers.float16"),
     ),
 }

@@ -27,11 +27,12 @@ PHASES: dict[Phase, str] = {
     "work": "Work",
     "write": "Writing",
 }
+AHEAD = " What was imported ahead of a job is not in its seconds, but for what the job still had to wait."
 
 
 @dataclass(frozen=True)
 class TimingRow:
-    """The jobs of one kind: how many, their seconds together, and those of each phase and of the rest."""
+    """The jobs of one kind: how many, their seconds together, those of each phase and of the rest, and those ahead."""
 
     label: str
     jobs: str
@@ -54,24 +55,27 @@ def timing_view(run: RunRecord) -> TimingView | None:
     if not phases:
         return None
     kinds = dict.fromkeys(job.kind for job in run.jobs)
-    rows = [_row(kind, [job for job in run.jobs if job.kind == kind], phases) for kind in kinds]
+    ahead = any(job.ahead_s for job in run.jobs)
+    rows = [_row(kind, [job for job in run.jobs if job.kind == kind], phases, ahead) for kind in kinds]
     rest = run.seconds - sum(job.seconds for job in run.jobs)
     outside = f"{fmt.duration(rest)} of the run were outside of jobs" if rest > 0 else "jobs ran side by side"
     return TimingView(
-        columns=(*(PHASES[phase] for phase in phases), "Waiting, end"),
+        columns=(*(PHASES[phase] for phase in phases), "Waiting, end", *(["Imported ahead"] if ahead else [])),
         rows=tuple(rows),
-        note=f"The run took {fmt.duration(run.seconds)}; {outside}.",
+        note=f"The run took {fmt.duration(run.seconds)}; {outside}.{AHEAD if ahead else ''}",
     )
 
 
-def _row(kind: str, jobs: Sequence[JobRecord], phases: Sequence[Phase]) -> TimingRow:
+def _row(kind: str, jobs: Sequence[JobRecord], phases: Sequence[Phase], ahead: bool) -> TimingRow:
     total = sum(job.seconds for job in jobs)
     parts = [sum(job.phases.get(phase, 0.0) for job in jobs) for phase in phases]
     # Of a job that failed nothing is known but its end.
-    rest = sum(max(0.0, job.seconds - sum(job.phases.values())) for job in jobs)
+    parts.append(sum(max(0.0, job.seconds - sum(job.phases.values())) for job in jobs))
+    if ahead:
+        parts.append(sum(job.ahead_s for job in jobs))
     return TimingRow(
         label=KINDS.get(kind, fmt.clip(kind, 40)),
         jobs=str(len(jobs)),
         seconds=fmt.duration(total),
-        parts=tuple(fmt.duration(part) if part else fmt.MISSING for part in (*parts, rest)),
+        parts=tuple(fmt.duration(part) if part else fmt.MISSING for part in parts),
     )
