@@ -10,6 +10,7 @@ from typing import Any
 from ..errors import DataError, SettingsError, TrtGateError
 from ..records import Precision
 from ..tasks import head_of
+from .calibrating import calibrate_several
 from .contract import RESERVED, BuildRequest, BuildResponse
 from .exporting import Calibration, Exported, arguments, watch_calibration
 from .tensorrt_build import export_tensorrt
@@ -89,6 +90,8 @@ def export_onnx(request: BuildRequest, weights: Path, images: Calibration) -> Ex
     yolo.pin_onnxruntime(request.threads)
     model = yolo.load_model(weights, shown=Path(request.weights))
     watch_calibration(request, images)
+    if request.precision == "int8":
+        calibrate_several()
     progress("exporting to ONNX")
     subject = f"{Path(request.weights).name} as {request.precision}: Ultralytics could not export it to ONNX"
     with yolo.refusals(subject):
