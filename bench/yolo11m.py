@@ -4,6 +4,10 @@ python bench/yolo11m.py FOLDER [--minutes 4] [--batch 64] [--fraction 1] [--only
 
 Needs a GPU. FOLDER keeps the data sets, the checkpoint, the engine cache and the report, and is the project that is
 gated: settings in its trtgate.toml, tests those of the plugin. What is there already is used again.
+
+python bench/yolo11m.py --of RUN.json --as NAME
+
+Keeps the same figures of another run.
 """
 
 from __future__ import annotations
@@ -119,15 +123,27 @@ def figures(run: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def environment(run: dict[str, Any]) -> str:
+    """Return the device and the versions of a run record."""
+    found = run["environment"]
+    return f"{found['gpu']}, driver {found['driver']}, {found['backend']} {found['backend_version']}"
+
+
 def main() -> None:
     """Train, gate, print and keep the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path)
+    parser.add_argument("folder", type=Path, nargs="?", default=Path("yolo11m"))
+    parser.add_argument("--of", type=Path, help="a run record")
+    parser.add_argument("--as", dest="name", default="yolo11m")
     parser.add_argument("--minutes", type=float, default=4.0)
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--fraction", type=float, default=1.0, help="of the images of train that INT8 is calibrated on")
     parser.add_argument("--only", choices=("train", "gate"))
     arguments, options = parser.parse_known_args()
+    if arguments.of:
+        record = json.loads(arguments.of.read_text())
+        keep(arguments.name, {"of": environment(record), **figures(record)})
+        return
     folder = arguments.folder.resolve()
     generate = [sys.executable, ROOT / "examples" / "shapes" / "generate.py"]
     subprocess.run([*generate, folder / "data"], check=True)
