@@ -19,6 +19,7 @@ def build_request(
     export_args: dict[str, Any],
     threads: int,
     timing_cache: str | None,
+    traced: Path | None,
     output: Path,
 ) -> BuildRequest:
     """Return the request for the engine of a cell.
@@ -31,6 +32,7 @@ def build_request(
         export_args: What the exporter is asked for beyond what the cell says.
         threads: Threads of each numeric library.
         timing_cache: Where TensorRT's builder keeps what it measures; None for another backend.
+        traced: Where this run keeps the graphs that builds of several precisions begin with; None to keep none.
         output: The folder of the cache entry.
     """
     return BuildRequest(
@@ -47,6 +49,7 @@ def build_request(
         export_args=export_args,
         optimization_level=settings.export.builder_level(cell.backend),
         timing_cache=timing_cache,
+        traced=None if traced is None else str(traced),
         output=str(output),
     )
 

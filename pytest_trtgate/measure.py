@@ -140,14 +140,16 @@ class Measurements:
     def _build(self, cell: Cell, key: str, parts: dict[str, Any], folder: Path) -> EngineRecord:
         started, name = time.monotonic(), f"build-{cell.key}"
         data = self.data[cell.model] if cell.precision == "int8" else None
+        arguments = self.export_arguments(cell)
         request = build_request(
             cell,
             self.settings,
             weights=self.plan.weights[cell.model],
             data=None if data is None else data.resolved,
-            export_args=self.export_arguments(cell),
+            export_args=arguments,
             threads=self.threads,
             timing_cache=timing_cache_path(self.cache.root, self.environment),
+            traced=self._traced(cell, arguments),
             output=folder,
         )
         self.milestone(f"{cell.label}: building the engine")
@@ -158,6 +160,13 @@ class Measurements:
             raise JobError(error.job, reason, error.log_tail) from error
         log = self.workspace.job_folder(name) / LOG_NAME
         return engine_record(cell, key, parts, request, answer, log, time.monotonic() - started, now())
+
+    def _traced(self, cell: Cell, arguments: dict[str, Any]) -> Path | None:
+        """Return where the graph is kept that this run's builds begin with which differ from a cell's by precision."""
+        if cell.backend != "onnxruntime" or arguments.get("dynamic"):  # where FP16 is traced in another way
+            return None
+        parts = {"weights": self.weights_sha256[cell.model], "imgsz": cell.imgsz, "batch": cell.batch, **arguments}
+        return self.workspace.path / "traced" / key_sha256(parts)
 
     def latency(self, model: str, comparison: Comparison) -> LatencyRecord:
         """Return the launches of a model: its ``.pt`` and all its planned engines side by side.

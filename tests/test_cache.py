@@ -54,6 +54,23 @@ def key_of(project: Project) -> str:
 # Hits and misses
 
 
+def test_builds_that_differ_by_precision_begin_with_one_graph(project: Project) -> None:
+    project.run("--trt-precision=fp16,int8").assert_outcomes(passed=2)
+    (run,) = project.run_folders()
+    requests = [json.loads(path.read_text()) for path in sorted(run.glob("jobs/build-*/request.json"))]
+    assert [request["precision"] for request in requests] == ["fp16", "int8"]
+    (traced,) = {Path(request["traced"]) for request in requests}
+    assert traced.parent == run / "traced"
+    hook = "\ndef pytest_trtgate_export_args(cell):\n    return {'dynamic': cell.precision == 'fp16', 'opset': 17}\n"
+    with (project.path / "conftest.py").open("a") as file:
+        file.write(hook)
+    project.run("--trt-precision=fp16,int8")
+    newest = project.run_folders()[-1]
+    requests = [json.loads(path.read_text()) for path in sorted(newest.glob("jobs/build-*/request.json"))]
+    assert requests[0]["traced"] is None  # since FP16 with dynamic shapes is traced in another way
+    assert Path(requests[1]["traced"]).name != traced.name
+
+
 def test_an_engine_is_built_once_and_then_served(project: Project) -> None:
     build(project).stdout.fnmatch_lines(["*shapes int8: engine built in * s (*)"])
     assert project.job_names("build") == ["build-shapes-int8-320-b1-onnxruntime-cpu"]

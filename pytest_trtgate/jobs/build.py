@@ -14,6 +14,7 @@ from .calibrating import calibrate_several
 from .contract import RESERVED, BuildRequest, BuildResponse
 from .exporting import Calibration, Exported, arguments, watch_calibration
 from .tensorrt_build import export_tensorrt
+from .tracing import traced_once
 from .worker import PHASES, leave, main, progress
 
 Exporter = Callable[[BuildRequest, Path, Calibration], Exported]
@@ -94,7 +95,7 @@ def export_onnx(request: BuildRequest, weights: Path, images: Calibration) -> Ex
         calibrate_several()
     progress("exporting to ONNX")
     subject = f"{Path(request.weights).name} as {request.precision}: Ultralytics could not export it to ONNX"
-    with yolo.refusals(subject):
+    with yolo.refusals(subject), traced_once(None if request.traced is None else Path(request.traced)):
         built = Path(model.export(format="onnx", device="cpu", **arguments(request)))
     final = weights.with_suffix(".onnx")
     built.replace(final)

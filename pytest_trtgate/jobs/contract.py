@@ -49,7 +49,8 @@ class BuildRequest(Message):
     """Build one engine from one checkpoint. ``data`` is None unless the precision is calibrated.
 
     For TensorRT: ``optimization_level`` is the builder's, None for its default, and ``timing_cache`` the file in which
-    the builder's measurements are kept from one build to the next.
+    the builder's measurements are kept from one build to the next. For ONNX Runtime: ``traced`` is a folder for what
+    builds of other precisions of the same model, shape and arguments can use too, None to share nothing.
     """
 
     weights: str
@@ -65,6 +66,7 @@ class BuildRequest(Message):
     export_args: dict[str, Any] = Field(default_factory=dict)
     optimization_level: int | None = None
     timing_cache: str | None = None
+    traced: str | None = None
     output: str
 
 

@@ -236,7 +236,7 @@ class LocalLauncher:
                     return server.fork(module, folder, streams, self._imports(job.kind))
                 except OSError:
                     ahead.end_server()
-        elif ahead is not None and job.device:
+        elif ahead is not None and job.device and job.kind != "accuracy":
             ahead.settle()  # nothing imports while something is timed
             if job.kind == "latency" and (waiting := ahead.pick(threads)):
                 with suppress(OSError):

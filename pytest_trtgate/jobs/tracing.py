@@ -1,0 +1,72 @@
+"""The graph that exports to ONNX begin with: traced and simplified once for all precisions of a model and shape.
+
+On a CPU, Ultralytics traces and simplifies the same FP32 graph for each precision, and then converts or quantizes it.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+
+@contextmanager
+def traced_once(folder: Path | None) -> Iterator[None]:
+    """Keep in a folder what an export traces and simplifies, or take it from there where another left it.
+
+    Args:
+        folder: For one model, shape and set of arguments, precision apart; None to share nothing.
+    """
+    if folder is None:
+        yield
+        return
+    import onnxslim
+    from ultralytics.utils.export import engine
+
+    folder.mkdir(parents=True, exist_ok=True)
+    trace, slim = engine.torch2onnx, onnxslim.slim
+    engine.torch2onnx = _Traced(trace, folder / "traced.onnx")
+    onnxslim.slim = _Simplified(slim, folder / "simplified.onnx")
+    try:
+        yield
+    finally:
+        engine.torch2onnx, onnxslim.slim = trace, slim
+
+
+class _Traced:
+    """Traces a model into a file."""
+
+    def __init__(self, trace: Callable[..., Any], kept: Path) -> None:
+        self._trace = trace
+        self._kept = kept
+
+    def __call__(self, model: Any, im: Any, output_file: Path | str, *args: Any, **kwargs: Any) -> str:
+        if self._kept.is_file():
+            shutil.copyfile(self._kept, output_file)
+        else:
+            self._trace(model, im, output_file, *args, **kwargs)
+            aside = self._kept.with_suffix(".part")
+            shutil.copyfile(output_file, aside)
+            aside.replace(self._kept)
+        return str(output_file)
+
+
+class _Simplified:
+    """Simplifies a graph."""
+
+    def __init__(self, slim: Callable[..., Any], kept: Path) -> None:
+        self._slim = slim
+        self._kept = kept
+
+    def __call__(self, graph: Any, *args: Any, **kwargs: Any) -> Any:
+        import onnx
+
+        if self._kept.is_file():
+            return onnx.load(self._kept)
+        simple = self._slim(graph, *args, **kwargs)
+        aside = self._kept.with_suffix(".part")
+        onnx.save(simple, aside)
+        aside.replace(self._kept)
+        return simple
