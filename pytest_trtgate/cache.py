@@ -21,7 +21,7 @@ from typing import Any
 import filelock
 
 from .digest import file_sha256
-from .environment import slug
+from .environment import DECODERS, slug
 from .errors import CacheError, RecordError
 from .pins import pinned
 from .record_base import SCHEMA_VERSION, FileDigest
@@ -35,6 +35,8 @@ KEY_VERSIONS = ("ultralytics", "torch", "onnx", "onnxslim", "numpy")
 """Distributions that take part in a build, besides the backend itself."""
 BACKEND_VERSIONS = {"tensorrt": ("nvidia-modelopt",)}
 """Distributions that take part in the builds of one backend only: TensorRT 11 gets its precision from them."""
+CALIBRATION_VERSIONS = ("torchvision", *DECODERS)
+"""Distributions that decode and resize the images that are calibrated on."""
 STALE_S = 24 * 3600
 """After so many seconds what was being written into a cache has been abandoned; no build takes as long."""
 
@@ -60,8 +62,10 @@ def key_parts(
         environment: The machine and the versions that build it.
         weights_sha256: Digest of the checkpoint.
         export: Arguments for the exporter beyond those of the cell.
-        calibration: Split, fraction and digest of the calibration images; None where nothing is calibrated.
+        calibration: Split, fraction and all that can change the calibration images; None where nothing is calibrated.
     """
+    versions = (*KEY_VERSIONS, cell.backend, *BACKEND_VERSIONS.get(cell.backend, ()))
+    versions += CALIBRATION_VERSIONS if calibration is not None else ()
     return {
         "schema": SCHEMA_VERSION,
         "builder": BUILDER_VERSION,
@@ -79,10 +83,7 @@ def key_parts(
         "driver": environment.driver,
         "os": platform.system(),
         "arch": environment.arch,
-        "versions": {
-            name: environment.versions.get(name)
-            for name in (*KEY_VERSIONS, cell.backend, *BACKEND_VERSIONS.get(cell.backend, ()))
-        },
+        "versions": {name: environment.versions.get(name) for name in versions},
     }
 
 

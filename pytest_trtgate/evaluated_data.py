@@ -5,11 +5,16 @@ from __future__ import annotations
 import os
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
-from .dataset import Dataset
+from .dataset import Dataset, label_of
 from .digest import key_sha256
-from .filedigests import FileDigests
+from .filedigests import FileDigests, FileFacts
+from .labels import RULES_VERSION, SOUND, keypoints_of, label_state
 from .settings import Settings
+
+READ_AS = ("channels", "kpt_shape")
+"""Keys of a data YAML that say how Ultralytics reads images and labels."""
 
 
 class EvaluatedData:
@@ -28,8 +33,8 @@ class EvaluatedData:
     def __init__(self, dataset: Dataset, settings: Settings, cache_root: Path, folder: Path) -> None:
         self.dataset = dataset
         self._split, self._calibration_split = settings.split, settings.calibration.split
-        self._folder = folder
-        self.digests = FileDigests(cache_root, dataset.source, settings.fresh)
+        self._folder, self._cache_root, self._fresh = folder, cache_root, settings.fresh
+        self.digests = FileDigests(cache_root, dataset.source, self._fresh)
 
     @property
     def images(self) -> tuple[Path, ...]:
@@ -60,8 +65,20 @@ class EvaluatedData:
         return digest
 
     @cached_property
-    def calibration_digest(self) -> str:
-        """Digest of the images that INT8 may be calibrated on."""
-        digest = self.dataset.images_digest(self._calibration_split, self.digests.sha256)
+    def calibration_facts(self) -> dict[str, Any]:
+        """All that can change what INT8 is calibrated on: the images, which are left out, and how they are read."""
+        images = self.dataset.images_digest(self._calibration_split, self.digests.sha256)
         self.digests.save()
-        return digest
+        read_as = {name: str(self.dataset.extra[name]) for name in READ_AS if name in self.dataset.extra}
+        labels = {} if self.dataset.folders else {"labels": self._labels()}
+        return {"images": images, "classes": len(self.dataset.names), **labels, **read_as}
+
+    def _labels(self) -> str:
+        """Return ``sound``, or the digest of those calibration labels for which their images may be left out."""
+        classes, keypoints = len(self.dataset.names), keypoints_of(self.dataset.extra.get("kpt_shape"))
+        what = {"source": str(self.dataset.source), "labels": RULES_VERSION, "of": [classes, keypoints]}
+        states = FileFacts(self._cache_root, what, lambda path: label_state(path, classes, keypoints), self._fresh)
+        labels = enumerate(map(label_of, self.calibration_images))
+        doubtful = {n: state for n, label in labels if label.is_file() and (state := states.of(label)) != SOUND}
+        states.save()
+        return key_sha256({"doubtful": doubtful}) if doubtful else SOUND

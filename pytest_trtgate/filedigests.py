@@ -1,8 +1,8 @@
 """Digests of files that have not changed since they were last read: looked up, not computed again.
 
-``<cache root>/digests/<key>.json`` holds the digests of one dataset's files. A file counts as unchanged while its size,
-inode, time of modification and time of change are; the last of these cannot be set by a program, as ``touch`` sets the
-one before it.
+``<cache root>/digests/<key>.json`` holds what was computed of one dataset's files. A file counts as unchanged while its
+size, inode, time of modification and time of change are; the last of these cannot be set by a program, as ``touch``
+sets the one before it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from .digest import file_sha256, key_sha256
 from .errors import RecordError
@@ -24,30 +26,34 @@ Stamp = tuple[int, int, int, int]
 
 
 class DigestTable(FileRecord):
-    """The files of a dataset by path: the stamp that each had when it was read, and its SHA-256."""
+    """The files of a dataset by path: the stamp that each had when it was read, and what was computed of it."""
 
     files: dict[str, tuple[Stamp, str]]
 
 
-class FileDigests:
-    """The SHA-256 of files, by path.
+class FileFacts:
+    """What is computed of files, such as their digests, by path.
 
     Args:
-        cache_root: The folder of the engine cache; the digests are in a folder of their own inside it.
-        source: The data YAML whose files these are.
+        cache_root: The folder of the engine cache; what is known is in a folder of its own inside it.
+        what: What tells this table from others: the dataset, and how a fact is computed.
+        compute: Returns the fact of a file.
         fresh: Whether to believe nothing that was stored by an earlier run.
     """
 
-    def __init__(self, cache_root: Path, source: Path, fresh: bool = False) -> None:
-        self.store = cache_root / "digests" / f"{key_sha256({'source': str(source)})[:32]}.json"
+    def __init__(
+        self, cache_root: Path, what: dict[str, Any], compute: Callable[[Path], str], fresh: bool = False
+    ) -> None:
+        self.store = cache_root / "digests" / f"{key_sha256(what)[:32]}.json"
+        self._compute = compute
         self._known = {} if fresh else self._stored()
         with contextlib.suppress(OSError):  # none yet, or another user's
             os.utime(self.store)
         self._seen: dict[str, tuple[Stamp, str]] = {}
         self._new = False
 
-    def sha256(self, path: Path) -> str:
-        """Return the SHA-256 of a file's bytes, in hexadecimal.
+    def of(self, path: Path) -> str:
+        """Return the fact of a file.
 
         Raises:
             OSError: The file cannot be read.
@@ -57,11 +63,11 @@ class FileDigests:
         if known is not None and known[0] == stamp:
             self._seen[name] = known
             return known[1]
-        digest = file_sha256(path)
+        fact = self._compute(path)
         if _stamp(path) == stamp and max(stamp[2:]) < now_ns - SETTLED_NS:
-            self._known[name] = self._seen[name] = (stamp, digest)
+            self._known[name] = self._seen[name] = (stamp, fact)
             self._new = True
-        return digest
+        return fact
 
     def save(self) -> None:
         """Store what is known, where any of it is new; where it cannot be stored, a later run reads the files again."""
@@ -78,6 +84,23 @@ class FileDigests:
             return load(self.store, DigestTable).files
         except RecordError:  # none yet, or damaged
             return {}
+
+
+class FileDigests(FileFacts):
+    """The SHA-256 of files, by path.
+
+    Args:
+        cache_root: The folder of the engine cache.
+        source: The data YAML whose files these are.
+        fresh: Whether to believe nothing that was stored by an earlier run.
+    """
+
+    def __init__(self, cache_root: Path, source: Path, fresh: bool = False) -> None:
+        super().__init__(cache_root, {"source": str(source)}, lambda path: file_sha256(path), fresh)
+
+    def sha256(self, path: Path) -> str:
+        """Return the SHA-256 of a file's bytes, in hexadecimal; raises as :meth:`of`."""
+        return self.of(path)
 
 
 def prune_digests(cache_root: Path, older_than_s: float) -> None:

@@ -135,7 +135,7 @@ class Measurements:
         if cell.precision != "int8":
             return None
         wanted = self.settings.calibration
-        return {"split": wanted.split, "fraction": wanted.fraction, "images": self.data[cell.model].calibration_digest}
+        return {"split": wanted.split, "fraction": wanted.fraction, **self.data[cell.model].calibration_facts}
 
     def _build(self, cell: Cell, key: str, parts: dict[str, Any], folder: Path) -> EngineRecord:
         started, name = time.monotonic(), f"build-{cell.key}"

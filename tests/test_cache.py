@@ -111,6 +111,15 @@ def settings(more: str = "", **top: Any) -> Callable[[Project], None]:
     return lambda project: project.settings(more, top="\n".join(f"{k} = {v!r}" for k, v in top.items()))
 
 
+def unusable_label(project: Project) -> None:
+    (project.path / "data" / "labels" / "train" / "0.txt").write_text("2 0.5 0.5 0.2 0.2\n")  # a class too many
+
+
+def channels(project: Project) -> None:
+    data = project.path / "data" / "data.yaml"
+    data.write_text(data.read_text() + "channels: 1\n")
+
+
 def imgsz(project: Project) -> None:
     project.settings(base=SETTINGS.replace("imgsz = 320", "imgsz = 352"))
 
@@ -121,6 +130,8 @@ def imgsz(project: Project) -> None:
         other_weights,
         other_calibration_image,
         one_more_calibration_image,
+        unusable_label,
+        channels,
         imgsz,
         settings(batch=2),
         settings("[calibration]\nfraction = 0.5\n"),
@@ -128,7 +139,19 @@ def imgsz(project: Project) -> None:
         settings("[export]\nsimplify = false\n"),
         settings("[export]\nopset = 17\n"),
     ],
-    ids=["weights", "image", "more-images", "imgsz", "batch", "fraction", "split", "simplify", "opset"],
+    ids=[
+        "weights",
+        "image",
+        "more-images",
+        "label",
+        "channels",
+        "imgsz",
+        "batch",
+        "fraction",
+        "split",
+        "simplify",
+        "opset",
+    ],
 )
 def test_whatever_can_change_an_engine_changes_its_key(
     project: Project, key: str, change: Callable[[Project], None]
@@ -142,7 +165,7 @@ def test_precisions_have_keys_of_their_own(project: Project) -> None:
     assert len({e.cache_key for e in project.record.engines.values()}) == 3
 
 
-@pytest.mark.parametrize("package", ["ultralytics", "torch", "onnx", "onnxruntime", "onnxslim", "numpy"])
+@pytest.mark.parametrize("package", ["ultralytics", "torch", "onnx", "onnxruntime", "onnxslim", "numpy", "pillow"])
 def test_each_version_is_part_of_the_key(project: Project, key: str, package: str) -> None:
     conftest = project.path / "conftest.py"
     conftest.write_text(conftest.read_text().replace(f"'{package}': '{VERSIONS[package]}'", f"'{package}': '99.1'"))
@@ -170,7 +193,10 @@ def touched(project: Project) -> None:
 
 
 def other_labels(project: Project) -> None:
-    (project.path / "data" / "labels" / "train" / "0.txt").write_text("")
+    labels = project.path / "data" / "labels" / "train"
+    (labels / "0.txt").write_text("")
+    (labels / "1.txt").unlink()
+    (labels / "2.txt").write_text("1 0.1 0.1 0.9 0.1 0.9 0.9\n")
 
 
 def other_test_image(project: Project) -> None:
