@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from .dataset import reading
@@ -22,11 +23,14 @@ Found = tuple[str, "AccuracyRecord | JobError"]
 
 @dataclass(frozen=True)
 class _Arm:
-    """One arm that has to be evaluated: the name of its record, what the job is asked, and its key in the cache."""
+    """One arm that has to be evaluated: the name of its record, what the job is asked, and its keys in the cache.
+
+    The second key is that of a checkpoint that was evaluated in smaller batches to spare memory.
+    """
 
     name: str
     request: AccuracyArm
-    key: str
+    keys: tuple[str, str]
 
 
 class Evaluations:
@@ -107,11 +111,12 @@ class Evaluations:
             arrays = measure.workspace.job_folder(name) / "per_image.npz"
             with reading():
                 sha256 = file_sha256(path)
-            key = result_key(sha256, data.digest, data.dataset, how, measure.environment, measure.threads)
-            known = None if measure.settings.fresh else measure.results.get(key, arrays)
+            key = partial(result_key, sha256, data.digest, data.dataset, how, measure.environment, measure.threads)
+            # The second, since a checkpoint for which memory was short once would die in every run.
+            keys = (key(), key(sparing=self._in_groups(arm)))
+            known = None if measure.settings.fresh else self._known(keys, arrays)
             if known is None:
-                request = AccuracyArm(arm=arm, artifact=str(path), per_image=str(arrays))
-                missing.append(_Arm(name, request, key))
+                missing.append(_Arm(name, AccuracyArm(arm=arm, artifact=str(path), per_image=str(arrays)), keys))
                 continue
             measure.milestone(
                 f"{model} {arm}: accuracy from the cache, measured {age(known.measured_at)} on the same bytes"
@@ -121,7 +126,15 @@ class Evaluations:
         if missing:
             yield from self._pass(model, missing)
 
-    def _pass(self, model: str, arms: list[_Arm]) -> Iterator[Found]:
+    def _known(self, keys: tuple[str, ...], arrays: Path) -> AccuracyRecord | None:
+        found = (self.measure.results.get(key, arrays) for key in dict.fromkeys(keys))
+        return next((record for record in found if record is not None), None)
+
+    def _in_groups(self, arm: str) -> bool:
+        """Return whether an arm is given several batches at a time, where memory is not to be spared."""
+        return arm == REFERENCE and self.measure.environment.device == "cpu"
+
+    def _pass(self, model: str, arms: list[_Arm], sparing: bool = False) -> Iterator[Found]:
         """Evaluate arms in one job; where it dies, the others without the arm that it died at, and that one alone."""
         measure, names = self.measure, [arm.request.arm for arm in arms]
         data, how = measure.data[model], self._how(model)
@@ -133,13 +146,14 @@ class Evaluations:
             device=measure.environment.device,
             threads=measure.threads,
             settings=how,
+            sparing=sparing,
         )
         folder = measure.workspace.job_folder(job)
         try:
             limit_s = measure.settings.timeouts.accuracy_s * len(arms)
             answer = measure.job(job, "accuracy", request, limit_s, AccuracyResponse)
         except JobError as error:
-            if len(arms) == 1:
+            if len(arms) == 1 and (sparing or not self._in_groups(names[0])):
                 yield arms[0].name, error
             else:
                 yield from self._again(model, arms, _arm_at(folder), error)
@@ -151,7 +165,7 @@ class Evaluations:
                 reason = answer.failures.get(arm.request.arm, "the job did not say what became of it")
                 yield arm.name, JobError(job, data.in_own_words(reason), tail)
             else:
-                yield arm.name, self._record(model, arm, found)
+                yield arm.name, self._record(model, arm, found, sparing)
 
     def _again(self, model: str, arms: list[_Arm], at: str, error: JobError) -> Iterator[Found]:
         measure = self.measure
@@ -159,15 +173,17 @@ class Evaluations:
         measure.milestone(f"{model}: the evaluation ended at {at or 'an unknown arm'} ({error.reason}); trying again")
         if not bad:
             for arm in arms:
-                yield from self._pass(model, [arm])
+                yield from self._pass(model, [arm], sparing=True)
             return
-        yield from self._pass(model, [arm for arm in arms if arm not in bad])
+        others = [arm for arm in arms if arm not in bad]
+        if others:
+            yield from self._pass(model, others)
         if isinstance(error, JobTimeoutError):
             yield bad[0].name, error  # it would take as long again
         else:
-            yield from self._pass(model, bad)
+            yield from self._pass(model, bad, sparing=True)
 
-    def _record(self, model: str, arm: _Arm, found: ArmAccuracy) -> AccuracyRecord:
+    def _record(self, model: str, arm: _Arm, found: ArmAccuracy, sparing: bool) -> AccuracyRecord:
         arrays, measure = Path(arm.request.per_image), self.measure
         record = AccuracyRecord(
             model=model,
@@ -178,7 +194,7 @@ class Evaluations:
             measured_at=now(),
             **dict(found),
         )
-        measure.results.put(arm.key, record, arrays)
+        measure.results.put(arm.keys[sparing], record, arrays)
         return record
 
 

@@ -23,7 +23,7 @@ from .record_base import SCHEMA_VERSION, FileRecord
 from .recordfile import load, save
 from .records import AccuracyRecord, AccuracySettings, Environment
 
-EVALUATOR_VERSION = 2
+EVALUATOR_VERSION = 3
 """Part of every key: to be raised when the accuracy job changes what it makes of the same request."""
 VERSIONS = ("ultralytics", "torch", "torchvision", "numpy", *DECODERS)
 _RECORD, _ARRAYS = "accuracy.json", "per_image.npz"
@@ -44,6 +44,7 @@ def result_key(
     how: AccuracySettings,
     environment: Environment,
     threads: int,
+    sparing: bool = False,
 ) -> str:
     """Return the digest of everything that can change an accuracy.
 
@@ -54,6 +55,7 @@ def result_key(
         how: What the evaluation is run with.
         environment: Machine and versions.
         threads: Threads of the evaluation.
+        sparing: Whether a checkpoint was given single batches where it usually gets several at once, which round otherwise.
     """
     versions: Mapping[str, str] = environment.versions
     parts: dict[str, Any] = {
@@ -63,10 +65,11 @@ def result_key(
         "data": data_digest,
         "images": [dataset.shown(image) for image in dataset.images(how.split)],
         "names": {str(i): name for i, name in dataset.names.items()},
-        "extra": repr(sorted(dataset.extra.items())),
+        "extra": sorted((repr(name), repr(value)) for name, value in dataset.extra.items()),
         "settings": how.model_dump(mode="json"),
         "machine": [environment.arch, environment.cpu, environment.gpu, environment.driver, environment.device],
         "threads": threads,
+        "sparing": sparing,
         "versions": {name: versions.get(name) for name in (*VERSIONS, environment.backend)},
     }
     return key_sha256(parts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from dataclasses import replace
@@ -144,14 +145,31 @@ def test_each_part_of_a_key_makes_another(tmp_path: Path, part: str) -> None:
     elif part == "dataset":
         changes += [{"dataset": replace(dataset, names={0: "disc", 1: "square"})}]
         changes += [{"dataset": replace(dataset, extra={"channels": 1})}]
+        changes += [{"dataset": replace(dataset, extra={"channels": 1, 7: "a number as a key"})}]
         moved = write_dataset(tmp_path / "moved")
         assert result_key(**(given | {"dataset": load_dataset(moved)})) == result_key(**given)
         (tmp_path / "moved" / "images" / "test" / "0.png").rename(tmp_path / "moved" / "images" / "test" / "00.png")
         changes += [{"dataset": load_dataset(moved)}]
     else:
-        changes += [{"artifact_sha256": "b"}, {"data_digest": "e"}, {"threads": 3}]
+        changes += [{"artifact_sha256": "b"}, {"data_digest": "e"}, {"threads": 3}, {"sparing": True}]
     keys = [result_key(**given), *(result_key(**(given | change)) for change in changes)]
     assert len(set(keys)) == len(keys) > 1
+
+
+@pytest.mark.parametrize("faults", [{"accuracy-int8": "refuse-all"}, {}])
+def test_a_checkpoint_to_which_memory_was_spared_is_known_as_such(project: Project, faults: dict[str, str]) -> None:
+    project.weights(Behaviour(faults=faults))
+    project.run("--trt-precision=fp16,int8", *ACCURACY)
+    asked = {
+        path.parent.name: json.loads(path.read_text()) for path in project.run_folders()[-1].glob("jobs/*/request.json")
+    }
+    alone = {name.rpartition("-")[2]: request["sparing"] for name, request in asked.items() if "sparing" in request}
+    assert alone == ({"pt+fp16+int8": False} | ({"pt": True, "fp16": True, "int8": True} if faults else {}))
+    stored = len(list((project.path / "cache" / "results").iterdir()))
+    # It is not evaluated with others again, which ended that job.
+    project.run(ONE, *ACCURACY)
+    assert evaluated(project) == []
+    assert len(list((project.path / "cache" / "results").iterdir())) == stored
 
 
 @pytest.mark.real

@@ -95,8 +95,15 @@ def test_on_a_cpu_arms_get_eight_images_in_a_turn(monkeypatch: pytest.MonkeyPatc
     seen = evaluate(Loader(10), {"pt": -1, "fp16": -1}, monkeypatch, tmp_path, "cpu")["seen"]
     turns = [*[("pt", n) for n in range(8)], *[("fp16", n) for n in range(8)], ("pt", 8), ("pt", 9)]
     assert seen == [*turns, ("fp16", 8), ("fp16", 9)]
-    alone = evaluate(Loader(10), {"pt": -1}, monkeypatch, tmp_path, "cpu")
-    assert len(alone["seen"]) == 10
+
+
+def test_a_checkpoint_gets_as_many_images_alone_as_in_company_unless_memory_is_to_be_spared() -> None:
+    arms = tuple(AccuracyArm(arm=arm, artifact="", per_image="") for arm in ("pt", "int8"))
+    asked = AccuracyRequest(arms=arms, data="", device="cpu", threads=1, settings=HOW)
+    alone = asked.model_copy(update={"arms": arms[:1]})
+    assert accuracy._group(asked) == accuracy._group(alone) == 8
+    assert accuracy._group(alone.model_copy(update={"sparing": True})) == 1
+    assert accuracy._group(asked.model_copy(update={"device": "0"})) == 1
 
 
 def test_an_arm_that_fails_leaves_the_others_every_batch(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

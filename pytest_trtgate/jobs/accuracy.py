@@ -81,11 +81,11 @@ def work(request: AccuracyRequest, folder: Path) -> AccuracyResponse:
 def _group(request: AccuracyRequest) -> int:
     """Return how many batches an arm gets in a turn, of which the checkpoint makes one.
 
-    On a CPU that gives the same numbers in half the time, but for rounding: scores move by some 1e-6. Not where memory
-    may be short: an arm is alone where its job has died before. Nor on a GPU, where another batch may be computed by
-    other kernels.
+    On a CPU that gives the same numbers in half the time, but for rounding: scores move by some 1e-6. So it does not
+    hang on the other arms, and what is stored of a checkpoint is the same in any company. Not on a GPU, where another
+    batch may be computed by other kernels.
     """
-    if request.device != "cpu" or len(request.arms) == 1:
+    if request.device != "cpu" or request.sparing:
         return 1
     images = TURN_PIXELS // request.settings.imgsz**2
     return max(1, min(TURN_IMAGES, images) // request.settings.batch)

@@ -90,7 +90,8 @@ class AccuracyArm(Record):
 class AccuracyRequest(Message):
     """Evaluate ``arms`` on one split of the resolved YAML ``data``, in one pass over its images.
 
-    While it works, ``arm.txt`` in the job's folder names the arm that it is at.
+    ``sparing``: memory may be short, so that a checkpoint is given no more than one batch at a time. While the job
+    works, ``arm.txt`` in its folder names the arm that it is at.
     """
 
     arms: tuple[AccuracyArm, ...]
@@ -98,6 +99,7 @@ class AccuracyRequest(Message):
     device: str
     threads: int
     settings: AccuracySettings
+    sparing: bool = False
 
 
 class ArmAccuracy(Record):
