@@ -55,7 +55,7 @@ def result_key(
         how: What the evaluation is run with.
         environment: Machine and versions.
         threads: Threads of the evaluation.
-        sparing: Whether a checkpoint was given single batches where it usually gets several at once, which round otherwise.
+        sparing: Whether a checkpoint was given single batches where it usually gets several at once.
     """
     versions: Mapping[str, str] = environment.versions
     parts: dict[str, Any] = {
