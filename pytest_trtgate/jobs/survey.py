@@ -16,6 +16,7 @@ from ..dataset import IMAGE_SUFFIXES, label_of
 from . import engine_file
 from .checkpoint_file import read_checkpoint
 from .contract import CheckpointFacts, EngineFacts, SplitFacts, SplitRequest, SurveyRequest, SurveyResponse, Trouble
+from .image_length import BOXED, is_cut_off
 from .worker import PHASES, leave, main, plain, progress
 
 PILLOW_READS = frozenset((".bmp", ".jpeg", ".jpg", ".mpo", ".png", ".tif", ".tiff", ".webp"))
@@ -60,7 +61,7 @@ def survey_split(split: SplitRequest, request: SurveyRequest, done: int, total: 
         if index % step == 0 and not what and image.suffix.lower() in PILLOW_READS:
             try:
                 looks.append(brightness_and_contrast(image))
-            except Exception:  # damage that shows only where all is decoded, as that of a BMP
+            except Exception:  # damage that shows only where all is decoded
                 what = "not readable"
         corrupt.add(image, what)
         label = label_of(image)
@@ -102,21 +103,26 @@ class Troubles:
 
 def image_problem(path: Path) -> str:
     """Return what is wrong with an image file, in a few words; empty where nothing is, or where it cannot be told."""
-    from PIL import Image
+    from PIL import Image, TiffImagePlugin
 
     Image.MAX_IMAGE_PIXELS = None
-    if path.suffix.lower() not in PILLOW_READS:
-        return "" if path.is_file() else "missing"
+    suffix = path.suffix.lower()
+    if suffix not in PILLOW_READS:
+        if not path.is_file():
+            return "missing"
+        return "cut off" if suffix in BOXED and is_cut_off(path) else ""
     try:
         with Image.open(path) as image:
             shape, kind = image.size, image.format
+            tags = dict(image.tag_v2) if isinstance(image, TiffImagePlugin.TiffImageFile) else None
             image.verify()
         if min(shape) < LEAST_SIDE:
             return f"{shape[0]}x{shape[1]} pixels"
-        if kind == "JPEG":
+        if kind in ("JPEG", "MPO"):
             with path.open("rb") as file:
                 file.seek(-min(TAIL_BYTES, path.stat().st_size), os.SEEK_END)
                 return "" if b"\xff\xd9" in file.read() else "cut off"
+        return "cut off" if is_cut_off(path, tags) else ""
     except FileNotFoundError:
         return "missing"
     except Exception:  # Pillow raises whatever a damaged file leads it to

@@ -55,6 +55,9 @@ def folder(material: Material, tmp_path_factory: pytest.TempPathFactory) -> Path
     Image.new("RGB", (80, 40)).save(folder / "images" / "bad" / "9b-cut.bmp")  # its header tells nothing of it
     cut = cut.with_name("9b-cut.bmp")
     cut.write_bytes(cut.read_bytes()[:-20])
+    Image.new("RGB", (80, 40)).save(folder / "images" / "bad" / "9c-cut.tif")  # which is not among the decoded
+    cut = cut.with_name("9c-cut.tif")
+    cut.write_bytes(cut.read_bytes()[:-20])
     with zipfile.ZipFile(folder / "hostile.pt", "w") as archive:
         archive.writestr("hostile/data.pkl", pickle.dumps({"model": Hostile(), "train_args": {"imgsz": 640}}))
     shutil.copy(material.weights, folder / "tiny.pt")
@@ -88,10 +91,10 @@ def done(folder: Path, material: Material, fp32: Path) -> tuple[Done, SurveyResp
 
 def test_damaged_images_and_labels_are_counted(done: tuple[Done, SurveyResponse]) -> None:
     facts = done[1].splits["bad"]
-    assert facts.images == 11
-    assert (facts.corrupt.count, facts.corrupt.first) == (5, "1-truncated.png (not readable)")
+    assert facts.images == 12
+    assert (facts.corrupt.count, facts.corrupt.first) == (6, "1-truncated.png (not readable)")
     assert (facts.bad_labels.count, facts.bad_labels.first) == (4, "3-class.txt (line 1: class 2 of 2)")
-    assert facts.unlabelled == 4
+    assert facts.unlabelled == 5
     assert (facts.without_image.count, facts.without_image.first) == (1, "stray.txt (no image)")
     assert facts.classes == {0: 2, 1: 2}
     assert facts.object_sizes == (0.5, 0.2, 0.2)
