@@ -180,6 +180,13 @@ def dataset_trouble(split: str, facts: SplitFacts, *, labelled: bool) -> Iterato
         yield Early("dataset-trouble", said)
 
 
+def unknown_checkpoints(checkpoints: Mapping[str, CheckpointFacts]) -> Iterator[Early]:
+    """Yield the models of which nothing is known, since their checkpoints could not be looked into."""
+    for model, facts in checkpoints.items():
+        if facts.problem:
+            yield Early("preflight-incomplete", f"{model}: nothing is known of its training: {facts.problem}", (model,))
+
+
 def class_count(checkpoints: Mapping[str, CheckpointFacts], classes: int) -> Iterator[Early]:
     """Yield where a model has other classes than the dataset; it then cannot be evaluated."""
     for model, facts in checkpoints.items():

@@ -16,13 +16,13 @@ from .errors import BaselineError, DataError, JobError
 from .filedigests import FileDigests
 from .finding_settings import Findings
 from .findings import REMEDIES, calibration_leak, few_images
-from .gpus import gpu_now
 from .jobs.contract import SurveyResponse
 from .machine_load import too_many_threads, why_busy
 from .measure import Measurements
 from .run_record import EarlyFinding, Finding, Preflight
 from .setting_types import Severity
 from .settings import Settings
+from .strangers import foreign_processes
 from .surveys import survey
 
 SUBJECTS: Mapping[str, tuple[str, ...]] = {
@@ -71,9 +71,10 @@ def severity_of(severities: Findings, name: str) -> Severity:
 def _found(measure: Measurements, gpu: str, environ: Mapping[str, str]) -> Iterator[Early]:
     settings, cells = measure.settings, measure.plan.cells
     # First, before this run itself keeps the machine busy.
-    yield from (Early("machine-busy", why) for why in why_busy(gpu=gpu))
+    busy, processes = why_busy(gpu=gpu), foreign_processes(gpu) if gpu else 0
+    yield from (Early("machine-busy", why) for why in busy)
     measure.early.begin()
-    yield from early.timing(settings, too_many_threads(measure.threads), gpu_now(gpu).processes if gpu else 0)
+    yield from early.timing(settings, too_many_threads(measure.threads), processes)
     if why := why_thrown_away(measure.cache.root, environ):
         yield Early("throwaway-cache", f"the engine cache is in {measure.cache.root}, and {why}")
     yield from early.exports(cells, {cell: measure.export_arguments(cell) for cell in cells})
@@ -124,6 +125,7 @@ def _of_survey(
     yield from early.shapes(settings, cells, seen.checkpoints)
     metadata = seen.deployed.metadata if seen.deployed else {}
     yield from early.deployed_engine(settings, cells, metadata, measure.environment.versions.get("ultralytics"))
+    yield from early.unknown_checkpoints(seen.checkpoints)
     yield from early.class_count(seen.checkpoints, len(names))
     labelled = not dataset.folders and any(facts.task != "classify" for facts in seen.checkpoints.values())
     for split, facts in seen.splits.items():

@@ -76,7 +76,8 @@ def survey(
         for name, found in new.splits.items():
             store.put(split_keys[name], found)
         for model, said in new.checkpoints.items():
-            store.put(model_keys[model], said)
+            if not said.problem:
+                store.put(model_keys[model], said)
         if new.deployed is not None and "problem" not in new.deployed.metadata:
             store.put(engine_key, new.deployed)
         seen, checkpoints, deployed = (

@@ -32,7 +32,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("jobs.launcher",),
     ("jobs.*",),
     ("report.*",),
-    ("launches", "evaluated_data"),
+    ("launches", "evaluated_data", "strangers"),
     ("early_jobs",),
     ("handles", "building", "measure", "replay", "evidence", "accept", "illustrate", "picture_shapes"),
     ("profiling", "evaluating", "pictures", "videos", "early_findings", "surveys", "concluding", "accuracy_verdict"),

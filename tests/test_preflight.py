@@ -8,13 +8,14 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+import filelock
 import pytest
 from conftest import VERSIONS, Project
 from fake_jobs import Behaviour
 from inline_launcher import InlineLauncher
 from records_example import environment
 
-from pytest_trtgate import checkup, early_findings, findings, machine_load, measure, preflight
+from pytest_trtgate import checkup, early_findings, findings, machine_load, measure, preflight, strangers
 from pytest_trtgate import environment as machine
 from pytest_trtgate.checkup import check_up
 from pytest_trtgate.cli import main
@@ -22,6 +23,7 @@ from pytest_trtgate.config import project_settings
 from pytest_trtgate.early_findings import weak_calibration
 from pytest_trtgate.errors import DataError
 from pytest_trtgate.gpus import GpuNow
+from pytest_trtgate.jobs import launcher
 from pytest_trtgate.jobs.contract import SplitFacts
 from pytest_trtgate.measure import Measurements
 from pytest_trtgate.plan import check_inputs, make_plan
@@ -163,6 +165,17 @@ def test_a_deployed_engine_that_is_not_there_is_said(desk: Project) -> None:
     [(name, sentence)] = found(desk)
     assert name == "preflight-incomplete"
     assert sentence.endswith("best.engine: the deployed engine could not be looked into (no such file)")
+
+
+def test_a_checkpoint_that_cannot_be_looked_into_is_said_each_time(desk: Project) -> None:
+    desk.settings('[findings]\nimgsz-mismatch = "fail"\n')
+    for problem in ("shapes.pt: no checkpoint that can be looked into (BadZipFile)", ""):
+        desk.weights(Behaviour(survey={**SEEN, "checkpoint": {"problem": problem} if problem else SEEN["checkpoint"]}))
+        for _ in range(2):
+            expected = [("preflight-incomplete", f"shapes: nothing is known of its training: {problem}")]
+            seen = early(desk)
+            assert [(one.finding.id, one.finding.sentence) for one in seen] == (expected if problem else [])
+            assert [(one.finding.severity, one.models) for one in seen] == ([("fail", ("shapes",))] if problem else [])
 
 
 # Calibration
@@ -312,9 +325,15 @@ def test_a_short_warm_up_is_unfair(desk: Project) -> None:
 
 
 def test_another_process_on_the_gpu_is_unfair(desk: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(preflight, "gpu_now", lambda uuid: GpuNow(processes=1))
+    monkeypatch.setattr(strangers, "gpu_now", lambda uuid: GpuNow(processes=1))
+    monkeypatch.setattr(launcher, "LOCKS", desk.path)
     assert found(desk) == []  # on the CPU
     assert found(desk, gpu="GPU-1") == [("unfair-timing", "1 other process computes on the GPU before the start")]
+    # The job of another session, which is kept off while this one times.
+    with filelock.FileLock(desk.path / "device-GPU-1.lock"):
+        assert found(desk, gpu="GPU-1") == []
+    monkeypatch.setattr(strangers, "machine_locks", lambda: desk.path / "trtgate.toml")
+    assert [name for name, _ in found(desk, gpu="GPU-1")] == ["unfair-timing"]
 
 
 def test_an_accepted_engine_of_another_version_is_skewed(accepted: Project, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -362,10 +381,10 @@ def test_what_has_not_changed_is_not_looked_at_again(desk: Project) -> None:
 
 def test_a_survey_waits_for_no_device(desk: Project) -> None:
     here = measurements(desk)
-    here.launcher = launcher = Listening()
+    here.launcher = listening = Listening()
     here.environment = here.environment.model_copy(update={"device": "0"})
     run_preflight(here, "", {})
-    assert [job.device for job in launcher.asked] == [""]
+    assert [job.device for job in listening.asked] == [""]
 
 
 def test_a_deployed_engine_that_could_not_be_read_is_looked_at_again(desk: Project) -> None:
@@ -507,12 +526,12 @@ def test_the_doctor_gives_its_job_absolute_paths(
 ) -> None:
     (tmp_path / "sub").mkdir()
     Project(tmp_path / "sub").weights(Behaviour(survey=SEEN))
-    launcher = Listening()
-    monkeypatch.setattr(checkup, "LocalLauncher", lambda **_: launcher)
+    listening = Listening()
+    monkeypatch.setattr(checkup, "LocalLauncher", lambda **_: listening)
     monkeypatch.chdir(tmp_path if given else tmp_path / "sub")
     assert main(["doctor", "--config", *given]) == 0
     assert capsys.readouterr().out.splitlines()[-1].startswith("preflight: 0 findings")
-    [request] = (job.request for job in launcher.asked)
+    [request] = (job.request for job in listening.asked)
     paths = [*request.checkpoints.values(), *(image for split in request.splits for image in split.images)]
     assert len(paths) == 9
     assert all(Path(path).is_absolute() for path in paths)

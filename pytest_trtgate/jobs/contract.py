@@ -308,12 +308,13 @@ class SplitFacts(FileRecord):
 
 
 class CheckpointFacts(FileRecord):
-    """What a checkpoint says of its training; None where it does not tell."""
+    """What a checkpoint says of its training; None where it does not tell. ``problem``: why nothing is known."""
 
     imgsz: int | None = None
     classes: int | None = None
     task: str | None = None
     version: str | None = None
+    problem: str = ""
 
 
 class EngineFacts(FileRecord):

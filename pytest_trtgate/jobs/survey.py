@@ -42,7 +42,7 @@ def work(request: SurveyRequest, folder: Path) -> SurveyResponse:
         done += len(split.images)
     return SurveyResponse(
         splits=splits,
-        checkpoints={name: facts for name, path in request.checkpoints.items() if (facts := _facts(Path(path)))},
+        checkpoints={name: _facts(Path(path)) for name, path in request.checkpoints.items()},
         deployed=None if request.deployed is None else _metadata(Path(request.deployed)),
     )
 
@@ -193,16 +193,11 @@ def labels_without_image(images: Sequence[str]) -> Trouble:
     return stray.found
 
 
-def _facts(path: Path) -> CheckpointFacts | None:
-    """Return what a checkpoint says, which may be nothing; None where it cannot be read now."""
+def _facts(path: Path) -> CheckpointFacts:
     try:
         return read_checkpoint(path)
-    except ValueError as error:
-        print(error)
-        return CheckpointFacts()
-    except OSError as error:
-        print(error)
-        return None
+    except (ValueError, OSError) as error:
+        return CheckpointFacts(problem=plain(error))
 
 
 def _metadata(path: Path) -> EngineFacts:

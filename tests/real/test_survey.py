@@ -119,6 +119,8 @@ def test_checkpoints_are_read_without_running_anything_in_them(done: tuple[Done,
     assert checkpoints["tiny"].classes == 2
     assert checkpoints["hostile"].imgsz == 640
     assert checkpoints["image"].imgsz is None
+    assert checkpoints["image"].problem.endswith("2-text.jpg: no checkpoint that can be looked into (BadZipFile)")
+    assert not any(facts.problem for name, facts in checkpoints.items() if name != "image")
     assert not (done[0].folder / "was-here").exists()
 
 
