@@ -124,7 +124,11 @@ def accept(
         path = store.write(cell, *measured, run.started_at, found.join, run.profiles.get(cell.key))
     except BaselineError as error:
         return str(error), False
-    return f"{cell.label}: baseline written to {path}", True
+    sentence = f"{cell.label}: baseline written to {path}"
+    rule = settings.latency.unasked_speedup(cell.precision, cell.backend, settings.precisions)
+    if rule is not None:
+        sentence += f"; not judged was its speed-up over {rule.over}, which is not in this run"
+    return sentence, True
 
 
 def _timed(latency: LatencyRecord | None, cell: Cell) -> LatencyRecord | None:

@@ -127,6 +127,11 @@ class Latency(Limits):
             rule = Speedup(over="fp16", at_least=DEFAULT_INT8_SPEEDUP)
         return rule if rule and rule.at_least else None
 
+    def unasked_speedup(self, precision: Precision, backend: str, planned: Collection[str]) -> Speedup | None:
+        """Return the default rule that is not judged for lack of the other arm in a run; arguments as of the rule."""
+        judged = self.speedup_rule(precision, backend, planned)
+        return None if judged else self.speedup_rule(precision, backend, PRECISIONS)
+
     def resources(self, precision: Precision) -> tuple[float | None, float | None]:
         """Return the budgets of energy (mJ) and memory (MB) of one precision; its own wins over the general one."""
         own: Limits = getattr(self, precision)

@@ -323,3 +323,12 @@ def test_jobs_see_only_the_gpu_of_their_worker(tmp_path: Path) -> None:
         with pytest.raises(JobError, match="no usable answer"):
             launcher.run(job, tmp_path / "folder", print)
     assert json.loads((tmp_path / "folder" / "seen.json").read_text()) == ["GPU-3333", "PCI_BUS_ID"]
+
+
+def test_a_baseline_of_int8_alone_says_that_it_was_not_compared_with_fp16(project: Project) -> None:
+    project.use_gpu().run("--trt-precision=int8", "--trt-baselines=update").assert_outcomes(passed=2)
+    [said] = [note for note in project.record.notes if "baseline written" in note]
+    assert said.endswith("; not judged was its speed-up over fp16, which is not in this run")
+    project.settings('[latency.int8]\nspeedup = { over = "fp16", at_least = 0 }\n')
+    project.run("--trt-precision=int8", "--trt-baselines=update").assert_outcomes(passed=2)
+    assert not any("speed-up" in note for note in project.record.notes)
