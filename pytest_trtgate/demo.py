@@ -69,7 +69,8 @@ def write_demo(folder: Path) -> None:
         (folder / "trtgate.toml").write_text(_CONFIGURATION, encoding="utf-8")
         (folder / "test_gate.py").write_text(_TESTS, encoding="utf-8")
         (folder / ".gitignore").write_text(_IGNORED, encoding="utf-8")
-        shutil.copyfile(source / "shapes.pt", folder / "shapes.pt")
+        for name in ("shapes.pt", "shapes.pt.license"):
+            shutil.copyfile(source / name, folder / name)
     except OSError as error:
         raise TrtGateError(f"{folder}: cannot be written ({error.strerror})") from error
     for script, target in (("generate.py", folder / "data"), ("clip.py", folder / "clip.mp4")):

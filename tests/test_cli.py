@@ -231,7 +231,8 @@ def test_the_demo_leaves_the_folder_of_its_scripts_as_it_is(
 ) -> None:
     source = tmp_path / "installed"
     source.mkdir()
-    (source / "shapes.pt").touch()
+    for name in ("shapes.pt", "shapes.pt.license"):
+        (source / name).touch()
     (source / "generate.py").write_text("import sys, pathlib\npathlib.Path(sys.argv[1]).mkdir(exist_ok=True)\n")
     (source / "clip.py").write_text("import sys\nsys.argv[1] += '.d'\nimport generate\n")
     before = sorted(source.iterdir())
@@ -239,4 +240,5 @@ def test_the_demo_leaves_the_folder_of_its_scripts_as_it_is(
     monkeypatch.setattr(demo, "source_folder", lambda: source)
     assert main(["demo", "mine"]) == 0, capsys.readouterr().err
     assert (tmp_path / "mine" / "clip.mp4.d").is_dir()
+    assert (tmp_path / "mine" / "shapes.pt.license").is_file()
     assert sorted(source.iterdir()) == before
