@@ -50,7 +50,7 @@ def find_table(folder: Path) -> tuple[Path, dict[str, Any]] | None:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path}: not valid TOML ({error})") from error
 
@@ -152,7 +152,9 @@ def _over(table: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
     return {**table, **options, **({} if chosen is None else {"models": chosen})}
 
 
-def _place(folder: Path, path: str | Path) -> Path:
+def _place(folder: Path, path: str | Path) -> Path | str:
+    if path == "":
+        return path  # which is refused where values are checked, rather than the folder itself
     try:
         return folder / Path(path).expanduser()
     except RuntimeError as error:

@@ -205,15 +205,33 @@ def load_dataset(source: Path) -> Dataset:
         raise DataError(f"{source}: cannot be read ({error.strerror})") from error
     if not isinstance(data, dict):
         raise DataError(f"{source}: not a data YAML; it needs 'names' and at least one of {', '.join(SPLITS)}")
-    root = source.parent / Path(str(data.get("path") or ".")).expanduser()
+    root = source.parent / _root(data.get("path") or ".", source)
     if "validation" in data:
         data.setdefault("val", data.pop("validation"))
     splits = {s: _places(root, data[s], source, s) for s in SPLITS if data.get(s)}
     if not splits:
         raise DataError(f"{source}: no split; it needs at least one of {', '.join(SPLITS)}")
     known = {"path", "names", "nc", "download", "yaml_file", *SPLITS}
-    extra = {k: v for k, v in data.items() if k not in known}
+    extra = {k: v for k, v in data.items() if isinstance(k, str) and k not in known and _is_plain(v)}
     return Dataset(source, root.resolve(), _names(data, source), splits, extra)
+
+
+def _root(path: Any, source: Path) -> Path:
+    if not isinstance(path, str):
+        raise DataError(f"{source}: path = {path!r} is not a path")
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise DataError(f"{source}: path = {path} names the home folder of a user that does not exist") from error
+
+
+def _is_plain(value: Any) -> bool:
+    """Return whether a value of a data YAML can be handed to jobs; a date, for one, cannot and says nothing to them."""
+    try:
+        json.dumps(value)
+    except (TypeError, ValueError, RecursionError):
+        return False
+    return True
 
 
 def _of_folders(root: Path, source: Path) -> Dataset:
@@ -248,10 +266,17 @@ def _place(root: Path, value: str) -> Path:
 
 def _names(data: dict[str, Any], source: Path) -> dict[int, str]:
     names, count = data.get("names"), data.get("nc")
-    if isinstance(names, list):
-        return {i: str(name) for i, name in enumerate(names)}
-    if isinstance(names, dict) and all(isinstance(i, int) for i in names):
-        return {i: str(names[i]) for i in sorted(names)}
-    if names is None and isinstance(count, int):
-        return {i: f"class_{i}" for i in range(count)}
-    raise DataError(f"{source}: 'names' must be a list of class names or a map from index to name")
+    if names is None and type(count) is int:
+        names = [f"class_{i}" for i in range(count)]
+    if isinstance(names, dict) and all(str(i).isdecimal() for i in names):
+        found = {int(i): str(name) for i, name in sorted(names.items(), key=lambda pair: int(pair[0]))}
+    elif isinstance(names, list):
+        found = {i: str(name) for i, name in enumerate(names)}
+    else:
+        raise DataError(f"{source}: 'names' must be a list of class names or a map from index to name")
+    if not found or list(found) != list(range(len(found))):
+        which = ", ".join(map(str, found)) or "none"
+        raise DataError(f"{source}: 'names' must name classes from 0 upwards without a gap; it names {which}")
+    if count is not None and count != len(found):
+        raise DataError(f"{source}: nc = {count!r}, but 'names' has {len(found)}; remove nc")
+    return found

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from .setting_types import POSITIVE, SEVERITY, PositiveInt, Section, Severity, allowed
+from .setting_types import POSITIVE, SEVERITY, Place, PositiveInt, Section, Severity, allowed
 
 
 class Findings(Section):
@@ -39,6 +37,6 @@ class Deployment(Section):
     ``engine``: the file that is deployed now, an ``.engine`` or ``.onnx`` of Ultralytics; it is read, never run.
     """
 
-    engine: Path | None = allowed("the path of an .engine or .onnx file", default=None)
+    engine: Place | None = allowed("the path of an .engine or .onnx file", default=None)
     imgsz: PositiveInt | None = allowed(POSITIVE, default=None)
     batch: PositiveInt | None = allowed(POSITIVE, default=None)

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import model_serializer, model_validator
 
 from .records import PRECISIONS, Precision
-from .setting_types import IMGSZ, TOLERANCE, ImageSize, Section, Tolerance, allowed
+from .setting_types import IMGSZ, TOLERANCE, ImageSize, Place, Section, Tolerance, allowed
 from .tasks import GATED, METRICS, Task
 
 DEFAULT_TOLERANCE: Mapping[Precision, float] = {"fp32": 0.001, "fp16": 0.003, "int8": 0.01}
@@ -75,8 +75,8 @@ class Accuracy(Tolerances):
 class Model(Section):
     """One entry of ``models``: a checkpoint, and what it has of its own in place of the general settings."""
 
-    path: Path = allowed("the path of a .pt file")
-    data: Path | None = allowed("the path of a data YAML, or the folder of a classification dataset", default=None)
+    path: Place = allowed("the path of a .pt file")
+    data: Place | None = allowed("the path of a data YAML, or the folder of a classification dataset", default=None)
     imgsz: ImageSize | None = allowed(IMGSZ, default=None)
     accuracy: Accuracy | None = None
 

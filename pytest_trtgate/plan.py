@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .dataset import Dataset, load_dataset
+from .dataset import Dataset, load_dataset, reading
 from .errors import DataError
 from .records import Cell
 from .settings import Settings
@@ -60,10 +60,16 @@ def check_inputs(settings: Settings, plan: Plan) -> dict[str, Dataset]:
     Models on the same data share the dataset.
 
     Raises:
-        DataError: Weights or a dataset are missing or not what they should be.
+        DataError: Weights or a dataset are missing or not what they should be, or a folder to be written is none.
     """
+    with reading():
+        return _check_inputs(settings, plan)
+
+
+def _check_inputs(settings: Settings, plan: Plan) -> dict[str, Dataset]:
     for path in plan.weights.values():
         check_weights(path)
+    _check_places(settings)
     datasets: dict[Path, Dataset] = {}
     found = {}
     for model in plan.weights:
@@ -92,8 +98,21 @@ def check_clips(clips: Sequence[Path]) -> None:
             raise DataError(f"{clip}: an empty file, not a video")
 
 
+def _check_places(settings: Settings) -> None:
+    """Raise :class:`DataError` where something is in the way of what a run writes, before it has measured anything."""
+    if settings.report.is_dir():
+        raise DataError(f"report = {settings.report} is a folder; name an .html file")
+    folders = {"cache_dir": settings.cache_dir, "baseline_dir": settings.baseline_dir, "report": settings.report.parent}
+    for key, folder in folders.items():
+        there = next((place for place in (folder, *folder.parents) if place.exists()), None) if folder else None
+        if there is not None and not there.is_dir():
+            raise DataError(f"{key} = {getattr(settings, key)} cannot be written: {there} is not a folder")
+
+
 def check_weights(path: Path) -> None:
     """Raise :class:`DataError` unless ``path`` looks like a PyTorch checkpoint (a ZIP archive, or a legacy pickle)."""
+    if path.is_dir():
+        raise DataError(f"{path}: a folder, not a weights file")
     if not path.is_file():
         raise DataError(f"{path}: no such weights file")
     if path.suffix != ".pt":

@@ -16,6 +16,13 @@ def no_bool(value: Any) -> Any:
     return value
 
 
+def not_empty(value: Any) -> Any:
+    """Refuse an empty path, as from a shell variable that is not set: pydantic takes it for the working folder."""
+    if value == "":
+        raise ValueError("a path, not nothing")
+    return value
+
+
 def parts(value: Any) -> Any:
     """Accept ``a,b`` as well as a list, as the command line gives the former."""
     values = [value] if isinstance(value, (str, Path)) else value
@@ -38,6 +45,7 @@ def allowed(text: str, **kwargs: Any) -> Any:
     return Field(json_schema_extra={"allowed": text}, **kwargs)
 
 
+Place = Annotated[Path, BeforeValidator(not_empty)]
 PositiveInt = Annotated[int, BeforeValidator(no_bool), Field(ge=1)]
 Count = Annotated[int, BeforeValidator(no_bool), Field(ge=0)]
 PositiveFloat = Annotated[float, BeforeValidator(no_bool), Field(gt=0, allow_inf_nan=False)]

@@ -23,6 +23,7 @@ from .setting_types import (
     Fraction,
     ImageSize,
     Level,
+    Place,
     PositiveFloat,
     PositiveInt,
     Section,
@@ -221,7 +222,7 @@ class Settings(Section):
     models: Annotated[tuple[Model, ...], BeforeValidator(one_or_many)] = allowed(
         "paths of .pt files, or tables with one", default=()
     )
-    data: Path | None = allowed("the path of a data YAML, or the folder of a classification dataset", default=None)
+    data: Place | None = allowed("the path of a data YAML, or the folder of a classification dataset", default=None)
     split: str = allowed("a split of the data YAML", default="test", min_length=1)
     precisions: Annotated[tuple[Precision, ...], BeforeValidator(parts)] = allowed(
         "fp32, fp16, int8", default=PRECISIONS, min_length=1
@@ -231,11 +232,11 @@ class Settings(Section):
     device: Annotated[str, BeforeValidator(str)] = allowed("auto, cpu or a GPU number", default="auto")
     backend: Literal["auto", "tensorrt", "onnxruntime"] = allowed("auto, tensorrt or onnxruntime", default="auto")
     threads: PositiveInt | None = allowed(POSITIVE, default=None)
-    cache_dir: Path | None = allowed("a folder", default=None)
+    cache_dir: Place | None = allowed("a folder", default=None)
     baselines: Literal["check", "add", "update"] = allowed("check, add or update", default="check")
-    baseline_dir: Path = allowed("a folder", default=Path("baselines"))
-    report: Path = allowed("the path of an .html file", default=Path("reports/trtgate.html"))
-    videos: Annotated[tuple[Path, ...], BeforeValidator(one_or_many)] = allowed("paths of video files", default=())
+    baseline_dir: Place = allowed("a folder", default=Path("baselines"))
+    report: Place = allowed("the path of an .html file", default=Path("reports/trtgate.html"))
+    videos: Annotated[tuple[Place, ...], BeforeValidator(one_or_many)] = allowed("paths of video files", default=())
     pictures: Count = allowed("a whole number, 0 for none", default=12)
     fresh: bool = allowed("true or false", default=False)
     profile: bool = allowed("true or false", default=False)

@@ -312,8 +312,11 @@ def test_an_unusable_baseline_can_be_replaced(accepted: Project) -> None:
     assert len(load(accepted.baseline("fp16"), Baseline).sessions) == 1
 
 
-def test_a_baseline_that_cannot_be_written_fails_the_run_and_leaves_its_report(project: Project) -> None:
-    (project.path / "baselines").write_text("not a folder")
+def test_a_baseline_that_cannot_be_written_fails_the_run_and_leaves_its_report(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (project.path / "file").write_text("not a folder")
+    monkeypatch.setattr(BaselineStore, "path", lambda self, cell: project.path / "file" / "fp16-320-b1.json")
     result = project.run(ONE, "--trt-baselines=update")
     result.assert_outcomes(passed=2)
     assert result.ret == pytest.ExitCode.TESTS_FAILED

@@ -69,14 +69,6 @@ def test_a_bad_disk_costs_the_cell_and_the_rest_goes_on(
     assert hit[0] not in [p.name for p in (project.path / "cache" / "engines").iterdir()]
 
 
-def test_a_file_in_the_place_of_the_cache_is_named(project: Project) -> None:
-    (project.path / "cache").write_text("not a folder")
-    project.run(*ONE).assert_outcomes(failed=1, deselected=1)
-    summary = project.verdict("int8", "accuracy").summary
-    assert str(project.path / "cache") in summary
-    assert "the engine cache failed" in summary
-
-
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write anywhere")
 def test_a_read_only_cache_is_named(project: Project) -> None:
     (project.path / "cache").mkdir(mode=0o500)

@@ -6,11 +6,15 @@ import json
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import SETTINGS, Project, png, snapshot, write_dataset
 
+from pytest_trtgate.config import build
 from pytest_trtgate.dataset import load_dataset
+from pytest_trtgate.errors import DataError
+from pytest_trtgate.plan import check_inputs, make_plan
 
 
 def yaml(text: str) -> Callable[[Project], None]:
@@ -114,6 +118,57 @@ def test_tests_of_other_things_do_not_need_the_inputs(project: Project) -> None:
     project.run("test_unit.py").assert_outcomes(passed=1)
 
 
+SPLITS = "test: images/test\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("path: 3\nnames: [a]\n", "path = 3 is not a path"),
+        ("path: ~nobody-of-that-name/x\nnames: [a]\n", "names the home folder of a user that does not exist"),
+        ("path: /moved/away\nnames: [a]\n", "split 'test' points at /moved/away/images/test, which does not exist"),
+        ("names: []\n", "'names' must name classes from 0 upwards without a gap; it names none"),
+        ("nc: 0\n", "'names' must name classes from 0 upwards without a gap; it names none"),
+        ("names: {0: a, 5: b}\n", "'names' must name classes from 0 upwards without a gap; it names 0, 5"),
+        ("names: [a, b]\nnc: 3\n", "nc = 3, but 'names' has 2; remove nc"),
+        ("names: {a: b}\n", "'names' must be a list of class names"),
+        ("nc: true\n", "'names' must be a list of class names"),
+    ],
+)
+def test_what_is_wrong_with_a_yaml_is_one_sentence(tmp_path: Path, text: str, sentence: str) -> None:
+    source = dataset(tmp_path, SPLITS + text)
+    with pytest.raises(DataError) as caught:
+        load_dataset(source).images("test")
+    assert str(caught.value).startswith(f"{source}: ")
+    assert sentence in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "changes", "sentence"),
+    [
+        (Path.mkdir, {"models": ["folder.pt"]}, "folder.pt: a folder, not a weights file"),
+        (None, {"models": ["n" * 300 + ".pt"]}, ".pt: cannot be read (File name too long)"),
+        (Path.mkdir, {"report": "folder.html"}, "folder.html is a folder; name an .html file"),
+        (Path.touch, {"report": "file/r.html"}, "file is not a folder"),
+        (Path.touch, {"cache_dir": "file"}, "file is not a folder"),
+        (Path.touch, {"baseline_dir": "file/deeper"}, "file is not a folder"),
+    ],
+)
+def test_what_is_in_the_way_is_told_before_anything_is_measured(
+    tmp_path: Path, spoil: Callable[[Path], None] | None, changes: dict[str, Any], sentence: str
+) -> None:
+    Project(tmp_path)
+    if spoil is not None:
+        place = next(iter(changes.values()))
+        spoil(tmp_path / (place if isinstance(place, str) else place[0]).partition("/")[0])
+    table = {"models": ["shapes.pt"], "data": "data/data.yaml", **changes}
+    settings = build(table, None, {}, tmp_path)
+    with pytest.raises(DataError) as caught:
+        check_inputs(settings, make_plan(settings, "onnxruntime", "cpu"))
+    assert sentence in str(caught.value)
+
+
 # What a dataset may look like
 
 
@@ -169,6 +224,7 @@ def test_a_path_in_the_yaml_is_where_splits_start(tmp_path: Path) -> None:
 
 def test_classes_may_be_a_map_or_a_count(tmp_path: Path) -> None:
     assert load_dataset(dataset(tmp_path / "a", "test: images/test\nnames: {1: b, 0: a}")).names == {0: "a", 1: "b"}
+    assert load_dataset(dataset(tmp_path / "c", "test: images/test\nnames: {'1': b, '0': 3}")).names == {0: "3", 1: "b"}
     assert load_dataset(dataset(tmp_path / "b", "test: images/test\nnc: 2")).names == {0: "class_0", 1: "class_1"}
 
 
@@ -177,6 +233,13 @@ def test_a_download_key_never_reaches_a_job(tmp_path: Path) -> None:
     resolved = json.loads(load_dataset(data).write_resolved(tmp_path / "out" / "data.yaml").read_text())
     assert "download" not in resolved
     assert resolved["kpt_shape"] == [3, 2]
+
+
+def test_what_jobs_cannot_be_handed_is_left_out(tmp_path: Path) -> None:
+    odd = "created: 2026-01-31\n2026-01-31: created\n7: seven\nkinds: !!set {a, b}\nloop: &loop [*loop]\nchannels: 1\n"
+    loaded = load_dataset(dataset(tmp_path, f"test: images/test\nnames: [a]\n{odd}"))
+    assert loaded.extra == {"channels": 1}
+    loaded.write_resolved(tmp_path / "out" / "data.yaml")
 
 
 def test_a_job_gets_paths_that_hold_anywhere(tmp_path: Path) -> None:

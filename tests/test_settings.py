@@ -58,6 +58,10 @@ def test_a_table_is_named_as_the_file_that_holds_it_has_it() -> None:
     assert table_name(None, "findings") == "[tool.trtgate.findings] in pyproject.toml"
 
 
+def test_a_byte_order_mark_is_no_error(tmp_path: Path) -> None:
+    assert read(tmp_path, "\ufeffimgsz = 320\n").imgsz == 320
+
+
 def test_a_folder_without_settings_has_none(tmp_path: Path) -> None:
     assert find_table(tmp_path) is None
 
@@ -201,6 +205,13 @@ recall = 0.4
         ("latency.p50.budget = 1", "FILE: unknown key 'latency.p50.budget'; did you mean 'budget_ms'?"),
         ("latency.p50.zzz = 1", "FILE: unknown key 'latency.p50.zzz'; allowed: budget_ms, regression"),
         ("imgsz = ", "FILE: not valid TOML ("),
+        ('data = ""', "FILE: data = '' is not allowed; allowed: the path of a data YAML, or the folder of a classif"),
+        ('models = [""]', "FILE: models.path = '' is not allowed; allowed: the path of a .pt file"),
+        ('cache_dir = ""', "FILE: cache_dir = '' is not allowed; allowed: a folder"),
+        (
+            "[deployment]\nengine = ''",
+            "FILE: deployment.engine = '' is not allowed; allowed: the path of an .engine or",
+        ),
     ],
 )
 def test_a_bad_value_in_the_file_gets_one_sentence(tmp_path: Path, toml: str, sentence: str) -> None:
@@ -216,6 +227,7 @@ def test_a_bad_value_in_the_file_gets_one_sentence(tmp_path: Path, toml: str, se
         ({"precisions": ["fp32,"]}, "--trt-precision =  is not allowed; allowed: fp32, fp16, int8"),
         ({"precisions": ["half"]}, "--trt-precision = half is not allowed; allowed: fp32, fp16, int8"),
         ({"device": "gpu0"}, "--trt-device = gpu0 is not allowed; allowed: auto, cpu or a GPU number"),
+        ({"cache_dir": ""}, "--trt-cache-dir =  is not allowed; allowed: a folder"),
         ({"baselines": "write"}, "--trt-baselines = write is not allowed; allowed: check, add or update"),
     ],
 )

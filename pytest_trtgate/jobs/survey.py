@@ -127,7 +127,6 @@ def image_problem(path: Path) -> str:
         return "missing"
     except Exception:  # Pillow raises whatever a damaged file leads it to
         return "not readable"
-    return ""
 
 
 def brightness_and_contrast(path: Path) -> tuple[float, float]:
