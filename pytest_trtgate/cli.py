@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from . import __version__
-from .cli_baseline import add_baseline, add_compare
+from .cli_baseline import add_baseline, add_compare, given_path
 from .errors import TrtGateError
 
 _DAY_S = 86400.0
@@ -58,7 +58,9 @@ def _parser() -> argparse.ArgumentParser:
         ("prune", _cache_prune, "Delete engines that were not used for a while, and damaged ones"),
     ):
         command = cache.add_parser(name, help=text)
-        command.add_argument("--cache-dir", type=Path, metavar="DIR", help="Folder of the cache (default: as in a run)")
+        command.add_argument(
+            "--cache-dir", type=given_path, metavar="DIR", help="Folder of the cache (default: as in a run)"
+        )
         command.set_defaults(run=run)
         if name == "prune":
             command.add_argument(
@@ -66,8 +68,10 @@ def _parser() -> argparse.ArgumentParser:
             )
 
     report = commands.add_parser("report", help="Render run records again, or several as one report")
-    report.add_argument("records", nargs="+", type=Path, metavar="RUN.json")
-    report.add_argument("-o", "--output", type=Path, metavar="FILE", help="File to write; Markdown may do without")
+    report.add_argument("records", nargs="+", type=given_path, metavar="RUN.json")
+    report.add_argument(
+        "-o", "--output", type=given_path, metavar="FILE", help="File to write; Markdown may do without"
+    )
     formats = ("html", "markdown", "csv", "parquet")
     report.add_argument("--format", choices=formats, help="Default: from the file's suffix")
     report.set_defaults(run=_report, misused=report.error)
@@ -76,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     add_compare(commands)
 
     demo = commands.add_parser("demo", help="Write a small project that uses the gate, with a model and a dataset")
-    demo.add_argument("folder", type=Path, metavar="DIR", help="A folder that is empty or does not exist")
+    demo.add_argument("folder", type=given_path, metavar="DIR", help="A folder that is empty or does not exist")
     demo.set_defaults(run=_demo)
     return parser
 
@@ -93,7 +97,7 @@ def _days(text: str) -> float:
 
 def _project(text: str) -> Path:
     """Return a project's folder, absolute as all paths are that jobs are given; its settings file stands for it."""
-    path = Path(text).resolve()
+    path = given_path(text).resolve()
     if not path.exists():
         raise argparse.ArgumentTypeError(f"'{text}' does not exist")
     return path.parent if path.is_file() else path

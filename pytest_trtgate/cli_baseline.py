@@ -32,6 +32,13 @@ _COMPARE = (
 )
 
 
+def given_path(text: str) -> Path:
+    """Return a path of the command line; an empty one, as of a variable that is not set, is not this folder."""
+    if not text:
+        raise argparse.ArgumentTypeError("is empty; name a path")
+    return Path(text)
+
+
 def add_baseline(commands: Any) -> None:
     """Add ``trtgate baseline`` to the subcommands of a parser."""
     group = commands.add_parser("baseline", help="Show, accept, waive and prune baselines")
@@ -40,7 +47,7 @@ def add_baseline(commands: Any) -> None:
     def add(name: str, run: Callable[[argparse.Namespace], int], text: str, more: str = "") -> argparse.ArgumentParser:
         parser: argparse.ArgumentParser = what.add_parser(name, help=text, description=more or text)
         parser.add_argument(
-            "--baseline-dir", type=Path, metavar="DIR", help="Folder of the baselines (default: as in a run)"
+            "--baseline-dir", type=given_path, metavar="DIR", help="Folder of the baselines (default: as in a run)"
         )
         parser.set_defaults(run=_or_usage(run))
         return parser
@@ -51,7 +58,7 @@ def add_baseline(commands: Any) -> None:
         ("accept", _accept, "Write baselines from a run record", _ACCEPT),
     ):
         parser = add(name, run, text, more)
-        parser.add_argument("record", type=Path, metavar="RUN.json")
+        parser.add_argument("record", type=given_path, metavar="RUN.json")
         parser.add_argument(
             "--only", action="append", metavar="KEY", help="Cell to take, by key; repeatable (default: all of the run)"
         )
@@ -68,8 +75,8 @@ def add_baseline(commands: Any) -> None:
 def add_compare(commands: Any) -> None:
     """Add ``trtgate compare`` to the subcommands of a parser."""
     parser = commands.add_parser("compare", help="Judge a run record against an earlier one", description=_COMPARE)
-    parser.add_argument("before", type=Path, metavar="A.json", help="Record of the earlier run")
-    parser.add_argument("after", type=Path, metavar="B.json", help="Record of the later run")
+    parser.add_argument("before", type=given_path, metavar="A.json", help="Record of the earlier run")
+    parser.add_argument("after", type=given_path, metavar="B.json", help="Record of the later run")
     parser.set_defaults(run=_or_usage(_compare))
 
 

@@ -43,6 +43,8 @@ def test_no_command_and_unknown_commands_are_wrong_usage() -> None:
     fails("report", "run.json")
     fails("cache", "prune", "--older-than=soon")
     fails("cache", "prune", "--older-than=-1")
+    fails("cache", "prune", "--cache-dir=")
+    fails("demo", "")
 
 
 # doctor
