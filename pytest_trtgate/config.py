@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from pydantic import ValidationError
 
@@ -191,7 +191,9 @@ def _field(path: list[str]) -> tuple[type[Section], str]:
             break
         extra = field.json_schema_extra
         allowed = str(extra.get("allowed", "")) if isinstance(extra, dict) else "a table"
-        kinds = [k for k in (field.annotation, *get_args(field.annotation)) if isinstance(k, type)]
+        # Python 3.10 takes tuple[Model, ...] for a class too.
+        several = (field.annotation, *get_args(field.annotation))
+        kinds = [k for k in several if isinstance(k, type) and get_origin(k) is None]
         inner = next((k for k in kinds if issubclass(k, Section)), None)
         if inner is None:
             break

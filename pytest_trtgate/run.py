@@ -62,6 +62,11 @@ class GateRun:
         # The controller knows of no run where nothing but a test's fixtures asks for the gate.
         self.run_id: str = (worker or {}).get(_RUN_ID) or new_run_id()
 
+    def __dir__(self) -> list[str]:
+        """Leave out what is made when it is needed: older releases of pytest, in search of fixtures, get everything."""
+        lazy = {name for name, value in vars(type(self)).items() if isinstance(value, cached_property)}
+        return [name for name in super().__dir__() if name not in lazy]
+
     @classmethod
     def register(cls, config: pytest.Config) -> GateRun:
         """Make this run's plugin and register it."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 from conftest import Project, snapshot
 
+from pytest_trtgate.run import GateRun
+
 NOTHING = "trtgate: nothing was measured*"
 
 
@@ -159,3 +161,9 @@ def test_a_backend_or_device_that_cannot_run_here_is_named(project: Project, arg
     result = project.run(argument)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines([sentence])
+
+
+def test_looking_for_fixtures_makes_no_session() -> None:
+    seen = dir(object.__new__(GateRun))
+    assert "pytest_sessionfinish" in seen
+    assert {"session", "plan", "datasets", "workspace"}.isdisjoint(seen)

@@ -1,10 +1,11 @@
-"""The package says under which licences its files are."""
+"""What the package says of itself: under which licences its files are."""
 
 from __future__ import annotations
 
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -14,8 +15,12 @@ else:
 ROOT = Path(__file__).parents[1]
 
 
+def project_file() -> dict[str, Any]:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+
+
 def test_the_licence_of_whatever_is_shipped_under_another_is_in_the_metadata() -> None:
-    content = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    content = project_file()
     project, wheel = content["project"], content["tool"]["hatch"]["build"]["targets"]["wheel"]
     shipped = set(wheel["force-include"])
     of_their_own = {name for name in shipped if f"{name}.license" in shipped}
