@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ from .media_records import BOOK, CellPictures, Mark, Picture, PictureBook, Shape
 from .picture_shapes import ARRAYS, Arrays, shape_of
 from .recordfile import save
 from .records import REFERENCE, AccuracyRecord
-from .run_record import JobRecord, RunRecord
+from .run_record import RunRecord
 from .settings import DEPLOYMENT_CONF
 
 if TYPE_CHECKING:
@@ -28,31 +28,44 @@ MOST_SHAPES = 60
 _ARRAYS = ("conf", "pred_cls", "pred_image", "pred_box", "target_cls", "target_image", "target_box", "images", "names")
 
 
-def with_pictures(measure: Measurements, run: RunRecord) -> RunRecord:
+@dataclass(frozen=True)
+class Choice:
+    """The images that a run's report is to show.
+
+    Attributes:
+        told: How many images of each cell differ, by :attr:`Cell.key`; or why it has none.
+        drafts: What is to be drawn of each cell, the worst first.
+    """
+
+    told: dict[str, CellPictures]
+    drafts: dict[str, list[Draft]]
+
+
+def choose(measure: Measurements, run: RunRecord) -> Choice:
+    """Return the images on which the engines of a run disagree most with their checkpoints."""
+    choice = Choice({}, {})
+    for cell in run.cells if measure.settings.pictures else ():
+        arms = run.accuracy(cell.model, REFERENCE), run.accuracy(cell.model, cell.precision)
+        if arms[0] is not None and arms[1] is not None:
+            choice.told[cell.key], choice.drafts[cell.key] = _choose(measure, arms[0], arms[1])
+    return choice
+
+
+def with_pictures(measure: Measurements, run: RunRecord, choice: Choice) -> RunRecord:
     """Return a run's record with its pictures, which are put into the run's folder.
 
     Whatever is in the way of a picture is said in its cell's note, and fails nothing.
     """
-    started = time.monotonic()
-    chosen: dict[str, tuple[CellPictures, list[Draft]]] = {}
-    if measure.settings.pictures:
-        for cell in run.cells:
-            arms = run.accuracy(cell.model, REFERENCE), run.accuracy(cell.model, cell.precision)
-            if arms[0] is not None and arms[1] is not None:
-                chosen[cell.key] = _choose(measure, arms[0], arms[1])
-    drafts = [draft for _, found in chosen.values() for draft in found]
-    told = {key: pictures for key, (pictures, _) in chosen.items()}
+    told, drafts = choice.told, [draft for found in choice.drafts.values() for draft in found]
     if drafts:
         try:
             small = _small_copies(measure, dict.fromkeys(str(draft.path) for draft in drafts))
-            book = {key: tuple(_finished(found, small)) for key, (_, found) in chosen.items()}
+            book = {key: tuple(_finished(found, small)) for key, found in choice.drafts.items()}
             _save(measure.workspace.path / BOOK, PictureBook(cells={k: v for k, v in book.items() if v}))
             told = {key: x.model_copy(update={"kept": len(book[key])}) for key, x in told.items()}
         except TrtGateError as error:
             told = {key: x.model_copy(update={"note": x.note or reason_of(error)}) for key, x in told.items()}
-    jobs = tuple(measure.workspace.all("job-", JobRecord))
-    seconds = run.seconds + time.monotonic() - started
-    return run.model_copy(update={"pictures": told, "jobs": jobs, "seconds": seconds})
+    return run.model_copy(update={"pictures": told})
 
 
 class Draft:

@@ -15,13 +15,13 @@ from .environment import collect, gpu_of_worker, resolve_backend
 from .errors import SettingsError, TrtGateError
 from .hooks import amendments, export_args, with_extra, with_models
 from .measure import Measurements
-from .pictures import with_pictures
+from .media_making import with_media
 from .plan import Plan, check_inputs, make_plan
 from .preflight import run_preflight
 from .progress import Narrator
 from .run_record import INTERRUPTED, RunRecord
 from .session import GateSession, measured, run_folder_of
-from .videos import check_clips, with_videos
+from .videos import check_clips
 from .workspace import Workspace, new_run_id
 
 if TYPE_CHECKING:
@@ -42,6 +42,8 @@ class GateRun:
         problem: Why the gate cannot run, in one sentence; empty while it can.
         selected: How many tests of this process use the gate.
         launches_expected: Whether any of them looks as if it asked for launches.
+        written: What is said beneath the table: baselines that were written, and pictures that were not.
+        stopped: Whether the user interrupted the run when all its verdicts were reached.
     """
 
     def __init__(self, config: pytest.Config) -> None:
@@ -55,6 +57,7 @@ class GateRun:
         self.cells: set[Cell] = set()
         self.run: RunRecord | None = None
         self.written: list[str] = []
+        self.stopped = False
         self.report: Path | None = None
         worker: dict[str, Any] | None = getattr(config, "workerinput", None)
         self.is_worker = worker is not None
@@ -211,6 +214,8 @@ class GateRun:
             self.problem = str(error)
         if self.problem and exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        if self.stopped:
+            session.exitstatus = pytest.ExitCode.INTERRUPTED
 
     def _conclude(self, interrupted: bool, red: bool) -> None:
         from .report.publish import publish
@@ -220,9 +225,6 @@ class GateRun:
             self.problem = self.problem or f"nothing was measured{why}; a gate that measures nothing fails"
             return
         run = self.session.finish(list(map(str, self.config.invocation_params.args)))
-        run = with_videos(self.session.measure, run)
-        if not interrupted:
-            run = with_pictures(self.session.measure, run)
         if not (measured(run) or run.verdicts):
             self.problem = "nothing was measured; a gate that measures nothing fails"
         written = [] if interrupted else self.session.write_baselines(run)
@@ -232,12 +234,16 @@ class GateRun:
         unfinished = INTERRUPTED if interrupted else "a test outside of the gate failed"
         if not interrupted and (not red or run.failed):
             unfinished = ""
-        self.run = run.model_copy(update={"notes": (*run.notes, *self.written), "unfinished": unfinished})
-        report = self.settings.report
+        run = run.model_copy(update={"notes": (*run.notes, *self.written), "unfinished": unfinished})
+        self.run, report = run, self.settings.report
         # What was interrupted does not take the place of a report that tells more.
         if interrupted and report.exists():
             report = self.workspace.path / report.name
-        publish(self.run, report, self.workspace)
+        save = partial(publish, report=report, workspace=self.workspace)
+        if not interrupted:
+            self.run, missing, self.stopped = with_media(self.session.measure, run, save)
+            self.written += [missing] if missing else []
+        save(self.run)
         self.report = report
         if not interrupted:
             self.workspace.discard_older(self.settings.keep_runs)

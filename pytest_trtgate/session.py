@@ -33,7 +33,6 @@ from .profiling import profile_layers
 from .records import REFERENCE, AccuracyRecord, Cell, EngineRecord, LatencyRecord, LayerProfile
 from .replay import Replays, why_not_replayed
 from .run_record import Baseline, BaselineUse, Check, Finding, JobRecord, Outcome, Preflight, RunRecord, Verdict
-from .videos import filmed
 from .waivers import waived
 
 Judgement = tuple[list[Check], list[tuple[str, str]]]
@@ -117,12 +116,12 @@ class GateSession:
         return calibration_leak(len(leaked), len(data.images), first, self.settings.split)
 
     def latency(self, model: str) -> LatencyRecord:
-        """Return the launches of a model, with stored baseline engines to compare with; clips are filmed after them.
+        """Return the launches of a model, with stored baseline engines to compare with.
 
         Raises:
             JobError: No launch succeeded.
         """
-        return filmed(self.measure, self.measure.latency(model, self.replays))
+        return self.measure.latency(model, self.replays)
 
     def _latency_checks(self, cell: Cell) -> Judgement:
         rules = self.settings.latency

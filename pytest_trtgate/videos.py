@@ -1,4 +1,4 @@
-"""Clips: looked at before anything is built, and each model's arms timed on them after its launches."""
+"""Clips: looked at before anything is built, and each model's arms timed on them once all verdicts are reached."""
 
 from __future__ import annotations
 
@@ -34,17 +34,16 @@ def _clip(measure: Measurements, number: int, clip: Path) -> ClipRecord:
     return measure.workspace.once(f"clip-{number}", ClipRecord, look)
 
 
-def filmed(measure: Measurements, latency: LatencyRecord) -> LatencyRecord:
+def film(measure: Measurements, latency: LatencyRecord) -> None:
     """Time the arms of a model on every clip, once per run; one that fails says why, and fails nothing else.
 
     Args:
         measure: What the run measures.
-        latency: The model's launches, which are over: nothing is filmed beside a launch. They are returned.
+        latency: The model's launches, which are over: nothing is filmed beside a launch.
     """
     for number, clip in enumerate(measure.settings.videos if latency.launches else (), 1):
         name = f"video-{latency.model}-{number}"
         measure.workspace.once(name, VideoRecord, partial(_film, measure, latency, name, clip))
-    return latency
 
 
 def _film(measure: Measurements, latency: LatencyRecord, name: str, clip: Path) -> VideoRecord:

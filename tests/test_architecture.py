@@ -36,7 +36,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("early_jobs",),
     ("handles", "building", "measure", "replay", "evidence", "accept", "illustrate", "picture_shapes"),
     ("profiling", "evaluating", "pictures", "videos", "early_findings", "surveys", "concluding", "accuracy_verdict"),
-    ("preflight",),
+    ("preflight", "media_making"),
     ("session", "upkeep", "compare", "checkup"),
     ("demo", "cli_baseline"),
     ("cli",),

@@ -21,7 +21,7 @@ from pytest_trtgate.records import Cell, EngineRecord
 from pytest_trtgate.report import format as fmt
 from pytest_trtgate.report import html, video_view
 from pytest_trtgate.report.media import Media
-from pytest_trtgate.videos import filmed, with_videos
+from pytest_trtgate.videos import film, with_videos
 from pytest_trtgate.workspace import Workspace
 
 PRECISION = "--trt-precision=fp16"
@@ -41,7 +41,7 @@ def clip(project: Project) -> Path:
 # A run
 
 
-def test_a_clip_is_looked_at_first_and_timed_once_per_model_after_the_launches(project: Project, clip: Path) -> None:
+def test_a_clip_is_looked_at_first_and_timed_once_per_model_after_all_else(project: Project, clip: Path) -> None:
     second = project.path / "second.mp4"
     second.write_bytes(VIDEO)
     project.settings(top="videos = ['nowhere.mp4']")  # the command line wins
@@ -130,8 +130,7 @@ def test_whatever_is_in_the_way_of_a_video_costs_the_video_only(tmp_path: Path) 
         milestone=lambda _: None,
         engine=engine,
     )
-    latency = run.latencies["shapes"]
-    assert filmed(measure, latency) is latency
+    film(measure, run.latencies["shapes"])
     told = with_videos(measure, run)
     assert [video.failure for video in told.videos] == ["the cache cannot be read"]
     assert told.notes[-1] == "shapes: clip.mp4 was not filmed: the cache cannot be read"
