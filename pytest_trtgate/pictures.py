@@ -89,6 +89,7 @@ def _choose(
     """Return the worst images of one cell; none, and why, where its arms cannot be compared image by image."""
     from .judge.agreement import Detections
     from .judge.disagreement import disagreements
+    from .judge.likeness import Forms
 
     if engine.task == "classify":
         return CellPictures(note="a classifier finds no boxes to be drawn"), []
@@ -99,7 +100,9 @@ def _choose(
             raise RecordError(f"{engine.per_image}: not of the same images as those of the .pt")
         box = "pred_rbox" if all("pred_rbox" in arm for arm in arms) else "pred_box"
         found = [Detections(arm["pred_image"], arm["pred_cls"], arm["conf"], arm[box]) for arm in arms]
-        worst = disagreements(found[0], found[1], DEPLOYMENT_CONF)
+        names_of_forms = ("pred_keypoints", "pred_outline", "pred_outline_points")
+        forms = [Forms(*map(arm.get, names_of_forms)) for arm in arms]
+        worst = disagreements(found[0], found[1], DEPLOYMENT_CONF, (forms[0], forms[1]))
         names = arms[0]["images"].tolist()
         kept = worst[: measure.settings.pictures]
         root = measure.data[reference.model].dataset.root

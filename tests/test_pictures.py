@@ -16,6 +16,7 @@ from runs_example import passing_run
 from pytest_trtgate import report
 from pytest_trtgate.judge.agreement import Detections
 from pytest_trtgate.judge.disagreement import disagreements
+from pytest_trtgate.judge.likeness import Forms
 from pytest_trtgate.media_records import BOOK, CellPictures, Picture, PictureBook, Shape
 from pytest_trtgate.picture_shapes import MOST_POINTS, shape_of
 from pytest_trtgate.recordfile import load, save
@@ -94,6 +95,74 @@ def test_rotated_boxes_are_compared_as_such() -> None:
     assert disagreements(one, one, 0.25) == ()
     (moved,) = disagreements(one, found((0, 0, 0.9, (51, 49, 60, 6, 0.785))), 0.25)
     assert moved.reference == ((0, "shifted"),)
+
+
+# The same boxes, and other masks or keypoints
+
+BOX = (0.0, 0.0, 100.0, 100.0)
+SQUARE = [[10, 10], [90, 10], [90, 90], [10, 90]]
+BAND = [[10, 10], [90, 10], [90, 50], [10, 50]]
+MIRRORED = [[90, 10], [10, 10], [10, 50], [90, 50]]
+JOINTS = [[10, 10, 0.9], [90, 10, 0.9], [50, 50, 0.9], [10, 90, 0.9], [90, 90, 0.1]]
+
+
+def masks(*lines: list[list[int]]) -> Forms:
+    points = np.array([point for line in lines for point in line], dtype=np.float32).reshape(-1, 2)
+    return Forms(outline=points, outline_points=np.array([len(line) for line in lines]))
+
+
+def poses(*keypoints: list[list[float]]) -> Forms:
+    return Forms(keypoints=np.array(keypoints, dtype=np.float32))
+
+
+def moved(number: int, by: float, seen: float = 0.9) -> list[list[float]]:
+    """Return the keypoints with one of them elsewhere."""
+    return [[x + by, y, seen] if at == number else [x, y, v] for at, (x, y, v) in enumerate(JOINTS)]
+
+
+@pytest.mark.parametrize(
+    ("forms", "badness"),
+    [
+        ((masks(SQUARE), masks(SQUARE)), None),
+        ((masks(SQUARE), masks(BAND)), 0.5),
+        ((masks(BAND), masks(MIRRORED)), None),  # another order of the same points
+        ((masks(SQUARE), masks([])), 1.0),
+        ((masks([]), masks([])), None),
+        ((masks(SQUARE), Forms()), None),  # a record of an older version
+        ((poses(JOINTS), poses(JOINTS)), None),
+        ((poses(JOINTS), poses(moved(0, 80.0))), 0.25),  # a quarter of those that are seen
+        ((poses(JOINTS), poses(moved(0, 3.0))), None),
+        ((poses(JOINTS), poses(moved(4, 80.0, seen=0.2))), None),  # seen by neither
+        ((poses(JOINTS), poses(moved(4, 80.0, seen=0.9))), 0.2),
+        ((poses([j[:2] for j in JOINTS]), poses([j[:2] for j in moved(1, -60.0)])), 0.2),
+        ((poses(JOINTS), Forms()), None),
+    ],
+)
+def test_masks_and_keypoints_that_differ_at_the_same_box_are_shown(
+    forms: tuple[Forms, Forms], badness: float | None
+) -> None:
+    both = found((0, 0, 0.9, BOX))
+    worst = disagreements(both, both, 0.25, forms)
+    assert [x.badness for x in worst] == ([] if badness is None else [pytest.approx(badness, abs=0.03)])
+    assert {mark for x in worst for _, mark in (*x.reference, *x.engine)} == ({"shifted"} if worst else set())
+
+
+def test_masks_and_keypoints_are_those_of_the_pair_and_do_not_hide_a_shifted_box() -> None:
+    # The engine has them in the other order, and boxes that nobody is sure of in between.
+    mine = found((0, 0, 0.9, BOX), (0, 1, 0.8, BOX))
+    theirs = found((0, 1, 0.9, BOX), (0, 0, 0.1, BOX), (0, 0, 0.8, BOX))
+    assert disagreements(mine, theirs, 0.25, (masks(SQUARE, BAND), masks(BAND, [], SQUARE))) == ()
+    (one,) = disagreements(mine, theirs, 0.25, (masks(SQUARE, BAND), masks(SQUARE, [], SQUARE)))
+    assert one.reference == ((0, "same"), (1, "shifted"))
+    (one,) = disagreements(found((0, 0, 0.9, HERE)), found((0, 0, 0.9, MOVED)), 0.25, (masks(SQUARE), masks(SQUARE)))
+    assert one.badness == pytest.approx(1 / 3, abs=0.01)
+
+
+def test_keypoints_are_measured_by_the_size_of_the_object() -> None:
+    forms = poses(JOINTS), poses([[x + 6, y, v] for x, y, v in JOINTS])
+    large, small = (found((0, 0, 0.9, (0, 0, side, side))) for side in (200, 60))
+    assert disagreements(large, large, 0.25, forms) == ()
+    assert len(disagreements(small, small, 0.25, forms)) == 1
 
 
 # What is drawn of them
