@@ -257,7 +257,8 @@ class Measurements:
     def job(self, name: str, kind: JobKind, request: FileRecord, timeout_s: float, expect: type[R]) -> R:
         """Run a job, on the run's device unless its kind needs none, and return its answer; raises JobError."""
         folder = self.workspace.job_folder(name)
-        started, ok, phases, ahead_s = time.monotonic(), False, dict[Phase, float](), 0.0
+        began_s, started = time.time(), time.monotonic()
+        ok, phases, ahead_s = False, dict[Phase, float](), 0.0
         self.early.before(kind)
         try:
             job = Job(name, kind, request, "" if kind in WITHOUT_DEVICE else self._device, timeout_s)
@@ -269,5 +270,14 @@ class Measurements:
         finally:
             seconds = time.monotonic() - started
             log = str((folder / LOG_NAME).relative_to(self.workspace.path))
-            record = JobRecord(name=name, kind=kind, seconds=seconds, ok=ok, log=log, phases=phases, ahead_s=ahead_s)
+            record = JobRecord(
+                name=name,
+                kind=kind,
+                seconds=seconds,
+                ok=ok,
+                began_s=round(began_s, 3),
+                log=log,
+                phases=phases,
+                ahead_s=ahead_s,
+            )
             self.workspace.put(f"job-{name}", record)

@@ -61,11 +61,15 @@ class PictureBook(FileRecord):
 
 
 class CellPictures(Record):
-    """How many images a cell's engine disagrees on, and how many of them the book holds; ``note`` says why none."""
+    """How many images a cell's engine disagrees on, and how many of them the book holds; ``note`` says why none.
+
+    ``undecoded``: how many of the worst were left out, since they could not be decoded.
+    """
 
     images: int = 0
     disagreeing: int = 0
     kept: int = 0
+    undecoded: int = 0
     conf: float = 0.0
     note: str = ""
 

@@ -62,7 +62,11 @@ def with_pictures(measure: Measurements, run: RunRecord, choice: Choice) -> RunR
             small = _small_copies(measure, dict.fromkeys(str(draft.path) for draft in drafts))
             book = {key: tuple(_finished(found, small)) for key, found in choice.drafts.items()}
             _save(measure.workspace.path / BOOK, PictureBook(cells={k: v for k, v in book.items() if v}))
-            told = {key: x.model_copy(update={"kept": len(book[key])}) for key, x in told.items()}
+            counts = {key: (len(found), len(choice.drafts[key]) - len(found)) for key, found in book.items()}
+            told = {
+                key: x.model_copy(update=dict(zip(("kept", "undecoded"), counts[key], strict=True)))
+                for key, x in told.items()
+            }
         except TrtGateError as error:
             told = {key: x.model_copy(update={"note": x.note or reason_of(error)}) for key, x in told.items()}
     return run.model_copy(update={"pictures": told})

@@ -190,6 +190,8 @@ what it is for, and writes what it found."""
 class JobRecord(FileRecord):
     """One piece of work in a process of its own.
 
+    ``began_s``: when it began, in seconds since the epoch; None in records of older versions.
+
     ``phases``: how many seconds of it each phase took, as its process says. What is left of ``seconds`` is the wait for
     the device and the end of the process. Empty where the job failed. ``ahead_s``: how long its process had imported
     before the job began, beside other work; not part of ``seconds``. Of copies of one process, the first tells.
@@ -199,6 +201,7 @@ class JobRecord(FileRecord):
     kind: str
     seconds: float
     ok: bool
+    began_s: float | None = None
     log: str = ""
     phases: dict[Phase, float] = Field(default_factory=dict)
     ahead_s: float = 0.0

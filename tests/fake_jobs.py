@@ -332,6 +332,8 @@ def pictures(request: dict[str, Any], folder: Path) -> dict[str, Any]:
     output.mkdir(parents=True)
     for path in request["images"]:
         content = Path(path).read_bytes()
+        if not content.startswith(b"\x89PNG"):
+            continue
         name = f"{hashlib.sha256(content).hexdigest()[:16]}.jpg"
         (output / name).write_bytes(JPEG + content[:20])
         found[path] = {"file": name, "width": 32, "height": 32}

@@ -20,9 +20,9 @@ from pytest_trtgate.judge.likeness import Forms
 from pytest_trtgate.media_records import BOOK, CellPictures, Picture, PictureBook, Shape
 from pytest_trtgate.picture_shapes import MOST_POINTS, shape_of
 from pytest_trtgate.recordfile import load, save
-from pytest_trtgate.report import html
+from pytest_trtgate.report import html, pictures_view
 from pytest_trtgate.report.media import Media, find_media
-from pytest_trtgate.report.pictures_view import CellPicturesView, Sprite, picture_views
+from pytest_trtgate.report.pictures_view import LABELLED, CellPicturesView, Sprite, picture_views
 from pytest_trtgate.run_record import RunRecord
 
 PRECISION = "--trt-precision=int8"
@@ -314,7 +314,7 @@ def test_a_picture_is_drawn_over_with_boxes_classes_and_confidences(tmp_path: Pa
     assert cell.says == "40 of 200 images differ at confidence 0.25; the worst 1"
     (picture,) = cell.pictures
     assert picture.says == "1 missed"
-    assert views(*kept(tmp_path, left_out=1))[1].pictures[0].says == "1 missed; 1 box not drawn"
+    assert views(*kept(tmp_path, left_out=1))[1].pictures[0].says == "1 missed; 1 more not drawn"
     reference, engine = Page(picture.reference), Page(picture.engine)
     assert reference.elements[0].attributes["viewbox"] == "0 0 320 240"
     assert [e.attributes["href"] for e in reference.all("use")] == [f"#{sprite.id}", f"#{sprite.id}-t"]
@@ -364,6 +364,45 @@ def test_no_name_lies_on_another(tmp_path: Path) -> None:
     drawn = Page(views(*kept(tmp_path, engine=near))[1].pictures[0].engine)
     places = {(e.attributes["x"], e.attributes["y"]) for e in drawn.all("text")}
     assert len(places) == 4
+
+
+def test_of_many_names_those_without_a_place_are_left_out() -> None:
+    many = [Shape(label="star", points=((0, 0), (640, 480)), conf=0.9, mark="extra") for _ in range(60)]
+    picture = Picture(image="0.jpg", file="", width=640, height=480, badness=1, reference=(), engine=tuple(many))
+    drawn = Page(f"<svg>{pictures_view._Canvas(picture).draw(many)}</svg>")
+    assert len(drawn.all("path")) == 60
+    assert len(drawn.all("text")) == LABELLED
+
+
+def test_no_name_lies_where_the_name_of_the_arm_is(tmp_path: Path) -> None:
+    corner = (Shape(label="star", points=((0, 440), (400, 480)), conf=0.9, mark="extra"),)
+    drawn = Page(views(*kept(tmp_path, engine=corner, truth=corner))[1].pictures[0].engine)
+    (name,) = drawn.all("text")
+    assert float(name.attributes["x"]) > 64
+
+
+def test_equal_images_with_other_labels_have_their_own_ground_truth(tmp_path: Path) -> None:
+    run, media = kept(tmp_path, pictures=3, file="0000000000000000.jpg")
+    (key,) = run.pictures
+    book = load(tmp_path / BOOK, PictureBook).cells[key]
+    other = book[1].model_copy(update={"truth": (Shape(label="ring", points=((1, 1), (9, 9))),)})
+    save(tmp_path / BOOK, PictureBook(cells={key: (book[0], other, book[2])}))
+    (star, ring), cell = views(run, media)
+    assert ("truth: star" in star.truth, "truth: ring" in ring.truth) == (True, True)
+    shown = [Page(picture.engine).all("use")[0].attributes["href"] for picture in cell.pictures]
+    assert shown == [f"#{star.id}", f"#{ring.id}", f"#{star.id}"]
+
+
+def test_images_that_cannot_be_decoded_are_not_counted_as_shown(project: Project) -> None:
+    project.weights(seen(int8=4))
+    (project.path / "data/images/test/1.png").write_bytes(b"damaged")
+    project.settings(top="pictures = 3")
+    project.run(PRECISION).assert_outcomes(passed=2)
+    (told,) = project.record.pictures.values()
+    assert (told.disagreeing, told.kept, told.undecoded) == (4, 2, 1)
+    page = page_of(project)
+    assert "4 of 4 images differ at confidence 0.25; 2 of the worst 3" in page.text
+    assert "1 image could not be decoded." in page.text
 
 
 @pytest.mark.parametrize(

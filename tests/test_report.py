@@ -14,7 +14,8 @@ from page_reader import Page
 from runs_example import empty_run, failing_run, gpu_run, passing_run
 
 from pytest_trtgate.report import html
-from pytest_trtgate.run_record import Outcome, RunRecord
+from pytest_trtgate.report.parts import warnings_of
+from pytest_trtgate.run_record import EarlyFinding, Finding, Outcome, Preflight, RunRecord
 
 GOLDEN = Path(__file__).parent / "golden" / "report.html"
 REGENERATE = "TRTGATE_WRITE_GOLDEN"
@@ -56,10 +57,43 @@ def test_rendering_twice_gives_the_same_page() -> None:
 def test_headline_says_that_the_gate_failed_and_what_failed(failing: Page) -> None:
     assert failing.by_id("headline").content.strip() == "Gate failed"
     assert failing.all("title")[0].content == "Fail: shapes, shapes-wide | trtgate"
-    assert (
-        "4 of 10 verdicts failed: shapes-wide int8 accuracy, shapes-wide int8 latency, shapes int8 accuracy and "
-        "shapes fp16 latency." in failing.text
+    assert "Gate failed 4 of 10 verdicts failed. shapes-wide int8 accuracy and latency MemoryError: " in failing.text
+
+
+def test_top_of_the_page_says_what_failed_by_how_much_and_leads_there(failing: Page) -> None:
+    links = [e for e in failing.all("a") if e.attributes["href"].startswith("#failure-")]
+    assert [e.text for e in links] == [
+        "shapes-wide int8 accuracy and latency",
+        "shapes int8 accuracy",
+        "shapes fp16 latency",
+    ]
+    assert "shapes int8 accuracy mAP50-95 drop 0.0214, 0.0100 allowed shapes fp16 latency p50 +9.0 %" in failing.text
+    cards = failing.all("article")
+    assert [e.attributes["id"] for e in cards] == [e.attributes["href"][1:] for e in links]
+
+
+def test_warnings_and_remarks_come_after_the_failures_and_are_folded_where_they_are_many() -> None:
+    found = [Finding(id="x", severity="warn", sentence=f"warning {i}", remedy="mend it") for i in range(5)]
+    early = Preflight(findings=tuple(EarlyFinding(finding=finding) for finding in found))
+    page = Page(html.render([failing_run().model_copy(update={"preflight": early})]))
+    places = [page.text.index(x) for x in ("To accept", "5 warnings warning 0; mend it [x]", "Notes Not decided")]
+    assert places == sorted(places)
+    (warnings,) = page.all("details", class_="warning")
+    (remark,) = page.all("details", class_="remark")
+    assert ("open" in warnings.attributes, "open" in remark.attributes) == (False, True)
+    assert "1 remark Another process used 38 %" in page.text
+
+
+def test_a_warning_names_its_model_where_there_are_several() -> None:
+    run = failing_run()
+    found = Finding(id="low-agreement", severity="warn", sentence="int8: the engine has 50 %", remedy="look")
+    verdicts = tuple(
+        v.model_copy(update={"findings": (found,)} if v.cell.precision == "int8" else {}) for v in run.verdicts
     )
+    wide = run.model_copy(update={"verdicts": verdicts})
+    assert warnings_of([wide]) == ("shapes int8: the engine has 50 %; look [low-agreement]",)
+    alone = wide.model_copy(update={"cells": tuple(c for c in run.cells if c.model == "shapes")})
+    assert warnings_of([alone]) == ("int8: the engine has 50 %; look [low-agreement]",)
 
 
 def test_headline_of_a_passing_run_names_the_tightest_margin(passing: Page) -> None:

@@ -10,7 +10,7 @@ from records_example import cell, course, drop_check, figures, verdict
 from runs_example import failing_run, passing_run
 
 from pytest_trtgate.figures import PrecisionRecall, Scores
-from pytest_trtgate.report import cell_charts, charts, markdown, matrix, terminal, view
+from pytest_trtgate.report import cell_charts, charts, html, markdown, matrix, terminal, view
 from pytest_trtgate.report import format as fmt
 from pytest_trtgate.report.accuracy_view import DRAWN_CLASSES, accuracy_charts, class_rows
 from pytest_trtgate.report.overall import overall
@@ -161,6 +161,20 @@ def test_launches_stand_side_by_side_and_outliers_are_cut_off() -> None:
     assert "5000" not in cell_charts.course([wild], None, {}, "a")
 
 
+def test_launches_are_drawn_over_the_time_that_they_took() -> None:
+    long = course(10.0, 0)
+    short = long.model_copy(update={"launch": 1, "at_s": tuple(100 + at / 2 for at in long.at_s)})
+    drawn = cell_charts.course([long, short], None, {}, "a")
+    ends = [line.rpartition("L")[2].split()[0] for line in re.findall(r'class="curve now" d="M([^"]*)"', drawn)]
+    middle = (44 + charts.WIDTH) / 2
+    assert [float(x) for x in ends] == pytest.approx([middle - 5, (middle + 5 + charts.WIDTH) / 2], abs=0.2)
+    assert cell_charts.course_span_s([short, long]) == pytest.approx(39.1)
+    assert "over 39 s of each launch" in html.render([passing_run()]).replace("\N{NO-BREAK SPACE}", " ")
+    for at_s in (long.at_s[::-1], long.at_s[:-1], (math.nan, *long.at_s[1:])):
+        broken = long.model_copy(update={"at_s": at_s})
+        assert (cell_charts.course([broken], None, {}, "a"), cell_charts.course_span_s([broken])) == ("", 0.0)
+
+
 @pytest.mark.parametrize("odd", [math.nan, math.inf, -1.0, 0.0, 1e300])
 def test_launch_with_odd_numbers_is_not_drawn(odd: float) -> None:
     bad = course(10.0, 0).model_copy(update={"p50_ms": (odd,) * 24})
@@ -185,6 +199,10 @@ def test_class_that_lost_more_than_chance_has_another_mark() -> None:
     assert drawn.count("<circle") == 1
     assert 'class="now-mark bad"' in drawn
     assert "&lt;b&gt;" in drawn
+    gained = cell_charts.class_drops([cell_charts.ClassLine("a", -0.06, -0.07, -0.05, True)], "t", "top1")
+    assert "<circle" not in gained
+    assert "bad" not in gained
+    assert "\N{MINUS SIGN}0.06" in gained
 
 
 def test_only_the_classes_that_lost_most_are_drawn_while_the_table_has_all() -> None:

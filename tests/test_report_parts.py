@@ -232,6 +232,26 @@ def test_excess_is_the_used_part_of_the_limit(changes: dict[str, object], used: 
     assert measure.excess(check) == (None if used is None else pytest.approx(used))
 
 
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"unit": "points", "change": 0.02, "limit": 0.01}, "p50 drop 0.0200, 0.0100 allowed"),
+        (
+            {"unit": "points", "change": 0.02, "limit": 0.01, "against": "baseline"},
+            "p50 drop 0.0200 since the baseline, 0.0100 allowed",
+        ),
+        ({"unit": "ratio", "change": 0.0312, "limit": 0.025}, "p50 +3.1 %, 2.5 % allowed"),
+        ({"unit": "ms", "value": 8.8, "limit": 8.0}, "p50 8.80 ms, budget 8.00 ms"),
+        ({"unit": "ratio", "name": "speed-up", "change": 0.8, "limit": 1.0}, "speed-up 0.800x, at least 1.00x"),
+        ({"unit": "points"}, ""),
+        ({"unit": "ms", "change": 1.0, "limit": 1.0}, ""),
+    ],
+)
+def test_a_check_in_a_few_words_has_its_number_and_its_limit(changes: dict[str, object], said: str) -> None:
+    check = Check(name="p50", against="pt", outcome=Outcome.FAIL, sentence="").model_copy(update=changes)
+    assert fmt.plain(parts.brief(check)) == said
+
+
 def test_worst_verdicts_and_cells_come_first() -> None:
     run = failing_run()
     ranks = [v.outcome.rank for v in measure.worst_first(run)]
@@ -314,6 +334,13 @@ def test_labels_in_the_scatter_do_not_lie_on_each_other_nor_on_marks() -> None:
     first = spots[0]
     assert first[2] == "end"
     assert first[0] < min(marks)
+
+
+def test_labels_in_the_scatter_do_not_lie_on_lines() -> None:
+    points = [charts.Point(".pt", 40, 0.7), charts.Point("FP32", 15, 0.6999)]
+    drawn = charts.scatter(points, "t", [charts.Line("all", 47)], [charts.Line("all", 0.69)])
+    (side,) = re.findall(r'class="t b" text-anchor="(\w+)">FP32', drawn)
+    assert side == "end"  # the step of the best goes to the right
 
 
 @pytest.mark.parametrize(("low", "high"), [(0, 23), (8.1, 9.9), (0.78, 0.81), (0, 0.004), (1e8, 1.0001e8)])

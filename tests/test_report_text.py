@@ -202,6 +202,21 @@ def test_csv_comes_back_through_pandas(tmp_path: Path) -> None:
     assert tuple(back.columns) == table.COLUMNS
 
 
+def test_csv_brings_no_formula_into_a_spreadsheet(tmp_path: Path) -> None:
+    first, *others = failing_run().accuracies
+    names = ("=1+1", "+1", "-1", "@SUM(A1)", "\tx", "star")
+    classes = tuple(c.model_copy(update={"name": name}) for c, name in zip(first.classes, names, strict=True))
+    run = failing_run().model_copy(
+        update={"accuracies": (first.model_copy(update={"classes": classes, "model": "=x"}), *others)}
+    )
+    table.write_csv(tmp_path / "run.csv", [run])
+    back = pd.read_csv(tmp_path / "run.csv")
+    assert set(back["class"].dropna()) >= {"'=1+1", "'+1", "'-1", "'@SUM(A1)", "'\tx", "star"}
+    assert "'=x" in set(back["model"])
+    assert set(table.frame(run)["class"].dropna()) >= set(names)
+    assert back["value"].dtype == "float64"
+
+
 def test_table_holds_what_was_measured() -> None:
     run = failing_run()
     data = table.frame(run)

@@ -48,7 +48,7 @@ def test_the_time_of_jobs_is_shown_by_kind_and_phase() -> None:
         ("Builds", "1", "5.0 s", nothing, nothing, nothing, "5.0 s"),
         ("Launches", "2", "16 s", "1.0 s", "6.0 s", "8.0 s", "1.0 s"),
     ]
-    assert "9.0\N{NO-BREAK SPACE}s of the run were outside of jobs" in view.note
+    assert view.note == "The run took 30\N{NO-BREAK SPACE}s."
     assert tuple(PHASES) == get_args(Phase)
 
 
@@ -59,8 +59,15 @@ def test_what_was_imported_ahead_is_apart_from_the_seconds_of_jobs() -> None:
     assert view.columns == ("Start", "Imports", "Work", "Waiting, end", "Imported ahead")
     assert [row.parts[-1].replace("\N{NO-BREAK SPACE}", " ") for row in view.rows] == ["\N{EN DASH}", "5.0 s"]
     assert [row.parts[-2].replace("\N{NO-BREAK SPACE}", " ") for row in view.rows] == ["5.0 s", "1.0 s"]
-    assert "9.0\N{NO-BREAK SPACE}s of the run were outside of jobs" in view.note
     assert "imported ahead" in view.note
+
+
+def test_time_outside_of_jobs_counts_once_what_jobs_did_side_by_side() -> None:
+    began_s = (100.0, 103.0, 118.0)  # for 5, 8 and 8 seconds: two of them overlap
+    timed = [job.model_copy(update={"began_s": began}) for job, began in zip(jobs(), began_s, strict=True)]
+    view = timing_view(passing_run().model_copy(update={"jobs": tuple(timed[::-1]), "seconds": 30.0}))
+    assert view is not None
+    assert "; 11 s of it were outside of jobs." in view.note.replace("\N{NO-BREAK SPACE}", " ")
 
 
 def test_a_run_whose_jobs_said_nothing_has_no_such_table() -> None:
@@ -70,5 +77,6 @@ def test_a_run_whose_jobs_said_nothing_has_no_such_table() -> None:
 def test_what_jobs_say_is_in_the_record_and_on_the_page(project: Project) -> None:
     project.run("--trt-precision=fp16")
     assert all(job.phases == {"start": 0.25, "work": 0.5} for job in project.record.jobs)
+    assert all(job.began_s is not None and 0 <= time.time() - job.began_s < 60 for job in project.record.jobs)
     page = (project.path / "reports" / "trtgate.html").read_text()
     assert "Where the time went" in page

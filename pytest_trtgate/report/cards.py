@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..run_record import Outcome, RunRecord, Verdict
 from . import format as fmt
-from .measure import severity
-from .parts import Anchors, Badge, CheckView, badge, check_view, sentence_of, where
+from .measure import excess, severity
+from .parts import Anchors, Badge, CheckView, badge, brief, check_view, sentence_of, where
 
 LOG_CHARACTERS = 20_000
 """A log tail longer than this is cut at its beginning: the end is what tells."""
@@ -25,10 +25,12 @@ class Command:
 
 @dataclass(frozen=True)
 class Card:
-    """One verdict, or both of a cell with the same reason."""
+    """One verdict, or both of a cell with the same reason; ``brief`` says by how much in a few words."""
 
     badge: Badge
     title: str
+    anchor: str
+    brief: str
     where: str
     href: str
     sentence: str
@@ -75,14 +77,24 @@ def title_of(verdicts: Sequence[Verdict]) -> str:
     return f"{fmt.clip(verdicts[0].cell.label)} {' and '.join(v.subject for v in verdicts)}"
 
 
-def _card(run: RunRecord, verdicts: Sequence[Verdict], anchors: Anchors, several: bool) -> Card:
+def _card(run: RunRecord, verdicts: Sequence[Verdict], anchors: Anchors, anchor: str, several: bool) -> Card:
     first = verdicts[0]
+    checks = [check for v in verdicts for check in v.checks if check.outcome is not Outcome.PASS]
+    checks.sort(key=lambda check: (-check.outcome.rank, -(excess(check) or 0.0)))
+    wrong = [check_view(check) for check in checks]
     sentence = sentence_of(first)
-    wrong = [check_view(check) for v in verdicts for check in v.checks if check.outcome is not Outcome.PASS]
     place, log = where(first.cell), log_tail(first.log_tail)
+    arm = f"{first.cell.precision}: "
+    said = next(filter(None, map(brief, checks)), "") or last_line(log) or sentence.removeprefix(arm)
+    if len(wrong) > 2 and all(c.facts for c in wrong) and not first.waived:
+        # The numbers of the others follow.
+        sentence = f"{wrong[0].sentence}; and {len(wrong) - 1} checks more:"
+        wrong = [replace(c, sentence="") for c in wrong]
     return Card(
         badge=badge(first.outcome),
         title=title_of(verdicts),
+        anchor=anchor,
+        brief=fmt.clip(said, 110),
         where=f"{fmt.clip(run.environment.machine, 60)}, {place}" if several else place,
         href=anchors.cells[first.cell],
         sentence=sentence,
@@ -103,4 +115,7 @@ def cards(anchored: Sequence[tuple[RunRecord, Anchors]], *, failed: bool) -> tup
     found = [(run, anchors, group) for run, anchors in anchored for group in alike(run, failed=failed)]
     found.sort(key=lambda item: severity(item[2][0]), reverse=True)
     several = len(anchored) > 1
-    return tuple(_card(run, group, anchors, several) for run, anchors, group in found)
+    ids = [f"failure-{number}" if failed else "" for number in range(1, len(found) + 1)]
+    return tuple(
+        _card(run, group, anchors, anchor, several) for (run, anchors, group), anchor in zip(found, ids, strict=True)
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from ..figures import Course, PrecisionRecall, Scores
 from . import format as fmt
@@ -38,13 +39,20 @@ def _side(scale: Scale, right: float, wanted: int = 4) -> str:
 
 
 def _usable(course: Course) -> bool:
-    sizes = {len(course.p50_ms), len(course.low_ms), len(course.high_ms)}
+    sizes = {len(course.at_s), len(course.p50_ms), len(course.low_ms), len(course.high_ms)}
     values = (*course.p50_ms, *course.low_ms, *course.high_ms)
-    return len(sizes) == 1 and len(course.p50_ms) > 1 and all(0 < value < ABSURD_MS for value in values)
+    if len(sizes) != 1 or len(course.p50_ms) < 2 or not all(0 < value < ABSURD_MS for value in values):
+        return False
+    return all(0 <= now <= later < ABSURD_MS for now, later in pairwise(course.at_s))
+
+
+def course_span_s(courses: Sequence[Course]) -> float:
+    """Return how long the longest launch that is drawn took to time an arm; 0 without any."""
+    return max((c.at_s[-1] - c.at_s[0] for c in courses if _usable(c)), default=0.0)
 
 
 def course(courses: Sequence[Course], baseline_ms: float | None, budgets_ms: Mapping[int, float], name: str) -> str:
-    """Return the latency over time within each launch, the launches side by side; empty without any.
+    """Return the latency over time within each launch, the launches side by side on one scale; empty without any.
 
     Args:
         courses: The launches.
@@ -63,14 +71,15 @@ def course(courses: Sequence[Course], baseline_ms: float | None, budgets_ms: Map
     low = min(value for c in drawn for value in c.low_ms)
     y = Scale(max(0.0, low - (high - low) * 0.08), high, height - 24, 10)
     width = (WIDTH - _LEFT - gap * (len(drawn) - 1)) / len(drawn)
-    parts = [_side(y, WIDTH)]
+    parts, span_s = [_side(y, WIDTH)], course_span_s(drawn)
     for place, c in enumerate(drawn):
         left = _LEFT + place * (width + gap)
-        x = Scale(0, len(c.p50_ms) - 1, left, left + width)
-        top = [(x(i), y(value)) for i, value in enumerate(c.high_ms)]
-        bottom = [(x(i), y(value)) for i, value in enumerate(c.low_ms)]
+        x = Scale(0, span_s, left, left + width)
+        begun = [x(at_s - c.at_s[0]) for at_s in c.at_s]
+        top = [(at, y(value)) for at, value in zip(begun, c.high_ms, strict=True)]
+        bottom = [(at, y(value)) for at, value in zip(begun, c.low_ms, strict=True)]
         parts.append(tag("path", class_="area now", d=polyline([*top, *reversed(bottom)]) + "Z"))
-        middle = [(x(i), y(value)) for i, value in enumerate(c.p50_ms)]
+        middle = [(at, y(value)) for at, value in zip(begun, c.p50_ms, strict=True)]
         parts.append(tag("path", class_="curve now", d=polyline(middle)))
         if len(drawn) <= 6 or place % 3 == 0:
             label = f"launch {c.launch + 1}" if len(drawn) <= 6 else str(c.launch + 1)
@@ -142,5 +151,5 @@ def class_drops(classes: Sequence[ClassLine], name: str, metric: str) -> str:
         parts.append(text(104, y + 4, fmt.clip(c.name, 15), "t", "end"))
         parts.append(line(place(c.low), y, max(place(c.high), place(c.low) + 0.5), y, "whisker"))
         kind = "now-mark bad" if c.significant and c.drop > 0 else "now-mark"
-        parts.append(marker(place(c.drop), y, "diamond" if kind != "now-mark" else "circle", kind, 4.0))
+        parts.append(marker(place(c.drop), y, "diamond" if c.significant else "circle", kind, 4.0))
     return picture(WIDTH, height, f"{name}: drop of {metric} per class with 95 % intervals", "".join(parts))

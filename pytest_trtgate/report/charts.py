@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from . import format as fmt
 from .measure import ABSURD_MS, Distribution
@@ -242,20 +243,29 @@ def scatter(points: Sequence[Point], title: str, budgets: Sequence[Line] = (), f
         parts.append(line(x.start, at_y, x.end, at_y, "budget"))
         parts.append(text(x.end + 5, at_y + 4, label, "t s bad"))
     front = [(x(p.latency_ms), y(p.accuracy)) for p in _front(known)]
+    steps = front[:1]
+    for px, py in front[1:]:
+        steps += [(px, steps[-1][1]), (px, py)]
     if len(front) > 1:
-        steps = [front[0]]
-        for px, py in front[1:]:
-            steps += [(px, steps[-1][1]), (px, py)]
         parts.append(tag("path", class_="front", d=polyline(steps)))
     marks = [(x(point.latency_ms), y(point.accuracy)) for point in known]
     parts += [marker(*spot, point.shape, "now-mark") for spot, point in zip(marks, known, strict=True)]
     taken = [(px - 7, py - 7, px + 7, py + 7) for px, py in marks]
+    taken += [_around(one, other) for one, other in pairwise(steps)]
+    taken += [_around((place, y.start), (place, y.end)) for _, place in _joined(budgets, x)]
+    taken += [_around((x.start, place), (x.end, place)) for _, place in _joined(floors, y)]
     for (px, py), point in zip(marks, known, strict=True):
         label = fmt.clip(point.label, 9)
         dx, dy, anchor, box = _free_place(px, py, 7.5 * len(label), taken)
         taken.append(box)
         parts.append(text(px + dx, py + dy, label, "t b", anchor))
     return picture(WIDTH, height, title, "".join(parts))
+
+
+def _around(one: tuple[float, float], other: tuple[float, float]) -> Box:
+    """Return the box around a line that goes up or across."""
+    (left, right), (top, bottom) = (sorted(pair) for pair in zip(one, other, strict=True))
+    return left - 2, top - 2, right + 2, bottom + 2
 
 
 def _joined(lines: Sequence[Line], scale: Scale) -> list[tuple[str, float]]:

@@ -81,6 +81,7 @@ class CellView:
     chart_context: str
     chart_before: str
     course: str
+    course_span: str
     stages: tuple[StageRow, ...]
     stage_bar: str
     device: tuple[Fact, ...]
@@ -208,6 +209,7 @@ def cell_view(run: RunRecord, cell: Cell, anchors: Anchors, unfold: bool) -> Cel
             budgets_of(run, cell, context),
             f"{label}, {CONTEXT_NAMES[context]}",
         ),
+        course_span=fmt.duration(cell_charts.course_span_s(run.courses.get(cell.key, ()))),
         stages=stages,
         stage_bar=charts.stage_bar(bar, "Stages of one end-to-end inference, by p50") if stages else "",
         device=device_facts(run, cell),

@@ -81,6 +81,8 @@ class ModelCharts:
     scatter: str
     scatter_level: str
     metric: str
+    limits: str
+    baselines: bool
     budgets: bool
 
 
@@ -215,8 +217,8 @@ def _forest(run: RunRecord, latency: LatencyRecord, cells: Mapping[str, Cell]) -
     )
 
 
-def _scatter(run: RunRecord, latency: LatencyRecord, cells: Mapping[str, Cell]) -> tuple[str, int]:
-    """Return the chart, and which percentile it shows: the one that has budgets, p50 before others."""
+def _scatter(run: RunRecord, latency: LatencyRecord, cells: Mapping[str, Cell]) -> tuple[str, int, str]:
+    """Return the chart, which percentile it shows (the one that has budgets, p50 before others), and its limits."""
     points, context = [], gated_context(run)
     any_cell = next(iter(cells.values()), None)
     budgets = {arm: budgets_of(run, cell, context) for arm, cell in cells.items()}
@@ -231,7 +233,9 @@ def _scatter(run: RunRecord, latency: LatencyRecord, cells: Mapping[str, Cell]) 
     lines = [charts.Line(column_name(arm), found[percent]) for arm, found in budgets.items() if percent in found]
     floors = [line for cell in cells.values() if (line := _floor(run, cell))]
     title = f"{_metric(run, latency)} of {fmt.clip(latency.model)} against p{percent}; up and left is better"
-    return charts.scatter(points, title, lines, floors), percent
+    limits = [f"the least {_metric(run, latency)} that passes"] if floors else []
+    limits += [f"the largest p{percent} that passes"] if lines else []
+    return charts.scatter(points, title, lines, floors), percent, " and ".join(limits)
 
 
 def _metric(run: RunRecord, latency: LatencyRecord) -> str:
@@ -262,7 +266,17 @@ def model_charts(run: RunRecord) -> tuple[ModelCharts, ...]:
         if latency is not None:
             title = f"{fmt.clip(model, 60)}, {imgsz} px, batch {batch}, {CONTEXT_NAMES[gated_context(run)]}"
             budgets = any(budgets_of(run, cell, gated_context(run)) for cell in cells.values())
-            scatter, percent = _scatter(run, latency, cells)
-            metric = _metric(run, latency)
-            views.append(ModelCharts(title, _forest(run, latency, cells), scatter, f"p{percent}", metric, budgets))
+            scatter, percent, limits = _scatter(run, latency, cells)
+            views.append(
+                ModelCharts(
+                    title=title,
+                    forest=_forest(run, latency, cells),
+                    scatter=scatter,
+                    scatter_level=f"p{percent}",
+                    metric=_metric(run, latency),
+                    limits=limits,
+                    baselines=any(before_ms(run, cell, gated_context(run), 50) for cell in cells.values()),
+                    budgets=budgets,
+                )
+            )
     return tuple(views)

@@ -11,10 +11,14 @@ from .measure import SUBJECTS, Subject, cells_of, excess, verdict_of, worst_firs
 from .parts import Badge, badge
 
 
-def overall(runs: Sequence[RunRecord]) -> tuple[Badge, str, str]:
+def overall(runs: Sequence[RunRecord], *, named: bool = True) -> tuple[Badge, str, str]:
     """Return the verdict on all runs together, as badge, headline and one sentence.
 
     A run that judged nothing has failed: a gate that measured nothing is not green.
+
+    Args:
+        runs: The records.
+        named: Whether the sentence names what failed, rather than something beside it.
     """
     verdicts = [verdict for run in runs for verdict in worst_first(run)]
     unfinished = "; ".join(run.unfinished for run in runs if run.unfinished)
@@ -33,7 +37,11 @@ def overall(runs: Sequence[RunRecord]) -> tuple[Badge, str, str]:
         shown = names if len(names) <= 4 else [*names[:3], f"{len(names) - 3} more"]
         tail = " and ".join((", ".join(shown[:-1]), shown[-1])) if len(shown) > 1 else shown[0]
         worst = badge(Outcome.ERROR if all(v.outcome is Outcome.ERROR for v in failed) else Outcome.FAIL)
-        return worst, "Gate failed", _sentences(f"{len(failed)} of {total} failed: {tail}", missing)
+        return (
+            worst,
+            "Gate failed",
+            _sentences(f"{len(failed)} of {total} failed{f': {tail}' if named else ''}", missing),
+        )
     if unfinished:
         lead = f"{total} so far, and none of them failed, but {unfinished}."
         return badge(Outcome.ERROR), "Not passed", lead

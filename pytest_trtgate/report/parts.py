@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ..records import Cell
-from ..run_record import Check, Outcome, RunRecord, Verdict
+from ..run_record import Check, Finding, Outcome, RunRecord, Verdict
 from . import charts
 from . import format as fmt
 from .measure import BUDGET_UNITS, cells_of, excess, is_speedup, ratio
@@ -122,6 +122,23 @@ def _facts(check: Check) -> tuple[Fact, ...]:
     )
 
 
+def brief(check: Check) -> str:
+    """Return a check in a few words: ``mAP50-95 drop 0.0214, 0.0100 allowed``; empty where it has no numbers."""
+    name, limit = fmt.clip(check.name, 40), check.limit
+    found = check.value if check.unit in BUDGET_UNITS else check.change
+    if found is None or limit is None:
+        return ""
+    if check.unit == "points":
+        digits = fmt.digits_apart(found, limit)
+        since = " since the baseline" if check.against == "baseline" else ""
+        return f"{name} {fmt.drop(found, digits)}{since}, {fmt.metric(limit, digits)} allowed"
+    if check.unit in BUDGET_UNITS:
+        return f"{name} {fmt.amount(found, check.unit)}, budget {fmt.amount(limit, check.unit)}"
+    if is_speedup(check):
+        return f"{name} {fmt.times(found)}, at least {fmt.times(limit)}"
+    return f"{name} {fmt.percent(found)}, {fmt.threshold(limit)} allowed"
+
+
 def _limits(check: Check) -> str:
     if check.low is None or check.high is None:
         return fmt.MISSING
@@ -172,5 +189,13 @@ def _used(check: Check) -> float:
 
 def warnings_of(runs: Sequence[RunRecord]) -> tuple[str, ...]:
     """Return what was found beside the verdicts and did not fail a run, each once, with what to do about it."""
-    said = [f"{f.sentence}; {f.remedy} [{f.id}]" for run in runs for f in run.findings() if f.severity == "warn"]
+    said = [f"{_of_model(run, f)}; {f.remedy} [{f.id}]" for run in runs for f in run.findings() if f.severity == "warn"]
     return tuple(fmt.clip(text, 1000) for text in dict.fromkeys(said))
+
+
+def _of_model(run: RunRecord, finding: Finding) -> str:
+    """Return what was found, with the model where there are several and it names the precision only."""
+    cell = next((v.cell for v in run.verdicts if finding in v.findings), None)
+    if cell is None or len({c.model for c in run.cells}) < 2 or not finding.sentence.startswith(f"{cell.precision}: "):
+        return finding.sentence
+    return f"{cell.model} {finding.sentence}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from .svg import Box, at, marker, overlap, polyline, tag
 WIDTH, HEIGHT = 320, 240
 """Largest size of a drawing, in its own units."""
 LABELLED = 12
-"""With more detections than this in a picture, only those that disagree are named in it."""
+"""With more detections than this in a picture, only those that disagree are named in it, and of many not all."""
 WORDS: Mapping[Mark, str] = {
     "missed": "missed",
     "extra": "extra",
@@ -26,7 +27,7 @@ WORDS: Mapping[Mark, str] = {
 }
 LETTER, LINE = 5.4, 11.0
 """About the size of a letter of a name."""
-DOT = 1.6
+DOT = 2.4
 """Radius of a keypoint."""
 LIMBS = (
     *((0, 1), (0, 2), (1, 2), (1, 3), (2, 4), (3, 5), (4, 6)),  # nose, eyes, ears, shoulders
@@ -129,8 +130,12 @@ def _cell(told: CellPictures, shown: list[PictureView], readable: int) -> CellPi
     elif not told.disagreeing:
         says = f"engine and .pt agree on every image {at_conf}"
     elif shown:
-        says += f"; the worst {len(shown)}" if len(shown) < told.disagreeing else ""
+        worst = told.kept + told.undecoded
+        part = f"the worst {worst}" if len(shown) == worst else f"{len(shown)} of the worst {worst}"
+        says += f"; {part}" if len(shown) < told.disagreeing else ""
     notes = [fmt.clip(told.note, 300)] if told.note else []
+    if told.undecoded:
+        notes.append(f"{fmt.plural(told.undecoded, 'image')} could not be decoded")
     if told.kept > readable:
         notes.append(f"{_are(told.kept - readable)} in the run's folder, which is not beside this record")
     if readable > len(shown):
@@ -146,12 +151,13 @@ def _drawn(key: tuple[int, str], picture: Picture, media: Media) -> _Drawn | Non
     data = media.picture(picture.file)
     if not data or min(picture.width, picture.height) < 1:
         return None
-    # Two datasets may share an image and not its labels, so the run is part of the name.
-    name = f"image-{key[0]}-{picture.file.partition('.')[0]}"
     canvas = _Canvas(picture)
     width, height = at(canvas.width), at(canvas.height)
     objects = [Shape(label=f"truth: {x.label}", points=x.points, joints=x.joints) for x in picture.truth]
     truth = canvas.draw(objects, "truth")
+    # Equal images may have other labels: in another run, or as another file of the same dataset.
+    labelled = hashlib.sha256(truth.encode("utf-8", "replace")).hexdigest()[:8]
+    name = f"image-{picture.file.partition('.')[0]}-{labelled}"
     title = fmt.clip(picture.image, 100)
     panes = []
     for arm, shapes in ((".pt", picture.reference), ("engine", picture.engine)):
@@ -173,7 +179,7 @@ def _says(picture: Picture) -> str:
     both: set[Mark] = {"class", "shifted"}  # such a detection is in both arms
     counts = {mark: marks.count(mark) // (2 if mark in both else 1) for mark in WORDS if mark != "same"}
     said = ", ".join(f"{count} {WORDS[mark]}" for mark, count in counts.items() if count)
-    return f"{said}; {fmt.plural(picture.left_out, 'box')} not drawn" if picture.left_out else said
+    return f"{said}; {picture.left_out} more not drawn" if picture.left_out else said
 
 
 def _listed(shapes: Sequence[Shape]) -> str:
@@ -195,14 +201,17 @@ class _Canvas:
     def __init__(self, picture: Picture) -> None:
         self._factor = min(WIDTH / picture.width, HEIGHT / picture.height)
         self.width, self.height = picture.width * self._factor, picture.height * self._factor
+        # The drawing is in the middle of a frame, with the arm's name in its lower left corner.
+        left, bottom = (self.width - WIDTH) / 2, (self.height + HEIGHT) / 2
+        self._arm: Box = (left, bottom - 30, left + 64, bottom)
 
     def draw(self, shapes: Sequence[Shape], kind: str = "") -> str:
         """Return outlines with names beside them, the first shape on top.
 
         With a ``kind``, that is their class rather than their mark, and their names are rather below than above.
         """
-        few, taken = len(shapes) <= LABELLED, list[Box]()
-        outlines, names = [], []
+        few, taken = len(shapes) <= LABELLED, [self._arm]
+        outlines, names = list[str](), list[str]()
         for shape in shapes:
             corners = self._corners(shape)
             if corners:
@@ -210,7 +219,8 @@ class _Canvas:
                 outlines.append(outline + self._skeleton(shape, kind or shape.mark))
                 same = shape.mark == "same"
                 if few or not same:
-                    names.append(self._label(_name(shape), corners, taken, low=bool(kind), optional=same))
+                    optional = same or len(names) >= LABELLED
+                    names.append(self._label(_name(shape), corners, taken, low=bool(kind), optional=optional))
         return "".join((*reversed(outlines), *names))
 
     def _corners(self, shape: Shape) -> list[tuple[float, float]]:

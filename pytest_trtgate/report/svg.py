@@ -101,7 +101,7 @@ def labels(ticks: Sequence[float]) -> list[str]:
     """Return the ticks as text, with the fewest decimals that tell them apart."""
     step = ticks[1] - ticks[0] if len(ticks) > 1 else ticks[0] if ticks else 1.0
     decimals = min(max(0, -math.floor(math.log10(abs(step)) + 1e-9)), 9) if step else 0
-    return [f"{value:.{decimals}f}" for value in ticks]
+    return [f"{value:.{decimals}f}".replace("-", "\N{MINUS SIGN}") for value in ticks]
 
 
 Box = tuple[float, float, float, float]

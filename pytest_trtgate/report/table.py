@@ -112,8 +112,17 @@ def write_parquet(path: Path, runs: RunRecord | Sequence[RunRecord]) -> None:
 def write_csv(path: Path, runs: RunRecord | Sequence[RunRecord]) -> None:
     """Write the table as CSV in UTF-8, with a line of column names.
 
+    A name that a spreadsheet would take for a formula, such as ``=class``, has an apostrophe before it.
+
     Raises:
         OSError: The file cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    frame(runs).to_csv(path, index=False, encoding="utf-8", errors="replace", lineterminator="\n")
+    found = frame(runs)
+    texts = found.select_dtypes(exclude="number").columns
+    found[texts] = found[texts].map(_no_formula, na_action="ignore")
+    found.to_csv(path, index=False, encoding="utf-8", errors="replace", lineterminator="\n")
+
+
+def _no_formula(text: str) -> str:
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text

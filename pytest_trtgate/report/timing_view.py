@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -57,13 +58,25 @@ def timing_view(run: RunRecord) -> TimingView | None:
     kinds = dict.fromkeys(job.kind for job in run.jobs)
     ahead = any(job.ahead_s for job in run.jobs)
     rows = [_row(kind, [job for job in run.jobs if job.kind == kind], phases, ahead) for kind in kinds]
-    rest = run.seconds - sum(job.seconds for job in run.jobs)
-    outside = f"{fmt.duration(rest)} of the run were outside of jobs" if rest > 0 else "jobs ran side by side"
+    busy = _busy_s(run.jobs)
+    outside = "" if busy is None else f"; {fmt.duration(max(0.0, run.seconds - busy))} of it were outside of jobs"
     return TimingView(
         columns=(*(PHASES[phase] for phase in phases), "Waiting, end", *(["Imported ahead"] if ahead else [])),
         rows=tuple(rows),
-        note=f"The run took {fmt.duration(run.seconds)}; {outside}.{AHEAD if ahead else ''}",
+        note=f"The run took {fmt.duration(run.seconds)}{outside}.{AHEAD if ahead else ''}",
     )
+
+
+def _busy_s(jobs: Sequence[JobRecord]) -> float | None:
+    """Return for how long at least one job was at work; None where it is not known when they began."""
+    spans = sorted((job.began_s, job.began_s + job.seconds) for job in jobs if job.began_s is not None)
+    if len(spans) < len(jobs):
+        return None
+    busy, until = 0.0, -math.inf
+    for began, ended in spans:
+        busy += max(0.0, ended - max(began, until))
+        until = max(until, ended)
+    return busy
 
 
 def _row(kind: str, jobs: Sequence[JobRecord], phases: Sequence[Phase], ahead: bool) -> TimingRow:

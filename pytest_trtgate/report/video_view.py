@@ -127,9 +127,13 @@ def frame_chart(arms: Sequence[VideoArm], frames: int, title: str) -> str:
     if not known:
         return ""
     height = 200
-    peak = max(max(course) for _, _, course in known)
-    x, y = Scale(0, max(frames, 2), 40, WIDTH - 52), Scale(0, peak * 1.05 or 1.0, height - 34, 8)
+    values = sorted(ms for _, _, course in known for ms in course)
+    # A few frames that something held up would press all else flat.
+    top = min(values[-1] * 1.05, values[int(0.98 * (len(values) - 1))] * 1.5) or 1.0
+    x, y = Scale(0, max(frames, 2), 40, WIDTH - 52), Scale(0, top, height - 34, 8)
     parts = [axis(x, height - 34.0, height - 30.0, "")]
+    if values[-1] > top:
+        parts.append(text(x.start + 4, 12, f"cut off: up to {fmt.ms(values[-1])}", "t m"))
     ticks = y.ticks(4)
     for value, label in zip(ticks, labels(ticks), strict=True):
         parts += [line(x.start, y(value), x.end, y(value), "grid"), text(34, y(value) + 4, label, "t m", "end")]

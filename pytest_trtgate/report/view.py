@@ -25,6 +25,8 @@ PAGE_IDS = (
     *("top", "main", "failures", "remarks", "matrix", "charts", "video", "cells", "environment", "timing", "record"),
 )
 """Ids that the template itself uses."""
+NAMED = 6
+"""How many failures the top of the page names."""
 SHOWN = 12
 """How many failures, and how many notes, are shown at once; the rest is folded, so that the matrix stays in reach."""
 
@@ -81,6 +83,7 @@ class Page:
     headline: str
     lead: str
     counts: tuple[tuple[Badge, int], ...]
+    summary: tuple[Card, ...]
     failures: tuple[Card, ...]
     more_failures: tuple[Card, ...]
     remarks: tuple[Card, ...]
@@ -211,7 +214,7 @@ def page(runs: Sequence[RunRecord]) -> Page:
     taken: set[str] = set(PAGE_IDS)
     anchored = [(run, Anchors(run, taken)) for run in runs]
     failures, remarks = cards(anchored, failed=True), cards(anchored, failed=False)
-    verdict, headline, lead = overall(runs)
+    verdict, headline, lead = overall(runs, named=False)
     models = list(dict.fromkeys(cell.model for run in runs for cell in run.cells))
     about = fmt.clip(", ".join(models) or "no model", 60)
     return Page(
@@ -220,6 +223,7 @@ def page(runs: Sequence[RunRecord]) -> Page:
         headline=headline,
         lead=lead,
         counts=counts_of(runs),
+        summary=failures[:NAMED],
         failures=failures[:SHOWN],
         more_failures=failures[SHOWN:],
         remarks=remarks[:SHOWN],
