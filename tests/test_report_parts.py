@@ -242,7 +242,7 @@ def test_excess_is_the_used_part_of_the_limit(changes: dict[str, object], used: 
         ),
         ({"unit": "ratio", "change": 0.0312, "limit": 0.025}, "p50 +3.1 %, 2.5 % allowed"),
         ({"unit": "ms", "value": 8.8, "limit": 8.0}, "p50 8.80 ms, budget 8.00 ms"),
-        ({"unit": "ratio", "name": "speed-up", "change": 0.8, "limit": 1.0}, "speed-up 0.800x, at least 1.00x"),
+        ({"unit": "ratio", "name": "speed-up", "change": 0.8, "limit": 1.0}, "speed-up over pt 0.800x, at least 1.00x"),
         ({"unit": "points"}, ""),
         ({"unit": "ms", "change": 1.0, "limit": 1.0}, ""),
     ],

@@ -215,6 +215,15 @@ def test_odd_times_are_drawn_nowhere(odd: float) -> None:
     assert video_view.frame_chart((broken,) if odd else (), 600, "chart") == ""
 
 
+def test_a_frame_that_was_held_up_does_not_press_all_others_flat() -> None:
+    first, *others = video().arms
+    held_up = first.model_copy(update={"course_ms": (*first.course_ms[:-1], 900.0)})
+    drawn = video_view.frame_chart((held_up, *others), 600, "chart")
+    assert "frame (the slowest, up to 900" in drawn
+    assert ">500</text>" not in drawn
+    assert "cut off" not in video_view.frame_chart(video().arms, 600, "chart")
+
+
 def test_names_of_arms_at_the_end_of_their_lines_do_not_overlap() -> None:
     places = video_view._apart([100.0, 101.0, 102.0, 200.0], 13.0, 160.0)
     ordered = sorted(places)

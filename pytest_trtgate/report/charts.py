@@ -286,7 +286,7 @@ def _free_place(px: float, py: float, width: float, taken: Sequence[Box]) -> tup
     for dx, dy, anchor in places:
         left = px + dx if anchor == "start" else px + dx - width
         box = (left, py + dy - 11, left + width, py + dy + 1)
-        inside = left >= 52 and box[2] <= WIDTH
+        inside = left >= 47 and box[2] <= WIDTH
         if inside and not any(overlap(box, other) for other in taken):
             break
     return dx, dy, anchor, box

@@ -135,7 +135,8 @@ def brief(check: Check) -> str:
     if check.unit in BUDGET_UNITS:
         return f"{name} {fmt.amount(found, check.unit)}, budget {fmt.amount(limit, check.unit)}"
     if is_speedup(check):
-        return f"{name} {fmt.times(found)}, at least {fmt.times(limit)}"
+        over = f" over {fmt.clip(check.against, 40)}" if check.against not in check.name else ""
+        return f"{name}{over} {fmt.times(found)}, at least {fmt.times(limit)}"
     return f"{name} {fmt.percent(found)}, {fmt.threshold(limit)} allowed"
 
 

@@ -132,12 +132,11 @@ def frame_chart(arms: Sequence[VideoArm], frames: int, title: str) -> str:
     top = min(values[-1] * 1.05, values[int(0.98 * (len(values) - 1))] * 1.5) or 1.0
     x, y = Scale(0, max(frames, 2), 40, WIDTH - 52), Scale(0, top, height - 34, 8)
     parts = [axis(x, height - 34.0, height - 30.0, "")]
-    if values[-1] > top:
-        parts.append(text(x.start + 4, 12, f"cut off: up to {fmt.ms(values[-1])}", "t m"))
     ticks = y.ticks(4)
     for value, label in zip(ticks, labels(ticks), strict=True):
         parts += [line(x.start, y(value), x.end, y(value), "grid"), text(34, y(value) + 4, label, "t m", "end")]
-    parts.append(text((x.start + x.end) / 2, height - 4, "frame", "t m", "middle"))
+    beyond = f" (the slowest, up to {fmt.ms(values[-1])}, are cut off)" if values[-1] > top else ""
+    parts.append(text((x.start + x.end) / 2, height - 4, f"frame{beyond}", "t m", "middle"))
     ends = _apart([y(course[-1]) + 4 for _, _, course in known], 16.0, height - 36.0)
     for (n, arm, course), place in zip(known, ends, strict=True):
         step = frames / len(course)
