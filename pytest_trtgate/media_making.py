@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from .errors import TrtGateError
+from .errors import TrtGateError, reason_of
 from .measure import Measurements
 from .pictures import choose, with_pictures
 from .run_record import JobRecord, RunRecord
@@ -23,9 +23,6 @@ def with_media(measure: Measurements, run: RunRecord, save: Callable[[RunRecord]
 
     Returns:
         The record; in a sentence why not everything was made, empty where all was; and whether that was an interrupt.
-
-    Raises:
-        RecordError: The run cannot be written.
     """
     started = time.monotonic()
     clips = measure.settings.videos and any(latency.launches for latency in run.latencies.values())
@@ -40,8 +37,8 @@ def with_media(measure: Measurements, run: RunRecord, save: Callable[[RunRecord]
         run = with_pictures(measure, run, choice)
     except KeyboardInterrupt:
         missing, interrupted = f"{what}: it was interrupted; its verdicts are whole", True
-    except TrtGateError:
-        raise
+    except TrtGateError as error:
+        missing = f"{what}: {reason_of(error)}"
     except Exception as error:  # a defect of what is only to be looked at costs nothing else
         missing = f"{what}: {type(error).__name__}: {error}"
     run = with_videos(measure, run)

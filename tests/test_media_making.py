@@ -10,6 +10,8 @@ from conftest import Project
 from fake_jobs import VIDEO, Behaviour
 from page_reader import Page
 
+from pytest_trtgate import media_making
+from pytest_trtgate.errors import RecordError
 from pytest_trtgate.recordfile import load
 from pytest_trtgate.run_record import RunRecord
 
@@ -58,3 +60,18 @@ def test_what_stops_pictures_or_videos_costs_neither_report_nor_baselines(
     page = Page((reports / "trtgate.html").read_text(encoding="utf-8"))
     assert note in page.text
     assert "Gate passed" in page.text
+
+
+def test_a_run_folder_that_cannot_be_written_any_more_costs_the_videos_alone(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (project.path / "clip.mp4").write_bytes(VIDEO)
+
+    def full(*_: Any) -> None:
+        raise RecordError("the run's folder cannot be written (No space left on device)")
+
+    monkeypatch.setattr(media_making, "film", full)
+    result = project.run("--trt-precision=int8", "--trt-video=clip.mp4")
+    assert result.ret == pytest.ExitCode.OK
+    said = "not all videos and pictures of this run were made: the run's folder cannot be written (No space*"
+    result.stdout.fnmatch_lines([said, "report: *"])
