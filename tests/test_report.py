@@ -72,6 +72,10 @@ def test_top_of_the_page_says_what_failed_by_how_much_and_leads_there(failing: P
     assert [e.attributes["id"] for e in cards] == [e.attributes["href"][1:] for e in links]
 
 
+def test_top_of_a_merged_page_says_on_which_machine_something_failed(merged: Page) -> None:
+    assert "shapes int8 accuracy mAP50-95 drop 0.0214, 0.0100 allowed (cpu-x86_64_onnxruntime-1.32)" in merged.text
+
+
 def test_warnings_and_remarks_come_after_the_failures_and_are_folded_where_they_are_many() -> None:
     found = [Finding(id="x", severity="warn", sentence=f"warning {i}", remedy="mend it") for i in range(5)]
     early = Preflight(findings=tuple(EarlyFinding(finding=finding) for finding in found))

@@ -94,7 +94,7 @@ def _card(run: RunRecord, verdicts: Sequence[Verdict], anchors: Anchors, anchor:
         badge=badge(first.outcome),
         title=title_of(verdicts),
         anchor=anchor,
-        brief=fmt.clip(said, 110),
+        brief=fmt.clip(said, 110) + (f" ({fmt.clip(run.environment.machine, 60)})" if several else ""),
         where=f"{fmt.clip(run.environment.machine, 60)}, {place}" if several else place,
         href=anchors.cells[first.cell],
         sentence=sentence,
