@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING
 
 from .evidence import Evidence
@@ -69,45 +71,61 @@ def illustrated(run: RunRecord, workspace: Workspace, context: Context) -> RunRe
         workspace: Its folder.
         context: The gated one, of which the courses are.
     """
-    found = {cell.key: courses(workspace.path, run.latencies.get(cell.model), cell, context) for cell in run.cells}
+    found: dict[str, tuple[Course, ...]] = {}
+    for model, latency in run.latencies.items():
+        found |= courses(workspace.path, latency, [cell for cell in run.cells if cell.model == model], context)
     return run.model_copy(
         update={
             "figures": {figures.cell.key: figures for figures in workspace.all("figures-", AccuracyFigures)},
-            "courses": {key: course for key, course in found.items() if course},
+            "courses": found,
         }
     )
 
 
-def courses(folder: Path, latency: LatencyRecord | None, cell: Cell, context: Context) -> tuple[Course, ...]:
-    """Return how a cell's latency went in each of its launches; those whose samples cannot be read are left out.
+def courses(
+    folder: Path, latency: LatencyRecord, cells: Iterable[Cell], context: Context
+) -> dict[str, tuple[Course, ...]]:
+    """Return how the latency of cells of one model went in each launch; samples that cannot be read are left out.
 
     Args:
         folder: The run's folder, at which the records' paths start.
-        latency: The launches of the cell's model, None without any.
-        cell: The cell.
+        latency: The launches of the cells' model.
+        cells: The cells; those without any course are not in the answer.
         context: What was timed.
     """
-    launches = () if latency is None else latency.of_arm(cell.precision)
-    return tuple(_courses(folder, launches, f"{cell.precision}/{context}"))
+    found: dict[str, list[Course]] = {}
+    keys = {cell.precision: cell.key for cell in cells}
+    for launch in latency.launches:
+        for arm, course in _courses(folder, launch, [arm for arm in keys if arm in launch.arms], context):
+            found.setdefault(keys[arm], []).append(course)
+    return {key: tuple(course) for key, course in found.items()}
 
 
-def _courses(folder: Path, launches: Iterable[Launch], name: str) -> Iterator[Course]:
+def _courses(folder: Path, launch: Launch, arms: list[str], context: Context) -> Iterator[tuple[str, Course]]:
     import numpy as np
 
-    for launch in launches:
-        try:
-            with np.load(folder / launch.samples) as arrays:
-                begun = min(int(arrays[at].min()) for at in arrays.files if at.endswith("/at"))
-                took_ms, at_s = arrays[name] / 1e6, (arrays[f"{name}/at"] - begun) / 1e9
-        except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile):
-            continue
+    samples = {}
+    try:
+        with np.load(folder / launch.samples) as arrays:
+            begun = min(int(arrays[at].min()) for at in arrays.files if at.endswith("/at"))
+            for arm in arms:
+                with suppress(KeyError):
+                    samples[arm] = arrays[f"{arm}/{context}"] / 1e6, (arrays[f"{arm}/{context}/at"] - begun) / 1e9
+    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile):
+        return
+    for arm, (took_ms, at_s) in samples.items():
         if took_ms.shape != at_s.shape:
             continue
-        parts = [part for part in np.array_split(np.arange(len(took_ms)), PARTS) if len(part)]
-        yield Course(
-            launch=launch.index,
-            at_s=tuple(round(float(at_s[part[0]]), 3) for part in parts),
-            p50_ms=_rounded(np.median(took_ms[part]) for part in parts),
-            low_ms=_rounded(took_ms[part].min() for part in parts),
-            high_ms=_rounded(took_ms[part].max() for part in parts),
+        starts = [part[0] for part in np.array_split(np.arange(len(took_ms)), PARTS) if len(part)]
+        # In plain Python: of parts as small as these, NumPy takes longer to begin than to end.
+        parts = [sorted(part.tolist()) for part in np.split(took_ms, starts[1:])]
+        yield (
+            arm,
+            Course(
+                launch=launch.index,
+                at_s=tuple(round(float(at_s[start]), 3) for start in starts),
+                p50_ms=_rounded(map(median, parts)),
+                low_ms=_rounded(part[0] for part in parts),
+                high_ms=_rounded(part[-1] for part in parts),
+            ),
         )

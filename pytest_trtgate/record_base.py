@@ -13,7 +13,7 @@ SCHEMA_VERSION = 1
 class Record(BaseModel):
     """Base of all records: frozen, and strict about the names of its fields."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants", defer_build=True)
 
 
 class FileRecord(Record):

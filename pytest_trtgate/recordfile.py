@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TypeVar
 from uuid import uuid4
 
 from pydantic import ValidationError
+from pydantic_core import from_json
 
 from .errors import RecordError
 from .record_base import SCHEMA_VERSION, FileRecord
@@ -23,10 +23,10 @@ def load(path: Path, model: type[R]) -> R:
             the file and the trouble in one sentence.
     """
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
+        raw = from_json(path.read_bytes())
     except OSError as error:
         raise RecordError(f"{path}: cannot be read ({error.strerror})") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise RecordError(f"{path}: not valid JSON, the file may be truncated ({error})") from error
     version = raw.get("schema_version") if isinstance(raw, dict) else None
     if type(version) is not int:  # true is an int too
@@ -45,11 +45,29 @@ def load(path: Path, model: type[R]) -> R:
 
 def save(path: Path, record: FileRecord) -> None:
     """Write one record as JSON, whole or not at all: a reader never sees half a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, as_json(record))
+
+
+def as_json(record: FileRecord) -> bytes:
+    """Return what the file of a record holds."""
+    return record.model_dump_json(indent=1).encode() + b"\n"
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write one file, whole or not at all; folders above it are made.
+
+    Raises:
+        OSError: It cannot be written.
+    """
     # Not named after the process: containers that share a folder have the same process numbers.
     temporary = path.with_name(f".{path.name}.{uuid4().hex}")
     try:
-        temporary.write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        try:
+            temporary.write_bytes(content)
+        except FileNotFoundError:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary.write_bytes(content)
         temporary.replace(path)
-    finally:
+    except BaseException:
         temporary.unlink(missing_ok=True)
+        raise

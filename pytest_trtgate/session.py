@@ -74,6 +74,7 @@ class GateSession:
         self.replays = Replays(self.settings, measure.plan, measure.cache, self._comparable)
         self._preflight = preflight
         self._amend = amend
+        self._uses: dict[Cell, BaselineUse] = {}
 
     # Before anything is built
 
@@ -224,6 +225,12 @@ class GateSession:
         return use.baseline if use.outcome is Outcome.PASS and not self._accepts(cell) else None
 
     def _baseline_use(self, cell: Cell) -> BaselineUse:
+        if cell not in self._uses:
+            use = self._uses[cell] = self._find_baseline(cell)
+            self.workspace.put(f"baseline-{cell.key}", use)
+        return self._uses[cell]
+
+    def _find_baseline(self, cell: Cell) -> BaselineUse:
         try:
             use = self.store.find(cell)
         except BaselineError:
@@ -234,9 +241,7 @@ class GateSession:
         if use.outcome is Outcome.PASS and sessions and sessions[-1].threads != self.measure.threads:
             note = f"latency is not comparable: threads {self.measure.threads}, baseline {sessions[-1].threads}"
             use = use.model_copy(update={"outcome": Outcome.INCOMPATIBLE, "note": note})
-        use = self._of_this_head(cell, use)
-        self.workspace.put(f"baseline-{cell.key}", use)
-        return use
+        return self._of_this_head(cell, use)
 
     def _of_this_head(self, cell: Cell, use: BaselineUse) -> BaselineUse:
         """Return a baseline's use, without any comparison where its engine was built for another head."""

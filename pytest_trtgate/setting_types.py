@@ -66,4 +66,4 @@ Severity = Literal["off", "warn", "fail"]
 class Section(BaseModel):
     """Base of all tables: frozen, and unknown keys are errors."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, defer_build=True)

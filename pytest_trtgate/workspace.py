@@ -42,6 +42,7 @@ class Workspace:
         self.root = root
         self.run_id = run_id
         self.path = root / run_id
+        self._known: dict[str, FileRecord] = {}
 
     def job_folder(self, name: str) -> Path:
         """Return the folder in which the job of that name works."""
@@ -86,28 +87,45 @@ class Workspace:
             JobError: The work on ``wanted`` failed, here or in another process of this run.
             RecordError: The run's folder cannot be written.
         """
-        records = self.path / "records"
-        with self._writing():
-            records.mkdir(parents=True, exist_ok=True)
-        with filelock.FileLock(records / f"{group}.lock"):
-            if not self._is_known(wanted):
-                missing = [name for name in names if not self._is_known(name)]
-                try:
-                    for name, found in compute(missing):
-                        self._keep(name, found)
-                except TrtGateError as error:
-                    for name in missing:
-                        if not self._is_known(name):
-                            self._keep(name, JobError(name, str(error)))
-            failed = records / f"{wanted}.failure.json"
-            if failed.exists():
-                failure = load(failed, Failure)
-                raise JobError(failure.job, failure.reason, failure.log_tail)
-            return load(records / f"{wanted}.json", model)
+        found = self._kept(wanted, model)
+        if found is None:
+            records = self.path / "records"
+            with self._writing():
+                records.mkdir(parents=True, exist_ok=True)
+            with filelock.FileLock(records / f"{group}.lock"):
+                if not self._is_kept(wanted):
+                    self._compute([name for name in names if not self._is_kept(name)], compute)
+            found = self._kept(wanted, model)
+        if isinstance(found, Failure):
+            raise JobError(found.job, found.reason, found.log_tail)
+        if not isinstance(found, model):
+            raise RecordError(f"{self.path}: the run's folder lost {wanted}.json")
+        return found
 
-    def _is_known(self, name: str) -> bool:
+    def _compute(
+        self, missing: list[str], compute: Callable[[list[str]], Iterator[tuple[str, R | JobError]]]
+    ) -> None:
+        try:
+            for name, found in compute(missing):
+                self._keep(name, found)
+        except TrtGateError as error:
+            for name in missing:
+                if not self._is_kept(name):
+                    self._keep(name, JobError(name, str(error)))
+
+    def _is_kept(self, name: str) -> bool:
         records = self.path / "records"
         return (records / f"{name}.failure.json").exists() or (records / f"{name}.json").exists()
+
+    def _kept(self, name: str, model: type[R]) -> R | Failure | None:
+        """Return what was computed once, or why it could not be; None before that. It is read once per process."""
+        known = self._known.get(name)
+        if known is None and self._is_kept(name):
+            records = self.path / "records"
+            failed = records / f"{name}.failure.json"
+            known = load(failed, Failure) if failed.exists() else load(records / f"{name}.json", model)
+            self._known[name] = known
+        return known if isinstance(known, (model, Failure)) else None
 
     def _keep(self, name: str, found: FileRecord | JobError) -> None:
         records = self.path / "records"

@@ -82,20 +82,19 @@ def test_launch_is_cut_into_parts_that_hide_no_sample(tmp_path: Path) -> None:
     launch = latency().launches[0].model_copy(update={"samples": "samples.npz"})
     np.savez(tmp_path / "samples.npz", **{"int8/engine": took, "int8/engine/at": at + 7_000, "pt/engine/at": at})
     record = latency().model_copy(update={"launches": (launch,)})
-    (course,) = courses(tmp_path, record, cell("int8"), "engine")
+    (course,) = courses(tmp_path, record, [cell("int8")], "engine")[cell("int8").key]
     assert len(course.at_s) == len(course.p50_ms) == PARTS == 24
     assert course.at_s[:3] == (0.0, 8.0, 16.0)
     assert course.p50_ms[:2] == (2.5, 6.5)
     assert (course.low_ms[0], course.high_ms[0]) == (1.0, 4.0)
     assert max(course.high_ms) == 900.0
     np.savez(tmp_path / "samples.npz", **{"int8/engine": took, "int8/engine/at": at[:50]})
-    assert courses(tmp_path, record, cell("int8"), "engine") == ()
+    assert courses(tmp_path, record, [cell("int8")], "engine") == {}
 
 
 def test_launch_whose_samples_are_gone_is_left_out(tmp_path: Path) -> None:
     (tmp_path / "jobs").mkdir()
-    assert courses(tmp_path, latency(), cell("int8"), "engine") == ()
-    assert courses(tmp_path, None, cell("int8"), "engine") == ()
+    assert courses(tmp_path, latency(), [cell("int8")], "engine") == {}
 
 
 def test_run_keeps_what_its_report_draws(project: Project) -> None:

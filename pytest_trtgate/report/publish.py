@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import RecordError
-from ..recordfile import save
+from ..recordfile import as_json, write_whole
 from ..run_record import RunRecord
 from ..workspace import RECORD_NAME, Workspace
 
@@ -24,9 +24,10 @@ def publish(run: RunRecord, report: Path, workspace: Workspace) -> None:
     Raises:
         RecordError: A file cannot be written.
     """
+    record = as_json(run)
     for path in (workspace.path / RECORD_NAME, report.parent / RECORD_NAME):
         try:
-            save(path, run)
+            write_whole(path, record)
         except OSError as error:
             raise RecordError(f"{path}: cannot be written ({error.strerror})") from error
     render([run], report, places=[workspace.path])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -82,6 +84,11 @@ def rows(run: RunRecord) -> Iterator[Row]:
         yield here | {"metric": "build", "value": engine.build_seconds, "unit": "s"}
 
 
+def _rows_of(runs: RunRecord | Sequence[RunRecord]) -> Iterator[Row]:
+    for run in [runs] if isinstance(runs, RunRecord) else runs:
+        yield from rows(run)
+
+
 def frame(runs: RunRecord | Sequence[RunRecord]) -> pd.DataFrame:
     """Return all measurements of one or several runs, one number a row.
 
@@ -91,8 +98,7 @@ def frame(runs: RunRecord | Sequence[RunRecord]) -> pd.DataFrame:
     """
     import pandas as pd
 
-    several = [runs] if isinstance(runs, RunRecord) else runs
-    found = pd.DataFrame([row for run in several for row in rows(run)], columns=list(COLUMNS))
+    found = pd.DataFrame(_rows_of(runs), columns=list(COLUMNS))
     return found.astype({"launch": "Int64", "imgsz": "Int64", "batch": "Int64", "value": "float64"})
 
 
@@ -118,10 +124,14 @@ def write_csv(path: Path, runs: RunRecord | Sequence[RunRecord]) -> None:
         OSError: The file cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    found = frame(runs)
-    texts = found.select_dtypes(exclude="number").columns
-    found[texts] = found[texts].map(_no_formula, na_action="ignore")
-    found.to_csv(path, index=False, encoding="utf-8", errors="replace", lineterminator="\n")
+    # Not through the frame: every run ends with a table, and pandas takes longer to import than all of it to write.
+    with path.open("w", encoding="utf-8", errors="replace", newline="") as file:
+        table = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        table.writeheader()
+        for row in _rows_of(runs):
+            value = float(row["value"])
+            texts = {name: _no_formula(text) for name, text in row.items() if isinstance(text, str)}
+            table.writerow({**row, **texts, "value": None if math.isnan(value) else value})
 
 
 def _no_formula(text: str) -> str:
