@@ -221,6 +221,9 @@ def _memory_bytes() -> int:
 
 
 def _commit(folder: Path) -> str | None:
+    # Not every project is in Git, and to start a process takes longer than to look.
+    if "GIT_DIR" not in os.environ and not any((above / ".git").exists() for above in (folder, *folder.parents)):
+        return None
     try:
         done = subprocess.run(
             ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],

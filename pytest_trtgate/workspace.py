@@ -102,9 +102,7 @@ class Workspace:
             raise RecordError(f"{self.path}: the run's folder lost {wanted}.json")
         return found
 
-    def _compute(
-        self, missing: list[str], compute: Callable[[list[str]], Iterator[tuple[str, R | JobError]]]
-    ) -> None:
+    def _compute(self, missing: list[str], compute: Callable[[list[str]], Iterator[tuple[str, R | JobError]]]) -> None:
         try:
             for name, found in compute(missing):
                 self._keep(name, found)

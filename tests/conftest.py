@@ -22,10 +22,12 @@ from typing import Any
 
 import hypothesis
 import pytest
+from _pytest.fixtures import FixtureManager
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 from fake_jobs import Behaviour
+from forks import Fork, close_forks, fork
 
 import pytest_trtgate
 from pytest_trtgate import environment, machine_load, plugin, preflight
@@ -42,6 +44,10 @@ HERE = Path(__file__).parent
 # A shell that started us in the background has us ignore interrupts, and so would the runs that tests interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+# Memory rather than a disk for the thousands of small files of the runs, where there is enough; no test is about disks.
+MEMORY = Path("/dev/shm")
+if os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > 4e9:
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
 # Hundreds of runs in one process leave much to traverse and little to collect.
 gc.set_threshold(100_000, 50, 50)
 
@@ -92,8 +98,8 @@ OUTSIDE = (
 )
 """Variables of the machine, or of the run that these tests are in, that would change what an inner run does."""
 UNUSED = (
-    *("cacheprovider", "debugging", "faulthandler", "legacypath", "pastebin", "setuponly", "setupplan", "stepwise"),
-    *("threadexception", "unraisableexception", "unittest"),
+    *("cacheprovider", "debugging", "doctest", "faulthandler", "legacypath", "logging", "pastebin", "recwarn"),
+    *("setuponly", "setupplan", "stepwise", "subtests", "threadexception", "unraisableexception", "unittest"),
 )
 PLAIN = (
     "--assert=plain",
@@ -163,6 +169,7 @@ class Project:
     def __init__(self, path: Path, pytester: pytest.Pytester | None = None) -> None:
         self.path = path
         self._pytester = pytester
+        self._record: tuple[tuple[int, int], RunRecord] | None = None
         self.weights(Behaviour())
         write_dataset(self.path / "data")
         self.settings()
@@ -212,28 +219,34 @@ class Project:
         assert self._pytester is not None
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+            # Newer releases look at every name of every plugin for fixtures that are wrapped wrongly, in each run anew.
+            patch.setattr(FixtureManager, "_check_for_wrapped_fixture", lambda *_: None, raising=False)
             return self._pytester.runpytest_inprocess(*PLAIN, *arguments, plugins=[plugin, *plugins])
 
     def run_apart(self, *arguments: str, every_plugin: bool = False) -> Finished:
         """Run pytest in a process of its own; see :meth:`start`."""
         process = self.start(*arguments, every_plugin=every_plugin)
-        return Finished(process.communicate(timeout=120)[0], process.returncode)
+        output = process.communicate(timeout=120)[0]
+        assert process.returncode is not None
+        return Finished(output, process.returncode)
 
-    def start(self, *arguments: str, every_plugin: bool = False) -> subprocess.Popen[str]:
+    def start(self, *arguments: str, every_plugin: bool = False) -> Fork | subprocess.Popen[str]:
         """Start pytest in a process group of its own and do not wait for it.
 
         Args:
             arguments: Its arguments.
-            every_plugin: Whether it loads every plugin that is installed, or only those that the tests are about.
+            every_plugin: Whether it is a fresh process that loads every plugin that is installed, or a fork with only
+                those that the tests are about.
         """
-        loaded = [] if every_plugin else [f"-p{name}" for name in PLUGINS if importlib.util.find_spec(name)]
-        environ = {k: v for k, v in os.environ.items() if k not in OUTSIDE}
+        environ = {k: v for k, v in os.environ.items() if k not in OUTSIDE} | {"PYTHONPATH": _python_path()}
         if not every_plugin:
+            loaded = [f"-p{name}" for name in PLUGINS if importlib.util.find_spec(name)]
             environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+            return fork(["pytest", *loaded, *PLAIN, *arguments], self.path, environ)
         return subprocess.Popen(
-            [sys.executable, "-m", "pytest", *loaded, *PLAIN, *arguments],
+            [sys.executable, "-m", "pytest", *PLAIN, *arguments],
             cwd=self.path,
-            env={**environ, "PYTHONPATH": _python_path()},
+            env=environ,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -246,7 +259,12 @@ class Project:
     @property
     def record(self) -> RunRecord:
         """The record of the last run."""
-        return load(self.path / "reports" / "run.json", RunRecord)
+        path = self.path / "reports" / "run.json"
+        found = path.stat()
+        written = (found.st_mtime_ns, found.st_ino)
+        if self._record is None or self._record[0] != written:
+            self._record = written, load(path, RunRecord)
+        return self._record[1]
 
     def verdict(self, precision: str, subject: str) -> Verdict:
         """Return what the last run decided of one cell."""
@@ -316,6 +334,11 @@ def _python_path() -> str:
     """Return a PYTHONPATH with which any process finds the fake jobs."""
     before = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     return os.pathsep.join(dict.fromkeys([str(HERE), *filter(None, before)]))
+
+
+def pytest_unconfigure() -> None:
+    """End what tests fork their processes from."""
+    close_forks()
 
 
 @pytest.fixture(autouse=True)

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import json
 import os
-import select
 import signal
 import sys
 import time
 from pathlib import Path
-from typing import Any
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # a name of our own, since typing takes long to import
+    from typing import Any
 
 PICKLE = b"\x80"
 PROGRESS = "@trtgate-progress "
@@ -94,7 +96,8 @@ class BrokenJobError(RefusedError):
 
 def misbehave(behaviour: Behaviour, kind: str, arm: str, folder: Path) -> None:
     """Do what a job can do wrong, if this one is to."""
-    time.sleep(behaviour.seconds)
+    if behaviour.seconds:
+        time.sleep(behaviour.seconds)
     fault = behaviour.faults.get(f"{kind}-{arm}")
     if fault == "refuse":
         raise RefusedError(REFUSAL)
@@ -137,6 +140,8 @@ def _start(folder: Path, code: str) -> None:
 
 def _hang() -> None:
     """Wait for ten minutes, or until the launcher is gone."""
+    import select
+
     select.select([0], [], [], 600)
     sys.exit(1)
 

@@ -8,9 +8,11 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from forks import fork
 from material import ROOT, build_request, job_environment
 
 from pytest_trtgate.jobs.contract import ArmRequest, LatencyRequest
@@ -38,15 +40,16 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "job"
 
 
-def job(folder: Path, body: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", _JOB.format(body), str(folder)],
-        env=job_environment(folder / "home"),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+@dataclass(frozen=True)
+class Done:
+    stdout: str
+    stderr: str
+    returncode: int | None
+
+
+def job(folder: Path, body: str) -> Done:
+    process = fork(["-c", str(folder)], folder, job_environment(folder / "home"), _JOB.format(body), apart=True)
+    return Done(*process.communicate(), process.returncode)
 
 
 def sentence(folder: Path) -> str:

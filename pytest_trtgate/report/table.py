@@ -126,12 +126,12 @@ def write_csv(path: Path, runs: RunRecord | Sequence[RunRecord]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     # Not through the frame: every run ends with a table, and pandas takes longer to import than all of it to write.
     with path.open("w", encoding="utf-8", errors="replace", newline="") as file:
-        table = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        table.writeheader()
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(COLUMNS)
         for row in _rows_of(runs):
             value = float(row["value"])
-            texts = {name: _no_formula(text) for name, text in row.items() if isinstance(text, str)}
-            table.writerow({**row, **texts, "value": None if math.isnan(value) else value})
+            row["value"] = None if math.isnan(value) else value
+            table.writerow([_no_formula(x) if isinstance(x, str) else x for x in map(row.get, COLUMNS)])
 
 
 def _no_formula(text: str) -> str:
