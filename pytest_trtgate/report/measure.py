@@ -188,9 +188,25 @@ def gated_context(run: RunRecord) -> Context:
 
 def verdict_of(run: RunRecord, cell: Cell, subject: Subject) -> Verdict | None:
     """Return the verdict on one subject of a cell, or None where it was not judged."""
-    # Names before cells: comparing whole records is slow, and a large run asks this tens of thousands of times.
-    of_model = (v for v in run.verdicts if v.subject == subject and v.cell.model == cell.model)
-    return next((v for v in of_model if v.cell == cell), None)
+    return _INDEX.of(run.verdicts).get((subject, cell))
+
+
+class _VerdictIndex:
+    """The verdicts of the run that was asked for last: a large one is asked tens of thousands of times."""
+
+    def __init__(self) -> None:
+        self._verdicts: tuple[Verdict, ...] = ()
+        self._found: dict[tuple[Subject, Cell], Verdict] = {}
+
+    def of(self, verdicts: tuple[Verdict, ...]) -> dict[tuple[Subject, Cell], Verdict]:
+        if verdicts is not self._verdicts:
+            # The first of several counts.
+            self._found = {(v.subject, v.cell): v for v in reversed(verdicts)}
+            self._verdicts = verdicts
+        return self._found
+
+
+_INDEX = _VerdictIndex()
 
 
 def find_check(verdict: Verdict | None, word: str, *, against: str, unit: str) -> Check | None:
