@@ -16,6 +16,7 @@ import time
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -26,6 +27,7 @@ from _pytest.fixtures import FixtureManager
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import compiled  # noqa: F401 - before whatever it is about
 from fake_jobs import Behaviour
 from forks import Fork, close_forks, fork
 
@@ -50,14 +52,6 @@ if os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > 4e9:
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
 # Hundreds of runs in one process leave much to traverse and little to collect.
 gc.set_threshold(100_000, 50, 50)
-
-# After a run in this process pytester forgets every module that the run was the first to import, and the next run
-# imports it again: slow for most, impossible for NumPy. So what a run may import is imported now.
-_PACKAGE = Path(pytest_trtgate.__file__).parent
-for _file in (*_PACKAGE.glob("[a-z]*.py"), *_PACKAGE.glob("report/[a-z]*.py"), *_PACKAGE.glob("judge/[a-z]*.py")):
-    importlib.import_module(".".join(("pytest_trtgate", *_file.relative_to(_PACKAGE).with_suffix("").parts)))
-for _name in ("numpy", "pandas", "yaml", "jinja2", "platformdirs", "pytest_trtgate.jobs.launcher", "inline_launcher"):
-    importlib.import_module(_name)
 
 VERSIONS = {
     "ultralytics": "8.4.190",
@@ -217,8 +211,10 @@ class Project:
     def run(self, *arguments: str, plugins: Sequence[ModuleType] = ()) -> pytest.RunResult:
         """Run pytest in this process, with our plugin and those given, and none that are merely installed."""
         assert self._pytester is not None
+        _import_what_runs_import()
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+            patch.setattr(sys, "dont_write_bytecode", True)
             # Newer releases look at every name of every plugin for fixtures that are wrapped wrongly, in each run anew.
             patch.setattr(FixtureManager, "_check_for_wrapped_fixture", lambda *_: None, raising=False)
             return self._pytester.runpytest_inprocess(*PLAIN, *arguments, plugins=[plugin, *plugins])
@@ -328,6 +324,27 @@ def wait_for(condition: Callable[[], Any], seconds: float = 30.0) -> Any:
             return found
         time.sleep(0.02)
     raise AssertionError("timed out")
+
+
+@cache
+def _import_what_runs_import() -> None:
+    """Import now what pytester would have forgotten after each run that was the first to import it.
+
+    To import it again is slow for most, and impossible for NumPy.
+    """
+    package = Path(pytest_trtgate.__file__).parent
+    for file in (*package.glob("[a-z]*.py"), *package.glob("report/[a-z]*.py"), *package.glob("judge/[a-z]*.py")):
+        importlib.import_module(".".join(("pytest_trtgate", *file.relative_to(package).with_suffix("").parts)))
+    for name in (
+        "email.parser",
+        "numpy",
+        "yaml",
+        "jinja2",
+        "platformdirs",
+        "pytest_trtgate.jobs.launcher",
+        "inline_launcher",
+    ):
+        importlib.import_module(name)
 
 
 def _python_path() -> str:

@@ -25,6 +25,7 @@ import atexit, gc, json, os, runpy, signal, sys
 answers = os.fdopen(os.dup(1), "w")
 os.dup2(2, 1)
 import filelock, jinja2, platformdirs, pydantic, pytest, yaml
+import compiled
 import pytest_trtgate.cli, pytest_trtgate.jobs.launcher, pytest_trtgate.jobs.worker, pytest_trtgate.plugin
 import pytest_trtgate.report.publish, pytest_trtgate.run
 for name in ("pytest_benchmark.plugin", "xdist.plugin"):
@@ -32,6 +33,7 @@ for name in ("pytest_benchmark.plugin", "xdist.plugin"):
         __import__(name)
     except ImportError:
         pass
+sys.pycache_prefix, sys.dont_write_bytecode = None, True
 gc.freeze()
 
 def child(asked):

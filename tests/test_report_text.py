@@ -6,7 +6,6 @@ import io
 import re
 from pathlib import Path
 
-import pandas as pd
 import pytest
 from runs_example import empty_run, failing_run, gpu_run, passing_run
 from test_report_page import hostile_run
@@ -195,6 +194,8 @@ def test_markdown_of_several_runs_names_the_machines() -> None:
 
 
 def test_csv_comes_back_through_pandas(tmp_path: Path) -> None:
+    import pandas as pd
+
     table.write_csv(tmp_path / "reports" / "run.csv", [failing_run()])
     written = (tmp_path / "reports" / "run.csv").read_text(encoding="utf-8")
     back = pd.read_csv(io.StringIO(written), dtype={"launch": "Int64", "imgsz": "Int64", "batch": "Int64"})
