@@ -211,7 +211,6 @@ class Project:
     def run(self, *arguments: str, plugins: Sequence[ModuleType] = ()) -> pytest.RunResult:
         """Run pytest in this process, with our plugin and those given, and none that are merely installed."""
         assert self._pytester is not None
-        _import_what_runs_import()
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
             patch.setattr(sys, "dont_write_bytecode", True)
@@ -328,7 +327,7 @@ def wait_for(condition: Callable[[], Any], seconds: float = 30.0) -> Any:
 
 @cache
 def _import_what_runs_import() -> None:
-    """Import now what pytester would have forgotten after each run that was the first to import it.
+    """Import now what pytester would have forgotten after each test and run that was the first to import it.
 
     To import it again is slow for most, and impossible for NumPy.
     """
@@ -364,6 +363,7 @@ def _quiet_machine(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureReque
     for name in OUTSIDE:
         monkeypatch.delenv(name, raising=False)
     if "pytester" in request.fixturenames:
+        _import_what_runs_import()
         monkeypatch.setenv("PYTHONPATH", _python_path())
         names = {environment: ("installed_versions", "visible_gpus"), machine_load: ("usable_cores",)}
         for module, changed in {**names, preflight: ("why_busy", "why_thrown_away")}.items():

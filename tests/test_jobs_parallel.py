@@ -28,7 +28,7 @@ def assert_one_at_a_time(spans: Spans) -> None:
 
 
 def test_jobs_of_one_device_never_overlap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert_one_at_a_time(_spans_of_two_launchers(tmp_path, monkeypatch, "0", "0"))
+    assert_one_at_a_time(_spans_of_two_launchers(tmp_path, monkeypatch, "0", "0", seconds=0.05))
 
 
 def test_jobs_of_different_devices_may_overlap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -36,10 +36,12 @@ def test_jobs_of_different_devices_may_overlap(tmp_path: Path, monkeypatch: pyte
         assert_one_at_a_time(_spans_of_two_launchers(tmp_path, monkeypatch, "0", "1"))
 
 
-def _spans_of_two_launchers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *devices: str) -> Spans:
-    """Run two jobs on each of two devices at once; return when they began and ended."""
+def _spans_of_two_launchers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *devices: str, seconds: float = 0.3
+) -> Spans:
+    """Run two jobs that take ``seconds`` on each of two devices at once; return when they began and ended."""
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
-    weights = Behaviour(seconds=0.3).save(tmp_path / "shapes.pt")
+    weights = Behaviour(seconds=seconds).save(tmp_path / "shapes.pt")
 
     def work(name: str, device: str) -> None:
         launcher = LocalLauncher({"build": "fake_jobs"}, tmp_path / "locks")

@@ -10,11 +10,13 @@ import time
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from forks import fork
 from material import ROOT, build_request, job_environment
 
+from pytest_trtgate.jobs import worker
 from pytest_trtgate.jobs.contract import ArmRequest, LatencyRequest
 from pytest_trtgate.jobs.cpu import machine_state
 from pytest_trtgate.jobs.latency import PARTS, Track, balanced_orders, course_ms, timing
@@ -128,9 +130,15 @@ def test_libraries_find_one_thread_count_and_their_folders_inside_the_job(folder
     )
 
 
-def test_progress_is_told_at_most_every_two_seconds(folder: Path) -> None:
-    done = job(folder, "[progress(f'{n} of 9') for n in range(9)]; time.sleep(2.1); progress('9 of 9')")
-    assert done.stdout.splitlines() == ["@trtgate-progress 0 of 9", "@trtgate-progress 9 of 9"]
+def test_progress_is_told_at_most_every_two_seconds(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock = iter([100.0, 100.5, 101.9, 102.1, 104.0])
+    monkeypatch.setattr(worker, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    monkeypatch.setattr(worker, "_last_progress", [98.0])
+    for number in range(5):
+        worker.progress(f"{number} of 4")
+    assert capsys.readouterr().out.splitlines() == ["@trtgate-progress 0 of 4", "@trtgate-progress 3 of 4"]
 
 
 def test_a_job_ends_when_its_launcher_has_gone(folder: Path) -> None:

@@ -24,32 +24,44 @@ ACCURACY = ("-k", "accuracy")
 SEEN = {"pt": {"score": 0.9}, "fp16": {"score": 0.9}}
 
 
+@pytest.fixture(scope="module")
+def measured_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The files of a project after one run that measured the accuracy of its FP16 engine."""
+    project = Project(tmp_path_factory.mktemp("measured"))
+    assert project.run_apart(ONE, *ACCURACY).ret == 0
+    return project.path
+
+
+@pytest.fixture
+def measured(project: Project, measured_files: Path) -> Project:
+    """A project whose FP16 engine is in the cache with its accuracy."""
+    return project.take_over(measured_files)
+
+
 def evaluated(project: Project) -> list[str]:
     """Return the arms that the last run evaluated in a job."""
     jobs = [job.name.rpartition("-")[2] for job in project.record.jobs if job.kind == "accuracy"]
     return sorted(arm for arms in jobs for arm in arms.split("+"))
 
 
-def test_an_accuracy_of_the_same_bytes_is_reused_and_said_to_be(project: Project) -> None:
-    project.run(ONE, *ACCURACY)
-    assert evaluated(project) == ["fp16", "pt"]
-    first = project.record.accuracy("shapes", "fp16")
-    result = project.run(ONE, *ACCURACY)
+def test_an_accuracy_of_the_same_bytes_is_reused_and_said_to_be(measured: Project) -> None:
+    assert evaluated(measured) == ["fp16", "pt"]
+    first = measured.record.accuracy("shapes", "fp16")
+    result = measured.run(ONE, *ACCURACY)
     result.stdout.fnmatch_lines(
         ["*shapes fp16: accuracy from the cache, measured less than a minute ago on the same bytes"]
     )
-    assert evaluated(project) == []
-    second = project.record.accuracy("shapes", "fp16")
+    assert evaluated(measured) == []
+    second = measured.record.accuracy("shapes", "fp16")
     assert first is not None
     assert second is not None
     assert (second.metrics, second.classes, second.reused) == (first.metrics, first.classes, True)
-    assert any("--trt-fresh" in note for note in project.record.notes)
+    assert any("--trt-fresh" in note for note in measured.record.notes)
 
 
-def test_fresh_measures_again(project: Project) -> None:
-    project.run(ONE, *ACCURACY)
-    project.run(ONE, *ACCURACY, "--trt-fresh")
-    assert evaluated(project) == ["fp16", "pt"]
+def test_fresh_measures_again(measured: Project) -> None:
+    measured.run(ONE, *ACCURACY, "--trt-fresh")
+    assert evaluated(measured) == ["fp16", "pt"]
 
 
 def test_latency_is_always_measured(project: Project) -> None:
@@ -79,12 +91,11 @@ def test_a_damaged_accuracy_is_measured_once_more_and_replaced(project: Project,
     assert not list((project.path / "cache" / "results").glob(".*"))
 
 
-def test_what_is_measured_afresh_takes_the_place_of_what_is_stored(project: Project) -> None:
-    project.run(ONE, *ACCURACY)
-    project.run(ONE, *ACCURACY, "--trt-fresh")
-    fresh = project.record.accuracy("shapes", "fp16")
-    project.run(ONE, *ACCURACY)
-    reused = project.record.accuracy("shapes", "fp16")
+def test_what_is_measured_afresh_takes_the_place_of_what_is_stored(measured: Project) -> None:
+    measured.run(ONE, *ACCURACY, "--trt-fresh")
+    fresh = measured.record.accuracy("shapes", "fp16")
+    measured.run(ONE, *ACCURACY)
+    reused = measured.record.accuracy("shapes", "fp16")
     assert fresh is not None
     assert reused is not None
     assert (reused.reused, reused.seconds) == (True, fresh.seconds)
@@ -92,9 +103,9 @@ def test_what_is_measured_afresh_takes_the_place_of_what_is_stored(project: Proj
 
 @pytest.mark.parametrize("change", ["weights", "image", "label", "names", "conf", "threads", "torch", "pillow"])
 def test_everything_that_can_change_an_accuracy_measures_it_again(
-    project: Project, monkeypatch: pytest.MonkeyPatch, change: str
+    measured: Project, monkeypatch: pytest.MonkeyPatch, change: str
 ) -> None:
-    project.run(ONE, *ACCURACY)
+    project = measured
     if change == "weights":
         project.weights(Behaviour(map50_95=0.7))
     elif change == "image":

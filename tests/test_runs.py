@@ -117,17 +117,17 @@ def test_runs_that_start_at_once_have_names_of_their_own() -> None:
     assert len({new_run_id() for _ in range(20)}) == 20
 
 
-def test_a_run_writes_into_reports_and_the_cache_only(project: Project) -> None:
+def test_a_run_writes_into_its_own_folders_and_leaves_weights_and_dataset_as_they_were(project: Project) -> None:
     before = snapshot(project.path)
-    project.use_processes().run(INT8).assert_outcomes(passed=2)
-    new = {Path(name).parts[0] for name in set(snapshot(project.path)) - set(before)}
-    assert new == {"cache", "device-locks", "reports"}
-
-
-def test_a_run_leaves_weights_and_dataset_as_they_were(project: Project) -> None:
-    before = snapshot(project.path / "data"), (project.path / "shapes.pt").read_bytes()
-    project.use_processes().run("--trt-baselines=update")
-    assert (snapshot(project.path / "data"), (project.path / "shapes.pt").read_bytes()) == before
+    project.use_processes().run(INT8, "--trt-baselines=update").assert_outcomes(passed=2)
+    after = snapshot(project.path)
+    assert {Path(name).parts[0] for name in set(after) - set(before)} == {
+        "baselines",
+        "cache",
+        "device-locks",
+        "reports",
+    }
+    assert {name for name, content in before.items() if after[name] != content} == {"conftest.py"}  # our own change
 
 
 def test_reports_go_where_the_settings_say(project: Project) -> None:
