@@ -352,6 +352,13 @@ def _python_path() -> str:
     return os.pathsep.join(dict.fromkeys([str(HERE), *filter(None, before)]))
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Have pytest-xdist keep tests of a module together, so that what they share is made once, unless told otherwise."""
+    if getattr(config.option, "numprocesses", None) and config.option.dist == "no":
+        config.option.dist = "worksteal"
+
+
 def pytest_unconfigure() -> None:
     """End what tests fork their processes from."""
     close_forks()
