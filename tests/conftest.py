@@ -15,6 +15,7 @@ import textwrap
 import time
 import zlib
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -334,16 +335,10 @@ def _import_what_runs_import() -> None:
     package = Path(pytest_trtgate.__file__).parent
     for file in (*package.glob("[a-z]*.py"), *package.glob("report/[a-z]*.py"), *package.glob("judge/[a-z]*.py")):
         importlib.import_module(".".join(("pytest_trtgate", *file.relative_to(package).with_suffix("").parts)))
-    for name in (
-        "email.parser",
-        "numpy",
-        "yaml",
-        "jinja2",
-        "platformdirs",
-        "pytest_trtgate.jobs.launcher",
-        "inline_launcher",
-    ):
-        importlib.import_module(name)
+    names = ("email.parser", "numpy", "yaml", "jinja2", "platformdirs", "pynvml", "pytest_trtgate.jobs.launcher")
+    for name in (*names, "inline_launcher"):
+        with suppress(ImportError):  # not all of them need be installed
+            importlib.import_module(name)
 
 
 def _python_path() -> str:
@@ -354,7 +349,7 @@ def _python_path() -> str:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> None:
-    """Have pytest-xdist keep tests of a module together, so that what they share is made once, unless told otherwise."""
+    """Have pytest-xdist keep the tests of a module together, so that what they share is made once."""
     if getattr(config.option, "numprocesses", None) and config.option.dist == "no":
         config.option.dist = "worksteal"
 

@@ -23,10 +23,10 @@ class InlineLauncher:
         log = f"log of {job.name}"
         (folder / LOG_NAME).write_text(log + "\n")
         progress(f"{job.name}: working")
-        request = json.loads(job.request.model_dump_json())
-        (folder / "request.json").write_text(json.dumps(request))
+        request = job.request.model_dump_json()
+        (folder / "request.json").write_text(request)
         try:
-            answer = answer_to(request, folder)
+            answer = answer_to(json.loads(request), folder)
         except RefusedError as refusal:
             raise JobError(job.name, str(refusal), log) from refusal
-        return RESPONSES[job.kind].model_validate(json.loads(json.dumps(answer)))
+        return RESPONSES[job.kind].model_validate_json(json.dumps(answer))
