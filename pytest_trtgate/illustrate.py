@@ -94,7 +94,7 @@ def courses(
         context: What was timed.
     """
     found: dict[str, list[Course]] = {}
-    keys = {cell.precision: cell.key for cell in cells}
+    keys: dict[str, str] = {cell.precision: cell.key for cell in cells}
     for launch in latency.launches:
         for arm, course in _courses(folder, launch, [arm for arm in keys if arm in launch.arms], context):
             found.setdefault(keys[arm], []).append(course)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
+import filelock
 import pytest
 from conftest import Project, snapshot
 from runs_example import empty_run
 
+from pytest_trtgate.environment import collect
 from pytest_trtgate.recordfile import load, save
-from pytest_trtgate.run_record import RunRecord
+from pytest_trtgate.run_record import Preflight, RunRecord
 from pytest_trtgate.workspace import Workspace, new_run_id
 
 INT8 = "--trt-precision=int8"
@@ -111,6 +114,25 @@ def test_a_run_that_goes_on_beside_this_one_is_not_deleted(tmp_path: Path) -> No
         workspace.job_folder("build").mkdir(parents=True)
     mine.discard_older(keep=1)
     assert other.path.exists()
+
+
+def test_what_a_run_knows_is_had_without_waiting_for_who_computes_the_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine, other = (Workspace(tmp_path, "20200101T000000Z-0000") for _ in range(2))
+    found = mine.once("preflight", Preflight, Preflight)
+    monkeypatch.setattr(filelock, "FileLock", lambda path: pytest.fail(f"waited for {path}"))
+    assert mine.once("preflight", Preflight, lambda: pytest.fail("computed twice")) is found
+    assert other.once("preflight", Preflight, lambda: pytest.fail("computed twice")) == found
+
+
+def test_no_git_is_started_for_a_project_that_is_in_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("GIT_DIR", raising=False)
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("started a process"))
+    assert collect("onnxruntime", "cpu", tmp_path).commit is None
+    (tmp_path / ".git").mkdir()
+    with pytest.raises(pytest.fail.Exception):
+        collect("onnxruntime", "cpu", tmp_path / "inside")
 
 
 def test_runs_that_start_at_once_have_names_of_their_own() -> None:
