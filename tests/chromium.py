@@ -117,16 +117,15 @@ class Chromium:
             self.events.append((message["method"], message["params"]))
         return message
 
-    def open(self, address: str, *, width: int = 1280, scheme: str = "light", script: bool = True) -> None:
+    def open(self, address: str, *, scheme: str = "light", script: bool = True) -> None:
         """Load an address and wait until it is there; earlier events are forgotten.
 
         Args:
             address: The URL; with a fragment, one that differs from the last loads anew all the same.
-            width: Of the window, in pixels.
             scheme: ``light`` or ``dark``.
             script: Whether the page may run scripts.
         """
-        self.send("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=False)
+        self.resize(1280)
         features = [{"name": "prefers-color-scheme", "value": scheme}]
         features += [{"name": "prefers-reduced-motion", "value": "reduce"}]
         self.send("Emulation.setEmulatedMedia", features=features)
@@ -134,6 +133,10 @@ class Chromium:
         self._load("about:blank")
         self.events.clear()
         self._load(address)
+
+    def resize(self, width: int) -> None:
+        """Make the window as wide as ``width``, in pixels; opening a page makes it 1280 wide."""
+        self.send("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=False)
 
     def _load(self, address: str) -> None:
         loader = self.send("Page.navigate", url=address)["loaderId"]

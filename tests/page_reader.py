@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 from html.parser import HTMLParser
+
+from pytest_trtgate.report import html
+from pytest_trtgate.run_record import RunRecord
 
 VOID = {"meta", "link", "br", "img", "input", "hr", "base"}
 
@@ -86,3 +91,9 @@ class Page(HTMLParser):
     def by_id(self, name: str) -> Element:
         (found,) = [e for e in self.elements if e.attributes.get("id") == name]
         return found
+
+
+@cache
+def page_of(*runs: Callable[[], RunRecord]) -> Page:
+    """Return the report of some example runs, rendered and read once."""
+    return Page(html.render([run() for run in runs]))

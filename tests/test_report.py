@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 
 import pytest
-from page_reader import Page
+from page_reader import Page, page_of
 from runs_example import empty_run, failing_run, gpu_run, passing_run
 
 from pytest_trtgate.report import html
@@ -24,17 +24,17 @@ REGENERATE = "TRTGATE_WRITE_GOLDEN"
 
 @pytest.fixture(scope="module")
 def failing() -> Page:
-    return Page(html.render([failing_run()]))
+    return page_of(failing_run)
 
 
 @pytest.fixture(scope="module")
 def passing() -> Page:
-    return Page(html.render([passing_run()]))
+    return page_of(passing_run)
 
 
 @pytest.fixture(scope="module")
 def merged() -> Page:
-    return Page(html.render([passing_run(), failing_run(), gpu_run()]))
+    return page_of(passing_run, failing_run, gpu_run)
 
 
 def without_record(page: str) -> str:
@@ -44,14 +44,14 @@ def without_record(page: str) -> str:
 
 
 def test_page_equals_the_golden_file() -> None:
-    page = without_record(html.render([failing_run()]))
+    page = without_record(page_of(failing_run).source)
     if os.environ.get(REGENERATE):
         GOLDEN.write_text(page, encoding="utf-8", newline="\n")
     assert page == GOLDEN.read_text(encoding="utf-8"), f"set {REGENERATE}=1 to accept the new page, then look at it"
 
 
 def test_rendering_twice_gives_the_same_page() -> None:
-    assert html.render([failing_run()]) == html.render([failing_run()])
+    assert html.render([failing_run()]) == page_of(failing_run).source
 
 
 def test_headline_says_that_the_gate_failed_and_what_failed(failing: Page) -> None:

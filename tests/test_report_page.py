@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from page_reader import Page
+from page_reader import Page, page_of
 from runs_example import empty_run, failing_run, gpu_run, passing_run
 
 from pytest_trtgate import report
@@ -57,7 +57,7 @@ def hostile_run(text: str = PAYLOAD) -> RunRecord:
 
 
 def test_hostile_record_brings_no_element_and_no_attribute_into_the_page() -> None:
-    page, usual = Page(html.render([hostile_run()])), Page(html.render([failing_run()]))
+    page, usual = page_of(hostile_run), page_of(failing_run)
     assert [e.attributes for e in page.all("script")] == [{"type": "application/json", "id": "record"}, {}]
     assert page.all("script")[1].content == usual.all("script")[1].content
     assert {e.tag for e in page.elements} == {e.tag for e in usual.elements}
@@ -67,7 +67,7 @@ def test_hostile_record_brings_no_element_and_no_attribute_into_the_page() -> No
 
 
 def test_hostile_text_is_shown_as_text() -> None:
-    page = Page(html.render([hostile_run()]))
+    page = page_of(hostile_run)
     assert "<script>alert(1)</script><img src=x onerror=alert(2)>" in page.text
     assert "{{ 7 * 7 }}&amp;" in page.text
     assert "\x1b" not in page.source
@@ -75,7 +75,7 @@ def test_hostile_text_is_shown_as_text() -> None:
 
 
 def test_hostile_record_survives_in_the_block_for_download() -> None:
-    (block,) = Page(html.render([hostile_run()])).all("script", type="application/json")
+    (block,) = page_of(hostile_run).all("script", type="application/json")
     assert not set("<>&\u2028\u2029") & set(block.content)
     assert RunRecord.model_validate_json(block.content) == html.slim(hostile_run())
 
@@ -137,10 +137,11 @@ def test_cell_known_only_from_a_verdict_is_shown() -> None:
 
 
 def test_page_refers_to_nothing_outside() -> None:
-    for runs in ([], [empty_run()], [failing_run()], [passing_run(), gpu_run()]):
-        source = html.render(runs)
+    for runs in ((), (empty_run,), (failing_run,), (passing_run, gpu_run)):
+        page = page_of(*runs)
+        source = page.source
         addresses = set(re.findall(r"(?:https?:)?//[\w.-]+[^\s\"'<]*", re.sub(r"base64,[^\"]*", "", source)))
-        comments = {line.strip() for line in Page(source).all("script")[-1].content.splitlines() if "//" in line}
+        comments = {line.strip() for line in page.all("script")[-1].content.splitlines() if "//" in line}
         assert addresses <= {"http://www.w3.org/2000/svg"}, comments
         assert not re.findall(r"url\(|@import|@font-face|\bsrc=|srcset|<link|<iframe|<object|<embed", source)
         assert "fetch(" not in source
@@ -150,12 +151,12 @@ def test_page_refers_to_nothing_outside() -> None:
 @pytest.fixture(scope="module", params=["failing", "passing", "empty", "merged"])
 def page(request: pytest.FixtureRequest) -> Page:
     runs = {
-        "failing": [failing_run()],
-        "passing": [passing_run()],
-        "empty": [empty_run()],
-        "merged": [passing_run(), failing_run()],
+        "failing": [failing_run],
+        "passing": [passing_run],
+        "empty": [empty_run],
+        "merged": [passing_run, failing_run],
     }
-    return Page(html.render(runs[request.param]))
+    return page_of(*runs[request.param])
 
 
 def test_headings_form_one_outline(page: Page) -> None:
