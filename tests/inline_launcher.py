@@ -23,7 +23,7 @@ class InlineLauncher:
         log = f"log of {job.name}"
         (folder / LOG_NAME).write_text(log + "\n")
         progress(f"{job.name}: working")
-        request = job.request.model_dump_json()
+        request = job.request.model_dump_json(indent=1)
         (folder / "request.json").write_text(request)
         try:
             answer = answer_to(json.loads(request), folder)

@@ -237,14 +237,14 @@ def test_progress_reaches_the_user_and_not_the_log(jobs: Jobs) -> None:
 
 
 def test_the_children_of_a_job_end_with_it(jobs: Jobs) -> None:
-    jobs.failure("family", timeout_s=1.0)
+    jobs.failure("family", timeout_s=1.5)
     assert not is_running(jobs.pid())
     wait_for(lambda: not is_running(jobs.pid("child")))
 
 
 def test_a_job_that_ignores_a_polite_request_is_killed(jobs: Jobs) -> None:
     started = time.monotonic()
-    jobs.failure("stubborn", timeout_s=0.6)
+    jobs.failure("stubborn", timeout_s=1.0)
     assert not is_running(jobs.pid())
     assert time.monotonic() - started < 10
 
