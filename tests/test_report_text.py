@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import io
+import math
 import re
 from pathlib import Path
 
@@ -211,11 +213,12 @@ def test_csv_brings_no_formula_into_a_spreadsheet(tmp_path: Path) -> None:
         update={"accuracies": (first.model_copy(update={"classes": classes, "model": "=x"}), *others)}
     )
     table.write_csv(tmp_path / "run.csv", [run])
-    back = pd.read_csv(tmp_path / "run.csv")
-    assert set(back["class"].dropna()) >= {"'=1+1", "'+1", "'-1", "'@SUM(A1)", "'\tx", "star"}
-    assert "'=x" in set(back["model"])
+    with (tmp_path / "run.csv").open(newline="") as file:
+        back = list(csv.DictReader(file))
+    assert {row["class"] for row in back} >= {"'=1+1", "'+1", "'-1", "'@SUM(A1)", "'\tx", "star"}
+    assert "'=x" in {row["model"] for row in back}
     assert set(table.frame(run)["class"].dropna()) >= set(names)
-    assert back["value"].dtype == "float64"
+    assert all(math.isfinite(float(row["value"])) for row in back if row["value"])
 
 
 def test_table_holds_what_was_measured() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import filelock
 import pytest
-from conftest import Project, snapshot
+from conftest import TESTS, Project, snapshot
 from runs_example import empty_run
 
 from pytest_trtgate.environment import collect
@@ -175,21 +175,19 @@ def test_a_project_is_gated_from_another_folder_by_its_path(
 
 
 def test_a_report_that_cannot_be_written_fails_the_run_with_one_sentence(project: Project) -> None:
-    (project.path / "reports").mkdir()
-    (project.path / "reports" / "trtgate.html").mkdir()
+    project.tests(f"{TESTS}\n    import pathlib\n    pathlib.Path('reports/trtgate.html').mkdir()\n")
     result = project.run(INT8)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.stdout.fnmatch_lines(["trtgate: *trtgate.html: cannot be written (*)"])
     assert "report: " not in result.stdout.str()
 
 
-def test_a_file_in_the_place_of_reports_fails_every_test_with_one_sentence(project: Project) -> None:
+def test_a_file_in_the_place_of_reports_is_said_before_anything_is_measured(project: Project) -> None:
     (project.path / "reports").write_text("")
     result = project.run(INT8)
-    result.assert_outcomes(failed=2)
-    sentence = "*reports/trtgate-runs/*: the run's folder cannot be written (Not a directory)"
-    result.stdout.fnmatch_lines([sentence, sentence])
-    assert "Traceback" not in result.stdout.str()
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: report = *cannot be written: */reports is not a folder"])
+    assert not (project.path / "cache").exists()
 
 
 # What the user sees meanwhile
