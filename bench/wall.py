@@ -1,11 +1,11 @@
-"""How long the gate takes, beside what a user would do without it, and how its costs grow.
+"""How long the gate takes, beside what a user would do without it.
 
-python bench/wall.py                         # everything, about an hour and a half on two cores
+python bench/wall.py                         # everything, about half an hour on two cores
 python bench/wall.py --only cold --only page # parts of it
 python bench/wall.py --quick                 # everything with small numbers, to see whether it works
 
-Each part writes its figures to ``results/wall.json`` and leaves those of the others; growth is drawn in
-``results/wall_growth.svg``.
+Each part writes its figures to ``results/wall.json`` and leaves those of the others. How costs grow is measured by
+``growth.py``.
 """
 
 from __future__ import annotations
@@ -78,6 +78,13 @@ class Bench:
         """A demo project, gated once with an empty cache: what that took is in :attr:`cold`."""
         folder = self.demo("demo")
         self.cold = self.gate(folder)
+        return folder
+
+    @cached_property
+    def built(self) -> Path:
+        """A demo project of which only the engines were built."""
+        folder = self.demo("built")
+        self.gate(folder, "-k", "size")
         return folder
 
     def gate(self, folder: Path, *arguments: str) -> Watched:
@@ -181,39 +188,19 @@ def fixture(bench: Bench) -> dict[str, Any]:
 def preflight(bench: Bench) -> dict[str, Any]:
     """The preflight of images that have not changed."""
     total = 100 if bench.quick else 5000
-    return {**wall_growth.preflight_s(bench.folder / "preflight", bench.project, total), "target_s": 1}
+    return {**wall_growth.preflight_s(bench.folder / "preflight", total), "target_s": 1}
 
 
 def page(bench: Bench) -> dict[str, Any]:
     """A run record with 100 cells to HTML, the start of Python included."""
-    return {**wall_growth.page(bench.project, cells=100), "target_s": 5}
-
-
-def memory(bench: Bench) -> dict[str, Any]:
-    """The accuracy of four arms on synthetic images: the peak memory of any process, and its growth."""
-    counts = (50, 100, 200) if bench.quick else (1000, 5000, 20_000)
-    found = wall_growth.images(bench.folder / "images", bench.project, counts)
-    return {**found, "target_mb": 2000}
+    record = (bench.project / "reports" / wall_growth.RECORD).read_text()
+    return {**wall_growth.page(record, bench.folder, cells=100), "target_s": 5}
 
 
 def four_arms(bench: Bench) -> dict[str, Any]:
     """Four arms in one pass over large photographs, and four ``YOLO.val``."""
-    found = arms(bench.folder / "arms", bench.project, photos=4 if bench.quick else 48)
+    found = arms(bench.folder / "arms", bench.built, photos=4 if bench.quick else 48)
     return {**found, "target": 0.5}
-
-
-def cells(bench: Bench) -> dict[str, Any]:
-    """Run records with more and more cells to HTML."""
-    counts = (3, 9, 30) if bench.quick else (3, 30, 300)
-    found = {count: wall_growth.page(bench.project, cells=count) for count in counts}
-    return wall_growth.grown("cells", {count: figures["wall_s"] for count, figures in found.items()})
-
-
-def entries(bench: Bench) -> dict[str, Any]:
-    """A cached engine to its fixture, with more and more entries in the cache."""
-    counts = (10, 20, 40) if bench.quick else (10, 1000, 10_000)
-    found = {n: wall_growth.fixture_s(bench.project, entries=n, rounds=3)["setup_s"] for n in counts}
-    return wall_growth.grown("cache entries", found)
 
 
 PARTS: dict[str, Callable[[Bench], dict[str, Any]]] = {
@@ -221,13 +208,10 @@ PARTS: dict[str, Callable[[Bench], dict[str, Any]]] = {
     "cached": cached,
     "changed": changed,
     "arms": four_arms,
-    "memory": memory,
     "idle": idle,
     "fixture": fixture,
     "preflight": preflight,
     "page": page,
-    "cells": cells,
-    "entries": entries,
 }
 
 
@@ -246,8 +230,6 @@ def main() -> None:
             print(json.dumps({part: figures[part]}, indent=1), flush=True)
             if not arguments.quick:
                 kept.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
-    if not arguments.quick:
-        wall_growth.draw(figures, RESULTS / "wall_growth.svg")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,8 @@ from typing import Any
 
 from watched import watch
 
+from pytest_trtgate.environment import usable_cores
+
 PHOTO = (4000, 3000)
 """Pixels of a photograph as phones take them: to decode one takes longer than to evaluate it."""
 HOW = {"split": "test", "imgsz": 320, "batch": 1, "conf": 0.001, "iou": 0.7, "max_det": 300}
@@ -43,7 +45,7 @@ def arms(folder: Path, project: Path, photos: int) -> dict[str, Any]:
 
     Args:
         folder: A folder to be made.
-        project: A gated demo project, for its engines and images.
+        project: A demo project with its engines built.
         photos: How many images to take.
     """
     folder.mkdir()
@@ -62,7 +64,7 @@ def arms(folder: Path, project: Path, photos: int) -> dict[str, Any]:
         "arms": [{"arm": a, "artifact": p, "per_image": str(job / f"{a}.npz")} for a, p in artifacts.items()],
         "data": str(folder / "data.yaml"),
         "device": "cpu",
-        "threads": run["latencies"]["shapes"]["launches"][0]["threads"],
+        "threads": usable_cores(),
         "settings": HOW,
     }
     (job / "request.json").write_text(json.dumps(request))
@@ -81,5 +83,6 @@ def arms(folder: Path, project: Path, photos: int) -> dict[str, Any]:
         "arms_s": {arm: round(found["seconds"], 2) for arm, found in answer["arms"].items()},
         "four_evaluations": theirs.figures(),
         "ratio": round(ours.wall_s / theirs.wall_s, 2),
+        "cpu_ratio": round(ours.cpu_s / theirs.cpu_s, 2),
         "largest_difference": largest,
     }

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .digest import files_sha256
 from .errors import RecordError
+from .per_image import PerImage
 from .records import AccuracyRecord, EngineRecord
 from .tasks import KINDS, Task, true_positives
 
 if TYPE_CHECKING:
-    from .judge.agreement import Agreement
-    from .judge.average_precision import Array
+    from .judge.agreement import Agreement, Detections
+    from .judge.average_precision import Array, RankedArm
     from .judge.bootstrap import Comparison, Drop
 
 REPLICATES = 1000
@@ -23,6 +23,8 @@ FEWEST_REPLICATES = 200
 SHOWN_WORK, DECIDING_WORK = 20_000_000, 1_000_000_000
 """Detections of both arms times replicates: fewer replicates are drawn of more detections, so that an interval that is
 only shown takes a fraction of a second, and one that decides takes seconds."""
+PART = 1000
+"""Images whose boxes are compared at once."""
 
 
 @dataclass(frozen=True)
@@ -50,55 +52,95 @@ def gather(folder: Path, reference: AccuracyRecord, engine: AccuracyRecord, conf
     Raises:
         RecordError: The arrays of an arm are missing or unusable, or the arms saw other images or objects.
     """
-    task = engine.task
-    ranked, others = _fields(task)
-    arms = [read_arrays(folder / record.per_image, ranked, others) for record in (reference, engine)]
-    where = f"{folder / engine.per_image}"
-    if arms[0]["images"].tolist() != arms[1]["images"].tolist():
-        raise RecordError(f"{where}: not of the same images as those of the .pt")
+    arms = [PerImage(folder / record.per_image) for record in (reference, engine)]
+    if len({tuple(arm.read(["images"])["images"].tolist()) for arm in arms}) > 1:
+        raise RecordError(f"{arms[1].path}: not of the same images as those of the .pt")
     try:
-        if task == "classify":
+        if engine.task == "classify":
             return _of_classes(arms)
-        return _of_detections(arms, task, conf, DECIDING_WORK if decides else SHOWN_WORK)
-    except ValueError as error:
-        raise RecordError(f"{where}: the per-image records cannot be compared ({error})") from error
+        return _of_detections(arms, engine.task, conf, DECIDING_WORK if decides else SHOWN_WORK)
+    except (ValueError, IndexError, TypeError) as error:
+        raise RecordError(f"{arms[1].path}: the per-image records cannot be compared ({error})") from error
 
 
-def _fields(task: Task) -> tuple[list[str], list[str]]:
-    """Return the names of the arrays that are read: those of detections, to be ranked, and the others."""
-    if task == "classify":
-        return [], ["top", "top_conf", "target", "images"]
-    box = ["pred_rbox"] if task == "obb" else ["pred_box"]
-    ranked = [*map(true_positives, KINDS[task]), "conf", "pred_cls", "pred_image", *box]
-    return ranked, ["target_cls", "target_image", "images"]
-
-
-def _of_classes(arms: list[dict[str, Any]]) -> Evidence:
+def _of_classes(arms: list[PerImage]) -> Evidence:
     from .judge.classification import Classified, classified_agreement, compare_classified
 
-    reference, engine = (Classified(arm["top"], arm["top_conf"], arm["target"]) for arm in arms)
+    reference, engine = (Classified(*arm.read(["top", "top_conf", "target"]).values()) for arm in arms)
     return Evidence(compare_classified(reference, engine), classified_agreement(reference, engine))
 
 
-def _of_detections(arms: list[dict[str, Any]], task: Task, conf: float, work: int) -> Evidence:
-    from .judge.agreement import Detections, agreement
-    from .judge.average_precision import ImageRecords
+@dataclass(frozen=True)
+class _RankedFile:
+    """An arm's detections by what average precision is of, and how to come by the rest of them.
+
+    Attributes:
+        images: How many were evaluated.
+        kinds: The detections, ranked by their boxes, masks or keypoints.
+        place: N: the place of each detection among all, the surest first.
+        ends: How many detections there are up to the end of each part; one part holds all where they are in no order.
+    """
+
+    file: PerImage
+    images: int
+    kinds: dict[str, RankedArm]
+    place: Array
+    ends: Array
+
+    @classmethod
+    def of(cls, file: PerImage, task: Task) -> _RankedFile:
+        import numpy as np
+
+        from .judge.average_precision import ImageRecords, RankedArm
+
+        arrays = file.read(["conf", "pred_cls", "pred_image", "target_cls", "target_image"])
+        # Quantized engines give many detections one confidence. Ultralytics ranks those as this sort happens to.
+        order = np.argsort(-arrays["conf"])
+        kinds = {}
+        for kind in KINDS[task]:
+            tp = true_positives(kind)
+            kinds[kind] = RankedArm.of(ImageRecords(tp=file.read([tp])[tp], **arrays), order)
+        images, of = len(file.read(["images"])["images"]), arrays["pred_image"]
+        place = np.empty(len(order), dtype=np.int32)
+        place[order] = np.arange(len(order))
+        sorted_ = bool((of[1:] >= of[:-1]).all())
+        ends = np.searchsorted(of, range(PART, images + PART, PART)) if sorted_ else np.array([len(of)])
+        return cls(file, images, kinds, place, ends)
+
+    def parts(self, box: str) -> Iterator[Detections]:
+        """Yield the detections, the surest first, of some images after the other."""
+        import numpy as np
+
+        from .judge.agreement import Detections
+
+        start = 0
+        for arrays in self.file.parts(["pred_image", "pred_cls", "conf", box], self.ends.tolist()):
+            end = start + len(arrays[0])
+            order = np.argsort(self.place[start:end])
+            yield Detections(*(array[order] for array in arrays))
+            start = end
+
+
+def _of_detections(files: list[PerImage], task: Task, conf: float, work: int) -> Evidence:
+    from .judge.agreement import agreement_in_parts
     from .judge.bootstrap import paired_bootstrap
     from .judge.curves import precision_recall
 
-    affordable = work // max(1, len(KINDS[task]) * sum(len(arm["conf"]) for arm in arms))
+    reference, engine = arms = [_RankedFile.of(file, task) for file in files]
+    affordable = work // max(1, len(KINDS[task]) * sum(len(arm.place) for arm in arms))
     replicates = min(REPLICATES, max(FEWEST_REPLICATES, affordable))
     metrics: dict[str, Drop] = {}
     for kind in KINDS[task]:
-        names = (true_positives(kind), "conf", "pred_cls", "pred_image", "target_cls", "target_image")
-        records = [ImageRecords(*(arm[name] for name in names)) for arm in arms]
-        comparison = paired_bootstrap(records[0], records[1], len(arms[0]["images"]), replicates=replicates)
+        pair = [arm.kinds[kind] for arm in arms]
+        comparison = paired_bootstrap(pair[0], pair[1], reference.images, replicates=replicates)
         metrics |= {kind + name: drop for name, drop in comparison.metrics.items()}
     # The last kind is what the task is about, and so are its classes and curves.
+    curves = tuple(map(precision_recall, pair))
+    if len(reference.ends) != len(engine.ends):
+        reference, engine = (replace(arm, ends=arm.ends[-1:]) for arm in arms)
     box = "pred_rbox" if task == "obb" else "pred_box"
-    detections = [Detections(arm["pred_image"], arm["pred_cls"], arm["conf"], arm[box]) for arm in arms]
-    curves = tuple(map(precision_recall, records))
-    return Evidence(replace(comparison, metrics=metrics), agreement(detections[0], detections[1], conf), curves)
+    agreed = agreement_in_parts(zip(reference.parts(box), engine.parts(box), strict=True), conf)
+    return Evidence(replace(comparison, metrics=metrics), agreed, curves)
 
 
 def calibrated_on(engine: EngineRecord, split: tuple[Path, ...]) -> tuple[Path, ...]:
@@ -120,30 +162,3 @@ def calibrated_on(engine: EngineRecord, split: tuple[Path, ...]) -> tuple[Path, 
         return images if files_sha256(images) == calibration.digest else ()
     except OSError:
         return ()
-
-
-def read_arrays(
-    path: Path, ranked: Sequence[str], others: Sequence[str], optional: Sequence[str] = ()
-) -> dict[str, Any]:
-    """Return per-image arrays of an arm by their names.
-
-    Args:
-        path: The ``.npz``.
-        ranked: Those of detections to be put in order, the surest first.
-        others: Those wanted as they are.
-        optional: Those wanted as they are where they are there.
-
-    Raises:
-        RecordError: They are missing or unusable.
-    """
-    import numpy as np
-
-    try:
-        with path.open("rb") as file, np.load(file) as archive:
-            there = [name for name in optional if name in archive]
-            arrays = {name: archive[name] for name in (*ranked, *others, *there)}
-        # Quantized engines give many detections one confidence. Ultralytics ranks those as this sort happens to.
-        order = np.argsort(-arrays["conf"]) if ranked else None
-        return arrays | {name: arrays[name][order] for name in ranked}
-    except (OSError, EOFError, KeyError, IndexError, TypeError, ValueError, zipfile.BadZipFile) as error:
-        raise RecordError(f"{path}: no per-image records to be used ({type(error).__name__}: {error})") from error

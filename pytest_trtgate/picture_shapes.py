@@ -10,10 +10,11 @@ from .media_records import Joint, Mark, Point, Shape
 if TYPE_CHECKING:
     from .judge.average_precision import Array
 
-ARRAYS = tuple(
-    f"{of}_{name}" for of in ("pred", "target") for name in ("rbox", "outline", "outline_points", "keypoints")
-)
-"""Per-image arrays of which an arm has those of its task; records of older versions have none."""
+OUTLINE = "pred_outline"
+DETECTED = ("pred_rbox", f"{OUTLINE}_points", "pred_keypoints")
+"""Per-image arrays with a row for each detection, of which an arm has those of its task; older records have none."""
+TRUTH = ("target_rbox", "target_outline", "target_outline_points", "target_keypoints")
+"""The same of the objects."""
 MOST_POINTS = 40
 """So many points are kept of an outline."""
 VISIBLE = 0.5

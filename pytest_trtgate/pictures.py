@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .errors import RecordError, TrtGateError, reason_of
-from .evidence import read_arrays
 from .jobs.contract import PicturesRequest, PicturesResponse
 from .measure import Measurements
 from .media_records import BOOK, CellPictures, Mark, Picture, PictureBook, Shape
-from .picture_shapes import ARRAYS, Arrays, shape_of
+from .per_image import PerImage
+from .picture_shapes import DETECTED, OUTLINE, TRUTH, Arrays, shape_of
 from .recordfile import save
 from .records import REFERENCE, AccuracyRecord
 from .run_record import RunRecord
@@ -25,7 +25,8 @@ SIDE_PX = 320
 """Longest side of a small copy."""
 MOST_SHAPES = 60
 """So many shapes of one arm are kept of a picture; those that disagree come first."""
-_ARRAYS = ("conf", "pred_cls", "pred_image", "pred_box", "target_cls", "target_image", "target_box", "images", "names")
+_DETECTED = ("conf", "pred_cls", "pred_image", "pred_box")
+_WHOLE = ("target_cls", "target_image", "target_box", "images", "names")
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ def _choose(
         return CellPictures(note="a classifier finds no boxes to be drawn"), []
     try:
         folder = measure.workspace.path
-        arms = [read_arrays(folder / record.per_image, (), _ARRAYS, ARRAYS) for record in (reference, engine)]
+        arms = [_deployed(PerImage(folder / record.per_image)) for record in (reference, engine)]
         if arms[0]["images"].tolist() != arms[1]["images"].tolist():
             raise RecordError(f"{engine.per_image}: not of the same images as those of the .pt")
         box = "pred_rbox" if all("pred_rbox" in arm for arm in arms) else "pred_box"
@@ -111,9 +112,22 @@ def _choose(
         kept = worst[: measure.settings.pictures]
         root = measure.data[reference.model].dataset.root
         drafts = [Draft(root / names[x.image], names[x.image], x, arms) for x in kept]
-    except (RecordError, ValueError, IndexError) as error:
+    except (RecordError, ValueError, IndexError, TypeError) as error:
         return CellPictures(note=f"the arms cannot be compared image by image ({error})"), []
     return CellPictures(images=len(names), disagreeing=len(worst), conf=DEPLOYMENT_CONF), drafts
+
+
+def _deployed(file: PerImage) -> Arrays:
+    """Return what can be seen in pictures of an arm: the detections that count when deployed, and all objects."""
+    import numpy as np
+
+    there = file.names()
+    seen = file.read(["conf"])["conf"] >= DEPLOYMENT_CONF
+    arrays = file.rows([*_DETECTED, *(name for name in DETECTED if name in there)], seen)
+    if OUTLINE in there and f"{OUTLINE}_points" in there:
+        points = file.read([f"{OUTLINE}_points"])[f"{OUTLINE}_points"]
+        arrays |= file.rows([OUTLINE], np.repeat(seen, points))
+    return arrays | file.read([*_WHOLE, *(name for name in TRUTH if name in there)])
 
 
 def _shapes(arm: Arrays, detections: Iterable[tuple[int, Mark]]) -> list[Shape]:

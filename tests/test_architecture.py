@@ -34,7 +34,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("report.*",),
     ("launches", "evaluated_data", "strangers"),
     ("early_jobs",),
-    ("handles", "building", "measure", "replay", "evidence", "accept", "illustrate", "picture_shapes"),
+    ("handles", "building", "measure", "replay", "per_image", "evidence", "accept", "illustrate", "picture_shapes"),
     ("profiling", "evaluating", "pictures", "videos", "early_findings", "surveys", "concluding", "accuracy_verdict"),
     ("preflight", "media_making"),
     ("session", "upkeep", "compare", "checkup"),

@@ -12,7 +12,7 @@ from records_example import cell, latency
 
 from pytest_trtgate.illustrate import PARTS, courses
 from pytest_trtgate.judge.agreement import Detections, agreement
-from pytest_trtgate.judge.average_precision import ImageRecords, average_precision
+from pytest_trtgate.judge.average_precision import ImageRecords, RankedArm, average_precision
 from pytest_trtgate.judge.curves import precision_recall
 
 INT8 = "--trt-precision=int8"
@@ -33,7 +33,7 @@ def records(hits: list[bool], objects: int, cls: int = 0) -> ImageRecords:
 
 
 def test_curve_is_the_envelope_of_precision_at_each_recall() -> None:
-    curve = precision_recall(records([True, False, True, True], 4))[0]
+    curve = precision_recall(RankedArm.of(records([True, False, True, True], 4)))[0]
     # One of four objects at precision 1, up to three of four at 3/4, the fourth never.
     assert curve[:13].tolist() == [1.0] * 13
     assert curve[13:38].tolist() == [0.75] * 25
@@ -51,7 +51,7 @@ def test_area_under_the_curve_is_the_average_precision() -> None:
         target_cls=rng.integers(0, 3, m),
         target_image=rng.integers(0, 50, m),
     )
-    curves = precision_recall(arm)
+    curves = precision_recall(RankedArm.of(arm))
     areas = (curves[:, :-1] + curves[:, 1:]).mean(axis=1) / 2
     assert areas == pytest.approx(average_precision(arm)[1].mean(axis=0), abs=0.012)
 
@@ -61,8 +61,8 @@ def test_class_that_was_never_found_pulls_the_curve_down() -> None:
     both = ImageRecords(
         *(np.concatenate([getattr(found, name), getattr(missed, name)]) for name in ImageRecords.__dataclass_fields__)
     )
-    assert precision_recall(both)[0].tolist() == [0.5] * 51
-    assert not precision_recall(records([], 0)).any()
+    assert precision_recall(RankedArm.of(both))[0].tolist() == [0.5] * 51
+    assert not precision_recall(RankedArm.of(records([], 0))).any()
 
 
 def test_confidences_of_matched_boxes_are_counted_in_both_arms() -> None:

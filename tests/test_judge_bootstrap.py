@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from pytest_trtgate.judge.average_precision import ImageRecords, average_precision
+from pytest_trtgate.judge.average_precision import ImageRecords, RankedArm, average_precision
 from pytest_trtgate.judge.bootstrap import Comparison, Drop, paired_bootstrap
 from pytest_trtgate.run_record import Outcome
 
@@ -70,7 +70,7 @@ def resampled(records: ImageRecords, weights: NDArray[np.int64]) -> ImageRecords
 
 
 def compare(reference: ImageRecords, engine: ImageRecords, **kwargs: int) -> Comparison:
-    return paired_bootstrap(reference, engine, IMAGES, **{"replicates": 200, **kwargs})
+    return paired_bootstrap(RankedArm.of(reference), RankedArm.of(engine), IMAGES, **{"replicates": 200, **kwargs})
 
 
 @given(st.integers(0, 10_000), st.integers(1, 6), st.integers(1, 60), st.integers(0, 80))
@@ -140,6 +140,14 @@ def test_replicates_computed_in_parts_are_those_computed_at_once(monkeypatch: py
     parts = compare(reference, engine)
     for name in whole.metrics:
         assert parts.metrics[name].interval == pytest.approx(whole.metrics[name].interval, abs=1e-6)
+
+
+def test_how_many_detections_are_summed_at_once_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    arms = records(101, objects=300, false=2000), records(102, objects=300, false=2000)
+    whole = compare(*arms)
+    monkeypatch.setattr("pytest_trtgate.judge.average_precision._BLOCK", 1)
+    monkeypatch.setattr("pytest_trtgate.judge.average_precision._AREA", 1)
+    assert compare(*arms) == whole
 
 
 def test_large_classes_are_counted_in_double_precision(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -219,7 +227,7 @@ def test_arms_of_different_objects_are_refused() -> None:
 def test_records_that_do_not_fit_are_refused() -> None:
     some = records(101)
     with pytest.raises(ValueError, match="image numbers"):
-        paired_bootstrap(some, some, 3)
+        paired_bootstrap(RankedArm.of(some), RankedArm.of(some), 3)
     with pytest.raises(ValueError, match="belong together"):
         replace(some, conf=some.conf[1:])
     with pytest.raises(ValueError, match="of objects"):

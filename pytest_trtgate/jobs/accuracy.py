@@ -137,6 +137,7 @@ def _evaluate(request: AccuracyRequest, arm: AccuracyArm, folder: Path, batches:
     yolo.check_shape(arm.arm, metadata, settings.imgsz, settings.batch)
     model = yolo.load_model(artifact)
     make = model.task_map[model.task]["validator"]
+    Path(arm.per_image).parent.mkdir(parents=True, exist_ok=True)
     collector = collector_of(model.task)(arm.arm, request, batches, model.task, make)
     subject = f"{arm.arm}: {artifact.name} could not be evaluated"
     with yolo.refusals(subject), yolo.unloadable(arm.arm, artifact):
@@ -162,7 +163,6 @@ def _evaluate(request: AccuracyRequest, arm: AccuracyArm, folder: Path, batches:
             name=arm.arm,
         )
     records: dict[str, Any] = collector.records()
-    Path(arm.per_image).parent.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(arm.per_image, **records)
     head = head_of(metadata) if metadata else collector.head
     return collector.answer(metrics, records).model_copy(update={"head": head})

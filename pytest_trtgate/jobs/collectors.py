@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import DataError
@@ -10,6 +11,7 @@ from ..records import ClassAccuracy
 from ..tasks import CURVE, KINDS, TOP, Head, Task, true_positives
 from .collecting import Collector, finite
 from .contract import AccuracyRequest, ArmAccuracy
+from .sparing import Spool, counting_in_parts
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -29,8 +31,9 @@ class DetectionCollector(Collector):
 
     def __init__(self, arm: str, request: AccuracyRequest, batches: Batches, task: Task, make: Any) -> None:
         super().__init__(arm, request, batches, task, make)
-        self._stats: dict[str, list[Any]] = {}
-        self._shapes: dict[str, list[Any]] = {}
+        self._stats: dict[str, Spool] = {}
+        self._shapes: dict[str, Spool] = {}
+        self._folder = next(Path(one.per_image).parent for one in request.arms if one.arm == arm)
 
     def _hands(self) -> dict[str, Callable[..., Any]]:
         return {**super()._hands(), "_process_batch": self._process_batch}
@@ -57,6 +60,8 @@ class DetectionCollector(Collector):
                 f"{self.arm}: an image of split '{settings.split}' holds {found} objects, more than "
                 f"max_det = {settings.max_det}; set max_det to at least {found}"
             )
+        metrics = self._validator.metrics
+        metrics.stats = self._stats = {key: Spool(self._folder) for key in metrics.stats}
 
     def _process_batch(self, process: Callable[..., Any], predictions: Any, batch: Any) -> Any:
         import numpy as np
@@ -64,7 +69,7 @@ class DetectionCollector(Collector):
         sure = predictions["conf"].cpu().numpy() >= OUTLINED_CONF
         for side, found, wanted in (("pred", predictions, sure), ("target", batch, np.ones(len(batch["cls"]), bool))):
             for name, shape in self._in_pixels(found, batch, wanted).items():
-                self._shapes.setdefault(f"{side}_{name}", []).append(shape)
+                self._shapes.setdefault(f"{side}_{name}", Spool(self._folder)).append(shape)
         self._progress(1)
         return process(predictions, batch)
 
@@ -91,14 +96,15 @@ class DetectionCollector(Collector):
         if self.task == "segment":
             masks = found["masks"]
             per_pixel = np.array(batch["imgsz"][::-1], dtype=np.float32) / masks.shape[:0:-1]
-            lines = outlines(masks, wanted)
-            shapes["outline"] = [placed((line + 0.5) * per_pixel, batch["imgsz"]) for line in lines]
+            lines = [placed((line + 0.5) * per_pixel, batch["imgsz"]) for line in outlines(masks, wanted)]
+            shapes["outline_points"] = np.array([len(line) for line in lines], dtype=np.int32)
+            shapes["outline"] = np.concatenate([np.zeros((0, 2)), *lines])
         return shapes
 
     def _get_stats(self, get_stats: Callable[[], Any]) -> Any:
-        # Ultralytics empties them when it has its metrics.
-        self._stats = {key: list(values) for key, values in self._validator.metrics.stats.items()}
-        return super()._get_stats(get_stats)
+        self._validator.metrics.stats = {key: [spool.whole()] for key, spool in self._stats.items()}
+        with counting_in_parts():
+            return super()._get_stats(get_stats)
 
     def records(self) -> dict[str, NDArray[Any]]:
         """Return the arrays of the ``.npz``; see :func:`pytest_trtgate.jobs.accuracy.work`."""
@@ -107,22 +113,21 @@ class DetectionCollector(Collector):
         stats = self._stats
         files = self._validator.dataloader.dataset.im_files
         indices = np.arange(len(files), dtype=np.int32)
-        arrays = {true_positives(kind): np.concatenate(stats[_STATS[kind]]).astype(bool) for kind in KINDS[self.task]}
-        for name, parts in self._shapes.items():
-            if name.endswith("_outline"):
-                lines = [line for part in parts for line in part]
-                arrays[f"{name}_points"] = np.array([len(line) for line in lines], dtype=np.int32)
-                parts = [np.zeros((0, 2)), *lines]
-            arrays[name] = np.concatenate(parts).astype(np.float32)
-        return arrays | {
-            "conf": np.concatenate(stats["conf"]),
-            "pred_cls": np.concatenate(stats["pred_cls"]).astype(np.int32),
-            "pred_image": np.repeat(indices, [len(tp) for tp in stats["tp"]]),
-            "target_cls": np.concatenate(stats["target_cls"]).astype(np.int32),
-            "target_image": np.repeat(indices, [len(cls) for cls in stats["target_cls"]]),
+        arrays = {true_positives(kind): stats[_STATS[kind]].whole().astype(bool) for kind in KINDS[self.task]}
+        for name, shapes in self._shapes.items():
+            arrays[name] = shapes.whole().astype(np.int32 if name.endswith("_points") else np.float32)
+        arrays |= {
+            "conf": stats["conf"].whole(),
+            "pred_cls": stats["pred_cls"].whole().astype(np.int32),
+            "pred_image": np.repeat(indices, stats["tp"].rows),
+            "target_cls": stats["target_cls"].whole().astype(np.int32),
+            "target_image": np.repeat(indices, stats["target_cls"].rows),
             "images": np.array([self._relative(file) for file in files]),
             "names": self._names,
         }
+        for spool in (*stats.values(), *self._shapes.values()):
+            spool.close()
+        return arrays
 
     def answer(self, metrics: Any, records: dict[str, Any]) -> ArmAccuracy:
         """Return what was found: the metrics as Ultralytics returned them, overall and per class."""

@@ -6,6 +6,7 @@ those above one confidence.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -73,14 +74,28 @@ def agreement(reference: Detections, engine: Detections, conf: float) -> Agreeme
         engine: The engine's.
         conf: Confidence from which a detection counts when deployed.
     """
-    deployed = np.flatnonzero(reference.conf >= conf)
-    mine, theirs = _matches(reference, deployed, engine)
-    scores = reference.conf[mine], engine.conf[theirs]
+    return agreement_in_parts([(reference, engine)], conf)
+
+
+def agreement_in_parts(parts: Iterable[tuple[Detections, Detections]], conf: float) -> Agreement:
+    """As :func:`agreement`, of arms that come in parts, each of other images, so that none is held whole.
+
+    Args:
+        parts: The checkpoint's detections in some images, and the engine's in the same.
+        conf: Confidence from which a detection counts when deployed.
+    """
+    detections, matched = 0, [(np.empty(0), np.empty(0))]
+    for reference, engine in parts:
+        deployed = np.flatnonzero(reference.conf >= conf)
+        mine, theirs = _matches(reference, deployed, engine)
+        detections += len(deployed)
+        matched.append((reference.conf[mine], engine.conf[theirs]))
+    scores = [np.concatenate(x) for x in zip(*matched[1:] or matched, strict=True)]
     before, after = (float(np.median(x)) if len(x) else float("nan") for x in scores)
     counts = [np.histogram(x, SCORE_BINS, (0, 1))[0].tolist() for x in scores]
     return Agreement(
-        detections=len(deployed),
-        shared=int((engine.conf[theirs] >= conf).sum()),
+        detections=detections,
+        shared=int((scores[1] >= conf).sum()),
         score_before=before,
         score_after=after,
         scores_before=tuple(counts[0]),

@@ -7,6 +7,7 @@ sum over true positives alone, each weighted by how many of the 101 recalls it c
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +23,10 @@ NARROW = 64
 
 _FLOAT32_OBJECTS = 30_000
 """Up to so many objects of a class, the share of recalls covered is exact in float32."""
+_BLOCK = 2**19
+"""Elements (detections x weightings) that are summed at once: 2 to 4 MiB, so that they stay in a core's cache."""
+_AREA = 2**20
+"""Elements (true positives x weightings) of which the area is computed at once."""
 
 Array = NDArray[Any]
 
@@ -64,11 +69,10 @@ def average_precision(records: ImageRecords) -> tuple[Array, Array]:
     Returns:
         Classes (C) and average precision (C x 10).
     """
-    images = 1 + int(max(records.pred_image.max(initial=0), records.target_image.max(initial=0)))
-    classes = np.unique(records.target_cls)
-    weights = np.ones((images, 1))
-    ap = [class_ap(RankedClass.of(records, int(cls)), weights)[:, 0] for cls in classes]
-    return classes, np.array(ap).reshape(len(classes), IOUS)
+    arm = RankedArm.of(records)
+    weights = np.ones((1 + arm.images[1], 1))
+    ap = [class_ap(cls, weights)[:, 0] for cls in arm.classes]
+    return arm.numbers, np.array(ap).reshape(len(ap), IOUS)
 
 
 @dataclass(frozen=True)
@@ -76,7 +80,7 @@ class RankedClass:
     """One class of one arm, its detections in the order of falling confidence.
 
     Attributes:
-        images: The image of each detection.
+        images: The image of each detection, down to the last true positive: what comes later changes nothing.
         hits: Positions of the detections that are true positives at any IoU.
         at_iou: Per IoU, positions in ``hits`` of the true positives.
         target_images: The image of each object.
@@ -87,19 +91,55 @@ class RankedClass:
     at_iou: tuple[Array, ...]
     target_images: Array
 
+
+@dataclass(frozen=True)
+class RankedArm:
+    """What one arm detected, ranked class by class, with no more of it than average precision needs.
+
+    Attributes:
+        numbers: C: the classes that have objects, in ascending order.
+        classes: Those classes.
+        images: The lowest and the highest number of an image with a detection or an object; 0 without any.
+        target_cls: M: the class of each object.
+        target_image: M: the image it is in.
+    """
+
+    numbers: Array
+    classes: tuple[RankedClass, ...]
+    images: tuple[int, int]
+    target_cls: Array
+    target_image: Array
+
     @classmethod
-    def of(cls, records: ImageRecords, number: int) -> RankedClass:
-        """Pick out one class and sort it, stably."""
-        own = np.flatnonzero(records.pred_cls == number)
-        own = own[np.argsort(-records.conf[own], kind="stable")]
-        tp = records.tp[own].astype(bool)
-        hits = np.flatnonzero(tp.any(axis=1))
-        return cls(
-            images=records.pred_image[own].astype(np.intp),
-            hits=hits,
-            at_iou=tuple(np.flatnonzero(column) for column in tp[hits].T),
-            target_images=records.target_image[records.target_cls == number].astype(np.intp),
-        )
+    def of(cls, records: ImageRecords, order: Array | None = None) -> RankedArm:
+        """Rank what an arm detected.
+
+        Args:
+            records: What it detected.
+            order: N: its detections, the surest first; by default, equal confidences keep the order of the records.
+        """
+        if order is None:
+            order = np.argsort(-records.conf, kind="stable")
+        order = order[np.argsort(records.pred_cls[order], kind="stable")]
+        numbers = np.unique(records.target_cls)
+        first = np.searchsorted(records.pred_cls, numbers, side="left", sorter=order)
+        last = np.searchsorted(records.pred_cls, numbers, side="right", sorter=order)
+        classes = [_ranked(records, order[a:b], number) for number, a, b in zip(numbers, first, last, strict=True)]
+        images = [x for x in (records.pred_image, records.target_image) if len(x)]
+        ends = (int(min(x.min() for x in images)), int(max(x.max() for x in images))) if images else (0, 0)
+        return cls(numbers, tuple(classes), ends, records.target_cls, records.target_image)
+
+
+def _ranked(records: ImageRecords, order: Array, number: int) -> RankedClass:
+    """Return one class; ``order``: its detections, the surest first."""
+    tp = records.tp[order].astype(bool)
+    hits = np.flatnonzero(tp.any(axis=1))
+    return RankedClass(
+        images=records.pred_image[order[: hits[-1] + 1 if len(hits) else 0]],
+        hits=hits,
+        at_iou=tuple(np.flatnonzero(column) for column in tp[hits].T),
+        target_images=records.target_image[records.target_cls == number],
+    )
 
 
 def class_ap(cls: RankedClass, weights: Array) -> Array:
@@ -107,20 +147,49 @@ def class_ap(cls: RankedClass, weights: Array) -> Array:
     ap = np.zeros((IOUS, weights.shape[1]), dtype=weights.dtype)
     if not len(cls.hits):
         return ap
-    objects = weights[cls.target_images].sum(axis=0)
+    objects = weight_of(cls.target_images, weights)
     if objects.max() > _FLOAT32_OBJECTS:
         weights, objects = weights.astype(np.float64), objects.astype(np.float64)
-    seen = weights[cls.images]
-    hit = seen[cls.hits]
-    _scan(np.add, seen)
-    seen = np.maximum(seen[cls.hits], 1)
+    seen = np.maximum(_down_to_hits(cls, weights), 1)
     # A recall that a true positive reaches exactly is not covered by it, whence a hair less than 100 / objects.
     hair = 2e-7 if weights.dtype == np.float32 else 1e-12
     scale = (RECALLS * (1 - hair) / np.maximum(objects, 1)).astype(weights.dtype)
-    for iou, rows in enumerate(cls.at_iou):
-        if len(rows):
-            ap[iou] = _area(hit[rows], seen[rows], scale)
+    for part in parts_of(weights.shape[1], len(cls.hits), _AREA, least=8):
+        hit = weights[cls.images[cls.hits], part]
+        for iou, rows in enumerate(cls.at_iou):
+            if len(rows):
+                ap[iou, part] = _area(hit[rows], seen[rows, part], scale[part])
     return ap
+
+
+def weight_of(images: Array, weights: Array) -> Array:
+    """Return the weight (R) of some images (N, any of them more than once) under weights per image (I x R)."""
+    total = np.zeros(weights.shape[1], dtype=weights.dtype)
+    for rows in parts_of(len(images), weights.shape[1], _BLOCK):
+        total += weights[images[rows]].sum(axis=0)
+    return total
+
+
+def _down_to_hits(cls: RankedClass, weights: Array) -> Array:
+    """Return the weight of all detections down to each hit (H x R)."""
+    seen = np.empty((len(cls.hits), weights.shape[1]), dtype=weights.dtype)
+    before: Array | None = None
+    for rows in parts_of(len(cls.images), weights.shape[1], _BLOCK):
+        block = weights[cls.images[rows]]
+        if before is not None:
+            block[0] += before
+        _scan(np.add, block)
+        before = block[-1].copy()
+        first, last = np.searchsorted(cls.hits, (rows.start, rows.stop))
+        seen[first:last] = block[cls.hits[first:last] - rows.start]
+    return seen
+
+
+def parts_of(total: int, width: int, elements: int, least: int = NARROW) -> Iterator[slice]:
+    """Cut ``total`` into parts that by ``width`` have at most so many elements, but none into less than ``least``."""
+    size = max(least, elements // max(1, width))
+    for start in range(0, total, size):
+        yield slice(start, min(start + size, total))
 
 
 def _area(found: Array, seen: Array, scale: Array) -> Array:

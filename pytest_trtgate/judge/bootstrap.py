@@ -21,13 +21,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..run_record import Outcome
-from .average_precision import IOUS, NARROW, Array, ImageRecords, RankedClass, class_ap
+from .average_precision import IOUS, Array, RankedArm, RankedClass, class_ap, parts_of, weight_of
 from .distributions import holm, student_t_upper_tail
 
 METRICS = ("mAP50", "mAP50-95")
 """Metrics that the bootstrap covers."""
-_WEIGHTS = 2**24
-"""Weights (images x replicates) held at once: 64 MiB."""
+_WEIGHTS = 2**22
+"""Weights (images x replicates) held at once: 16 MiB."""
 _ROWS = 2**21
 """Elements (detections x replicates) of one class computed at once: 8 MiB, near the size of a core's cache."""
 
@@ -95,8 +95,8 @@ class Comparison:
 
 
 def paired_bootstrap(
-    reference: ImageRecords,
-    engine: ImageRecords,
+    reference: RankedArm,
+    engine: RankedArm,
     images: int,
     *,
     replicates: int = 1000,
@@ -119,8 +119,8 @@ def paired_bootstrap(
         ValueError: The arms' objects differ, there are none, or an image number is not below ``images``.
     """
     counts = _require_same_objects(reference, engine, images)
-    classes = np.unique(reference.target_cls)
-    arms = [[RankedClass.of(arm, int(cls)) for cls in classes] for arm in (reference, engine)]
+    classes = reference.numbers
+    arms = [arm.classes for arm in (reference, engine)]
     point = np.array([[class_ap(c, np.ones((images, 1)))[:, 0] for c in arm] for arm in arms])
     drawn = np.empty((2, len(classes), IOUS, replicates), dtype=np.float32)
     present = np.empty((len(classes), replicates), dtype=bool)
@@ -134,7 +134,7 @@ def paired_bootstrap(
                 a, c = task
                 drawn[a, c, :, part] = _replicates(arms[a][c], weights)
                 if a == 0:
-                    present[c, part] = weights[arms[a][c].target_images].any(axis=0)
+                    present[c, part] = weight_of(arms[a][c].target_images, weights) > 0
 
             list(pool.map(work, tasks))
     return _compare(classes, counts, point, drawn, present, images, confidence)
@@ -142,32 +142,26 @@ def paired_bootstrap(
 
 def _replicates(cls: RankedClass, weights: Array) -> Array:
     """As :func:`class_ap`, for as many replicates at once as is fast."""
-    parts = _parts(weights.shape[1], len(cls.images), _ROWS)
+    parts = parts_of(weights.shape[1], len(cls.images), _ROWS)
     return np.concatenate([class_ap(cls, weights[:, part]) for part in parts], axis=1)
 
 
 def draws(images: int, replicates: int, seed: int) -> Iterator[tuple[slice, Array]]:
     """Yield the weights of the images (I x R, float32), a chunk of replicates at a time."""
     rng = np.random.default_rng(seed)
-    for part in _parts(replicates, images, _WEIGHTS):
+    for part in parts_of(replicates, images, _WEIGHTS):
         weights = np.empty((part.stop - part.start, images), dtype=np.float32)
         for row in weights:
             row[:] = np.bincount(rng.integers(images, size=images, dtype=np.int32), minlength=images)
         yield part, np.ascontiguousarray(weights.T)
 
 
-def _parts(replicates: int, rows: int, elements: int) -> Iterator[slice]:
-    """Cut the replicates so that ``rows`` of them have at most ``elements``, but not into too narrow parts."""
-    width = max(NARROW, elements // max(1, rows))
-    for start in range(0, replicates, width):
-        yield slice(start, min(start + width, replicates))
-
-
-def _require_same_objects(reference: ImageRecords, engine: ImageRecords, images: int) -> dict[int, tuple[int, int]]:
+def _require_same_objects(reference: RankedArm, engine: RankedArm, images: int) -> dict[int, tuple[int, int]]:
     """Return, per class, in how many images it is and how many objects it has."""
-    numbers = np.concatenate([x for arm in (reference, engine) for x in (arm.pred_image, arm.target_image)])
-    if len(numbers) and (numbers.min() < 0 or numbers.max() >= images):
-        raise ValueError(f"image numbers from {numbers.min()} to {numbers.max()}, but {images} images")
+    low = min(reference.images[0], engine.images[0])
+    high = max(reference.images[1], engine.images[1])
+    if low < 0 or high >= images:
+        raise ValueError(f"image numbers from {low} to {high}, but {images} images")
     objects = []
     for arm in (reference, engine):
         order = np.lexsort((arm.target_cls, arm.target_image))
