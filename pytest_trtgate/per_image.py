@@ -68,7 +68,7 @@ class PerImage:
         """Return those rows of some arrays that ``wanted``, a mask, has."""
         import numpy as np
 
-        starts = range(0, len(wanted), _ROWS)
+        starts = range(0, max(1, len(wanted)), _ROWS)  # an array without rows has one part, which is empty
         ends = [min(start + _ROWS, len(wanted)) for start in starts]
         parts = zip(starts, ends, self.parts(names, ends), strict=True)
         found = [[array[wanted[start:end]] for array in arrays] for start, end, arrays in parts]

@@ -63,3 +63,9 @@ def test_arrays_that_cannot_be_read_in_parts_are_one_sentence(tmp_path: Path, sp
     np.savez(tmp_path / "pt.npz", pred_box=made[spoil])
     with pytest.raises(RecordError, match=r"pt\.npz: no per-image records to be used \("):
         PerImage(tmp_path / "pt.npz").rows(["pred_box"], wanted)
+
+
+def test_an_arm_that_detects_nothing_has_arrays_without_rows(tmp_path: Path) -> None:
+    np.savez(tmp_path / "none.npz", conf=np.empty(0), box=np.empty((0, 4), dtype=np.float32))
+    found = PerImage(tmp_path / "none.npz").rows(["conf", "box"], np.empty(0, dtype=bool))
+    assert {name: array.shape for name, array in found.items()} == {"conf": (0,), "box": (0, 4)}
