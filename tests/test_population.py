@@ -16,7 +16,7 @@ from test_verdicts import accuracy
 from pytest_trtgate import evidence
 from pytest_trtgate.errors import RecordError
 from pytest_trtgate.evidence import gather
-from pytest_trtgate.judge.accuracy import judge_parity
+from pytest_trtgate.judge.accuracy import _four_digits, judge_parity
 from pytest_trtgate.judge.average_precision import ImageRecords, average_precision
 from pytest_trtgate.judge.bootstrap import Comparison
 from pytest_trtgate.records import ClassAccuracy
@@ -210,3 +210,12 @@ def test_detections_of_one_confidence_are_ranked_as_ultralytics_ranks_them(tmp_p
     expected = average_precision(ImageRecords(conf=coarse[order], **ranked))[1].mean()
     found = gather(tmp_path, arm, arm, 0.25, decides=False).comparison.metrics["mAP50-95"].reference
     assert found == pytest.approx(expected, abs=1e-12)
+
+
+def test_limits_next_to_nothing_have_no_sign() -> None:
+    assert [_four_digits(value) for value in (-0.00004, 0.00004, -0.0001, 0.5)] == [
+        "0.0000",
+        "0.0000",
+        "-0.0001",
+        "0.5000",
+    ]

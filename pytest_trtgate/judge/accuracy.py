@@ -74,11 +74,16 @@ def _limits(drop: Drop, population: bool) -> _Limits:
     low, high = drop.interval
     # Of an engine that gained, the sentence speaks of a rise, while limits are of the drop.
     of_what = "95 % interval" if drop.drop >= 0 else "95 % interval of the drop"
-    said = f"{of_what} {low:.4f} to {high:.4f}"
+    said = f"{of_what} {_four_digits(low)} to {_four_digits(high)}"
     if population:
-        said += f", one-sided 95 % limits {drop.lower:.4f} and {drop.upper:.4f}"
+        said += f", one-sided 95 % limits {_four_digits(drop.lower)} and {_four_digits(drop.upper)}"
         return _Limits(drop.lower, drop.upper, said)
     return _Limits(low, high, said)
+
+
+def _four_digits(value: float) -> str:
+    """Return a value with four digits, and what is next to nothing without a sign."""
+    return f"{round(value, 4) + 0.0:.4f}"
 
 
 def _in_population(check: Check, drop: float, outcome: Outcome, arm: str, context: str) -> Check:
