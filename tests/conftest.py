@@ -291,7 +291,8 @@ class Project:
     def run_folders(self) -> list[Path]:
         """Return the folders of the runs that are kept, oldest first."""
         runs = self.path / "reports" / "trtgate-runs"
-        return sorted(runs.iterdir()) if runs.is_dir() else []
+        # Not by their names: of two that began in one second those do not tell.
+        return sorted(runs.iterdir(), key=lambda run: run.stat().st_mtime_ns) if runs.is_dir() else []
 
 
 def jobs_of(run: Path) -> list[tuple[int, int, str]]:
