@@ -199,6 +199,20 @@ def test_where_there_is_nothing_to_copy_any_more_a_job_gets_a_new_process(jobs: 
     assert server not in waiting(jobs.path)
 
 
+def test_what_interrupts_the_making_of_a_copy_is_not_taken_for_the_next_job(
+    jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(processes._Forked, "__init__", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            jobs.build("fp32")
+    with pytest.raises(JobError, match="SIGSEGV"):  # its own end, not that of the copy before
+        jobs.build("int8")
+
+
 # Sessions
 
 

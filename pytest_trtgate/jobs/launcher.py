@@ -234,8 +234,10 @@ class LocalLauncher:
             if server := ahead.server(threads):
                 try:
                     return server.fork(module, folder, streams, self._imports(job.kind))
-                except OSError:
-                    ahead.end_server()
+                except BaseException as error:
+                    ahead.end_server()  # what it may still tell of this copy would be taken for the next
+                    if not isinstance(error, OSError):
+                        raise
         elif ahead is not None and job.device and job.kind != "accuracy":
             ahead.settle()  # nothing imports while something is timed
             if job.kind == "latency" and (waiting := ahead.pick(threads)):
