@@ -169,6 +169,11 @@ def test_processes_wait_only_where_there_is_memory_for_them(
     assert affordable(3, tmp_path) == 2
     (group / "memory.max").write_text(f"{KEEP_FREE_BYTES + EACH_BYTES + 1000}\n")
     assert affordable(3, tmp_path) == 1
+    # What files have left in memory goes where memory is wanted.
+    (group / "memory.current").write_text(f"{1000 + 2 * EACH_BYTES}\n")
+    assert affordable(3, tmp_path) == 0
+    (group / "memory.stat").write_text(f"anon 7\ninactive_file {2 * EACH_BYTES}\nactive_file 9\n")
+    assert affordable(3, tmp_path) == 1
     monkeypatch.setattr(ahead_module, "affordable", lambda count: 0)
     assert jobs.prepare(3) == []
 
@@ -211,6 +216,13 @@ def test_what_interrupts_the_making_of_a_copy_is_not_taken_for_the_next_job(
             jobs.build("fp32")
     with pytest.raises(JobError, match="SIGSEGV"):  # its own end, not that of the copy before
         jobs.build("int8")
+
+
+def test_there_is_nothing_to_copy_where_memory_is_short(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ahead_module, "affordable", lambda count: 0)
+    jobs.launcher.prepare("build", 1, "cpu", 1, jobs.path / "ahead")
+    assert jobs.build("fp32")
+    assert waiting(jobs.path) == []
 
 
 # Sessions

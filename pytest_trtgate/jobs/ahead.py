@@ -17,7 +17,11 @@ EACH_BYTES = 600_000_000
 """Memory of a process that waits, with some to spare."""
 KEEP_FREE_BYTES = 3_000_000_000
 """What is left to the jobs that run meanwhile."""
-_CGROUPS = (("memory.max", "memory.current"), ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"))
+_CGROUPS = (
+    ("memory.max", "memory.current", "memory.stat", "inactive_file"),
+    ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat", "total_inactive_file"),
+)
+"""Of both versions: the files with the limit, what is used, and of what; and what of it files have left in memory."""
 
 
 class Ahead:
@@ -55,8 +59,8 @@ class Ahead:
         self._watch(new)
 
     def start_server(self, folder: Path, threads: int, imports: Sequence[str]) -> None:
-        """Start the process of which each job gets a copy, where there is none yet; returns at once."""
-        if self._server is None:
+        """Start the process of which each job gets a copy, where there is none, and memory for it; returns at once."""
+        if self._server is None and affordable(1):
             with suppress(OSError):
                 self._server = self._new(folder, threads, imports)
                 self._watch([self._server])
@@ -143,25 +147,29 @@ class Ahead:
 def affordable(count: int, system: Path = Path("/")) -> int:
     """Return how many of so many processes there is memory for.
 
-    What is free is what the system calls available, or what the limit of our control group leaves where that is less.
+    What is free is what the system calls available, or what the limit of our control group leaves where that is less:
+    what was read from files and not used again goes where memory is wanted.
 
     Args:
         count: How many are wanted.
         system: The root folder of ``/proc`` and ``/sys``.
     """
-    free = [_available_bytes(system / "proc/meminfo")]
-    for limit, used in _CGROUPS:
-        numbers = [_number(system / "sys/fs/cgroup" / name) for name in (limit, used)]
-        free.append(None if None in numbers else int(numbers[0] or 0) - int(numbers[1] or 0))
+    free = [_field(system / "proc/meminfo", "MemAvailable:", 1024)]
+    groups = system / "sys/fs/cgroup"
+    for limit, used, stat, reclaimable in _CGROUPS:
+        allowed, taken = _number(groups / limit), _number(groups / used)
+        if allowed is not None and taken is not None:
+            free.append(allowed - taken + (_field(groups / stat, reclaimable) or 0))
     known = [number for number in free if number is not None]
     return max(0, min(count, (min(known, default=0) - KEEP_FREE_BYTES) // EACH_BYTES))
 
 
-def _available_bytes(meminfo: Path) -> int | None:
+def _field(path: Path, name: str, unit_bytes: int = 1) -> int | None:
+    """Return the number behind a name in a file of lines; None where it is not there."""
     with suppress(OSError, ValueError, IndexError):
-        for line in meminfo.read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return 1024 * int(line.split()[1])
+        for words in map(str.split, path.read_text().splitlines()):
+            if words[:1] == [name]:
+                return unit_bytes * int(words[1])
     return None
 
 
