@@ -107,11 +107,11 @@ def image_problem(path: Path) -> str:
 
     Image.MAX_IMAGE_PIXELS = None
     suffix = path.suffix.lower()
-    if suffix not in PILLOW_READS:
-        if not path.is_file():
-            return "missing"
-        return "cut off" if suffix in BOXED and is_cut_off(path) else ""
+    if suffix not in (*PILLOW_READS, *BOXED):
+        return "" if path.is_file() else "missing"
     try:
+        if suffix in BOXED:
+            return "cut off" if is_cut_off(path) else ""
         with Image.open(path) as image:
             shape, kind = image.size, image.format
             tags = dict(image.tag_v2) if isinstance(image, TiffImagePlugin.TiffImageFile) else None

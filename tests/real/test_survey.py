@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from material import CLASSES, IMGSZ, ROOT, Done, Material, digests, run_job
 
+from pytest_trtgate.jobs import survey
 from pytest_trtgate.jobs.contract import SurveyResponse
 
 pytestmark = pytest.mark.real
@@ -98,6 +99,16 @@ def test_damaged_images_and_labels_are_counted(done: tuple[Done, SurveyResponse]
     assert (facts.without_image.count, facts.without_image.first) == (1, "stray.txt (no image)")
     assert facts.classes == {0: 2, 1: 2}
     assert facts.object_sizes == (0.5, 0.2, 0.2)
+
+
+def test_an_image_that_may_not_be_read_is_one_of_the_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object) -> bool:
+        raise PermissionError
+
+    monkeypatch.setattr(survey, "is_cut_off", refused)
+    (tmp_path / "0.avif").write_bytes(b"")
+    assert survey.image_problem(tmp_path / "0.avif") == "not readable"
+    assert survey.image_problem(tmp_path / "1.pfm") == "missing"
 
 
 def test_a_sound_split_has_no_trouble(done: tuple[Done, SurveyResponse]) -> None:
