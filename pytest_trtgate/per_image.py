@@ -19,6 +19,7 @@ _ROWS = 2**18
 """Rows of an array that are read at once."""
 _UNUSABLE = (
     *(OSError, EOFError, KeyError, IndexError, TypeError, ValueError),
+    AttributeError,  # what Python 3.10 says of a file that is no archive
     *(NotImplementedError, zipfile.BadZipFile, zlib.error),
 )
 

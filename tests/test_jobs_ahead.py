@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import resource
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -202,6 +205,23 @@ def test_where_there_is_nothing_to_copy_any_more_a_job_gets_a_new_process(jobs: 
     jobs.build("fp32")
     jobs.build("fp32")
     assert server not in waiting(jobs.path)
+
+
+def test_the_end_of_a_copy_is_seen_where_many_files_are_open() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    try:
+        with ours, theirs, socket.socket(fileno=fcntl.fcntl(ours, fcntl.F_DUPFD, 1024)) as channel:
+            theirs.send(b"123")
+            copy = processes._Forked(channel)
+            assert (copy.pid, copy.poll()) == (123, None)
+            with pytest.raises(subprocess.TimeoutExpired):
+                copy.wait(0.01)
+            theirs.send(b"7")
+            assert (copy.poll(), copy.wait()) == (7, 7)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_what_interrupts_the_making_of_a_copy_is_not_taken_for_the_next_job(

@@ -65,6 +65,13 @@ def test_arrays_that_cannot_be_read_in_parts_are_one_sentence(tmp_path: Path, sp
         PerImage(tmp_path / "pt.npz").rows(["pred_box"], wanted)
 
 
+def test_a_file_that_is_one_array_is_one_sentence(tmp_path: Path) -> None:
+    with (tmp_path / "pt.npz").open("wb") as file:
+        np.save(file, np.zeros(3))
+    with pytest.raises(RecordError, match=r"pt\.npz: no per-image records to be used \("):
+        PerImage(tmp_path / "pt.npz").names()
+
+
 def test_an_arm_that_detects_nothing_has_arrays_without_rows(tmp_path: Path) -> None:
     np.savez(tmp_path / "none.npz", conf=np.empty(0), box=np.empty((0, 4), dtype=np.float32))
     found = PerImage(tmp_path / "none.npz").rows(["conf", "box"], np.empty(0, dtype=bool))

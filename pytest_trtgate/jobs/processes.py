@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import select
 import signal
 import site
 import socket
@@ -149,8 +148,8 @@ class _Forked:
 
     def poll(self) -> int | None:
         """Return the exit status; None while it runs."""
-        if self._status is None and select.select([self._channel], [], [], 0)[0]:
-            self.wait()
+        with suppress(subprocess.TimeoutExpired):
+            self.wait(0.0)
         return self._status
 
     def wait(self, timeout: float | None = None) -> int:
@@ -159,7 +158,7 @@ class _Forked:
             try:
                 # What cannot be told any more had no good end.
                 self._status = int(self._receive(timeout) or -signal.SIGKILL)
-            except TimeoutError as error:
+            except (TimeoutError, BlockingIOError) as error:
                 raise subprocess.TimeoutExpired("fork", timeout or 0.0) from error
         return self._status
 
