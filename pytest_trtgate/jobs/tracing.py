@@ -6,8 +6,9 @@ On a CPU, Ultralytics traces and simplifies the same FP32 graph for each precisi
 from __future__ import annotations
 
 import shutil
+import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -47,9 +48,7 @@ class _Traced:
             shutil.copyfile(self._kept, output_file)
         else:
             self._trace(model, im, output_file, *args, **kwargs)
-            aside = self._kept.with_suffix(".part")
-            shutil.copyfile(output_file, aside)
-            aside.replace(self._kept)
+            _keep(self._kept, lambda aside: shutil.copyfile(output_file, aside))
         return str(output_file)
 
 
@@ -66,7 +65,20 @@ class _Simplified:
         if self._kept.is_file():
             return onnx.load(self._kept)
         simple = self._slim(graph, *args, **kwargs)
-        aside = self._kept.with_suffix(".part")
-        onnx.save(simple, aside)
-        aside.replace(self._kept)
+        _keep(self._kept, lambda aside: onnx.save(simple, aside))
         return simple
+
+
+def _keep(path: Path, write: Callable[[Path], object]) -> None:
+    """Write a file, whole or not at all; without it, the next build makes its own.
+
+    Nothing is raised: Ultralytics would take it for a graph that cannot be simplified, and build with it as it is.
+    """
+    aside = path.with_suffix(".part")
+    try:
+        write(aside)
+        aside.replace(path)
+    except Exception:
+        traceback.print_exc()
+        with suppress(OSError):
+            aside.unlink(missing_ok=True)
