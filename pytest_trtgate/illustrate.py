@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from .evidence import Evidence
 from .figures import AccuracyFigures, Course, DropInterval, PrecisionRecall, Scores
+from .per_image import UNUSABLE
 from .records import AccuracyRecord, Cell, Context, LatencyRecord, Launch
 from .run_record import RunRecord
 from .workspace import Workspace
@@ -111,7 +111,7 @@ def _courses(folder: Path, launch: Launch, arms: list[str], context: Context) ->
             for arm in arms:
                 with suppress(KeyError):
                     samples[arm] = arrays[f"{arm}/{context}"] / 1e6, (arrays[f"{arm}/{context}/at"] - begun) / 1e9
-    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile):
+    except UNUSABLE:
         return
     for arm, (took_ms, at_s) in samples.items():
         if took_ms.shape != at_s.shape:

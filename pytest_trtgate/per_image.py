@@ -17,11 +17,12 @@ if TYPE_CHECKING:
 
 _ROWS = 2**18
 """Rows of an array that are read at once."""
-_UNUSABLE = (
+UNUSABLE = (
     *(OSError, EOFError, KeyError, IndexError, TypeError, ValueError),
     AttributeError,  # what Python 3.10 says of a file that is no archive
     *(NotImplementedError, zipfile.BadZipFile, zlib.error),
 )
+"""What NumPy raises of a file that is no ``.npz``, or is damaged."""
 
 
 class PerImage:
@@ -43,7 +44,7 @@ class PerImage:
         try:
             with self.path.open("rb") as file, np.load(file) as archive:
                 yield archive
-        except _UNUSABLE as error:
+        except UNUSABLE as error:
             raise RecordError(
                 f"{self.path}: no per-image records to be used ({type(error).__name__}: {error})"
             ) from error

@@ -92,6 +92,19 @@ def test_launch_is_cut_into_parts_that_hide_no_sample(tmp_path: Path) -> None:
     assert courses(tmp_path, record, [cell("int8")], "engine") == {}
 
 
+def test_launch_whose_samples_are_damaged_is_left_out(tmp_path: Path) -> None:
+    place, took = tmp_path / "samples.npz", np.arange(4000)
+    np.savez_compressed(place, **{"int8/engine": took, "int8/engine/at": took})
+    launch = latency().launches[0].model_copy(update={"samples": place.name})
+    record = latency().model_copy(update={"launches": (launch,)})
+    assert courses(tmp_path, record, [cell("int8")], "engine")
+    content = bytearray(place.read_bytes())
+    begin = 30 + int.from_bytes(content[26:28], "little") + int.from_bytes(content[28:30], "little")
+    content[begin : begin + 9] = b"\xff" * 9  # no compressed data begin so
+    place.write_bytes(content)
+    assert courses(tmp_path, record, [cell("int8")], "engine") == {}
+
+
 def test_launch_whose_samples_are_gone_is_left_out(tmp_path: Path) -> None:
     (tmp_path / "jobs").mkdir()
     assert courses(tmp_path, latency(), [cell("int8")], "engine") == {}
