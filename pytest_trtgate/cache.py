@@ -29,7 +29,7 @@ from .recordfile import load, save
 from .records import Cell, EngineRecord, Environment
 
 MANIFEST = "manifest.json"
-BUILDER_VERSION = 1
+BUILDER_VERSION = 2
 """Part of every key: to be raised when the build job changes what it makes of the same request."""
 KEY_VERSIONS = ("ultralytics", "torch", "onnx", "onnxslim", "numpy")
 """Distributions that take part in a build, besides the backend itself."""

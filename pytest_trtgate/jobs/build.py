@@ -12,7 +12,7 @@ from ..records import Precision
 from ..tasks import head_of
 from .calibrating import calibrate_several
 from .contract import RESERVED, BuildRequest, BuildResponse
-from .exporting import Calibration, Exported, arguments, watch_calibration
+from .exporting import Calibration, Exported, arguments, watch_calibration, without_time_and_place
 from .tensorrt_build import export_tensorrt
 from .tracing import traced_once
 from .worker import PHASES, leave, main, progress
@@ -95,7 +95,8 @@ def export_onnx(request: BuildRequest, weights: Path, images: Calibration) -> Ex
         calibrate_several()
     progress("exporting to ONNX")
     subject = f"{Path(request.weights).name} as {request.precision}: Ultralytics could not export it to ONNX"
-    with yolo.refusals(subject), traced_once(None if request.traced is None else Path(request.traced)):
+    traced = None if request.traced is None else Path(request.traced)
+    with yolo.refusals(subject), traced_once(traced), without_time_and_place():
         built = Path(model.export(format="onnx", device="cpu", **arguments(request)))
     final = weights.with_suffix(".onnx")
     built.replace(final)

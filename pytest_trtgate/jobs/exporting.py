@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,30 @@ def arguments(request: BuildRequest) -> dict[str, Any]:
     if request.precision == "int8":
         arguments.update(data=request.data, split=request.split, fraction=request.fraction)
     return arguments
+
+
+@contextmanager
+def without_time_and_place() -> Iterator[None]:
+    """Keep out of an ONNX engine when and in which folder it was built, so that the same build gives the same bytes.
+
+    By its bytes an engine is known again: as the accepted one, and as one whose accuracy has been measured.
+    """
+    from ultralytics.engine.exporter import Exporter
+
+    export = Exporter.export_onnx
+
+    def exporting(self: Any, *args: Any, **kwargs: Any) -> Any:
+        self.metadata.pop("date", None)
+        said = self.metadata["args"]
+        if said.get("data"):
+            said["data"] = Path(said["data"]).name
+        return export(self, *args, **kwargs)
+
+    Exporter.export_onnx = exporting
+    try:
+        yield
+    finally:
+        Exporter.export_onnx = export
 
 
 def watch_calibration(request: BuildRequest, images: Calibration) -> None:
