@@ -97,6 +97,8 @@ def test_engine_of_the_baseline_is_called_so_instead_of_faster_or_slower() -> No
     lines = [text for text, _ in terminal.table(run, 140)]
     assert "identical" in lines[-1]
     assert "identical" not in lines[-2]
+    untimed = run.model_copy(update={"latencies": {}})
+    assert not any("identical" in line for line, _ in terminal.table(untimed, 140))
     (row,) = matrix.matrix_view(run, Anchors(run, set())).rows
     assert row.squares[3] is not None
     assert "same engine as baseline" in row.squares[3].latency.lines

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_trtgate.judge.latency import Need, judge_latency, still_needed
+from pytest_trtgate.judge.wording import percent
 from pytest_trtgate.records import ArmLaunch, Cell, Environment, LatencyRecord, Launch, Timing
 from pytest_trtgate.run_record import Baseline, BaselineLaunch, BaselineSession, Check, Outcome
 from pytest_trtgate.settings import Limit, Speedup
@@ -329,3 +330,7 @@ def test_a_slow_down_that_the_same_checkpoint_has_too_may_be_the_machine(
     assert ("but the same .pt is 100 % slower too: it may be the machine" in check.sentence) is (
         outcome is Outcome.INCONCLUSIVE
     )
+
+
+def test_percents_keep_their_whole_part() -> None:
+    assert [percent(ratio) for ratio in (0.0012, 0.152, 9.99, 13.253)] == ["0.12 %", "15.2 %", "999 %", "1325 %"]

@@ -14,8 +14,9 @@ def ms(value: float) -> str:
 
 
 def percent(ratio: float, digits: int = 3) -> str:
-    """Return a ratio in percent, to so many significant digits."""
-    return f"{ratio * 100:.{digits}g} %"
+    """Return a ratio in percent, to so many significant digits, and no fewer than the whole part."""
+    value = ratio * 100
+    return f"{value:.0f} %" if abs(value) >= 10**digits else f"{value:.{digits}g} %"
 
 
 def launches_text(count: int) -> str:

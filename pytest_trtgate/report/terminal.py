@@ -103,7 +103,9 @@ def _cells(run: RunRecord, cell: Cell, words: Mapping[Outcome, str]) -> list[str
         fmt.metric(allowed_drop(run, cell)),
         _level(run, cell, cell.precision, 50),
         _level(run, cell, cell.precision, 95),
-        "identical" if same_engine(run, cell) else fmt.percent(change_of(run, cell, 50, context)),
+        "identical"
+        if same_engine(run, cell) and cell.model in run.latencies
+        else fmt.percent(change_of(run, cell, 50, context)),
         fmt.threshold(allowed_change(run, cell)),
         fmt.times(speedup_of(run, cell, context)),
         fmt.size(engine.size_bytes if engine else None),
