@@ -34,7 +34,8 @@ def picture(report: Path, width: int, scheme: str) -> Image.Image:
     """Return the top of a report as it looks in a window of so many pixels."""
     with tempfile.TemporaryDirectory() as profile, Chromium(Path(profile)) as browser:
         browser.send("Emulation.setScrollbarsHidden", hidden=True)
-        browser.open(report.resolve().as_uri(), width=width, scheme=scheme)
+        browser.open(report.resolve().as_uri(), scheme=scheme)
+        browser.resize(width)
         browser.run("document.querySelector('.bar').style.position = 'static'")
         clip = {"x": 0, "y": 0, "width": width, "height": browser.run(BOTTOM), "scale": 1}
         shot = browser.send("Page.captureScreenshot", format="png", captureBeyondViewport=True, clip=clip)
