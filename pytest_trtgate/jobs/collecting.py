@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from .turns import ArmBatches, Batches
 
 
-class Collector:
+class Collector(ABC):
     """Watches the evaluation of one arm: checks what Ultralytics would let pass, and keeps what each image contributed.
 
     Args:
@@ -76,9 +77,9 @@ class Collector:
         self._check_dataset(dataset)
         return dataset
 
+    @abstractmethod
     def _check_dataset(self, dataset: Any) -> None:
         """Note which images are unreadable, and raise where what the others show cannot be evaluated."""
-        raise NotImplementedError
 
     def _init_metrics(self, init: Callable[..., None], model: Any) -> None:
         init(model)
@@ -129,13 +130,13 @@ class Collector:
         """How the boxes of a checkpoint were thinned out; None for a classifier."""
         return None
 
+    @abstractmethod
     def records(self) -> dict[str, NDArray[Any]]:
         """Return the arrays of the ``.npz``; see :func:`pytest_trtgate.jobs.accuracy.work`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def answer(self, metrics: Any, records: dict[str, Any]) -> ArmAccuracy:
         """Return what was found: the metrics as Ultralytics returned them, overall and per class."""
-        raise NotImplementedError
 
     @property
     def _names(self) -> NDArray[Any]:
