@@ -6,7 +6,8 @@ import gc
 import sys
 import threading
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -38,24 +39,38 @@ class Images:
 class Loader:
     """A dataloader of some batches that counts how often each is decoded."""
 
-    def __init__(self, count: int, broken: int = -1) -> None:
+    def __init__(self, count: int, broken: int = -1, together: int = 1) -> None:
         self.count = count
         self.broken = broken
+        self.together = threading.Barrier(together)
         self.decoded: list[int] = []
+        self.dataset = self
+        # As Ultralytics' own, it has no end.
+        self.batch_sampler = cycle([index] for index in range(count))
 
     def __len__(self) -> int:
         return self.count
 
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        for number in range(self.count):
-            if number == self.broken:
-                raise OSError("truncated file")
-            self.decoded.append(number)
-            yield {"number": number, "files": [f"{number}.png"], "img": Images()}
+    def __getitem__(self, number: int) -> dict[str, Any]:
+        self.together.wait(timeout=10)
+        if number == self.broken:
+            raise OSError("truncated file")
+        self.decoded.append(number)
+        return {"number": number, "files": [f"{number}.png"], "img": Images()}
+
+    @staticmethod
+    def collate_fn(images: list[dict[str, Any]]) -> dict[str, Any]:
+        (batch,) = images
+        return batch
 
 
 def evaluate(
-    loader: Loader, arms: dict[str, int], monkeypatch: pytest.MonkeyPatch, folder: Path, device: str = "0"
+    loader: Loader,
+    arms: dict[str, int],
+    monkeypatch: pytest.MonkeyPatch,
+    folder: Path,
+    device: str = "0",
+    threads: int = 1,
 ) -> dict[str, Any]:
     """Evaluate arms, of which each gives up at the batch of its number; return the response and who saw which batch."""
     seen: list[tuple[str, int]] = []
@@ -76,7 +91,7 @@ def evaluate(
     monkeypatch.setattr(jobs, "yolo", yolo, raising=False)
     monkeypatch.setattr(accuracy, "_evaluate", one)
     asked = tuple(AccuracyArm(arm=arm, artifact=f"{arm}.pt", per_image="") for arm in arms)
-    request = AccuracyRequest(arms=asked, data="", device=device, threads=1, settings=HOW)
+    request = AccuracyRequest(arms=asked, data="", device=device, threads=threads, settings=HOW)
     return {"response": accuracy.work(request, folder), "seen": seen}
 
 
@@ -89,6 +104,14 @@ def test_arms_take_turns_at_every_batch_which_is_decoded_once(monkeypatch: pytes
     assert found["seen"] == [("pt", 0), ("fp16", 0), ("pt", 1), ("fp16", 1), ("pt", 2), ("fp16", 2)]
     assert loader.decoded == [0, 1, 2]
     assert list(found["response"].arms) == ["pt", "fp16"]
+
+
+def test_as_many_batches_as_there_are_threads_are_decoded_at_a_time_and_come_in_order(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    found = evaluate(Loader(9, together=3), {"pt": -1, "fp16": -1}, monkeypatch, tmp_path, threads=3)
+    assert [number for arm, number in found["seen"] if arm == "fp16"] == list(range(9))
+    assert not found["response"].failures
 
 
 def test_on_a_cpu_arms_get_eight_images_in_a_turn(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

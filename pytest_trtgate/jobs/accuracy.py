@@ -61,7 +61,7 @@ def work(request: AccuracyRequest, folder: Path) -> AccuracyResponse:
     PHASES.begin("load")
     with _place_mark(folder / ARM_NAME) as mark:
         turns = Turns(names, mark)
-        batches = Batches(turns, PHASES.begin, group=_group(request))
+        batches = Batches(turns, PHASES.begin, group=_group(request), threads=1 if request.sparing else request.threads)
         done: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
         for one in request.arms:
             threading.Thread(target=_take_turns, args=(request, one, folder, turns, batches, done), daemon=True).start()

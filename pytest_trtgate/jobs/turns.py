@@ -1,7 +1,7 @@
 """Several arms in one pass over the images: each in a thread of its own, of which one runs at a time.
 
 So the loop that takes an arm over the batches stays Ultralytics' own, and an arm that fails leaves the others alone.
-The arms take turns at every batch, which is decoded once, while they still work on the one before.
+The arms take turns at every batch, which is decoded once, while they still work on those before.
 """
 
 from __future__ import annotations
@@ -9,14 +9,15 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator
-from itertools import accumulate
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import accumulate, islice
 from typing import Any
 
 from ..run_record import Phase
 
 AHEAD = 2
-"""Turns' worth of batches that are decoded before they are wanted."""
+"""Turns' worth of batches that are decoded before they are wanted, or as many as there are threads to do so."""
 
 
 class Turns:
@@ -73,6 +74,7 @@ class Batches:
     Args:
         turns: The turns that the arms take.
         group: How many batches an arm gets in a turn.
+        threads: How many batches are decoded at a time.
         phase: Told ``images`` where the arms begin to wait for images, and ``work`` once they have them.
 
     Attributes:
@@ -80,13 +82,14 @@ class Batches:
         unreadable: Images that are left out, since they or their labels are damaged.
     """
 
-    def __init__(self, turns: Turns, phase: Callable[[Phase], None], group: int = 1) -> None:
+    def __init__(self, turns: Turns, phase: Callable[[Phase], None], group: int = 1, threads: int = 1) -> None:
         self.loader: Any = None
         self.unreadable: tuple[str, ...] = ()
         self.group = group
         self._turns = turns
         self._phase = phase
-        self._decoded: queue.Queue[Any] | None = None
+        self._threads = threads
+        self._decoded: queue.Queue[Future[Any]] | None = None
         self._number = -1
         self._held: list[dict[str, Any]] = []
         self._broken: BaseException | None = None
@@ -102,11 +105,11 @@ class Batches:
             # Every arm is done with the batches before, since each has had its turn.
             self._number, self._held = number, []
             for _ in range(min(self.group, len(self.loader) - number * self.group)):
-                found = self._next()
-                if isinstance(found, BaseException):
-                    self._broken = found
+                try:
+                    self._held.append(self._next())
+                except BaseException as error:  # for every arm to raise
+                    self._broken = error
                     break
-                self._held.append(found)
         if self._broken is not None:
             raise self._broken
         return [{key: _copy(value) for key, value in batch.items()} for batch in self._held]
@@ -115,9 +118,10 @@ class Batches:
         self._phase("images")
         if self._decoded is None:
             # Not before all arms are loaded: a CUDA graph is captured then, which other threads may not disturb.
-            self._decoded = queue.Queue(AHEAD * self.group)
-            threading.Thread(target=_decode, args=(self.loader, self._decoded), daemon=True).start()
-        batch = self._decoded.get()
+            self._decoded = queue.Queue(max(AHEAD * self.group, self._threads))
+            how = (self.loader, self._decoded, self._threads)
+            threading.Thread(target=_decode, args=how, daemon=True).start()
+        batch = self._decoded.get().result()
         self._phase("work")
         return batch
 
@@ -146,12 +150,20 @@ class ArmBatches:
             yield from [_merged(batches)] if self._whole else batches
 
 
-def _decode(loader: Any, into: queue.Queue[Any]) -> None:
-    try:
-        for batch in loader:
-            into.put(batch)
-    except BaseException as error:  # for the arms to raise
-        into.put(error)
+def _decode(loader: Any, into: queue.Queue[Future[Any]], threads: int) -> None:
+    """Decode in threads, in place of the loader's processes: those would be forks of one that uses a GPU."""
+    with ThreadPoolExecutor(threads) as pool:
+        try:
+            for indices in islice(loader.batch_sampler, len(loader)):
+                into.put(pool.submit(_batch, loader, indices))
+        except BaseException as error:
+            failed: Future[Any] = Future()
+            failed.set_exception(error)
+            into.put(failed)
+
+
+def _batch(loader: Any, indices: Sequence[int]) -> Any:
+    return loader.collate_fn([loader.dataset[index] for index in indices])
 
 
 def _copy(value: Any) -> Any:
