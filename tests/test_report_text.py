@@ -49,7 +49,7 @@ def test_wide_terminal_has_all_columns_and_the_long_words() -> None:
 def test_terminal_lines_fit_but_for_commands(width: int) -> None:
     for run in (failing_run(), passing_run(), gpu_run(), hostile_run("-of-a-rather-long-name" * 3)):
         for text, _ in terminal.summary_lines(run, width):
-            assert len(text) <= width or text.startswith(("    run again: ", "    to accept: "))
+            assert len(text) <= width or text.startswith(("    run again: ", "    to accept: ", "    or all, anew: "))
 
 
 def test_terminal_gives_every_trouble_its_sentence_and_its_commands() -> None:

@@ -332,5 +332,18 @@ def test_a_slow_down_that_the_same_checkpoint_has_too_may_be_the_machine(
     )
 
 
+def test_a_slow_down_since_a_stored_session_may_be_what_else_kept_the_machine_busy() -> None:
+    def judged(value: float) -> Check:
+        base = stored(4.0, 4.0, 4.0)
+        [check] = judge_latency(
+            launches(int8=[value]), "int8", "engine", FIVE_PERCENT, None, base, busy="the load average is 9 on 2 cores"
+        )
+        return check
+
+    assert judged(9.0).outcome is Outcome.INCONCLUSIVE
+    assert ", but the load average is 9 on 2 cores: it may be the machine" in judged(9.0).sentence
+    assert judged(4.0) == regression(4.0, 4.0, 4.0, 4.0)
+
+
 def test_percents_keep_their_whole_part() -> None:
     assert [percent(ratio) for ratio in (0.0012, 0.152, 9.99, 13.253)] == ["0.12 %", "15.2 %", "999 %", "1325 %"]

@@ -40,6 +40,7 @@ def judge_latency(
     *,
     same_engine: bool = False,
     note: str = "",
+    busy: str = "",
 ) -> list[Check]:
     """Judge one arm's launches, as the last that can be had.
 
@@ -53,6 +54,8 @@ def judge_latency(
             the two are compared launch by launch, else the arm with the stored sessions.
         same_engine: The engine's bytes are the baseline's.
         note: Why the baseline engine was not timed, for the sentences.
+        busy: What kept the machine busy before the launches; empty where it was quiet. What was timed side by side met
+            the same, while a slow-down since a stored session may be no more than that.
 
     Returns:
         One check per limit that applies; one for the whole comparison with a baseline of the same bytes where nothing
@@ -69,7 +72,7 @@ def judge_latency(
         checks += judge_replay(latency, arm, context, limits)
     elif baseline is not None:
         # What is around an engine may have become slower; timed beside itself, the engine would not tell.
-        checks += judge_sessions(latency, arm, context, limits, baseline, SAME_BYTES if same_engine else note)
+        checks += judge_sessions(latency, arm, context, limits, baseline, SAME_BYTES if same_engine else note, busy)
     if speedup is not None:
         checks.append(_speedup(latency, arm, context, speedup))
     why = why_unfit(latency)

@@ -41,10 +41,17 @@ class Card:
 
 
 def commands_of(verdicts: Sequence[Verdict]) -> tuple[Command, ...]:
-    """Return what to type to measure again and to accept, each line once, reruns first."""
+    """Return what to type to measure again and to accept one cell or all, each line once, reruns first."""
     reruns = [Command("To run it again", "run again", fmt.clean(v.rerun)) for v in verdicts if v.rerun]
-    accepts = [Command("To accept this on purpose", "to accept", fmt.clean(v.accept)) for v in verdicts if v.accept]
-    return tuple(dict.fromkeys([*reruns, *accepts]))
+    cells = [Command("To accept this cell", "to accept", fmt.clean(v.accept_cell)) for v in verdicts if v.accept_cell]
+    wide = [
+        Command("To measure again and accept all", "or all, anew", fmt.clean(v.accept))
+        if v.accept_cell
+        else Command("To accept this on purpose", "to accept", fmt.clean(v.accept))
+        for v in verdicts
+        if v.accept
+    ]
+    return tuple(dict.fromkeys([*reruns, *cells, *wide]))
 
 
 def log_tail(text: str) -> str:
