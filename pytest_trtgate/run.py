@@ -20,9 +20,9 @@ from .plan import Plan, check_inputs, make_plan
 from .preflight import run_preflight
 from .progress import Narrator
 from .run_record import INTERRUPTED, RunRecord
-from .session import GateSession, measured, run_folder_of
+from .session import GateSession, measured
 from .videos import check_clips
-from .workspace import RECORD_NAME, Workspace, new_run_id
+from .workspace import RECORD_NAME, Workspace, new_run_id, run_folder_of
 
 if TYPE_CHECKING:
     from .dataset import Dataset

@@ -317,8 +317,3 @@ class GateSession:
 def measured(run: RunRecord) -> bool:
     """Return whether a run came to anything: an engine, the accuracy of one, or a launch."""
     return bool(run.engines or run.latencies) or any(a.arm != REFERENCE for a in run.accuracies)
-
-
-def run_folder_of(report: Path) -> Path:
-    """Return the folder that holds the runs' folders, beside the report."""
-    return report.parent / f"{report.stem}-runs"
