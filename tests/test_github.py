@@ -39,7 +39,7 @@ def test_failed_run_annotates_its_test_and_fills_the_summary(
     source = (project.path.parent / file).read_text().splitlines()
     assert "def test_accuracy" in source[int(number) - 1]
     assert title == "shapes int8 accuracy%3A Fail"
-    assert message.startswith("int8: mAP50 fell 0.0200")
+    assert message.startswith("mAP50 fell 0.0200")
     assert '%0AAccept: set "mAP50" = 0.0201' in message
     text = actions.read_text()
     assert text.startswith("before\n## \N{CROSS MARK} Gate failed\n")

@@ -13,6 +13,7 @@ from runs_example import empty_run, failing_run, gpu_run, passing_run
 from test_report_page import hostile_run
 
 from pytest_trtgate.report import markdown, table, terminal
+from pytest_trtgate.report.parts import sentence_of
 from pytest_trtgate.run_record import Outcome
 
 MARKUP = {"red", "green", "yellow", "bold"}
@@ -56,7 +57,7 @@ def test_terminal_gives_every_trouble_its_sentence_and_its_commands() -> None:
     lines = [text for text, _ in terminal.summary_lines(failing_run(), 400)]
     for verdict in failing_run().verdicts:
         if verdict.outcome is not Outcome.PASS:
-            assert any(verdict.summary in line for line in lines)
+            assert any(f": {sentence_of(verdict)}" in line for line in lines)
             assert f"    run again: {verdict.rerun}" in lines
             assert not verdict.accept or f"    to accept: {verdict.accept}" in lines
 
@@ -114,7 +115,7 @@ def test_markdown_gives_every_trouble_its_sentence_and_its_commands() -> None:
     text = markdown.render([failing_run()])
     for verdict in failing_run().verdicts:
         if verdict.outcome is not Outcome.PASS:
-            assert markdown.escape(verdict.summary) in text
+            assert markdown.escape(sentence_of(verdict)) in text
             assert f"\n{verdict.rerun}\n```" in text
             assert not verdict.accept or f"\n{verdict.accept}\n```" in text
 

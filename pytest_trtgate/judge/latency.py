@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import median
 
 from ..records import COPY, Context, LatencyRecord, replay_of
@@ -24,10 +24,11 @@ SAME_BYTES = "the engine is the baseline's, byte by byte"
 
 @dataclass(frozen=True)
 class Need:
-    """How many launches more one arm needs, and which arms are to be timed in them."""
+    """How many launches more one arm needs, which arms are to be timed in them, and what is not decided yet."""
 
     more: int
     arms: frozenset[str]
+    why: str = field(default="", compare=False)
 
 
 def judge_latency(
@@ -99,15 +100,19 @@ def still_needed(latency: LatencyRecord, arm: str, context: Context, limits: Map
             replay = replay_of(arm)
             arms = {arm, replay, replay + COPY} if found.needs_placebo else {arm, replay}
             beside = sum(arm in launch.arms for launch in latency.of_arm(replay))
-            needs.append(Need(found.needs_launches - beside, frozenset(arms)))
+            why = ", ".join(q.undecided for q in found.quantities.values() if q.outcome is None)
+            needs.append(Need(found.needs_launches - beside, frozenset(arms), why))
     for name, limit in limits.items():
         if limit.budget_ms is not None:
             launches = _launches_for(_counts(latency, arm, context, name), PERCENTILES[name])
             if launches is not None:
-                needs.append(Need(launches - len(latency.of_arm(arm)), frozenset({arm})))
+                level_ms = median(latency.per_launch_ms(arm, context, PERCENTILES[name]))
+                why = f"{name} {ms(level_ms)} ms is near its budget of {limit.budget_ms:g} ms"
+                needs.append(Need(launches - len(latency.of_arm(arm)), frozenset({arm}), why))
     if not needs:
         return None
-    return Need(max(1, min(need.more for need in needs)), frozenset().union(*(need.arms for need in needs)))
+    why = ", ".join(need.why for need in needs)
+    return Need(max(1, min(need.more for need in needs)), frozenset().union(*(need.arms for need in needs)), why)
 
 
 def _counts(latency: LatencyRecord, arm: str, context: Context, name: str) -> list[LaunchCount]:

@@ -11,7 +11,7 @@ from ..records import COPY, REFERENCE, ArmLaunch, Context, LatencyRecord, replay
 from ..run_record import Baseline, Check, Outcome
 from ..settings import PERCENTILES, Limit
 from .decision import Decision, Quantity
-from .sequential import decide, log_ratios
+from .sequential import QUIETER, decide, log_ratios
 from .sessions import SESSIONS_TO_TRUST, SessionChange, compare_sessions
 from .wording import launches_text, listed, ms, percent, unusable, usable
 
@@ -179,6 +179,8 @@ def _session_check(arm: str, name: str, found: SessionChange, machine: str, note
     elif found.outcome is Outcome.INCONCLUSIVE:
         few = found.sessions < SESSIONS_TO_TRUST
         sentence += ", under twice that it may be the machine" if few else "; one more of them might be as slow"
+    if found.outcome is Outcome.INCONCLUSIVE:
+        sentence += f"; {QUIETER}"
     if found.outcome is Outcome.PASS and found.detectable is not None:
         sentence += f"; a slow-down of {percent(found.detectable, 2)} would have been caught 9 times in 10"
     return Check(

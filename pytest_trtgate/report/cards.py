@@ -88,11 +88,10 @@ def _card(run: RunRecord, verdicts: Sequence[Verdict], anchors: Anchors, anchor:
     first = verdicts[0]
     checks = [check for v in verdicts for check in v.checks if check.outcome is not Outcome.PASS]
     checks.sort(key=lambda check: (-check.outcome.rank, -(excess(check) or 0.0)))
-    wrong = [check_view(check) for check in checks]
+    wrong = [check_view(check, first.cell) for check in checks]
     sentence = sentence_of(first)
     place, log = where(first.cell), log_tail(first.log_tail)
-    arm = f"{first.cell.precision}: "
-    said = next(filter(None, map(brief, checks)), "") or last_line(log) or sentence.removeprefix(arm)
+    said = next(filter(None, map(brief, checks)), "") or last_line(log) or sentence
     if len(wrong) > 2 and all(c.facts for c in wrong) and not first.waived:
         # The numbers of the others follow.
         sentence = f"{wrong[0].sentence}; and {len(wrong) - 1} checks more:"

@@ -118,7 +118,8 @@ def _story(run: RunRecord, verdicts: Sequence[Verdict], several: bool) -> str:
     if end:
         parts.append(f"\n{fence(end)}")
     for command in commands_of(verdicts):
-        parts.append(f"\n{command.purpose}:\n{fence(command.line, 'sh' if command.line.startswith('pytest') else '')}")
+        is_command = command.line.startswith(("pytest ", "trtgate "))
+        parts.append(f"\n{command.purpose}:\n{fence(command.line, 'sh' if is_command else '')}")
     return "\n".join(parts)
 
 
