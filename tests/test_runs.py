@@ -6,6 +6,7 @@ import subprocess
 import tempfile
 from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import filelock
@@ -13,9 +14,11 @@ import pytest
 from conftest import TESTS, Project, snapshot
 from runs_example import empty_run
 
+from pytest_trtgate import progress
 from pytest_trtgate.environment import collect
 from pytest_trtgate.errors import DataError
 from pytest_trtgate.plan import Plan, check_inputs
+from pytest_trtgate.progress import Narrator
 from pytest_trtgate.recordfile import load, save
 from pytest_trtgate.run_record import Preflight, RunRecord
 from pytest_trtgate.settings import Settings
@@ -292,3 +295,39 @@ def test_the_summary_says_where_the_report_is(project: Project) -> None:
 def test_a_run_that_is_not_about_the_gate_has_no_summary(project: Project) -> None:
     project.tests("def test_unit(): pass", "test_unit.py")
     assert "report: " not in project.run("test_unit.py").stdout.str()
+
+
+class Screen:
+    """A terminal reporter that keeps its lines.
+
+    Attributes:
+        isatty: As of a file.
+    """
+
+    isatty = False
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def ensure_newline(self) -> None:
+        """Do nothing."""
+
+    def write_line(self, text: str) -> None:
+        """Keep a line."""
+        self.lines.append(text.removeprefix("  trtgate: "))
+
+
+def test_a_count_that_was_shown_is_shown_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    screen = Screen()
+    plugins = SimpleNamespace(get_plugin=lambda name: screen if name == "terminalreporter" else None)
+    narrator = Narrator(SimpleNamespace(pluginmanager=plugins, get_verbosity=lambda: 0))  # type: ignore[arg-type]
+    for after_s, text in (
+        *((2.0, "warming up"), (2.0, "a: 20/20 images")),
+        *((20.0, "b: 1 of 3, 169/200 images"), (1.0, "a: 20/20 images"), (1.0, "b: 1 of 3, 181/200 images")),
+        *((1.0, "b: 1 of 3, 200/200 images"), (1.0, "b: 1 of 3, 200/200 images")),
+    ):
+        now[0] += after_s
+        narrator.progress(text)
+    assert screen.lines == ["b: 1 of 3, 169/200 images", "b: 1 of 3, 200/200 images"]
