@@ -15,8 +15,10 @@ from ..records import COPY, Context, LatencyRecord, replay_of
 from ..run_record import Baseline, Check, Outcome
 from ..settings import PERCENTILES, Limit, Speedup
 from .budget import LAUNCHES, BudgetDecision, LaunchCount, judge_budget
+from .design import MAX_LAUNCHES
 from .fitness import doubted, why_unfit
 from .regression import IDENTICAL, decision, identical, is_replayed, judge_replay, judge_sessions
+from .sequential import MORE_LAUNCHES, QUIETER
 from .wording import launches_text, listed, ms, unusable, usable
 
 SAME_BYTES = "the engine is the baseline's, byte by byte"
@@ -156,6 +158,10 @@ def _budget(latency: LatencyRecord, arm: str, context: Context, name: str, budge
     relation = {Outcome.PASS: "is within", Outcome.FAIL: "is over"}.get(outcome, "cannot be told from")
     over, total = sum(count.over for count in counts), sum(count.inferences for count in counts)
     value_ms = median(values)
+    doubt = ""
+    if outcome is Outcome.INCONCLUSIVE:
+        advice = MORE_LAUNCHES if len(counts) < MAX_LAUNCHES else QUIETER
+        doubt = f"; {100 - PERCENTILES[name]} % may, and that is proved neither kept nor passed; {advice}"
     return Check(
         name=name,
         against="budget",
@@ -166,7 +172,7 @@ def _budget(latency: LatencyRecord, arm: str, context: Context, name: str, budge
         unit="ms",
         outcome=outcome,
         sentence=f"{arm}: {name} {ms(value_ms)} ms {relation} its budget of {budget_ms:g} ms; "
-        f"{over} of {total} inferences took longer, {launches_text(len(counts))}",
+        f"{over} of {total} inferences took longer, {launches_text(len(counts))}{doubt}",
     )
 
 
