@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,10 +15,13 @@ from .findings import FINDING
 from .judge.engine import ENGINE_BUDGETS
 from .judge.fitness import why_unfit
 from .judge.sessions import compare_sessions
+from .machine_offset import machine_offset
 from .records import REFERENCE, AccuracyRecord, Cell, EngineRecord, LatencyRecord
-from .run_record import INTERRUPTED, Baseline, Check, Outcome, RunRecord
+from .run_record import BUSY, INTERRUPTED, Baseline, Check, Outcome, RunRecord, Verdict
 from .settings import PERCENTILES, Settings
 
+ALLOW_BUSY = "--allow-busy"
+INCOMPLETE = "this run did not judge both accuracy and latency"
 BUDGET_KEYS = {"energy": "energy_mj", "memory": "memory_mb"}
 """Settings of the budgets that are not milliseconds."""
 
@@ -31,6 +34,7 @@ class Acceptable:
         before: The baseline that there is, None without one or where it is damaged.
         known: Whether that has this run already.
         join: Whether its launches join those stored, as they do while nothing has changed; else they replace them.
+        remark: What whoever accepts it should know, in a sentence without its full stop; empty where that is nothing.
     """
 
     cell: Cell
@@ -41,10 +45,17 @@ class Acceptable:
     before: Baseline | None
     known: bool
     join: bool
+    remark: str
 
 
 def acceptable(
-    store: BaselineStore, run: RunRecord, cell: Cell, settings: Settings, source: Path | None
+    store: BaselineStore,
+    run: RunRecord,
+    cell: Cell,
+    settings: Settings,
+    source: Path | None,
+    *,
+    allow_busy: bool = False,
 ) -> Acceptable | str:
     """Return what of a run may become the baseline of a cell, or in a sentence why nothing may.
 
@@ -58,30 +69,13 @@ def acceptable(
         cell: One of its cells.
         settings: Those of the run.
         source: The file that holds the project's settings, if any.
+        allow_busy: Whether a latency may be taken that was measured on a machine with other work to do.
     """
-    refused = f"{cell.label}: baseline not written, since"
-    if run.unfinished == INTERRUPTED:
-        return f"{refused} {INTERRUPTED}"
-    verdicts = [v for v in run.verdicts if v.cell == cell]
-    for verdict in verdicts:
-        if verdict.outcome is Outcome.ERROR:
-            return f"{refused} its {verdict.subject} is ERROR"
-        bad = barring(verdict.subject, verdict.checks)
-        if bad is not None and bad.outcome is Outcome.INCONCLUSIVE:
-            return f"{refused} its latency is INCONCLUSIVE: {bad.sentence.removeprefix(f'{cell.precision}: ')}"
-        if bad is not None:
-            failed = [c for c in verdict.checks if c.outcome is Outcome.FAIL]
-            change = settings_for(failed, cell, settings, source)
-            why = f"{refused} its {verdict.subject} is FAIL"
-            return f"{why}; {change}" if change else why
-    engine, latency = run.engines.get(cell.key), _timed(run.latencies.get(cell.model), cell)
-    unfit = why_unfit(latency) if latency else ""
-    if unfit:
-        return f"{refused} {unfit}"
-    reference, accuracy = run.accuracy(cell.model, REFERENCE), run.accuracy(cell.model, cell.precision)
-    judged = {v.subject for v in verdicts} == {"accuracy", "latency"}
-    if not judged or engine is None or latency is None or reference is None or accuracy is None:
-        return f"{refused} this run did not judge both accuracy and latency"
+    refusal = why_refused(run, cell, settings, source, allow_busy=allow_busy)
+    measured = _measured(run, cell)
+    if refusal or measured is None:
+        return f"{cell.label}: baseline not written, since {refusal or INCOMPLETE}"
+    engine, reference, accuracy, latency = measured
     try:
         before = store.find(cell).baseline
     except BaselineError:  # to be replaced
@@ -91,7 +85,47 @@ def acceptable(
     same = store.of_engine(cell, engine)
     comparable = same is not None and all(stored.threads == session.threads for stored in same.sessions)
     join = same is not None and comparable and _unchanged(same, latency, cell, settings)
-    return Acceptable(cell, engine, reference, accuracy, latency, before, known, join)
+    offset = None if known else machine_offset(before, run, cell, latency, settings)
+    busy = f"the machine was busy: {run.preflight.busy}" if run.preflight.busy else ""
+    remark = "; ".join(filter(None, (offset.sentence if offset else "", busy)))
+    return Acceptable(cell, engine, reference, accuracy, latency, before, known, join, remark)
+
+
+def why_refused(
+    run: RunRecord, cell: Cell, settings: Settings, source: Path | None, *, allow_busy: bool = False
+) -> str:
+    """Return why nothing of a run may become the baseline of a cell; empty where it may. Arguments as above."""
+    if run.unfinished == INTERRUPTED:
+        return INTERRUPTED
+    verdicts = [v for v in run.verdicts if v.cell == cell]
+    for verdict in verdicts:
+        if verdict.outcome is Outcome.ERROR:
+            return f"its {verdict.subject} is ERROR"
+        bad = barring(verdict.subject, verdict.checks)
+        if bad is not None and bad.outcome is Outcome.INCONCLUSIVE:
+            return f"its latency is INCONCLUSIVE: {bad.sentence.removeprefix(f'{cell.precision}: ')}"
+        if bad is not None:
+            failed = [c for c in verdict.checks if c.outcome is Outcome.FAIL]
+            change = settings_for(failed, cell, settings, source)
+            why = f"its {verdict.subject} is FAIL"
+            return f"{why}; {change}" if change else why
+    latency = _timed(run.latencies.get(cell.model), cell)
+    if unfit := why_unfit(latency) if latency else "":
+        return unfit
+    if {v.subject for v in verdicts} != {"accuracy", "latency"} or _measured(run, cell) is None:
+        return INCOMPLETE
+    if run.preflight.busy and not allow_busy:
+        return f"{run.preflight.busy} [{BUSY}]; measure again on a quiet machine, or take it as it is with {ALLOW_BUSY}"
+    return ""
+
+
+def _measured(run: RunRecord, cell: Cell) -> tuple[EngineRecord, AccuracyRecord, AccuracyRecord, LatencyRecord] | None:
+    """Return a cell's engine, the accuracy of the ``.pt``, its own, and its launches; None unless the run has all."""
+    engine, latency = run.engines.get(cell.key), _timed(run.latencies.get(cell.model), cell)
+    reference, accuracy = run.accuracy(cell.model, REFERENCE), run.accuracy(cell.model, cell.precision)
+    if engine is None or latency is None or reference is None or accuracy is None:
+        return None
+    return engine, reference, accuracy, latency
 
 
 def barring(subject: str, checks: Iterable[Check]) -> Check | None:
@@ -107,14 +141,20 @@ def barring(subject: str, checks: Iterable[Check]) -> Check | None:
 
 
 def accept(
-    store: BaselineStore, run: RunRecord, cell: Cell, settings: Settings, source: Path | None
+    store: BaselineStore,
+    run: RunRecord,
+    cell: Cell,
+    settings: Settings,
+    source: Path | None,
+    *,
+    allow_busy: bool = False,
 ) -> tuple[str, bool]:
     """Write the baseline of a cell from a run, unless that is refused; arguments as of :func:`acceptable`.
 
     Returns:
         One sentence, and whether the run is in the baseline now.
     """
-    found = acceptable(store, run, cell, settings, source)
+    found = acceptable(store, run, cell, settings, source, allow_busy=allow_busy)
     if isinstance(found, str):
         return found, False
     if found.known:
@@ -124,7 +164,7 @@ def accept(
         path = store.write(cell, *measured, run.started_at, found.join, run.profiles.get(cell.key))
     except BaselineError as error:
         return str(error), False
-    sentence = f"{cell.label}: baseline written to {path}"
+    sentence = f"{cell.label}: baseline written to {path}" + (f"; {found.remark}" if found.remark else "")
     rule = settings.latency.unasked_speedup(cell.precision, cell.backend, settings.precisions)
     if rule is not None:
         sentence += f"; not judged was its speed-up over {rule.over}, which is not in this run"
@@ -182,6 +222,30 @@ def way_to_accept(
     if limits:
         return settings_for(limits, cell, settings, source)
     return f"{command} --trt-baselines={'add' if outcome is Outcome.NO_BASELINE else 'update'}"
+
+
+def with_cell_commands(
+    run: RunRecord, settings: Settings, source: Path | None, command: Callable[[Cell], str]
+) -> RunRecord:
+    """Return a run whose verdicts say how to accept their one cell from the run's record, where that is possible.
+
+    Args:
+        run: The run, as it is written.
+        settings: Its settings.
+        source: The file that holds the project's settings, if any.
+        command: Returns what accepts a cell.
+    """
+
+    def offered(verdict: Verdict) -> Verdict:
+        deciding = [check for check in verdict.checks if check.outcome is verdict.outcome]
+        behind = verdict.outcome not in (Outcome.PASS, Outcome.ERROR) and deciding
+        if not behind or any(check.against != "baseline" for check in deciding):
+            return verdict
+        if why_refused(run, verdict.cell, settings, source):
+            return verdict
+        return verdict.model_copy(update={"accept_cell": command(verdict.cell)})
+
+    return run.model_copy(update={"verdicts": tuple(map(offered, run.verdicts))})
 
 
 def settings_for(checks: Iterable[Check], cell: Cell, settings: Settings, source: Path | None) -> str:

@@ -106,14 +106,14 @@ def _project(text: str) -> Path:
 def _doctor(arguments: argparse.Namespace) -> int:
     from .checkup import check_up
     from .config import project_settings
-    from .environment import PACKAGES, cpu_model, installed_versions, resolve_backend, usable_cores
+    from .environment import cpu_model, installed_versions, package_lines, resolve_backend, usable_cores
     from .errors import SettingsError
 
     versions = installed_versions()
     print(f"pytest-trtgate {__version__}, Python {sys.version.split()[0]}")
     print(f"CPU: {cpu_model()}, {usable_cores()} cores")
-    for package in PACKAGES:
-        print(f"  {package:<15} {versions.get(package, 'not installed')}")
+    for line in package_lines(versions):
+        print(f"  {line}")
     print(f"engine cache: {_cache_root(None, arguments.config)}")
     try:
         settings = project_settings(arguments.config or Path.cwd())[0]

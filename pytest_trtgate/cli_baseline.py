@@ -23,7 +23,8 @@ _PRUNE = (
 _ACCEPT = (
     "Write baselines from a run record, such as one of a CI run, for the machine of that run. A cell that is slower or "
     "less accurate than its baseline is accepted; one in error, that fails its tolerance to the .pt, that does not "
-    "prove a budget or speed-up, or that was timed on an unfit device, is not. Exit status 1 where a cell was refused."
+    "prove a budget or speed-up, or that was timed on an unfit device, is not; nor, without --allow-busy, one of a run "
+    "that notes machine-busy. Exit status 1 where a cell was refused."
 )
 _COMPARE = (
     "Judge two run records of one kind of machine: is B no worse than A? Limits are those of B. Exit status 0: no "
@@ -61,6 +62,9 @@ def add_baseline(commands: Any) -> None:
         parser.add_argument("record", type=given_path, metavar="RUN.json")
         parser.add_argument(
             "--only", action="append", metavar="KEY", help="Cell to take, by key; repeatable (default: all of the run)"
+        )
+        parser.add_argument(
+            "--allow-busy", action="store_true", help="Take a run too that was measured on a busy machine"
         )
     prune = add("prune", _prune, "Delete baselines that no cell of the settings uses", _PRUNE)
     prune.add_argument("--yes", action="store_true", help="Delete them, instead of only listing them")
@@ -137,7 +141,9 @@ def _diff(arguments: argparse.Namespace) -> int:
 
     run, cells, settings = _run(arguments)
     _, root, source = _project(arguments)
-    for line in changes(BaselineStore(root, run.environment), run, cells, settings, source):
+    for line in changes(
+        BaselineStore(root, run.environment), run, cells, settings, source, allow_busy=arguments.allow_busy
+    ):
         print(line)
     return 0
 
@@ -149,7 +155,8 @@ def _accept(arguments: argparse.Namespace) -> int:
     run, cells, settings = _run(arguments)
     _, root, source = _project(arguments)
     store = BaselineStore(root, run.environment)
-    written = [accept(store, run, cell, settings, source) for cell in cells]
+    busy = arguments.allow_busy
+    written = [accept(store, run, cell, settings, source, allow_busy=busy) for cell in cells]
     for sentence, _ in written:
         print(sentence)
     return 0 if all(done for _, done in written) else 1

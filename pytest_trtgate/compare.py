@@ -112,21 +112,25 @@ def _latency(before: RunRecord, after: RunRecord, cell: Cell, settings: Settings
             sentence = f"{name} cannot be compared ({error})"
             checks.append(Check(name=name, against="baseline", outcome=Outcome.ERROR, sentence=sentence))
         else:
-            checks.append(_slower(name, change))
+            checks.append(_slower(name, change, after.preflight.busy))
     pairs = zip(records, ("earlier", "later"), strict=True)
     reasons = [f"{why} in the {which} run" for record, which in pairs if record and (why := why_unfit(record))]
     return [doubted(check, " and ".join(reasons)) for check in checks]
 
 
-def _slower(name: str, change: SessionChange) -> Check:
+def _slower(name: str, change: SessionChange, busy: str) -> Check:
+    """Return the check of one percentile; ``busy``: what else the machine did before the later run."""
     moved = fmt.plain(
         f"{name} {fmt.percent(change.change)} ({fmt.number(change.reference_ms)} -> {fmt.ms(change.value_ms)})"
     )
     allowed = f"{100 * change.threshold:g} % allowed"
+    doubt = busy if change.outcome is Outcome.FAIL else ""
     sentence = {
         Outcome.PASS: f"{moved}, {allowed}",
         Outcome.FAIL: f"{moved}, more than {allowed}",
     }.get(change.outcome, f"{moved}, more than {allowed}, but two sessions may differ by up to twice that")
+    if doubt:
+        sentence += f", but {doubt}: it may be the machine"
     return Check(
         name=name,
         against="baseline",
@@ -135,7 +139,7 @@ def _slower(name: str, change: SessionChange) -> Check:
         change=change.change,
         limit=change.threshold,
         unit="ratio",
-        outcome=change.outcome,
+        outcome=Outcome.INCONCLUSIVE if doubt else change.outcome,
         sentence=sentence,
     )
 

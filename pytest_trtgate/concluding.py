@@ -51,7 +51,9 @@ def decide(
     failing = [c for c in checks if fails(c.outcome)]
     outcome = worst(failing or checks)
     deciding = [c for c in checks if c.outcome is outcome]
-    sentences = [c.sentence for c in deciding] or [f"{cell.precision}: nothing is gated"]
+    arm = f"{cell.precision}: "
+    first, *others = [c.sentence for c in deciding] or [f"{arm}nothing is gated"]
+    sentences = [first, *(sentence.removeprefix(arm) for sentence in others)]
     excused, said = waiver if outcome is Outcome.FAIL else (False, "")
     # A waiver is of what was too slow or too inaccurate, not of what could not be judged.
     failing = [c for c in failing if not (excused and c.outcome is Outcome.FAIL)]

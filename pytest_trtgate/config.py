@@ -23,6 +23,8 @@ else:
 FILE_NAME = "trtgate.toml"
 PATH_KEYS = ("data", "cache_dir", "baseline_dir", "report")
 PATHS_KEYS = ("models", "videos")
+NUMBER_KEYS = ("imgsz", "batch")
+"""Keys of numbers that the command line can set, which gives them as texts."""
 
 
 def find_table(folder: Path) -> tuple[Path, dict[str, Any]] | None:
@@ -84,7 +86,7 @@ def build(
         SettingsError: A key is unknown or a value is not allowed; names the key, the value, what is allowed, and where.
     """
     home = source.parent if source else home or cwd
-    merged = _over(_absolute(table, home), _absolute(options, cwd))
+    merged = _over(_absolute(table, home), _absolute(_numbers(options), cwd))
     for key in ("baseline_dir", "report"):
         merged.setdefault(key, home / Settings.model_fields[key].default)
     try:
@@ -114,6 +116,18 @@ def recorded_settings(recorded: Mapping[str, Any], source: Path) -> Settings:
     except ValidationError as error:
         where = ".".join(map(str, error.errors()[0]["loc"]))
         raise SettingsError(f"{source}: this pytest-trtgate does not know its settings ('{where}')") from error
+
+
+def _numbers(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options with the numbers among them as such; what is none is refused where values are checked."""
+
+    def read(key: str, value: Any) -> Any:
+        try:
+            return int(value) if key in NUMBER_KEYS and isinstance(value, str) else value
+        except ValueError:
+            return value
+
+    return {key: read(key, value) for key, value in options.items()}
 
 
 def _absolute(table: Mapping[str, Any], folder: Path) -> dict[str, Any]:

@@ -184,6 +184,14 @@ def _listed(listing: Path) -> list[Path]:
     return found
 
 
+def _yaml_problem(error: Exception) -> str:
+    """Return what is wrong with a YAML file and, where the parser says it, at which line and column."""
+    mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+    if mark is None:
+        return str(error).splitlines()[0]
+    return f"line {mark.line + 1}, column {mark.column + 1}: {problem}"
+
+
 def load_dataset(source: Path) -> Dataset:
     """Read a data YAML and resolve its paths against its own folder; or look into the folder of a classification set.
 
@@ -198,9 +206,8 @@ def load_dataset(source: Path) -> Dataset:
         raise DataError(f"{source}: no such data YAML")
     try:
         data = yaml.safe_load(source.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = str(error).splitlines()[0]
-        raise DataError(f"{source}: not valid YAML ({reason})") from error
+    except (yaml.YAMLError, ValueError) as error:  # the latter for bytes that are no text, and dates that are none
+        raise DataError(f"{source}: not valid YAML ({_yaml_problem(error)})") from error
     except OSError as error:
         raise DataError(f"{source}: cannot be read ({error.strerror})") from error
     if not isinstance(data, dict):

@@ -16,7 +16,9 @@ from .gpus import VISIBLE, visible_gpus
 from .records import Environment
 from .settings import Settings
 
-DECODERS = ("opencv-python", "opencv-python-headless", "pillow")
+OPENCV = ("opencv-python", "opencv-python-headless")
+"""Distributions that bring the same library, of which any will do."""
+DECODERS = (*OPENCV, "pillow")
 """Distributions that decode and resize images; two that bring the same library may both be installed."""
 PACKAGES = (
     *("ultralytics", "torch", "torchvision", "onnx", "onnxruntime", "onnxslim", "tensorrt", "nvidia-modelopt"),
@@ -40,6 +42,19 @@ def installed_versions() -> dict[str, str]:
             except metadata.PackageNotFoundError:
                 continue
     return found
+
+
+def package_lines(versions: Mapping[str, str]) -> list[str]:
+    """Return a line per package: its version, or that it is not installed; of those that serve alike, what is there.
+
+    Args:
+        versions: Those of the installed packages.
+    """
+    there = [name for name in OPENCV if name in versions] or [OPENCV[0]]
+    shown = [name for name in PACKAGES if name not in OPENCV or name in there]
+    width = max(map(len, PACKAGES))
+    lacking = {OPENCV[0]: f"not installed, nor is {' or '.join(OPENCV[1:])}"}
+    return [f"{name:<{width}} {versions.get(name) or lacking.get(name, 'not installed')}" for name in shown]
 
 
 def resolve_backend(settings: Settings) -> tuple[str, str, str]:

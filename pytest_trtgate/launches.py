@@ -21,10 +21,11 @@ PROBE_SAMPLES = 5
 
 @dataclass(frozen=True)
 class Extension:
-    """Launches that are still needed: until there are ``launches`` in all, of the arms that are named."""
+    """Launches that are still needed: until there are ``launches`` in all, of the arms that are named; and why."""
 
     launches: int
     arms: frozenset[str]
+    why: str = ""
 
 
 class Comparison(Protocol):
@@ -77,10 +78,9 @@ class LaunchSeries:
         return self.record
 
     def _say_why(self, wanted: Extension) -> None:
-        open_ = ", ".join(arm.arm for arm in self.arms if arm.arm in wanted.arms and arm.arm in PRECISIONS)
         have = len(self.record.launches)
         more = wanted.launches - have
-        self.milestone(f"{self.record.model}: {have} launches do not decide about {open_}; {more} more")
+        self.milestone(f"{self.record.model}: {have} launches do not decide, {more} more: {wanted.why}")
 
     def _add(self, wanted: Extension) -> bool:
         """Make one launch; return whether there was one, rather than an arm that is broken."""

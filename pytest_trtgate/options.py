@@ -98,6 +98,23 @@ def accept_command(config: pytest.Config) -> str:
     return shlex.join(["pytest", *_project(config), *by_name, *places, *_repeated(config, "baselines")])
 
 
+def accept_cell_command(config: pytest.Config, baseline_dir: Path, record: Path, key: str) -> str:
+    """Return the command that accepts one cell from the record of a run, from this invocation's folder.
+
+    Args:
+        config: The run's configuration.
+        baseline_dir: Folder of the baselines.
+        record: The run's.
+        key: The cell's.
+    """
+    here = config.invocation_params.dir
+    command = ["trtgate", "baseline", "accept", os.path.relpath(record, here), "--only", key]
+    # What that command takes by itself, in a folder that may have settings of its own, is the same only then.
+    if "baseline_dir" in given(config) or baseline_dir != here / "baselines":
+        command.append(f"--baseline-dir={os.path.relpath(baseline_dir, here)}")
+    return shlex.join(command)
+
+
 def _project(config: pytest.Config) -> list[str]:
     """Return the arguments that told this invocation where the project is."""
     given = {"-c": config.getoption("inifilename"), "--rootdir": config.getoption("rootdir")}

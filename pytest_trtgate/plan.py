@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from .dataset import Dataset, load_dataset, reading
 from .errors import DataError
 from .records import Cell
 from .settings import Settings
+from .workspace import RECORD_NAME, run_folder_of
 
 
 @dataclass(frozen=True)
@@ -100,13 +102,32 @@ def check_clips(clips: Sequence[Path]) -> None:
 
 def _check_places(settings: Settings) -> None:
     """Raise :class:`DataError` where something is in the way of what a run writes, before it has measured anything."""
-    if settings.report.is_dir():
-        raise DataError(f"report = {settings.report} is a folder; name an .html file")
-    folders = {"cache_dir": settings.cache_dir, "baseline_dir": settings.baseline_dir, "report": settings.report.parent}
-    for key, folder in folders.items():
-        there = next((place for place in (folder, *folder.parents) if place.exists()), None) if folder else None
-        if there is not None and not there.is_dir():
-            raise DataError(f"{key} = {getattr(settings, key)} cannot be written: {there} is not a folder")
+    report = settings.report
+    if report.is_dir():
+        raise DataError(f"report = {report} is a folder; name an .html file")
+    for file in (report.with_suffix(".csv"), report.parent / RECORD_NAME):
+        if file.is_dir():
+            raise DataError(f"report = {report} cannot be written: {file} beside it is a folder")
+    written = [("report", report.parent), ("report", run_folder_of(report))]
+    written += [("baseline_dir", settings.baseline_dir)] if settings.baselines != "check" else []
+    only_read = [("cache_dir", settings.cache_dir), ("baseline_dir", settings.baseline_dir)]
+    for key, folder in (*only_read, *written):
+        # What does not exist yet will be made in the first folder above it that does.
+        there = next((p for p in (folder, *folder.parents) if p.exists()), None) if folder else None
+        if there is None:
+            continue
+        why = "" if there.is_dir() else f"{there} is not a folder"
+        if why or ((key, folder) in written and (why := _why_read_only(there))):
+            raise DataError(f"{key} = {getattr(settings, key)} cannot be written: {why}")
+
+
+def _why_read_only(folder: Path) -> str:
+    """Return why nothing can be put into a folder; empty where something can, which is gone again."""
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return ""
+    except OSError as error:
+        return f"{folder}: {error.strerror}"
 
 
 def check_weights(path: Path) -> None:

@@ -19,7 +19,7 @@ from .findings import REMEDIES, calibration_leak, few_images
 from .jobs.contract import SurveyResponse
 from .machine_load import too_many_threads, why_busy
 from .measure import Measurements
-from .run_record import EarlyFinding, Finding, Preflight
+from .run_record import BUSY, EarlyFinding, Finding, Preflight
 from .setting_types import Severity
 from .settings import Settings
 from .strangers import foreign_processes
@@ -29,7 +29,7 @@ SUBJECTS: Mapping[str, tuple[str, ...]] = {
     "few-images": ("accuracy",),
     "unfair-timing": ("latency",),
     "dynamic-shapes": ("latency",),
-    "machine-busy": ("latency",),
+    BUSY: ("latency",),
 }
 """Kinds of findings that concern verdicts on one subject only."""
 SURVEYED = ("imgsz-mismatch", "batch-mismatch", "weak-calibration", "dataset-trouble", "version-skew", "dynamic-shapes")
@@ -72,7 +72,7 @@ def _found(measure: Measurements, gpu: str, environ: Mapping[str, str]) -> Itera
     settings, cells = measure.settings, measure.plan.cells
     # First, before this run itself keeps the machine busy.
     busy, processes = why_busy(gpu=gpu), foreign_processes(gpu) if gpu else 0
-    yield from (Early("machine-busy", why) for why in busy)
+    yield from (Early(BUSY, why) for why in busy)
     measure.early.begin()
     yield from early.timing(settings, too_many_threads(measure.threads), processes)
     if why := why_thrown_away(measure.cache.root, environ):

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from .counting import counted
+
 if TYPE_CHECKING:
     import pytest
 
@@ -24,6 +26,7 @@ class Narrator:
         self._config = config
         self._last = time.monotonic()
         self._in_place = False
+        self._unfinished = ""
 
     def milestone(self, text: str) -> None:
         """Write one line about what was begun or done."""
@@ -35,7 +38,11 @@ class Narrator:
         self._last = time.monotonic()
 
     def progress(self, text: str) -> None:
-        """Show how far the current job is: in place on a terminal, else a line every fifteen seconds."""
+        """Show how far the current job is: in place on a terminal, else a line every fifteen seconds.
+
+        A count that was shown is shown when it is complete too.
+        """
+        what, complete = counted(text)
         with self._terminal() as terminal:
             if terminal is None:
                 return
@@ -43,10 +50,11 @@ class Narrator:
                 self._clear(terminal)
                 terminal.write(f"  trtgate: {text}"[: terminal._tw.fullwidth - 1], flush=True)
                 self._in_place = True
-            elif time.monotonic() - self._last >= _QUIET_INTERVAL_S:
+            elif time.monotonic() - self._last >= _QUIET_INTERVAL_S or (complete and what == self._unfinished):
                 terminal.ensure_newline()
                 terminal.write_line(f"  trtgate: {text}")
                 self._last = time.monotonic()
+                self._unfinished = "" if complete else what
 
     def _clear(self, terminal: Any) -> None:
         if self._in_place:

@@ -54,15 +54,16 @@ class Replays:
         rules = self.settings.latency
         have = len(record.launches)
         cells = [cell for cell in self.plan.of_model(record.model) if cell.precision not in record.failures]
-        needs = [
-            need
+        needs = {
+            cell.precision: need
             for cell in cells
             if (need := still_needed(record, cell.precision, rules.context, rules.limits(cell.precision, cell.backend)))
-        ]
+        }
         if not needs or have >= rules.max_launches:
             return None
-        launches = min(rules.max_launches, have + min(need.more for need in needs))
-        return Extension(launches, frozenset().union(*(need.arms for need in needs)))
+        launches = min(rules.max_launches, have + min(need.more for need in needs.values()))
+        why = "; ".join(f"{precision} {need.why}" for precision, need in needs.items())
+        return Extension(launches, frozenset().union(*(need.arms for need in needs.values())), why)
 
 
 def why_not_replayed(record: LatencyRecord, cell: Cell) -> str:

@@ -20,9 +20,9 @@ from .plan import Plan, check_inputs, make_plan
 from .preflight import run_preflight
 from .progress import Narrator
 from .run_record import INTERRUPTED, RunRecord
-from .session import GateSession, measured, run_folder_of
+from .session import GateSession, measured
 from .videos import check_clips
-from .workspace import Workspace, new_run_id
+from .workspace import RECORD_NAME, Workspace, new_run_id, run_folder_of
 
 if TYPE_CHECKING:
     from .dataset import Dataset
@@ -219,6 +219,7 @@ class GateRun:
 
     def _conclude(self, interrupted: bool, red: bool) -> None:
         from .report.publish import publish
+        from .report.replaced import fuller_run, replaced
 
         if not self.workspace.path.exists():
             why = "" if self.selected else ": no test of this run used the gate"
@@ -235,10 +236,12 @@ class GateRun:
         if not interrupted and (not red or run.failed):
             unfinished = ""
         run = run.model_copy(update={"notes": (*run.notes, *self.written), "unfinished": unfinished})
+        run = self._with_commands(run)
         self.run, report = run, self.settings.report
         # What was interrupted does not take the place of a report that tells more.
         if interrupted and report.exists():
             report = self.workspace.path / report.name
+        before = fuller_run(run, report)
         save = partial(publish, report=report, workspace=self.workspace)
         if not interrupted:
             self.run, missing, self.stopped = with_media(self.session.measure, run, save)
@@ -247,6 +250,20 @@ class GateRun:
         self.report = report
         if not interrupted:
             self.workspace.discard_older(self.settings.keep_runs)
+        if before is not None:
+            here = self.config.invocation_params.dir
+            self.written.append(replaced(before, run, report, self.workspace.root, here))
+
+    def _with_commands(self, run: RunRecord) -> RunRecord:
+        """Return the run with commands that accept single cells, from its own folder: another run may follow."""
+        from .accept import with_cell_commands
+
+        record = self.workspace.path / RECORD_NAME
+
+        def command(cell: Cell) -> str:
+            return options.accept_cell_command(self.config, self.settings.baseline_dir, record, cell.key)
+
+        return with_cell_commands(run, self.settings, self.source, command)
 
     def pytest_unconfigure(self) -> None:
         """End processes that still wait for a job."""

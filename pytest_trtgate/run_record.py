@@ -46,6 +46,10 @@ class Outcome(str, Enum):
         return list(Outcome).index(self)
 
 
+BUSY = "machine-busy"
+"""Id of the finding that other work used the machine."""
+
+
 class Check(Record):
     """One judged quantity: ``value`` against ``reference``, and the ``change`` between them against ``limit``.
 
@@ -97,12 +101,21 @@ class Preflight(FileRecord):
     findings: tuple[EarlyFinding, ...] = ()
     seconds: float = 0.0
 
+    @property
+    def busy(self) -> str:
+        """What kept the machine busy before anything was measured, as the end of a sentence; empty where it was quiet.
+
+        A user who switched the finding off has it empty too.
+        """
+        return " and ".join(one.finding.sentence for one in self.findings if one.finding.id == BUSY)
+
 
 class Verdict(FileRecord):
     """What was decided of one cell's accuracy or latency, with the numbers that decided it.
 
     ``failed`` is the outcome after the user's policy: a missing baseline may be a failure or a note, and a failure may
-    be waived for a while; ``waived`` says until when and why.
+    be waived for a while; ``waived`` says until when and why. ``accept`` is what would let all that the run gates pass,
+    ``accept_cell`` a command for this cell alone.
     """
 
     cell: Cell
@@ -113,6 +126,7 @@ class Verdict(FileRecord):
     checks: tuple[Check, ...] = ()
     findings: tuple[Finding, ...] = ()
     accept: str = ""
+    accept_cell: str = ""
     rerun: str = ""
     log_tail: str = ""
     waived: str = ""

@@ -83,8 +83,11 @@ class GateSession:
 
         Looks for them now where no process of this run has yet.
         """
-        found = self.workspace.once("preflight", Preflight, self._preflight).findings
+        found = self._preflighted().findings
         return failures(early.finding for early in found if early.concerns(cell, subject))
+
+    def _preflighted(self) -> Preflight:
+        return self.workspace.once("preflight", Preflight, self._preflight)
 
     # Verdicts
 
@@ -141,6 +144,7 @@ class GateSession:
             baseline,
             same_engine=baseline is not None and baseline.engine_sha256 == self.measure.engine(cell).sha256,
             note=why_not_replayed(latency, cell),
+            busy=self._preflighted().busy,
         )
         if baseline is None and not self._accepts(cell):
             sentence = f"{cell.precision}: latency was not compared with a baseline: {use.note}"
@@ -273,7 +277,8 @@ class GateSession:
         path = self.store.path(cell)
         if self.settings.baselines == "add" and path.exists():
             return f"{cell.label}: has a baseline already, left as it is ({path}); replace it with {UPDATE}", True
-        return accept(self.store, run, cell, self.settings, self.source)
+        # Whoever asks for it in the run itself has seen the finding, and has waited for the launches.
+        return accept(self.store, run, cell, self.settings, self.source, allow_busy=True)
 
     # The end
 
@@ -312,8 +317,3 @@ class GateSession:
 def measured(run: RunRecord) -> bool:
     """Return whether a run came to anything: an engine, the accuracy of one, or a launch."""
     return bool(run.engines or run.latencies) or any(a.arm != REFERENCE for a in run.accuracies)
-
-
-def run_folder_of(report: Path) -> Path:
-    """Return the folder that holds the runs' folders, beside the report."""
-    return report.parent / f"{report.stem}-runs"

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool
 
 
-def no_bool(value: Any) -> Any:
-    """Refuse true and false where a number is expected: pydantic takes them for 1 and 0."""
-    if isinstance(value, bool):
-        raise ValueError("a number, not true or false")
+def number(value: Any) -> Any:
+    """Refuse texts, true and false where a number is expected: pydantic takes "1" and true for 1."""
+    if isinstance(value, (str, bool)):
+        raise ValueError("a number, not a text, true or false")
     return value
 
 
@@ -45,15 +45,17 @@ def allowed(text: str, **kwargs: Any) -> Any:
     return Field(json_schema_extra={"allowed": text}, **kwargs)
 
 
+Flag = StrictBool
+Whole = Annotated[int, BeforeValidator(number)]
 Place = Annotated[Path, BeforeValidator(not_empty)]
-PositiveInt = Annotated[int, BeforeValidator(no_bool), Field(ge=1)]
-Count = Annotated[int, BeforeValidator(no_bool), Field(ge=0)]
-PositiveFloat = Annotated[float, BeforeValidator(no_bool), Field(gt=0, allow_inf_nan=False)]
+PositiveInt = Annotated[Whole, Field(ge=1)]
+Count = Annotated[Whole, Field(ge=0)]
+PositiveFloat = Annotated[float, BeforeValidator(number), Field(gt=0, allow_inf_nan=False)]
 ImageSize = Annotated[PositiveInt, Field(multiple_of=32, le=8192)]
-Level = Annotated[int, BeforeValidator(no_bool), Field(ge=0, le=5)]
-Fraction = Annotated[float, BeforeValidator(no_bool), Field(gt=0, le=1)]
-Factor = Annotated[float, BeforeValidator(no_bool), Field(ge=0, allow_inf_nan=False)]
-Tolerance = Annotated[float, BeforeValidator(no_bool), Field(ge=0, le=1)]
+Level = Annotated[Whole, Field(ge=0, le=5)]
+Fraction = Annotated[float, BeforeValidator(number), Field(gt=0, le=1)]
+Factor = Annotated[float, BeforeValidator(number), Field(ge=0, allow_inf_nan=False)]
+Tolerance = Annotated[float, BeforeValidator(number), Field(ge=0, le=1)]
 TOLERANCE = "a drop from 0 to 1"
 IMGSZ = "a multiple of 32, from 32 to 8192"
 POSITIVE = "a whole number from 1 upwards"

@@ -20,6 +20,7 @@ from .setting_types import (
     SECONDS,
     Count,
     Factor,
+    Flag,
     Fraction,
     ImageSize,
     Level,
@@ -27,6 +28,7 @@ from .setting_types import (
     PositiveFloat,
     PositiveInt,
     Section,
+    Whole,
     allowed,
     one_or_many,
     parts,
@@ -86,7 +88,7 @@ class Latency(Limits):
     warmup_min: PositiveInt = allowed(POSITIVE, default=20)
     warmup_max_seconds: PositiveFloat = allowed(SECONDS, default=5.0)
     images: PositiveInt = allowed(POSITIVE, default=32)
-    seed: int = allowed("a whole number", default=0)
+    seed: Whole = allowed("a whole number", default=0)
     fp32: Limits = Limits()
     fp16: Limits = Limits()
     int8: Limits = Limits()
@@ -172,9 +174,9 @@ class Export(Section):
     ``workspace`` and ``optimization_level`` are TensorRT's. The other backend ignores them: one file serves both.
     """
 
-    nms: bool | None = allowed("true or false", default=None)
+    nms: Flag | None = allowed("true or false", default=None)
     opset: PositiveInt | None = allowed(POSITIVE, default=None)
-    simplify: bool = allowed("true or false", default=True)
+    simplify: Flag = allowed("true or false", default=True)
     workspace: PositiveFloat | None = allowed("GiB, more than 0", default=None)
     optimization_level: Level | None = allowed("a whole number from 0 to 5", default=None)
 
@@ -238,8 +240,8 @@ class Settings(Section):
     report: Place = allowed("the path of an .html file", default=Path("reports/trtgate.html"))
     videos: Annotated[tuple[Place, ...], BeforeValidator(one_or_many)] = allowed("paths of video files", default=())
     pictures: Count = allowed("a whole number, 0 for none", default=12)
-    fresh: bool = allowed("true or false", default=False)
-    profile: bool = allowed("true or false", default=False)
+    fresh: Flag = allowed("true or false", default=False)
+    profile: Flag = allowed("true or false", default=False)
     keep_runs: PositiveInt = allowed(POSITIVE, default=5)
     inconclusive: Literal["warn", "fail"] = allowed("warn or fail", default="warn")
     missing_baseline: Literal["auto", "record", "fail"] = allowed("auto, record or fail", default="auto")

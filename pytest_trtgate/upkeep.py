@@ -138,7 +138,13 @@ def _levels(baseline: Baseline, settings: Settings, percent: int) -> list[float]
 
 
 def changes(
-    store: BaselineStore, run: RunRecord, cells: Iterable[Cell], settings: Settings, source: Path | None
+    store: BaselineStore,
+    run: RunRecord,
+    cells: Iterable[Cell],
+    settings: Settings,
+    source: Path | None,
+    *,
+    allow_busy: bool = False,
 ) -> Iterator[str]:
     """Yield the lines of ``trtgate baseline diff``: what accepting some cells of a run would change.
 
@@ -148,14 +154,17 @@ def changes(
         cells: Some of its cells.
         settings: Those of the run.
         source: The file that holds the project's settings, if any.
+        allow_busy: Whether a latency may be taken that was measured on a machine with other work to do.
     """
     for cell in cells:
-        found = acceptable(store, run, cell, settings, source)
+        found = acceptable(store, run, cell, settings, source, allow_busy=allow_busy)
         if isinstance(found, str):
             yield found
             continue
         yield f"{cell.label}: {_effect(found)}"
         yield from (f"  {line}" for line in _rows(found, settings))
+        if found.remark:
+            yield f"  {found.remark}"
 
 
 def _effect(found: Acceptable) -> str:

@@ -30,6 +30,11 @@ def new_run_id() -> str:
     return f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{secrets.token_hex(2)}"
 
 
+def run_folder_of(report: Path) -> Path:
+    """Return the folder that holds the runs' folders, beside the report."""
+    return report.parent / f"{report.stem}-runs"
+
+
 class Workspace:
     """One run's folder.
 

@@ -23,7 +23,7 @@ from records_example import (
 )
 
 from pytest_trtgate.records import PRECISIONS, REFERENCE
-from pytest_trtgate.run_record import Outcome, RunRecord
+from pytest_trtgate.run_record import EarlyFinding, Finding, Outcome, Preflight, RunRecord
 
 VALUES = {"pt": 0.802, "fp32": 0.802, "fp16": 0.8025, "int8": 0.7968}
 TOLERANCES = {"fp32": 0.001, "fp16": 0.003, "int8": 0.01}
@@ -167,3 +167,12 @@ def empty_run() -> RunRecord:
         settings={},
         cells=(),
     )
+
+
+BUSY_WITH = "the load average is 9.0 on 2 cores before the start"
+
+
+def busy(run: RunRecord) -> RunRecord:
+    """Return a run as it would be of a machine that had other work to do."""
+    finding = Finding(id="machine-busy", severity="warn", sentence=BUSY_WITH)
+    return run.model_copy(update={"preflight": Preflight(findings=(EarlyFinding(finding=finding),))})

@@ -16,7 +16,7 @@ import pytest_trtgate
 
 PACKAGE = Path(pytest_trtgate.__file__).parent
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("__init__", "errors", "digest", "labels", "jobs.__init__", "report.__init__"),
+    ("__init__", "errors", "digest", "labels", "counting", "jobs.__init__", "report.__init__"),
     ("record_base", "gpus", "tasks"),
     ("inspection",),
     ("records",),
@@ -34,7 +34,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("report.*",),
     ("launches", "evaluated_data", "strangers"),
     ("early_jobs",),
-    ("handles", "building", "measure", "replay", "per_image", "evidence", "accept", "illustrate", "picture_shapes"),
+    ("handles", "building", "measure", "replay", "per_image", "evidence", "illustrate", "picture_shapes"),
+    ("machine_offset", "accept"),
     ("profiling", "evaluating", "pictures", "videos", "early_findings", "surveys", "concluding", "accuracy_verdict"),
     ("preflight", "media_making"),
     ("session", "upkeep", "compare", "checkup"),

@@ -56,10 +56,26 @@ def test_the_doctor_says_what_is_installed_and_what_would_run(
     assert main(["doctor"]) == 0
     out = capsys.readouterr().out
     assert f"pytest-trtgate {__version__}" in out
-    assert "  torch           2.11.0\n" in out
-    assert "  tensorrt        not installed\n" in out
+    assert "  torch                  2.11.0\n" in out
+    assert "  tensorrt               not installed\n" in out
     assert f"engine cache: {tmp_path / 'xdg' / 'pytest-trtgate'}\n" in out
     assert "backend: onnxruntime 1.31.0 on cpu (the embedded default: TensorRT is not installed)\n" in out
+
+
+@pytest.mark.parametrize(
+    ("versions", "lines"),
+    [
+        ({"opencv-python": "5.0"}, ["opencv-python          5.0"]),
+        ({"opencv-python-headless": "5.0"}, ["opencv-python-headless 5.0"]),
+        (
+            {"opencv-python": "5.0", "opencv-python-headless": "4.9"},
+            ["opencv-python          5.0", "opencv-python-headless 4.9"],
+        ),
+        ({}, ["opencv-python          not installed, nor is opencv-python-headless"]),
+    ],
+)
+def test_the_doctor_says_which_of_two_that_serve_alike_is_there(versions: dict[str, str], lines: list[str]) -> None:
+    assert [line for line in environment.package_lines(versions) if line.startswith("opencv")] == lines
 
 
 def test_the_doctor_fails_where_nothing_would_run(

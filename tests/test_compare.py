@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from records_example import accuracy
-from runs_example import gpu_run, passing_run
+from runs_example import BUSY_WITH, busy, gpu_run, passing_run
 
 from pytest_trtgate.cli import main
 from pytest_trtgate.recordfile import save
@@ -116,6 +116,16 @@ def test_launches_on_an_unfit_device_decide_nothing(compare: Compare, which: str
     assert status == 0
     assert [line.split()[0] for line in said.splitlines()] == ["INCONCLUSIVE"] * 3
     assert f"; not judged, since the device held its clocks back (power cap) in the {which} run" in said
+
+
+@pytest.mark.parametrize(("which", "word"), [("earlier", "FAIL"), ("later", "INCONCLUSIVE")])
+def test_a_run_on_a_busy_machine_does_not_prove_a_slow_down(compare: Compare, which: str, word: str) -> None:
+    runs = {"earlier": run(), "later": slower(1.2)}
+    runs[which] = busy(runs[which])
+    status, said = compare(*runs.values())
+    assert status == (word == "FAIL")
+    assert said.splitlines()[2].startswith(word)
+    assert (f", but {BUSY_WITH}: it may be the machine" in said) is (which == "later")
 
 
 def test_a_less_accurate_run_is_worse(compare: Compare) -> None:

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 from conftest import Project
 from fake_jobs import Behaviour
-from runs_example import failing_run
+from runs_example import failing_run, passing_run
 
 from pytest_trtgate.report import github
 
@@ -39,11 +39,18 @@ def test_failed_run_annotates_its_test_and_fills_the_summary(
     source = (project.path.parent / file).read_text().splitlines()
     assert "def test_accuracy" in source[int(number) - 1]
     assert title == "shapes int8 accuracy%3A Fail"
-    assert message.startswith("int8: mAP50 fell 0.0200")
+    assert message.startswith("mAP50 fell 0.0200")
     assert '%0AAccept: set "mAP50" = 0.0201' in message
     text = actions.read_text()
     assert text.startswith("before\n## \N{CROSS MARK} Gate failed\n")
     assert "| shapes INT8 |" in text
+
+
+def test_an_annotation_offers_to_accept_its_own_cell() -> None:
+    run = passing_run()
+    slow = run.verdicts[0].model_copy(update={"failed": True, "accept": "pytest all", "accept_cell": "trtgate one"})
+    [line] = github.annotate(run.model_copy(update={"verdicts": (slow,)}), {})
+    assert line.endswith("%0AAccept: trtgate one")
 
 
 def test_run_that_measured_nothing_is_annotated(project: Project, actions: Path) -> None:

@@ -76,7 +76,10 @@ WRONG: dict[str, tuple[Callable[[Project], None], str]] = {
     "truncated weights": (truncated_weights, "shapes.pt: not a PyTorch checkpoint, or a truncated one"),
     "weights of another kind": (weights_of_another_kind, "shapes.onnx: not a .pt checkpoint"),
     "no data YAML": (no_data_yaml, "data.yaml: no such data YAML"),
-    "not YAML": (yaml("train: [images"), "data.yaml: not valid YAML ("),
+    "not YAML": (
+        yaml("train: images/train\nnames: [a, b\ntest: x\n"),
+        "data.yaml: not valid YAML (line 3, column 5: expected ',' or ']', but got ':')",
+    ),
     "not a mapping": (yaml("just text"), "data.yaml: not a data YAML; it needs 'names'"),
     "no names": (yaml("train: images/train\ntest: images/test\n"), "data.yaml: 'names' must be a list of class names"),
     "no splits": (yaml("names: [a]\n"), "data.yaml: no split; it needs at least one of train, val, test"),
@@ -285,3 +288,19 @@ def test_a_model_named_like_a_pattern_keeps_its_baseline(project: Project) -> No
     project.run("--trt-precision=fp16", "--trt-baselines=add").assert_outcomes(passed=2)
     project.run("--trt-precision=fp16").assert_outcomes(passed=2)
     assert [str(use.outcome) for use in project.record.baselines.values()] == ["PASS"]
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (b"names: [a]\ntest: here: there\n", "line 2, column 11: mapping values are not allowed here"),
+        (b"test: *nothing\n", "line 1, column 7: found undefined alias 'nothing'"),
+        (b"test: 2026-13-45\n", "month must be in 1..12"),
+        (b"test: \xff\n", "'utf-8' codec can't decode byte 0xff in position 6: invalid start byte"),
+    ],
+)
+def test_what_is_no_yaml_is_told_with_its_place(tmp_path: Path, text: bytes, problem: str) -> None:
+    (tmp_path / "data.yaml").write_bytes(text)
+    with pytest.raises(DataError) as caught:
+        load_dataset(tmp_path / "data.yaml")
+    assert str(caught.value).startswith(f"{tmp_path / 'data.yaml'}: not valid YAML ({problem}")

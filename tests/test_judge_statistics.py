@@ -191,12 +191,23 @@ def test_a_significant_slow_down_under_the_threshold_passes() -> None:
 def test_what_twelve_launches_cannot_tell_is_inconclusive() -> None:
     decision = judge([0.05, -0.02] * 6)
     assert decision.outcome is Outcome.INCONCLUSIVE
-    assert decision.quantities["p50"].sentence.endswith("12 launches could not tell")
+    assert decision.quantities["p50"].sentence == (
+        "p50 is 1.51 % slower, 2 % allowed, but by 12 launches (one-sided 95 % limits, p 0.091) anything from 0.4 % "
+        "faster to 3.5 % slower is possible; measure again on a quieter machine"
+    )
+    assert decision.quantities["p50"].undecided == (
+        "p50 is 1.51 % slower (from 0.4 % faster to 3.5 % slower by 12 launches, 2 % allowed)"
+    )
 
 
 def test_where_no_more_launches_can_be_had_a_suspicion_is_inconclusive() -> None:
     assert judge([0.03, 0.028, 0.035], last=True).outcome is Outcome.INCONCLUSIVE
-    assert judge([0.03], last=True).outcome is Outcome.INCONCLUSIVE
+    assert "anything from 2.5 % to 3.8 % slower is possible; allow more launches (latency.max_launches, up to 12)" in (
+        judge([0.03, 0.028, 0.035], last=True).quantities["p50"].sentence
+    )
+    [alone] = judge([0.03], last=True).quantities.values()
+    assert (alone.outcome, alone.span) == (Outcome.INCONCLUSIVE, "")
+    assert alone.sentence.startswith("p50 is 3.05 % slower, 2 % allowed; 1 launch; allow more launches")
 
 
 @pytest.mark.parametrize("launches", [0, 1, 2])

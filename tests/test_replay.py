@@ -120,7 +120,10 @@ def test_a_slower_engine_fails_after_five_launches_with_a_placebo(accepted: Proj
     accepted.weights(Behaviour(p50_ms=speeds(4.2 * 1.08)))
     result = accepted.run(ONE)
     result.assert_outcomes(passed=1, failed=1)
-    result.stdout.fnmatch_lines(["  trtgate: shapes: 3 launches do not decide about fp16; 2 more"])
+    [why] = [line for line in result.outlines if "do not decide" in line]
+    assert why.startswith("  trtgate: shapes: 3 launches do not decide, 2 more: fp16 p50 is ")
+    assert why.count(" % slower by 3 launches, ") == 2
+    assert why.endswith(", 10 % allowed)")
     confirmed = ["fp16", "baseline-fp16", "baseline-fp16-placebo"]
     assert arms(accepted) == [["pt", "fp16", "baseline-fp16"]] * 3 + [confirmed] * 2
     found = check(accepted, "p50")
@@ -176,7 +179,9 @@ def test_launches_end_at_the_setting(accepted: Project) -> None:
     accepted.weights(Behaviour(p50_ms=speeds(4.2 * 1.08)))
     accepted.run(ONE).assert_outcomes(passed=2)
     assert len(arms(accepted)) == 4
-    assert "more launches are needed to tell" in accepted.verdict("fp16", "latency").summary
+    summary = accepted.verdict("fp16", "latency").summary
+    assert "allow more launches (latency.max_launches, up to 12)" in summary
+    assert summary.count("fp16") == 1
 
 
 def test_settled_cells_sit_out_the_further_launches(project: Project) -> None:

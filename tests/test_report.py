@@ -14,7 +14,7 @@ from page_reader import Page, page_of
 from runs_example import empty_run, failing_run, gpu_run, passing_run
 
 from pytest_trtgate.report import html
-from pytest_trtgate.report.parts import warnings_of
+from pytest_trtgate.report.parts import sentence_of, warnings_of
 from pytest_trtgate.run_record import EarlyFinding, Finding, Outcome, Preflight, RunRecord
 
 GOLDEN = Path(__file__).parent / "golden" / "report.html"
@@ -115,7 +115,7 @@ def test_every_trouble_has_its_sentence_and_its_commands(failing: Page) -> None:
     troubled = [v for v in failing_run().verdicts if v.outcome is not Outcome.PASS]
     assert len(troubled) == 7
     for verdict in troubled:
-        assert verdict.summary in failing.text
+        assert sentence_of(verdict) in failing.text
         assert verdict.rerun in commands
         assert not verdict.accept or verdict.accept in commands
 

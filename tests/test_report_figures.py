@@ -68,17 +68,16 @@ def test_passing_verdict_names_only_the_check_nearest_to_its_limit() -> None:
     checks = (drop_check(INT8, 0.7968, 0.01), drop_check(INT8, 0.93, 0.01, "mAP50"))
     said = sentence_of(verdict(INT8, "accuracy", *checks))
     assert said == (
-        "int8: all 2 checks pass; nearest to its limit: mAP50-95 fell 0.0052 (0.8020 -> 0.7968), 0.0100 allowed; "
-        "200 images"
+        "all 2 checks pass; nearest to its limit: mAP50-95 fell 0.0052 (0.8020 -> 0.7968), 0.0100 allowed; 200 images"
     )
-    assert sentence_of(verdict(INT8, "accuracy", checks[1])) == checks[1].sentence
+    assert sentence_of(verdict(INT8, "accuracy", checks[1])) == checks[1].sentence.removeprefix("int8: ")
 
 
 def test_drop_is_told_from_its_limit_however_near_it_is() -> None:
     near = drop_check(INT8, 0.7820, 0.02).model_copy(update={"change": 0.02003, "limit": 0.02})
-    facts = {fact.label: fact.value for fact in check_view(near).facts}
+    facts = {fact.label: fact.value for fact in check_view(near, INT8).facts}
     assert (facts["drop"], facts["allowed"]) == ("0.02003", "0.02000")
-    assert check_view(near).over.startswith("100.1")
+    assert check_view(near, INT8).over.startswith("100.1")
     assert fmt.digits_apart(0.01, 0.01) == fmt.digits_apart(None, 0.01) == fmt.digits_apart(math.nan, 0.01) == 4
 
 

@@ -74,7 +74,7 @@ def test_an_energy_budget_is_a_budget_in_every_rendering() -> None:
         outcome=Outcome.FAIL,
         sentence="over",
     )
-    view = check_view(check)
+    view = check_view(check, cell("int8"))
     assert [fmt.plain(fact.value) for fact in view.facts] == ["6.00 mJ", "5.00 mJ"]
     assert fmt.plain(view.over) == "120 % of the limit"
 
@@ -364,10 +364,10 @@ def test_the_interval_of_a_drop_is_drawn_over_its_gauge() -> None:
         outcome=Outcome.PASS,
         sentence="",
     )
-    view = parts.check_view(check)
+    view = parts.check_view(check, cell("int8"))
     assert parts.Fact("95 % limits", f"{fmt.metric(-0.005)} to 0.0250") in view.facts
     assert "whisker" in view.gauge
-    bare = parts.check_view(check.model_copy(update={"low": None, "high": None}))
+    bare = parts.check_view(check.model_copy(update={"low": None, "high": None}), cell("int8"))
     assert "95 % limits" not in {fact.label for fact in bare.facts}
     assert "whisker" not in bare.gauge
     assert "whisker" not in charts.gauge(0.5, "", (math.nan, 1.0))

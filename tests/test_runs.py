@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import subprocess
+import tempfile
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import filelock
 import pytest
 from conftest import TESTS, Project, snapshot
 from runs_example import empty_run
 
+from pytest_trtgate import progress
 from pytest_trtgate.environment import collect
+from pytest_trtgate.errors import DataError
+from pytest_trtgate.plan import Plan, check_inputs
+from pytest_trtgate.progress import Narrator
 from pytest_trtgate.recordfile import load, save
 from pytest_trtgate.run_record import Preflight, RunRecord
+from pytest_trtgate.settings import Settings
 from pytest_trtgate.workspace import Workspace, new_run_id
 
 INT8 = "--trt-precision=int8"
@@ -190,6 +199,43 @@ def test_a_file_in_the_place_of_reports_is_said_before_anything_is_measured(proj
     assert not (project.path / "cache").exists()
 
 
+def test_a_place_that_cannot_be_written_is_said_and_left_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "there" / "run.json").mkdir(parents=True)
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "page-runs").touch()
+    before = snapshot(tmp_path)
+
+    def said(report: str, **settings: Any) -> str:
+        asked = Settings(report=tmp_path / report, baseline_dir=tmp_path / "baselines", **settings)
+        with pytest.raises(DataError) as caught:
+            check_inputs(asked, Plan((), {}))
+        return str(caught.value).replace(f"{tmp_path}/", "")
+
+    assert said("there/a.html") == "report = there/a.html cannot be written: there/run.json beside it is a folder"
+    assert said("runs/page.html") == "report = runs/page.html cannot be written: runs/page-runs is not a folder"
+    check_inputs(Settings(report=tmp_path / "new" / "a.html", baselines="add"), Plan((), {}))
+
+    def read_only(dir: Path) -> None:
+        if dir == tmp_path:
+            raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", lambda dir: read_only(dir) or nullcontext())
+    assert said("new/a.html") == f"report = new/a.html cannot be written: {tmp_path}: Read-only file system"
+    where = f"baseline_dir = baselines cannot be written: {tmp_path}: Read-only file system"
+    assert said("runs/a.html", baselines="add") == where
+    assert snapshot(tmp_path) == before
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_collecting_finds_a_report_that_cannot_be_written(project: Project) -> None:
+    (project.path / "reports" / "trtgate.csv").mkdir(parents=True)
+    result = project.run("--collect-only")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: report = *trtgate.html cannot be written: *trtgate.csv beside it is a folder"])
+
+
 # What the user sees meanwhile
 
 
@@ -249,3 +295,39 @@ def test_the_summary_says_where_the_report_is(project: Project) -> None:
 def test_a_run_that_is_not_about_the_gate_has_no_summary(project: Project) -> None:
     project.tests("def test_unit(): pass", "test_unit.py")
     assert "report: " not in project.run("test_unit.py").stdout.str()
+
+
+class Screen:
+    """A terminal reporter that keeps its lines.
+
+    Attributes:
+        isatty: As of a file.
+    """
+
+    isatty = False
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def ensure_newline(self) -> None:
+        """Do nothing."""
+
+    def write_line(self, text: str) -> None:
+        """Keep a line."""
+        self.lines.append(text.removeprefix("  trtgate: "))
+
+
+def test_a_count_that_was_shown_is_shown_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    screen = Screen()
+    plugins = SimpleNamespace(get_plugin=lambda name: screen if name == "terminalreporter" else None)
+    narrator = Narrator(SimpleNamespace(pluginmanager=plugins, get_verbosity=lambda: 0))  # type: ignore[arg-type]
+    for after_s, text in (
+        *((2.0, "warming up"), (2.0, "a: 20/20 images")),
+        *((20.0, "b: 1 of 3, 169/200 images"), (1.0, "a: 20/20 images"), (1.0, "b: 1 of 3, 181/200 images")),
+        *((1.0, "b: 1 of 3, 200/200 images"), (1.0, "b: 1 of 3, 200/200 images")),
+    ):
+        now[0] += after_s
+        narrator.progress(text)
+    assert screen.lines == ["b: 1 of 3, 169/200 images", "b: 1 of 3, 200/200 images"]

@@ -229,13 +229,20 @@ class FakeExporter:
     parser_says: tuple[str, ...] = ()
 
 
+class Images(SimpleNamespace):
+    """A dataset of ``count`` images."""
+
+    def __len__(self) -> int:
+        count: int = self.count
+        return count
+
+
 class SimpleLoader:
     """Batches of images."""
 
-    dataset = SimpleNamespace()
-
     def __init__(self, batches: list[list[str]]) -> None:
         self.batches = batches
+        self.dataset = Images(count=sum(map(len, batches)))
         self.batch_size = len(batches[0])
 
     def __len__(self) -> int:
@@ -312,10 +319,13 @@ def test_the_exporter_is_asked_for_a_static_engine_on_the_gpu(export: Export) ->
     assert made.inspection.precisions == {"INT8": 1, "unknown": 1}
 
 
-def test_calibration_images_are_noted(export: Export) -> None:
+def test_calibration_images_are_noted_and_counted_to_the_last(
+    export: Export, capsys: pytest.CaptureFixture[str]
+) -> None:
     images: list[str] = []
     export(FakeTensorRT(OLD), images, precision="int8", data="data.yaml")
     assert images == ["/data/b.png", "/data/a.png"]
+    assert f"{PROGRESS}calibrating INT8 on 2 images: 2/2\n" in capsys.readouterr().out
 
 
 def test_fewer_images_than_the_batch_are_refused(export: Export) -> None:

@@ -106,7 +106,8 @@ class _WatchedLoader:
         return len(self._loader)
 
     def __iter__(self) -> Iterator[Any]:
-        total, done = len(self._loader) * self._loader.batch_size, 0
+        # The last batch may be left out, or be smaller than the others.
+        total, done = min(len(self._loader.dataset), len(self._loader) * self._loader.batch_size), 0
         for batch in self._loader:
             files = [str(Path(f).absolute()) for f in batch["im_file"]]
             self._images += files

@@ -56,7 +56,6 @@ def survey_split(split: SplitRequest, request: SurveyRequest, done: int, total: 
     step = max(1, math.ceil(len(split.images) / request.sample))
     for index, name in enumerate(split.images):
         image = Path(name)
-        progress(f"preflight: {done + index}/{total} images")
         what = image_problem(image)
         if index % step == 0 and not what and image.suffix.lower() in PILLOW_READS:
             try:
@@ -64,6 +63,7 @@ def survey_split(split: SplitRequest, request: SurveyRequest, done: int, total: 
             except Exception:  # damage that shows only where all is decoded
                 what = "not readable"
         corrupt.add(image, what)
+        progress(f"preflight: {done + index + 1}/{total} images")
         label = label_of(image)
         if not label.is_file():
             unlabelled += 1

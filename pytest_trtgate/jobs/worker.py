@@ -22,6 +22,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
+from ..counting import counted
 from ..errors import TrtGateError
 from ..recordfile import load, save
 from .contract import (
@@ -121,9 +122,9 @@ def prepare(folder: Path, threads: int) -> None:
 
 
 def progress(text: str) -> None:
-    """Tell the user how far the job is; dropped where the last message is less than two seconds old."""
+    """Tell the user how far the job is; but for a full count, dropped within two seconds of the message before."""
     now = time.monotonic()
-    if now - _last_progress[0] >= PROGRESS_INTERVAL_S:
+    if now - _last_progress[0] >= PROGRESS_INTERVAL_S or counted(text)[1]:
         _last_progress[0] = now
         print(f"{PROGRESS}{text}", flush=True)
 

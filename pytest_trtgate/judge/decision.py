@@ -71,11 +71,29 @@ class Quantity:
         return f"{count}, one-sided 95 % limits {limits}, p {self.p:.2g}"
 
     @property
+    def span(self) -> str:
+        """Between what it may be, by its limits: ``from 1.0 % faster to 9.1 % slower``; empty from a single launch."""
+        if self.launches < 2 or not math.isfinite(self.upper):
+            return ""
+        low, high = ("slower" if ratio > 0 else "faster" for ratio in (self.lower, self.upper))
+        first = f"{abs(self.lower) * 100:.1f} %" + ("" if low == high else f" {low}")
+        return f"from {first} to {abs(self.upper) * 100:.1f} % {high}"
+
+    @property
+    def undecided(self) -> str:
+        """Why it is open: ``p50 is 4.1 % slower (from 1.0 % faster to 9.1 % slower by 3 launches, 5 % allowed)``."""
+        seen = f"{self.span} by {launches_text(self.launches)}, " if self.span else ""
+        return f"{self.name} {self.moved} ({seen}{self.threshold * 100:.3g} % allowed)"
+
+    @property
     def sentence(self) -> str:
-        """The whole of it, to be followed by what to do."""
+        """The whole of it, with what to do about what is not decided."""
         allowed = f"{self.threshold * 100:.3g} % allowed"
         if self.outcome is Outcome.FAIL:
             return f"{self.name} {self.moved}, more than {allowed}; {self.evidence}"
+        if self.outcome is Outcome.INCONCLUSIVE and self.span:
+            how = f"by {launches_text(self.launches)} (one-sided 95 % limits, p {self.p:.2g})"
+            return f"{self.name} {self.moved}, {allowed}, but {how} anything {self.span} is possible; {self.reason}"
         parts = [f"{self.name} {self.moved}, {allowed}", self.evidence]
         if self.outcome is Outcome.PASS and self.detectable is not None:
             parts.append(f"a slow-down of {self.detectable * 100:.2g} % would have been caught 9 times in 10")

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import median
 
 from ..records import COPY, Context, LatencyRecord, replay_of
 from ..run_record import Baseline, Check, Outcome
 from ..settings import PERCENTILES, Limit, Speedup
 from .budget import LAUNCHES, BudgetDecision, LaunchCount, judge_budget
+from .design import MAX_LAUNCHES
 from .fitness import doubted, why_unfit
 from .regression import IDENTICAL, decision, identical, is_replayed, judge_replay, judge_sessions
+from .sequential import MORE_LAUNCHES, QUIETER
 from .wording import launches_text, listed, ms, unusable, usable
 
 SAME_BYTES = "the engine is the baseline's, byte by byte"
@@ -24,10 +26,11 @@ SAME_BYTES = "the engine is the baseline's, byte by byte"
 
 @dataclass(frozen=True)
 class Need:
-    """How many launches more one arm needs, and which arms are to be timed in them."""
+    """How many launches more one arm needs, which arms are to be timed in them, and what is not decided yet."""
 
     more: int
     arms: frozenset[str]
+    why: str = field(default="", compare=False)
 
 
 def judge_latency(
@@ -40,6 +43,7 @@ def judge_latency(
     *,
     same_engine: bool = False,
     note: str = "",
+    busy: str = "",
 ) -> list[Check]:
     """Judge one arm's launches, as the last that can be had.
 
@@ -53,6 +57,8 @@ def judge_latency(
             the two are compared launch by launch, else the arm with the stored sessions.
         same_engine: The engine's bytes are the baseline's.
         note: Why the baseline engine was not timed, for the sentences.
+        busy: What kept the machine busy before the launches; empty where it was quiet. What was timed side by side met
+            the same, while a slow-down since a stored session may be no more than that.
 
     Returns:
         One check per limit that applies; one for the whole comparison with a baseline of the same bytes where nothing
@@ -69,7 +75,7 @@ def judge_latency(
         checks += judge_replay(latency, arm, context, limits)
     elif baseline is not None:
         # What is around an engine may have become slower; timed beside itself, the engine would not tell.
-        checks += judge_sessions(latency, arm, context, limits, baseline, SAME_BYTES if same_engine else note)
+        checks += judge_sessions(latency, arm, context, limits, baseline, SAME_BYTES if same_engine else note, busy)
     if speedup is not None:
         checks.append(_speedup(latency, arm, context, speedup))
     why = why_unfit(latency)
@@ -96,15 +102,19 @@ def still_needed(latency: LatencyRecord, arm: str, context: Context, limits: Map
             replay = replay_of(arm)
             arms = {arm, replay, replay + COPY} if found.needs_placebo else {arm, replay}
             beside = sum(arm in launch.arms for launch in latency.of_arm(replay))
-            needs.append(Need(found.needs_launches - beside, frozenset(arms)))
+            why = ", ".join(q.undecided for q in found.quantities.values() if q.outcome is None)
+            needs.append(Need(found.needs_launches - beside, frozenset(arms), why))
     for name, limit in limits.items():
         if limit.budget_ms is not None:
             launches = _launches_for(_counts(latency, arm, context, name), PERCENTILES[name])
             if launches is not None:
-                needs.append(Need(launches - len(latency.of_arm(arm)), frozenset({arm})))
+                level_ms = median(latency.per_launch_ms(arm, context, PERCENTILES[name]))
+                why = f"{name} {ms(level_ms)} ms is near its budget of {limit.budget_ms:g} ms"
+                needs.append(Need(launches - len(latency.of_arm(arm)), frozenset({arm}), why))
     if not needs:
         return None
-    return Need(max(1, min(need.more for need in needs)), frozenset().union(*(need.arms for need in needs)))
+    why = ", ".join(need.why for need in needs)
+    return Need(max(1, min(need.more for need in needs)), frozenset().union(*(need.arms for need in needs)), why)
 
 
 def _counts(latency: LatencyRecord, arm: str, context: Context, name: str) -> list[LaunchCount]:
@@ -148,6 +158,10 @@ def _budget(latency: LatencyRecord, arm: str, context: Context, name: str, budge
     relation = {Outcome.PASS: "is within", Outcome.FAIL: "is over"}.get(outcome, "cannot be told from")
     over, total = sum(count.over for count in counts), sum(count.inferences for count in counts)
     value_ms = median(values)
+    doubt = ""
+    if outcome is Outcome.INCONCLUSIVE:
+        advice = MORE_LAUNCHES if len(counts) < MAX_LAUNCHES else QUIETER
+        doubt = f"; {100 - PERCENTILES[name]} % may, and that is proved neither kept nor passed; {advice}"
     return Check(
         name=name,
         against="budget",
@@ -158,7 +172,7 @@ def _budget(latency: LatencyRecord, arm: str, context: Context, name: str, budge
         unit="ms",
         outcome=outcome,
         sentence=f"{arm}: {name} {ms(value_ms)} ms {relation} its budget of {budget_ms:g} ms; "
-        f"{over} of {total} inferences took longer, {launches_text(len(counts))}",
+        f"{over} of {total} inferences took longer, {launches_text(len(counts))}{doubt}",
     )
 
 

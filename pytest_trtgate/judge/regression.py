@@ -11,7 +11,7 @@ from ..records import COPY, REFERENCE, ArmLaunch, Context, LatencyRecord, replay
 from ..run_record import Baseline, Check, Outcome
 from ..settings import PERCENTILES, Limit
 from .decision import Decision, Quantity
-from .sequential import decide, log_ratios
+from .sequential import QUIETER, decide, log_ratios
 from .sessions import SESSIONS_TO_TRUST, SessionChange, compare_sessions
 from .wording import launches_text, listed, ms, percent, unusable, usable
 
@@ -97,9 +97,25 @@ def _replay_check(arm: str, quantity: Quantity, value_ms: float) -> Check:
 
 
 def judge_sessions(
-    latency: LatencyRecord, arm: str, context: Context, limits: Mapping[str, Limit], baseline: Baseline, note: str = ""
+    latency: LatencyRecord,
+    arm: str,
+    context: Context,
+    limits: Mapping[str, Limit],
+    baseline: Baseline,
+    note: str = "",
+    busy: str = "",
 ) -> list[Check]:
-    """Return a check per gated percentile, from the stored sessions of a baseline; ``note``: why only so."""
+    """Return a check per gated percentile, from the stored sessions of a baseline.
+
+    Args:
+        latency: The launches.
+        arm: The engine's precision.
+        context: Which timing is gated.
+        limits: Limits by percentile, of which those with ``regression`` count.
+        baseline: What the sessions are of.
+        note: Why only these are there to compare with.
+        busy: What kept the machine busy before the launches; empty where it was quiet.
+    """
     checks = []
     for name, limit in limits.items():
         if limit.regression is None:
@@ -119,9 +135,10 @@ def judge_sessions(
             checks.append(unusable(name, "baseline", f"{arm}: the baseline's {name} is no duration ({bad})"))
         else:
             found = compare_sessions(own, stored, limit.regression)
-            checks.append(
-                _session_check(arm, name, *_beside_the_reference(found, latency, context, name, baseline), note)
-            )
+            judged, machine = _beside_the_reference(found, latency, context, name, baseline)
+            if judged.outcome is Outcome.FAIL and busy:
+                judged, machine = replace(judged, outcome=Outcome.INCONCLUSIVE), busy
+            checks.append(_session_check(arm, name, judged, machine, note))
     return checks
 
 
@@ -162,6 +179,8 @@ def _session_check(arm: str, name: str, found: SessionChange, machine: str, note
     elif found.outcome is Outcome.INCONCLUSIVE:
         few = found.sessions < SESSIONS_TO_TRUST
         sentence += ", under twice that it may be the machine" if few else "; one more of them might be as slow"
+    if found.outcome is Outcome.INCONCLUSIVE:
+        sentence += f"; {QUIETER}"
     if found.outcome is Outcome.PASS and found.detectable is not None:
         sentence += f"; a slow-down of {percent(found.detectable, 2)} would have been caught 9 times in 10"
     return Check(

@@ -29,6 +29,9 @@ from .design import (
 )
 from .distributions import holm, student_t_quantile, student_t_upper_tail
 
+QUIETER = "measure again on a quieter machine"
+MORE_LAUNCHES = f"allow more launches (latency.max_launches, up to {MAX_LAUNCHES}), or {QUIETER}"
+
 
 def log_ratios(
     candidate_ms: Sequence[Sequence[float]],
@@ -122,7 +125,8 @@ def decide(
         if unfit is not None:
             change, p = abs(copies[unfit].change) * 100, copies[unfit].p
             reason = (
-                f"two copies of the baseline engine differ by {change:.2g} % at {unfit} (p {p:.2g}): unfit to judge"
+                f"two copies of the baseline engine differ by {change:.2g} % at {unfit} (p {p:.2g}): unfit to judge; "
+                f"{QUIETER}"
             )
             return _undecided(samples, decided, look, last=True, reason=reason, copies=copies)
         rejected = dict(zip(samples, holm([s.p for s in samples.values()], level), strict=True))
@@ -211,7 +215,7 @@ def _undecided(
     """Sum up: what has no verdict yet is INCONCLUSIVE if this was the last look, else needs launches up to ``look``."""
     open_outcome = Outcome.INCONCLUSIVE if last else None
     if last and not reason:
-        reason = "more launches are needed to tell" if look < MAX_LAUNCHES else f"{look} launches could not tell"
+        reason = MORE_LAUNCHES if look < MAX_LAUNCHES else QUIETER
     copies = copies or {}
     quantities = {
         q: decided.get(q) or sample.judged(open_outcome, len(samples), copies.get(q), reason if last else "")

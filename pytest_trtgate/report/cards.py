@@ -41,10 +41,17 @@ class Card:
 
 
 def commands_of(verdicts: Sequence[Verdict]) -> tuple[Command, ...]:
-    """Return what to type to measure again and to accept, each line once, reruns first."""
+    """Return what to type to measure again and to accept one cell or all, each line once, reruns first."""
     reruns = [Command("To run it again", "run again", fmt.clean(v.rerun)) for v in verdicts if v.rerun]
-    accepts = [Command("To accept this on purpose", "to accept", fmt.clean(v.accept)) for v in verdicts if v.accept]
-    return tuple(dict.fromkeys([*reruns, *accepts]))
+    cells = [Command("To accept this cell", "to accept", fmt.clean(v.accept_cell)) for v in verdicts if v.accept_cell]
+    wide = [
+        Command("To measure again and accept all", "or all, anew", fmt.clean(v.accept))
+        if v.accept_cell
+        else Command("To accept this on purpose", "to accept", fmt.clean(v.accept))
+        for v in verdicts
+        if v.accept
+    ]
+    return tuple(dict.fromkeys([*reruns, *cells, *wide]))
 
 
 def log_tail(text: str) -> str:
@@ -81,11 +88,10 @@ def _card(run: RunRecord, verdicts: Sequence[Verdict], anchors: Anchors, anchor:
     first = verdicts[0]
     checks = [check for v in verdicts for check in v.checks if check.outcome is not Outcome.PASS]
     checks.sort(key=lambda check: (-check.outcome.rank, -(excess(check) or 0.0)))
-    wrong = [check_view(check) for check in checks]
+    wrong = [check_view(check, first.cell) for check in checks]
     sentence = sentence_of(first)
     place, log = where(first.cell), log_tail(first.log_tail)
-    arm = f"{first.cell.precision}: "
-    said = next(filter(None, map(brief, checks)), "") or last_line(log) or sentence.removeprefix(arm)
+    said = next(filter(None, map(brief, checks)), "") or last_line(log) or sentence
     if len(wrong) > 2 and all(c.facts for c in wrong) and not first.waived:
         # The numbers of the others follow.
         sentence = f"{wrong[0].sentence}; and {len(wrong) - 1} checks more:"

@@ -216,7 +216,7 @@ def cell_view(run: RunRecord, cell: Cell, anchors: Anchors, unfold: bool) -> Cel
         layers=layer_tables(run, cell),
         build=build_facts(engine) if engine else (),
         build_parts=(*flat(engine.key_parts), *flat(engine.metadata, "metadata.")) if engine else (),
-        checks=tuple(check_view(check) for verdict in verdicts for check in verdict.checks),
+        checks=tuple(check_view(check, cell) for verdict in verdicts for check in verdict.checks),
     )
 
 

@@ -44,8 +44,9 @@ def annotate(run: RunRecord, places: Mapping[tuple[str, str], Place]) -> Iterato
     for verdict in run.verdicts:
         if verdict.failed:
             title = f"{verdict.cell.label} {verdict.subject}: {fmt.WORDS[verdict.outcome]}"
-            accept = f"\nAccept: {verdict.accept}" if verdict.accept else ""
-            yield command(sentence_of(verdict) + accept, title, places.get((verdict.cell.key, verdict.subject)))
+            accept = verdict.accept_cell or verdict.accept
+            said = sentence_of(verdict) + (f"\nAccept: {accept}" if accept else "")
+            yield command(said, title, places.get((verdict.cell.key, verdict.subject)))
 
 
 def command(message: str, title: str, place: Place | None = None) -> str:

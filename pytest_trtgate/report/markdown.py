@@ -54,15 +54,23 @@ _TITLES = (
     "Accuracy",
     "Latency",
 )
+_MARKUP = re.compile(r"[\\`*|~$]|(?<![^\W_])_|_(?![^\W_])|\](?=[(\[:])")
+"""Code, emphasis, cells, strikes, formulas and links; an underscore inside a word is none of them."""
+_FIRST = re.compile(r"^(\d{1,9}(?=[.)](?:\s|$))|)([.)](?<=\d.)|[-+=](?=\s|$|[-+=])|[>\[]|#(?=#{0,5}(?:\s|$)))")
+"""What makes a list, a rule, a heading, a quotation or a box to tick where it begins a line."""
 
 
 def escape(text: object, length: int = 1000) -> str:
-    """Return outside text as one line that Markdown and GitHub show as it is: no markup, mention or reference."""
-    line = fmt.clip(text, length)
-    line = re.sub(r"([\\`*_{}\[\]|~#])", r"\\\1", line)
-    line = re.sub(r"^(\d*)([-+=.)])", r"\1\\\2", line)
-    line = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    # Zero-width spaces, as GitHub looks for mentions and addresses after it has read the escapes.
+    """Return outside text as one line that Markdown and GitHub show as it is: no markup, mention or reference.
+
+    What they would not take for any stays as it is, so that the source reads well too.
+    """
+    line = re.sub(r"&(?=#?\w+;)", "&amp;", fmt.clip(text, length))
+    line = _MARKUP.sub(r"\\\g<0>", line)
+    line = _FIRST.sub(r"\1\\\2", line)
+    line = re.sub(r"<(?=[A-Za-z/!?])", "&lt;", line)
+    # Zero-width spaces, as GitHub looks for mentions, issues and addresses after it has read the escapes.
+    line = re.sub(r"#(?=\d)", "#&#8203;", line)
     return line.replace("@", "@&#8203;").replace("://", ":&#8203;//").replace("www.", "www&#8203;.")
 
 
@@ -118,7 +126,8 @@ def _story(run: RunRecord, verdicts: Sequence[Verdict], several: bool) -> str:
     if end:
         parts.append(f"\n{fence(end)}")
     for command in commands_of(verdicts):
-        parts.append(f"\n{command.purpose}:\n{fence(command.line, 'sh' if command.line.startswith('pytest') else '')}")
+        is_command = command.line.startswith(("pytest ", "trtgate "))
+        parts.append(f"\n{command.purpose}:\n{fence(command.line, 'sh' if is_command else '')}")
     return "\n".join(parts)
 
 

@@ -146,8 +146,13 @@ def _limits(check: Check) -> str:
     return f"{fmt.metric(check.low)} to {fmt.metric(check.high)}"
 
 
-def check_view(check: Check) -> CheckView:
-    """Return one check as the report shows it."""
+def untitled(sentence: str, cell: Cell) -> str:
+    """Return a sentence about a cell without its precision in front, for a place whose title has that."""
+    return sentence.removeprefix(f"{cell.precision}: ")
+
+
+def check_view(check: Check, cell: Cell) -> CheckView:
+    """Return one check of a cell as the report shows it, where the cell is named."""
     used = excess(check)
     over = ""
     if used is not None and used > 0:
@@ -158,7 +163,7 @@ def check_view(check: Check) -> CheckView:
         badge=badge(check.outcome),
         name=name,
         against=against_name(check.against) if check.against != check.name else "",
-        sentence=fmt.clip(check.sentence, 1000),
+        sentence=fmt.clip(untitled(check.sentence, cell), 1000),
         facts=facts if len(facts) > 1 else (),
         over=over,
         gauge=charts.gauge(used, f"{name}: {over or 'better than required'}", _span(check)),
@@ -172,14 +177,16 @@ def _span(check: Check) -> tuple[float, float] | None:
 
 
 def sentence_of(verdict: Verdict) -> str:
-    """Return the sentence that explains a verdict; of one that passes, only the check nearest to its limit."""
+    """Return the sentence that explains a verdict, without the precision, which its title has.
+
+    Of one that passes, it tells only the check nearest to its limit.
+    """
     if verdict.outcome is Outcome.PASS and len(verdict.checks) > 1:
         nearest = max(verdict.checks, key=lambda check: _used(check))
-        arm = f"{verdict.cell.precision}: "
-        said = nearest.sentence.removeprefix(arm)
-        return fmt.clip(f"{arm}all {len(verdict.checks)} checks pass; nearest to its limit: {said}", 1000)
+        said = untitled(nearest.sentence, verdict.cell)
+        return fmt.clip(f"all {len(verdict.checks)} checks pass; nearest to its limit: {said}", 1000)
     worst = next((check.sentence for check in verdict.checks if check.outcome is verdict.outcome), "")
-    reason = verdict.summary or worst or "No reason was recorded."
+    reason = untitled(verdict.summary or worst, verdict.cell) or "No reason was recorded."
     return f"{fmt.clip(reason, 700)} ({fmt.clip(verdict.waived, 280)})" if verdict.waived else fmt.clip(reason, 1000)
 
 

@@ -1,0 +1,148 @@
+"""What a user who accepts a change is told and offered: the machine's part of it, and commands that work as printed."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+
+import pytest
+from conftest import Project
+from fake_jobs import Behaviour
+from runs_example import BUSY_WITH, busy
+
+from pytest_trtgate.cli import main
+from pytest_trtgate.recordfile import load, save
+from pytest_trtgate.run_record import Baseline, RunRecord
+
+FP16 = "--trt-precision=fp16"
+RUN = "reports/run.json"
+SLOWER = Behaviour(map50_95=0.7501, p50_ms={"pt": 8.0, "fp16": 4.28})
+"""Another engine, 1.9 % slower than the accepted one."""
+MUCH_SLOWER = Behaviour(p50_ms={"pt": 8.0, "fp16": 8.4, "int8": 3.0})
+
+
+def said(capsys: pytest.CaptureFixture[str], *arguments: str, status: int = 0) -> str:
+    """Run a command of ours and return what it prints."""
+    capsys.readouterr()
+    assert main(list(arguments)) == status
+    return capsys.readouterr().out
+
+
+def recorded_on_a_faster_machine(project: Project, factor: float = 0.63) -> None:
+    """Scale the stored times of the FP16 baseline."""
+    path = project.baseline("fp16")
+    baseline = load(path, Baseline)
+    [session] = baseline.sessions
+    launches = tuple(
+        launch.model_copy(
+            update={
+                "timings": {
+                    context: t.model_copy(update={"quantiles_ms": tuple(q * factor for q in t.quantiles_ms)})
+                    for context, t in launch.timings.items()
+                }
+            }
+        )
+        for launch in session.launches
+    )
+    save(path, baseline.model_copy(update={"sessions": (session.model_copy(update={"launches": launches}),)}))
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_what_the_machine_adds_to_a_latency_is_told_before_it_is_stored(
+    accepted: Project, capsys: pytest.CaptureFixture[str], same: bool
+) -> None:
+    recorded_on_a_faster_machine(accepted)
+    if not same:
+        accepted.weights(SLOWER)
+    accepted.run(FP16).assert_outcomes(passed=2)
+    # The fake times have some noise.
+    beside = "though the engine is the same" if same else r"beside the replayed baseline \+[12]\.\d %"
+    told = re.compile(
+        rf"stored p50 2\.6\d -> 4\.\d\d ms \(\+[56]\d\.\d %\), {beside}: "
+        r"the machine was slower when this was recorded; accepting stores the slower session\n"
+    )
+    for command in ("diff", "accept"):
+        assert told.search(said(capsys, "baseline", command, RUN))
+    # What is stored already is no longer news.
+    assert "the machine was" not in said(capsys, "baseline", "diff", RUN)
+
+
+def test_a_machine_that_is_as_fast_as_before_is_not_talked_about(
+    accepted: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    accepted.weights(SLOWER)
+    accepted.run(FP16)
+    assert "the machine was" not in said(capsys, "baseline", "diff", RUN)
+    recorded_on_a_faster_machine(accepted, factor=2)
+    assert "the machine was faster when this was recorded" in said(capsys, "baseline", "diff", RUN)
+
+
+def test_a_run_on_a_busy_machine_is_accepted_only_where_that_is_allowed(
+    accepted: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    accepted.weights(SLOWER)
+    accepted.run(FP16)
+    save(accepted.path / RUN, busy(accepted.record))
+    refused = (
+        f"shapes fp16: baseline not written, since {BUSY_WITH} [machine-busy]; measure again on a quiet machine, or "
+        "take it as it is with --allow-busy\n"
+    )
+    before = accepted.baseline("fp16").read_bytes()
+    assert said(capsys, "baseline", "accept", RUN, status=1) == refused
+    assert said(capsys, "baseline", "diff", RUN) == refused
+    assert accepted.baseline("fp16").read_bytes() == before
+    assert f"  the machine was busy: {BUSY_WITH}\n" in said(capsys, "baseline", "diff", RUN, "--allow-busy")
+    assert "baseline written" in said(capsys, "baseline", "accept", RUN, "--allow-busy")
+    assert accepted.baseline("fp16").read_bytes() != before
+
+
+def test_each_command_that_a_failure_offers_works_from_the_folder_of_the_run(
+    project: Project, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.weights(Behaviour(), "it's a model.pt")
+    project.settings(base='models = ["it\'s a model.pt"]\ndata = "data/data.yaml"\nimgsz = 320\ncache_dir = "cache"\n')
+    monkeypatch.chdir(project.path.parent)
+    where = (project.path.name, "--trt-precision=fp16,int8")
+    first = project.run(*where)
+    pair = [v for v in project.record.verdicts if v.subject == "latency"]
+    assert [str(v.outcome) for v in pair] == ["NO_BASELINE", "NO_BASELINE"]
+    # Another run takes the place of the report meanwhile.
+    second = project.run(*where, "-k", "accuracy")
+    for verdict in pair:
+        assert f"    to accept: {verdict.accept_cell}" in first.outlines
+        program, *arguments = shlex.split(verdict.accept_cell)
+        assert program == "trtgate"
+        assert "baseline written to " in said(capsys, *arguments)
+    found = sorted(path.name for path in (project.path / "baselines").rglob("*.json"))
+    assert found == ["fp16-320-b1.json", "int8-320-b1.json"]
+    assert "    or all, anew: pytest" in "\n".join(first.outlines)
+    [line] = [line for line in second.outlines if "of the earlier run" in line]
+    assert line.startswith("this report has 2 of the 4 verdicts of the earlier run; to see that again: trtgate report ")
+    assert main(shlex.split(line.partition("again: ")[2])[1:]) == 0
+    page = next((project.path / "reports").glob("trtgate-2*.html"))
+    assert "int8" in page.read_text()
+
+
+def test_a_failure_that_no_record_may_accept_offers_no_such_command(accepted: Project) -> None:
+    shutil.rmtree(accepted.path / "cache" / "engines")  # so that one stored session is all there is to compare with
+    accepted.weights(MUCH_SLOWER)
+    accepted.run(FP16, "-k", "latency").assert_outcomes(failed=1, deselected=1)
+    assert accepted.verdict("fp16", "latency").accept_cell == ""
+    with (accepted.path / "conftest.py").open("a") as file:
+        file.write(f"preflight.why_busy = lambda gpu: [{BUSY_WITH!r}]\n")
+    accepted.run(FP16).assert_outcomes(passed=2)
+    verdict = accepted.verdict("fp16", "latency")
+    assert (str(verdict.outcome), verdict.accept_cell) == ("INCONCLUSIVE", "")
+    assert f", but {BUSY_WITH}: it may be the machine; measure again on a quieter machine; " in verdict.summary
+    assert verdict.accept == f"pytest {FP16} --trt-baselines=update"
+
+
+def test_an_earlier_run_that_is_not_kept_is_said_not_to_be(project: Project) -> None:
+    project.run(FP16)
+    shutil.rmtree(project.run_folders()[0])
+    out = project.run(FP16, "-k", "latency").outlines
+    assert "this report has 1 of the 2 verdicts of the earlier run, whose record is not kept" in out
+    record = load(project.path / RUN, RunRecord)
+    assert len(record.verdicts) == 1
+    assert not any("earlier run" in line for line in project.run(FP16).outlines)
