@@ -28,7 +28,8 @@ from startup import collect_s
 from wall_arms import arms
 from watched import Watched, watch
 
-PYTEST = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist"]
+PYTEST = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:hypothesispytest"]
+"""Without what only the tests of this project use."""
 WORSE = """
 import torch
 checkpoint = torch.load("shapes.pt", map_location="cpu", weights_only=False)

@@ -25,7 +25,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("finding_settings", "model_settings", "filedigests"),
     ("settings",),
     ("config", "dataset", "environment", "pins", "workspace", "cache_place"),
-    ("findings", "machine_load", "amending", "notes", "plan", "cache", "results", "baselines", "waivers"),
+    ("findings", "machine_load", "amending", "notes", "plan", "unsearched", "cache", "results", "baselines", "waivers"),
     ("judge.*",),
     ("jobs.contract",),
     ("jobs.ahead", "jobs.processes"),
