@@ -314,6 +314,23 @@ def test_being_slower_never_helps_a_budget(overs: list[int], data: st.DataObject
 def test_a_slow_down_that_the_same_checkpoint_has_too_may_be_the_machine(
     engine_ms: float, pt_ms: float, sha256: str, outcome: Outcome
 ) -> None:
+    check = beside_checkpoint(engine_ms, pt_ms, sha256)
+    assert check.outcome is outcome
+    assert ("but the same .pt is 100 % slower too: it may be the machine" in check.sentence) is (
+        outcome is Outcome.INCONCLUSIVE
+    )
+
+
+def test_a_busy_machine_is_no_excuse_where_the_same_checkpoint_tells_what_the_machine_did() -> None:
+    assert beside_checkpoint(20.0, 20.0, "same", BUSY) == beside_checkpoint(20.0, 20.0, "same")
+    assert beside_checkpoint(20.0, 20.0, "other", BUSY).outcome is Outcome.INCONCLUSIVE
+
+
+BUSY = "the load average is 9 on 2 cores"
+
+
+def beside_checkpoint(engine_ms: float, pt_ms: float, sha256: str, busy: str = "") -> Check:
+    """Return the verdict on launches of an engine and a ``.pt``, that took 10 and 20 ms in the stored session."""
     before = stored(10.0)
     session = before.sessions[0].model_copy(
         update={"reference_sha256": sha256, "reference": (BaselineLaunch(timings={"engine": timing(20.0)}),)}
@@ -332,19 +349,15 @@ def test_a_slow_down_that_the_same_checkpoint_has_too_may_be_the_machine(
         FIVE_PERCENT,
         None,
         before.model_copy(update={"sessions": (session,)}),
+        busy=busy,
     )
-    assert check.outcome is outcome
-    assert ("but the same .pt is 100 % slower too: it may be the machine" in check.sentence) is (
-        outcome is Outcome.INCONCLUSIVE
-    )
+    return check
 
 
 def test_a_slow_down_since_a_stored_session_may_be_what_else_kept_the_machine_busy() -> None:
     def judged(value: float) -> Check:
         base = stored(4.0, 4.0, 4.0)
-        [check] = judge_latency(
-            launches(int8=[value]), "int8", "engine", FIVE_PERCENT, None, base, busy="the load average is 9 on 2 cores"
-        )
+        [check] = judge_latency(launches(int8=[value]), "int8", "engine", FIVE_PERCENT, None, base, busy=BUSY)
         return check
 
     assert judged(9.0).outcome is Outcome.INCONCLUSIVE

@@ -58,7 +58,8 @@ def judge_latency(
         same_engine: The engine's bytes are the baseline's.
         note: Why the baseline engine was not timed, for the sentences.
         busy: What kept the machine busy before the launches; empty where it was quiet. What was timed side by side met
-            the same, while a slow-down since a stored session may be no more than that.
+            the same, while a slow-down since a stored session may be no more than that, unless the ``.pt`` of both
+            tells otherwise.
 
     Returns:
         One check per limit that applies; one for the whole comparison with a baseline of the same bytes where nothing

@@ -114,7 +114,8 @@ def judge_sessions(
         limits: Limits by percentile, of which those with ``regression`` count.
         baseline: What the sessions are of.
         note: Why only these are there to compare with.
-        busy: What kept the machine busy before the launches; empty where it was quiet.
+        busy: What kept the machine busy before the launches; empty where it was quiet. It counts where the sessions do
+            not hold the same ``.pt``, which would tell what the machine did.
     """
     checks = []
     for name, limit in limits.items():
@@ -135,33 +136,45 @@ def judge_sessions(
             checks.append(unusable(name, "baseline", f"{arm}: the baseline's {name} is no duration ({bad})"))
         else:
             found = compare_sessions(own, stored, limit.regression)
-            judged, machine = _beside_the_reference(found, latency, context, name, baseline)
-            if judged.outcome is Outcome.FAIL and busy:
-                judged, machine = replace(judged, outcome=Outcome.INCONCLUSIVE), busy
+            judged, machine = _beside_the_reference(found, latency, context, name, baseline, busy)
             checks.append(_session_check(arm, name, judged, machine, note))
     return checks
 
 
 def _beside_the_reference(
-    found: SessionChange, latency: LatencyRecord, context: Context, name: str, baseline: Baseline
+    found: SessionChange, latency: LatencyRecord, context: Context, name: str, baseline: Baseline, busy: str
 ) -> tuple[SessionChange, str]:
-    """Take a failure back where the same ``.pt`` became slower in the same launches: then it may be the machine.
+    """Take a failure back where it may be the machine: the same ``.pt`` became slower in the same launches.
+
+    Where no ``.pt`` tells, ``busy`` does: what kept the machine busy, if anything.
 
     Returns:
         What was found, INCONCLUSIVE instead of FAIL where the engine lost no more than the ``.pt`` did, and why.
     """
-    launches = latency.of_arm(REFERENCE)
-    if found.outcome is not Outcome.FAIL or not launches:
+    if found.outcome is not Outcome.FAIL:
         return found, ""
+    change = _reference_change(found.threshold, latency, context, name, baseline)
+    needed = found.threshold if found.sessions >= SESSIONS_TO_TRUST else 2 * found.threshold
+    if change is None:
+        machine = busy
+    else:
+        lost = change > 0 and (1 + found.change) / (1 + change) - 1 < needed
+        machine = f"the same .pt is {percent(change)} slower too" if lost else ""
+    return (replace(found, outcome=Outcome.INCONCLUSIVE), machine) if machine else (found, "")
+
+
+def _reference_change(
+    threshold: float, latency: LatencyRecord, context: Context, name: str, baseline: Baseline
+) -> float | None:
+    """Return by how much the ``.pt`` became slower than in the stored sessions, as a ratio; None where none tells."""
+    launches = latency.of_arm(REFERENCE)
+    if not launches:
+        return None
     own = latency.per_launch_ms(REFERENCE, context, PERCENTILES[name])
     stored = baseline.reference_ms(launches[0].arms[REFERENCE].sha256, context, PERCENTILES[name])
     if not stored or not usable(own) or not all(map(usable, stored)):
-        return found, ""
-    change = compare_sessions(own, stored, found.threshold).change
-    needed = found.threshold if found.sessions >= SESSIONS_TO_TRUST else 2 * found.threshold
-    if change <= 0 or (1 + found.change) / (1 + change) - 1 >= needed:
-        return found, ""
-    return replace(found, outcome=Outcome.INCONCLUSIVE), f"the same .pt is {percent(change)} slower too"
+        return None
+    return compare_sessions(own, stored, threshold).change
 
 
 def _session_check(arm: str, name: str, found: SessionChange, machine: str, note: str) -> Check:
