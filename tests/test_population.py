@@ -110,7 +110,7 @@ def test_the_verdict_shows_the_interval_where_images_were_recorded(project: Proj
     for check in project.verdict("int8", "accuracy").checks:
         assert (check.low, check.high) == (0.0, 0.0)
         assert "4 images, 95 % interval 0.0000 to 0.0000" in check.sentence
-    assert "0.0000 to 0.0000" in (project.path / "reports" / "trtgate.html").read_text(encoding="utf-8")
+    assert "0.0000 to 0.0000" in project.page
 
 
 def test_without_records_of_the_images_a_contract_is_judged_all_the_same(project: Project) -> None:
