@@ -55,6 +55,7 @@ if os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > 4e9:
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
 # Hundreds of runs in one process leave much to traverse and little to collect.
 gc.set_threshold(100_000, 50, 50)
+gc.disable()  # until all tests are collected
 
 VERSIONS = {
     "ultralytics": "8.4.190",
@@ -370,9 +371,9 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Leave what is there now out of every later search for garbage."""
-    gc.collect()
+    """Leave what is there now out of every search for garbage, of which there is little before."""
     gc.freeze()
+    gc.enable()
 
 
 def pytest_unconfigure() -> None:
