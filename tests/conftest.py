@@ -43,7 +43,7 @@ from pytest_trtgate.run_record import RunRecord, Verdict
 
 pytest_plugins = ["pytester"]
 # A busy machine is no reason to fail.
-hypothesis.settings.register_profile("gate", deadline=None, max_examples=50)
+hypothesis.settings.register_profile("gate", deadline=None, max_examples=25)
 hypothesis.settings.load_profile("gate")
 HERE = Path(__file__).parent
 # A shell that started us in the background has us ignore interrupts, and so would the runs that tests interrupt.
