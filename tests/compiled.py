@@ -1,6 +1,6 @@
 """Where the bytecode of what tests import is kept when Python is told to leave none beside the sources.
 
-Without it every process of a run compiles all test modules and the package anew, and so does every one that tests start.
+Without it every process of a run, and every one that tests start, compiles all test modules and the package anew.
 """
 
 import os

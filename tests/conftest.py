@@ -108,6 +108,7 @@ def test_accuracy(trtgate):
 def test_latency(trtgate):
     trtgate.check_latency()
 """
+ACCURACY_TEST = "def test_accuracy(trtgate): trtgate.check_accuracy()"
 SETTINGS = """
 models = ["shapes.pt"]
 data = "data/data.yaml"

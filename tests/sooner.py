@@ -66,5 +66,6 @@ def begin_sooner(patch: pytest.MonkeyPatch, pytester: pytest.Pytester) -> None:
     if _FOUND_HOOK:
         patch.setattr(pluggy._manager, "_static_hook_attr", _find_hook)
     # Of the run that these tests are in: it would rewrite the assertions of the runs' own modules.
-    patch.setattr(sys, "meta_path", [finder for finder in sys.meta_path if not isinstance(finder, AssertionRewritingHook)])
+    others = [finder for finder in sys.meta_path if not isinstance(finder, AssertionRewritingHook)]
+    patch.setattr(sys, "meta_path", others)
     patch.setattr(pytester, "make_hook_recorder", lambda _: _NoRecorder())
