@@ -234,14 +234,14 @@ def test_ten_megabytes_of_output_neither_block_a_job_nor_hide_its_progress(jobs:
 
 
 def test_the_children_of_a_job_end_with_it(jobs: Jobs) -> None:
-    jobs.failure("family", timeout_s=1.5)
+    jobs.failure("family", timeout_s=1.0)
     assert not is_running(jobs.pid())
     wait_for(lambda: not is_running(jobs.pid("child")))
 
 
 def test_a_job_that_ignores_a_polite_request_is_killed(jobs: Jobs) -> None:
     started = time.monotonic()
-    jobs.failure("stubborn", timeout_s=1.0)
+    jobs.failure("stubborn", timeout_s=0.6)
     assert not is_running(jobs.pid())
     assert time.monotonic() - started < 10
 
