@@ -219,7 +219,7 @@ class Project:
             patch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
             patch.setattr(sys, "dont_write_bytecode", True)
             begin_sooner(patch, self._pytester)
-            # Most of the time of a run, and few tests look at them; what a row is, is for the tests of tables.
+            # A quarter of the time of a run, and few tests look at them. Runs in processes of their own write them.
             patch.setattr(html, "render", self._keep_for_page)
             patch.setattr(table, "rows", lambda run: iter(()))
             return self._pytester.runpytest_inprocess(*PLAIN, *arguments, plugins=[plugin, *plugins])
