@@ -107,10 +107,11 @@ def _courses(folder: Path, launch: Launch, arms: list[str], context: Context) ->
     samples = {}
     try:
         with np.load(folder / launch.samples) as arrays:
-            begun = min(int(arrays[at].min()) for at in arrays.files if at.endswith("/at"))
+            at_ns = {name: arrays[name] for name in arrays.files if name.endswith("/at")}
+            begun = min(int(at.min()) for at in at_ns.values())
             for arm in arms:
                 with suppress(KeyError):
-                    samples[arm] = arrays[f"{arm}/{context}"] / 1e6, (arrays[f"{arm}/{context}/at"] - begun) / 1e9
+                    samples[arm] = arrays[f"{arm}/{context}"] / 1e6, (at_ns[f"{arm}/{context}/at"] - begun) / 1e9
     except UNUSABLE:
         return
     for arm, (took_ms, at_s) in samples.items():

@@ -24,24 +24,26 @@ from typing import Any
 
 import hypothesis
 import pytest
-from _pytest.fixtures import FixtureManager
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 import compiled  # noqa: F401 - before whatever it is about
 from fake_jobs import Behaviour
 from forks import Fork, close_forks, fork
+from sooner import UNUSED, begin_sooner
 
 import pytest_trtgate
 from pytest_trtgate import environment, machine_load, plugin, preflight
 from pytest_trtgate.gpus import Gpu
 from pytest_trtgate.recordfile import load
 from pytest_trtgate.records import EngineRecord
+from pytest_trtgate.report import html, table
+from pytest_trtgate.report.media import Media
 from pytest_trtgate.run_record import RunRecord, Verdict
 
 pytest_plugins = ["pytester"]
 # A busy machine is no reason to fail.
-hypothesis.settings.register_profile("gate", deadline=None, max_examples=50)
+hypothesis.settings.register_profile("gate", deadline=None, max_examples=25)
 hypothesis.settings.load_profile("gate")
 HERE = Path(__file__).parent
 # A shell that started us in the background has us ignore interrupts, and so would the runs that tests interrupt.
@@ -53,6 +55,7 @@ if os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > 4e9:
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
 # Hundreds of runs in one process leave much to traverse and little to collect.
 gc.set_threshold(100_000, 50, 50)
+gc.disable()  # until all tests are collected
 
 VERSIONS = {
     "ultralytics": "8.4.190",
@@ -92,16 +95,11 @@ OUTSIDE = (
     "PYTEST_XDIST_WORKER_COUNT",
 )
 """Variables of the machine, or of the run that these tests are in, that would change what an inner run does."""
-UNUSED = (
-    *("cacheprovider", "debugging", "doctest", "faulthandler", "legacypath", "logging", "pastebin", "recwarn"),
-    *("setuponly", "setupplan", "stepwise", "subtests", "threadexception", "unraisableexception", "unittest"),
-)
 PLAIN = (
     "--assert=plain",
-    *(f"-pno:{name}" for name in UNUSED),
     *(f"--ignore={name}" for name in ("cache", "data", "device-locks", "reports")),
 )
-"""Arguments of every run: it loads and collects nothing that no test is about, and so begins sooner."""
+"""Arguments of every run: it collects nothing that no test is about, and so begins sooner."""
 PLUGINS = ("pytest_trtgate.plugin", "pytest_benchmark.plugin", "xdist.plugin")
 TESTS = """
 def test_accuracy(trtgate):
@@ -110,6 +108,7 @@ def test_accuracy(trtgate):
 def test_latency(trtgate):
     trtgate.check_latency()
 """
+ACCURACY_TEST = "def test_accuracy(trtgate): trtgate.check_accuracy()"
 SETTINGS = """
 models = ["shapes.pt"]
 data = "data/data.yaml"
@@ -165,6 +164,7 @@ class Project:
         self.path = path
         self._pytester = pytester
         self._record: tuple[tuple[int, int], RunRecord] | None = None
+        self._shown: tuple[Sequence[RunRecord], Sequence[Media]] | None = None
         self.weights(Behaviour())
         write_dataset(self.path / "data")
         self.settings()
@@ -210,13 +210,18 @@ class Project:
         (self.path / "trtgate.toml").write_text(f"{top}\n{base}{more}", encoding="utf-8")
 
     def run(self, *arguments: str, plugins: Sequence[ModuleType] = ()) -> pytest.RunResult:
-        """Run pytest in this process, with our plugin and those given, and none that are merely installed."""
+        """Run pytest in this process, with our plugin and those given, and none that are merely installed.
+
+        The page that it writes is an empty one; see :attr:`page`. Its table has no rows.
+        """
         assert self._pytester is not None
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
             patch.setattr(sys, "dont_write_bytecode", True)
-            # Newer releases look at every name of every plugin for fixtures that are wrapped wrongly, in each run anew.
-            patch.setattr(FixtureManager, "_check_for_wrapped_fixture", lambda *_: None, raising=False)
+            begin_sooner(patch, self._pytester)
+            # A quarter of the time of a run, and few tests look at them. Runs in processes of their own write them.
+            patch.setattr(html, "render", self._keep_for_page)
+            patch.setattr(table, "rows", lambda run: iter(()))
             return self._pytester.runpytest_inprocess(*PLAIN, *arguments, plugins=[plugin, *plugins])
 
     def run_apart(self, *arguments: str, every_plugin: bool = False) -> Finished:
@@ -237,6 +242,7 @@ class Project:
         environ = {k: v for k, v in os.environ.items() if k not in OUTSIDE} | {"PYTHONPATH": _python_path()}
         if not every_plugin:
             loaded = [f"-p{name}" for name in PLUGINS if importlib.util.find_spec(name)]
+            loaded += [f"-pno:{name}" for name in UNUSED]
             environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
             return fork(["pytest", *loaded, *PLAIN, *arguments], self.path, environ)
         return subprocess.Popen(
@@ -250,7 +256,17 @@ class Project:
             start_new_session=True,
         )
 
+    def _keep_for_page(self, runs: Sequence[RunRecord], media: Sequence[Media] = ()) -> str:
+        self._shown = runs, media
+        return ""
+
     # What a run left behind
+
+    @property
+    def page(self) -> str:
+        """The page of the last run that was in this process, made now."""
+        assert self._shown is not None
+        return html.render(*self._shown)
 
     @property
     def record(self) -> RunRecord:
@@ -353,6 +369,12 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
     """Have pytest-xdist keep the tests of a module together, so that what they share is made once."""
     if getattr(config.option, "numprocesses", None) and config.option.dist == "no":
         config.option.dist = "worksteal"
+
+
+def pytest_collection_finish() -> None:
+    """Leave what is there now out of every search for garbage, of which there is little before."""
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_unconfigure() -> None:

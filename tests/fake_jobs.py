@@ -368,16 +368,24 @@ def timing(ns: list[int]) -> dict[str, Any]:
 def save_npz(path: Path, arrays: dict[str, list[Any]], columns: dict[str, int] | None = None) -> None:
     """Write texts, numbers of 64 bits, and those named in ``columns`` as tables, as ``numpy.savez`` does."""
     import struct
-    import zipfile
+    import zlib
 
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, values in arrays.items():
-            width = (columns or {}).get(name)
-            shape = (len(values) // width, width) if width else (len(values),)
-            kind, body = packed(values)
-            head = f"{{'descr': '{kind}', 'fortran_order': False, 'shape': {shape}, }}".ljust(117) + "\n"
-            magic = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(head))
-            archive.writestr(f"{name}.npy", magic + head.encode() + body)
+    # Not with zipfile, which takes most of a fake launch's time.
+    files, places = bytearray(), bytearray()
+    for name, values in arrays.items():
+        width = (columns or {}).get(name)
+        shape = (len(values) // width, width) if width else (len(values),)
+        kind, body = packed(values)
+        head = f"{{'descr': '{kind}', 'fortran_order': False, 'shape': {shape}, }}".ljust(117) + "\n"
+        content = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(head)) + head.encode() + body
+        entry = f"{name}.npy".encode()
+        sizes = (zlib.crc32(content), len(content), len(content), len(entry), 0)
+        about = struct.pack("<5H3L2H", 20, 0x800, 0, 0, 33, *sizes)
+        places += b"PK\1\2" + struct.pack("<H", 20) + about + struct.pack("<3H2L", 0, 0, 0, 0, len(files)) + entry
+        files += b"PK\3\4" + about + entry + content
+    count = len(arrays)
+    end = b"PK\5\6" + struct.pack("<4H2LH", 0, 0, count, count, len(places), len(files), 0)
+    path.write_bytes(files + places + end)
 
 
 def packed(values: list[Any]) -> tuple[str, bytes]:

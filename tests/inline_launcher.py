@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fake_jobs import RefusedError, answer_to
+from pydantic_core import to_json
 
 from pytest_trtgate.errors import JobError
 from pytest_trtgate.jobs.contract import RESPONSES
@@ -29,4 +30,4 @@ class InlineLauncher:
             answer = answer_to(json.loads(request), folder)
         except RefusedError as refusal:
             raise JobError(job.name, str(refusal), log) from refusal
-        return RESPONSES[job.kind].model_validate_json(json.dumps(answer))
+        return RESPONSES[job.kind].model_validate_json(to_json(answer))

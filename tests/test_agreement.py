@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Project
+from conftest import ACCURACY_TEST, Project
 from fake_jobs import Behaviour
 from hypothesis import given
 from hypothesis import strategies as st
@@ -28,6 +28,13 @@ INT8 = "--trt-precision=int8"
 CONF = 0.25
 SURE = {"pt": {"score": 0.9}, "int8": {"score": 0.9}}
 BOX = (0.0, 0.0, 10.0, 10.0)
+
+
+@pytest.fixture
+def project(project: Project) -> Project:
+    """A project with one test, of its accuracy."""
+    project.tests(ACCURACY_TEST)
+    return project
 
 
 def detections(*rows: tuple[int, int, float, tuple[float, float, float, float]]) -> Detections:
@@ -193,34 +200,34 @@ def findings(project: Project) -> set[str]:
 
 def test_an_engine_that_sees_what_its_checkpoint_sees_has_no_finding(project: Project) -> None:
     project.weights(Behaviour(seen=SURE))
-    project.run(INT8).assert_outcomes(passed=2)
+    project.run(INT8).assert_outcomes(passed=1)
     assert findings(project) == set()
 
 
 def test_an_engine_that_is_less_sure_has_collapsed(project: Project) -> None:
     project.weights(Behaviour(seen={**SURE, "int8": {"score": 0.6}}))
     result = project.run(INT8)
-    result.assert_outcomes(passed=2)
+    result.assert_outcomes(passed=1)
     assert findings(project) == {"confidence-collapse"}
     result.stdout.fnmatch_lines(["WARNING  int8: the median confidence of boxes shared with the .pt fell from*"])
 
 
 def test_a_collapse_is_no_news_where_the_accuracy_fell_too(project: Project) -> None:
     project.weights(Behaviour(drop={"int8": 0.2}, seen={**SURE, "int8": {"score": 0.6}}))
-    project.run(INT8).assert_outcomes(passed=1, failed=1)
+    project.run(INT8).assert_outcomes(failed=1)
     assert findings(project) == set()
 
 
 def test_an_engine_that_lacks_detections_agrees_too_little(project: Project) -> None:
     project.weights(Behaviour(seen={**SURE, "int8": {"score": 0.9, "missed": 1}}))
-    project.run(INT8).assert_outcomes(passed=2)
+    project.run(INT8).assert_outcomes(passed=1)
     assert findings(project) == {"low-agreement"}
 
 
 def test_calibrating_on_what_is_evaluated_is_found_for_int8_only(project: Project) -> None:
     images = project.path / "data" / "images"
     shutil.copy(images / "train" / "2.png", images / "test" / "1.png")
-    project.run("--trt-precision=fp16,int8").assert_outcomes(passed=4)
+    project.run("--trt-precision=fp16,int8").assert_outcomes(passed=2)
     assert "calibration-leak" in findings(project)
     sentences = [f.sentence for f in project.verdict("int8", "accuracy").findings]
     assert "1 of 4 images of split 'test' are calibrated on, first 1.png" in sentences
@@ -230,12 +237,12 @@ def test_calibrating_on_what_is_evaluated_is_found_for_int8_only(project: Projec
 def test_a_guard_rail_fails_the_run_where_the_settings_say_so(project: Project) -> None:
     project.weights(Behaviour(seen={**SURE, "int8": {"score": 0.9, "missed": 2}}))
     project.settings('[findings]\nlow-agreement = "fail"\n')
-    project.run(INT8).assert_outcomes(passed=1, failed=1)
+    project.run(INT8).assert_outcomes(failed=1)
     assert project.verdict("int8", "accuracy").accept == 'set low-agreement = "warn" under [findings] in trtgate.toml'
 
 
 def test_detections_that_cannot_be_compared_are_said(project: Project) -> None:
-    project.run(INT8).assert_outcomes(passed=2)
+    project.run(INT8).assert_outcomes(passed=1)
     assert findings(project) == {"detections-not-compared"}
     (sentence,) = (f.sentence for f in project.verdict("int8", "accuracy").findings if f.id != "few-images")
     assert sentence.startswith("int8: the detections were not compared with those of the .pt: ")
@@ -247,7 +254,7 @@ def test_a_guard_rail_that_would_fail_the_run_is_an_error_where_it_cannot_be_jud
     project: Project, name: str
 ) -> None:
     project.settings(f'[findings]\n{name} = "fail"\n')
-    project.run(INT8).assert_outcomes(passed=1, failed=1)
+    project.run(INT8).assert_outcomes(failed=1)
     verdict = project.verdict("int8", "accuracy")
     assert str(verdict.outcome) == "ERROR"
     assert verdict.summary.startswith(f"int8: findings.{name} = 'fail' cannot be judged: ")

@@ -77,15 +77,15 @@ def imports(name: str) -> frozenset[str]:
     """
     package = ["pytest_trtgate", *name.split(".")[:-1]]
     found: set[str] = set()
-    tree = ast.parse(modules()[name].read_text(encoding="utf-8"))
+    nodes = list(ast.walk(ast.parse(modules()[name].read_text(encoding="utf-8"))))
     typing_only = {
         id(inner)
-        for node in ast.walk(tree)
+        for node in nodes
         if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
         for inner in ast.walk(node)
     }
     known = {f"pytest_trtgate.{module}" for module in modules()}
-    for node in ast.walk(tree):
+    for node in nodes:
         if id(node) in typing_only:
             continue
         if isinstance(node, ast.Import):

@@ -6,9 +6,11 @@ import json
 from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import pytest_benchmark.plugin
+import pytest_benchmark.utils
 from conftest import Project
 from fake_jobs import Behaviour
 
@@ -23,7 +25,10 @@ class BenchmarkedProject(Project):
     """A project whose runs have pytest-benchmark."""
 
     def run(self, *arguments: str, plugins: Sequence[ModuleType] = ()) -> pytest.RunResult:
-        return super().run(*arguments, plugins=[pytest_benchmark.plugin, *plugins])
+        with pytest.MonkeyPatch.context() as patch:
+            # Git and Mercurial, which it would ask several times for a name of the project.
+            patch.setattr(pytest_benchmark.utils, "check_output", Mock(side_effect=OSError))
+            return super().run(*arguments, plugins=[pytest_benchmark.plugin, *plugins])
 
 
 @pytest.fixture

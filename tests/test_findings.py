@@ -34,7 +34,7 @@ def test_a_warning_is_said_once_and_changes_no_verdict(project: Project) -> None
     result = project.run("--trt-precision=fp16,int8")
     result.assert_outcomes(passed=4)
     assert len([line for line in result.outlines if line.startswith("WARNING") and "has 4 images" in line]) == 1
-    page = (project.path / "reports" / "trtgate.html").read_text(encoding="utf-8")
+    page = project.page
     assert "few-images" in page
 
 

@@ -28,7 +28,7 @@ def add(project: Project, code: str) -> None:
 
 
 def page(project: Project) -> str:
-    return (project.path / "reports" / "trtgate.html").read_text(encoding="utf-8")
+    return project.page
 
 
 def test_every_hook_is_documented() -> None:

@@ -121,7 +121,7 @@ def test_run_keeps_what_its_report_draws(project: Project) -> None:
     assert [sum(figures.scores.reference), sum(figures.scores.engine)] == [8, 8]
     assert figures.scores.engine.index(8) < figures.scores.reference.index(8)
     assert [len(course.p50_ms) for course in project.record.courses[key]] == [24] * 3
-    page = (project.path / "reports" / "trtgate.html").read_text()
+    page = project.page
     for caption in ("Drop per class", "Precision over recall", "Confidence of matched boxes", "Latency over time"):
         assert f"<b>{caption}</b>" in page
 
@@ -129,4 +129,4 @@ def test_run_keeps_what_its_report_draws(project: Project) -> None:
 def test_arrays_that_cannot_be_read_cost_the_figures_and_nothing_else(project: Project) -> None:
     project.run(INT8).assert_outcomes(passed=2)
     assert project.record.figures == {}
-    assert "<b>Precision over recall</b>" not in (project.path / "reports" / "trtgate.html").read_text()
+    assert "<b>Precision over recall</b>" not in project.page

@@ -107,6 +107,8 @@ def test_workers_leave_one_run_with_one_report(shared: Runs) -> None:
     assert len(shared.project.run_folders()) == 2  # with the one whose engine was accepted
     assert sorted(p.name for p in reports.iterdir()) == ["run.json", "trtgate-runs", "trtgate.csv", "trtgate.html"]
     assert shared.outputs[0].count("report: ") == 1
+    assert "3 of 6 verdicts failed" in (reports / "trtgate.html").read_text(encoding="utf-8")
+    assert len((reports / "trtgate.csv").read_text(encoding="utf-8").splitlines()) > 500
 
 
 def test_the_record_of_workers_covers_the_whole_run(shared: Runs) -> None:

@@ -57,7 +57,7 @@ def test_what_stops_pictures_or_videos_costs_neither_report_nor_baselines(
     assert len(record.verdicts) == len(on_disk[0].verdicts) == 2
     assert len(record.videos) == (job == "pictures")
     assert [x.ok for x in record.jobs if x.kind == job] == [False]
-    page = Page((reports / "trtgate.html").read_text(encoding="utf-8"))
+    page = Page(project.page)
     assert note in page.text
     assert "Gate passed" in page.text
 

@@ -232,7 +232,7 @@ def book_of(project: Project) -> dict[str, tuple[Picture, ...]]:
 
 
 def page_of(project: Project) -> Page:
-    return Page((project.path / "reports" / "trtgate.html").read_text(encoding="utf-8"))
+    return Page(project.page)
 
 
 def test_a_run_shows_the_images_on_which_its_engines_disagree(project: Project) -> None:

@@ -433,7 +433,7 @@ def test_a_warning_is_told_at_the_start_and_in_every_report_and_fails_nothing(pr
     assert [line.split()[0] for line in lines] == ["trtgate:", "WARNING"]
     built = next(n for n, line in enumerate(result.outlines) if "building the engine" in line)
     assert result.outlines.index(lines[0]) < built
-    assert "trained at 640 pixels" in (project.path / "reports" / "trtgate.html").read_text(encoding="utf-8")
+    assert "trained at 640 pixels" in project.page
     record = project.record
     assert [one.finding.id for one in record.preflight.findings] == ["imgsz-mismatch"]
 

@@ -182,7 +182,7 @@ def test_the_layers_are_recorded_shown_and_kept_with_the_baseline(project: Proje
     assert len(profile.layers) == 43
     stored = load(project.baseline("fp16"), Baseline).layers
     assert len(stored) == 30
-    page = (project.path / "reports" / "trtgate.html").read_text(encoding="utf-8")
+    page = project.page
     assert "10 slowest of 43 layers" in page
     # A run that profiles nothing leaves what is stored.
     project.run(FP16, "--trt-baselines=update").assert_outcomes(passed=2)
@@ -196,7 +196,7 @@ def test_a_slower_engine_is_explained_by_its_layer(project: Project) -> None:
     project.weights(slow)
     project.run(FP16, "--trt-profile").assert_outcomes(passed=1, failed=1)
     assert "its layer head lost most time (2.4 -> 4.2 ms)" in project.verdict("fp16", "latency").summary
-    page = (project.path / "reports" / "trtgate.html").read_text(encoding="utf-8")
+    page = project.page
     assert "Layers that lost most time since the baseline" in page
 
 

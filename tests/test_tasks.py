@@ -214,7 +214,7 @@ models = [
     assert judged == {"boxes": [*GATED["detect"]], "masks": [*GATED["segment"]], "classes": [*GATED["classify"]]}
     # One table; where metrics differ, each number says which it is.
     result.stdout.fnmatch_lines(["model*metric*", "masks int8*0.7200 mask mAP50-95*", "classes int8*0.7200 top1*"])
-    page = (project.path / "reports" / "trtgate.html").read_text(encoding="utf-8")
+    page = project.page
     assert "mask mAP50-95 per class" in page
     masks = next(cell for cell in project.record.cells if cell.model == "masks")
     tolerances = {row.name: row.tolerance for row in metric_rows(project.record, masks)}

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -37,12 +39,21 @@ ALWAYS = {"__version__", "__init__"}
 
 def sources() -> list[Path]:
     """Return the files of the package that use TensorRT."""
-    return [p for p in sorted(PACKAGE.rglob("*.py")) if any(last(n) in MARKS for n in nodes(p, ast.expr))]
+    # Every process that collects tests asks: few files are worth parsing.
+    marked = re.compile(rf"\b({'|'.join(MARKS)})\b")
+    files = (p for p in sorted(PACKAGE.rglob("*.py")) if marked.search(p.read_text(encoding="utf-8")))
+    return [p for p in files if any(last(n) in MARKS for n in nodes(p, ast.expr))]
 
 
 def nodes(path: Path, kind: type[ast.AST]) -> Iterator[ast.AST]:
     """Yield all nodes of one kind of a file."""
-    return (node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, kind))
+    return (node for node in tree(path) if isinstance(node, kind))
+
+
+@cache
+def tree(path: Path) -> tuple[ast.AST, ...]:
+    """Return all nodes of a file."""
+    return tuple(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
 
 
 def last(node: ast.AST) -> str:

@@ -241,7 +241,7 @@ def test_what_was_built_is_in_the_record_and_on_the_page(project: Project) -> No
     found = project.engine("int8").inspection
     assert found is not None
     assert found.precisions == {"INT8": 3, "FP16": 1}
-    page = (project.path / "reports" / "trtgate.html").read_text()
+    page = project.page
     assert "int8 requested: 75 % of layers INT8, 25 % FP16; 4 layers, 1 fused" in page
 
 

@@ -78,5 +78,5 @@ def test_what_jobs_say_is_in_the_record_and_on_the_page(project: Project) -> Non
     project.run("--trt-precision=fp16")
     assert all(job.phases == {"start": 0.25, "work": 0.5} for job in project.record.jobs)
     assert all(job.began_s is not None and 0 <= time.time() - job.began_s < 60 for job in project.record.jobs)
-    page = (project.path / "reports" / "trtgate.html").read_text()
+    page = project.page
     assert "Where the time went" in page

@@ -28,7 +28,7 @@ PRECISION = "--trt-precision=fp16"
 
 
 def page_of(project: Project) -> Page:
-    return Page((project.path / "reports" / "trtgate.html").read_text(encoding="utf-8"))
+    return Page(project.page)
 
 
 @pytest.fixture
