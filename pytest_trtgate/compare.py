@@ -10,8 +10,9 @@ from .errors import SettingsError
 from .judge import worst
 from .judge.accuracy import judge_since
 from .judge.fitness import doubted, why_unfit
+from .judge.regression import excused
 from .judge.sessions import SessionChange, compare_sessions
-from .records import Cell
+from .records import REFERENCE, Cell, Context, LatencyRecord
 from .report import format as fmt
 from .report.measure import accuracy_of, distribution, latency_of
 from .run_record import Check, Outcome, RunRecord
@@ -107,30 +108,40 @@ def _latency(before: RunRecord, after: RunRecord, cell: Cell, settings: Settings
         if threshold is None:
             continue
         try:
-            change = compare_sessions(now.per_launch_ms(percent), [then.per_launch_ms(percent)], threshold)
+            found = compare_sessions(now.per_launch_ms(percent), [then.per_launch_ms(percent)], threshold)
+            beside = _reference_change(records, rules.context, percent, threshold)
         except ValueError as error:
             sentence = f"{name} cannot be compared ({error})"
             checks.append(Check(name=name, against="baseline", outcome=Outcome.ERROR, sentence=sentence))
         else:
-            checks.append(_slower(name, change, after.preflight.busy))
+            checks.append(_slower(name, *excused(found, beside, after.preflight.busy)))
     pairs = zip(records, ("earlier", "later"), strict=True)
     reasons = [f"{why} in the {which} run" for record, which in pairs if record and (why := why_unfit(record))]
     return [doubted(check, " and ".join(reasons)) for check in checks]
 
 
-def _slower(name: str, change: SessionChange, busy: str) -> Check:
-    """Return the check of one percentile; ``busy``: what else the machine did before the later run."""
+def _reference_change(
+    records: Sequence[LatencyRecord | None], context: Context, percent: int, threshold: float
+) -> float | None:
+    """Return by how much the same ``.pt`` is slower in the later launches, as a ratio; None where it is not in both."""
+    timed = [record for record in records if record is not None and record.of_arm(REFERENCE)]
+    if len(timed) < 2 or len({record.of_arm(REFERENCE)[0].arms[REFERENCE].sha256 for record in timed}) > 1:
+        return None
+    then, now = (record.per_launch_ms(REFERENCE, context, percent) for record in timed)
+    return compare_sessions(now, [then], threshold).change
+
+
+def _slower(name: str, change: SessionChange, excuse: str) -> Check:
+    """Return the check of one percentile; ``excuse``: why more than is allowed is no failure."""
     moved = fmt.plain(
         f"{name} {fmt.percent(change.change)} ({fmt.number(change.reference_ms)} -> {fmt.ms(change.value_ms)})"
     )
     allowed = f"{100 * change.threshold:g} % allowed"
-    doubt = busy if change.outcome is Outcome.FAIL else ""
-    sentence = {
-        Outcome.PASS: f"{moved}, {allowed}",
-        Outcome.FAIL: f"{moved}, more than {allowed}",
-    }.get(change.outcome, f"{moved}, more than {allowed}, but two sessions may differ by up to twice that")
-    if doubt:
-        sentence += f", but {doubt}: it may be the machine"
+    sentence = f"{moved}, {allowed}" if change.outcome is Outcome.PASS else f"{moved}, more than {allowed}"
+    if excuse:
+        sentence += f", but {excuse}: it may be the machine"
+    elif change.outcome is Outcome.INCONCLUSIVE:
+        sentence += ", but two sessions may differ by up to twice that"
     return Check(
         name=name,
         against="baseline",
@@ -139,7 +150,7 @@ def _slower(name: str, change: SessionChange, busy: str) -> Check:
         change=change.change,
         limit=change.threshold,
         unit="ratio",
-        outcome=Outcome.INCONCLUSIVE if doubt else change.outcome,
+        outcome=change.outcome,
         sentence=sentence,
     )
 

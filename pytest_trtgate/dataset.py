@@ -220,7 +220,7 @@ def load_dataset(source: Path) -> Dataset:
         raise DataError(f"{source}: no split; it needs at least one of {', '.join(SPLITS)}")
     known = {"path", "names", "nc", "download", "yaml_file", *SPLITS}
     extra = {k: v for k, v in data.items() if isinstance(k, str) and k not in known and _is_plain(v)}
-    return Dataset(source, root.resolve(), _names(data, source), splits, extra)
+    return Dataset(source, _resolved(root, source), _names(data, source), splits, extra)
 
 
 def _root(path: Any, source: Path) -> Path:
@@ -260,15 +260,25 @@ def _places(root: Path, value: Any, source: Path, split: str) -> tuple[Path, ...
     values = value if isinstance(value, list) else [value]
     if not all(isinstance(v, str) for v in values):
         raise DataError(f"{source}: split '{split}' = {value!r} is not a path or a list of paths")
-    return tuple(_place(root, v) for v in values)
+    return tuple(_place(root, v, source) for v in values)
 
 
-def _place(root: Path, value: str) -> Path:
-    place = (root / value).resolve()
+def _place(root: Path, value: str, source: Path) -> Path:
+    place = _resolved(root / value, source)
     # Common exports write ../train/images beside the folder that they mean; Ultralytics reads those as train/images.
-    if not place.exists() and value.startswith("../"):
-        return (root / value[3:]).resolve()
+    if value.startswith("../") and not place.exists():
+        return _resolved(root / value[3:], source)
     return place
+
+
+def _resolved(path: Path, source: Path) -> Path:
+    """Return a path that a data YAML names with all links resolved, and that the system has no objections to."""
+    try:
+        path.exists()
+        return path.resolve()
+    except (OSError, RuntimeError, ValueError) as error:  # of a loop of links, and of what is no path at all
+        why = error.strerror if isinstance(error, OSError) else error
+        raise DataError(f"{source}: {str(path)!r} cannot be looked at ({why})") from error
 
 
 def _names(data: dict[str, Any], source: Path) -> dict[int, str]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from .judge.regression import IDENTICAL, is_replayed
+from .judge.wording import usable
 from .records import Cell, LatencyRecord
 from .report import format as fmt
 from .run_record import Baseline, Check, RunRecord
@@ -82,7 +83,7 @@ def machine_offset(
         own = latency.per_launch_ms(cell.precision, rules.context, percent)
         stored = [median(session) for session in before.per_session_ms(rules.context, percent)]
         paired = _paired(checks, name, is_replayed(latency, cell.precision))
-        if threshold is None or paired is None or not own or not stored:
+        if threshold is None or paired is None or not (stored and usable(own) and usable(stored)):
             continue
         found = Offset(name, median(stored), median(own), *paired)
         if abs(math.log1p(found.machine_change)) > math.log1p(threshold):

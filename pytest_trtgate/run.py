@@ -21,7 +21,7 @@ from .preflight import run_preflight
 from .progress import Narrator
 from .run_record import INTERRUPTED, RunRecord
 from .session import GateSession, measured
-from .unsearched import unsearched
+from .unsearched import Unsearched
 from .videos import check_clips
 from .workspace import RECORD_NAME, Workspace, new_run_id, run_folder_of
 
@@ -143,20 +143,13 @@ class GateRun:
     # Collection
 
     @cached_property
-    def _unsearched(self) -> frozenset[Path]:
-        own = [self.settings.cache_dir, run_folder_of(self.settings.report)]
-        keep = [self.config.rootpath, self.config.invocation_params.dir]
-        return unsearched(self.settings, filter(None, own), keep)
-
-    @cached_property
-    def _unsearched_names(self) -> frozenset[str]:
-        return frozenset(place.name for place in self._unsearched)
+    def _unsearched(self) -> Unsearched:
+        own = (self.settings.cache_dir, run_folder_of(self.settings.report))
+        return Unsearched(self.settings, filter(None, own))
 
     def pytest_ignore_collect(self, collection_path: Path) -> bool | None:
         """Keep pytest out of folders that may hold a hundred thousand images, and no tests."""
-        # Most paths are told by their names, without a look at the disk.
-        known = collection_path.name in self._unsearched_names and collection_path.resolve() in self._unsearched
-        return True if known else None
+        return True if collection_path in self._unsearched else None
 
     def parametrize(self, metafunc: pytest.Metafunc) -> None:
         """Run a test once per cell; where the gate cannot run, once, to fail."""

@@ -277,7 +277,7 @@ class GateSession:
         path = self.store.path(cell)
         if self.settings.baselines == "add" and path.exists():
             return f"{cell.label}: has a baseline already, left as it is ({path}); replace it with {UPDATE}", True
-        # Whoever asks for it in the run itself has seen the finding, and has waited for the launches.
+        # Who asks for it in the run itself has waited for the launches; the sentence says that the machine was busy.
         return accept(self.store, run, cell, self.settings, self.source, allow_busy=True)
 
     # The end

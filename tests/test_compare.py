@@ -25,9 +25,22 @@ def run(**settings: Any) -> RunRecord:
     return passing_run().model_copy(update={"settings": known})
 
 
-def slower(factor: float, arm: str = "int8", **settings: Any) -> RunRecord:
+def other_checkpoint(base: RunRecord) -> RunRecord:
+    """Return the run with a ``.pt`` that no other run has."""
+
+    def renamed(latency: LatencyRecord) -> LatencyRecord:
+        launches = []
+        for launch in latency.launches:
+            named = launch.arms["pt"].model_copy(update={"sha256": "another"})
+            launches.append(launch.model_copy(update={"arms": {**launch.arms, "pt": named}}))
+        return latency.model_copy(update={"launches": tuple(launches)})
+
+    return base.model_copy(update={"latencies": {m: renamed(found) for m, found in base.latencies.items()}})
+
+
+def slower(factor: float, arm: str = "int8", base: RunRecord | None = None, **settings: Any) -> RunRecord:
     """Return the run with one arm slower in every launch."""
-    base = run(**settings)
+    base = base or run(**settings)
 
     def scaled(latency: LatencyRecord) -> LatencyRecord:
         launches = []
@@ -120,12 +133,19 @@ def test_launches_on_an_unfit_device_decide_nothing(compare: Compare, which: str
 
 @pytest.mark.parametrize(("which", "word"), [("earlier", "FAIL"), ("later", "INCONCLUSIVE")])
 def test_a_run_on_a_busy_machine_does_not_prove_a_slow_down(compare: Compare, which: str, word: str) -> None:
-    runs = {"earlier": run(), "later": slower(1.2)}
+    runs = {"earlier": run(), "later": other_checkpoint(slower(1.2))}
     runs[which] = busy(runs[which])
     status, said = compare(*runs.values())
     assert status == (word == "FAIL")
     assert said.splitlines()[2].startswith(word)
     assert (f", but {BUSY_WITH}: it may be the machine" in said) is (which == "later")
+
+
+def test_the_same_checkpoint_tells_what_of_a_slow_down_is_the_machine(compare: Compare) -> None:
+    assert compare(run(), busy(slower(1.2)))[0] == 1
+    status, said = compare(run(), slower(1.2, base=slower(1.2, "pt")))
+    assert status == 0
+    assert ", but the same .pt is 20 % slower too: it may be the machine" in said
 
 
 def test_a_less_accurate_run_is_worse(compare: Compare) -> None:

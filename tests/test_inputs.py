@@ -129,6 +129,8 @@ SPLITS = "test: images/test\n"
     [
         ("path: 3\nnames: [a]\n", "path = 3 is not a path"),
         ("path: ~nobody-of-that-name/x\nnames: [a]\n", "names the home folder of a user that does not exist"),
+        ('path: "a\\0b"\nnames: [a]\n', "cannot be looked at ("),
+        (f"train: {'x' * 300}\nnames: [a]\n", "cannot be looked at (File name too long)"),
         ("path: /moved/away\nnames: [a]\n", "split 'test' points at /moved/away/images/test, which does not exist"),
         ("names: []\n", "'names' must name classes from 0 upwards without a gap; it names none"),
         ("nc: 0\n", "'names' must name classes from 0 upwards without a gap; it names none"),

@@ -45,6 +45,7 @@ class Loader:
         self.together = threading.Barrier(together)
         self.decoded: list[int] = []
         self.dataset = self
+        self.batch_size = 1
         # As Ultralytics' own, it has no end.
         self.batch_sampler = cycle([index] for index in range(count))
 

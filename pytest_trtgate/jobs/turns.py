@@ -9,7 +9,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import accumulate, islice
 from typing import Any
@@ -17,7 +17,7 @@ from typing import Any
 from ..run_record import Phase
 
 AHEAD = 2
-"""Turns' worth of batches that are decoded before they are wanted, or as many as there are threads to do so."""
+"""Turns' worth of batches that are decoded before they are wanted, or enough for each thread to have an image."""
 
 
 class Turns:
@@ -74,7 +74,7 @@ class Batches:
     Args:
         turns: The turns that the arms take.
         group: How many batches an arm gets in a turn.
-        threads: How many batches are decoded at a time.
+        threads: How many images are decoded at a time.
         phase: Told ``images`` where the arms begin to wait for images, and ``work`` once they have them.
 
     Attributes:
@@ -89,7 +89,7 @@ class Batches:
         self._turns = turns
         self._phase = phase
         self._threads = threads
-        self._decoded: queue.Queue[Future[Any]] | None = None
+        self._decoded: queue.Queue[list[Future[Any]]] | None = None
         self._number = -1
         self._held: list[dict[str, Any]] = []
         self._broken: BaseException | None = None
@@ -118,10 +118,11 @@ class Batches:
         self._phase("images")
         if self._decoded is None:
             # Not before all arms are loaded: a CUDA graph is captured then, which other threads may not disturb.
-            self._decoded = queue.Queue(max(AHEAD * self.group, self._threads))
+            busy = -(-self._threads // self.loader.batch_size)
+            self._decoded = queue.Queue(max(AHEAD * self.group, busy))
             how = (self.loader, self._decoded, self._threads)
             threading.Thread(target=_decode, args=how, daemon=True).start()
-        batch = self._decoded.get().result()
+        batch = self.loader.collate_fn([image.result() for image in self._decoded.get()])
         self._phase("work")
         return batch
 
@@ -150,20 +151,16 @@ class ArmBatches:
             yield from [_merged(batches)] if self._whole else batches
 
 
-def _decode(loader: Any, into: queue.Queue[Future[Any]], threads: int) -> None:
+def _decode(loader: Any, into: queue.Queue[list[Future[Any]]], threads: int) -> None:
     """Decode in threads, in place of the loader's processes: those would be forks of one that uses a GPU."""
     with ThreadPoolExecutor(threads) as pool:
         try:
             for indices in islice(loader.batch_sampler, len(loader)):
-                into.put(pool.submit(_batch, loader, indices))
+                into.put([pool.submit(loader.dataset.__getitem__, index) for index in indices])
         except BaseException as error:
             failed: Future[Any] = Future()
             failed.set_exception(error)
-            into.put(failed)
-
-
-def _batch(loader: Any, indices: Sequence[int]) -> Any:
-    return loader.collate_fn([loader.dataset[index] for index in indices])
+            into.put([failed])
 
 
 def _copy(value: Any) -> Any:

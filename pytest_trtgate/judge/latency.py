@@ -162,7 +162,7 @@ def _budget(latency: LatencyRecord, arm: str, context: Context, name: str, budge
     doubt = ""
     if outcome is Outcome.INCONCLUSIVE:
         advice = MORE_LAUNCHES if len(counts) < MAX_LAUNCHES else QUIETER
-        doubt = f"; {100 - PERCENTILES[name]} % may, and that is proved neither kept nor passed; {advice}"
+        doubt = f"; {100 - PERCENTILES[name]} % may, and whether more or fewer do is not proved; {advice}"
     return Check(
         name=name,
         against="budget",

@@ -18,6 +18,8 @@ from .wording import launches_text, listed, ms, percent, unusable, usable
 ACCEPT = "accept with pytest --trt-baselines=update"
 IDENTICAL = "engine"
 """Name of the check that stands for all of a comparison whose two engines have the same bytes."""
+BUSY_EXPLAINS = 1.0
+"""From this change on a slow-down is not put down to a busy machine: it takes twice as long."""
 
 
 def is_replayed(latency: LatencyRecord, arm: str) -> bool:
@@ -144,22 +146,30 @@ def judge_sessions(
 def _beside_the_reference(
     found: SessionChange, latency: LatencyRecord, context: Context, name: str, baseline: Baseline, busy: str
 ) -> tuple[SessionChange, str]:
-    """Take a failure back where it may be the machine: the same ``.pt`` became slower in the same launches.
+    """Return what was found, INCONCLUSIVE instead of FAIL where it may be the machine, and why; see :func:`excused`."""
+    return excused(found, _reference_change(found.threshold, latency, context, name, baseline), busy)
 
-    Where no ``.pt`` tells, ``busy`` does: what kept the machine busy, if anything.
+
+def excused(found: SessionChange, reference_change: float | None, busy: str) -> tuple[SessionChange, str]:
+    """Take a failure back where it may be the machine.
+
+    Args:
+        found: A change against stored sessions.
+        reference_change: By how much the same ``.pt`` became slower at the same time, a ratio; None where none tells.
+        busy: What kept the machine busy, if anything; it explains less than twice the time, and only where no ``.pt``
+            tells.
 
     Returns:
-        What was found, INCONCLUSIVE instead of FAIL where the engine lost no more than the ``.pt`` did, and why.
+        What was found, INCONCLUSIVE instead of FAIL where there is an excuse, and the excuse.
     """
     if found.outcome is not Outcome.FAIL:
         return found, ""
-    change = _reference_change(found.threshold, latency, context, name, baseline)
     needed = found.threshold if found.sessions >= SESSIONS_TO_TRUST else 2 * found.threshold
-    if change is None:
-        machine = busy
+    if reference_change is None:
+        machine = busy if found.change < BUSY_EXPLAINS else ""
     else:
-        lost = change > 0 and (1 + found.change) / (1 + change) - 1 < needed
-        machine = f"the same .pt is {percent(change)} slower too" if lost else ""
+        lost = reference_change > 0 and (1 + found.change) / (1 + reference_change) - 1 < needed
+        machine = f"the same .pt is {percent(reference_change)} slower too" if lost else ""
     return (replace(found, outcome=Outcome.INCONCLUSIVE), machine) if machine else (found, "")
 
 
