@@ -390,10 +390,11 @@ def _quiet_machine(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureReque
     if "pytester" in request.fixturenames:
         _import_what_runs_import()
         monkeypatch.setenv("PYTHONPATH", _python_path())
-        names = {environment: ("installed_versions", "visible_gpus"), machine_load: ("usable_cores",)}
-        for module, changed in {**names, preflight: ("why_busy", "why_thrown_away")}.items():
-            for name in changed:
-                monkeypatch.setattr(module, name, getattr(module, name))
+    # Whoever overrides a fixture that runs pytest: older releases do not tell here that a test uses it.
+    names = {environment: ("installed_versions", "visible_gpus"), machine_load: ("usable_cores",)}
+    for module, changed in {**names, preflight: ("why_busy", "why_thrown_away")}.items():
+        for name in changed:
+            monkeypatch.setattr(module, name, getattr(module, name))
 
 
 @pytest.fixture
