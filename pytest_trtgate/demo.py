@@ -40,7 +40,16 @@ def test_latency(trtgate):
 def test_size(trt_engine):
     assert trt_engine.size_bytes < 10e6
 '''
-_IGNORED = "/clip.mp4\n/data/\n/reports/\n__pycache__/\n.pytest_cache/\n.benchmarks/\n"
+_IGNORED = """\
+# What `trtgate demo` makes anew is not kept in git: a clone of this folder needs it again, or data of your own.
+/clip.mp4
+/data/
+/.trtgate-cache/
+/reports/
+__pycache__/
+.pytest_cache/
+.benchmarks/
+"""
 
 
 def source_folder() -> Path:

@@ -166,7 +166,7 @@ class Measurements:
         if cell.backend != "onnxruntime" or arguments.get("dynamic"):  # where FP16 is traced in another way
             return None
         parts = {"weights": self.weights_sha256[cell.model], "imgsz": cell.imgsz, "batch": cell.batch, **arguments}
-        return self.workspace.path / "traced" / key_sha256(parts)
+        return self.workspace.traced / key_sha256(parts)
 
     def latency(self, model: str, comparison: Comparison) -> LatencyRecord:
         """Return the launches of a model: its ``.pt`` and all its planned engines side by side.

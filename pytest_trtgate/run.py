@@ -152,7 +152,10 @@ class GateRun:
         return True if collection_path in self._unsearched else None
 
     def parametrize(self, metafunc: pytest.Metafunc) -> None:
-        """Run a test once per cell; where the gate cannot run, once, to fail."""
+        """Run a test once per cell; where the gate cannot run, under the same names, to fail."""
+        settings = self.settings
+        # Also where there is no plan: what selects tests by their names then selects those that say why.
+        ids = list(dict.fromkeys(f"{m.name}-{precision}" for m in settings.models for precision in settings.precisions))
         try:
             if not self.problem:
                 _ = self.datasets
@@ -160,9 +163,8 @@ class GateRun:
         except SettingsError as error:
             self.problem = str(error)
         if self.problem:
-            metafunc.parametrize("trt_cell", [None], ids=["unusable"], indirect=True, scope="session")
-            return
-        ids = [f"{cell.model}-{cell.precision}" for cell in cells]
+            ids = ids or ["unusable"]
+            cells = [None] * len(ids)
         metafunc.parametrize("trt_cell", cells, ids=ids, indirect=True, scope="session")
 
     @pytest.hookimpl(trylast=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import shutil
 import time
 from collections.abc import Callable, Collection
 from datetime import datetime, timezone
@@ -285,6 +286,7 @@ class GateSession:
     def finish(self, argv: list[str]) -> RunRecord:
         """Return the run record: all that any process of this run measured and decided."""
         space = self.workspace
+        shutil.rmtree(space.traced, ignore_errors=True)
         engines = {e.cell.key: e for e in space.all("engine-", EngineRecord)}
         uses = {c.key: u for c in self.measure.plan.cells for u in space.all(f"baseline-{c.key}", BaselineUse)}
         order = {cell.key: i for i, cell in enumerate(self.measure.plan.cells)}

@@ -51,6 +51,8 @@ Place = Annotated[Path, BeforeValidator(not_empty)]
 PositiveInt = Annotated[Whole, Field(ge=1)]
 Count = Annotated[Whole, Field(ge=0)]
 PositiveFloat = Annotated[float, BeforeValidator(number), Field(gt=0, allow_inf_nan=False)]
+Slowdown = Annotated[float, BeforeValidator(number), Field(gt=0, le=2, allow_inf_nan=False)]
+"""A ratio: who writes 5 means percent."""
 ImageSize = Annotated[PositiveInt, Field(multiple_of=32, le=8192)]
 Level = Annotated[Whole, Field(ge=0, le=5)]
 Fraction = Annotated[float, BeforeValidator(number), Field(gt=0, le=1)]

@@ -41,12 +41,17 @@ class Workspace:
     Args:
         root: The folder that holds the runs, each in a folder of its own.
         run_id: This run's name.
+
+    Attributes:
+        path: The folder.
+        traced: What builds of several precisions begin with; gone when the run ends.
     """
 
     def __init__(self, root: Path, run_id: str) -> None:
         self.root = root
         self.run_id = run_id
         self.path = root / run_id
+        self.traced = self.path / "traced"
         self._known: dict[str, FileRecord] = {}
 
     def job_folder(self, name: str) -> Path:

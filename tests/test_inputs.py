@@ -115,6 +115,15 @@ def test_what_cannot_be_used_ends_the_run_with_one_sentence_and_writes_nothing(p
     assert snapshot(project.path) == before
 
 
+@pytest.mark.parametrize("selected", [("-k", "fp16"), ("test_gate.py::test_latency[shapes-fp16]",)])
+def test_a_selected_precision_that_cannot_be_gated_is_not_deselected(project: Project, selected: tuple[str]) -> None:
+    no_weights(project)
+    project.tests("def test_unit_fp16(): pass", "test_unit.py")
+    result = project.run(*selected)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: *shapes.pt: no such weights file"])
+
+
 def test_tests_of_other_things_do_not_need_the_inputs(project: Project) -> None:
     no_weights(project)
     project.tests("def test_unit(): pass", "test_unit.py")

@@ -63,6 +63,8 @@ def work(request: BuildRequest, folder: Path) -> BuildResponse:
     output.mkdir(parents=True, exist_ok=True)
     artifact = output / built.name
     shutil.move(built, artifact)
+    # Runs are kept, and uploaded by CI: the weights need not be.
+    shutil.rmtree(copy.parent)
     calibrated = tuple(sorted(set(images))) if images else None
     return BuildResponse(
         artifact=artifact.name,

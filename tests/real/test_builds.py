@@ -72,6 +72,8 @@ def test_an_engine_is_the_same_from_a_graph_that_another_build_left(
         )
         assert run_job("build", request, tmp_path / f"job-{precision}").response
         engines.append((tmp_path / precision / "engine.onnx").read_bytes())
+        # Runs are kept, and uploaded: without the weights.
+        assert not [*(tmp_path / f"job-{precision}").rglob("*.pt"), *(tmp_path / f"job-{precision}").rglob("*.onnx")]
         kept = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "traced").iterdir()}
         assert kept == (found or kept)
         found = kept
