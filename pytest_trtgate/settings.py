@@ -52,7 +52,7 @@ PERCENTILES = {"p50": 50, "p95": 95, "p99": 99}
 class Limit(Section):
     """Limits of one latency percentile. ``regression`` is the smallest relative slow-down worth failing for."""
 
-    regression: Slowdown | None = allowed("more than 0 and up to 2, such as 0.05 for 5 %", default=None)
+    regression: Slowdown | None = allowed("a ratio over 0 up to 2, such as 0.05 for 5 %", default=None)
     budget_ms: PositiveFloat | None = allowed("milliseconds, more than 0", default=None)
 
 

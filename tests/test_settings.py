@@ -182,11 +182,11 @@ recall = 0.4
         ("latency.p50 = 5", "FILE: latency.p50 = 5 is not allowed; allowed: a table"),
         (
             "latency.p50.regression = 0",
-            "FILE: latency.p50.regression = 0 is not allowed; allowed: more than 0 and up to 2, such as 0.05 for 5 %",
+            "FILE: latency.p50.regression = 0 is not allowed; allowed: a ratio over 0 up to 2, such as 0.05 for 5 %",
         ),
         (
             "latency.p99.regression = 5",
-            "FILE: latency.p99.regression = 5 is not allowed; allowed: more than 0 and up to 2, such as 0.05 for 5 %",
+            "FILE: latency.p99.regression = 5 is not allowed; allowed: a ratio over 0 up to 2, such as 0.05 for 5 %",
         ),
         (
             "latency.p95.budget_ms = inf",
