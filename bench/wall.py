@@ -136,10 +136,14 @@ def cold(bench: Bench) -> dict[str, Any]:
 
 
 def cached(bench: Bench) -> dict[str, Any]:
-    """The demo gate again, with nothing changed."""
+    """The demo gate again, with nothing changed: the middle one of three runs, as launches wait for a steady machine."""
     folder = bench.project
-    found = bench.gate(folder)
-    return {**found.figures(), "jobs": bench.jobs(folder), "target_s": 25}
+    runs = []
+    for _ in range(3):
+        found = bench.gate(folder)
+        runs.append({**found.figures(), "jobs": bench.jobs(folder)})
+    runs.sort(key=lambda run: run["wall_s"])
+    return {**runs[1], "all_wall_s": [run["wall_s"] for run in runs], "target_s": 25}
 
 
 def changed(bench: Bench) -> dict[str, Any]:
