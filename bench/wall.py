@@ -136,7 +136,7 @@ def cold(bench: Bench) -> dict[str, Any]:
 
 
 def cached(bench: Bench) -> dict[str, Any]:
-    """The demo gate again, with nothing changed: the middle one of three runs, as launches wait for a steady machine."""
+    """The demo gate again with nothing changed: the middle one of three runs, as launches wait for a steady machine."""
     folder = bench.project
     runs = []
     for _ in range(3):
