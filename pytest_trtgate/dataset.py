@@ -203,7 +203,8 @@ def load_dataset(source: Path) -> Dataset:
     if source.is_dir():
         return _of_folders(source.resolve(), source)
     if not source.is_file():
-        raise DataError(f"{source}: no such data YAML")
+        hint = "; nothing is ever downloaded" if {"http:", "https:"} & set(source.parts) else ""
+        raise DataError(f"{source}: no such data YAML{hint}")
     try:
         data = yaml.safe_load(source.read_text(encoding="utf-8"))
     except (yaml.YAMLError, ValueError) as error:  # the latter for bytes that are no text, and dates that are none

@@ -42,6 +42,11 @@ def weights_of_another_kind(project: Project) -> None:
     project.settings(base=SETTINGS.replace("shapes.pt", "shapes.onnx"))
 
 
+def web_data(project: Project) -> None:
+    settings = project.path / "trtgate.toml"
+    settings.write_text(settings.read_text().replace("data/data.yaml", "https://ultralytics.com/coco8.yaml"))
+
+
 def no_data_yaml(project: Project) -> None:
     (project.path / "data" / "data.yaml").unlink()
 
@@ -76,6 +81,7 @@ WRONG: dict[str, tuple[Callable[[Project], None], str]] = {
     "truncated weights": (truncated_weights, "shapes.pt: not a PyTorch checkpoint, or a truncated one"),
     "weights of another kind": (weights_of_another_kind, "shapes.onnx: not a .pt checkpoint"),
     "no data YAML": (no_data_yaml, "data.yaml: no such data YAML"),
+    "data of the web": (web_data, "coco8.yaml: no such data YAML; nothing is ever downloaded"),
     "not YAML": (
         yaml("train: images/train\nnames: [a, b\ntest: x\n"),
         "data.yaml: not valid YAML (line 3, column 5: expected ',' or ']', but got ':')",

@@ -402,3 +402,8 @@ def test_the_note_on_a_baseline_says_how_it_was_used() -> None:
     same = use.model_copy(update={"baseline": use.baseline.model_copy(update={"engine_sha256": engine.sha256})})
     note = detail.baseline_note(run.model_copy(update={"baselines": {cell("fp16").key: same}}), cell("fp16"))
     assert note.endswith(" The engine has the same bytes as the baseline's.")
+
+
+def test_a_commit_that_is_not_all_of_what_was_measured_says_so_however_short() -> None:
+    assert fmt.digest("c15b6c3a21a3-dirty", 8) == "c15b6c3a-dirty"
+    assert fmt.digest("c15b6c3a21a3f00d") == "c15b6c3a21a3"

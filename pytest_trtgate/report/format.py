@@ -12,6 +12,8 @@ from datetime import datetime, timezone
 from ..run_record import Outcome
 
 MISSING = "\N{EN DASH}"
+DIRTY = "-dirty"
+"""What git puts behind a commit that is not all of what is checked out."""
 """Stands in a table where there is no number."""
 NOT_MEASURED = "not measured"
 
@@ -202,8 +204,11 @@ def date(moment: str) -> str:
 
 
 def digest(text: str | None, length: int = 12) -> str:
-    """Return the first characters of a commit, sha256 or key; a dash where there is none."""
-    return clip(text, 80)[:length] if text else MISSING
+    """Return the first characters of a commit, sha256 or key; a dash where there is none.
+
+    That a commit is not all of what was measured stays with it.
+    """
+    return clip(text, 80)[:length] + (DIRTY if text.endswith(DIRTY) else "") if text else MISSING
 
 
 def plural(n: int, noun: str) -> str:

@@ -143,7 +143,7 @@ def render(runs: Sequence[RunRecord]) -> str:
     blocks = [f"## {mark} {headline}", escape(lead)]
     for run in runs:
         e = run.environment
-        commit = f", commit `{fmt.digest(e.commit)}`" if e.commit and e.commit.isalnum() else ""
+        commit = f", commit `{fmt.digest(e.commit)}`" if e.commit and e.commit.removesuffix(fmt.DIRTY).isalnum() else ""
         about = f"{escape(e.machine, 80)}, {escape(e.backend, 40)} {escape(e.backend_version, 40)}{commit}"
         latency = f"latency {CONTEXT_NAMES[gated_context(run)]}"
         blocks += [
