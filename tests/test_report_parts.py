@@ -16,6 +16,7 @@ from pytest_trtgate.records import COPY, ArmLaunch, MachineState, Timing, replay
 from pytest_trtgate.report import charts, detail, html, latency_view, measure, parts, svg, table
 from pytest_trtgate.report import format as fmt
 from pytest_trtgate.report.device_view import device_facts
+from pytest_trtgate.report.latency_view import context_tables
 from pytest_trtgate.report.parts import check_view
 from pytest_trtgate.run_record import Check, Outcome, RunRecord
 
@@ -195,6 +196,14 @@ def test_baseline_engine_timed_in_this_run_goes_before_stored_sessions() -> None
     assert measure.before_ms(with_replay(passing_run(), 11.0), cell("int8"), "engine", 50) == pytest.approx(
         8.65, rel=0.02
     )
+
+
+def test_changes_that_were_judged_launch_by_launch_are_said_to_be() -> None:
+    def paired(run: RunRecord) -> list[bool]:
+        return [table.paired for table in context_tables(run, cell("fp16"))]
+
+    assert paired(with_replay(passing_run(), 11.0)) == [True, False]
+    assert paired(passing_run()) == [False, False]
 
 
 def test_a_baseline_engine_that_failed_later_is_not_drawn_against() -> None:

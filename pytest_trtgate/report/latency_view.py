@@ -52,12 +52,16 @@ class LevelRow:
 
 @dataclass(frozen=True)
 class ContextTable:
-    """The levels of one context; ``gated`` where the limits apply to it."""
+    """The levels of one context; ``gated`` where the limits apply to it.
+
+    ``paired`` where changes are of each launch, and so need not be those between the levels of all.
+    """
 
     title: str
     meaning: str
     sampled: str
     gated: bool
+    paired: bool
     rows: tuple[LevelRow, ...]
 
 
@@ -166,7 +170,9 @@ def context_tables(run: RunRecord, cell: Cell) -> tuple[ContextTable, ...]:
         if times is not None:
             rows = tuple(_row(run, cell, context, level) for level in (*LEVELS, None))
             gated = context == gated_context(run)
-            tables.append(ContextTable(TITLES[context], MEANINGS[context], _sampled(times, cell.batch), gated, rows))
+            paired = gated and replay_arm(latency_of(run, cell), cell) is not None
+            sampled = _sampled(times, cell.batch)
+            tables.append(ContextTable(TITLES[context], MEANINGS[context], sampled, gated, paired, rows))
     return tuple(tables)
 
 
