@@ -86,6 +86,7 @@ def figures(
     alone: dict[str, list[float]] = {arm: [] for arm in artifacts}
     untimed = []
     for index in range(asked.launches):
+        print(f"launch {index + 1} of {asked.launches}", file=sys.stderr, flush=True)
         request = LatencyRequest(
             index=index,
             seed=index,

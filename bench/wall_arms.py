@@ -1,6 +1,6 @@
 """Four arms in one pass over large photographs, beside four evaluations by Ultralytics.
 
-python bench/wall_arms.py PROJECT [--device 0] [--photos 200]
+python bench/wall_arms.py PROJECT [--device 0] [--photos 200] [--width 4000]
 
 PROJECT is a demo project whose engines are built. On two cores without a GPU, ``wall.py --only arms`` makes one itself.
 """
@@ -17,10 +17,11 @@ from typing import Any
 from machine import keep
 from watched import watch
 
-from pytest_trtgate.environment import usable_cores
+from pytest_trtgate.environment import threads_of
+from pytest_trtgate.settings import Settings
 
-PHOTO = (4000, 3000)
-"""Pixels of a photograph as phones take them: to decode one takes longer than to evaluate it."""
+WIDTH = 4000
+"""Pixels of a photograph of 12 megapixels, as phones take them: to decode one takes longer than to evaluate it."""
 HOW = {"split": "test", "imgsz": 320, "batch": 1, "conf": 0.001, "iou": 0.7, "max_det": 300}
 ENLARGE = """
 import sys
@@ -51,7 +52,7 @@ json.dump(found, open("found.json", "w"))
 """
 
 
-def arms(folder: Path, project: Path, photos: int, device: str = "cpu") -> dict[str, Any]:
+def arms(folder: Path, project: Path, photos: int, device: str = "cpu", width: int = WIDTH) -> dict[str, Any]:
     """Evaluate the demo's arms both ways and return what each took, and the largest difference of a metric.
 
     Args:
@@ -59,9 +60,11 @@ def arms(folder: Path, project: Path, photos: int, device: str = "cpu") -> dict[
         project: A demo project with its engines built.
         photos: How many images to take.
         device: Where the engines were built for.
+        width: Of a photograph, in pixels; the height is three quarters of it.
     """
     folder.mkdir()
-    sizes = [str(photos), *map(str, PHOTO)]
+    pixels = (width, width * 3 // 4)
+    sizes = [str(photos), *map(str, pixels)]
     watch([sys.executable, "-c", ENLARGE, str(project / "data"), str(folder / "data"), *sizes], folder)
     names = ["circle", "square", "triangle", "star", "cross", "ring"]
     splits = dict.fromkeys(("train", "val", "test"), str(folder / "data" / "images" / "test"))
@@ -76,10 +79,12 @@ def arms(folder: Path, project: Path, photos: int, device: str = "cpu") -> dict[
         "arms": [{"arm": a, "artifact": p, "per_image": str(job / f"{a}.npz")} for a, p in artifacts.items()],
         "data": str(folder / "data.yaml"),
         "device": device,
-        "threads": usable_cores(),
+        "threads": threads_of(Settings()),
         "settings": HOW,
     }
     (job / "request.json").write_text(json.dumps(request))
+    # Neither is to be the first that reads the libraries from the disk.
+    watch([sys.executable, "-c", "import torch, torchvision, ultralytics"], folder)
     ours = watch([sys.executable, "-m", "pytest_trtgate.jobs.accuracy", str(job)], folder)
     answer = json.loads((job / "response.json").read_text())
     offline = {"YOLO_OFFLINE": "True", "YOLO_AUTOINSTALL": "false", "YOLO_CONFIG_DIR": str(folder)}
@@ -89,7 +94,7 @@ def arms(folder: Path, project: Path, photos: int, device: str = "cpu") -> dict[
     largest = max(abs(answer["arms"][arm]["metrics"][name] - x) for arm, m in metrics.items() for name, x in m.items())
     return {
         "photos": photos,
-        "pixels": PHOTO,
+        "pixels": pixels,
         "one_pass": ours.figures(),
         "phases": answer["phases"],
         "arms_s": {arm: round(found["seconds"], 2) for arm, found in answer["arms"].items()},
@@ -106,10 +111,12 @@ def main() -> None:
     parser.add_argument("project", type=Path)
     parser.add_argument("--device", default="0")
     parser.add_argument("--photos", type=int, default=200)
+    parser.add_argument("--width", type=int, default=WIDTH)
+    parser.add_argument("--as", dest="name", default="arms_gpu")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
-        found = arms(Path(name) / "arms", asked.project.resolve(), asked.photos, asked.device)
-    keep("arms_gpu", {**found, "target": 0.35})
+        found = arms(Path(name) / "arms", asked.project.resolve(), asked.photos, asked.device, asked.width)
+    keep(asked.name, {**found, "target": 0.35})
 
 
 if __name__ == "__main__":
