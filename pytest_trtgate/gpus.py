@@ -119,12 +119,12 @@ def _from_nvml(api: Any) -> list[Gpu]:
     except api.NVMLError:
         return []
     try:
-        driver = _text(api.nvmlSystemGetDriverVersion())
+        driver = text(api.nvmlSystemGetDriverVersion())
         found = []
         for number in range(api.nvmlDeviceGetCount()):
             handle = api.nvmlDeviceGetHandleByIndex(number)
             major, minor = api.nvmlDeviceGetCudaComputeCapability(handle)
-            name, uuid = (_text(ask(handle)) for ask in (api.nvmlDeviceGetName, api.nvmlDeviceGetUUID))
+            name, uuid = (text(ask(handle)) for ask in (api.nvmlDeviceGetName, api.nvmlDeviceGetUUID))
             found.append(Gpu(name, uuid, f"{major}.{minor}", driver))
         return found
     except api.NVMLError:
@@ -133,7 +133,7 @@ def _from_nvml(api: Any) -> list[Gpu]:
         api.nvmlShutdown()
 
 
-def _text(value: str | bytes) -> str:
+def text(value: str | bytes) -> str:
     """Return what older releases of NVML's bindings give as bytes."""
     return value.decode() if isinstance(value, bytes) else value
 

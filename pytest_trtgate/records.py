@@ -245,6 +245,7 @@ class MachineState(Record):
     load_average: float | None = None
     cpu_mhz: float | None = None
     temperature_c: float | None = None
+    gpu_uuid: str | None = None
     gpu_temperature_c: float | None = None
     sm_mhz: float | None = None
     memory_mhz: float | None = None

@@ -61,6 +61,7 @@ def gpu(**answers: Any) -> Gpu:
 
 def test_everything_that_a_gpu_tells_is_recorded_in_its_unit() -> None:
     state = gpu(
+        nvmlDeviceGetUUID=b"GPU-12ab",
         nvmlDeviceGetClockInfo={1: 1980, 2: 3201},
         nvmlDeviceGetTemperature=44,
         nvmlDeviceGetPowerUsage=212_500,
@@ -68,6 +69,7 @@ def test_everything_that_a_gpu_tells_is_recorded_in_its_unit() -> None:
         nvmlDeviceGetComputeRunningProcesses=processes(PID, 7),
     ).state()
     assert MachineState(**state) == MachineState(
+        gpu_uuid="GPU-12ab",
         sm_mhz=1980,
         memory_mhz=3201,
         gpu_temperature_c=44,

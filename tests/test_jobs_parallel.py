@@ -146,6 +146,14 @@ def test_workers_without_any_settings_fail_with_the_reason(project: Project) -> 
     assert "KeyError" not in result.output
 
 
+def test_a_models_tests_follow_each_other_so_that_workers_can_take_a_model_each(project: Project) -> None:
+    (project.path / "second.pt").write_bytes((project.path / "shapes.pt").read_bytes())
+    models = ("--trt-model=shapes.pt", "--trt-model=second.pt", "--trt-precision=fp32,fp16")
+    lines = project.run("--collect-only", "-q", *models).outlines
+    models_of = [line.partition("[")[2].split("-")[0] for line in lines if "::" in line]
+    assert models_of == ["shapes"] * 4 + ["second"] * 4
+
+
 # Two runs at once
 
 

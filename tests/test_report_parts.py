@@ -23,7 +23,9 @@ from pytest_trtgate.run_record import Check, Outcome, RunRecord
 
 def on_gpu(run: RunRecord) -> RunRecord:
     """Return a run as if its model ``shapes`` had been timed on a GPU."""
-    state = MachineState(sm_mhz=1980, memory_mhz=3201, power_w=212.5, gpu_temperature_c=44, other_processes=0)
+    state = MachineState(
+        gpu_uuid="GPU-12ab", sm_mhz=1980, memory_mhz=3201, power_w=212.5, gpu_temperature_c=44, other_processes=0
+    )
     busy = state.model_copy(update={"sm_mhz": 1755, "throttle_reasons": ("power cap",), "other_processes": 2})
     record = run.latencies["shapes"]
     gpu = {"clock": "cuda events", "cuda_graph": False, "energy_mj": 12.34, "memory_peak_bytes": 412_000_000}
@@ -45,6 +47,7 @@ def test_a_cell_shows_what_its_launches_did_to_the_gpu() -> None:
     assert facts["Copies, p50"].startswith("in 0.02")
     assert facts["Energy per inference"] == "12.3 mJ (.pt 12.3 mJ)"
     assert facts["GPU memory"] == "412 MB (.pt 412 MB)"
+    assert facts["GPU"] == "GPU-12ab"
     assert facts["SM clock"] == "1,755 to 1,980 MHz"
     assert facts["Throttled"] == "power cap"
     assert facts["Other processes on the GPU"] == "2"

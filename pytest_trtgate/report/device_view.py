@@ -88,7 +88,10 @@ def _states(launches: Sequence[Launch]) -> list[Fact]:
     others = max(launch.foreign_processes for launch in launches)
     clocks = [s.sm_mhz for s in states]
     throttled = ", ".join(reasons) or ("no" if any(clock is not None for clock in clocks) else "")
+    # Of several GPUs under one name, one may be the slower.
+    uuids = dict.fromkeys(state.gpu_uuid for state in states if state.gpu_uuid)
     return [
+        Fact("GPU", fmt.clip(", ".join(uuids), 200)),
         Fact("SM clock", _range(clocks, "MHz")),
         Fact("Memory clock", _range([s.memory_mhz for s in states], "MHz")),
         Fact("GPU temperature", _range([s.gpu_temperature_c for s in states], "\N{DEGREE SIGN}C")),
