@@ -118,10 +118,14 @@ def _show(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _run(arguments: argparse.Namespace) -> tuple[RunRecord, list[Cell], Settings]:
-    """Return a run record, those of its cells that are asked for, and its settings."""
+def _run(arguments: argparse.Namespace, project: Settings) -> tuple[RunRecord, list[Cell], Settings]:
+    """Return a run record with those of its cells that are asked for, and its settings.
+
+    Its accuracies are judged by the project's tolerances, which may be others by now; what that changes is printed.
+    """
     from .config import recorded_settings
     from .recordfile import load
+    from .rejudging import with_tolerances_of
     from .run_record import RunRecord
 
     run = load(arguments.record, RunRecord)
@@ -132,15 +136,19 @@ def _run(arguments: argparse.Namespace) -> tuple[RunRecord, list[Cell], Settings
     cells = [keys[key] for key in dict.fromkeys(arguments.only or keys)]
     if not cells:
         raise SettingsError(f"{arguments.record}: has no cells")
-    return run, cells, recorded_settings(run.settings, arguments.record)
+    settings = recorded_settings(run.settings, arguments.record)
+    run, changes = with_tolerances_of(project, run, cells)
+    for sentence in changes:
+        print(sentence)
+    return run, cells, settings
 
 
 def _diff(arguments: argparse.Namespace) -> int:
     from .baselines import BaselineStore
     from .upkeep import changes
 
-    run, cells, settings = _run(arguments)
-    _, root, source = _project(arguments)
+    project, root, source = _project(arguments)
+    run, cells, settings = _run(arguments, project)
     for line in changes(
         BaselineStore(root, run.environment), run, cells, settings, source, allow_busy=arguments.allow_busy
     ):
@@ -152,8 +160,8 @@ def _accept(arguments: argparse.Namespace) -> int:
     from .accept import accept
     from .baselines import BaselineStore
 
-    run, cells, settings = _run(arguments)
-    _, root, source = _project(arguments)
+    project, root, source = _project(arguments)
+    run, cells, settings = _run(arguments, project)
     store = BaselineStore(root, run.environment)
     busy = arguments.allow_busy
     written = [accept(store, run, cell, settings, source, allow_busy=busy) for cell in cells]
