@@ -106,10 +106,10 @@ def why_refused(
         if bad is not None and bad.outcome is Outcome.INCONCLUSIVE:
             return f"its latency is INCONCLUSIVE: {bad.sentence.removeprefix(f'{cell.precision}: ')}"
         if bad is not None:
-            failed = [c for c in verdict.checks if c.outcome is Outcome.FAIL]
-            change = settings_for(failed, cell, settings, source)
+            limits = [c for c in verdict.checks if c.outcome is Outcome.FAIL and c.against != "baseline"]
+            change = settings_for(limits, cell, settings, source)
             why = f"its {verdict.subject} is FAIL"
-            if change and not can_be_rejudged(verdict.subject, settings.of(cell.model)):
+            if change and not all(can_be_rejudged(check, settings.of(cell.model)) for check in limits):
                 change += ", then measure again, since a run is judged by the limits that it had"
             return f"{why}; {change}" if change else why
     latency = _timed(run.latencies.get(cell.model), cell)

@@ -22,9 +22,9 @@ _PRUNE = (
 )
 _ACCEPT = (
     "Write baselines from a run record, such as one of a CI run, for the machine of that run. A cell that is slower or "
-    "less accurate than its baseline is accepted; one in error, that fails its tolerance to the .pt, that does not "
-    "prove a budget or speed-up, or that was timed on an unfit device, is not; nor, without --allow-busy, one of a run "
-    "that notes machine-busy. Exit status 1 where a cell was refused."
+    "less accurate than its baseline is accepted; one in error, that fails its tolerance to the .pt (of the settings "
+    "here, where they name the model), that does not prove a budget or speed-up, or that was timed on an unfit device, "
+    "is not; nor, without --allow-busy, one of a run that notes machine-busy. Exit status 1 where a cell was refused."
 )
 _COMPARE = (
     "Judge two run records of one kind of machine: is B no worse than A? Limits are those of B. Exit status 0: no "

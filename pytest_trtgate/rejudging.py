@@ -7,21 +7,21 @@ from collections.abc import Collection
 from .judge import worst
 from .judge.accuracy import judge_parity
 from .records import REFERENCE, Cell
-from .run_record import Outcome, RunRecord, Verdict
+from .run_record import Check, Outcome, RunRecord, Verdict
 from .settings import Settings
 
 
-def can_be_rejudged(subject: str, settings: Settings) -> bool:
-    """Return whether a record holds all that other limits on a subject are judged by.
+def can_be_rejudged(check: Check, settings: Settings) -> bool:
+    """Return whether a record holds all that a check is judged by, whatever its limit: it does for a drop in accuracy.
 
     How many inferences took longer than a budget is known of that budget alone, and a population's limits of a drop
     need what was found on each image.
 
     Args:
-        subject: ``accuracy`` or ``latency``.
+        check: One of a run's.
         settings: Those of the model.
     """
-    return subject == "accuracy" and settings.accuracy.mode == "contract"
+    return check.against == REFERENCE and check.unit == "points" and settings.accuracy.mode == "contract"
 
 
 def with_tolerances_of(settings: Settings, run: RunRecord, cells: Collection[Cell]) -> tuple[RunRecord, list[str]]:
@@ -36,7 +36,7 @@ def with_tolerances_of(settings: Settings, run: RunRecord, cells: Collection[Cel
     verdicts, said = [], []
     for verdict in run.verdicts:
         model = verdict.cell.model
-        if verdict.cell in cells and model in models and can_be_rejudged(verdict.subject, settings.of(model)):
+        if verdict.subject == "accuracy" and verdict.cell in cells and model in models:
             verdict, change = _rejudged(verdict, run, settings.of(model))
             said += [change] if change else []
         verdicts.append(verdict)
@@ -46,11 +46,11 @@ def with_tolerances_of(settings: Settings, run: RunRecord, cells: Collection[Cel
 def _rejudged(verdict: Verdict, run: RunRecord, settings: Settings) -> tuple[Verdict, str]:
     cell = verdict.cell
     reference, engine = (run.accuracy(cell.model, arm) for arm in (REFERENCE, cell.precision))
-    before = [check for check in verdict.checks if check.against == REFERENCE]
+    before = [check for check in verdict.checks if can_be_rejudged(check, settings)]
     if verdict.outcome is Outcome.ERROR or not before or reference is None or engine is None:
         return verdict, ""
     now = judge_parity(reference, engine, settings.accuracy.tolerances(cell.precision, engine.task))
-    others = (check for check in verdict.checks if check.against != REFERENCE)
+    others = (check for check in verdict.checks if check not in before)
     then, outcome = worst(before), worst(now)
     said = f"{cell.label}: its accuracy to the .pt was {then} in that run, and is {outcome} by the tolerances of now"
     return verdict.model_copy(update={"checks": (*now, *others)}), "" if then is outcome else said

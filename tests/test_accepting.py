@@ -12,8 +12,9 @@ from fake_jobs import Behaviour
 from runs_example import BUSY_WITH, busy
 
 from pytest_trtgate.cli import main
+from pytest_trtgate.findings import FINDING
 from pytest_trtgate.recordfile import load, save
-from pytest_trtgate.run_record import Baseline, RunRecord
+from pytest_trtgate.run_record import Baseline, Check, Outcome, RunRecord
 
 FP16 = "--trt-precision=fp16"
 RUN = "reports/run.json"
@@ -212,3 +213,19 @@ def test_an_earlier_run_that_is_not_kept_is_said_not_to_be(project: Project) -> 
     record = load(project.path / RUN, RunRecord)
     assert len(record.verdicts) == 1
     assert not any("earlier run" in line for line in project.run(FP16).outlines)
+
+
+def test_a_finding_that_failed_a_run_is_not_accepted_by_other_settings(
+    accepted: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = accepted.record
+    failed = Check(name="few-images", against=FINDING, outcome=Outcome.FAIL, sentence="4 images")
+    verdicts = tuple(
+        v.model_copy(update={"checks": (*v.checks, failed), "outcome": Outcome.FAIL}) if v.subject == "accuracy" else v
+        for v in record.verdicts
+    )
+    save(accepted.path / RUN, record.model_copy(update={"verdicts": verdicts}))
+    assert said(capsys, "baseline", "accept", RUN, status=1) == (
+        'shapes fp16: baseline not written, since its accuracy is FAIL; set few-images = "warn" under [findings] in '
+        "trtgate.toml, then measure again, since a run is judged by the limits that it had\n"
+    )
