@@ -124,11 +124,10 @@ def _run(arguments: argparse.Namespace, project: Settings) -> tuple[RunRecord, l
     Its accuracies are judged by the project's tolerances, which may be others by now; what that changes is printed.
     """
     from .config import recorded_settings
-    from .recordfile import load
     from .rejudging import with_tolerances_of
-    from .run_record import RunRecord
+    from .workspace import load_run
 
-    run = load(arguments.record, RunRecord)
+    run = load_run(arguments.record)
     keys = {cell.key: cell for cell in run.cells}
     unknown = next((key for key in arguments.only or () if key not in keys), None)
     if unknown is not None:
@@ -250,10 +249,9 @@ def _reason(text: str | None) -> str:
 def _compare(arguments: argparse.Namespace) -> int:
     from .compare import compare
     from .config import recorded_settings
-    from .recordfile import load
-    from .run_record import RunRecord
+    from .workspace import load_run
 
-    before, after = load(arguments.before, RunRecord), load(arguments.after, RunRecord)
+    before, after = load_run(arguments.before), load_run(arguments.after)
     settings = recorded_settings(after.settings, arguments.after)
     compared = compare(before, after, settings)
     for one in compared:
