@@ -27,9 +27,9 @@ _ACCEPT = (
     "is not; nor, without --allow-busy, one of a run that notes machine-busy. Exit status 1 where a cell was refused."
 )
 _COMPARE = (
-    "Judge two run records of one kind of machine: is B no worse than A? Limits are those of B. Exit status 0: no "
-    "worse; 1: worse, or a cell of A is missing in B, or undecided where the settings of B count that as a failure; 2: "
-    "not to be compared."
+    "Judge two run records of one kind of machine: is B no worse than A? Limits are those of B. An engine of the same "
+    "bytes is identical, and passes: a difference is the machine's. Exit status 0: no worse; 1: worse, or a cell of A "
+    "is missing in B, or undecided where the settings of B count that as a failure; 2: not to be compared."
 )
 
 

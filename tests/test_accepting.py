@@ -102,13 +102,14 @@ def test_each_command_that_a_failure_offers_works_from_the_folder_of_the_run(
     project: Project, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project.weights(Behaviour(), "it's a model.pt")
-    project.settings(base='models = ["it\'s a model.pt"]\ndata = "data/data.yaml"\nimgsz = 320\ncache_dir = "cache"\n')
+    base = 'models = ["it\'s a model.pt"]\ndata = "data/data.yaml"\nimgsz = 320\ncache_dir = "cache"\n'
+    project.settings(base=base, top="keep_runs = 1")
     monkeypatch.chdir(project.path.parent)
     where = (project.path.name, "--trt-precision=fp16,int8")
     first = project.run(*where)
     pair = [v for v in project.record.verdicts if v.subject == "latency"]
     assert [str(v.outcome) for v in pair] == ["NO_BASELINE", "NO_BASELINE"]
-    # Another run takes the place of the report meanwhile.
+    # Another run takes the place of the report meanwhile, but not that of the folder with the record.
     second = project.run(*where, "-k", "accuracy")
     for verdict in pair:
         assert f"    to accept: {verdict.accept_cell}" in first.outlines
