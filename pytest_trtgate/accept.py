@@ -12,15 +12,16 @@ from .baselines import BaselineStore
 from .config import table_name
 from .errors import BaselineError
 from .findings import FINDING
+from .judge.accuracy import ROUNDING
 from .judge.engine import ENGINE_BUDGETS
 from .judge.fitness import why_unfit
 from .judge.sessions import compare_sessions
 from .machine_offset import machine_offset
 from .records import REFERENCE, AccuracyRecord, Cell, EngineRecord, LatencyRecord
-from .run_record import BUSY, INTERRUPTED, Baseline, Check, Outcome, RunRecord, Verdict
+from .rejudging import can_be_rejudged
+from .run_record import ALLOW_BUSY, BUSY, INTERRUPTED, Baseline, Check, Outcome, RunRecord, Verdict
 from .settings import PERCENTILES, Settings
 
-ALLOW_BUSY = "--allow-busy"
 INCOMPLETE = "this run did not judge both accuracy and latency"
 BUDGET_KEYS = {"energy": "energy_mj", "memory": "memory_mb"}
 """Settings of the budgets that are not milliseconds."""
@@ -105,9 +106,11 @@ def why_refused(
         if bad is not None and bad.outcome is Outcome.INCONCLUSIVE:
             return f"its latency is INCONCLUSIVE: {bad.sentence.removeprefix(f'{cell.precision}: ')}"
         if bad is not None:
-            failed = [c for c in verdict.checks if c.outcome is Outcome.FAIL]
-            change = settings_for(failed, cell, settings, source)
+            limits = [c for c in verdict.checks if c.outcome is Outcome.FAIL and c.against != "baseline"]
+            change = settings_for(limits, cell, settings, source)
             why = f"its {verdict.subject} is FAIL"
+            if change and not all(can_be_rejudged(check, settings.of(cell.model)) for check in limits):
+                change += ", then measure again, since a run is judged by the limits that it had"
             return f"{why}; {change}" if change else why
     latency = _timed(run.latencies.get(cell.model), cell)
     if unfit := why_unfit(latency) if latency else "":
@@ -197,12 +200,14 @@ def way_to_accept(
     command: str,
     cell: Cell,
     subject: str,
-    checks: Iterable[Check],
+    checks: Sequence[Check],
     deciding: Sequence[Check],
     settings: Settings,
     source: Path | None,
 ) -> str:
     """Return what the user would do to accept an outcome on purpose; empty where there is nothing to accept.
+
+    Where both limits and a baseline stand against it, one run is enough: with other limits, it writes the baseline.
 
     Args:
         command: What gates these cells again, for ``--trt-baselines`` to be added.
@@ -217,17 +222,29 @@ def way_to_accept(
     if outcome in (Outcome.PASS, Outcome.ERROR):
         return ""
     limits = [check for check in deciding if check.against != "baseline"]
-    if not limits and barring(subject, checks) is not None:
-        return ""  # no baseline would be written, and nothing says that a limit has to change
-    if limits:
-        return settings_for(limits, cell, settings, source)
-    return f"{command} --trt-baselines={'add' if outcome is Outcome.NO_BASELINE else 'update'}"
+    change = settings_for(limits, cell, settings, source)
+    behind = [check for check in _behind(checks) if check in deciding or settings.fails(check.outcome)]
+    others = [check for check in checks if check not in limits]
+    if not behind or (limits and not change) or barring(subject, others) is not None:
+        return change  # no baseline would be written, or none has to be
+    add = all(check.outcome is Outcome.NO_BASELINE for check in behind)
+    again = f"{command} --trt-baselines={'add' if add else 'update'}"
+    return f"{change}, then {again}" if change else again
+
+
+def _behind(checks: Iterable[Check]) -> list[Check]:
+    """Return the checks that only another baseline would let pass."""
+    good = (Outcome.PASS, Outcome.ERROR)
+    return [check for check in checks if check.against == "baseline" and check.outcome not in good]
 
 
 def with_cell_commands(
     run: RunRecord, settings: Settings, source: Path | None, command: Callable[[Cell], str]
 ) -> RunRecord:
     """Return a run whose verdicts say how to accept their one cell from the run's record, where that is possible.
+
+    Where a limit of the cell's other subject stands against that, they say that it has to change first. Where all that
+    does is that the machine was busy, the command takes the run nevertheless.
 
     Args:
         run: The run, as it is written.
@@ -237,13 +254,21 @@ def with_cell_commands(
     """
 
     def offered(verdict: Verdict) -> Verdict:
+        cell = verdict.cell
         deciding = [check for check in verdict.checks if check.outcome is verdict.outcome]
-        behind = verdict.outcome not in (Outcome.PASS, Outcome.ERROR) and deciding
-        if not behind or any(check.against != "baseline" for check in deciding):
+        if not verdict.accept or not _behind(deciding):
             return verdict
-        if why_refused(run, verdict.cell, settings, source):
+        other = [check for v in run.verdicts if v.cell == cell and v.subject != verdict.subject for check in v.checks]
+        limits = [check for check in other if check.against != "baseline" and check.outcome is Outcome.FAIL]
+        if change := settings_for(limits, cell, settings, source):
+            joint = ", then" if verdict.accept.startswith("pytest ") else ";"
+            return verdict.model_copy(update={"accept": f"{change}{joint} {verdict.accept}"})
+        if any(check.against != "baseline" for check in deciding):
             return verdict
-        return verdict.model_copy(update={"accept_cell": command(verdict.cell)})
+        if why_refused(run, cell, settings, source, allow_busy=True):
+            return verdict
+        line = command(cell) + (f" {ALLOW_BUSY}" if run.preflight.busy else "")
+        return verdict.model_copy(update={"accept_cell": line})
 
     return run.model_copy(update={"verdicts": tuple(map(offered, run.verdicts))})
 
@@ -270,7 +295,8 @@ def _setting(check: Check, cell: Cell, settings: Settings) -> tuple[str, str] | 
         own = next((model.accuracy for model in settings.models if model.name == cell.model), None)
         population = settings.of(cell.model).accuracy.mode == "population" and check.high is not None
         # A limit must be under the tolerance, while a drop may equal it.
-        steps = math.floor(check.high * 1e4) + 1 if population and check.high else math.ceil(check.change * 1e4)
+        enough = math.ceil((check.change - ROUNDING) * 1e4)
+        steps = math.floor(check.high * 1e4) + 1 if population and check.high else enough
         if own is not None:
             return "models", f'accuracy.{cell.precision}."{check.name}" = {steps / 1e4:.4f} of {cell.model}'
         return f"accuracy.{cell.precision}", f'"{check.name}" = {steps / 1e4:.4f}'

@@ -181,14 +181,13 @@ def _cache_prune(arguments: argparse.Namespace) -> int:
 
 
 def _report(arguments: argparse.Namespace) -> int:
-    from .recordfile import load
     from .report import markdown
     from .report.publish import render
-    from .run_record import RunRecord
+    from .workspace import load_run
 
     if arguments.output is None and arguments.format != "markdown":
         arguments.misused("-o FILE is missing; only --format markdown can be printed")
-    runs = [load(path, RunRecord) for path in arguments.records]
+    runs = [load_run(path) for path in arguments.records]
     if arguments.output is None:
         print(markdown.render(runs), end="")
         return 0

@@ -22,14 +22,14 @@ _PRUNE = (
 )
 _ACCEPT = (
     "Write baselines from a run record, such as one of a CI run, for the machine of that run. A cell that is slower or "
-    "less accurate than its baseline is accepted; one in error, that fails its tolerance to the .pt, that does not "
-    "prove a budget or speed-up, or that was timed on an unfit device, is not; nor, without --allow-busy, one of a run "
-    "that notes machine-busy. Exit status 1 where a cell was refused."
+    "less accurate than its baseline is accepted; one in error, that fails its tolerance to the .pt (of the settings "
+    "here, where they name the model), that does not prove a budget or speed-up, or that was timed on an unfit device, "
+    "is not; nor, without --allow-busy, one of a run that notes machine-busy. Exit status 1 where a cell was refused."
 )
 _COMPARE = (
-    "Judge two run records of one kind of machine: is B no worse than A? Limits are those of B. Exit status 0: no "
-    "worse; 1: worse, or a cell of A is missing in B, or undecided where the settings of B count that as a failure; 2: "
-    "not to be compared."
+    "Judge two run records of one kind of machine: is B no worse than A? Limits are those of B. An engine of the same "
+    "bytes is identical, and passes: a difference is the machine's. Exit status 0: no worse; 1: worse, or a cell of A "
+    "is missing in B, or undecided where the settings of B count that as a failure; 2: not to be compared."
 )
 
 
@@ -118,13 +118,16 @@ def _show(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _run(arguments: argparse.Namespace) -> tuple[RunRecord, list[Cell], Settings]:
-    """Return a run record, those of its cells that are asked for, and its settings."""
-    from .config import recorded_settings
-    from .recordfile import load
-    from .run_record import RunRecord
+def _run(arguments: argparse.Namespace, project: Settings) -> tuple[RunRecord, list[Cell], Settings]:
+    """Return a run record with those of its cells that are asked for, and its settings.
 
-    run = load(arguments.record, RunRecord)
+    Its accuracies are judged by the project's tolerances, which may be others by now; what that changes is printed.
+    """
+    from .config import recorded_settings
+    from .rejudging import with_tolerances_of
+    from .workspace import load_run
+
+    run = load_run(arguments.record)
     keys = {cell.key: cell for cell in run.cells}
     unknown = next((key for key in arguments.only or () if key not in keys), None)
     if unknown is not None:
@@ -132,15 +135,19 @@ def _run(arguments: argparse.Namespace) -> tuple[RunRecord, list[Cell], Settings
     cells = [keys[key] for key in dict.fromkeys(arguments.only or keys)]
     if not cells:
         raise SettingsError(f"{arguments.record}: has no cells")
-    return run, cells, recorded_settings(run.settings, arguments.record)
+    settings = recorded_settings(run.settings, arguments.record)
+    run, changes = with_tolerances_of(project, run, cells)
+    for sentence in changes:
+        print(sentence)
+    return run, cells, settings
 
 
 def _diff(arguments: argparse.Namespace) -> int:
     from .baselines import BaselineStore
     from .upkeep import changes
 
-    run, cells, settings = _run(arguments)
-    _, root, source = _project(arguments)
+    project, root, source = _project(arguments)
+    run, cells, settings = _run(arguments, project)
     for line in changes(
         BaselineStore(root, run.environment), run, cells, settings, source, allow_busy=arguments.allow_busy
     ):
@@ -152,8 +159,8 @@ def _accept(arguments: argparse.Namespace) -> int:
     from .accept import accept
     from .baselines import BaselineStore
 
-    run, cells, settings = _run(arguments)
-    _, root, source = _project(arguments)
+    project, root, source = _project(arguments)
+    run, cells, settings = _run(arguments, project)
     store = BaselineStore(root, run.environment)
     busy = arguments.allow_busy
     written = [accept(store, run, cell, settings, source, allow_busy=busy) for cell in cells]
@@ -242,10 +249,9 @@ def _reason(text: str | None) -> str:
 def _compare(arguments: argparse.Namespace) -> int:
     from .compare import compare
     from .config import recorded_settings
-    from .recordfile import load
-    from .run_record import RunRecord
+    from .workspace import load_run
 
-    before, after = load(arguments.before, RunRecord), load(arguments.after, RunRecord)
+    before, after = load_run(arguments.before), load_run(arguments.after)
     settings = recorded_settings(after.settings, arguments.after)
     compared = compare(before, after, settings)
     for one in compared:

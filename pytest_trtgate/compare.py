@@ -10,9 +10,9 @@ from .errors import SettingsError
 from .judge import worst
 from .judge.accuracy import judge_since
 from .judge.fitness import doubted, why_unfit
-from .judge.regression import excused
+from .judge.regression import IDENTICAL, excused
 from .judge.sessions import SessionChange, compare_sessions
-from .records import REFERENCE, Cell, Context, LatencyRecord
+from .records import REFERENCE, Cell, Context, EngineRecord, LatencyRecord
 from .report import format as fmt
 from .report.measure import accuracy_of, distribution, latency_of
 from .run_record import Check, Outcome, RunRecord
@@ -43,7 +43,8 @@ class Compared:
 def compare(before: RunRecord, after: RunRecord, settings: Settings) -> list[Compared]:
     """Judge each cell that both runs have.
 
-    Accuracy may fall by no more than its tolerance; latencies are compared as those of two sessions.
+    Accuracy may fall by no more than its tolerance; latencies are compared as those of two sessions. An engine with the
+    bytes of the earlier one has not become slower, whatever was measured; what is around it may have.
 
     Args:
         before: The earlier run.
@@ -65,20 +66,21 @@ def compare(before: RunRecord, after: RunRecord, settings: Settings) -> list[Com
 
 
 def _checks(before: RunRecord, after: RunRecord, cell: Cell, settings: Settings) -> tuple[Check, ...]:
-    heads = [_head(run, cell) for run in (before, after)]
+    engines = [_engine(run, cell) for run in (before, after)]
+    heads = [engine.head if engine else None for engine in engines]
     if None not in heads and heads[0] != heads[1]:
         sentence = f"the engine is built for {heads[1]}, that of the earlier run for {heads[0]}"
         return (Check(name="engine", against="baseline", outcome=Outcome.INCOMPATIBLE, sentence=sentence),)
-    checks = (*_accuracy(before, after, cell, settings), *_latency(before, after, cell, settings))
+    same = None not in engines and len({engine.sha256 for engine in engines if engine}) == 1
+    checks = (*_accuracy(before, after, cell, settings), *_latency(before, after, cell, settings, same))
     if checks:
         return checks
     sentence = "neither run measured what the settings judge"
     return (Check(name="measurement", against="baseline", outcome=Outcome.ERROR, sentence=sentence),)
 
 
-def _head(run: RunRecord, cell: Cell) -> str | None:
-    engines = (engine for engine in run.engines.values() if engine.cell.on_any_gpu == cell.on_any_gpu)
-    return next((engine.head for engine in engines), None)
+def _engine(run: RunRecord, cell: Cell) -> EngineRecord | None:
+    return next((engine for engine in run.engines.values() if engine.cell.on_any_gpu == cell.on_any_gpu), None)
 
 
 def _threads(before: RunRecord, after: RunRecord) -> list[str]:
@@ -96,13 +98,15 @@ def _accuracy(before: RunRecord, after: RunRecord, cell: Cell, settings: Setting
     return judge_since(then.metrics, then.settings, then.data_digest, now, tolerances)
 
 
-def _latency(before: RunRecord, after: RunRecord, cell: Cell, settings: Settings) -> Sequence[Check]:
+def _latency(before: RunRecord, after: RunRecord, cell: Cell, settings: Settings, same: bool) -> Sequence[Check]:
+    """Return the checks of a cell's latency; ``same``: whether both runs timed the same bytes."""
     rules = settings.latency
+    identical = same and rules.context == "engine"
     records = [latency_of(run, cell) for run in (before, after)]
     then, now = (distribution(record, cell.precision, rules.context) for record in records)
     if then is None or now is None:
         return _missing("latency", then is not None, now is not None)
-    checks = []
+    checks, moved = [], []
     for name, percent in PERCENTILES.items():
         threshold = rules.limit(cell.precision, name, cell.backend).regression
         if threshold is None:
@@ -114,10 +118,13 @@ def _latency(before: RunRecord, after: RunRecord, cell: Cell, settings: Settings
             sentence = f"{name} cannot be compared ({error})"
             checks.append(Check(name=name, against="baseline", outcome=Outcome.ERROR, sentence=sentence))
         else:
-            checks.append(_slower(name, *excused(found, beside, after.preflight.busy)))
+            moved.append(_moved(name, found))
+            if not identical:
+                checks.append(_slower(name, *excused(found, beside, after.preflight.busy), same))
     pairs = zip(records, ("earlier", "later"), strict=True)
     reasons = [f"{why} in the {which} run" for record, which in pairs if record and (why := why_unfit(record))]
-    return [doubted(check, " and ".join(reasons)) for check in checks]
+    judged = [doubted(check, " and ".join(reasons)) for check in checks]
+    return [_identical(moved), *judged] if identical else judged
 
 
 def _reference_change(
@@ -131,17 +138,37 @@ def _reference_change(
     return compare_sessions(now, [then], threshold).change
 
 
-def _slower(name: str, change: SessionChange, excuse: str) -> Check:
-    """Return the check of one percentile; ``excuse``: why more than is allowed is no failure."""
-    moved = fmt.plain(
+def _moved(name: str, change: SessionChange) -> str:
+    """Return how far one percentile moved: ``p50 +2.1 % (8.67 -> 8.85 ms)``."""
+    return fmt.plain(
         f"{name} {fmt.percent(change.change)} ({fmt.number(change.reference_ms)} -> {fmt.ms(change.value_ms)})"
     )
-    allowed = f"{100 * change.threshold:g} % allowed"
+
+
+def _identical(moved: Sequence[str]) -> Check:
+    """Return the check of an engine whose bytes are those of the earlier run."""
+    times = f"; {', '.join(moved)}: a difference is the machine's, not the engine's" if moved else ""
+    sentence = f"identical engine, byte by byte that of the earlier run{times}"
+    return Check(name=IDENTICAL, against="baseline", outcome=Outcome.PASS, sentence=sentence)
+
+
+def _slower(name: str, change: SessionChange, excuse: str, same: bool) -> Check:
+    """Return the check of one percentile.
+
+    Args:
+        name: The percentile.
+        change: How it moved.
+        excuse: Why more than is allowed is no failure.
+        same: Whether the engine is the same, and what is around it is judged.
+    """
+    moved, allowed = _moved(name, change), f"{100 * change.threshold:g} % allowed"
     sentence = f"{moved}, {allowed}" if change.outcome is Outcome.PASS else f"{moved}, more than {allowed}"
     if excuse:
         sentence += f", but {excuse}: it may be the machine"
     elif change.outcome is Outcome.INCONCLUSIVE:
         sentence += ", but two sessions may differ by up to twice that"
+    if same:
+        sentence += "; the engine is the same, byte by byte: what is around it is judged"
     return Check(
         name=name,
         against="baseline",

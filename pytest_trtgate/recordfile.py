@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TypeVar
 from uuid import uuid4
@@ -13,6 +14,11 @@ from .errors import RecordError
 from .record_base import SCHEMA_VERSION, FileRecord
 
 R = TypeVar("R", bound=FileRecord)
+_NUMBER = rb"(?:-?\d[\d.eE+-]*|-?Infinity|NaN)"
+_NUMBERS = re.compile(rb"\[\n *%b(?:,\n *%b)*\n *\]" % (_NUMBER, _NUMBER))
+_FIELD = rb'"(?:[^"\\]|\\.)*": (?:%b|null|\[[^"\n]*\])' % _NUMBER
+_MEASURED = re.compile(rb"\{\n *%b(?:,\n *%b){0,15}\n *\}" % (_FIELD, _FIELD))
+"""A few fields that are numbers or lists of them. The line breaks are JSON's: one in a string is written as ``\\n``."""
 
 
 def load(path: Path, model: type[R]) -> R:
@@ -49,8 +55,16 @@ def save(path: Path, record: FileRecord) -> None:
 
 
 def as_json(record: FileRecord) -> bytes:
-    """Return what the file of a record holds."""
-    return record.model_dump_json(indent=1).encode() + b"\n"
+    """Return what the file of a record holds, for people to compare: a line per field, and per group of numbers."""
+    text = record.model_dump_json(indent=1).encode()
+    for group in (_NUMBERS, _MEASURED):
+        text = group.sub(_on_one_line, text)
+    return text + b"\n"
+
+
+def _on_one_line(group: re.Match[bytes]) -> bytes:
+    first, *lines, last = (line.lstrip() for line in group[0].split(b"\n"))
+    return first + b" ".join(lines) + last
 
 
 def write_whole(path: Path, content: bytes) -> None:

@@ -48,6 +48,8 @@ class Outcome(str, Enum):
 
 BUSY = "machine-busy"
 """Id of the finding that other work used the machine."""
+ALLOW_BUSY = "--allow-busy"
+"""What has a run accepted though the machine was busy."""
 
 
 class Check(Record):

@@ -17,6 +17,7 @@ import filelock
 from .errors import JobError, RecordError, TrtGateError
 from .record_base import Failure, FileRecord
 from .recordfile import load, save
+from .run_record import RunRecord
 
 R = TypeVar("R", bound=FileRecord)
 RECORD_NAME = "run.json"
@@ -33,6 +34,20 @@ def new_run_id() -> str:
 def run_folder_of(report: Path) -> Path:
     """Return the folder that holds the runs' folders, beside the report."""
     return report.parent / f"{report.stem}-runs"
+
+
+def load_run(path: Path) -> RunRecord:
+    """Read the record of a run.
+
+    Raises:
+        RecordError: As of :func:`load`; of a run whose folder was deleted for newer ones, the message says so.
+    """
+    if _RUN_ID.fullmatch(path.parent.name) and not path.parent.exists():
+        raise RecordError(
+            f"{path}: the run is not kept any more; once keep_runs newer ones (5 by default) have as many verdicts, a "
+            f"run is removed: measure again, and set keep_runs higher where that is too soon"
+        )
+    return load(path, RunRecord)
 
 
 class Workspace:
@@ -174,11 +189,18 @@ class Workspace:
                 yield load(path, model)
 
     def discard_older(self, keep: int) -> None:
-        """Delete all but the newest ``keep`` runs; what is no run, or may still go on, is left alone."""
-        runs = sorted(p for p in self.root.iterdir() if _RUN_ID.fullmatch(p.name)) if self.root.is_dir() else []
-        for old in runs[: -keep or None]:
-            if old != self.path and _is_over(old):
-                shutil.rmtree(old, ignore_errors=True)
+        """Delete each run that ``keep`` newer ones have as many verdicts as; a run of a few tests outdates no full one.
+
+        What is no run, or may still go on, is left alone.
+        """
+        runs = [p for p in self.root.iterdir() if _RUN_ID.fullmatch(p.name)] if self.root.is_dir() else []
+        newer: list[int] = []
+        for run in sorted(runs, reverse=True):
+            verdicts = len(list((run / "records").glob("verdict-*.json")))
+            outdated = sum(count >= verdicts for count in newer) >= keep
+            if outdated and run != self.path and _is_over(run):
+                shutil.rmtree(run, ignore_errors=True)
+            newer.append(verdicts)
 
 
 def _is_over(run: Path) -> bool:

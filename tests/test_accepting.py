@@ -12,8 +12,9 @@ from fake_jobs import Behaviour
 from runs_example import BUSY_WITH, busy
 
 from pytest_trtgate.cli import main
+from pytest_trtgate.findings import FINDING
 from pytest_trtgate.recordfile import load, save
-from pytest_trtgate.run_record import Baseline, RunRecord
+from pytest_trtgate.run_record import Baseline, Check, Outcome, RunRecord
 
 FP16 = "--trt-precision=fp16"
 RUN = "reports/run.json"
@@ -101,13 +102,14 @@ def test_each_command_that_a_failure_offers_works_from_the_folder_of_the_run(
     project: Project, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project.weights(Behaviour(), "it's a model.pt")
-    project.settings(base='models = ["it\'s a model.pt"]\ndata = "data/data.yaml"\nimgsz = 320\ncache_dir = "cache"\n')
+    base = 'models = ["it\'s a model.pt"]\ndata = "data/data.yaml"\nimgsz = 320\ncache_dir = "cache"\n'
+    project.settings(base=base, top="keep_runs = 1")
     monkeypatch.chdir(project.path.parent)
     where = (project.path.name, "--trt-precision=fp16,int8")
     first = project.run(*where)
     pair = [v for v in project.record.verdicts if v.subject == "latency"]
     assert [str(v.outcome) for v in pair] == ["NO_BASELINE", "NO_BASELINE"]
-    # Another run takes the place of the report meanwhile.
+    # Another run takes the place of the report meanwhile, but not that of the folder with the record.
     second = project.run(*where, "-k", "accuracy")
     for verdict in pair:
         assert f"    to accept: {verdict.accept_cell}" in first.outlines
@@ -129,13 +131,79 @@ def test_a_failure_that_no_record_may_accept_offers_no_such_command(accepted: Pr
     accepted.weights(MUCH_SLOWER)
     accepted.run(FP16, "-k", "latency").assert_outcomes(failed=1, deselected=1)
     assert accepted.verdict("fp16", "latency").accept_cell == ""
+
+
+def test_on_a_busy_machine_the_command_that_takes_the_run_nevertheless_is_offered(
+    accepted: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.rmtree(accepted.path / "cache" / "engines")  # so that one stored session is all there is to compare with
+    accepted.weights(MUCH_SLOWER)
     with (accepted.path / "conftest.py").open("a") as file:
         file.write(f"preflight.why_busy = lambda gpu: [{BUSY_WITH!r}]\n")
-    accepted.run(FP16).assert_outcomes(passed=2)
+    result = accepted.run(FP16)
+    result.assert_outcomes(passed=2)
     verdict = accepted.verdict("fp16", "latency")
-    assert (str(verdict.outcome), verdict.accept_cell) == ("INCONCLUSIVE", "")
+    assert str(verdict.outcome) == "INCONCLUSIVE"
     assert f", but {BUSY_WITH}: it may be the machine; measure again on a quieter machine; " in verdict.summary
     assert verdict.accept == f"pytest {FP16} --trt-baselines=update"
+    assert verdict.accept_cell.endswith(" --only shapes-fp16-320-b1-onnxruntime-cpu --allow-busy")
+    assert f"    to accept, though the machine was busy: {verdict.accept_cell}" in result.outlines
+    assert "To accept this cell, though the machine was busy" in accepted.page
+    assert "baseline written to " in said(capsys, *shlex.split(verdict.accept_cell)[1:])
+
+
+# Limits that have to change, and a baseline beside them
+
+
+SET = 'set "mAP50" = 0.0500 and "mAP50-95" = 0.0500 under [accuracy.fp16] in trtgate.toml'
+LOOSER = '[accuracy.fp16]\n"mAP50" = 0.05\n"mAP50-95" = 0.05\n'
+UPDATE = f"pytest {FP16} --trt-baselines=update"
+
+
+def test_once_the_tolerances_are_changed_as_told_the_run_that_failed_them_is_accepted(
+    accepted: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    accepted.weights(Behaviour(map50_95=0.74, drop={"fp16": 0.05}, p50_ms=MUCH_SLOWER.p50_ms))
+    accepted.run(FP16).assert_outcomes(failed=2)
+    offered = {v.subject: (v.accept, v.accept_cell) for v in accepted.record.verdicts}
+    # Also where the other subject alone fails a limit.
+    assert offered == dict.fromkeys(("accuracy", "latency"), (f"{SET}, then {UPDATE}", ""))
+    refusal = f"shapes fp16: baseline not written, since its accuracy is FAIL; {SET}\n"
+    assert said(capsys, "baseline", "accept", RUN, status=1) == refusal
+    # What the settings have for other models says nothing of this one, and a population needs what no record holds.
+    for base in ('models = ["other.pt"]\n', "imgsz = 320\n"):
+        accepted.settings(LOOSER, base=base)
+        assert said(capsys, "baseline", "accept", RUN, status=1) == refusal
+    accepted.settings(f'{LOOSER}[accuracy]\nmode = "population"\n')
+    assert said(capsys, "baseline", "accept", RUN, status=1) == refusal
+    accepted.settings(LOOSER.replace('"mAP50" = 0.05', '"mAP50" = 0.0499'))
+    assert said(capsys, "baseline", "accept", RUN, status=1) == refusal.replace(' and "mAP50-95" = 0.0500', "")
+    accepted.settings(LOOSER)
+    was = "shapes fp16: its accuracy to the .pt was FAIL in that run, and is PASS by the tolerances of now\n"
+    assert said(capsys, "baseline", "diff", RUN).startswith(f"{was}shapes fp16: would replace 1 stored session\n")
+    assert said(capsys, "baseline", "accept", RUN).startswith(f"{was}shapes fp16: baseline written to ")
+    accepted.run(FP16).assert_outcomes(passed=2)
+    accepted.settings()
+    assert "was PASS in that run, and is FAIL by" in said(capsys, "baseline", "accept", RUN, status=1)
+
+
+def test_after_another_budget_one_run_is_needed_and_is_enough(
+    accepted: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    accepted.settings("p50 = { budget_ms = 3.0 }\n")
+    accepted.weights(MUCH_SLOWER)
+    accepted.run(FP16).assert_outcomes(passed=1, failed=1)
+    change = "set p50.budget_ms = 7.7"
+    verdict = accepted.verdict("fp16", "latency")
+    assert verdict.accept.startswith(change)
+    assert verdict.accept.endswith(f" under [latency.fp16] in trtgate.toml, then {UPDATE}")
+    accepted.settings("p50 = { budget_ms = 7.8 }\n")
+    refusal = said(capsys, "baseline", "accept", RUN, status=1)
+    assert f"its latency is FAIL; {change}" in refusal
+    assert refusal.endswith(", then measure again, since a run is judged by the limits that it had\n")
+    result = accepted.run(FP16, "--trt-baselines=update")
+    result.assert_outcomes(passed=2)
+    result.stdout.fnmatch_lines(["shapes fp16: baseline written to *"])
 
 
 def test_an_earlier_run_that_is_not_kept_is_said_not_to_be(project: Project) -> None:
@@ -146,3 +214,19 @@ def test_an_earlier_run_that_is_not_kept_is_said_not_to_be(project: Project) -> 
     record = load(project.path / RUN, RunRecord)
     assert len(record.verdicts) == 1
     assert not any("earlier run" in line for line in project.run(FP16).outlines)
+
+
+def test_a_finding_that_failed_a_run_is_not_accepted_by_other_settings(
+    accepted: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = accepted.record
+    failed = Check(name="few-images", against=FINDING, outcome=Outcome.FAIL, sentence="4 images")
+    verdicts = tuple(
+        v.model_copy(update={"checks": (*v.checks, failed), "outcome": Outcome.FAIL}) if v.subject == "accuracy" else v
+        for v in record.verdicts
+    )
+    save(accepted.path / RUN, record.model_copy(update={"verdicts": verdicts}))
+    assert said(capsys, "baseline", "accept", RUN, status=1) == (
+        'shapes fp16: baseline not written, since its accuracy is FAIL; set few-images = "warn" under [findings] in '
+        "trtgate.toml, then measure again, since a run is judged by the limits that it had\n"
+    )

@@ -35,7 +35,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("launches", "evaluated_data", "strangers"),
     ("early_jobs",),
     ("handles", "building", "measure", "replay", "per_image", "evidence", "illustrate", "picture_shapes"),
-    ("machine_offset", "accept"),
+    ("machine_offset", "rejudging", "accept"),
     ("profiling", "evaluating", "pictures", "videos", "early_findings", "surveys", "concluding", "accuracy_verdict"),
     ("preflight", "media_making"),
     ("session", "upkeep", "compare", "checkup"),

@@ -269,6 +269,16 @@ def test_a_record_that_cannot_be_used_is_wrong_usage(
     assert snapshot(accepted.path / "baselines") == before
 
 
+def test_of_a_run_that_was_removed_for_newer_ones_that_is_said(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    gone = str(tmp_path / "reports" / "trtgate-runs" / "20200101T000000Z-abcd" / "run.json")
+    assert main(["report", gone, "--format=markdown"]) == 1
+    told = capsys.readouterr().err
+    assert f"{gone}: the run is not kept any more; once keep_runs newer ones (5 by default) have as many " in told
+    assert told == refused(capsys, "accept", gone) == refused(capsys, "diff", gone)
+
+
 # prune
 
 

@@ -38,9 +38,15 @@ def other_checkpoint(base: RunRecord) -> RunRecord:
     return base.model_copy(update={"latencies": {m: renamed(found) for m, found in base.latencies.items()}})
 
 
+def rebuilt(base: RunRecord) -> RunRecord:
+    """Return the run with engines of other bytes, as of another build."""
+    engines = {key: engine.model_copy(update={"sha256": "rebuilt"}) for key, engine in base.engines.items()}
+    return base.model_copy(update={"engines": engines})
+
+
 def slower(factor: float, arm: str = "int8", base: RunRecord | None = None, **settings: Any) -> RunRecord:
-    """Return the run with one arm slower in every launch."""
-    base = base or run(**settings)
+    """Return the run with one arm slower in every launch, and engines of other bytes."""
+    base = rebuilt(base or run(**settings))
 
     def scaled(latency: LatencyRecord) -> LatencyRecord:
         launches = []
@@ -87,7 +93,31 @@ def test_a_run_is_no_worse_than_itself(compare: Compare) -> None:
     lines = said.splitlines()
     assert [line.split()[:2] for line in lines] == [["PASS", key] for key in KEYS]
     assert "mAP50-95 is unchanged since the baseline" in lines[2]
-    assert "p50 0.0 % (8.67 -> 8.67 ms)" in lines[2]
+    assert (
+        "; identical engine, byte by byte that of the earlier run; p50 0.0 % (8.67 -> 8.67 ms), p95 0.0 % " in lines[2]
+    )
+    _, said = compare(run(), rebuilt(run()))
+    assert "p50 0.0 % (8.67 -> 8.67 ms), 5 % allowed; p95" in said
+    assert "identical" not in said
+
+
+def test_what_the_same_bytes_take_longer_is_put_down_to_the_machine(compare: Compare) -> None:
+    before, after = run(), slower(1.2)
+    status, said = compare(before, after.model_copy(update={"engines": before.engines}))
+    assert status == 0
+    line = said.splitlines()[2]
+    assert line.startswith(f"PASS          {KEYS[2]}  ")
+    assert "identical engine, byte by byte that of the earlier run; p50 +20.0 % (8.67 -> 10.4 ms), p95 +20.0 % " in line
+    assert line.endswith(": a difference is the machine's, not the engine's")
+
+
+def test_what_is_around_the_same_bytes_is_judged_where_that_is_gated(compare: Compare) -> None:
+    before = run(latency={"context": "end-to-end"})
+    after = slower(1.2, base=before).model_copy(update={"engines": before.engines})
+    status, said = compare(before, after)
+    assert status == 1
+    assert said.splitlines()[2].startswith(f"FAIL          {KEYS[2]}  p50 +20.0 % ")
+    assert "more than 5 % allowed; the engine is the same, byte by byte: what is around it is judged" in said
 
 
 def test_a_slower_run_is_worse(compare: Compare) -> None:

@@ -40,7 +40,7 @@ def test_failed_run_annotates_its_test_and_fills_the_summary(
     assert "def test_accuracy" in source[int(number) - 1]
     assert title == "shapes int8 accuracy%3A Fail"
     assert message.startswith("mAP50 fell 0.0200")
-    assert '%0AAccept: set "mAP50" = 0.0201' in message
+    assert '%0AAccept: set "mAP50" = 0.0200' in message
     text = actions.read_text()
     assert text.startswith("before\n## \N{CROSS MARK} Gate failed\n")
     assert "| shapes INT8 |" in text

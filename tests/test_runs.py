@@ -109,6 +109,20 @@ def test_only_the_newest_runs_are_kept(project: Project) -> None:
     assert [p.name for p in project.run_folders()] == ["20200101T000002Z-abcd", project.record.run_id]
 
 
+def test_a_run_gives_way_only_to_newer_ones_with_as_many_verdicts(tmp_path: Path) -> None:
+    counts = [6, 1, 6, 2, 1, 1, 2, 1]  # oldest first: full runs, runs of one precision, runs of one test
+    for number, count in enumerate(counts):
+        run = Workspace(tmp_path, f"20200101T00000{number}Z-0000")
+        save(run.path / "run.json", empty_run())
+        for verdict in range(count):
+            run.put(f"verdict-{verdict}", Preflight())
+    run.discard_older(keep=2)
+    kept = sorted(int(path.name[14]) for path in tmp_path.iterdir())
+    assert kept == [0, 2, 3, 6, 7]
+    run.discard_older(keep=1)
+    assert sorted(int(path.name[14]) for path in tmp_path.iterdir()) == [2, 6, 7]
+
+
 def test_what_is_no_run_is_not_deleted(project: Project) -> None:
     project.settings(top="keep_runs = 1")
     for name in ("mine", "20200101", "20200101T000000Z-abcd.bak"):

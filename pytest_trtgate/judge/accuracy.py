@@ -13,7 +13,7 @@ from ..tasks import PRIMARY
 if TYPE_CHECKING:
     from .bootstrap import Comparison, Drop
 
-_ROUNDING = 1e-9
+ROUNDING = 1e-9
 """Room for the rounding of a subtraction: a drop of exactly the tolerance passes."""
 
 
@@ -156,7 +156,7 @@ def _drop(
     if against == "pt" and reference == 0:
         outcome = Outcome.FAIL
         sentence = f"{arm}: the .pt itself has {metric} 0, so there is nothing to compare; {context}"
-    elif drop > limit + _ROUNDING:
+    elif drop > limit + ROUNDING:
         outcome = Outcome.FAIL
         sentence = (
             f"{arm}: {metric} fell {drop:.{digits}f}{where} {numbers}, more than {limit:.{digits}f} allowed; {context}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from ..run_record import Outcome, RunRecord, Verdict
+from ..run_record import ALLOW_BUSY, Outcome, RunRecord, Verdict
 from . import format as fmt
 from .measure import excess, severity
 from .parts import Anchors, Badge, CheckView, badge, brief, check_view, sentence_of, where
@@ -43,7 +43,7 @@ class Card:
 def commands_of(verdicts: Sequence[Verdict]) -> tuple[Command, ...]:
     """Return what to type to measure again and to accept one cell or all, each line once, reruns first."""
     reruns = [Command("To run it again", "run again", fmt.clean(v.rerun)) for v in verdicts if v.rerun]
-    cells = [Command("To accept this cell", "to accept", fmt.clean(v.accept_cell)) for v in verdicts if v.accept_cell]
+    cells = [_cell_command(v) for v in verdicts if v.accept_cell]
     wide = [
         Command("To measure again and accept all", "or all, anew", fmt.clean(v.accept))
         if v.accept_cell
@@ -52,6 +52,12 @@ def commands_of(verdicts: Sequence[Verdict]) -> tuple[Command, ...]:
         if v.accept
     ]
     return tuple(dict.fromkeys([*reruns, *cells, *wide]))
+
+
+def _cell_command(verdict: Verdict) -> Command:
+    line = fmt.clean(verdict.accept_cell)
+    though = ", though the machine was busy" if ALLOW_BUSY in line.split() else ""
+    return Command(f"To accept this cell{though}", f"to accept{though}", line)
 
 
 def log_tail(text: str) -> str:
