@@ -37,6 +37,7 @@ def decide(
     fails: Callable[[Outcome], bool],
     waiver: tuple[bool, str],
     softenings: Iterable[Softening],
+    accepting: bool = False,
 ) -> Decision:
     """Return what the checks of one verdict come to.
 
@@ -46,13 +47,15 @@ def decide(
         fails: Whether an outcome fails the run, by the user's policies.
         waiver: Whether a failure of this is waived, and what there is to say of that.
         softenings: What the project's own code bears.
+        accepting: Whether this run is to become the cell's baseline.
     """
     # What fails the run decides, even where something worse is only a note by the user's policy.
     failing = [c for c in checks if fails(c.outcome)]
     outcome = worst(failing or checks)
     deciding = [c for c in checks if c.outcome is outcome]
     arm = f"{cell.precision}: "
-    first, *others = [c.sentence for c in deciding] or [f"{arm}nothing is gated"]
+    nothing = "nothing to compare with: this run is to become the baseline" if accepting else "nothing is gated"
+    first, *others = [c.sentence for c in deciding] or [arm + nothing]
     sentences = [first, *(sentence.removeprefix(arm) for sentence in others)]
     excused, said = waiver if outcome is Outcome.FAIL else (False, "")
     # A waiver is of what was too slow or too inaccurate, not of what could not be judged.

@@ -16,7 +16,7 @@ REMEDIES: Mapping[str, str] = {
     "detections-not-compared": "evaluate again with --trt-fresh: low-agreement and confidence-collapse were not judged",
     "batch-mismatch": "gate the batch that is deployed: latency and memory of one say little of another",
     "imgsz-mismatch": "gate the size that is trained and deployed for: one says little of another",
-    "weak-calibration": "calibrate on 300 or more images that look like those the engine will see",
+    "weak-calibration": "calibrate with fraction = 1 on 300 or more images that look like those the engine will see",
     "throwaway-cache": "name a lasting cache_dir, or cache it between jobs: else every job builds its engines again",
     "unfair-timing": "time all arms alike, on a device of their own: else their ratio is of something else",
     "dynamic-shapes": "export with fixed shapes: a dynamic engine's latency is not that of a fixed one",

@@ -197,7 +197,7 @@ class GateSession:
         except TrtGateError as error:
             checks = [error_check(cell, error)]
             log_tail = error.log_tail if isinstance(error, JobError) else ""
-        decided = decide(cell, checks, self.settings.fails, waiver, softenings)
+        decided = decide(cell, checks, self.settings.fails, waiver, softenings, self._accepts(cell))
         verdict = Verdict(
             cell=cell,
             subject="accuracy" if subject == "accuracy" else "latency",

@@ -67,6 +67,8 @@ def test_add_writes_one_file_per_cell_under_the_kind_of_machine(project: Project
     assert sorted(p for p in (project.path / "baselines").rglob("*") if p.is_file()) == sorted(folder.iterdir())
     assert sorted(p.name for p in folder.iterdir()) == ["fp16-320-b1.json", "fp32-320-b1.json", "int8-320-b1.json"]
     result.stdout.fnmatch_lines([f"shapes fp32: baseline written to {folder / 'fp32-320-b1.json'}"])
+    said = {v.cell.precision: v.summary for v in project.record.verdicts if v.subject == "latency"}
+    assert said["fp32"] == "fp32: nothing to compare with: this run is to become the baseline"
 
 
 def test_a_baseline_tells_what_was_accepted(accepted: Project) -> None:

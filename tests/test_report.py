@@ -14,8 +14,9 @@ from page_reader import Page, page_of
 from runs_example import empty_run, failing_run, gpu_run, passing_run
 
 from pytest_trtgate.report import html
+from pytest_trtgate.report.overall import closest
 from pytest_trtgate.report.parts import sentence_of, warnings_of
-from pytest_trtgate.run_record import EarlyFinding, Finding, Outcome, Preflight, RunRecord
+from pytest_trtgate.run_record import Check, EarlyFinding, Finding, Outcome, Preflight, RunRecord
 
 GOLDEN = Path(__file__).parent / "golden" / "report.html"
 REGENERATE = "TRTGATE_WRITE_GOLDEN"
@@ -103,6 +104,16 @@ def test_a_warning_names_its_model_where_there_are_several() -> None:
 def test_headline_of_a_passing_run_names_the_tightest_margin(passing: Page) -> None:
     assert passing.by_id("headline").content.strip() == "Gate passed"
     assert "All 6 verdicts pass. Closest to its limit: shapes fp16 p95, 81 % of what is allowed." in passing.text
+
+
+def test_a_speed_up_that_is_nearest_to_its_limit_is_told_as_a_factor() -> None:
+    run = passing_run()
+    name, passed = "speed-up", Outcome.PASS
+    check = Check(name=name, against="fp16", unit="ratio", change=1.12, limit=1.1, outcome=passed, sentence="")
+    verdicts = [v.model_copy(update={"checks": (check,)}) for v in run.verdicts[-1:]]
+    assert (
+        closest(verdicts).replace("\N{MULTIPLICATION SIGN}", "x").endswith("speed-up, 1.12x where 1.10x is the least.")
+    )
 
 
 def test_counts_use_words_for_people(failing: Page) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from ..records import Cell
 from ..run_record import Outcome, RunRecord, Verdict
 from . import format as fmt
-from .measure import SUBJECTS, Subject, cells_of, excess, verdict_of, worst_first
+from .measure import SUBJECTS, Subject, cells_of, excess, is_speedup, verdict_of, worst_first
 from .parts import Badge, badge
 
 
@@ -99,4 +99,7 @@ def closest(verdicts: Sequence[Verdict]) -> str:
         return ""
     part, verdict, check = max(used, key=lambda item: item[0])
     label = f"{fmt.clip(verdict.cell.label, 60)} {fmt.clip(check.name, 40)}"
-    return f" Closest to its limit: {label}, {fmt.share(part)} of what is allowed."
+    how_close = f"{fmt.share(part)} of what is allowed"
+    if is_speedup(check):
+        how_close = f"{fmt.times(check.change)} where {fmt.times(check.limit)} is the least"
+    return f" Closest to its limit: {label}, {how_close}."
