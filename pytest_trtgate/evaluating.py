@@ -11,7 +11,8 @@ from .dataset import reading
 from .digest import file_sha256
 from .errors import JobError, JobTimeoutError
 from .jobs.contract import ARM_NAME, AccuracyArm, AccuracyRequest, AccuracyResponse, ArmAccuracy
-from .jobs.launcher import LOG_NAME, log_tail
+from .jobs.launcher import LOG_NAME
+from .logs import log_tail
 from .measure import Measurements, now
 from .notes import age
 from .records import REFERENCE, AccuracyRecord, AccuracySettings, Cell

@@ -17,7 +17,8 @@ from fake_jobs import REFUSAL, Behaviour
 from pytest_trtgate.errors import JobError
 from pytest_trtgate.jobs import processes
 from pytest_trtgate.jobs.contract import BuildRequest, BuildResponse
-from pytest_trtgate.jobs.launcher import Job, LocalLauncher, log_tail
+from pytest_trtgate.jobs.launcher import Job, LocalLauncher
+from pytest_trtgate.logs import log_tail
 
 FAULTS = {
     "segfault": "its process was killed by SIGSEGV",
@@ -231,6 +232,17 @@ def test_ten_megabytes_of_output_neither_block_a_job_nor_hide_its_progress(jobs:
     assert len(log_tail(log).splitlines()) == 25
     assert jobs.told == ["job: working"]
     assert b"trtgate-progress" not in log.read_bytes()
+
+
+def test_the_tail_of_a_log_is_what_a_terminal_would_have_left_standing(tmp_path: Path) -> None:
+    log = tmp_path / "log.txt"
+    bar = "\r".join(f"\x1b[K\x1b[34mval:\x1b[0m {percent:3}% \u2501\u2501" for percent in range(101))
+    log.write_bytes(f"first\n{bar}\n\x1b[31m\x1b[1mERROR\x1b[0m out of\x07 memory\r\n\n".encode() + b"\xff last\r")
+    assert log_tail(log).splitlines() == ["first", "val: 100% \u2501\u2501", "ERROR out of memory", "", "\ufffd last"]
+    # Its lines are those of the file, however often one of them was written over.
+    log.write_text("\n".join(f"{n}\r" * 2000 for n in range(100)))
+    assert log_tail(log).splitlines() == [str(n) for n in range(75, 100)]
+    assert log_tail(tmp_path / "none.txt") == ""
 
 
 def test_the_children_of_a_job_end_with_it(jobs: Jobs) -> None:
