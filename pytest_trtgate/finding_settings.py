@@ -8,6 +8,7 @@ from .setting_types import POSITIVE, SEVERITY, Place, PositiveInt, Section, Seve
 class Findings(Section):
     """``[tool.trtgate.findings]``: what each kind of finding does: nothing, a warning, or a failed run."""
 
+    example = '{ few-images = "off" }'
     few_images: Severity = allowed(SEVERITY, default="warn", alias="few-images")
     precision_not_taken: Severity = allowed(SEVERITY, default="fail", alias="precision-not-taken")
     calibration_leak: Severity = allowed(SEVERITY, default="warn", alias="calibration-leak")
@@ -37,6 +38,7 @@ class Deployment(Section):
     ``engine``: the file that is deployed now, an ``.engine`` or ``.onnx`` of Ultralytics; it is read, never run.
     """
 
+    example = "{ imgsz = 640, batch = 8 }"
     engine: Place | None = allowed("the path of an .engine or .onnx file", default=None)
     imgsz: PositiveInt | None = allowed(POSITIVE, default=None)
     batch: PositiveInt | None = allowed(POSITIVE, default=None)

@@ -183,21 +183,20 @@ class GateSession:
         log_tail = ""
         findings: tuple[Finding, ...] = ()
         softenings: list[Softening] = []
-        waiver = False, ""
         try:
             checks = self.preflight_failures(cell, subject)
-            if not checks:
+            measured = not checks
+            if measured:
                 checks, found = judge(cell)
                 findings = graded(self.settings.findings, found)
                 checks += failures(findings)
                 added, softenings = sorted_out(self._amend(gathered(self.workspace, cell, subject, checks)))
                 checks += added
-                # Not before: a failure that is borne where nothing was measured would be a green run of nothing.
-                waiver = self._waiver(cell, subject)
         except TrtGateError as error:
-            checks = [error_check(cell, error)]
+            checks, measured = [error_check(cell, error)], False
             log_tail = error.log_tail if isinstance(error, JobError) else ""
-        decided = decide(cell, checks, self.settings.fails, waiver, softenings)
+        waiver = self._waiver(cell, subject)
+        decided = decide(cell, checks, self.settings.fails, waiver, softenings, measured=measured)
         verdict = Verdict(
             cell=cell,
             subject="accuracy" if subject == "accuracy" else "latency",

@@ -12,7 +12,7 @@ from .accept import Acceptable, acceptable
 from .baselines import BaselineStore
 from .errors import BaselineError, RecordError
 from .recordfile import load
-from .records import Cell
+from .records import Cell, cell_of_key
 from .report import format as fmt
 from .run_record import Baseline, RunRecord
 from .settings import PERCENTILES, Settings
@@ -113,7 +113,9 @@ def overview(root: Path, settings: Settings, today: date) -> Iterator[str]:
     yield f"{fmt.plural(len(baselines), 'baseline')} in {root}, {count} unused"
     for waiver in load_waivers(root).waivers:
         expired = "" if waiver.holds(today) else " (expired)"
-        yield f"{waiver.what}: waived until {waiver.until}{expired}: {waiver.reason}"
+        cell = cell_of_key(waiver.cell)
+        unused = f"; unused: {why}" if cell and (why := unused_because(cell, settings)) else ""
+        yield f"{waiver.what}: waived until {waiver.until}{expired}: {waiver.reason}{unused}"
 
 
 def _facts(baseline: Baseline, settings: Settings) -> Iterator[str]:

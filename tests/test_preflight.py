@@ -468,6 +468,7 @@ def test_neither_waiver_nor_softening_makes_a_run_that_measured_nothing_green(pr
             "def pytest_trtgate_verdict(): return Softening(reason='known')\n"
         )
     project.run("--trt-precision=fp16").assert_outcomes(failed=2)
+    assert project.verdict("fp16", "latency").summary.endswith("; no waiver counts: nothing was measured")
     verdict = project.verdict("fp16", "accuracy")
     assert (verdict.failed, verdict.waived) == (True, "")
 
