@@ -104,7 +104,7 @@ def accept_cell_command(config: pytest.Config, baseline_dir: Path, record: Path,
     Args:
         config: The run's configuration.
         baseline_dir: Folder of the baselines.
-        record: The run's.
+        record: Where the run's is, or will be.
         key: The cell's.
     """
     here = config.invocation_params.dir

@@ -49,6 +49,11 @@ DEPLOYMENT_CONF = 0.25
 PERCENTILES = {"p50": 50, "p95": 95, "p99": 99}
 
 
+def in_ci() -> bool:
+    """Return whether this process runs in a CI job, as nearly all of them say: ``CI`` is set."""
+    return os.environ.get("CI", "").lower() not in ("", "0", "false")
+
+
 class Limit(Section):
     """Limits of one latency percentile. ``regression`` is the smallest relative slow-down worth failing for."""
 
@@ -326,7 +331,7 @@ class Settings(Section):
     def missing_baseline_fails(self) -> bool:
         """Whether a cell without a usable baseline fails the run: by default where ``CI`` is set."""
         if self.missing_baseline == "auto":
-            return os.environ.get("CI", "").lower() not in ("", "0", "false")
+            return in_ci()
         return self.missing_baseline == "fail"
 
     def fails(self, outcome: Outcome) -> bool:

@@ -170,6 +170,7 @@ def test_markdown_of_hostile_text_has_no_markup_of_others() -> None:
         ("[x] done", r"\[x] done"),
         ("$a$ ~b~", r"\$a\$ \~b\~"),
         ("see #12 and #shapes", "see #&#8203;12 and #shapes"),
+        ("GH-12, (gh-7) and high-5", "GH-&#8203;12, (gh-&#8203;7) and high-5"),
         ("<b>&amp;", "&lt;b>&amp;amp;"),
         ("one\ntwo", "one two"),
         ("- item", r"\- item"),

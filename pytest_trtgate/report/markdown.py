@@ -70,7 +70,7 @@ def escape(text: object, length: int = 1000) -> str:
     line = _FIRST.sub(r"\1\\\2", line)
     line = re.sub(r"<(?=[A-Za-z/!?])", "&lt;", line)
     # Zero-width spaces, as GitHub looks for mentions, issues and addresses after it has read the escapes.
-    line = re.sub(r"#(?=\d)", "#&#8203;", line)
+    line = re.sub(r"#(?=\d)|\bGH-(?=\d)", r"\g<0>&#8203;", line, flags=re.IGNORECASE)
     return line.replace("@", "@&#8203;").replace("://", ":&#8203;//").replace("www.", "www&#8203;.")
 
 
