@@ -106,6 +106,8 @@ def misbehave(behaviour: Behaviour, kind: str, arm: str, folder: Path) -> None:
     if fault == "refuse-all":  # an evaluation that ends and does not say at which arm
         (folder / "arm.txt").unlink(missing_ok=True)
         raise BrokenJobError(REFUSAL)
+    if fault == "greedy" and not json.loads((folder / "request.json").read_text())["sparing"]:
+        raise BrokenJobError("out of memory")
     if fault == "segfault":
         os.kill(os.getpid(), signal.SIGSEGV)
     elif fault == "killed":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import threading
@@ -147,12 +148,33 @@ def test_an_evaluation_that_dies_costs_one_accuracy(project: Project) -> None:
     assert "[accuracy-shapes-fp16]" in project.verdict("fp16", "accuracy").summary
 
 
+@pytest.mark.parametrize("gpu", [True, False])
+def test_an_evaluation_that_dies_of_its_only_arm_is_tried_once_more_sparingly(project: Project, gpu: bool) -> None:
+    project.tests("def test_it(trt_accuracy): pass")
+    if gpu:
+        project.use_gpu()
+    for fault, outcome in (("greedy", "passed"), ("refuse-all", "errors")):
+        project.weights(Behaviour(faults={"accuracy-int8": fault}))
+        result = project.run("--trt-precision=int8")
+        result.assert_outcomes(**{outcome: 1})
+        jobs = ["accuracy-shapes-int8", "accuracy-shapes-int8-again"]
+        assert sorted(job.name for job in project.record.jobs if job.kind == "accuracy") == jobs
+        requests = [project.run_folders()[-1] / "jobs" / job / "request.json" for job in jobs]
+        assert [json.loads(path.read_text())["sparing"] for path in requests] == [False, True]
+    assert "the evaluation ended at int8 (" in result.stdout.str()
+
+
 def test_an_evaluation_that_hangs_is_not_tried_alone(project: Project) -> None:
     project.weights(Behaviour(faults={"accuracy-int8": "hang"}))
     project.settings("[timeouts]\naccuracy_s = 0.7\n")
     project.use_processes().run("--trt-precision=int8", "-k", "accuracy").assert_outcomes(failed=1, deselected=1)
     assert "past its limit of 1.4 s [accuracy-shapes-pt+int8]" in project.verdict("int8", "accuracy").summary
     assert sorted(project.job_names("accuracy")) == ["accuracy-shapes-pt", "accuracy-shapes-pt+int8"]
+    # Alone as little, nor is it said to be.
+    project.tests("def test_it(trt_accuracy): pass")
+    result = project.run("--trt-precision=int8")
+    assert project.job_names("accuracy") == ["accuracy-shapes-int8"]
+    assert "trying again" not in result.stdout.str()
 
 
 def test_arms_are_evaluated_alone_where_a_job_did_not_say_which_it_was_at(project: Project) -> None:
