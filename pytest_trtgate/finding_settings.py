@@ -15,6 +15,8 @@ class Findings(Section):
     confidence_collapse: Severity = allowed(SEVERITY, default="warn", alias="confidence-collapse")
     low_agreement: Severity = allowed(SEVERITY, default="warn", alias="low-agreement")
     detections_not_compared: Severity = allowed(SEVERITY, default="warn", alias="detections-not-compared")
+    class_mismatch: Severity = allowed(SEVERITY, default="fail", alias="class-mismatch")
+    no_labels: Severity = allowed(SEVERITY, default="fail", alias="no-labels")
     batch_mismatch: Severity = allowed(SEVERITY, default="warn", alias="batch-mismatch")
     imgsz_mismatch: Severity = allowed(SEVERITY, default="warn", alias="imgsz-mismatch")
     weak_calibration: Severity = allowed(SEVERITY, default="warn", alias="weak-calibration")

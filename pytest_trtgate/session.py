@@ -19,7 +19,7 @@ from .dataset import shared_contents
 from .errors import BaselineError, CacheError, JobError, TrtGateError
 from .evaluating import Evaluations
 from .evidence import calibrated_on
-from .findings import calibration_leak, failures, graded, skewed_engine, unstable_warmup
+from .findings import calibration_leak, doubts, failures, graded, skewed_engine, unstable_warmup
 from .illustrate import illustrated
 from .judge.accuracy import judge_accepted
 from .judge.engine import judge_engine
@@ -84,8 +84,10 @@ class GateSession:
 
         Looks for them now where no process of this run has yet.
         """
-        found = self._preflighted().findings
-        return failures(early.finding for early in found if early.concerns(cell, subject))
+        return failures(self._found_early(cell, subject))
+
+    def _found_early(self, cell: Cell, subject: str) -> list[Finding]:
+        return [early.finding for early in self._preflighted().findings if early.concerns(cell, subject)]
 
     def _preflighted(self) -> Preflight:
         return self.workspace.once("preflight", Preflight, self._preflight)
@@ -104,6 +106,7 @@ class GateSession:
         reference, engine = self.evaluations.pair(cell)
         judge = AccuracyJudge(self.measure)
         checks, found = judge.judge(cell, reference, engine)
+        checks += doubts(self._found_early(cell, "accuracy"))
         found += self._engine_findings(cell) + self._calibration_leak(cell)
         use = self._baseline_use(cell)
         # Another CPU or number of threads makes latencies incomparable, not accuracies.

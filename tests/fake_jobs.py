@@ -354,7 +354,10 @@ def survey(request: dict[str, Any], folder: Path) -> dict[str, Any]:
         behaviour = Behaviour.load(Path(weights))
         misbehave(behaviour, "survey", "all", folder)
     told = behaviour.survey
-    splits = {x["name"]: {"images": len(x["images"]), **told.get(x["name"], {})} for x in request["splits"]}
+    splits = {
+        x["name"]: {"images": (n := len(x["images"])), "classes": {0: n}, **told.get(x["name"], {})}
+        for x in request["splits"]
+    }
     checkpoints = {model: told.get("checkpoint", {}) for model in request["checkpoints"]}
     return {"splits": splits, "checkpoints": checkpoints, "deployed": told.get("deployed")}
 
