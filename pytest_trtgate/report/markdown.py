@@ -145,7 +145,7 @@ def render(runs: Sequence[RunRecord]) -> str:
         e = run.environment
         commit = f", commit `{fmt.digest(e.commit)}`" if e.commit and e.commit.removesuffix(fmt.DIRTY).isalnum() else ""
         about = f"{escape(e.machine, 80)}, {escape(e.backend, 40)} {escape(e.backend_version, 40)}{commit}"
-        latency = f"latency {CONTEXT_NAMES[gated_context(run)]}"
+        latency = f"latency {CONTEXT_NAMES[gated_context(run)]}, medians of launches"
         blocks += [
             f"{about}; {escape(fmt.date(run.started_at))}, {fmt.duration(run.seconds)}; {latency}",
             _joined(_table(run)),
