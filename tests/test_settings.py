@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from conftest import Project, snapshot
 
 from pytest_trtgate.config import build, find_table, table_name
 from pytest_trtgate.errors import SettingsError
-from pytest_trtgate.options import OPTIONS
+from pytest_trtgate.options import OPTIONS, read_settings
 from pytest_trtgate.records import PRECISIONS
 from pytest_trtgate.setting_types import Section
 from pytest_trtgate.settings import Settings
@@ -95,6 +96,20 @@ def test_paths_on_the_command_line_start_where_it_was_given(tmp_path: Path) -> N
 def test_paths_that_nobody_set_start_at_the_project(tmp_path: Path) -> None:
     settings = read(tmp_path, "imgsz = 320\n")
     assert (settings.baseline_dir, settings.report) == (tmp_path / "baselines", tmp_path / "reports" / "trtgate.html")
+
+
+def test_where_no_file_marks_the_project_default_paths_start_at_the_working_folder(tmp_path: Path) -> None:
+    # pytest then takes for its root what holds this folder and, say, a model elsewhere.
+    config: Any = SimpleNamespace(
+        inipath=None,
+        rootpath=tmp_path,
+        args=[],
+        invocation_params=SimpleNamespace(dir=tmp_path / "here", args=()),
+        getoption=lambda name: None,
+    )
+    assert read_settings(config)[0].report == tmp_path / "here" / "reports" / "trtgate.html"
+    config.inipath = tmp_path / "pytest.ini"
+    assert read_settings(config)[0].report == tmp_path / "reports" / "trtgate.html"
 
 
 def test_a_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
