@@ -46,7 +46,7 @@ def test_show_tells_what_was_accepted(accepted: Project, capsys: pytest.CaptureF
     machine = accepted.record.environment.machine
     assert out.startswith(f"{machine}\n  {KEY}\n    mAP50 0.8500, mAP50-95 0.7500, ")
     assert "; 4 images\n    p50 4.2" in out
-    assert " (engine); 1 session, last " in out
+    assert " (engine, median of launches); 1 session, last " in out
     assert f"1 baseline in {accepted.path / 'baselines'}, 0 unused\n" in out
 
 
