@@ -309,5 +309,6 @@ def _setting(check: Check, cell: Cell, settings: Settings) -> tuple[str, str] | 
             key += f" = {math.ceil(check.value * 110) / 100:.2f}"
         return f"latency.{cell.precision}", key
     if check.against == FINDING:
-        return "findings", f'{check.name} = "warn"'
+        # What is not decided for a finding has been only warned of.
+        return "findings", f'{check.name} = "{"off" if check.outcome is Outcome.INCONCLUSIVE else "warn"}"'
     return f"latency.{cell.precision}", "speedup"

@@ -9,10 +9,18 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from . import __version__
-from .cli_baseline import add_baseline, add_compare, given_path
+from .cli_baseline import RECORD, add_baseline, add_compare, given_path
 from .errors import TrtGateError
 
 _DAY_S = 86400.0
+_ABOUT = (
+    "Look after what a regression gate for inference engines needs and leaves: engines, records, baselines. The gate "
+    "itself is a test run: see 'pytest --help', under trtgate."
+)
+_PRUNE = (
+    "Delete engines and measured accuracies that were not used for a while, and what is damaged. Engines that "
+    "baselines name stay."
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -34,11 +42,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="trtgate", description="Regression gate for inference engines")
+    parser = argparse.ArgumentParser(prog="trtgate", description=_ABOUT)
     parser.add_argument("--version", action="version", version=f"pytest-trtgate {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    doctor = commands.add_parser("doctor", help="Say what is installed, what is missing, and which backend would run")
+    about = "Say what is installed, what is missing, and which backend would run"
+    doctor = commands.add_parser("doctor", help=about, description=about)
     doctor.add_argument(
         "--config",
         type=_project,
@@ -57,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
         ("verify", _cache_verify, "Compare every file with its manifest; exit 1 where one differs"),
         ("prune", _cache_prune, "Delete engines that were not used for a while, and damaged ones"),
     ):
-        command = cache.add_parser(name, help=text)
+        command = cache.add_parser(name, help=text, description=_PRUNE if name == "prune" else text)
         command.add_argument(
             "--cache-dir", type=given_path, metavar="DIR", help="Folder of the cache (default: as in a run)"
         )
@@ -67,10 +76,11 @@ def _parser() -> argparse.ArgumentParser:
                 "--older-than", type=_days, default=30.0, metavar="DAYS", help="Unused for so long (default: 30)"
             )
 
-    report = commands.add_parser("report", help="Render run records again, or several as one report")
-    report.add_argument("records", nargs="+", type=given_path, metavar="RUN.json")
+    about = "Render run records again, or several as one report"
+    report = commands.add_parser("report", help=about, description=about)
+    report.add_argument("records", nargs="+", type=given_path, metavar="RUN.json", help=RECORD)
     report.add_argument(
-        "-o", "--output", type=given_path, metavar="FILE", help="File to write; Markdown may do without"
+        "-o", "--output", type=given_path, metavar="FILE", help="File to write; --format markdown is printed without it"
     )
     formats = ("html", "markdown", "csv", "parquet")
     report.add_argument("--format", choices=formats, help="Default: from the file's suffix")
@@ -79,7 +89,8 @@ def _parser() -> argparse.ArgumentParser:
     add_baseline(commands)
     add_compare(commands)
 
-    demo = commands.add_parser("demo", help="Write a small project that uses the gate, with a model and a dataset")
+    about = "Write a small project that uses the gate, with a model and a dataset"
+    demo = commands.add_parser("demo", help=about, description=about)
     demo.add_argument("folder", type=given_path, metavar="DIR", help="A folder that is empty or does not exist")
     demo.set_defaults(run=_demo)
     return parser

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .run_record import RunRecord
     from .settings import Settings
 
+RECORD = "Record of a run, such as reports/run.json"
 _PRUNE = (
     "Delete baselines that no cell of the settings uses. Without --yes they are only listed, and the exit status is 1 "
     "where there are any, 0 where there are none."
@@ -25,6 +26,10 @@ _ACCEPT = (
     "less accurate than its baseline is accepted; one in error, that fails its tolerance to the .pt (of the settings "
     "here, where they name the model), that does not prove a budget or speed-up, or that was timed on an unfit device, "
     "is not; nor, without --allow-busy, one of a run that notes machine-busy. Exit status 1 where a cell was refused."
+)
+_WAIVE = (
+    "Let a cell fail until a date, with a reason. What fails stays FAIL in every report and does not fail the run. A "
+    "waiver excuses nothing but FAIL, and nothing where a finding kept the gate from measuring."
 )
 _COMPARE = (
     "Judge two run records of one kind of machine: is B no worse than A? Limits are those of B. An engine of the same "
@@ -59,21 +64,24 @@ def add_baseline(commands: Any) -> None:
         ("accept", _accept, "Write baselines from a run record", _ACCEPT),
     ):
         parser = add(name, run, text, more)
-        parser.add_argument("record", type=given_path, metavar="RUN.json")
+        parser.add_argument("record", type=given_path, metavar="RUN.json", help=RECORD)
         parser.add_argument(
-            "--only", action="append", metavar="KEY", help="Cell to take, by key; repeatable (default: all of the run)"
+            "--only",
+            action="append",
+            metavar="KEY",
+            help="Cell to take, by its key as in a report; repeatable (default: all)",
         )
         parser.add_argument(
             "--allow-busy", action="store_true", help="Take a run too that was measured on a busy machine"
         )
     prune = add("prune", _prune, "Delete baselines that no cell of the settings uses", _PRUNE)
     prune.add_argument("--yes", action="store_true", help="Delete them, instead of only listing them")
-    waive = add("waive", _waive, "Let a cell fail until a date, with a reason")
+    waive = add("waive", _waive, "Let a cell fail until a date, with a reason", _WAIVE)
     waive.add_argument("cell", metavar="CELL", help="Key of the cell, such as best-int8-640-b1-onnxruntime-cpu")
     waive.add_argument("--until", metavar="YYYY-MM-DD", help="Last day, in UTC, on which it may fail")
     waive.add_argument("--reason", metavar="TEXT", help="Why; shown wherever the failure is")
     waive.add_argument("--subject", choices=("accuracy", "latency"), help="What of it may fail (default: both)")
-    waive.add_argument("--remove", action="store_true", help="Remove the waivers of the cell")
+    waive.add_argument("--remove", action="store_true", help="Remove the waivers of the cell, or of its --subject")
 
 
 def add_compare(commands: Any) -> None:

@@ -12,6 +12,7 @@ from .judge.accuracy import judge_since
 from .judge.fitness import doubted, why_unfit
 from .judge.regression import IDENTICAL, excused
 from .judge.sessions import SessionChange, compare_sessions
+from .judge.wording import MEDIAN
 from .records import REFERENCE, Cell, Context, EngineRecord, LatencyRecord
 from .report import format as fmt
 from .report.measure import accuracy_of, distribution, latency_of
@@ -139,10 +140,9 @@ def _reference_change(
 
 
 def _moved(name: str, change: SessionChange) -> str:
-    """Return how far one percentile moved: ``p50 +2.1 % (8.67 -> 8.85 ms)``."""
-    return fmt.plain(
-        f"{name} {fmt.percent(change.change)} ({fmt.number(change.reference_ms)} -> {fmt.ms(change.value_ms)})"
-    )
+    """Return how far one percentile moved: ``p50 +2.1 % (median of launches 8.67 -> 8.85 ms)``."""
+    levels = f"{MEDIAN} {fmt.number(change.reference_ms)} -> {fmt.ms(change.value_ms)}"
+    return fmt.plain(f"{name} {fmt.percent(change.change)} ({levels})")
 
 
 def _identical(moved: Sequence[str]) -> Check:
@@ -174,6 +174,7 @@ def _slower(name: str, change: SessionChange, excuse: str, same: bool) -> Check:
         against="baseline",
         value=change.value_ms,
         reference=change.reference_ms,
+        statistics=(MEDIAN, MEDIAN),
         change=change.change,
         limit=change.threshold,
         unit="ratio",

@@ -37,6 +37,8 @@ def decide(
     fails: Callable[[Outcome], bool],
     waiver: tuple[bool, str],
     softenings: Iterable[Softening],
+    *,
+    measured: bool,
     accepting: bool = False,
 ) -> Decision:
     """Return what the checks of one verdict come to.
@@ -47,6 +49,7 @@ def decide(
         fails: Whether an outcome fails the run, by the user's policies.
         waiver: Whether a failure of this is waived, and what there is to say of that.
         softenings: What the project's own code bears.
+        measured: Whether anything was: a failure that is borne where nothing was would be a green run of nothing.
         accepting: Whether this run is to become the cell's baseline.
     """
     # What fails the run decides, even where something worse is only a note by the user's policy.
@@ -57,8 +60,12 @@ def decide(
     nothing = "nothing to compare with: this run is to become the baseline" if accepting else "nothing is gated"
     first, *others = [c.sentence for c in deciding] or [arm + nothing]
     sentences = [first, *(sentence.removeprefix(arm) for sentence in others)]
-    excused, said = waiver if outcome is Outcome.FAIL else (False, "")
+    excused, said = waiver if failing else (False, "")
     # A waiver is of what was too slow or too inaccurate, not of what could not be judged.
+    if outcome is not Outcome.FAIL:
+        excused, said = False, f"no waiver counts: one excuses FAIL, not {outcome}" if excused else ""
+    elif excused and not measured:
+        excused, said = False, "no waiver counts: nothing was measured"
     failing = [c for c in failing if not (excused and c.outcome is Outcome.FAIL)]
     for softening in softenings:
         if borne := [c for c in failing if softening.bears(c)]:

@@ -12,7 +12,7 @@ from typing import Any, get_args, get_origin
 from pydantic import ValidationError
 
 from .errors import SettingsError
-from .setting_types import Section, one_or_many
+from .setting_types import NOT_A_NUMBER, Section, one_or_many
 from .settings import Settings
 
 if sys.version_info >= (3, 11):
@@ -191,8 +191,17 @@ def _sentence(error: ValidationError, source: Path | None, options: Mapping[str,
     value = problem["input"]
     if problem["type"] == "value_error" and isinstance(value, dict):  # several keys of a table do not fit together
         return f"{where}: {problem['msg'].removeprefix('Value error, ')}"
-    shown = str(value) if given else repr(value)
+    if not given and isinstance(value, str) and problem["type"] in (NOT_A_NUMBER, "bool_type"):
+        allowed += ", without quotes"
+    shown = str(value) if given else _written(value)
     return f"{where}: {key} = {shown} is not allowed; allowed: {allowed or problem['msg']}"
+
+
+def _written(value: Any) -> str:
+    """Return a value about as TOML has it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return repr(str(value) if isinstance(value, Path) else value)
 
 
 def _field(path: list[str]) -> tuple[type[Section], str]:
@@ -204,14 +213,14 @@ def _field(path: list[str]) -> tuple[type[Section], str]:
         if field is None:
             break
         extra = field.json_schema_extra
-        allowed = str(extra.get("allowed", "")) if isinstance(extra, dict) else "a table"
+        allowed = str(extra.get("allowed", "")) if isinstance(extra, dict) else ""
         # Python 3.10 takes tuple[Model, ...] for a class too.
         several = (field.annotation, *get_args(field.annotation))
         kinds = [k for k in several if isinstance(k, type) and get_origin(k) is None]
         inner = next((k for k in kinds if issubclass(k, Section)), None)
         if inner is None:
             break
-        section = inner
+        section, allowed = inner, allowed or f"a table, such as {name} = {inner.example}"
     return section, allowed
 
 

@@ -157,13 +157,14 @@ def _listed(names: list[str]) -> str:
     return shown if len(names) <= NAMED else f"{shown} and {len(names) - NAMED} more"
 
 
-def dataset_trouble(split: str, facts: SplitFacts, *, labelled: bool) -> Iterator[Early]:
+def dataset_trouble(split: str, facts: SplitFacts, *, labelled: bool, evaluated: bool) -> Iterator[Early]:
     """Yield what is wrong with the images and labels of a split.
 
     Args:
         split: Its name.
         facts: What was seen of it.
         labelled: Whether it is to have label files, as for every task but classification.
+        evaluated: Whether it is the one that accuracy is of, which is nothing without objects.
     """
 
     def trouble(found: Trouble, what: str) -> Iterator[Early]:
@@ -175,7 +176,10 @@ def dataset_trouble(split: str, facts: SplitFacts, *, labelled: bool) -> Iterato
         return
     yield from trouble(facts.bad_labels, "unusable label file")
     yield from trouble(facts.without_image, "orphaned label file")
-    if facts.unlabelled > MOSTLY_UNLABELLED * facts.images:
+    if evaluated and not facts.classes:
+        files = "no image has a label file" if facts.unlabelled == facts.images else "no label file names an object"
+        yield Early("no-labels", f"split '{split}': {files}, of {fmt.plural(facts.images, 'image')}")
+    elif facts.unlabelled > MOSTLY_UNLABELLED * facts.images:
         said = f"split '{split}': {facts.unlabelled} of {facts.images} images have no label file"
         yield Early("dataset-trouble", said)
 
@@ -187,12 +191,40 @@ def unknown_checkpoints(checkpoints: Mapping[str, CheckpointFacts]) -> Iterator[
             yield Early("preflight-incomplete", f"{model}: nothing is known of its training: {facts.problem}", (model,))
 
 
-def class_count(checkpoints: Mapping[str, CheckpointFacts], classes: int) -> Iterator[Early]:
-    """Yield where a model has other classes than the dataset; it then cannot be evaluated."""
+def other_classes(
+    checkpoints: Mapping[str, CheckpointFacts], names: Mapping[int, str], *, by_index: bool
+) -> Iterator[Early]:
+    """Yield where a model has other classes than the dataset.
+
+    Args:
+        checkpoints: What the checkpoints say, by model.
+        names: The classes of the dataset, by index.
+        by_index: Whether labels give the index of a class, so that the order of the names counts.
+    """
     for model, facts in checkpoints.items():
-        if facts.classes is not None and facts.classes != classes:
-            said = f"{model}: the model has {facts.classes} classes, the dataset {classes}"
-            yield Early("dataset-trouble", said, (model,))
+        theirs = facts.names
+        if theirs is None:
+            continue
+        if len(theirs) != len(names):
+            said = f"{model}: the model has {fmt.plural(len(theirs), 'class')}, the dataset {len(names)}"
+            yield Early("class-mismatch", said, (model,))
+            continue
+        known = set(map(_folded, theirs.values()))
+        others = [i for i in names if by_index and i in theirs and _folded(names[i]) != _folded(theirs[i])]
+        moved = [i for i in others if _folded(names[i]) in known]
+        if moved:
+            said = f"class {moved[0]} is '{theirs[moved[0]]}' to the model and '{names[moved[0]]}' to the dataset"
+            yield Early("class-mismatch", f"{model}: {said}, which the model has elsewhere", (model,))
+        elif others:
+            said = f"class {others[0]} is '{theirs[others[0]]}' to the model and '{names[others[0]]}' to the dataset"
+            many = f", and {len(others) - 1} more differ" if len(others) > 1 else ""
+            unlike = "unless they mean the same, its accuracy cannot be trusted"
+            yield Early("dataset-trouble", f"{model}: {said}{many}; {unlike}", (model,))
+
+
+def _folded(name: str) -> str:
+    """Return what is left of a name where neither case nor what parts words counts."""
+    return "".join(character for character in name.casefold() if character.isalnum()) or name
 
 
 def duplicates(split: str, other: str, count: int, first: str) -> Iterator[Early]:

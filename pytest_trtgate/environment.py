@@ -74,12 +74,12 @@ def resolve_backend(settings: Settings) -> tuple[str, str, str]:
     missing = [p for p in ("ultralytics", "torch", "onnx", "onnxruntime") if p not in versions]
     if missing:
         raise SettingsError(
-            f"backend 'onnxruntime' needs {', '.join(missing)}, missing here: python -m pip install pytest-trtgate"
+            f"backend 'onnxruntime' needs {', '.join(missing)}, missing here: python -m pip install {' '.join(missing)}"
         )
     if settings.device not in ("auto", "cpu"):
         refused = f"device = '{settings.device}' is not usable by backend 'onnxruntime'; allowed: auto, cpu"
         raise SettingsError(refused + (f" (no 'tensorrt' either: {lacks})" if settings.backend == "auto" else ""))
-    why = "asked for" if settings.backend != "auto" else f"the embedded default: {lacks}"
+    why = "asked for" if settings.backend != "auto" else f"since {lacks}"
     return "onnxruntime", "cpu", why
 
 
@@ -100,7 +100,7 @@ def _why_not_tensorrt(settings: Settings, versions: Mapping[str, str]) -> str:
         return f"TensorRT {version} gives wrong results, install another release"
     missing = [p for p in ("ultralytics", "torch", "onnx") if p not in versions]
     if missing:
-        return f"{', '.join(missing)} is missing, python -m pip install pytest-trtgate"
+        return f"{', '.join(missing)} is missing, python -m pip install {' '.join(missing)}"
     gpus = visible_gpus()
     if not gpus:
         limit = os.environ.get(VISIBLE)

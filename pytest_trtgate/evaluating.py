@@ -11,7 +11,8 @@ from .dataset import reading
 from .digest import file_sha256
 from .errors import JobError, JobTimeoutError
 from .jobs.contract import ARM_NAME, AccuracyArm, AccuracyRequest, AccuracyResponse, ArmAccuracy
-from .jobs.launcher import LOG_NAME, log_tail
+from .jobs.launcher import LOG_NAME
+from .logs import log_tail
 from .measure import Measurements, now
 from .notes import age
 from .records import REFERENCE, AccuracyRecord, AccuracySettings, Cell
@@ -135,7 +136,11 @@ class Evaluations:
         return arm == REFERENCE and self.measure.environment.device == "cpu"
 
     def _pass(self, model: str, arms: list[_Arm], sparing: bool = False) -> Iterator[Found]:
-        """Evaluate arms in one job; where it dies, the others without the arm that it died at, and that one alone."""
+        """Evaluate arms in one job; where it dies, the others without the arm that it died at, and that one alone.
+
+        That one is tried once more, with as few images in memory as can be, in company or not and on any device. Its
+        batch stays: one of another size may be computed by other kernels, and is not what is judged.
+        """
         measure, names = self.measure, [arm.request.arm for arm in arms]
         data, how = measure.data[model], self._how(model)
         measure.milestone(f"{model}: evaluating {', '.join(names)} on {len(data.images)} images")
@@ -149,11 +154,14 @@ class Evaluations:
             sparing=sparing,
         )
         folder = measure.workspace.job_folder(job)
+        if (folder / "request.json").exists():  # it had no other arm, and what it left is kept
+            job += "-again"
+            folder = measure.workspace.job_folder(job)
         try:
             limit_s = measure.settings.timeouts.accuracy_s * len(arms)
             answer = measure.job(job, "accuracy", request, limit_s, AccuracyResponse)
         except JobError as error:
-            if len(arms) == 1 and (sparing or not self._in_groups(names[0])):
+            if sparing:
                 yield arms[0].name, error
             else:
                 yield from self._again(model, arms, _arm_at(folder), error)
@@ -169,16 +177,18 @@ class Evaluations:
 
     def _again(self, model: str, arms: list[_Arm], at: str, error: JobError) -> Iterator[Found]:
         measure = self.measure
-        bad = [arm for arm in arms if arm.request.arm == at]
-        measure.milestone(f"{model}: the evaluation ended at {at or 'an unknown arm'} ({error.reason}); trying again")
+        bad = [arm for arm in arms if arm.request.arm == at or len(arms) == 1]
+        others, hung = [arm for arm in arms if arm not in bad], isinstance(error, JobTimeoutError)
+        if others or not hung:
+            where = bad[0].request.arm if bad else "an unknown arm"
+            measure.milestone(f"{model}: the evaluation ended at {where} ({error.reason}); trying again")
         if not bad:
             for arm in arms:
                 yield from self._pass(model, [arm], sparing=True)
             return
-        others = [arm for arm in arms if arm not in bad]
         if others:
             yield from self._pass(model, others)
-        if isinstance(error, JobTimeoutError):
+        if hung:
             yield bad[0].name, error  # it would take as long again
         else:
             yield from self._pass(model, bad, sparing=True)

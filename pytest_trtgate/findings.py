@@ -14,6 +14,8 @@ REMEDIES: Mapping[str, str] = {
     "confidence-collapse": "calibrate on more typical images, or lower the confidence that the engine is deployed with",
     "low-agreement": "look at images on which they differ before shipping: mAP hides what one confidence shows",
     "detections-not-compared": "evaluate again with --trt-fresh: low-agreement and confidence-collapse were not judged",
+    "class-mismatch": "gate the model on data of its own classes, in its order: else no accuracy can be trusted",
+    "no-labels": "label the images, each in a file such as labels/test/NAME.txt: else there is no accuracy",
     "batch-mismatch": "gate the batch that is deployed: latency and memory of one say little of another",
     "imgsz-mismatch": "gate the size that is trained and deployed for: one says little of another",
     "weak-calibration": "calibrate with fraction = 1 on 300 or more images that look like those the engine will see",
@@ -28,6 +30,8 @@ REMEDIES: Mapping[str, str] = {
 """What to do about each kind of finding, by its id; the settings have a severity for each of these ids."""
 OF_DETECTIONS = ("low-agreement", "confidence-collapse")
 """Kinds of findings that come from comparing the detections of two arms."""
+VOID = ("class-mismatch", "no-labels")
+"""Kinds of findings with which no accuracy can be trusted."""
 FINDING = "finding"
 """What a check is against that stands for a finding."""
 FEW_IMAGES = 100
@@ -58,6 +62,20 @@ def failures(findings: Iterable[Finding]) -> list[Check]:
         Check(name=f.id, against=FINDING, outcome=Outcome.FAIL, sentence=f"{f.sentence} [{f.id}]; {f.remedy}")
         for f in findings
         if f.severity == "fail"
+    ]
+
+
+def doubts(findings: Iterable[Finding]) -> list[Check]:
+    """Return an undecided check for each finding that voids an accuracy which is measured all the same."""
+    return [
+        Check(
+            name=f.id,
+            against=FINDING,
+            outcome=Outcome.INCONCLUSIVE,
+            sentence=f"{f.sentence}, so the accuracy cannot be trusted [{f.id}]",
+        )
+        for f in findings
+        if f.id in VOID and f.severity == "warn"
     ]
 
 

@@ -19,6 +19,7 @@ DEFAULT_TOLERANCE: Mapping[Precision, float] = {"fp32": 0.001, "fp16": 0.003, "i
 class Tolerances(Section):
     """Largest allowed drop of each metric from the ``.pt``; None leaves the metric ungated or at its default."""
 
+    example = '{ "mAP50-95" = 0.01 }'
     map50: Tolerance | None = allowed(TOLERANCE, default=None, alias="mAP50")
     map50_95: Tolerance | None = allowed(TOLERANCE, default=None, alias="mAP50-95")
     precision: Tolerance | None = allowed(TOLERANCE, default=None)
@@ -75,6 +76,7 @@ class Accuracy(Tolerances):
 class Model(Section):
     """One entry of ``models``: a checkpoint, and what it has of its own in place of the general settings."""
 
+    example = '{ path = "best.pt" }'
     path: Place = allowed("the path of a .pt file")
     data: Place | None = allowed("the path of a data YAML, or the folder of a classification dataset", default=None)
     imgsz: ImageSize | None = allowed(IMGSZ, default=None)

@@ -30,9 +30,9 @@ class Option(NamedTuple):
 
 OPTIONS = (
     Option("--trt-model", "models", "PATH", "Checkpoint (.pt) to gate; may be repeated", True),
-    Option("--trt-data", "data", "YAML", "Data YAML of the dataset, as Ultralytics reads it"),
+    Option("--trt-data", "data", "DATA", "Data YAML as Ultralytics reads it, or folder of a classification dataset"),
     Option("--trt-split", "split", "NAME", "Split to evaluate on (default: test)"),
-    Option("--trt-precision", "precisions", "LIST", "Precisions to gate: fp32, fp16, int8, comma-separated", True),
+    Option("--trt-precision", "precisions", "LIST", "Some of fp32, fp16, int8, comma-separated (default: all)", True),
     Option("--trt-imgsz", "imgsz", "N", "Image size of the engines, a multiple of 32 (default: 640)"),
     Option("--trt-batch", "batch", "N", "Batch size of the engines (default: 1)"),
     Option("--trt-device", "device", "DEVICE", "Device to run on: auto, cpu or a GPU number (default: auto)"),
@@ -104,7 +104,7 @@ def accept_cell_command(config: pytest.Config, baseline_dir: Path, record: Path,
     Args:
         config: The run's configuration.
         baseline_dir: Folder of the baselines.
-        record: The run's.
+        record: Where the run's is, or will be.
         key: The cell's.
     """
     here = config.invocation_params.dir
@@ -169,4 +169,8 @@ def read_settings(config: pytest.Config) -> tuple[Settings, Path | None]:
     found = find_table(home(config) or config.rootpath)
     path, table = found if found else (None, {})
     flags = {option.key: option.flag for option in OPTIONS}
-    return build(table, path, given(config), config.invocation_params.dir, config.rootpath, flags), path
+    # Where no file says where the project is, pytest takes for its root what holds all paths of the command line, even
+    # those that our options name: it looks at them before it knows the options.
+    here = config.invocation_params.dir
+    told = config.inipath is not None or config.getoption("rootdir")
+    return build(table, path, given(config), here, config.rootpath if told else here, flags), path

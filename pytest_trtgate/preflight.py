@@ -15,7 +15,7 @@ from .early_findings import Early
 from .errors import BaselineError, DataError, JobError
 from .filedigests import FileDigests
 from .finding_settings import Findings
-from .findings import REMEDIES, calibration_leak, few_images
+from .findings import REMEDIES, VOID, calibration_leak, few_images
 from .jobs.contract import SurveyResponse
 from .machine_load import too_many_threads, why_busy
 from .measure import Measurements
@@ -32,7 +32,10 @@ SUBJECTS: Mapping[str, tuple[str, ...]] = {
     BUSY: ("latency",),
 }
 """Kinds of findings that concern verdicts on one subject only."""
-SURVEYED = ("imgsz-mismatch", "batch-mismatch", "weak-calibration", "dataset-trouble", "version-skew", "dynamic-shapes")
+SURVEYED = (
+    *("imgsz-mismatch", "batch-mismatch", "weak-calibration", "dataset-trouble", "version-skew", "dynamic-shapes"),
+    *VOID,
+)
 """Kinds of findings that the survey job's answer is needed for."""
 
 
@@ -62,8 +65,9 @@ def run_preflight(measure: Measurements, gpu: str, environ: Mapping[str, str]) -
 
 
 def severity_of(severities: Findings, name: str) -> Severity:
-    """Return the severity of a kind of finding; what was not looked for fails where finding it would."""
-    if name == "preflight-incomplete" and any(severities.of(kind) == "fail" for kind in SURVEYED):
+    """Return the severity of a kind of finding; what was not looked for fails where finding it was said to."""
+    given = {kind for kind in SURVEYED if kind.replace("-", "_") in severities.model_fields_set}
+    if name == "preflight-incomplete" and any(severities.of(kind) == "fail" for kind in given):
         return "fail"
     return severities.of(name)
 
@@ -126,10 +130,10 @@ def _of_survey(
     metadata = seen.deployed.metadata if seen.deployed else {}
     yield from early.deployed_engine(settings, cells, metadata, measure.environment.versions.get("ultralytics"))
     yield from early.unknown_checkpoints(seen.checkpoints)
-    yield from early.class_count(seen.checkpoints, len(names))
+    yield from early.other_classes(seen.checkpoints, names, by_index=not dataset.folders)
     labelled = not dataset.folders and any(facts.task != "classify" for facts in seen.checkpoints.values())
     for split, facts in seen.splits.items():
-        yield from early.dataset_trouble(split, facts, labelled=labelled)
+        yield from early.dataset_trouble(split, facts, labelled=labelled, evaluated=split == settings.split)
     if calibrated_on:
         pair = (seen.splits.get(settings.calibration.split), seen.splits.get(settings.split))
         yield from early.weak_calibration(settings, calibrated_on, names, *pair)

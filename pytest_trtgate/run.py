@@ -21,6 +21,7 @@ from .preflight import run_preflight
 from .progress import Narrator
 from .run_record import INTERRUPTED, RunRecord
 from .session import GateSession, measured
+from .settings import in_ci
 from .unsearched import Unsearched
 from .videos import check_clips
 from .workspace import RECORD_NAME, Workspace, new_run_id, run_folder_of
@@ -267,10 +268,12 @@ class GateRun:
             self.written.append(replaced(before, run, report, self.workspace.root, here))
 
     def _with_commands(self, run: RunRecord) -> RunRecord:
-        """Return the run with commands that accept single cells, from its own folder: another run may follow."""
+        """Return the run with commands that accept single cells: from its own folder, as another run may follow."""
         from .accept import with_cell_commands
 
-        record = self.workspace.path / RECORD_NAME
+        # Of a runner nothing is left but what was uploaded, and whoever has that puts the record where they are.
+        folder = self.config.invocation_params.dir if in_ci() else self.workspace.path
+        record = folder / RECORD_NAME
 
         def command(cell: Cell) -> str:
             return options.accept_cell_command(self.config, self.settings.baseline_dir, record, cell.key)

@@ -59,12 +59,14 @@ class Check(Record):
     of ``change`` and ``limit``: ``points`` for a drop in accuracy, ``ratio`` for a relative slow-down or a speed-up,
     ``ms``, ``mJ`` (energy per inference) or ``MB`` for a budget. ``low`` and ``high`` are limits of ``change``: a
     two-sided 95 % interval, or the two one-sided 95 % limits where those decided, as in accuracy's population mode.
+    ``statistics`` says of what ``value`` and ``reference`` are made, where they are made of several values.
     """
 
     name: str
     against: str
     value: float | None = None
     reference: float | None = None
+    statistics: tuple[str, str] | None = None
     change: float | None = None
     low: float | None = None
     high: float | None = None

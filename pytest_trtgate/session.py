@@ -19,7 +19,7 @@ from .dataset import shared_contents
 from .errors import BaselineError, CacheError, JobError, TrtGateError
 from .evaluating import Evaluations
 from .evidence import calibrated_on
-from .findings import calibration_leak, failures, graded, skewed_engine, unstable_warmup
+from .findings import calibration_leak, doubts, failures, graded, skewed_engine, unstable_warmup
 from .illustrate import illustrated
 from .judge.accuracy import judge_accepted
 from .judge.engine import judge_engine
@@ -84,8 +84,10 @@ class GateSession:
 
         Looks for them now where no process of this run has yet.
         """
-        found = self._preflighted().findings
-        return failures(early.finding for early in found if early.concerns(cell, subject))
+        return failures(self._found_early(cell, subject))
+
+    def _found_early(self, cell: Cell, subject: str) -> list[Finding]:
+        return [early.finding for early in self._preflighted().findings if early.concerns(cell, subject)]
 
     def _preflighted(self) -> Preflight:
         return self.workspace.once("preflight", Preflight, self._preflight)
@@ -104,6 +106,7 @@ class GateSession:
         reference, engine = self.evaluations.pair(cell)
         judge = AccuracyJudge(self.measure)
         checks, found = judge.judge(cell, reference, engine)
+        checks += doubts(self._found_early(cell, "accuracy"))
         found += self._engine_findings(cell) + self._calibration_leak(cell)
         use = self._baseline_use(cell)
         # Another CPU or number of threads makes latencies incomparable, not accuracies.
@@ -183,21 +186,21 @@ class GateSession:
         log_tail = ""
         findings: tuple[Finding, ...] = ()
         softenings: list[Softening] = []
-        waiver = False, ""
         try:
             checks = self.preflight_failures(cell, subject)
-            if not checks:
+            measured = not checks
+            if measured:
                 checks, found = judge(cell)
                 findings = graded(self.settings.findings, found)
                 checks += failures(findings)
                 added, softenings = sorted_out(self._amend(gathered(self.workspace, cell, subject, checks)))
                 checks += added
-                # Not before: a failure that is borne where nothing was measured would be a green run of nothing.
-                waiver = self._waiver(cell, subject)
         except TrtGateError as error:
-            checks = [error_check(cell, error)]
+            checks, measured = [error_check(cell, error)], False
             log_tail = error.log_tail if isinstance(error, JobError) else ""
-        decided = decide(cell, checks, self.settings.fails, waiver, softenings, self._accepts(cell))
+        waiver = self._waiver(cell, subject)
+        accepting = self._accepts(cell)
+        decided = decide(cell, checks, self.settings.fails, waiver, softenings, measured=measured, accepting=accepting)
         verdict = Verdict(
             cell=cell,
             subject="accuracy" if subject == "accuracy" else "latency",

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool
+from pydantic_core import PydanticCustomError
+
+NOT_A_NUMBER = "not_a_number"
+"""The type of pydantic's error where a text, true or false stands for a number."""
 
 
 def number(value: Any) -> Any:
     """Refuse texts, true and false where a number is expected: pydantic takes "1" and true for 1."""
     if isinstance(value, (str, bool)):
-        raise ValueError("a number, not a text, true or false")
+        raise PydanticCustomError(NOT_A_NUMBER, "a number, not a text, true or false")
     return value
 
 
@@ -68,6 +72,12 @@ Severity = Literal["off", "warn", "fail"]
 
 
 class Section(BaseModel):
-    """Base of all tables: frozen, and unknown keys are errors."""
+    """Base of all tables: frozen, and unknown keys are errors.
+
+    Attributes:
+        example: What one is written like, for who writes something else in its place.
+    """
+
+    example: ClassVar[str]
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, defer_build=True)

@@ -49,9 +49,15 @@ DEPLOYMENT_CONF = 0.25
 PERCENTILES = {"p50": 50, "p95": 95, "p99": 99}
 
 
+def in_ci() -> bool:
+    """Return whether this process runs in a CI job, as nearly all of them say: ``CI`` is set."""
+    return os.environ.get("CI", "").lower() not in ("", "0", "false")
+
+
 class Limit(Section):
     """Limits of one latency percentile. ``regression`` is the smallest relative slow-down worth failing for."""
 
+    example = "{ regression = 0.05, budget_ms = 8.0 }"
     regression: Slowdown | None = allowed("a ratio over 0 up to 2, such as 0.05 for 5 %", default=None)
     budget_ms: PositiveFloat | None = allowed("milliseconds, more than 0", default=None)
 
@@ -62,6 +68,7 @@ class Speedup(Section):
     ``at_least = 0`` asks for nothing: it switches a rule off.
     """
 
+    example = '{ over = "fp16", at_least = 1.0 }'
     over: Literal["pt", "fp32", "fp16", "int8"] = allowed("pt, fp32, fp16 or int8")
     at_least: Factor = allowed("a ratio from 0 upwards; 0 switches the rule off", default=1.0)
 
@@ -69,6 +76,7 @@ class Speedup(Section):
 class Limits(Section):
     """Latency limits by percentile."""
 
+    example = "{ p50 = { regression = 0.05 }, p95 = { budget_ms = 8.0 } }"
     p50: Limit = Limit()
     p95: Limit = Limit()
     p99: Limit = Limit()
@@ -145,6 +153,7 @@ class Latency(Limits):
 class Calibration(Section):
     """``[tool.trtgate.calibration]``: which images INT8 is calibrated on."""
 
+    example = '{ split = "train" }'
     split: str = allowed("a split of the data YAML", default="train", min_length=1)
     fraction: Fraction = allowed("more than 0, at most 1", default=1.0)
 
@@ -152,6 +161,7 @@ class Calibration(Section):
 class Validation(Section):
     """``[tool.trtgate.validation]``: what every arm is evaluated with."""
 
+    example = "{ iou = 0.6 }"
     conf: Fraction = allowed("more than 0, at most 1", default=0.001)
     iou: Fraction = allowed("more than 0, at most 1", default=0.7)
     max_det: PositiveInt = allowed(POSITIVE, default=300)
@@ -160,6 +170,7 @@ class Validation(Section):
 class Timeouts(Section):
     """``[tool.trtgate.timeouts]``: after how many seconds a job is ended, with verdict ERROR for its cell."""
 
+    example = "{ build_s = 7200 }"
     build_s: PositiveFloat = allowed(SECONDS, default=3600.0)
     accuracy_s: PositiveFloat = allowed(SECONDS, default=3600.0)
     launch_s: PositiveFloat = allowed(SECONDS, default=900.0)
@@ -175,6 +186,7 @@ class Export(Section):
     ``workspace`` and ``optimization_level`` are TensorRT's. The other backend ignores them: one file serves both.
     """
 
+    example = "{ opset = 17 }"
     nms: Flag | None = allowed("true or false", default=None)
     opset: PositiveInt | None = allowed(POSITIVE, default=None)
     simplify: Flag = allowed("true or false", default=True)
@@ -199,6 +211,7 @@ class Export(Section):
 class EngineLimits(Section):
     """Budgets of what an engine takes; a megabyte is a million bytes."""
 
+    example = "{ max_size_mb = 30 }"
     max_size_mb: PositiveFloat | None = allowed(MEGABYTES, default=None)
     max_device_memory_mb: PositiveFloat | None = allowed(MEGABYTES, default=None)
 
@@ -318,7 +331,7 @@ class Settings(Section):
     def missing_baseline_fails(self) -> bool:
         """Whether a cell without a usable baseline fails the run: by default where ``CI`` is set."""
         if self.missing_baseline == "auto":
-            return os.environ.get("CI", "").lower() not in ("", "0", "false")
+            return in_ci()
         return self.missing_baseline == "fail"
 
     def fails(self, outcome: Outcome) -> bool:

@@ -11,8 +11,9 @@ from statistics import median
 from .accept import Acceptable, acceptable
 from .baselines import BaselineStore
 from .errors import BaselineError, RecordError
+from .judge.wording import MEDIAN
 from .recordfile import load
-from .records import Cell
+from .records import Cell, cell_of_key
 from .report import format as fmt
 from .run_record import Baseline, RunRecord
 from .settings import PERCENTILES, Settings
@@ -113,7 +114,9 @@ def overview(root: Path, settings: Settings, today: date) -> Iterator[str]:
     yield f"{fmt.plural(len(baselines), 'baseline')} in {root}, {count} unused"
     for waiver in load_waivers(root).waivers:
         expired = "" if waiver.holds(today) else " (expired)"
-        yield f"{waiver.what}: waived until {waiver.until}{expired}: {waiver.reason}"
+        cell = cell_of_key(waiver.cell)
+        unused = f"; unused: {why}" if cell and (why := unused_because(cell, settings)) else ""
+        yield f"{waiver.what}: waived until {waiver.until}{expired}: {waiver.reason}{unused}"
 
 
 def _facts(baseline: Baseline, settings: Settings) -> Iterator[str]:
@@ -126,7 +129,7 @@ def _facts(baseline: Baseline, settings: Settings) -> Iterator[str]:
     newest = baseline.sessions[-1] if baseline.sessions else None
     when = f", last {fmt.date(newest.recorded_at)}" if newest else ""
     commit = f", commit {fmt.digest(newest.commit)}" if newest and newest.commit else ""
-    yield fmt.plain(f"{times or 'no latency'} ({context}); {sessions}{when}{commit}")
+    yield fmt.plain(f"{times or 'no latency'} ({context}, {MEDIAN}); {sessions}{when}{commit}")
     history = _levels(baseline, settings, 50)
     if len(history) > 1:
         yield fmt.plain(f"p50 per session: {', '.join(map(fmt.number, history))} ms")

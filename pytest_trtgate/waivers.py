@@ -75,14 +75,17 @@ def load_waivers(root: Path) -> Waivers:
 
 
 def save_waivers(root: Path, waivers: Waivers) -> Path:
-    """Write the waivers; return the file.
+    """Write the waivers, or delete their file where there are none; return it.
 
     Raises:
         BaselineError: It cannot be written.
     """
     path = root / FILE_NAME
     try:
-        save(path, waivers)
+        if waivers.waivers:
+            save(path, waivers)
+        else:
+            path.unlink(missing_ok=True)
     except OSError as error:
         raise BaselineError(f"{path}: cannot be written ({error.strerror})") from error
     return path

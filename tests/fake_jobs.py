@@ -106,6 +106,8 @@ def misbehave(behaviour: Behaviour, kind: str, arm: str, folder: Path) -> None:
     if fault == "refuse-all":  # an evaluation that ends and does not say at which arm
         (folder / "arm.txt").unlink(missing_ok=True)
         raise BrokenJobError(REFUSAL)
+    if fault == "greedy" and not json.loads((folder / "request.json").read_text())["sparing"]:
+        raise BrokenJobError("out of memory")
     if fault == "segfault":
         os.kill(os.getpid(), signal.SIGSEGV)
     elif fault == "killed":
@@ -352,7 +354,10 @@ def survey(request: dict[str, Any], folder: Path) -> dict[str, Any]:
         behaviour = Behaviour.load(Path(weights))
         misbehave(behaviour, "survey", "all", folder)
     told = behaviour.survey
-    splits = {x["name"]: {"images": len(x["images"]), **told.get(x["name"], {})} for x in request["splits"]}
+    splits = {
+        x["name"]: {"images": (n := len(x["images"])), "classes": {0: n}, **told.get(x["name"], {})}
+        for x in request["splits"]
+    }
     checkpoints = {model: told.get("checkpoint", {}) for model in request["checkpoints"]}
     return {"splits": splits, "checkpoints": checkpoints, "deployed": told.get("deployed")}
 

@@ -16,7 +16,7 @@ import pytest_trtgate
 
 PACKAGE = Path(pytest_trtgate.__file__).parent
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("__init__", "errors", "digest", "labels", "counting", "jobs.__init__", "report.__init__"),
+    ("__init__", "errors", "digest", "labels", "counting", "logs", "jobs.__init__", "report.__init__"),
     ("record_base", "gpus", "tasks"),
     ("inspection",),
     ("records",),

@@ -59,7 +59,7 @@ def test_the_doctor_says_what_is_installed_and_what_would_run(
     assert "  torch                  2.11.0\n" in out
     assert "  tensorrt               not installed\n" in out
     assert f"engine cache: {tmp_path / 'xdg' / 'pytest-trtgate'}\n" in out
-    assert "backend: onnxruntime 1.31.0 on cpu (the embedded default: TensorRT is not installed)\n" in out
+    assert "backend: onnxruntime 1.31.0 on cpu (since TensorRT is not installed)\n" in out
 
 
 @pytest.mark.parametrize(
@@ -145,12 +145,29 @@ def test_parquet_holds_the_same_table_as_the_csv(record: Path, tmp_path: Path) -
     assert str(frame["launch"].dtype) == "Int64"
 
 
+def test_every_command_says_what_it_does(capsys: pytest.CaptureFixture[str]) -> None:
+    commands = {
+        "": "The gate itself is a test run: see 'pytest --help'",
+        "doctor": "Say what is installed",
+        "cache list": "List the engines",
+        "cache prune": "Engines that baselines name stay.",
+        "report": "Record of a run, such as reports/run.json",
+        "demo": "Write a small project",
+        "baseline accept": "Record of a run, such as reports/run.json",
+        "baseline waive": "A waiver excuses nothing but FAIL",
+    }
+    for command, said in commands.items():
+        with pytest.raises(SystemExit):
+            main([*command.split(), "--help"])
+        assert said in " ".join(capsys.readouterr().out.split())
+
+
 def test_parquet_without_pyarrow_is_one_sentence(
     record: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     assert main(["report", str(record), "-o", "r.parquet"]) == 1
-    said = "trtgate: r.parquet: Parquet needs pyarrow; pip install pytest-trtgate[parquet]\n"
+    said = "trtgate: r.parquet: Parquet needs pyarrow; python -m pip install pyarrow\n"
     assert capsys.readouterr().err == said
     assert not Path("r.parquet").exists()
 

@@ -46,7 +46,7 @@ def test_show_tells_what_was_accepted(accepted: Project, capsys: pytest.CaptureF
     machine = accepted.record.environment.machine
     assert out.startswith(f"{machine}\n  {KEY}\n    mAP50 0.8500, mAP50-95 0.7500, ")
     assert "; 4 images\n    p50 4.2" in out
-    assert " (engine); 1 session, last " in out
+    assert " (engine, median of launches); 1 session, last " in out
     assert f"1 baseline in {accepted.path / 'baselines'}, 0 unused\n" in out
 
 
@@ -84,14 +84,17 @@ def test_show_says_which_file_is_unusable(accepted: Project, capsys: pytest.Capt
 
 
 def test_show_lists_waivers_and_whether_they_hold(accepted: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    other = KEY.replace("320", "640")
     waivers = (
         Waiver(cell=KEY, subject="latency", until=date(2020, 1, 31), reason="old"),
         Waiver(cell=KEY, until=date(2999, 1, 31), reason="new"),
+        Waiver(cell=other, subject="accuracy", until=date(2999, 1, 31), reason="slip"),
     )
     save_waivers(accepted.path / "baselines", Waivers(waivers=waivers))
     out = done(capsys, "show")
     assert f"{KEY} latency: waived until 2020-01-31 (expired): old\n" in out
     assert f"{KEY} accuracy and latency: waived until 2999-01-31: new\n" in out
+    assert f"{other} accuracy: waived until 2999-01-31: slip; unused: imgsz is 320 in the settings\n" in out
     assert "1 baseline in " in out
 
 
@@ -298,7 +301,7 @@ def test_prune_leaves_no_empty_folders_and_nothing_else_goes(
     accepted: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root = accepted.path / "baselines"
-    save_waivers(root, Waivers())
+    (root / "waivers.json").write_text("{}")
     machine = accepted.baseline("fp16").parents[1]
     shutil.copytree(machine, root / "mine" / "deep" / "er")
     accepted.settings(base='models = ["other.pt"]')

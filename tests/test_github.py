@@ -11,6 +11,7 @@ from conftest import Project
 from fake_jobs import Behaviour
 from runs_example import failing_run, passing_run
 
+from pytest_trtgate.cli import main
 from pytest_trtgate.report import github
 
 INT8 = "--trt-precision=int8"
@@ -51,6 +52,22 @@ def test_an_annotation_offers_to_accept_its_own_cell() -> None:
     slow = run.verdicts[0].model_copy(update={"failed": True, "accept": "pytest all", "accept_cell": "trtgate one"})
     [line] = github.annotate(run.model_copy(update={"verdicts": (slow,)}), {})
     assert line.endswith("%0AAccept: trtgate one")
+
+
+def test_what_a_runner_offers_to_accept_works_where_its_artifact_was_taken_to(
+    project: Project, actions: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CI", "true")
+    result = project.run(INT8)
+    command = "trtgate baseline accept run.json --only shapes-int8-320-b1-onnxruntime-cpu"
+    [line] = [line for line in result.outlines if line.startswith("::")]
+    assert line.endswith(f"%0AAccept, with run.json from the run's artifact: {command}")
+    assert f"    to accept, with run.json from the run's artifact: {command}" in result.outlines
+    assert f"To accept this cell, with run.json from the run's artifact:\n```sh\n{command}\n```" in actions.read_text()
+    (project.path / "reports" / "run.json").rename(project.path / "run.json")
+    capsys.readouterr()
+    assert main(command.split()[1:]) == 0
+    assert "baseline written to " in capsys.readouterr().out
 
 
 def test_run_that_measured_nothing_is_annotated(project: Project, actions: Path) -> None:

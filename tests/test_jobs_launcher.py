@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import threading
@@ -17,7 +18,8 @@ from fake_jobs import REFUSAL, Behaviour
 from pytest_trtgate.errors import JobError
 from pytest_trtgate.jobs import processes
 from pytest_trtgate.jobs.contract import BuildRequest, BuildResponse
-from pytest_trtgate.jobs.launcher import Job, LocalLauncher, log_tail
+from pytest_trtgate.jobs.launcher import Job, LocalLauncher
+from pytest_trtgate.logs import log_tail
 
 FAULTS = {
     "segfault": "its process was killed by SIGSEGV",
@@ -146,12 +148,33 @@ def test_an_evaluation_that_dies_costs_one_accuracy(project: Project) -> None:
     assert "[accuracy-shapes-fp16]" in project.verdict("fp16", "accuracy").summary
 
 
+@pytest.mark.parametrize("gpu", [True, False])
+def test_an_evaluation_that_dies_of_its_only_arm_is_tried_once_more_sparingly(project: Project, gpu: bool) -> None:
+    project.tests("def test_it(trt_accuracy): pass")
+    if gpu:
+        project.use_gpu()
+    for fault, outcome in (("greedy", "passed"), ("refuse-all", "errors")):
+        project.weights(Behaviour(faults={"accuracy-int8": fault}))
+        result = project.run("--trt-precision=int8")
+        result.assert_outcomes(**{outcome: 1})
+        jobs = ["accuracy-shapes-int8", "accuracy-shapes-int8-again"]
+        assert sorted(job.name for job in project.record.jobs if job.kind == "accuracy") == jobs
+        requests = [project.run_folders()[-1] / "jobs" / job / "request.json" for job in jobs]
+        assert [json.loads(path.read_text())["sparing"] for path in requests] == [False, True]
+    assert "the evaluation ended at int8 (" in result.stdout.str()
+
+
 def test_an_evaluation_that_hangs_is_not_tried_alone(project: Project) -> None:
     project.weights(Behaviour(faults={"accuracy-int8": "hang"}))
     project.settings("[timeouts]\naccuracy_s = 0.7\n")
     project.use_processes().run("--trt-precision=int8", "-k", "accuracy").assert_outcomes(failed=1, deselected=1)
     assert "past its limit of 1.4 s [accuracy-shapes-pt+int8]" in project.verdict("int8", "accuracy").summary
     assert sorted(project.job_names("accuracy")) == ["accuracy-shapes-pt", "accuracy-shapes-pt+int8"]
+    # Alone as little, nor is it said to be.
+    project.tests("def test_it(trt_accuracy): pass")
+    result = project.run("--trt-precision=int8")
+    assert project.job_names("accuracy") == ["accuracy-shapes-int8"]
+    assert "trying again" not in result.stdout.str()
 
 
 def test_arms_are_evaluated_alone_where_a_job_did_not_say_which_it_was_at(project: Project) -> None:
@@ -231,6 +254,17 @@ def test_ten_megabytes_of_output_neither_block_a_job_nor_hide_its_progress(jobs:
     assert len(log_tail(log).splitlines()) == 25
     assert jobs.told == ["job: working"]
     assert b"trtgate-progress" not in log.read_bytes()
+
+
+def test_the_tail_of_a_log_is_what_a_terminal_would_have_left_standing(tmp_path: Path) -> None:
+    log = tmp_path / "log.txt"
+    bar = "\r".join(f"\x1b[K\x1b[34mval:\x1b[0m {percent:3}% \u2501\u2501" for percent in range(101))
+    log.write_bytes(f"first\n{bar}\n\x1b[31m\x1b[1mERROR\x1b[0m out of\x07 memory\r\n\n".encode() + b"\xff last\r")
+    assert log_tail(log).splitlines() == ["first", "val: 100% \u2501\u2501", "ERROR out of memory", "", "\ufffd last"]
+    # Its lines are those of the file, however often one of them was written over.
+    log.write_text("\n".join(f"{n}\r" * 2000 for n in range(100)))
+    assert log_tail(log).splitlines() == [str(n) for n in range(75, 100)]
+    assert log_tail(tmp_path / "none.txt") == ""
 
 
 def test_the_children_of_a_job_end_with_it(jobs: Jobs) -> None:

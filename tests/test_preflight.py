@@ -24,7 +24,7 @@ from pytest_trtgate.early_findings import weak_calibration
 from pytest_trtgate.errors import DataError
 from pytest_trtgate.gpus import GpuNow
 from pytest_trtgate.jobs import launcher
-from pytest_trtgate.jobs.contract import SplitFacts
+from pytest_trtgate.jobs.contract import CheckpointFacts, SplitFacts
 from pytest_trtgate.measure import Measurements
 from pytest_trtgate.plan import check_inputs, make_plan
 from pytest_trtgate.preflight import run_preflight
@@ -43,7 +43,7 @@ GOOD = {
 SEEN: dict[str, Any] = {
     "train": GOOD,
     "test": GOOD,
-    "checkpoint": {"imgsz": 320, "classes": 2, "task": "detect", "version": "8.4.190"},
+    "checkpoint": {"imgsz": 320, "names": {0: "circle", 1: "square"}, "task": "detect", "version": "8.4.190"},
 }
 ENGINE = {"batch": 1, "imgsz": [320, 320], "version": VERSIONS["ultralytics"], "args": {"dynamic": False}}
 
@@ -124,7 +124,7 @@ def test_training_at_another_size_is_a_mismatch(desk: Project) -> None:
 
 
 def test_what_a_checkpoint_does_not_tell_is_no_mismatch(desk: Project) -> None:
-    assert sees(desk, checkpoint={"imgsz": None, "classes": None}) == []
+    assert sees(desk, checkpoint={"imgsz": None, "names": None}) == []
 
 
 def test_deploying_another_size_or_batch_is_a_mismatch(desk: Project) -> None:
@@ -287,10 +287,69 @@ def test_a_classifier_needs_no_label_files(desk: Project) -> None:
     assert sees(desk, test={"unlabelled": 400}, train={"unlabelled": 400}, checkpoint={"task": "classify"}) == []
 
 
-def test_a_model_with_other_classes_than_the_dataset_is_trouble(desk: Project) -> None:
-    assert sees(desk, checkpoint={"classes": 80}) == [
-        ("dataset-trouble", "shapes: the model has 80 classes, the dataset 2")
+@pytest.mark.parametrize(
+    ("names", "name", "sentence"),
+    [
+        ({0: "circle"}, "class-mismatch", "shapes: the model has 1 class, the dataset 2"),
+        (
+            {0: "Square", 1: "circle"},
+            "class-mismatch",
+            "shapes: class 0 is 'Square' to the model and 'circle' to the dataset, which the model has elsewhere",
+        ),
+        (
+            {0: "disc", 1: "square"},
+            "dataset-trouble",
+            "shapes: class 0 is 'disc' to the model and 'circle' to the dataset; "
+            "unless they mean the same, its accuracy cannot be trusted",
+        ),
+        ({0: "Circle", 1: "SQUARE "}, "", ""),
+    ],
+)
+def test_a_model_of_other_classes_than_the_dataset_is_found(
+    desk: Project, names: dict[int, str], name: str, sentence: str
+) -> None:
+    assert sees(desk, checkpoint={"names": names}) == ([(name, sentence)] if name else [])
+
+
+def test_folders_of_a_class_each_may_be_in_another_order_than_the_classes_of_the_model() -> None:
+    facts = {"sorts": CheckpointFacts(names={0: "b", 1: "a"})}
+    assert list(early_findings.other_classes(facts, {0: "a", 1: "b"}, by_index=False)) == []
+    [found] = early_findings.other_classes(facts, {0: "a"}, by_index=False)
+    assert found.id == "class-mismatch"
+
+
+def test_an_evaluated_split_without_any_object_is_found(desk: Project) -> None:
+    desk.settings(top="fresh = true")  # of files that have not changed it would not be asked again
+    nothing: dict[str, Any] = {"classes": {}, "object_sizes": ()}
+    assert sees(desk, test={**nothing, "unlabelled": 400}) == [
+        ("no-labels", "split 'test': no image has a label file, of 400 images")
     ]
+    assert sees(desk, test=nothing) == [("no-labels", "split 'test': no label file names an object, of 400 images")]
+    assert sees(desk, train=nothing) == []
+    assert sees(desk, test=nothing, train=nothing, checkpoint={"task": "classify"}) == []
+
+
+def test_no_engine_is_built_for_an_accuracy_that_could_not_be_trusted(project: Project) -> None:
+    moved = Behaviour(survey={**SEEN, "checkpoint": {"names": {0: "square", 1: "circle"}}})
+    project.weights(moved)
+    project.run("--trt-precision=fp16").assert_outcomes(failed=2)
+    assert [job.kind for job in project.record.jobs] == ["survey"]
+    for subject in ("accuracy", "latency"):
+        verdict = project.verdict("fp16", subject)
+        assert str(verdict.outcome) == "FAIL"
+        assert "class 0 is 'square' to the model and 'circle' to the dataset" in verdict.summary
+        assert verdict.accept == 'set class-mismatch = "warn" under [findings] in trtgate.toml'
+    # Who has it measured all the same is told, where the figures are, that they cannot be trusted.
+    project.settings('[findings]\nclass-mismatch = "warn"\n')
+    result = project.run("--trt-precision=fp16")
+    result.assert_outcomes(passed=2)
+    verdict = project.verdict("fp16", "accuracy")
+    assert (str(verdict.outcome), str(project.verdict("fp16", "latency").outcome)) == ("INCONCLUSIVE", "NO_BASELINE")
+    said = "which the model has elsewhere, so the accuracy cannot be trusted [class-mismatch]"
+    assert said in verdict.summary
+    assert verdict.accept == 'set class-mismatch = "off" under [findings] in trtgate.toml'
+    assert said in " ".join(result.stdout.str().split())
+    assert said in project.page[project.page.index('id="remarks"') :]
 
 
 # Exports, timing, versions, cache, machine
@@ -400,8 +459,9 @@ def test_a_survey_that_fails_is_said_and_fails_what_hangs_on_it(desk: Project) -
     [one] = early(desk)
     assert (one.finding.id, one.finding.severity) == ("preflight-incomplete", "warn")
     assert "images and checkpoints were not looked at: the exporter refuses" in one.finding.sentence
-    desk.settings('[findings]\ndataset-trouble = "fail"\n')
-    assert [x.finding.severity for x in early(desk)] == ["fail"]
+    for kind in ("dataset-trouble", "no-labels"):
+        desk.settings(f'[findings]\n{kind} = "fail"\n')
+        assert [x.finding.severity for x in early(desk)] == ["fail"]
 
 
 def test_files_of_another_user_are_named_in_a_sentence(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -468,6 +528,7 @@ def test_neither_waiver_nor_softening_makes_a_run_that_measured_nothing_green(pr
             "def pytest_trtgate_verdict(): return Softening(reason='known')\n"
         )
     project.run("--trt-precision=fp16").assert_outcomes(failed=2)
+    assert project.verdict("fp16", "latency").summary.endswith("; no waiver counts: nothing was measured")
     verdict = project.verdict("fp16", "accuracy")
     assert (verdict.failed, verdict.waived) == (True, "")
 

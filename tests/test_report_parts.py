@@ -83,6 +83,21 @@ def test_an_energy_budget_is_a_budget_in_every_rendering() -> None:
     assert fmt.plain(view.over) == "120 % of the limit"
 
 
+def test_a_level_says_what_it_is_of_several_launches() -> None:
+    run = failing_run()
+    checks = [check for verdict in run.verdicts for check in verdict.checks if check.statistics]
+    views = [check_view(check, cell("int8")) for check in checks]
+    slow = next(view for view in views if view.against == "the baseline" and view.facts)
+    late = next(view for view in views if view.against == "its budget")
+    names = [fact.label for fact in (*slow.facts[:2], *late.facts)]
+    assert names == [
+        "engine, median of launches",
+        "baseline, mean of sessions",
+        "measured, median of launches",
+        "budget",
+    ]
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -286,9 +301,8 @@ def test_distribution_chart_draws_both_arms_and_the_budget() -> None:
     drawn = charts.latency_distribution(now, then, {95: 10.5}, "shapes fp16", "baseline")
     assert drawn.count('class="area now"') == drawn.count('class="area then"') == 1
     assert "p95 budget" in drawn
-    assert re.search(
-        r"<title>shapes fp16: this run p50 10\.\d ms, p95 10\.\d ms; baseline p50", drawn.replace("\xa0", " ")
-    )
+    title = r"<title>shapes fp16, all launches together: this run p50 10\.\d ms, p95 10\.\d ms; baseline p50"
+    assert re.search(title, drawn.replace("\xa0", " "))
 
 
 def test_distribution_chart_leaves_out_a_budget_far_away() -> None:
@@ -391,10 +405,10 @@ def test_the_history_of_a_cell_ends_with_this_run() -> None:
     [points] = re.findall(r' d="M([^"]+)"', drawn)
     assert len(points.split("L")) == 4
     assert said == fmt.plain(said).replace(" ms", "\N{NO-BREAK SPACE}ms")
-    assert said.startswith("p50 over 3 stored sessions and this run: 8.")
+    assert said.startswith("p50, median of launches, over 3 stored sessions and this run: 8.")
     alone = run.model_copy(update={"baselines": {}})
     assert latency_view.history(alone, cell("int8")) == ("", "")
-    assert latency_view.history(run, cell("int8"), 95)[1].startswith("p95 over ")
+    assert latency_view.history(run, cell("int8"), 95)[1].startswith("p95, median of launches, over ")
 
 
 def test_a_line_needs_two_values_that_are_numbers() -> None:

@@ -72,8 +72,12 @@ def test_terminal_shows_how_the_log_of_a_crash_ends() -> None:
     assert "    log: MemoryError: Unable to allocate 3.91 GiB" in said()
 
 
-def test_terminal_of_a_passing_run_is_only_the_table() -> None:
-    assert len(terminal.summary_lines(passing_run(), 80)) == 5
+def test_terminal_of_a_passing_run_is_only_the_table_and_what_its_levels_are() -> None:
+    lines = terminal.summary_lines(passing_run(), 80)
+    assert len(lines) == 6
+    assert lines[-1][0] == "p50 and p95: medians of launches; vs base: the change as judged"
+    untimed = passing_run().model_copy(update={"latencies": {}})
+    assert len(terminal.summary_lines(untimed, 80)) == 5
 
 
 def test_terminal_of_an_empty_run_says_so() -> None:
@@ -170,6 +174,7 @@ def test_markdown_of_hostile_text_has_no_markup_of_others() -> None:
         ("[x] done", r"\[x] done"),
         ("$a$ ~b~", r"\$a\$ \~b\~"),
         ("see #12 and #shapes", "see #&#8203;12 and #shapes"),
+        ("GH-12, (gh-7) and high-5", "GH-&#8203;12, (gh-&#8203;7) and high-5"),
         ("<b>&amp;", "&lt;b>&amp;amp;"),
         ("one\ntwo", "one two"),
         ("- item", r"\- item"),

@@ -255,7 +255,7 @@ def test_collecting_finds_a_report_that_cannot_be_written(project: Project) -> N
 
 def test_the_header_says_what_will_run_where(project: Project) -> None:
     result = project.run("--collect-only")
-    where = "trtgate: backend onnxruntime on cpu (the embedded default: TensorRT is not installed)"
+    where = "trtgate: backend onnxruntime on cpu (since TensorRT is not installed)"
     result.stdout.fnmatch_lines([f"{where}; fp32, fp16, int8 at 320, batch 1"])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,8 +11,9 @@ from conftest import Project, snapshot
 
 from pytest_trtgate.config import build, find_table, table_name
 from pytest_trtgate.errors import SettingsError
-from pytest_trtgate.options import OPTIONS
+from pytest_trtgate.options import OPTIONS, read_settings
 from pytest_trtgate.records import PRECISIONS
+from pytest_trtgate.setting_types import Section
 from pytest_trtgate.settings import Settings
 
 
@@ -96,6 +98,20 @@ def test_paths_that_nobody_set_start_at_the_project(tmp_path: Path) -> None:
     assert (settings.baseline_dir, settings.report) == (tmp_path / "baselines", tmp_path / "reports" / "trtgate.html")
 
 
+def test_where_no_file_marks_the_project_default_paths_start_at_the_working_folder(tmp_path: Path) -> None:
+    # pytest then takes for its root what holds this folder and, say, a model elsewhere.
+    config: Any = SimpleNamespace(
+        inipath=None,
+        rootpath=tmp_path,
+        args=[],
+        invocation_params=SimpleNamespace(dir=tmp_path / "here", args=()),
+        getoption=lambda name: None,
+    )
+    assert read_settings(config)[0].report == tmp_path / "here" / "reports" / "trtgate.html"
+    config.inipath = tmp_path / "pytest.ini"
+    assert read_settings(config)[0].report == tmp_path / "reports" / "trtgate.html"
+
+
 def test_a_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     assert read(tmp_path, 'data = "~/d.yaml"').data == tmp_path / "home" / "d.yaml"
@@ -145,11 +161,11 @@ recall = 0.4
         ("imgsz = 100", "FILE: imgsz = 100 is not allowed; allowed: a multiple of 32, from 32 to 8192"),
         ("imgsz = 0", "FILE: imgsz = 0 is not allowed; allowed: a multiple of 32, from 32 to 8192"),
         ("imgsz = [320, 320]", "FILE: imgsz = [320, 320] is not allowed; allowed: a multiple of 32, from 32 to 8192"),
-        ("imgsz = true", "FILE: imgsz = True is not allowed; allowed: a multiple of 32, from 32 to 8192"),
+        ("imgsz = true", "FILE: imgsz = true is not allowed; allowed: a multiple of 32, from 32 to 8192"),
         ('imgsz = "320"', "FILE: imgsz = '320' is not allowed; allowed: a multiple of 32, from 32 to 8192"),
         ('batch = "4"', "FILE: batch = '4' is not allowed; allowed: a whole number from 1 to 1024"),
         ('latency.seed = "3"', "FILE: latency.seed = '3' is not allowed; allowed: a whole number"),
-        ("latency.seed = false", "FILE: latency.seed = False is not allowed; allowed: a whole number"),
+        ("latency.seed = false", "FILE: latency.seed = false is not allowed; allowed: a whole number"),
         ('timeouts.build_s = "9"', "FILE: timeouts.build_s = '9' is not allowed; allowed: seconds, more than 0"),
         ('accuracy.mAP50 = "0.1"', "FILE: accuracy.mAP50 = '0.1' is not allowed; allowed: a drop from 0 to 1"),
         ('latency.p50.regression = "0.1"', "FILE: latency.p50.regression = '0.1' is not allowed; allowed: a ratio"),
@@ -172,14 +188,27 @@ recall = 0.4
         ("export.nms = 2", "FILE: export.nms = 2 is not allowed; allowed: true or false"),
         ('device = "tpu"', "FILE: device = 'tpu' is not allowed; allowed: auto, cpu or a GPU number"),
         ('backend = "openvino"', "FILE: backend = 'openvino' is not allowed; allowed: auto, tensorrt or onnxruntime"),
-        ('report = "r.txt"', "is not allowed; allowed: the path of an .html file"),
+        ('report = "r.txt"', "FILE: report = 'r.txt' is not allowed; allowed: the path of an .html file"),
         ('baselines = "yes"', "FILE: baselines = 'yes' is not allowed; allowed: check, add or update"),
         ('inconclusive = "pass"', "FILE: inconclusive = 'pass' is not allowed; allowed: warn or fail"),
-        ("accuracy = 0.01", "FILE: accuracy = 0.01 is not allowed; allowed: a table"),
+        (
+            "accuracy = 0.01",
+            'FILE: accuracy = 0.01 is not allowed; allowed: a table, such as accuracy = { "mAP50-95" = 0.01 }',
+        ),
+        (
+            "imgsz = '320'",
+            "FILE: imgsz = '320' is not allowed; allowed: a multiple of 32, from 32 to 8192, without quotes",
+        ),
+        ("fresh = 'true'", "FILE: fresh = 'true' is not allowed; allowed: true or false, without quotes"),
+        ("split = true", "FILE: split = true is not allowed; allowed: a split of the data YAML"),
         ("[accuracy]\nmAP50 = -0.1", "FILE: accuracy.mAP50 = -0.1 is not allowed; allowed: a drop from 0 to 1"),
         ("[accuracy]\nmAP50 = nan", "FILE: accuracy.mAP50 = nan is not allowed; allowed: a drop from 0 to 1"),
         ("[accuracy.int8]\nmAP50 = 2", "FILE: accuracy.int8.mAP50 = 2 is not allowed; allowed: a drop from 0 to 1"),
-        ("latency.p50 = 5", "FILE: latency.p50 = 5 is not allowed; allowed: a table"),
+        (
+            "latency.int8.p50 = 5",
+            "FILE: latency.int8.p50 = 5 is not allowed; allowed: a table, such as "
+            "p50 = { regression = 0.05, budget_ms = 8.0 }",
+        ),
         (
             "latency.p50.regression = 0",
             "FILE: latency.p50.regression = 0 is not allowed; allowed: a ratio over 0 up to 2, such as 0.05 for 5 %",
@@ -250,6 +279,13 @@ def test_a_bad_value_on_the_command_line_is_named_by_its_option(
     tmp_path: Path, options: dict[str, Any], sentence: str
 ) -> None:
     assert complaint(tmp_path, **options) == f"command line: {sentence}"
+
+
+@pytest.mark.parametrize("name", [n for n, f in Settings.model_fields.items() if isinstance(f.default, Section)])
+def test_the_example_of_a_table_is_one_that_is_allowed(tmp_path: Path, name: str) -> None:
+    example = complaint(tmp_path, f"{name} = 3").partition("such as ")[2]
+    assert example.startswith(f"{name} = {{")
+    assert getattr(read(tmp_path, example), name).model_fields_set
 
 
 def test_a_file_that_is_not_text_is_named(tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ def test_tensorrt_is_taken_where_it_and_a_gpu_are(project: Project) -> None:
 
 def test_cpu_is_taken_where_it_is_asked_for(project: Project) -> None:
     result = project.use_gpu().run("--collect-only", "--trt-device=cpu")
-    result.stdout.fnmatch_lines(["trtgate: backend onnxruntime on cpu (the embedded default: device = 'cpu'); *"])
+    result.stdout.fnmatch_lines(["trtgate: backend onnxruntime on cpu (since device = 'cpu'); *"])
 
 
 @pytest.mark.parametrize(

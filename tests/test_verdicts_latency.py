@@ -140,7 +140,8 @@ def test_a_slow_down_is_judged_by_threshold_and_stored_sessions(
 
 
 def test_a_slow_down_is_told_in_numbers() -> None:
-    sentence = "int8: p50 is 15 % slower (4 -> 4.6 ms), more than 5 % allowed; 1 stored session"
+    levels = "mean of sessions 4 -> median of launches 4.6 ms"
+    sentence = f"int8: p50 is 15 % slower ({levels}), more than 5 % allowed; 1 stored session"
     assert regression(4.6, 4.0).sentence == sentence
     limits = ", one-sided 95 % limits 5.7 % and 25.1 %"
     assert regression(4.6, 3.9, 4.0, 4.1).sentence == sentence.replace("1 stored session", "3 stored sessions") + limits
@@ -163,7 +164,7 @@ def test_a_comparison_with_stored_sessions_says_why_it_is_no_better() -> None:
 
 
 def test_times_of_seconds_are_written_out() -> None:
-    assert "(1234 -> 2468 ms)" in regression(2468.4, 1234.2).sentence
+    assert "(mean of sessions 1234 -> median of launches 2468 ms)" in regression(2468.4, 1234.2).sentence
 
 
 def test_a_faster_engine_is_offered_as_the_new_baseline() -> None:
@@ -247,12 +248,13 @@ def test_a_budget_that_is_too_near_takes_four_times_the_launches_and_no_more() -
 
 def test_a_budget_is_told_in_numbers() -> None:
     assert budget([60, 70, 65], value=8.123).sentence == (
-        "int8: p95 8.12 ms is over its budget of 8 ms; 195 of 1500 inferences took longer, 3 launches"
+        "int8: p95 8.12 ms (median of launches) is over its budget of 8 ms; "
+        "195 of 1500 inferences took longer, 3 launches"
     )
     doubt = "5 % may, and whether more or fewer do is not proved"
     assert budget([25] * 12).sentence == (
-        "int8: p95 7 ms cannot be told from its budget of 8 ms; 300 of 6000 inferences took longer, 12 launches; "
-        f"{doubt}; measure again on a quieter machine"
+        "int8: p95 7 ms (median of launches) cannot be told from its budget of 8 ms; "
+        f"300 of 6000 inferences took longer, 12 launches; {doubt}; measure again on a quieter machine"
     )
     assert budget([0, 0]).sentence.endswith(f"2 launches; {doubt}; {MORE_LAUNCHES}")
 
@@ -275,9 +277,8 @@ def test_a_speed_up_is_judged_inside_each_launch() -> None:
 
 
 def test_a_speed_up_is_told_in_numbers() -> None:
-    assert (
-        speedup(2.0, int8=[2.0], fp16=[3.0]).sentence == "int8: 1.50 x as fast as fp16 at p50, less than 2 x asked for"
-    )
+    said = "int8: 1.50 x as fast as fp16 at p50 (median of launches), less than 2 x asked for"
+    assert speedup(2.0, int8=[2.0], fp16=[3.0]).sentence == said
 
 
 def test_a_speed_up_over_an_arm_that_is_not_there_is_inconclusive() -> None:

@@ -54,7 +54,7 @@ def test_only_the_ratio_inside_a_launch_counts() -> None:
     assert checks[0].value == pytest.approx((4.004 * 4.2957 * 4.6092) ** (1 / 3))
     assert checks[0].value / checks[0].reference == pytest.approx(1 + checks[0].change)
     assert checks[0].sentence.startswith("int8: p50 is 0.0666 % slower, 2 % allowed; 3 launches, one-sided 95 % limits")
-    assert checks[0].sentence.endswith("; mean 4.29 -> 4.3 ms, the baseline replayed beside it")
+    assert checks[0].sentence.endswith("; mean of launches 4.29 -> 4.3 ms, the baseline replayed beside it")
 
 
 def test_the_medians_of_the_parts_of_a_launch_are_compared_where_it_has_them() -> None:
@@ -126,7 +126,8 @@ def test_an_identical_engine_passes_whatever_it_takes() -> None:
     record = launches(int8=[9.0] * 3)
     [check] = judge_latency(record, "int8", "engine", LIMITS, None, stored(4.0), same_engine=True)
     assert (check.name, str(check.outcome)) == ("engine", "PASS")
-    assert check.sentence == "int8: identical engine, byte by byte the baseline's; p50 9 ms, p95 9 ms; 3 launches"
+    levels = "p50 9 ms, p95 9 ms (median of launches)"
+    assert check.sentence == f"int8: identical engine, byte by byte the baseline's; {levels}; 3 launches"
 
 
 ratios = st.lists(st.floats(0.9, 1.15), min_size=3, max_size=12)

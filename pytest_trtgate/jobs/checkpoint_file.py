@@ -71,10 +71,15 @@ def read_checkpoint(path: Path) -> CheckpointFacts:
     names = getattr(model, "names", None)
     return CheckpointFacts(
         imgsz=_side(trained.get("imgsz") if isinstance(trained, dict) else None),
-        classes=len(names) if isinstance(names, (dict, list, tuple)) else None,
+        names=_by_index(names),
         task=str(trained["task"]) if isinstance(trained, dict) and trained.get("task") else None,
         version=str(content["version"]) if content.get("version") else None,
     )
+
+
+def _by_index(names: Any) -> dict[int, str] | None:
+    pairs = names.items() if isinstance(names, dict) else enumerate(names) if isinstance(names, (list, tuple)) else ()
+    return {int(index): str(name) for index, name in pairs if str(index).isdecimal()} or None
 
 
 def _side(imgsz: Any) -> int | None:

@@ -311,7 +311,7 @@ class CheckpointFacts(FileRecord):
     """What a checkpoint says of its training; None where it does not tell. ``problem``: why nothing is known."""
 
     imgsz: int | None = None
-    classes: int | None = None
+    names: dict[int, str] | None = None
     task: str | None = None
     version: str | None = None
     problem: str = ""

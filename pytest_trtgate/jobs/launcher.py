@@ -16,6 +16,7 @@ import filelock
 
 from ..errors import JobError, JobTimeoutError, RecordError
 from ..gpus import VISIBLE
+from ..logs import log_tail
 from ..record_base import FileRecord
 from ..recordfile import load, save
 from . import processes
@@ -24,7 +25,6 @@ from .contract import PROGRESS, RESPONSES, JobFailure, JobKind
 
 LOG_NAME = "log.txt"
 LOCKS = Path("/tmp/trtgate-locks")
-_TAIL_LINES = 25
 _WAITING_S = 5.0
 
 JOB_MODULES: Mapping[JobKind, str] = {
@@ -298,12 +298,3 @@ def _pump(stream: IO[bytes], path: Path, progress: Callable[[str], None]) -> Non
                     log.write(line)
         for _ in stream:  # the log cannot be written: that costs the log, not the job
             pass
-
-
-def log_tail(path: Path) -> str:
-    """Return the last lines of a log, empty where there is none."""
-    try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return ""
-    return "\n".join(line.rstrip() for line in lines[-_TAIL_LINES:])

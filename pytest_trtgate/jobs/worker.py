@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import re
 import signal
 import stat
 import sys
@@ -24,6 +23,7 @@ from typing import NoReturn, TypeVar
 
 from ..counting import counted
 from ..errors import TrtGateError
+from ..logs import without_escapes
 from ..recordfile import load, save
 from .contract import (
     PROGRESS,
@@ -55,7 +55,6 @@ Q = TypeVar(
 PHASES = Phases()
 """Of this process. A job begins with its imports, and says when it goes on."""
 PROGRESS_INTERVAL_S = 2.0
-_ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _last_progress = [-PROGRESS_INTERVAL_S]
 
 
@@ -183,7 +182,7 @@ def is_cuda_fault(error: BaseException | None) -> bool:
 
 def plain(error: BaseException) -> str:
     """Return the first line of an error's text without colours, emoji and a leading ERROR."""
-    text = "".join(c for c in _ANSI.sub("", str(error)) if not _is_emoji(c))
+    text = "".join(c for c in without_escapes(str(error)) if not _is_emoji(c))
     lines = (" ".join(line.split()).removeprefix("ERROR ") for line in text.splitlines())
     return next((line.rstrip(" .:;") for line in lines if line), type(error).__name__)
 

@@ -19,7 +19,7 @@ from .design import MAX_LAUNCHES
 from .fitness import doubted, why_unfit
 from .regression import IDENTICAL, decision, identical, is_replayed, judge_replay, judge_sessions
 from .sequential import MORE_LAUNCHES, QUIETER
-from .wording import launches_text, listed, ms, unusable, usable
+from .wording import MEDIAN, launches_text, listed, ms, unusable, usable
 
 SAME_BYTES = "the engine is the baseline's, byte by byte"
 
@@ -168,11 +168,12 @@ def _budget(latency: LatencyRecord, arm: str, context: Context, name: str, budge
         against="budget",
         value=value_ms,
         reference=budget_ms,
+        statistics=(MEDIAN, ""),
         change=value_ms - budget_ms,
         limit=budget_ms,
         unit="ms",
         outcome=outcome,
-        sentence=f"{arm}: {name} {ms(value_ms)} ms {relation} its budget of {budget_ms:g} ms; "
+        sentence=f"{arm}: {name} {ms(value_ms)} ms ({MEDIAN}) {relation} its budget of {budget_ms:g} ms; "
         f"{over} of {total} inferences took longer, {launches_text(len(counts))}{doubt}",
     )
 
@@ -206,6 +207,6 @@ def _speedup(latency: LatencyRecord, arm: str, context: Context, rule: Speedup) 
         limit=rule.at_least,
         unit="ratio",
         outcome=Outcome.FAIL if short else Outcome.PASS,
-        sentence=f"{arm}: {ratio:.2f} x as fast as {rule.over} at p50, {'less than' if short else 'at least'} "
-        f"{rule.at_least:g} x asked for",
+        sentence=f"{arm}: {ratio:.2f} x as fast as {rule.over} at p50 ({MEDIAN}), "
+        f"{'less than' if short else 'at least'} {rule.at_least:g} x asked for",
     )

@@ -13,7 +13,7 @@ from ..settings import PERCENTILES, Limit
 from .decision import Decision, Quantity
 from .sequential import QUIETER, decide, log_ratios
 from .sessions import SESSIONS_TO_TRUST, SessionChange, compare_sessions
-from .wording import launches_text, listed, ms, percent, unusable, usable
+from .wording import MEAN, MEAN_OF_SESSIONS, MEDIAN, launches_text, listed, ms, percent, unusable, usable
 
 ACCEPT = "accept with pytest --trt-baselines=update"
 IDENTICAL = "engine"
@@ -83,13 +83,14 @@ def judge_replay(latency: LatencyRecord, arm: str, context: Context, limits: Map
 def _replay_check(arm: str, quantity: Quantity, value_ms: float) -> Check:
     # Both are geometric means over launches, so that they differ by the very change that was judged.
     reference_ms = value_ms / (1 + quantity.change)
-    times = f"mean {ms(reference_ms)} -> {ms(value_ms)} ms, the baseline replayed beside it"
+    times = f"{MEAN} {ms(reference_ms)} -> {ms(value_ms)} ms, the baseline replayed beside it"
     sentence = f"{arm}: {quantity.sentence}; {times}"
     return Check(
         name=quantity.name,
         against="baseline",
         value=value_ms,
         reference=reference_ms,
+        statistics=(MEAN, MEAN),
         change=quantity.change,
         limit=quantity.threshold,
         unit="ratio",
@@ -191,7 +192,7 @@ def _session_check(arm: str, name: str, found: SessionChange, machine: str, note
     said = Quantity(name, found.outcome, 0, found.threshold, found.change, found.lower, found.upper, found.p).moved
     over = found.outcome is not Outcome.PASS
     sentence = (
-        f"{arm}: {name} {said} ({ms(found.reference_ms)} -> {ms(found.value_ms)} ms), "
+        f"{arm}: {name} {said} ({MEAN_OF_SESSIONS} {ms(found.reference_ms)} -> {MEDIAN} {ms(found.value_ms)} ms), "
         f"{'more than ' if over else ''}{percent(found.threshold)} allowed; "
         f"{found.sessions} stored session{'s' if found.sessions > 1 else ''}"
     )
@@ -211,6 +212,7 @@ def _session_check(arm: str, name: str, found: SessionChange, machine: str, note
         against="baseline",
         value=found.value_ms,
         reference=found.reference_ms,
+        statistics=(MEDIAN, MEAN_OF_SESSIONS),
         change=found.change,
         limit=found.threshold,
         unit="ratio",
@@ -224,11 +226,12 @@ def identical(latency: LatencyRecord, arm: str, context: Context, limits: Mappin
     gated = [name for name, limit in limits.items() if limit.regression is not None]
     times = {name: latency.per_launch_ms(arm, context, PERCENTILES[name]) for name in gated}
     shown = ", ".join(f"{name} {ms(median(values))} ms" for name, values in times.items() if values)
+    shown = f"{shown} ({MEDIAN})" if shown else "no percentile is gated"
     return Check(
         name=IDENTICAL,
         against="baseline",
         outcome=Outcome.PASS,
-        sentence=f"{arm}: identical engine, byte by byte the baseline's; {shown or 'no percentile is gated'}; "
+        sentence=f"{arm}: identical engine, byte by byte the baseline's; {shown}; "
         f"{launches_text(len(latency.of_arm(arm)))}",
     )
 

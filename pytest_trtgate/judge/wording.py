@@ -7,6 +7,9 @@ from collections.abc import Sequence
 
 from ..run_record import Check, Outcome
 
+MEDIAN, MEAN, MEAN_OF_SESSIONS = "median of launches", "mean of launches", "mean of sessions"
+"""What a latency is that stands for several: geometric means, where they are means."""
+
 
 def ms(value: float) -> str:
     """Return three significant digits, and no fewer than the whole part."""

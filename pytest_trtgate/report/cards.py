@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ..run_record import ALLOW_BUSY, Outcome, RunRecord, Verdict
+from ..workspace import RECORD_NAME
 from . import format as fmt
 from .measure import excess, severity
 from .parts import Anchors, Badge, CheckView, badge, brief, check_view, sentence_of, where
@@ -40,6 +41,11 @@ class Card:
     log: str
 
 
+def from_artifact(line: str) -> str:
+    """Return, for a place behind what a command is for, that it reads a record that CI has kept; else nothing."""
+    return f", with {RECORD_NAME} from the run's artifact" if f" accept {RECORD_NAME} " in line else ""
+
+
 def commands_of(verdicts: Sequence[Verdict]) -> tuple[Command, ...]:
     """Return what to type to measure again and to accept one cell or all, each line once, reruns first."""
     reruns = [Command("To run it again", "run again", fmt.clean(v.rerun)) for v in verdicts if v.rerun]
@@ -56,8 +62,9 @@ def commands_of(verdicts: Sequence[Verdict]) -> tuple[Command, ...]:
 
 def _cell_command(verdict: Verdict) -> Command:
     line = fmt.clean(verdict.accept_cell)
-    though = ", though the machine was busy" if ALLOW_BUSY in line.split() else ""
-    return Command(f"To accept this cell{though}", f"to accept{though}", line)
+    how = ", though the machine was busy" if ALLOW_BUSY in line.split() else ""
+    how += from_artifact(line)
+    return Command(f"To accept this cell{how}", f"to accept{how}", line)
 
 
 def log_tail(text: str) -> str:

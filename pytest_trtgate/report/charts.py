@@ -155,7 +155,7 @@ def latency_distribution(
             parts.append(line(place(budget), 8, place(budget), height - 18, "budget"))
             side = "end" if place(budget) > WIDTH / 2 else "start"
             parts.append(text(place(budget) + (-4 if side == "end" else 4), 16, f"p{percent} budget", "t bad", side))
-    title = f"{name}: this run p50 {fmt.ms(here[49])}, p95 {fmt.ms(here[94])}"
+    title = f"{name}, all launches together: this run p50 {fmt.ms(here[49])}, p95 {fmt.ms(here[94])}"
     if there:
         title += f"; {then_name} p50 {fmt.ms(there[49])}, p95 {fmt.ms(there[94])}"
     return picture(WIDTH, height, title, "".join(parts))

@@ -9,17 +9,17 @@ import math
 import re
 from datetime import datetime, timezone
 
+from ..logs import without_escapes
 from ..run_record import Outcome
 
 MISSING = "\N{EN DASH}"
+"""Stands in a table where there is no number."""
 DIRTY = "-dirty"
 """What git puts behind a commit that is not all of what is checked out."""
-"""Stands in a table where there is no number."""
 NOT_MEASURED = "not measured"
 
 _SPACE = "\N{NO-BREAK SPACE}"
 _MINUS = "\N{MINUS SIGN}"
-_ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
 # Controls, overrides of the text direction (which can make a line read as another one), and lone surrogates.
 _UNSAFE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
 
@@ -37,7 +37,7 @@ WORDS: dict[Outcome, str] = {
 def clean(text: object) -> str:
     """Return outside text without terminal escapes, control characters and direction overrides; keep its lines."""
     unified = str(text).replace("\r\n", "\n").replace("\r", "\n")
-    return _UNSAFE.sub("\N{REPLACEMENT CHARACTER}", _ANSI.sub("", unified))
+    return _UNSAFE.sub("\N{REPLACEMENT CHARACTER}", without_escapes(unified))
 
 
 def clip(text: object, length: int = 120) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 from ..run_record import RunRecord
 from . import format as fmt
 from . import markdown
+from .cards import from_artifact
 from .parts import sentence_of
 
 Place = tuple[str, int]
@@ -45,7 +46,7 @@ def annotate(run: RunRecord, places: Mapping[tuple[str, str], Place]) -> Iterato
         if verdict.failed:
             title = f"{verdict.cell.label} {verdict.subject}: {fmt.WORDS[verdict.outcome]}"
             accept = verdict.accept_cell or verdict.accept
-            said = sentence_of(verdict) + (f"\nAccept: {accept}" if accept else "")
+            said = sentence_of(verdict) + (f"\nAccept{from_artifact(accept)}: {accept}" if accept else "")
             yield command(said, title, places.get((verdict.cell.key, verdict.subject)))
 
 

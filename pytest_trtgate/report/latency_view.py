@@ -106,7 +106,7 @@ def history(run: RunRecord, cell: Cell, percent: int = 50) -> tuple[str, str]:
     levels = [level for times in (*found, now) if times and (level := times.level_ms(percent)) is not None]
     if now is None or len(levels) < 2:
         return "", ""
-    said = f"p{percent} over {fmt.plural(len(levels) - 1, 'stored session')} and this run: "
+    said = f"p{percent}, median of launches, over {fmt.plural(len(levels) - 1, 'stored session')} and this run: "
     return charts.sparkline(levels, said + ", ".join(map(fmt.number, levels)) + " ms"), said + (
         f"{fmt.number(levels[0])} to {fmt.ms(levels[-1])}"
     )
@@ -152,7 +152,7 @@ def _row(run: RunRecord, cell: Cell, context: Context, level: int | None) -> Lev
     latency = latency_of(run, cell)
     now, reference = (at(distribution(latency, arm, context)) for arm in (cell.precision, REFERENCE))
     return LevelRow(
-        name="mean" if level is None else f"p{level}",
+        name="mean of all" if level is None else f"p{level}",
         now=fmt.ms(now),
         baseline=fmt.ms(before_ms(run, cell, context, level)),
         change=fmt.percent(change_of(run, cell, level, context)),

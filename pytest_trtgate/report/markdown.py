@@ -70,7 +70,7 @@ def escape(text: object, length: int = 1000) -> str:
     line = _FIRST.sub(r"\1\\\2", line)
     line = re.sub(r"<(?=[A-Za-z/!?])", "&lt;", line)
     # Zero-width spaces, as GitHub looks for mentions, issues and addresses after it has read the escapes.
-    line = re.sub(r"#(?=\d)", "#&#8203;", line)
+    line = re.sub(r"#(?=\d)|\bGH-(?=\d)", r"\g<0>&#8203;", line, flags=re.IGNORECASE)
     return line.replace("@", "@&#8203;").replace("://", ":&#8203;//").replace("www.", "www&#8203;.")
 
 
@@ -145,7 +145,7 @@ def render(runs: Sequence[RunRecord]) -> str:
         e = run.environment
         commit = f", commit `{fmt.digest(e.commit)}`" if e.commit and e.commit.removesuffix(fmt.DIRTY).isalnum() else ""
         about = f"{escape(e.machine, 80)}, {escape(e.backend, 40)} {escape(e.backend_version, 40)}{commit}"
-        latency = f"latency {CONTEXT_NAMES[gated_context(run)]}"
+        latency = f"latency {CONTEXT_NAMES[gated_context(run)]}, medians of launches"
         blocks += [
             f"{about}; {escape(fmt.date(run.started_at))}, {fmt.duration(run.seconds)}; {latency}",
             _joined(_table(run)),

@@ -108,15 +108,17 @@ def _facts(check: Check) -> tuple[Fact, ...]:
             Fact("allowed", fmt.metric(check.limit, digits)),
             Fact("95 % limits", _limits(check)),
         )
+    of_value, of_reference = (f", {name}" if name else "" for name in check.statistics or ("", ""))
     if check.unit in BUDGET_UNITS:
         return tuple(
-            Fact(k, fmt.amount(v, check.unit)) for k, v in (("measured", check.value), ("budget", check.limit))
+            Fact(k, fmt.amount(v, check.unit))
+            for k, v in ((f"measured{of_value}", check.value), ("budget", check.limit))
         )
     if is_speedup(check):
         return Fact("speed-up", fmt.times(check.change)), Fact("at least", fmt.times(check.limit))
     return (
-        Fact("engine", fmt.ms(check.value)),
-        Fact(against, fmt.ms(check.reference)),
+        Fact(f"engine{of_value}", fmt.ms(check.value)),
+        Fact(f"{against}{of_reference}", fmt.ms(check.reference)),
         Fact("change", fmt.percent(check.change)),
         Fact("allowed", fmt.percent(check.limit)),
     )

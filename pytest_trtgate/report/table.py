@@ -112,7 +112,7 @@ def write_parquet(path: Path, runs: RunRecord | Sequence[RunRecord]) -> None:
     try:
         frame(runs).to_parquet(path, engine="pyarrow", index=False)
     except ImportError as error:
-        raise RecordError(f"{path}: Parquet needs pyarrow; pip install pytest-trtgate[parquet]") from error
+        raise RecordError(f"{path}: Parquet needs pyarrow; python -m pip install pyarrow") from error
 
 
 def write_csv(path: Path, runs: RunRecord | Sequence[RunRecord]) -> None:

@@ -53,6 +53,7 @@ SHORT: Mapping[Outcome, str] = {
 LONG = {outcome: word.lower() for outcome, word in fmt.WORDS.items()} | {Outcome.FAIL: "FAIL", Outcome.ERROR: "ERROR"}
 WIDE = 110
 """From this width on, the long words fit."""
+LEGEND = "p50 and p95: medians of launches; vs base: the change as judged"
 _GAP = "  "
 
 
@@ -199,6 +200,8 @@ def summary_lines(run: RunRecord, width: int, color: bool = True) -> list[Line]:
         ``(text, markup)`` per line, for ``TerminalReporter.write_line(text, **markup)``.
     """
     lines = table(run, width)
+    if lines and run.latencies:
+        lines += [(text, {}) for text in _wrapped(LEGEND, width)]
     troubled = [*alike(run, failed=True), *alike(run, failed=False)]
     if lines and troubled:
         lines.append(("", {}))

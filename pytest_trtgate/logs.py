@@ -1,0 +1,40 @@
+"""Logs of jobs as people read them: their last lines, as a terminal would have left them standing."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+TAIL_LINES = 25
+TAIL_BYTES = 2**20
+"""The last lines are looked for in this much of a log: a progress bar may draw itself thousands of times in one."""
+
+_ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+
+
+def without_escapes(text: str) -> str:
+    """Return text without the escape sequences of terminals: colours, moves of the cursor, titles, links."""
+    return _ESCAPE.sub("", text)
+
+
+def log_tail(path: Path) -> str:
+    """Return the last lines of a log, empty where there is none.
+
+    They have neither colours nor control characters, and of a line that was written over, as progress bars are, the
+    last state.
+    """
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - TAIL_BYTES))
+            text = file.read().decode(errors="replace")
+    except OSError:
+        return ""
+    lines = text.rstrip().split("\n")[-TAIL_LINES:]
+    return "\n".join(map(_shown, lines))
+
+
+def _shown(line: str) -> str:
+    """Return what is left to see of a line that ends with, or is parted by, carriage returns."""
+    states = (_CONTROL.sub("", state).rstrip() for state in without_escapes(line).split("\r"))
+    return next((state for state in reversed(list(states)) if state), "")
