@@ -311,4 +311,7 @@ def _setting(check: Check, cell: Cell, settings: Settings) -> tuple[str, str] | 
     if check.against == FINDING:
         # What is not decided for a finding has been only warned of.
         return "findings", f'{check.name} = "{"off" if check.outcome is Outcome.INCONCLUSIVE else "warn"}"'
-    return f"latency.{cell.precision}", "speedup"
+    if check.change is None:
+        return f"latency.{cell.precision}", "speedup"
+    least = math.floor(check.change * 90) / 100
+    return f"latency.{cell.precision}", f'speedup = {{ over = "{check.against}", at_least = {least:.2f} }}'

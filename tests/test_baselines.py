@@ -237,7 +237,8 @@ def test_where_an_absolute_limit_fails_too_that_is_to_be_changed_before_a_baseli
     verdict = project.verdict("int8", "latency")
     assert [c.against for c in verdict.checks if str(c.outcome) == "FAIL"] == ["baseline", "baseline", "fp16"]
     update = f"pytest {BOTH} --trt-baselines=update"
-    assert verdict.accept == f"set speedup under [latency.int8] in trtgate.toml, then {update}"
+    change = 'speedup = { over = "fp16", at_least = 0.62 }'
+    assert verdict.accept == f"set {change} under [latency.int8] in trtgate.toml, then {update}"
 
 
 def test_no_baseline_is_offered_while_an_absolute_limit_is_undecided(project: Project) -> None:
