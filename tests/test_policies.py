@@ -87,9 +87,8 @@ def test_a_speed_up_over_the_checkpoint_needs_no_other_precision(project: Projec
 def test_a_speed_up_over_the_checkpoint_is_accepted_where_it_is_set(project: Project) -> None:
     project.settings('speedup = { over = "pt", at_least = 3 }\n')
     project.run(FP16).assert_outcomes(passed=1, failed=1)
-    told = re.fullmatch(
-        r"set (speedup = .*) under \[latency.fp16\] in trtgate.toml", project.verdict("fp16", "latency").accept
-    )
+    accept = project.verdict("fp16", "latency").accept
+    told = re.fullmatch(r"set (speedup = .*) under \[latency.fp16\] in trtgate.toml", accept)
     assert told
     # As told, with a tenth to spare.
     project.settings(f"[latency.fp16]\n{told[1]}\n")
