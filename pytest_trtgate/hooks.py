@@ -32,7 +32,9 @@ def with_models(config: pytest.Config, settings: Settings) -> Settings:
     # What a model has of its own stays with it.
     own = {model.path: model for model in settings.models}
     chosen = tuple(own.get(path, path) for path in (config.rootpath / model for model in models))
-    return type(settings).model_validate({**settings.model_dump(by_alias=True), "models": chosen})
+    # What nobody has set stays so: some of what it means hangs on that.
+    given = settings.model_dump(by_alias=True, exclude_unset=True)
+    return type(settings).model_validate({**given, "models": chosen})
 
 
 def export_args(config: pytest.Config, settings: Settings, cell: Cell) -> dict[str, Any]:

@@ -5,11 +5,16 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from conftest import Project
 from fake_jobs import Behaviour
 
+from pytest_trtgate.config import project_settings
+from pytest_trtgate.hooks import with_models
+from pytest_trtgate.preflight import severity_of
 from pytest_trtgate.run_record import Outcome
 
 DOCS = (Path(__file__).parents[1] / "docs" / "hooks.md").read_text(encoding="utf-8")
@@ -56,6 +61,18 @@ def test_a_hook_chooses_the_models(project: Project) -> None:
 def test_a_hook_may_leave_the_models_as_they_are(project: Project) -> None:
     add(project, "def pytest_trtgate_models(models):\n    assert models[0].name == 'shapes.pt'\n")
     project.run(FP16, "-k", "accuracy").assert_outcomes(passed=1)
+
+
+def test_who_chooses_the_models_sets_nothing_else(project: Project) -> None:
+    project.settings('[findings]\nno-labels = "warn"\n[accuracy.int8]\n"mAP50-95" = 0.02\n')
+    settings = project_settings(project.path)[0]
+    answer = SimpleNamespace(pytest_trtgate_models=lambda **_: ["shapes.pt"])
+    config: Any = SimpleNamespace(hook=answer, rootpath=project.path)
+    chosen = with_models(config, settings)
+    assert chosen == settings
+    # A finding that fails by default is not one that the project has said to fail.
+    assert chosen.findings.model_fields_set == {"no_labels"}
+    assert severity_of(chosen.findings, "preflight-incomplete") == "warn"
 
 
 @pytest.mark.parametrize("answer", ["'best.pt'", "[1]", "1", "(m for m in ['best.pt'])"])
