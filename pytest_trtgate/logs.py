@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
+from itertools import dropwhile, islice
+from operator import not_
 from pathlib import Path
 
 TAIL_LINES = 25
 TAIL_BYTES = 2**20
 """The last lines are looked for in this much of a log: a progress bar may draw itself thousands of times in one."""
+LINE_CHARACTERS = 2000
+"""Of a longer line, such as a dump without line breaks, beginning and end are shown."""
 
 _ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
@@ -22,7 +26,7 @@ def log_tail(path: Path) -> str:
     """Return the last lines of a log, empty where there is none.
 
     They have neither colours nor control characters, and of a line that was written over, as progress bars are, the
-    last state.
+    last state. What nothing is left of to see does not count at their end.
     """
     try:
         with path.open("rb") as file:
@@ -30,11 +34,13 @@ def log_tail(path: Path) -> str:
             text = file.read().decode(errors="replace")
     except OSError:
         return ""
-    lines = text.rstrip().split("\n")[-TAIL_LINES:]
-    return "\n".join(map(_shown, lines))
+    shown = dropwhile(not_, map(_shown, reversed(text.split("\n"))))
+    return "\n".join(reversed([*islice(shown, TAIL_LINES)]))
 
 
 def _shown(line: str) -> str:
     """Return what is left to see of a line that ends with, or is parted by, carriage returns."""
     states = (_CONTROL.sub("", state).rstrip() for state in without_escapes(line).split("\r"))
-    return next((state for state in reversed(list(states)) if state), "")
+    last = next((state for state in reversed(list(states)) if state), "")
+    half = LINE_CHARACTERS // 2
+    return last if len(last) <= LINE_CHARACTERS else f"{last[:half]} [...] {last[-half:]}"

@@ -267,6 +267,16 @@ def test_the_tail_of_a_log_is_what_a_terminal_would_have_left_standing(tmp_path:
     assert log_tail(tmp_path / "none.txt") == ""
 
 
+def test_neither_empty_lines_nor_one_without_end_drown_the_tail_of_a_log(tmp_path: Path) -> None:
+    log = tmp_path / "log.txt"
+    log.write_text("out of memory\n" + "\x1b[0m\n\0\n \r\n" * 40)
+    assert log_tail(log) == "out of memory"
+    log.write_text(f"a{'b' * 3_000_000}c")
+    assert log_tail(log) == f"{'b' * 1000} [...] {'b' * 999}c"
+    log.write_text(f"before\nd{'e' * 2000}f\nafter")
+    assert log_tail(log).splitlines() == ["before", f"d{'e' * 999} [...] {'e' * 999}f", "after"]
+
+
 def test_the_children_of_a_job_end_with_it(jobs: Jobs) -> None:
     jobs.failure("family", timeout_s=1.0)
     assert not is_running(jobs.pid())
