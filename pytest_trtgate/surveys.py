@@ -24,7 +24,7 @@ from .recordfile import load, save
 from .report import format as fmt
 
 R = TypeVar("R", bound=FileRecord)
-SURVEY_VERSION = 3
+SURVEY_VERSION = 4
 """Part of every key: to be raised when the survey job changes what it makes of the same files."""
 SAMPLE = 256
 """Images of a split that are decoded: enough to tell a distance of 0.3, and a second's work."""

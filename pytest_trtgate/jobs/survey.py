@@ -26,7 +26,7 @@ SIDE = 64
 LEAST_SIDE = 10
 """Ultralytics leaves out images with a shorter side."""
 TOLERANCE = 0.01
-"""By how much of the image a coordinate may be outside of it: Ultralytics' rule."""
+"""By how much of the image the middle and the sides of a box may be out of range: Ultralytics' rule."""
 TAIL_BYTES = 65536
 NO_LABELS = ("classes.txt", "notes.txt")
 """Texts that labelling tools leave beside labels."""
@@ -165,13 +165,15 @@ def read_label(path: Path, classes: int, *, boxes_first: bool) -> list[tuple[int
             raise ValueError(f"line {number} has {len(values) + 1} columns")
         if cls % 1 or not 0 <= cls < classes:
             raise ValueError(f"line {number}: class {cls:g} of {classes}")
-        if not all(-TOLERANCE <= value <= 1 + TOLERANCE for value in points):
-            raise ValueError(f"line {number}: a coordinate out of range")
         if not box:
-            width, height = (max(axis) - min(axis) for axis in (points[::2], points[1::2]))
-        else:
-            width, height = points[2:]
-        found.append((int(cls), math.sqrt(max(0.0, width * height))))
+            axes = points[::2], points[1::2]
+            # Ultralytics looks at the box around a polygon, of which corners may be outside of the image.
+            around = [(min(axis) + max(axis)) / 2 for axis in axes] + [max(axis) - min(axis) for axis in axes]
+            points = around if all(map(math.isfinite, points)) else points
+        width, height = points[2:4]
+        if not all(-TOLERANCE <= value <= 1 + TOLERANCE for value in points) or min(width, height) < 0:
+            raise ValueError(f"line {number}: a coordinate out of range")
+        found.append((int(cls), math.sqrt(width * height)))
     return found
 
 
