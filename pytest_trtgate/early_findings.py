@@ -178,7 +178,10 @@ def dataset_trouble(split: str, facts: SplitFacts, *, labelled: bool, evaluated:
     yield from trouble(facts.without_image, "orphaned label file")
     if evaluated and not facts.classes:
         files = "no image has a label file" if facts.unlabelled == facts.images else "no label file names an object"
-        yield Early("no-labels", f"split '{split}': {files}, of {fmt.plural(facts.images, 'image')}")
+        said = f"split '{split}': {files}, of {fmt.plural(facts.images, 'image')}"
+        if facts.bad_labels.count:
+            said += f"; of those that cannot be used, the first is {facts.bad_labels.first}"
+        yield Early("no-labels", said)
     elif facts.unlabelled > MOSTLY_UNLABELLED * facts.images:
         said = f"split '{split}': {facts.unlabelled} of {facts.images} images have no label file"
         yield Early("dataset-trouble", said)
@@ -209,9 +212,11 @@ def other_classes(
             said = f"{model}: the model has {fmt.plural(len(theirs), 'class')}, the dataset {len(names)}"
             yield Early("class-mismatch", said, (model,))
             continue
-        known = set(map(_folded, theirs.values()))
-        others = [i for i in names if by_index and i in theirs and _folded(names[i]) != _folded(theirs[i])]
-        moved = [i for i in others if _folded(names[i]) in known]
+        # Names that differ in no more than that are told apart by it, such as "< 5" and "> 5".
+        spelled = _folded if _tells_apart(names.values()) and _tells_apart(theirs.values()) else str
+        known = set(map(spelled, theirs.values()))
+        others = [i for i in names if by_index and i in theirs and spelled(names[i]) != spelled(theirs[i])]
+        moved = [i for i in others if spelled(names[i]) in known]
         if moved:
             said = f"class {moved[0]} is '{theirs[moved[0]]}' to the model and '{names[moved[0]]}' to the dataset"
             yield Early("class-mismatch", f"{model}: {said}, which the model has elsewhere", (model,))
@@ -225,6 +230,12 @@ def other_classes(
 def _folded(name: str) -> str:
     """Return what is left of a name where neither case nor what parts words counts."""
     return "".join(character for character in name.casefold() if character.isalnum()) or name
+
+
+def _tells_apart(names: Iterable[str]) -> bool:
+    """Return whether names that differ do so in what is left of them."""
+    different = set(names)
+    return len(set(map(_folded, different))) == len(different)
 
 
 def duplicates(split: str, other: str, count: int, first: str) -> Iterator[Early]:

@@ -311,6 +311,16 @@ def test_a_model_of_other_classes_than_the_dataset_is_found(
     assert sees(desk, checkpoint={"names": names}) == ([(name, sentence)] if name else [])
 
 
+@pytest.mark.parametrize(
+    ("first", "second"), [("< 5", "> 5"), ("C", "C++"), ("a", "A"), ("\u0915\u093f", "\u0915\u093e")]
+)
+def test_names_that_differ_only_in_case_or_signs_are_told_apart_by_these(first: str, second: str) -> None:
+    facts = {"sorts": CheckpointFacts(names={0: first, 1: second})}
+    assert list(early_findings.other_classes(facts, {0: first, 1: second}, by_index=True)) == []
+    [found] = early_findings.other_classes(facts, {0: second, 1: first}, by_index=True)
+    assert found.id == "class-mismatch"
+
+
 def test_folders_of_a_class_each_may_be_in_another_order_than_the_classes_of_the_model() -> None:
     facts = {"sorts": CheckpointFacts(names={0: "b", 1: "a"})}
     assert list(early_findings.other_classes(facts, {0: "a", 1: "b"}, by_index=False)) == []
@@ -325,6 +335,13 @@ def test_an_evaluated_split_without_any_object_is_found(desk: Project) -> None:
         ("no-labels", "split 'test': no image has a label file, of 400 images")
     ]
     assert sees(desk, test=nothing) == [("no-labels", "split 'test': no label file names an object, of 400 images")]
+    unusable = {"count": 400, "first": "a.txt (line 1: class 2 of 2)"}
+    [_, (name, sentence)] = sees(desk, test={**nothing, "bad_labels": unusable})
+    assert name == "no-labels"
+    assert sentence.endswith(
+        "no label file names an object, of 400 images; "
+        "of those that cannot be used, the first is a.txt (line 1: class 2 of 2)"
+    )
     assert sees(desk, train=nothing) == []
     assert sees(desk, test=nothing, train=nothing, checkpoint={"task": "classify"}) == []
 
