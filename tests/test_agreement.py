@@ -216,6 +216,11 @@ def test_a_collapse_is_no_news_where_the_accuracy_fell_too(project: Project) -> 
     project.weights(Behaviour(drop={"int8": 0.2}, seen={**SURE, "int8": {"score": 0.6}}))
     project.run(INT8).assert_outcomes(failed=1)
     assert findings(project) == set()
+    # Once another tolerance is set, the same record may be accepted: what fails by itself has to be in it.
+    project.settings('[findings]\nconfidence-collapse = "fail"\n')
+    project.run(INT8).assert_outcomes(failed=1)
+    verdict = project.verdict("int8", "accuracy")
+    assert {c.name for c in verdict.checks if str(c.outcome) == "FAIL"} >= {"mAP50-95", "confidence-collapse"}
 
 
 def test_an_engine_that_lacks_detections_agrees_too_little(project: Project) -> None:
