@@ -172,5 +172,6 @@ def read_settings(config: pytest.Config) -> tuple[Settings, Path | None]:
     # Where no file says where the project is, pytest takes for its root what holds all paths of the command line, even
     # those that our options name: it looks at them before it knows the options.
     here = config.invocation_params.dir
-    told = config.inipath is not None or config.getoption("rootdir")
-    return build(table, path, given(config), here, config.rootpath if told else here, flags), path
+    root = config.rootpath
+    told = config.inipath is not None or config.getoption("rootdir") or (root / "setup.py").is_file()
+    return build(table, path, given(config), here, root if told else here, flags), path

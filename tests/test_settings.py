@@ -108,6 +108,10 @@ def test_where_no_file_marks_the_project_default_paths_start_at_the_working_fold
         getoption=lambda name: None,
     )
     assert read_settings(config)[0].report == tmp_path / "here" / "reports" / "trtgate.html"
+    # A run in a folder of a project that is marked by this has the baselines of the project.
+    (tmp_path / "setup.py").touch()
+    assert read_settings(config)[0].baseline_dir == tmp_path / "baselines"
+    (tmp_path / "setup.py").unlink()
     config.inipath = tmp_path / "pytest.ini"
     assert read_settings(config)[0].report == tmp_path / "reports" / "trtgate.html"
 
