@@ -169,9 +169,13 @@ def read_settings(config: pytest.Config) -> tuple[Settings, Path | None]:
     found = find_table(home(config) or config.rootpath)
     path, table = found if found else (None, {})
     flags = {option.key: option.flag for option in OPTIONS}
+    return build(table, path, given(config), config.invocation_params.dir, project_folder(config), flags), path
+
+
+def project_folder(config: pytest.Config) -> Path:
+    """Return pytest's root folder, or the working folder where nothing marks that root as a project's."""
+    root = config.rootpath
     # Where no file says where the project is, pytest takes for its root what holds all paths of the command line, even
     # those that our options name: it looks at them before it knows the options.
-    here = config.invocation_params.dir
-    root = config.rootpath
     told = config.inipath is not None or config.getoption("rootdir") or (root / "setup.py").is_file()
-    return build(table, path, given(config), here, root if told else here, flags), path
+    return root if told else config.invocation_params.dir

@@ -120,7 +120,7 @@ class GateRun:
             settings=self.settings,
             plan=self.plan,
             datasets=self.datasets,
-            environment=with_extra(self.config, collect(backend, device, self.config.rootpath)),
+            environment=with_extra(self.config, collect(backend, device, options.project_folder(self.config))),
             workspace=self.workspace,
             launcher=launcher or LocalLauncher(gpu=gpu, only_gpu=only_gpu),
             milestone=narrator.milestone,

@@ -14,7 +14,7 @@ import pytest
 from conftest import TESTS, Project, snapshot
 from runs_example import empty_run
 
-from pytest_trtgate import progress
+from pytest_trtgate import environment, progress
 from pytest_trtgate.environment import collect
 from pytest_trtgate.errors import DataError
 from pytest_trtgate.plan import Plan, check_inputs
@@ -147,6 +147,15 @@ def test_what_a_run_knows_is_had_without_waiting_for_who_computes_the_rest(
     monkeypatch.setattr(filelock, "FileLock", lambda path: pytest.fail(f"waited for {path}"))
     assert mine.once("preflight", Preflight, lambda: pytest.fail("computed twice")) is found
     assert other.once("preflight", Preflight, lambda: pytest.fail("computed twice")) == found
+
+
+def test_the_commit_is_that_of_the_project_and_not_of_what_holds_it_and_a_path_elsewhere(
+    project: Project, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(environment, "_commit", str)
+    elsewhere = str(tmp_path_factory.mktemp("elsewhere"))
+    project.run(".", elsewhere, INT8, "-k", "accuracy").assert_outcomes(passed=1, deselected=1)
+    assert project.record.environment.commit == str(project.path)
 
 
 def test_no_git_is_started_for_a_project_that_is_in_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
