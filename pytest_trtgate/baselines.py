@@ -103,6 +103,7 @@ class BaselineStore:
             head=engine.head,
             accuracy=accuracy.metrics,
             reference_accuracy=reference.metrics,
+            latest_ms=session.levels_ms(),
             accuracy_settings=accuracy.settings,
             images=accuracy.images,
             data_digest=accuracy.data_digest,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from enum import Enum
+from statistics import median
 from typing import Any, Literal
 
 from pydantic import Field
@@ -153,11 +154,23 @@ class BaselineSession(Record):
     reference_sha256: str = ""
     reference: tuple[BaselineLaunch, ...] = ()
 
+    def levels_ms(self) -> dict[str, float]:
+        """Return p50 and p95, medians over the launches to the microsecond, by names such as ``.pt end-to-end p50``."""
+        contexts: tuple[Context, ...] = ("engine", "end-to-end")
+        found = {}
+        for arm, launches in (("", self.launches), (".pt ", self.reference)):
+            for context in contexts:
+                timings = [launch.timings[context] for launch in launches if context in launch.timings]
+                for percent in (50, 95) if timings else ():
+                    found[f"{arm}{context} p{percent}"] = round(median(t.quantile_ms(percent) for t in timings), 3)
+        return found
+
 
 class Baseline(FileRecord):
     """What an accepted run measured of one cell on one kind of machine.
 
     ``head``: where the engine's boxes were thinned out; None where that is not known, and for a classifier.
+    ``latest_ms``: for who reads the file, medians over the launches of the last session; nothing is judged by them.
     ``sessions``: the last 20, oldest first. ``layers``: the slowest of the engine's, where it was profiled.
     """
 
@@ -168,6 +181,7 @@ class Baseline(FileRecord):
     head: Head | None = None
     accuracy: dict[str, float]
     reference_accuracy: dict[str, float]
+    latest_ms: dict[str, float] = Field(default_factory=dict)
     accuracy_settings: AccuracySettings | None = None
     images: int
     data_digest: str = ""

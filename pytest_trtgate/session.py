@@ -111,7 +111,7 @@ class GateSession:
         use = self._baseline_use(cell)
         # Another CPU or number of threads makes latencies incomparable, not accuracies.
         if not self._accepts(cell) and use.baseline is not None:
-            checks += judge_accepted(use.baseline, engine, judge.tolerances(cell, engine.task))
+            checks += judge_accepted(use.baseline, reference, engine, judge.tolerances(cell, engine.task))
         return checks, found
 
     def _calibration_leak(self, cell: Cell) -> list[tuple[str, str]]:

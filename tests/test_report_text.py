@@ -12,9 +12,12 @@ import pytest
 from runs_example import empty_run, failing_run, gpu_run, passing_run
 from test_report_page import hostile_run
 
-from pytest_trtgate.report import markdown, table, terminal
-from pytest_trtgate.report.parts import sentence_of
-from pytest_trtgate.run_record import Outcome
+from pytest_trtgate.report import format as fmt
+from pytest_trtgate.report import html, markdown, table, terminal
+from pytest_trtgate.report.accuracy_view import metric_rows
+from pytest_trtgate.report.measure import least_metric
+from pytest_trtgate.report.parts import badge, sentence_of
+from pytest_trtgate.run_record import Check, Outcome, RunRecord
 
 MARKUP = {"red", "green", "yellow", "bold"}
 
@@ -35,6 +38,50 @@ def test_terminal_table_at_80_columns() -> None:
         "shapes fp16         0.8025  -0.0005    14.9    16.2   +9.0 %  pass      FAIL",
         "shapes int8         0.7806   0.0214    8.67    9.41        -  FAIL      no base",
     ]
+
+
+def fallen_run() -> RunRecord:
+    """Return a run whose INT8 engine equals its ``.pt``, and fell since the baseline."""
+    run = passing_run()
+    value, cell = 0.7406, next(c for c in run.cells if c.precision == "int8")
+    checks = {"pt": (Outcome.PASS, value, 0.02), "baseline": (Outcome.FAIL, 0.7906, 0.01)}
+    found = tuple(
+        Check(
+            name="mAP50-95",
+            against=against,
+            value=value,
+            reference=reference,
+            change=reference - value,
+            limit=limit,
+            outcome=outcome,
+            sentence=f"int8: mAP50-95 against {against}",
+        )
+        for against, (outcome, reference, limit) in checks.items()
+    )
+    verdicts = tuple(
+        v.model_copy(update={"checks": found, "outcome": Outcome.FAIL})
+        if (v.cell, v.subject) == (cell, "accuracy")
+        else v
+        for v in run.verdicts
+    )
+    accuracies = tuple(
+        a.model_copy(update={"metrics": {**a.metrics, "mAP50-95": value}}) if a.arm in ("pt", "int8") else a
+        for a in run.accuracies
+    )
+    return run.model_copy(update={"verdicts": verdicts, "accuracies": accuracies})
+
+
+def test_a_drop_since_the_baseline_is_shown_where_the_pt_fell_as_far() -> None:
+    run = fallen_run()
+    [line] = [text for text, _ in terminal.table(run, 140) if text.startswith("shapes int8")]
+    assert "0.0500 base   0.0100" in line
+    assert "0.0000 (0.0200), since baseline 0.0500 (0.0100)" in markdown.render([run])
+    cell = next(c for c in run.cells if c.precision == "int8")
+    assert least_metric(run, cell) == pytest.approx(0.7806)
+    [row] = [row for row in metric_rows(run, cell) if row.name == "mAP50-95"]
+    assert (row.baseline.partition(", ")[2], row.badge) == ("drop 0.0500", badge(Outcome.FAIL))
+    page = fmt.plain(html.render([run]))
+    assert "drop 0.0500 since baseline" in page
 
 
 def test_wide_terminal_has_all_columns_and_the_long_words() -> None:

@@ -125,14 +125,16 @@ def test_each_gated_metric_has_a_check_of_its_own() -> None:
 
 
 def test_an_accuracy_under_the_accepted_one_fails_though_it_equals_its_checkpoint() -> None:
-    [check] = judge_accepted(ACCEPTED, accuracy("int8", 0.7), {"mAP50-95": 0.01})
+    accepted = ACCEPTED.model_copy(update={"reference_accuracy": {"mAP50-95": 0.79}})
+    [check] = judge_accepted(accepted, accuracy("pt", 0.7), accuracy("int8", 0.7), {"mAP50-95": 0.01})
     assert check.outcome is Outcome.FAIL
     assert check.against == "baseline"
     assert "fell 0.1000 since the baseline (0.8000 -> 0.7000)" in check.sentence
+    assert check.sentence.endswith("; the .pt itself fell 0.0900")
 
 
 def test_a_metric_that_the_baseline_does_not_have_is_not_compared_with_it() -> None:
-    assert judge_accepted(ACCEPTED, accuracy("int8", 0.7), {"mAP50": 0.01}) == []
+    assert judge_accepted(ACCEPTED, accuracy("pt", 0.7), accuracy("int8", 0.7), {"mAP50": 0.01}) == []
 
 
 @given(st.floats(0.011, 1), st.floats(0, 0.01))

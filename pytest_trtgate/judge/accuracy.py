@@ -97,9 +97,22 @@ def _in_population(check: Check, drop: float, outcome: Outcome, arm: str, contex
     return check.model_copy(update={"outcome": outcome, "sentence": sentence})
 
 
-def judge_accepted(baseline: Baseline, engine: AccuracyRecord, tolerances: Mapping[str, float]) -> list[Check]:
-    """Judge the drop of each gated metric since the baseline, where both saw the same images in the same way."""
-    return judge_since(baseline.accuracy, baseline.accuracy_settings, baseline.data_digest, engine, tolerances)
+def judge_accepted(
+    baseline: Baseline, reference: AccuracyRecord, engine: AccuracyRecord, tolerances: Mapping[str, float]
+) -> list[Check]:
+    """Judge the drop of each gated metric since the baseline, where both saw the same images in the same way.
+
+    Of what failed it is said what the ``.pt`` did meanwhile: an engine may follow its checkpoint.
+    """
+    checks = judge_since(baseline.accuracy, baseline.accuracy_settings, baseline.data_digest, engine, tolerances)
+    return [_beside(check, baseline.reference_accuracy, reference.metrics) for check in checks]
+
+
+def _beside(check: Check, before: Mapping[str, float], now: Mapping[str, float]) -> Check:
+    if check.outcome is not Outcome.FAIL or check.name not in before or check.name not in now:
+        return check
+    moved = _moved(before[check.name] - now[check.name])
+    return check.model_copy(update={"sentence": f"{check.sentence}; the .pt itself {moved}"})
 
 
 def judge_since(

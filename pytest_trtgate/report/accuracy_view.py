@@ -10,7 +10,7 @@ from ..records import REFERENCE, Cell
 from ..run_record import RunRecord
 from . import cell_charts
 from . import format as fmt
-from .measure import accuracy_of, find_check, primary_of, verdict_of
+from .measure import accuracy_of, fallen_since, find_check, primary_of, verdict_of
 from .parts import Badge, badge
 
 DRAWN_CLASSES = 12
@@ -67,6 +67,8 @@ def metric_rows(run: RunRecord, cell: Cell) -> tuple[MetricRow, ...]:
     for name in names:
         then, now = reference.get(name), engine.get(name)
         check = find_check(verdict_of(run, cell, "accuracy"), name, against=REFERENCE, unit="points")
+        since = fallen_since(run, cell, name)
+        judged = since or check
         rows.append(
             MetricRow(
                 name=fmt.clip(name, 40),
@@ -74,8 +76,8 @@ def metric_rows(run: RunRecord, cell: Cell) -> tuple[MetricRow, ...]:
                 engine=fmt.metric(now),
                 drop=fmt.metric(None if then is None or now is None else then - now),
                 tolerance=fmt.metric(check.limit) if check else fmt.MISSING,
-                baseline=fmt.metric(stored.get(name)),
-                badge=badge(check.outcome) if check else None,
+                baseline=fmt.metric(stored.get(name)) + (f", {fmt.drop(since.change)}" if since else ""),
+                badge=badge(judged.outcome) if judged else None,
             )
         )
     return tuple(rows)

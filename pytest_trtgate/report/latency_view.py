@@ -15,7 +15,6 @@ from .measure import (
     STAGES,
     Distribution,
     accuracy_of,
-    allowed_drop,
     arms_of,
     before_ms,
     cells_of,
@@ -23,6 +22,7 @@ from .measure import (
     distribution,
     gated_context,
     latency_of,
+    least_metric,
     primary,
     primary_of,
     ratio,
@@ -249,9 +249,9 @@ def _metric(run: RunRecord, latency: LatencyRecord) -> str:
 
 
 def _floor(run: RunRecord, cell: Cell) -> charts.Line | None:
-    """Return the least accuracy that passes: that of the ``.pt`` less the allowed drop."""
-    value, limit = primary(accuracy_of(run, cell, REFERENCE)), allowed_drop(run, cell)
-    return None if value is None or limit is None else charts.Line(column_name(cell.precision), value - limit)
+    """Return the least accuracy that passes."""
+    least = least_metric(run, cell)
+    return None if least is None else charts.Line(column_name(cell.precision), least)
 
 
 def _ordered(arms: list[str]) -> list[str]:

@@ -18,6 +18,7 @@ from .measure import (
     change_of,
     distribution,
     drop_of,
+    fallen_since,
     gated_context,
     latency_of,
     primary_name,
@@ -94,6 +95,14 @@ def _slower(run: RunRecord, cell: Cell) -> str:
     return _with_limit(fmt.percent(change), fmt.threshold(allowed_change(run, cell)))
 
 
+def _fallen(run: RunRecord, cell: Cell) -> str:
+    since = fallen_since(run, cell)
+    of_pt = _with_limit(fmt.metric(drop_of(run, cell)), fmt.metric(allowed_drop(run, cell)))
+    if since is None:
+        return of_pt
+    return f"{of_pt}, since baseline {_with_limit(fmt.metric(since.change), fmt.metric(since.limit))}"
+
+
 def _table(run: RunRecord) -> list[str]:
     context = gated_context(run)
     titles = (title or primary_name(run) for title in _TITLES)
@@ -105,7 +114,7 @@ def _table(run: RunRecord) -> list[str]:
         texts = [
             f"{escape(cell.model, 60)} {column_name(cell.precision)}",
             *(primary_text(run, arm) for arm in arms),
-            _with_limit(fmt.metric(drop_of(run, cell)), fmt.metric(allowed_drop(run, cell))),
+            _fallen(run, cell),
             *(fmt.ms(times.level_ms(percent) if times else None) for percent in (50, 95)),
             "same engine" if same_engine(run, cell) else _slower(run, cell),
             fmt.times(speedup_of(run, cell, context)),

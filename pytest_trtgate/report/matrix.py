@@ -16,6 +16,7 @@ from .measure import (
     change_of,
     distribution,
     drop_of,
+    fallen_since,
     gated_context,
     latency_of,
     primary_name,
@@ -112,6 +113,8 @@ def _square(run: RunRecord, cell: Cell, anchors: Anchors) -> Square:
     digits = fmt.digits_apart(drop, limit)
     at_most = () if limit is None else (f"{fmt.metric(limit, digits)} allowed",)
     fell = () if drop is None else (fmt.drop(drop, digits), *at_most)
+    if since := fallen_since(run, cell):
+        fell += (f"{fmt.drop(since.change)} since baseline", f"{fmt.metric(since.limit)} allowed")
     times = distribution(latency_of(run, cell), cell.precision, context)
     engine = run.engines.get(cell.key)
     worst = worst_outcome(verdicts_of(run, cell))

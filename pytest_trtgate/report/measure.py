@@ -252,6 +252,22 @@ def allowed_drop(run: RunRecord, cell: Cell) -> float | None:
     return check.limit if check else None
 
 
+def fallen_since(run: RunRecord, cell: Cell, name: str = "") -> Check | None:
+    """Return the check that a metric, by default the primary one, failed against the baseline, or None."""
+    name = name or primary_of(accuracy_of(run, cell, cell.precision))
+    check = find_check(verdict_of(run, cell, "accuracy"), name, against="baseline", unit="points")
+    return check if check and check.outcome is Outcome.FAIL else None
+
+
+def least_metric(run: RunRecord, cell: Cell) -> float | None:
+    """Return the least of the primary metric that passes, against the ``.pt`` and the baseline; None if not gated."""
+    accuracy = verdict_of(run, cell, "accuracy")
+    name = primary_of(accuracy_of(run, cell, REFERENCE))
+    checks = (find_check(accuracy, name, against=against, unit="points") for against in (REFERENCE, "baseline"))
+    floors = [c.reference - c.limit for c in checks if c and c.reference is not None and c.limit is not None]
+    return max(floors, default=None)
+
+
 def allowed_change(run: RunRecord, cell: Cell) -> float | None:
     """Return how much slower at p50 a cell may be than its baseline, as a ratio; None where that was not judged."""
     check = find_check(verdict_of(run, cell, "latency"), "p50", against="baseline", unit="ratio")

@@ -18,6 +18,7 @@ from .measure import (
     change_of,
     distribution,
     drop_of,
+    fallen_since,
     gated_context,
     latency_of,
     primary_name,
@@ -96,12 +97,13 @@ def _metric(run: RunRecord, cell: Cell, arm: str) -> str:
 def _cells(run: RunRecord, cell: Cell, words: Mapping[Outcome, str]) -> list[str]:
     engine, context = run.engines.get(cell.key), gated_context(run)
     accuracy, latency = verdict_of(run, cell, "accuracy"), verdict_of(run, cell, "latency")
+    since = fallen_since(run, cell)
     return [
         fmt.clip(cell.label, 60),
         _metric(run, cell, cell.precision),
         _metric(run, cell, REFERENCE),
-        fmt.metric(drop_of(run, cell)),
-        fmt.metric(allowed_drop(run, cell)),
+        f"{fmt.metric(since.change)} base" if since else fmt.metric(drop_of(run, cell)),
+        fmt.metric(since.limit if since else allowed_drop(run, cell)),
         _level(run, cell, cell.precision, 50),
         _level(run, cell, cell.precision, 95),
         "identical"
