@@ -11,7 +11,7 @@ from .amending import HOOK
 from .baselines import BaselineStore
 from .config import table_name
 from .errors import BaselineError
-from .findings import FINDING
+from .findings import FINDING, leaves_nothing
 from .judge.accuracy import ROUNDING
 from .judge.engine import ENGINE_BUDGETS
 from .judge.fitness import why_unfit
@@ -222,6 +222,8 @@ def way_to_accept(
     if outcome in (Outcome.PASS, Outcome.ERROR):
         return ""
     limits = [check for check in deciding if check.against != "baseline"]
+    if subject == "accuracy" and any(map(leaves_nothing, limits)):
+        return ""
     change = settings_for(limits, cell, settings, source)
     behind = [check for check in _behind(checks) if check in deciding or settings.fails(check.outcome)]
     others = [check for check in checks if check not in limits]
@@ -266,7 +268,8 @@ def with_cell_commands(
         if any(check.against != "baseline" for check in deciding):
             return verdict
         if why_refused(run, cell, settings, source, allow_busy=True):
-            return verdict
+            # What no setting lets pass either stands against every way to accept.
+            return verdict.model_copy(update={"accept": ""}) if limits else verdict
         line = command(cell) + (f" {ALLOW_BUSY}" if run.preflight.busy else "")
         return verdict.model_copy(update={"accept_cell": line})
 

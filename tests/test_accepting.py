@@ -133,6 +133,12 @@ def test_a_failure_that_no_record_may_accept_offers_no_such_command(accepted: Pr
     assert accepted.verdict("fp16", "latency").accept_cell == ""
 
 
+def test_a_latency_that_no_run_can_store_offers_no_way_to_accept_it(accepted: Project) -> None:
+    accepted.weights(Behaviour(map50_95=0.0, p50_ms=MUCH_SLOWER.p50_ms))
+    accepted.run(FP16).assert_outcomes(failed=2)
+    assert [(str(v.outcome), v.accept) for v in accepted.record.verdicts] == [("FAIL", ""), ("FAIL", "")]
+
+
 def test_on_a_busy_machine_the_command_that_takes_the_run_nevertheless_is_offered(
     accepted: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:

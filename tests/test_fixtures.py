@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import shlex
 import xml.etree.ElementTree as ET
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from conftest import Project
 from fake_jobs import REFUSAL, Behaviour
+
+from pytest_trtgate import gate
+from pytest_trtgate.options import rerun_command
 
 INT8 = "--trt-precision=int8"
 
@@ -192,6 +198,20 @@ def test_the_command_works_for_the_ready_made_tests(project: Project) -> None:
     project.weights(Behaviour(drop={"int8": 0.2}))
     project.run(*GATE, "--trt-cache-dir=cache", "-k", "accuracy").assert_outcomes(passed=2, failed=1, deselected=3)
     rerun(project, project.verdict("int8", "accuracy").rerun).assert_outcomes(failed=1)
+
+
+def test_the_ready_made_tests_are_not_named_by_their_file_in_an_environment_below_the_project() -> None:
+    root = Path(gate.__file__).parents[1]
+    config = SimpleNamespace(
+        rootpath=root,
+        invocation_params=SimpleNamespace(dir=root, args=()),
+        getoption=lambda name, default=None: default,
+    )
+    module = SimpleNamespace(obj=gate)
+    nodeid = "pytest_trtgate/gate.py::test_accuracy[best-int8]"
+    item = SimpleNamespace(config=config, nodeid=nodeid, path=Path(gate.__file__), getparent=lambda kind: module)
+    command = rerun_command(cast("pytest.Item", item))
+    assert command == "pytest --pyargs 'pytest_trtgate.gate::test_accuracy[best-int8]'"
 
 
 def test_the_command_works_in_the_folder_in_which_the_run_was_started(
