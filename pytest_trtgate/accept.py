@@ -32,6 +32,7 @@ class Acceptable:
     """What a run measured of one cell, complete enough for a baseline.
 
     Attributes:
+        refusal: Why it may not become the baseline all the same; empty where it may.
         before: The baseline that there is, None without one or where it is damaged.
         known: Whether that has this run already.
         join: Whether its launches join those stored, as they do while nothing has changed; else they replace them.
@@ -39,6 +40,7 @@ class Acceptable:
     """
 
     cell: Cell
+    refusal: str
     engine: EngineRecord
     reference: AccuracyRecord
     accuracy: AccuracyRecord
@@ -58,7 +60,7 @@ def acceptable(
     *,
     allow_busy: bool = False,
 ) -> Acceptable | str:
-    """Return what of a run may become the baseline of a cell, or in a sentence why nothing may.
+    """Return what of a run may become the baseline of a cell, or why there is nothing that could.
 
     A cell may be accepted though it is slower or less accurate than its baseline: that is what accepting is for. What
     fails an absolute limit is not for a baseline to accept but for the settings, and a budget or speed-up that was not
@@ -74,8 +76,8 @@ def acceptable(
     """
     refusal = why_refused(run, cell, settings, source, allow_busy=allow_busy)
     measured = _measured(run, cell)
-    if refusal or measured is None:
-        return f"{cell.label}: baseline not written, since {refusal or INCOMPLETE}"
+    if measured is None:
+        return refusal or INCOMPLETE
     engine, reference, accuracy, latency = measured
     try:
         before = store.find(cell).baseline
@@ -87,9 +89,9 @@ def acceptable(
     comparable = same is not None and all(stored.threads == session.threads for stored in same.sessions)
     join = same is not None and comparable and _unchanged(same, latency, cell, settings)
     offset = None if known else machine_offset(before, run, cell, latency, settings)
-    busy = f"the machine was busy: {run.preflight.busy}" if run.preflight.busy else ""
+    busy = f"the machine was busy: {run.preflight.busy}" if run.preflight.busy and allow_busy else ""
     remark = "; ".join(filter(None, (offset.sentence if offset else "", busy)))
-    return Acceptable(cell, engine, reference, accuracy, latency, before, known, join, remark)
+    return Acceptable(cell, refusal, engine, reference, accuracy, latency, before, known, join, remark)
 
 
 def why_refused(
@@ -158,8 +160,9 @@ def accept(
         One sentence, and whether the run is in the baseline now.
     """
     found = acceptable(store, run, cell, settings, source, allow_busy=allow_busy)
-    if isinstance(found, str):
-        return found, False
+    if isinstance(found, str) or found.refusal:
+        why = found if isinstance(found, str) else found.refusal
+        return f"{cell.label}: baseline not written, since {why}", False
     if found.known:
         return f"{cell.label}: the baseline has this run already ({store.path(cell)})", True
     measured = (found.engine, found.reference, found.accuracy, found.latency)

@@ -96,7 +96,7 @@ def _accuracy(before: RunRecord, after: RunRecord, cell: Cell, settings: Setting
     if then is None or now is None:
         return _missing("accuracy", then is not None, now is not None)
     tolerances = settings.of(cell.model).accuracy.tolerances(cell.precision, now.task)
-    return judge_since(then.metrics, then.settings, then.data_digest, now, tolerances)
+    return judge_since(then.metrics, then.settings, then.data_digest, now, tolerances, "the earlier run")
 
 
 def _latency(before: RunRecord, after: RunRecord, cell: Cell, settings: Settings, same: bool) -> Sequence[Check]:

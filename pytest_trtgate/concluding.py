@@ -58,7 +58,7 @@ def decide(
     deciding = [c for c in checks if c.outcome is outcome]
     arm = f"{cell.precision}: "
     nothing = "nothing to compare with: this run is to become the baseline" if accepting else "nothing is gated"
-    first, *others = [c.sentence for c in deciding] or [arm + nothing]
+    first, *others = list(dict.fromkeys(c.sentence for c in deciding)) or [arm + nothing]
     sentences = [first, *(sentence.removeprefix(arm) for sentence in others)]
     excused, said = waiver if failing else (False, "")
     # A waiver is of what was too slow or too inaccurate, not of what could not be judged.

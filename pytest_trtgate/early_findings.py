@@ -28,16 +28,21 @@ VISIBLE_SIZE = 1.25
 """How many times as large objects are on average that are visibly larger."""
 NAMED = 4
 """How many classes a sentence names."""
+RENAMED = "name the classes of the dataset as the model does, or gate the model on data of its own classes"
 
 
 @dataclass(frozen=True)
 class Early:
-    """A finding and what it concerns; an empty ``models`` or ``precisions`` means all of them."""
+    """A finding and what it concerns; an empty ``models`` or ``precisions`` means all of them.
+
+    ``remedy``: what to do about it, where that is not what there is to do about the others of its kind.
+    """
 
     id: str
     sentence: str
     models: tuple[str, ...] = ()
     precisions: tuple[str, ...] = ()
+    remedy: str = ""
 
 
 INT8 = ("int8",)
@@ -224,7 +229,7 @@ def other_classes(
             said = f"class {others[0]} is '{theirs[others[0]]}' to the model and '{names[others[0]]}' to the dataset"
             many = f", and {len(others) - 1} more differ" if len(others) > 1 else ""
             unlike = "unless they mean the same, its accuracy cannot be trusted"
-            yield Early("dataset-trouble", f"{model}: {said}{many}; {unlike}", (model,))
+            yield Early("dataset-trouble", f"{model}: {said}{many}; {unlike}", (model,), remedy=RENAMED)
 
 
 def _folded(name: str) -> str:

@@ -21,11 +21,15 @@ PROBE_SAMPLES = 5
 
 @dataclass(frozen=True)
 class Extension:
-    """Launches that are still needed: until there are ``launches`` in all, of the arms that are named; and why."""
+    """Launches that are still needed: until there are ``launches`` in all, of the arms that are named; and why.
+
+    ``confirms``: those so far point to a failure, which the others are to confirm.
+    """
 
     launches: int
     arms: frozenset[str]
     why: str = ""
+    confirms: bool = False
 
 
 class Comparison(Protocol):
@@ -80,7 +84,8 @@ class LaunchSeries:
     def _say_why(self, wanted: Extension) -> None:
         have = len(self.record.launches)
         more = wanted.launches - have
-        self.milestone(f"{self.record.model}: {have} launches do not decide, {more} more: {wanted.why}")
+        said = f"point to a failure, {more} more to confirm it" if wanted.confirms else f"do not decide, {more} more"
+        self.milestone(f"{self.record.model}: {have} launches {said}: {wanted.why}")
 
     def _add(self, wanted: Extension) -> bool:
         """Make one launch; return whether there was one, rather than an arm that is broken."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -39,19 +39,25 @@ SURVEYED = (
 """Kinds of findings that the survey job's answer is needed for."""
 
 
-def run_preflight(measure: Measurements, gpu: str, environ: Mapping[str, str]) -> Preflight:
+def run_preflight(
+    measure: Measurements,
+    gpu: str,
+    environ: Mapping[str, str],
+    concerns: Callable[[EarlyFinding], bool] = lambda _: True,
+) -> Preflight:
     """Look for everything, build nothing, and say what was found.
 
     Args:
         measure: The run's settings, plan, dataset, cache and launcher.
         gpu: UUID of the GPU that the run uses; empty for the CPU.
         environ: The environment variables of the process.
+        concerns: Whether a finding concerns what the run's tests ask for: only then is it said at once.
     """
     started = time.monotonic()
     severities = measure.settings.findings
     found = [
         EarlyFinding(
-            finding=Finding(id=one.id, severity=severity, sentence=one.sentence, remedy=REMEDIES[one.id]),
+            finding=Finding(id=one.id, severity=severity, sentence=one.sentence, remedy=one.remedy or REMEDIES[one.id]),
             models=one.models,
             precisions=one.precisions,
             subjects=SUBJECTS.get(one.id, ()),
@@ -59,7 +65,7 @@ def run_preflight(measure: Measurements, gpu: str, environ: Mapping[str, str]) -
         for one in dict.fromkeys(_found(measure, gpu, environ))
         if (severity := severity_of(severities, one.id)) != "off"
     ]
-    for one in found:
+    for one in filter(concerns, found):
         measure.milestone(f"preflight: {one.finding.sentence} [{one.finding.id}]")
     return Preflight(findings=tuple(found), seconds=time.monotonic() - started)
 

@@ -63,7 +63,8 @@ class Replays:
             return None
         launches = min(rules.max_launches, have + min(need.more for need in needs.values()))
         why = "; ".join(f"{precision} {need.why}" for precision, need in needs.items())
-        return Extension(launches, frozenset().union(*(need.arms for need in needs.values())), why)
+        arms = frozenset().union(*(need.arms for need in needs.values()))
+        return Extension(launches, arms, why, all(need.confirms for need in needs.values()))
 
 
 def why_not_replayed(record: LatencyRecord, cell: Cell) -> str:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from .dataset import Dataset
     from .jobs.launcher import Launcher
     from .records import Cell
+    from .run_record import EarlyFinding
 
 _NAME = "trtgate-run"
 _RUN_ID = "trtgate_run_id"
@@ -137,9 +138,15 @@ class GateRun:
             options.accept_command(self.config),
             self.source,
             self.cells,
-            preflight=partial(run_preflight, measure, gpu, os.environ),
+            preflight=partial(run_preflight, measure, gpu, os.environ, self._concerned),
             amend=partial(amendments, self.config),
         )
+
+    def _concerned(self, early: EarlyFinding) -> bool:
+        """Return whether what was found concerns a test of this run, as far as that is known."""
+        subjects = ("accuracy", "latency") if self.launches_expected else ("accuracy",)
+        asked = [(cell, subject) for cell in self.cells for subject in subjects]
+        return not asked or any(early.concerns(*one) for one in asked)
 
     # Collection
 

@@ -282,8 +282,15 @@ class RunRecord(FileRecord):
         return {outcome: sum(v.outcome is outcome for v in self.verdicts) for outcome in Outcome}
 
     def findings(self) -> tuple[Finding, ...]:
-        """Return what preflight and verdicts found, those that fail the run first; what several found stands once."""
-        found = dict.fromkeys(early.finding for early in self.preflight.findings)
+        """Return what preflight and verdicts found, those that fail the run first; what several found stands once.
+
+        What concerns nothing that was measured or judged is left out, unless nothing was.
+        """
+        about = {(v.cell, v.subject) for v in self.verdicts}
+        about |= {(cell, "accuracy") for cell in self.cells if cell.key in self.engines}
+        about |= {(cell, "latency") for cell in self.cells if cell.model in self.latencies}
+        early = [e for e in self.preflight.findings if not about or any(e.concerns(*one) for one in about)]
+        found = dict.fromkeys(one.finding for one in early)
         found |= dict.fromkeys(finding for verdict in self.verdicts for finding in verdict.findings)
         return tuple(sorted(found, key=lambda finding: finding.severity))
 

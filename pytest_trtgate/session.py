@@ -21,7 +21,7 @@ from .evaluating import Evaluations
 from .evidence import calibrated_on
 from .findings import calibration_leak, doubts, failures, graded, skewed_engine, unstable_warmup
 from .illustrate import illustrated
-from .judge.accuracy import judge_accepted
+from .judge.accuracy import finds_nothing, judge_accepted
 from .judge.engine import judge_engine
 from .judge.latency import judge_latency
 from .judge.layers import slowest_change
@@ -110,7 +110,8 @@ class GateSession:
         found += self._engine_findings(cell) + self._calibration_leak(cell)
         use = self._baseline_use(cell)
         # Another CPU or number of threads makes latencies incomparable, not accuracies.
-        if not self._accepts(cell) and use.baseline is not None:
+        # Of a checkpoint that finds nothing, an engine that fell to nothing as well is no news.
+        if not self._accepts(cell) and use.baseline is not None and not finds_nothing(reference):
             checks += judge_accepted(use.baseline, reference, engine, judge.tolerances(cell, engine.task))
         return checks, found
 

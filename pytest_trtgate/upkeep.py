@@ -8,14 +8,14 @@ from datetime import date
 from pathlib import Path
 from statistics import median
 
-from .accept import Acceptable, acceptable
+from .accept import Acceptable, acceptable, why_refused
 from .baselines import BaselineStore
 from .errors import BaselineError, RecordError
 from .judge.wording import MEDIAN
 from .recordfile import load
 from .records import Cell, cell_of_key
 from .report import format as fmt
-from .run_record import Baseline, RunRecord
+from .run_record import ALLOW_BUSY, BUSY, Baseline, RunRecord
 from .settings import PERCENTILES, Settings
 from .waivers import load_waivers
 
@@ -162,12 +162,16 @@ def changes(
     for cell in cells:
         found = acceptable(store, run, cell, settings, source, allow_busy=allow_busy)
         if isinstance(found, str):
-            yield found
+            yield f"{cell.label}: cannot be accepted, since {found}"
             continue
         yield f"{cell.label}: {_effect(found)}"
         yield from (f"  {line}" for line in _rows(found, settings))
         if found.remark:
             yield f"  {found.remark}"
+        if found.refusal and not why_refused(run, cell, settings, source, allow_busy=True):
+            yield f"  accepting needs {ALLOW_BUSY}: {run.preflight.busy} [{BUSY}]"
+        elif found.refusal:
+            yield f"  accepting is refused, since {found.refusal}"
 
 
 def _effect(found: Acceptable) -> str:

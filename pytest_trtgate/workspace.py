@@ -116,6 +116,7 @@ class Workspace:
         if found is None:
             records = self.path / "records"
             with self._writing():
+                self._make_root()
                 records.mkdir(parents=True, exist_ok=True)
             with filelock.FileLock(records / f"{group}.lock"):
                 if not self._is_kept(wanted):
@@ -173,7 +174,14 @@ class Workspace:
 
     def _save(self, path: Path, record: FileRecord) -> None:
         with self._writing():
+            self._make_root()
             save(path, record)
+
+    def _make_root(self) -> None:
+        """Make the folder of the runs where there is none, as one that git leaves alone."""
+        if not self.root.exists():
+            self.root.mkdir(parents=True, exist_ok=True)
+            (self.root / ".gitignore").write_text("*\n")
 
     @contextmanager
     def _writing(self) -> Iterator[None]:

@@ -308,7 +308,7 @@ class Project:
         """Return the folders of the runs that are kept, oldest first."""
         runs = self.path / "reports" / "trtgate-runs"
         # Not by their names: of two that began in one second those do not tell.
-        return sorted(runs.iterdir(), key=lambda run: run.stat().st_mtime_ns) if runs.is_dir() else []
+        return sorted((run for run in runs.glob("*") if run.is_dir()), key=lambda run: run.stat().st_mtime_ns)
 
 
 def jobs_of(run: Path) -> list[tuple[int, int, str]]:

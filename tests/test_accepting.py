@@ -91,9 +91,13 @@ def test_a_run_on_a_busy_machine_is_accepted_only_where_that_is_allowed(
     )
     before = accepted.baseline("fp16").read_bytes()
     assert said(capsys, "baseline", "accept", RUN, status=1) == refused
-    assert said(capsys, "baseline", "diff", RUN) == refused
     assert accepted.baseline("fp16").read_bytes() == before
-    assert f"  the machine was busy: {BUSY_WITH}\n" in said(capsys, "baseline", "diff", RUN, "--allow-busy")
+    shown, allowed = (said(capsys, "baseline", "diff", RUN, *more) for more in ((), ("--allow-busy",)))
+    assert allowed.endswith(f"  the machine was busy: {BUSY_WITH}\n")
+    # The differences are those of any run; what stands against accepting it comes after them.
+    assert " would replace 1 stored session\n  mAP50 " in shown
+    needs = f"  accepting needs --allow-busy: {BUSY_WITH} [machine-busy]\n"
+    assert shown == allowed.replace(f"  the machine was busy: {BUSY_WITH}\n", needs)
     assert "baseline written" in said(capsys, "baseline", "accept", RUN, "--allow-busy")
     assert accepted.baseline("fp16").read_bytes() != before
 
@@ -232,7 +236,11 @@ def test_a_finding_that_failed_a_run_is_not_accepted_by_other_settings(
         for v in record.verdicts
     )
     save(accepted.path / RUN, record.model_copy(update={"verdicts": verdicts}))
-    assert said(capsys, "baseline", "accept", RUN, status=1) == (
-        'shapes fp16: baseline not written, since its accuracy is FAIL; set few-images = "warn" under [findings] in '
+    why = (
+        'since its accuracy is FAIL; set few-images = "warn" under [findings] in '
         "trtgate.toml, then measure again, since a run is judged by the limits that it had\n"
     )
+    assert said(capsys, "baseline", "accept", RUN, status=1) == f"shapes fp16: baseline not written, {why}"
+    shown = said(capsys, "baseline", "diff", RUN)
+    assert "\n  p50 " in shown
+    assert shown.endswith(f"\n  accepting is refused, {why}")

@@ -92,7 +92,7 @@ def test_a_run_is_no_worse_than_itself(compare: Compare) -> None:
     assert status == 0
     lines = said.splitlines()
     assert [line.split()[:2] for line in lines] == [["PASS", key] for key in KEYS]
-    assert "mAP50-95 is unchanged since the baseline" in lines[2]
+    assert "mAP50-95 is unchanged since the earlier run" in lines[2]
     levels = "p50 0.0 % (median of launches 8.67 -> 8.67 ms)"
     assert f"; identical engine, byte by byte that of the earlier run; {levels}, p95 0.0 % " in lines[2]
     _, said = compare(run(), rebuilt(run()))
@@ -183,7 +183,7 @@ def test_a_less_accurate_run_is_worse(compare: Compare) -> None:
     worse = tuple(accuracy("int8", 0.70) if a.arm == "int8" else a for a in base.accuracies)
     status, said = compare(base, base.model_copy(update={"accuracies": worse}))
     assert status == 1
-    assert f"FAIL          {KEYS[2]}  mAP50 fell 0.0968 since the baseline" in said
+    assert f"FAIL          {KEYS[2]}  mAP50 fell 0.0968 since the earlier run" in said
 
 
 @pytest.mark.parametrize(("policy", "status"), [("record", 0), ("fail", 1)])
@@ -192,7 +192,7 @@ def test_accuracies_on_other_images_are_not_compared(compare: Compare, policy: s
     other = tuple(a.model_copy(update={"data_digest": "else"}) for a in base.accuracies)
     found, said = compare(base.model_copy(update={"accuracies": other}), base)
     assert found == status
-    assert f"INCOMPATIBLE  {KEYS[0]}  accuracy is not comparable with the baseline, whose images" in said
+    assert f"INCOMPATIBLE  {KEYS[0]}  accuracy is not comparable with the earlier run, whose images" in said
 
 
 def test_what_the_later_run_no_longer_measures_is_an_error(compare: Compare) -> None:

@@ -102,7 +102,14 @@ def test_a_metric_that_was_not_measured_is_an_error() -> None:
 def test_a_checkpoint_that_finds_nothing_is_a_failure() -> None:
     check = parity(0.0, 0.0)
     assert check.outcome is Outcome.FAIL
-    assert "the .pt itself has mAP50-95 0" in check.sentence
+    assert check.sentence == (
+        "int8: the .pt itself finds nothing: all its metrics are 0, so there is nothing to compare; look at its "
+        "weights, at the classes of the data, and at imgsz"
+    )
+    zero = accuracy("pt", 0.0)
+    some = zero.model_copy(update={"metrics": {**zero.metrics, "recall": 0.1}})
+    [check] = judge_parity(some, accuracy("int8", 0.0), {"mAP50": 0.01})
+    assert check.sentence == "int8: the .pt itself has mAP50 0, so there is nothing to compare; 4 images"
 
 
 def test_arms_that_were_evaluated_differently_are_an_error() -> None:

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 
 ROUNDING = 1e-9
 """Room for the rounding of a subtraction: a drop of exactly the tolerance passes."""
+FINDS_NOTHING = (
+    "the .pt itself finds nothing: all its metrics are 0, so there is nothing to compare; look at its weights, at the "
+    "classes of the data, and at imgsz"
+)
 
 
 def judge_parity(
@@ -56,12 +60,20 @@ def judge_parity(
         context += f"; {worst_class}" if worst_class else ""
         values = reference.metrics.get(metric), engine.metrics.get(metric)
         check = _drop(metric, "pt", *values, limit, engine.arm, context)
+        if check.outcome is Outcome.FAIL and finds_nothing(reference):
+            checks.append(check.model_copy(update={"sentence": f"{engine.arm}: {FINDS_NOTHING}"}))
+            continue
         if drop and limits:
             check = check.model_copy(update={"low": limits.low, "high": limits.high})
             if population and check.change is not None and check.reference:
                 check = _in_population(check, check.change, drop.outcome(limit), engine.arm, context)
         checks.append(check)
     return checks
+
+
+def finds_nothing(reference: AccuracyRecord) -> bool:
+    """Return whether all metrics of a checkpoint are 0."""
+    return not any(reference.metrics.values())
 
 
 class _Limits(NamedTuple):
@@ -121,6 +133,7 @@ def judge_since(
     data_digest: str,
     engine: AccuracyRecord,
     tolerances: Mapping[str, float],
+    name: str = "the baseline",
 ) -> list[Check]:
     """Judge the drop of each gated metric since an earlier run, where both saw the same images in the same way.
 
@@ -130,6 +143,7 @@ def judge_since(
         data_digest: Of the images and labels that it was evaluated on.
         engine: The engine's accuracy now.
         tolerances: Largest allowed drop per metric, from 0 to 1.
+        name: What the sentences call the earlier run.
 
     Returns:
         One check per metric that both have; one that is INCOMPATIBLE where they cannot be compared.
@@ -144,21 +158,28 @@ def judge_since(
                 name="baseline",
                 against="baseline",
                 outcome=Outcome.INCOMPATIBLE,
-                sentence=f"{engine.arm}: accuracy is not comparable with the baseline, whose {changed}",
+                sentence=f"{engine.arm}: accuracy is not comparable with {name}, whose {changed}",
             )
         ]
     context = f"{engine.images} images"
+    since = f" since {name}"
     return [
-        _drop(metric, "baseline", before.get(metric), engine.metrics.get(metric), limit, engine.arm, context)
+        _drop(metric, "baseline", before.get(metric), engine.metrics.get(metric), limit, engine.arm, context, since)
         for metric, limit in tolerances.items()
         if metric in before
     ]
 
 
 def _drop(
-    metric: str, against: str, reference: float | None, value: float | None, limit: float, arm: str, context: str
+    metric: str,
+    against: str,
+    reference: float | None,
+    value: float | None,
+    limit: float,
+    arm: str,
+    context: str,
+    since: str = "",
 ) -> Check:
-    where = "" if against == "pt" else " since the baseline"
     if reference is None or value is None or not (math.isfinite(reference) and math.isfinite(value)):
         sentence = f"{arm}: {metric} was not measured ({reference} -> {value})"
         return Check(name=metric, against=against, limit=limit, outcome=Outcome.ERROR, sentence=sentence)
@@ -172,11 +193,11 @@ def _drop(
     elif drop > limit + ROUNDING:
         outcome = Outcome.FAIL
         sentence = (
-            f"{arm}: {metric} fell {drop:.{digits}f}{where} {numbers}, more than {limit:.{digits}f} allowed; {context}"
+            f"{arm}: {metric} fell {drop:.{digits}f}{since} {numbers}, more than {limit:.{digits}f} allowed; {context}"
         )
     else:
         outcome = Outcome.PASS
-        sentence = f"{arm}: {metric} {_moved(drop)}{where} {numbers}, {limit:.4f} allowed; {context}"
+        sentence = f"{arm}: {metric} {_moved(drop)}{since} {numbers}, {limit:.4f} allowed; {context}"
     return Check(
         name=metric,
         against=against,

@@ -80,6 +80,11 @@ class Quantity:
         return f"from {first} to {abs(self.upper) * 100:.1f} % {high}"
 
     @property
+    def points_to_failure(self) -> bool:
+        """Whether it is open and yet more than is allowed wherever in its limits it may be: more launches confirm it."""
+        return self.outcome is None and self.lower > self.threshold
+
+    @property
     def undecided(self) -> str:
         """Why it is open: ``p50 is 4.1 % slower (from 1.0 % faster to 9.1 % slower by 3 launches, 5 % allowed)``."""
         seen = f"{self.span} by {launches_text(self.launches)}, " if self.span else ""

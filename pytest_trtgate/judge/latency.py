@@ -26,11 +26,15 @@ SAME_BYTES = "the engine is the baseline's, byte by byte"
 
 @dataclass(frozen=True)
 class Need:
-    """How many launches more one arm needs, which arms are to be timed in them, and what is not decided yet."""
+    """How many launches more one arm needs, which arms are to be timed in them, and what is not decided yet.
+
+    ``confirms``: those so far all point to a failure, which the others are to confirm.
+    """
 
     more: int
     arms: frozenset[str]
     why: str = field(default="", compare=False)
+    confirms: bool = field(default=False, compare=False)
 
 
 def judge_latency(
@@ -103,8 +107,10 @@ def still_needed(latency: LatencyRecord, arm: str, context: Context, limits: Map
             replay = replay_of(arm)
             arms = {arm, replay, replay + COPY} if found.needs_placebo else {arm, replay}
             beside = sum(arm in launch.arms for launch in latency.of_arm(replay))
-            why = ", ".join(q.undecided for q in found.quantities.values() if q.outcome is None)
-            needs.append(Need(found.needs_launches - beside, frozenset(arms), why))
+            undecided = [q for q in found.quantities.values() if q.outcome is None]
+            failing = [q for q in undecided if q.points_to_failure]
+            why = ", ".join(q.undecided for q in failing or undecided)
+            needs.append(Need(found.needs_launches - beside, frozenset(arms), why, bool(failing)))
     for name, limit in limits.items():
         if limit.budget_ms is not None:
             launches = _launches_for(_counts(latency, arm, context, name), PERCENTILES[name])
@@ -115,7 +121,8 @@ def still_needed(latency: LatencyRecord, arm: str, context: Context, limits: Map
     if not needs:
         return None
     why = ", ".join(need.why for need in needs)
-    return Need(max(1, min(need.more for need in needs)), frozenset().union(*(need.arms for need in needs)), why)
+    arms = frozenset().union(*(need.arms for need in needs))
+    return Need(max(1, min(need.more for need in needs)), arms, why, all(need.confirms for need in needs))
 
 
 def _counts(latency: LatencyRecord, arm: str, context: Context, name: str) -> list[LaunchCount]:

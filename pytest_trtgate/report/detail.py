@@ -89,6 +89,7 @@ class CellView:
     build: tuple[Fact, ...]
     build_parts: tuple[Fact, ...]
     checks: tuple[CheckView, ...]
+    checks_of: str
 
 
 def _subject(run: RunRecord, cell: Cell, subject: Subject) -> SubjectView:
@@ -217,6 +218,7 @@ def cell_view(run: RunRecord, cell: Cell, anchors: Anchors, unfold: bool) -> Cel
         build=build_facts(engine) if engine else (),
         build_parts=(*flat(engine.key_parts), *flat(engine.metadata, "metadata.")) if engine else (),
         checks=tuple(check_view(check, cell) for verdict in verdicts for check in verdict.checks),
+        checks_of=", ".join(f"{len(v.checks)} of {v.subject}" for v in verdicts if v.checks),
     )
 
 
