@@ -14,6 +14,7 @@ from fake_jobs import Behaviour
 from pytest_trtgate import launches
 from pytest_trtgate.baselines import KEEP_SESSIONS, BaselineStore
 from pytest_trtgate.judge import fitness
+from pytest_trtgate.judge.accuracy import FINDS_NOTHING
 from pytest_trtgate.recordfile import load
 from pytest_trtgate.run_record import Baseline
 
@@ -262,6 +263,15 @@ def test_a_model_that_got_worse_fails_until_it_is_accepted(accepted: Project) ->
     )
     accepted.run(ONE, "--trt-baselines=update").assert_outcomes(passed=2)
     accepted.run(ONE).assert_outcomes(passed=2)
+
+
+def test_a_model_that_finds_nothing_is_said_to_once(accepted: Project) -> None:
+    accepted.weights(Behaviour(map50_95=0.0))
+    accepted.run(ONE, "-k", "accuracy").assert_outcomes(failed=1)
+    verdict = accepted.verdict("fp16", "accuracy")
+    assert verdict.summary == f"fp16: {FINDS_NOTHING}"
+    assert verdict.accept == ""
+    assert [check.low for check in verdict.checks] == [None] * 2
 
 
 def test_a_model_that_got_better_passes(accepted: Project) -> None:

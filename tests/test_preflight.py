@@ -309,6 +309,10 @@ def test_a_model_of_other_classes_than_the_dataset_is_found(
     desk: Project, names: dict[int, str], name: str, sentence: str
 ) -> None:
     assert sees(desk, checkpoint={"names": names}) == ([(name, sentence)] if name else [])
+    if name == "dataset-trouble":  # there is nothing to mend about images or labels
+        assert [one.finding.remedy for one in early(desk)] == [
+            "name the classes of the dataset as the model does, or gate the model on data of its own classes"
+        ]
 
 
 @pytest.mark.parametrize(
@@ -561,6 +565,18 @@ def test_a_finding_about_int8_fails_no_other_precision(project: Project) -> None
     project.settings('[calibration]\nfraction = 0.5\n[findings]\nweak-calibration = "fail"\n')
     project.run("--trt-precision=fp16,int8", "-k", "accuracy").assert_outcomes(passed=1, failed=1)
     assert project.outcomes("accuracy") == {"fp16": "PASS", "int8": "FAIL"}
+
+
+def test_what_was_found_of_other_cells_and_subjects_than_those_tested_is_not_said(project: Project) -> None:
+    project.weights(Behaviour(survey={**SEEN, "checkpoint": {"imgsz": 640}}))
+    project.settings("[calibration]\nfraction = 0.5\n")
+    with (project.path / "conftest.py").open("a") as file:
+        file.write("\npreflight.why_busy = lambda gpu: ['the machine runs on its battery']\n")
+    kinds = ("imgsz-mismatch", "machine-busy", "weak-calibration")
+    for selected, said in (("accuracy and fp16", (2, 0, 0)), ("latency and int8", (2, 2, 2))):
+        lines = project.run("--trt-precision=fp16,int8", "-k", selected).outlines
+        assert tuple(sum(f"[{kind}]" in line for line in lines) for kind in kinds) == said
+        assert {*kinds} <= {one.finding.id for one in project.record.preflight.findings}
 
 
 def test_a_finding_about_timing_fails_no_accuracy(project: Project) -> None:

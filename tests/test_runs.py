@@ -61,6 +61,8 @@ def test_the_record_is_in_the_runs_folder_too(project: Project) -> None:
     [folder] = project.run_folders()
     assert folder.name == project.record.run_id
     assert (folder / "run.json").read_bytes() == (project.path / "reports" / "run.json").read_bytes()
+    # The folder of the runs is none of git's.
+    assert (folder.parent / ".gitignore").read_text() == "*\n"
 
 
 def test_the_record_tells_what_was_planned_measured_and_decided(project: Project) -> None:
@@ -105,8 +107,10 @@ def test_only_the_newest_runs_are_kept(project: Project) -> None:
     old = [project.path / "reports" / "trtgate-runs" / f"20200101T00000{n}Z-abcd" for n in range(3)]
     for folder in old:
         save(folder / "run.json", empty_run())
+    (old[0].parent / ".gitignore").write_text("*.log\n")
     project.run(INT8)
     assert [p.name for p in project.run_folders()] == ["20200101T000002Z-abcd", project.record.run_id]
+    assert (old[0].parent / ".gitignore").read_text() == "*.log\n"
 
 
 def test_a_run_gives_way_only_to_newer_ones_with_as_many_verdicts(tmp_path: Path) -> None:

@@ -81,7 +81,7 @@ class Quantity:
 
     @property
     def points_to_failure(self) -> bool:
-        """Whether it is open and yet more than is allowed wherever in its limits it may be: more launches confirm it."""
+        """Whether it is open, and all that it may be by its limits is more than is allowed."""
         return self.outcome is None and self.lower > self.threshold
 
     @property

@@ -121,8 +121,8 @@ def still_needed(latency: LatencyRecord, arm: str, context: Context, limits: Map
     if not needs:
         return None
     why = ", ".join(need.why for need in needs)
-    arms = frozenset().union(*(need.arms for need in needs))
-    return Need(max(1, min(need.more for need in needs)), arms, why, all(need.confirms for need in needs))
+    together: frozenset[str] = frozenset().union(*(need.arms for need in needs))
+    return Need(max(1, min(need.more for need in needs)), together, why, all(need.confirms for need in needs))
 
 
 def _counts(latency: LatencyRecord, arm: str, context: Context, name: str) -> list[LaunchCount]:
