@@ -106,6 +106,32 @@ def test_page_is_never_wider_than_the_window(
         assert root[2] == root[1]
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_table_that_hides_columns_has_a_shade_at_that_edge_until_it_is_scrolled_there(
+    browser: Chromium, pages: dict[str, str], scheme: str
+) -> None:
+    browser.open(pages["merged"], scheme=scheme, script=False)
+    browser.resize(390)
+    browser.run("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
+
+    def shaded(table: str, left: int) -> bool:
+        """Return whether the background is seen in the last 18 px of a table, less its frame."""
+        seen = []
+        for ground in ("", "none"):
+            box = browser.run(
+                f"(() => {{ const s = document.querySelector({table!r}); s.style.background = {ground!r};"
+                f" s.scrollLeft = {left}; const b = s.getBoundingClientRect();"
+                " return {x: b.right - 17 + scrollX, y: b.top + 8 + scrollY, width: 16, height: b.height - 16} })()"
+            )
+            clip = {**box, "scale": 1}
+            seen.append(browser.send("Page.captureScreenshot", format="png", clip=clip, captureBeyondViewport=True))
+        return seen[0] != seen[1]
+
+    for table in (".cell .scroll", ".cell .scroll.tall", ".hero .scroll"):
+        assert shaded(table, 0)
+        assert not shaded(table, 9999)
+
+
 @pytest.mark.parametrize(
     ("scheme", "only", "passes"),
     # In the dark only colours differ.
