@@ -13,13 +13,25 @@ from runs_example import empty_run, failing_run, gpu_run, passing_run
 from test_report_page import hostile_run
 
 from pytest_trtgate.report import format as fmt
-from pytest_trtgate.report import html, markdown, table, terminal
+from pytest_trtgate.report import html, markdown, table, terminal, view
 from pytest_trtgate.report.accuracy_view import metric_rows
 from pytest_trtgate.report.measure import least_metric
 from pytest_trtgate.report.parts import badge, sentence_of
 from pytest_trtgate.run_record import Check, Outcome, RunRecord
 
 MARKUP = {"red", "green", "yellow", "bold"}
+UNBROKEN = ("    run again: ", "    to accept: ", "    or all, anew: ")
+
+
+def waived_run() -> RunRecord:
+    """Return the failing run with FP16 latency waived, and the missing baseline of INT8 failing it."""
+    changes: dict[tuple[str, Outcome], dict[str, object]] = {
+        ("fp16", Outcome.FAIL): {"failed": False, "waived": "waived until 2999-01-31: known, see #7"},
+        ("int8", Outcome.NO_BASELINE): {"failed": True},
+    }
+    run = failing_run()
+    verdicts = [v.model_copy(update=changes.get((v.cell.precision, v.outcome), {})) for v in run.verdicts]
+    return run.model_copy(update={"verdicts": tuple(verdicts)})
 
 
 def said(width: int = 100) -> str:
@@ -84,6 +96,32 @@ def test_a_drop_since_the_baseline_is_shown_where_the_pt_fell_as_far() -> None:
     assert "drop 0.0500 since baseline" in page
 
 
+def test_a_waived_failure_is_told_apart_from_the_others_in_tables_counts_and_headlines() -> None:
+    run = waived_run()
+    assert [text for text, _ in terminal.table(run, 80)][-2:] == [
+        "shapes fp16         0.8025  -0.0005    14.9    16.2   +9.0 %  pass      waived",
+        "shapes int8         0.7806   0.0214    8.67    9.41        -  FAIL      no base",
+    ]
+    rows = dict(terminal.table(run, 140))
+    [row] = [text for text in rows if text.startswith("shapes fp16")]
+    assert row.endswith("  pass      FAIL, waived")
+    assert rows[row] == {"yellow": True}
+    assert any(text.startswith("FAIL, WAIVED  shapes fp16 latency: ") for text, _ in terminal.summary_lines(run, 80))
+
+    counts = {mark.word: number for mark, number in view.counts_of([run])}
+    failed = counts["Error"] + counts["Fail"] + counts["No baseline"]
+    assert (counts["Waived"], counts["Fail"], counts["No baseline"], failed) == (1, 1, 1, 4)
+    text = markdown.render([run])
+    assert "\n\n4 of 10 verdicts failed (2 error, 1 fail, 1 no baseline): shapes-wide int8 " in text
+    assert "shapes int8 latency. 1 more failed and is waived for now.\n" in text
+    assert text.count(f"{markdown.WAIVED_MARK} Fail, waived |") == 1
+    assert f"{markdown.WAIVED_MARK} **Fail, waived: shapes fp16 latency**" in text
+    page = html.render([run])
+    assert page.count('<span class="pill waived">') == 3  # in the matrix, in its cell and on its note
+    assert '<td class="sq waived">' in page
+    assert view.counts_of([failing_run()]) == tuple((badge(o), n) for o, n in failing_run().counts().items() if n)
+
+
 def test_wide_terminal_has_all_columns_and_the_long_words() -> None:
     head, *rows = [text for text, _ in terminal.table(failing_run(), 140)]
     assert head.split("  ")[0] == "model"
@@ -97,7 +135,7 @@ def test_wide_terminal_has_all_columns_and_the_long_words() -> None:
 def test_terminal_lines_fit_but_for_commands(width: int) -> None:
     for run in (failing_run(), passing_run(), gpu_run(), hostile_run("-of-a-rather-long-name" * 3)):
         for text, _ in terminal.summary_lines(run, width):
-            assert len(text) <= width or text.startswith(("    run again: ", "    to accept: ", "    or all, anew: "))
+            assert len(text) <= width or text.startswith(UNBROKEN)
 
 
 def test_terminal_gives_every_trouble_its_sentence_and_its_commands() -> None:

@@ -9,7 +9,7 @@ from ..run_record import ALLOW_BUSY, Outcome, RunRecord, Verdict
 from ..workspace import RECORD_NAME
 from . import format as fmt
 from .measure import excess, severity
-from .parts import Anchors, Badge, CheckView, badge, brief, check_view, sentence_of, where
+from .parts import Anchors, Badge, CheckView, badge_of, brief, check_view, sentence_of, where
 
 LOG_CHARACTERS = 20_000
 """A log tail longer than this is cut at its beginning: the end is what tells."""
@@ -110,7 +110,7 @@ def _card(run: RunRecord, verdicts: Sequence[Verdict], anchors: Anchors, anchor:
         sentence = f"{wrong[0].sentence}; and {len(wrong) - 1} checks more:"
         wrong = [replace(c, sentence="") for c in wrong]
     return Card(
-        badge=badge(first.outcome),
+        badge=badge_of(first),
         title=title_of(verdicts),
         anchor=anchor,
         brief=fmt.clip(said, 110) + (f" ({fmt.clip(run.environment.machine, 60)})" if several else ""),

@@ -38,9 +38,9 @@ from .measure import (
     replay_arm,
     verdict_of,
     verdicts_of,
-    worst_outcome,
+    worst_of,
 )
-from .parts import NOT_JUDGED, Anchors, Badge, CheckView, Fact, badge, badge_of, check_view, sentence_of, where
+from .parts import Anchors, Badge, CheckView, Fact, badge_of, check_view, sentence_of, where
 
 ALL_OPEN = 3
 """With more cells than this in a run, those that did not fail start folded."""
@@ -171,7 +171,6 @@ def cell_view(run: RunRecord, cell: Cell, anchors: Anchors, unfold: bool) -> Cel
     latency, engine = latency_of(run, cell), run.engines.get(cell.key)
     accuracy, timing = _subject(run, cell, "accuracy"), _subject(run, cell, "latency")
     verdicts = list(verdicts_of(run, cell))
-    worst = worst_outcome(verdicts)
     context = gated_context(run)
     now, then = distribution(latency, cell.precision, context), before(run, cell, context)
     classes = class_rows(run, cell) if accuracy_of(run, cell, cell.precision) else ()
@@ -184,7 +183,7 @@ def cell_view(run: RunRecord, cell: Cell, anchors: Anchors, unfold: bool) -> Cel
         key=cell.key,
         title=label,
         where=where(cell),
-        badge=badge(worst) if worst else NOT_JUDGED,
+        badge=badge_of(worst_of(verdicts)),
         open=unfold or any(verdict.failed for verdict in verdicts),
         accuracy=accuracy,
         latency=timing,
@@ -193,7 +192,7 @@ def cell_view(run: RunRecord, cell: Cell, anchors: Anchors, unfold: bool) -> Cel
         classes=classes,
         classes_metric=primary_of(accuracy_of(run, cell, cell.precision)),
         classes_note=classes_note(classes),
-        classes_open=accuracy.badge.slug == "fail" or (unfold and len(classes) <= 12),
+        classes_open=accuracy.badge.slug in ("fail", "waived") or (unfold and len(classes) <= 12),
         accuracy_charts=accuracy_charts(run, cell),
         contexts=context_tables(run, cell),
         latency_note=_latency_note(run, cell),

@@ -10,7 +10,7 @@ import re
 from datetime import datetime, timezone
 
 from ..logs import without_escapes
-from ..run_record import Outcome
+from ..run_record import Outcome, Verdict
 
 MISSING = "\N{EN DASH}"
 """Stands in a table where there is no number."""
@@ -32,6 +32,11 @@ WORDS: dict[Outcome, str] = {
     Outcome.ERROR: "Error",
 }
 """What each outcome is called to people."""
+
+
+def word(verdict: Verdict) -> str:
+    """Return what a verdict is called to people: its outcome, and that it is waived where it is."""
+    return WORDS[verdict.outcome] + (", waived" if verdict.waived else "")
 
 
 def clean(text: object) -> str:

@@ -42,6 +42,7 @@ MARKS: dict[Outcome, str] = {
     Outcome.FAIL: "\N{CROSS MARK}",
     Outcome.ERROR: "\N{COLLISION SYMBOL}",
 }
+WAIVED_MARK = "\N{DOUBLE VERTICAL BAR}\N{VARIATION SELECTOR-16}"
 _TITLES = (
     "Model",
     ".pt",
@@ -83,7 +84,11 @@ def fence(text: str, language: str = "") -> str:
 
 
 def _word(verdict: Verdict | None) -> str:
-    return f"{MARKS[verdict.outcome]} {fmt.WORDS[verdict.outcome]}" if verdict else fmt.MISSING
+    return f"{_mark(verdict)} {fmt.word(verdict)}" if verdict else fmt.MISSING
+
+
+def _mark(verdict: Verdict) -> str:
+    return WAIVED_MARK if verdict.waived else MARKS[verdict.outcome]
 
 
 def _with_limit(value: str, limit: str) -> str:
@@ -129,7 +134,7 @@ def _table(run: RunRecord) -> list[str]:
 def _story(run: RunRecord, verdicts: Sequence[Verdict], several: bool) -> str:
     first = verdicts[0]
     where = f" on {escape(run.environment.machine, 60)}" if several else ""
-    parts = [f"{MARKS[first.outcome]} **{fmt.WORDS[first.outcome]}: {escape(title_of(verdicts))}{where}**<br>"]
+    parts = [f"{_mark(first)} **{fmt.word(first)}: {escape(title_of(verdicts))}{where}**<br>"]
     parts.append(escape(sentence_of(first)))
     end = last_line(log_tail(first.log_tail))
     if end:

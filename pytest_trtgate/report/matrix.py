@@ -25,9 +25,9 @@ from .measure import (
     speedup_of,
     verdict_of,
     verdicts_of,
-    worst_outcome,
+    worst_of,
 )
-from .parts import NOT_JUDGED, REFERENCE_BADGE, Anchors, Badge, badge, badge_of, where
+from .parts import REFERENCE_BADGE, Anchors, Badge, badge_of, where
 
 
 @dataclass(frozen=True)
@@ -117,12 +117,11 @@ def _square(run: RunRecord, cell: Cell, anchors: Anchors) -> Square:
         fell += (f"{fmt.drop(since.change)} since baseline", f"{fmt.metric(since.limit)} allowed")
     times = distribution(latency_of(run, cell), cell.precision, context)
     engine = run.engines.get(cell.key)
-    worst = worst_outcome(verdicts_of(run, cell))
     return Square(
         column=column_name(cell.precision),
         href=anchors.cells[cell],
         label=fmt.clip(cell.label, 60),
-        badge=badge(worst) if worst else NOT_JUDGED,
+        badge=badge_of(worst_of(verdicts_of(run, cell))),
         accuracy=Half(badge_of(verdict_of(run, cell, "accuracy")), value, fell),
         latency=_latency_half(times, badge_of(verdict_of(run, cell, "latency")), tuple(compared)),
         size=fmt.size(engine.size_bytes) if engine else "no engine",

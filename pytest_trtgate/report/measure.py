@@ -308,6 +308,11 @@ def severity(verdict: Verdict) -> tuple[bool, int, float]:
     return verdict.failed, verdict.outcome.rank, max(over, default=0.0)
 
 
+def worst_of(verdicts: Iterable[Verdict]) -> Verdict | None:
+    """Return the worst of some verdicts, one that failed the run before one that is waived; None for none."""
+    return max(verdicts, key=severity, default=None)
+
+
 def worst_first(run: RunRecord) -> list[Verdict]:
     """Return all verdicts, the worst first; equals stay in the order of the plan."""
     return sorted(run.verdicts, key=severity, reverse=True)

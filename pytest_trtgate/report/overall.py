@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from ..records import Cell
@@ -36,11 +37,15 @@ def overall(runs: Sequence[RunRecord], *, named: bool = True) -> tuple[Badge, st
         names = [f"{fmt.clip(v.cell.label, 60)} {v.subject}" for v in failed]
         shown = names if len(names) <= 4 else [*names[:3], f"{len(names) - 3} more"]
         tail = " and ".join((", ".join(shown[:-1]), shown[-1])) if len(shown) > 1 else shown[0]
+        excused = sum(bool(verdict.waived) for verdict in verdicts)
+        waived = f"{excused} more failed and {'is' if excused == 1 else 'are'} waived for now" if excused else ""
         worst = badge(Outcome.ERROR if all(v.outcome is Outcome.ERROR for v in failed) else Outcome.FAIL)
         return (
             worst,
             "Gate failed",
-            _sentences(f"{len(failed)} of {total} failed{f': {tail}' if named else ''}", missing),
+            _sentences(
+                f"{len(failed)} of {total} failed{_kinds(failed)}{f': {tail}' if named else ''}", waived, missing
+            ),
         )
     if unfinished:
         lead = f"{total} so far, and none of them failed, but {unfinished}."
@@ -63,6 +68,14 @@ def _passed(verdicts: Sequence[Verdict], planned: int, missing: str) -> tuple[Ba
         said = f"{passed} of {total} pass"
     lead = _sentences("; ".join(part for part in (said, notes) if part), missing)
     return badge(Outcome.PASS), headline, lead + ("" if missing or notes else closest(verdicts))
+
+
+def _kinds(failed: Sequence[Verdict]) -> str:
+    """Return how often each outcome failed the run, in brackets, where some did so without being a failure itself."""
+    counts = Counter(verdict.outcome for verdict in failed)
+    if counts.keys() <= {Outcome.FAIL, Outcome.ERROR}:
+        return ""
+    return f" ({', '.join(f'{n} {fmt.WORDS[outcome].lower()}' for outcome, n in counts.items())})"
 
 
 def _sentences(*said: str) -> str:

@@ -51,6 +51,8 @@ class CheckView:
 
 NOT_JUDGED = Badge("none", "Not judged")
 REFERENCE_BADGE = Badge("none", "Reference")
+WAIVED = Badge("waived", "Waived")
+"""For a number of failures that are waived; one of them says that it is a failure too."""
 
 
 def badge(outcome: Outcome) -> Badge:
@@ -60,7 +62,9 @@ def badge(outcome: Outcome) -> Badge:
 
 def badge_of(verdict: Verdict | None) -> Badge:
     """Return the badge of a verdict, or of there being none."""
-    return badge(verdict.outcome) if verdict else NOT_JUDGED
+    if verdict is None:
+        return NOT_JUDGED
+    return replace(WAIVED, word=fmt.word(verdict)) if verdict.waived else badge(verdict.outcome)
 
 
 def against_name(against: str) -> str:

@@ -27,7 +27,7 @@ from .measure import (
     speedup_of,
     verdict_of,
     verdicts_of,
-    worst_outcome,
+    worst_of,
 )
 from .parts import sentence_of, warnings_of
 
@@ -112,9 +112,20 @@ def _cells(run: RunRecord, cell: Cell, words: Mapping[Outcome, str]) -> list[str
         fmt.threshold(allowed_change(run, cell)),
         fmt.times(speedup_of(run, cell, context)),
         fmt.size(engine.size_bytes if engine else None),
-        words[accuracy.outcome] if accuracy else fmt.MISSING,
-        words[latency.outcome] if latency else fmt.MISSING,
+        _word(accuracy, words),
+        _word(latency, words),
     ]
+
+
+def _word(verdict: Verdict | None, words: Mapping[Outcome, str]) -> str:
+    if verdict is None:
+        return fmt.MISSING
+    word = words[verdict.outcome]
+    return ("waived" if words is SHORT else f"{word}, waived") if verdict.waived else word
+
+
+def _markup(verdict: Verdict) -> dict[str, bool]:
+    return {"yellow": True} if verdict.waived else dict(MARKUP[verdict.outcome])
 
 
 def _reference(run: RunRecord, cell: Cell) -> list[str]:
@@ -132,8 +143,8 @@ def _rows(run: RunRecord, words: Mapping[Outcome, str]) -> list[tuple[list[str],
     for cells in groups.values():
         rows.append((_reference(run, cells[0]), {}))
         for cell in sorted(cells, key=lambda c: PRECISIONS.index(c.precision)):
-            worst = worst_outcome(verdicts_of(run, cell))
-            rows.append((_cells(run, cell, words), dict(MARKUP[worst]) if worst else {}))
+            worst = worst_of(verdicts_of(run, cell))
+            rows.append((_cells(run, cell, words), _markup(worst) if worst else {}))
     return [([fmt.plain(text) for text in row], markup) for row, markup in rows]
 
 
@@ -179,9 +190,9 @@ def _squeeze(text: str, room: int) -> str:
 
 def _story(verdicts: Sequence[Verdict], width: int) -> list[Line]:
     first = verdicts[0]
-    said = f"{fmt.WORDS[first.outcome].upper()}  {title_of(verdicts)}: {sentence_of(first)}"
+    said = f"{fmt.word(first).upper()}  {title_of(verdicts)}: {sentence_of(first)}"
     end = last_line(log_tail(first.log_tail))
-    lines: list[Line] = [(text, dict(MARKUP[first.outcome])) for text in _wrapped(said, width)]
+    lines: list[Line] = [(text, _markup(first)) for text in _wrapped(said, width)]
     lines += [(text, {}) for text in _wrapped(f"    log: {end}", width)] if end else []
     return lines + [(f"    {command.short}: {fmt.clip(command.line, 2000)}", {}) for command in commands_of(verdicts)]
 

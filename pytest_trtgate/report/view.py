@@ -18,7 +18,7 @@ from .cards import Card, cards
 from .latency_view import ModelCharts, model_charts
 from .measure import cells_of, worst_outcome
 from .overall import overall
-from .parts import Anchors, Badge, Fact, badge, warnings_of
+from .parts import WAIVED, Anchors, Badge, Fact, badge, warnings_of
 from .timing_view import TimingView, timing_view
 
 PAGE_IDS = (
@@ -93,9 +93,13 @@ class Page:
 
 
 def counts_of(runs: Sequence[RunRecord]) -> tuple[tuple[Badge, int], ...]:
-    """Return how often each outcome occurs, best first, without those that do not."""
+    """Return how often each outcome occurs, best first, without those that do not; waived failures are on their own."""
     totals = {outcome: sum(run.counts()[outcome] for run in runs) for outcome in Outcome}
-    return tuple((badge(outcome), n) for outcome, n in totals.items() if n)
+    waived = sum(bool(verdict.waived) for run in runs for verdict in run.verdicts)
+    totals[Outcome.FAIL] -= waived
+    counts = [(badge(outcome), n) for outcome, n in totals.items()]
+    counts.insert(list(totals).index(Outcome.FAIL), (WAIVED, waived))
+    return tuple((mark, n) for mark, n in counts if n)
 
 
 def environment_rows(environment: Environment, baselines: Sequence[BaselineUse]) -> tuple[EnvironmentRow, ...]:
