@@ -244,9 +244,11 @@ def _behind(checks: Iterable[Check]) -> list[Check]:
 
 
 def with_cell_commands(
-    run: RunRecord, settings: Settings, source: Path | None, command: Callable[[Cell], str]
+    run: RunRecord, settings: Settings, source: Path | None, command: Callable[[Sequence[Cell]], str]
 ) -> RunRecord:
     """Return a run whose verdicts say how to accept their one cell from the run's record, where that is possible.
+
+    Where it is for several cells, the run says how to accept those at once.
 
     Where a limit of the cell's other subject stands against that, they say that it has to change first. Where all that
     does is that the machine was busy, the command takes the run nevertheless.
@@ -255,8 +257,11 @@ def with_cell_commands(
         run: The run, as it is written.
         settings: Its settings.
         source: The file that holds the project's settings, if any.
-        command: Returns what accepts a cell.
+        command: Returns what accepts some cells; all of the run where none is named.
     """
+
+    def line(cells: Sequence[Cell]) -> str:
+        return command(cells) + (f" {ALLOW_BUSY}" if run.preflight.busy else "")
 
     def offered(verdict: Verdict) -> Verdict:
         cell = verdict.cell
@@ -273,10 +278,12 @@ def with_cell_commands(
         if why_refused(run, cell, settings, source, allow_busy=True):
             # What no setting lets pass either stands against every way to accept.
             return verdict.model_copy(update={"accept": ""}) if limits else verdict
-        line = command(cell) + (f" {ALLOW_BUSY}" if run.preflight.busy else "")
-        return verdict.model_copy(update={"accept_cell": line})
+        return verdict.model_copy(update={"accept_cell": line([cell])})
 
-    return run.model_copy(update={"verdicts": tuple(map(offered, run.verdicts))})
+    verdicts = tuple(map(offered, run.verdicts))
+    cells = list(dict.fromkeys(verdict.cell for verdict in verdicts if verdict.accept_cell))
+    joint = line([] if set(cells) == set(run.cells) else cells) if len(cells) > 1 else ""
+    return run.model_copy(update={"verdicts": verdicts, "accept_cells": joint})
 
 
 def settings_for(checks: Iterable[Check], cell: Cell, settings: Settings, source: Path | None) -> str:

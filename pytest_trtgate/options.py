@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -99,17 +100,18 @@ def accept_command(config: pytest.Config) -> str:
     return shlex.join(["pytest", *_project(config), *by_name, *places, *_repeated(config, "baselines")])
 
 
-def accept_cell_command(config: pytest.Config, baseline_dir: Path, record: Path, key: str) -> str:
-    """Return the command that accepts one cell from the record of a run, from this invocation's folder.
+def accept_cells_command(config: pytest.Config, baseline_dir: Path, record: Path, keys: Iterable[str]) -> str:
+    """Return the command that accepts cells from the record of a run, from this invocation's folder.
 
     Args:
         config: The run's configuration.
         baseline_dir: Folder of the baselines.
         record: Where the run's is, or will be.
-        key: The cell's.
+        keys: The cells'; without any, all of the record are accepted.
     """
     here = config.invocation_params.dir
-    command = ["trtgate", "baseline", "accept", os.path.relpath(record, here), "--only", key]
+    command = ["trtgate", "baseline", "accept", os.path.relpath(record, here)]
+    command += [word for key in keys for word in ("--only", key)]
     # What that command takes by itself, in a folder that may have settings of its own, is the same only then.
     if "baseline_dir" in given(config) or baseline_dir != here / "baselines":
         command.append(f"--baseline-dir={os.path.relpath(baseline_dir, here)}")

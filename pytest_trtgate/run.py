@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -282,8 +283,9 @@ class GateRun:
         folder = self.config.invocation_params.dir if in_ci() else self.workspace.path
         record = folder / RECORD_NAME
 
-        def command(cell: Cell) -> str:
-            return options.accept_cell_command(self.config, self.settings.baseline_dir, record, cell.key)
+        def command(cells: Sequence[Cell]) -> str:
+            keys = [cell.key for cell in cells]
+            return options.accept_cells_command(self.config, self.settings.baseline_dir, record, keys)
 
         return with_cell_commands(run, self.settings, self.source, command)
 

@@ -248,6 +248,7 @@ class RunRecord(FileRecord):
 
     Engines, baselines, profiles, pictures, figures and courses are keyed by :attr:`Cell.key`, latencies by model name;
     accuracies are one per model and arm, videos one per model and clip. Courses are of the gated context.
+    ``accept_cells`` is a command for all cells at once that a verdict has a command for, where those are several.
     """
 
     run_id: str
@@ -269,6 +270,7 @@ class RunRecord(FileRecord):
     figures: dict[str, AccuracyFigures] = Field(default_factory=dict)
     courses: dict[str, tuple[Course, ...]] = Field(default_factory=dict)
     verdicts: tuple[Verdict, ...] = ()
+    accept_cells: str = ""
     jobs: tuple[JobRecord, ...] = ()
     notes: tuple[str, ...] = ()
     unfinished: str = ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
+from itertools import pairwise
 
 import pytest
 from conftest import Project
@@ -123,6 +124,18 @@ def test_each_command_that_a_failure_offers_works_from_the_folder_of_the_run(
     found = sorted(path.name for path in (project.path / "baselines").rglob("*.json"))
     assert found == ["fp16-320-b1.json", "int8-320-b1.json"]
     assert "    or all, anew: pytest" in "\n".join(first.outlines)
+    [joint] = [line for line in first.outlines if line.startswith("to accept these 2 cells at once: trtgate ")]
+    assert "--only" not in joint
+    shutil.rmtree(project.path / "baselines")
+    told = said(capsys, *shlex.split(joint.partition(": trtgate ")[2]))
+    assert told.count("baseline written to ") == 2
+    # Beside a cell that has a baseline, the command names those that have none.
+    next((project.path / "baselines").rglob("fp16-*.json")).unlink()
+    third = project.run(project.path.name, "--trt-precision=fp32,fp16,int8")
+    [joint] = [line for line in third.outlines if line.startswith("to accept these 2 cells at once: trtgate ")]
+    words = shlex.split(joint)
+    named = [key for flag, key in pairwise(words) if flag == "--only"]
+    assert named == [v.cell.key for v in project.record.verdicts if str(v.outcome) == "NO_BASELINE"]
     [line] = [line for line in second.outlines if "of the earlier run" in line]
     assert line.startswith("this report has 2 of the 4 verdicts of the earlier run; to see that again: trtgate report ")
     assert main(shlex.split(line.partition("again: ")[2])[1:]) == 0

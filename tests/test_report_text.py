@@ -20,7 +20,7 @@ from pytest_trtgate.report.parts import badge, sentence_of
 from pytest_trtgate.run_record import Check, Outcome, RunRecord
 
 MARKUP = {"red", "green", "yellow", "bold"}
-UNBROKEN = ("    run again: ", "    to accept: ", "    or all, anew: ")
+UNBROKEN = ("    run again: ", "    to accept: ", "    or all, anew: ", "to accept these ")
 
 
 def waived_run() -> RunRecord:
@@ -207,6 +207,15 @@ def test_markdown_gives_every_trouble_its_sentence_and_its_commands() -> None:
             assert markdown.escape(sentence_of(verdict)) in text
             assert f"\n{verdict.rerun}\n```" in text
             assert not verdict.accept or f"\n{verdict.accept}\n```" in text
+
+
+def test_markdown_ends_with_the_command_that_accepts_several_cells() -> None:
+    line = "trtgate baseline accept reports/run.json"
+    run = failing_run()
+    verdicts = tuple(v.model_copy(update={"accept_cell": f"{line} --only {v.cell.key}"}) for v in run.verdicts[:4])
+    offering = run.model_copy(update={"verdicts": verdicts, "accept_cells": line})
+    assert markdown.render([offering]).endswith(f"\n\nTo accept these 2 cells at once:\n```sh\n{line}\n```\n")
+    assert "at once" not in markdown.render([run])
 
 
 def test_markdown_folds_what_did_not_fail_the_run() -> None:

@@ -62,9 +62,20 @@ def commands_of(verdicts: Sequence[Verdict]) -> tuple[Command, ...]:
 
 def _cell_command(verdict: Verdict) -> Command:
     line = fmt.clean(verdict.accept_cell)
-    how = ", though the machine was busy" if ALLOW_BUSY in line.split() else ""
-    how += from_artifact(line)
+    how = _how(line)
     return Command(f"To accept this cell{how}", f"to accept{how}", line)
+
+
+def _how(line: str) -> str:
+    return (", though the machine was busy" if ALLOW_BUSY in line.split() else "") + from_artifact(line)
+
+
+def joint_command(run: RunRecord) -> Command | None:
+    """Return what accepts all cells at once that can be accepted one by one; None where those are not several."""
+    line = fmt.clean(run.accept_cells)
+    number = len({verdict.cell for verdict in run.verdicts if verdict.accept_cell})
+    purpose = f"To accept these {fmt.plural(number, 'cell')} at once{_how(line)}"
+    return Command(purpose, purpose[0].lower() + purpose[1:], line) if line else None
 
 
 def log_tail(text: str) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from ..records import Cell
 from ..run_record import Outcome, RunRecord, Verdict
 from . import format as fmt
-from .cards import alike, commands_of, last_line, log_tail, title_of
+from .cards import Command, alike, commands_of, joint_command, last_line, log_tail, title_of
 from .matrix import CONTEXT_NAMES, column_name
 from .measure import (
     accuracy_of,
@@ -139,10 +139,13 @@ def _story(run: RunRecord, verdicts: Sequence[Verdict], several: bool) -> str:
     end = last_line(log_tail(first.log_tail))
     if end:
         parts.append(f"\n{fence(end)}")
-    for command in commands_of(verdicts):
-        is_command = command.line.startswith(("pytest ", "trtgate "))
-        parts.append(f"\n{command.purpose}:\n{fence(command.line, 'sh' if is_command else '')}")
+    parts += [f"\n{_offer(command)}" for command in commands_of(verdicts)]
     return "\n".join(parts)
+
+
+def _offer(command: Command) -> str:
+    is_command = command.line.startswith(("pytest ", "trtgate "))
+    return f"{command.purpose}:\n{fence(command.line, 'sh' if is_command else '')}"
 
 
 def render(runs: Sequence[RunRecord]) -> str:
@@ -167,7 +170,8 @@ def render(runs: Sequence[RunRecord]) -> str:
         blocks += ["\n".join(f"- {escape(note)}" for note in run.notes)] if run.notes else []
     warnings = warnings_of(runs)
     blocks += ["\n".join(f"- {MARKS[Outcome.INCOMPATIBLE]} {escape(text)}" for text in warnings)] if warnings else []
-    room = MAX_CHARACTERS - sum(len(block) + 2 for block in blocks)
+    offers = [_offer(joint) for run in runs if (joint := joint_command(run))]
+    room = MAX_CHARACTERS - sum(len(block) + 2 for block in [*blocks, *offers])
     for failed in (True, False):
         told = [(run, group) for run in runs for group in alike(run, failed=failed)]
         told.sort(key=lambda pair: severity(pair[1][0]), reverse=True)
@@ -175,7 +179,7 @@ def render(runs: Sequence[RunRecord]) -> str:
         if stories and not failed:
             stories = [f"<details><summary>{fmt.plural(len(told), 'note')}</summary>", *stories, "</details>"]
         blocks += stories
-    return "\n\n".join(blocks) + "\n"
+    return "\n\n".join([*blocks, *offers]) + "\n"
 
 
 def _within(stories: list[str], room: int) -> tuple[list[str], int]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from ..records import PRECISIONS, REFERENCE, Cell
 from ..run_record import Outcome, RunRecord, Verdict
 from . import format as fmt
-from .cards import alike, commands_of, last_line, log_tail, title_of
+from .cards import alike, commands_of, joint_command, last_line, log_tail, title_of
 from .measure import (
     accuracy_of,
     allowed_change,
@@ -220,6 +220,8 @@ def summary_lines(run: RunRecord, width: int, color: bool = True) -> list[Line]:
         lines.append(("", {}))
     for verdicts in troubled:
         lines += _story(verdicts, width)
+    if joint := joint_command(run):
+        lines.append((f"{joint.short}: {fmt.clip(joint.line, 2000)}", {}))
     for text in warnings_of([run]):
         lines += [(line, {"yellow": True}) for line in _wrapped(f"WARNING  {text}", width)]
     if not run.verdicts:
