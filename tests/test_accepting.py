@@ -129,6 +129,11 @@ def test_each_command_that_a_failure_offers_works_from_the_folder_of_the_run(
     shutil.rmtree(project.path / "baselines")
     told = said(capsys, *shlex.split(joint.partition(": trtgate ")[2]))
     assert told.count("baseline written to ") == 2
+    [line] = [line for line in second.outlines if "of the earlier run" in line]
+    assert line.startswith("this report has 2 of the 4 verdicts of the earlier run; to see that again: trtgate report ")
+    assert main(shlex.split(line.partition("again: ")[2])[1:]) == 0
+    page = next((project.path / "reports").glob("trtgate-2*.html"))
+    assert "int8" in page.read_text()
     # Beside a cell that has a baseline, the command names those that have none.
     next((project.path / "baselines").rglob("fp16-*.json")).unlink()
     third = project.run(project.path.name, "--trt-precision=fp32,fp16,int8")
@@ -136,11 +141,6 @@ def test_each_command_that_a_failure_offers_works_from_the_folder_of_the_run(
     words = shlex.split(joint)
     named = [key for flag, key in pairwise(words) if flag == "--only"]
     assert named == [v.cell.key for v in project.record.verdicts if str(v.outcome) == "NO_BASELINE"]
-    [line] = [line for line in second.outlines if "of the earlier run" in line]
-    assert line.startswith("this report has 2 of the 4 verdicts of the earlier run; to see that again: trtgate report ")
-    assert main(shlex.split(line.partition("again: ")[2])[1:]) == 0
-    page = next((project.path / "reports").glob("trtgate-2*.html"))
-    assert "int8" in page.read_text()
 
 
 def test_a_failure_that_no_record_may_accept_offers_no_such_command(accepted: Project) -> None:
