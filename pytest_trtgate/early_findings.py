@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from .findings import ELSEWHERE, skewed_engine
+from .findings import skewed_engine
 from .jobs.contract import CheckpointFacts, SplitFacts, Trouble
 from .judge.drift import unlike
 from .records import Cell
@@ -224,7 +224,7 @@ def other_classes(
         moved = [i for i in others if spelled(names[i]) in known]
         if moved:
             said = f"class {moved[0]} is '{theirs[moved[0]]}' to the model and '{names[moved[0]]}' to the dataset"
-            yield Early("class-mismatch", f"{model}: {said}, {ELSEWHERE}", (model,))
+            yield Early("class-mismatch", f"{model}: {said}, which the model has elsewhere", (model,))
         elif others:
             said = f"class {others[0]} is '{theirs[others[0]]}' to the model and '{names[others[0]]}' to the dataset"
             many = f", and {len(others) - 1} more differ" if len(others) > 1 else ""

@@ -32,8 +32,6 @@ OF_DETECTIONS = ("low-agreement", "confidence-collapse")
 """Kinds of findings that come from comparing the detections of two arms."""
 VOID = ("class-mismatch", "no-labels")
 """Kinds of findings with which no accuracy can be trusted."""
-ELSEWHERE = "which the model has elsewhere"
-"""What is said of classes in another order, the one case in which there is an accuracy all the same."""
 FINDING = "finding"
 """What a check is against that stands for a finding."""
 FEW_IMAGES = 100
@@ -165,8 +163,3 @@ def unstable_warmup(arm: str, unstable: int, launches: int) -> list[tuple[str, s
         return []
     said = f"{arm}: the warm-up ended before its times were stable in {unstable} of {launches} launches"
     return [("unfair-timing", said)]
-
-
-def leaves_nothing(check: Check) -> bool:
-    """Return whether a check stands for a finding with which there is no accuracy, whatever the settings."""
-    return check.against == FINDING and check.name in VOID and ELSEWHERE not in check.sentence

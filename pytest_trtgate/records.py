@@ -28,6 +28,8 @@ Context = Literal["engine", "end-to-end", "preprocess", "inference", "postproces
 On a GPU also ``host``: the engine by the clock of the host, which waits for the device; and the copies of the input to
 the device and of the outputs back, between page-locked memory and the device, which are part of no other context.
 """
+CONTEXTS: tuple[Context, ...] = ("engine", "end-to-end")
+"""Those that are timed by themselves, and may be judged."""
 
 
 def replay_of(precision: str) -> str:

@@ -13,6 +13,7 @@ from .figures import AccuracyFigures, Course
 from .media_records import CellPictures, VideoRecord
 from .record_base import FileRecord, Record
 from .records import (
+    CONTEXTS,
     AccuracyRecord,
     AccuracySettings,
     Cell,
@@ -156,14 +157,14 @@ class BaselineSession(Record):
 
     def levels_ms(self) -> dict[str, float]:
         """Return p50 and p95, medians over the launches to the microsecond, by names such as ``.pt end-to-end p50``."""
-        contexts: tuple[Context, ...] = ("engine", "end-to-end")
-        found = {}
-        for arm, launches in (("", self.launches), (".pt ", self.reference)):
-            for context in contexts:
-                timings = [launch.timings[context] for launch in launches if context in launch.timings]
-                for percent in (50, 95) if timings else ():
-                    found[f"{arm}{context} p{percent}"] = round(median(t.quantile_ms(percent) for t in timings), 3)
-        return found
+        arms = {"": self.launches, ".pt ": self.reference}
+        return {
+            f"{arm}{context} p{percent}": round(median(levels), 3)
+            for arm, launches in arms.items()
+            for context in CONTEXTS
+            for percent in (50, 95)
+            for levels in _per_session_ms((launches,), context, percent)
+        }
 
 
 class Baseline(FileRecord):

@@ -359,14 +359,9 @@ def test_no_engine_is_built_for_an_accuracy_that_could_not_be_trusted(project: P
         verdict = project.verdict("fp16", subject)
         assert str(verdict.outcome) == "FAIL"
         assert "class 0 is 'square' to the model and 'circle' to the dataset" in verdict.summary
-        assert verdict.accept == 'set class-mismatch = "warn" under [findings] in trtgate.toml'
-    other = Behaviour(survey={**SEEN, "checkpoint": {"names": {0: "circle"}}})
-    project.weights(other)
-    project.run("--trt-precision=fp16").assert_outcomes(failed=2)
-    # No severity brings about an accuracy of other classes; a latency there is.
+    # No severity makes an accuracy that can be trusted; a latency there is.
     offered = 'set class-mismatch = "warn" under [findings] in trtgate.toml'
     assert [project.verdict("fp16", s).accept for s in ("accuracy", "latency")] == ["", offered]
-    project.weights(moved)
     # Who has it measured all the same is told, where the figures are, that they cannot be trusted.
     project.settings('[findings]\nclass-mismatch = "warn"\n')
     result = project.run("--trt-precision=fp16")
@@ -375,7 +370,7 @@ def test_no_engine_is_built_for_an_accuracy_that_could_not_be_trusted(project: P
     assert (str(verdict.outcome), str(project.verdict("fp16", "latency").outcome)) == ("INCONCLUSIVE", "NO_BASELINE")
     said = "which the model has elsewhere, so the accuracy cannot be trusted [class-mismatch]"
     assert said in verdict.summary
-    assert verdict.accept == 'set class-mismatch = "off" under [findings] in trtgate.toml'
+    assert verdict.accept == ""
     assert said in " ".join(result.stdout.str().split())
     assert said in project.page[project.page.index('id="remarks"') :]
 

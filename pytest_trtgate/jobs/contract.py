@@ -14,7 +14,7 @@ from pydantic import Field
 from ..inspection import EngineInspection
 from ..media_records import ClipRecord, VideoRecord
 from ..record_base import FileRecord, Record
-from ..records import AccuracySettings, ClassAccuracy, Context, Launch, LayerTime, Precision
+from ..records import CONTEXTS, AccuracySettings, ClassAccuracy, Context, Launch, LayerTime, Precision
 from ..run_record import Phase
 from ..tasks import Head, Task
 
@@ -151,7 +151,7 @@ class LatencyRequest(Message):
     device: str
     threads: int
     images: tuple[str, ...]
-    contexts: tuple[Context, ...] = ("engine", "end-to-end")
+    contexts: tuple[Context, ...] = CONTEXTS
     gated: Context | None = None
     samples: int
     max_seconds: float

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from ..records import PRECISIONS, REFERENCE, Cell, Context, LatencyRecord
+from ..records import CONTEXTS, PRECISIONS, REFERENCE, Cell, Context, LatencyRecord
 from ..run_record import Check, RunRecord
 from . import charts
 from . import format as fmt
 from .matrix import CONTEXT_NAMES, column_name
 from .measure import (
-    CONTEXTS,
     STAGES,
     Distribution,
     accuracy_of,

@@ -16,7 +16,6 @@ from . import format as fmt
 
 Subject = Literal["accuracy", "latency"]
 SUBJECTS: tuple[Subject, ...] = ("accuracy", "latency")
-CONTEXTS: tuple[Context, ...] = ("engine", "end-to-end")
 STAGES: tuple[Context, ...] = ("preprocess", "inference", "postprocess")
 BUDGET_UNITS = ("ms", "mJ", "MB")
 """Units of checks against an absolute limit."""
