@@ -12,8 +12,8 @@ import time
 import numpy as np
 from machine import keep
 
-from pytest_trtgate.judge.average_precision import ImageRecords, RankedArm
-from pytest_trtgate.judge.bootstrap import paired_bootstrap
+from pytest_trtgate.judge.accuracy.average_precision import ImageRecords, RankedArm
+from pytest_trtgate.judge.accuracy.bootstrap import paired_bootstrap
 
 IMAGES, CLASSES, OBJECTS, REPLICATES = 5000, 80, 36_000, 1000
 

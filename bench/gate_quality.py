@@ -48,9 +48,9 @@ from gate_rules import (
 )
 from machine import RESULTS, keep
 
-from pytest_trtgate.judge.design import LOOKS, MAX_LAUNCHES, SCREEN
-from pytest_trtgate.judge.sessions import compare_sessions
-from pytest_trtgate.run_record import Outcome
+from pytest_trtgate.judge.latency.design import LOOKS, MAX_LAUNCHES, SCREEN
+from pytest_trtgate.judge.latency.sessions import compare_sessions
+from pytest_trtgate.records.verdict import Outcome
 
 STORED_SESSIONS, STORED_LAUNCHES = 5, 3
 

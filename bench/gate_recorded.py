@@ -34,12 +34,12 @@ from gate_rules import (
     ratios,
 )
 
-from pytest_trtgate.jobs.latency import course_ms
-from pytest_trtgate.judge.design import MAX_LAUNCHES
 from pytest_trtgate.judge.distributions import clopper_pearson, student_t_quantile
-from pytest_trtgate.judge.sequential import as_ratio, decide
-from pytest_trtgate.run_record import Outcome
-from pytest_trtgate.settings import DEFAULT_REGRESSIONS
+from pytest_trtgate.judge.latency.design import MAX_LAUNCHES
+from pytest_trtgate.judge.latency.sequential import as_ratio, decide
+from pytest_trtgate.records.verdict import Outcome
+from pytest_trtgate.settings.latency import DEFAULT_REGRESSIONS
+from pytest_trtgate.workers.timing.latency import course_ms
 
 TRACES = Path(__file__).parent / "traces"
 COPIES = "abc"

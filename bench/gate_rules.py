@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_trtgate.judge.design import SCREEN, outcomes
 from pytest_trtgate.judge.distributions import clopper_pearson
-from pytest_trtgate.judge.sequential import decide
-from pytest_trtgate.run_record import Outcome
+from pytest_trtgate.judge.latency.design import SCREEN, outcomes
+from pytest_trtgate.judge.latency.sequential import decide
+from pytest_trtgate.records.verdict import Outcome
 
 Array = NDArray[Any]
 

@@ -72,8 +72,8 @@ def main() -> None:
     images = tuple(str(p.resolve()) for p in sorted(arguments.images.iterdir())[:32])
 
     from pytest_trtgate.jobs.contract import ArmRequest, LatencyRequest
-    from pytest_trtgate.jobs.worker import prepare
-    from pytest_trtgate.settings import Settings
+    from pytest_trtgate.settings.settings import Settings
+    from pytest_trtgate.workers.worker import prepare
 
     latency = Settings().latency
     with tempfile.TemporaryDirectory() as name:
@@ -107,8 +107,9 @@ def measure(request: Any, engine: Path, folder: Path) -> dict[str, Any]:
     """Return the figures of one engine."""
     import torch
 
-    from pytest_trtgate.jobs import cuda_timing, yolo
-    from pytest_trtgate.jobs.arms import decode
+    from pytest_trtgate.workers import yolo
+    from pytest_trtgate.workers.timing import cuda_timing
+    from pytest_trtgate.workers.timing.arms import decode
 
     yolo.isolate(request.threads)
     device = cuda_timing.open_device(request.device)
@@ -140,8 +141,8 @@ def load(request: Any, engine: Path, folder: Path, batches: Any, *, plain_first:
     """Return the gate's arm, the plain loop, and the seconds that the arm took to load."""
     import torch
 
-    from pytest_trtgate.jobs.arms import load_arms
-    from pytest_trtgate.jobs.engine_file import read_engine
+    from pytest_trtgate.workers.engine_file import read_engine
+    from pytest_trtgate.workers.timing.arms import load_arms
 
     tensor = torch.rand(request.batch, 3, request.imgsz, request.imgsz, device=f"cuda:{request.device}")
     early = PlainLoop(read_engine(engine)[1], tensor) if plain_first else None

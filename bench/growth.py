@@ -62,15 +62,15 @@ for seed, arm in enumerate(("pt", "engine")):
 COMPARE = """
 from pathlib import Path
 from types import SimpleNamespace
-from pytest_trtgate.evidence import gather
+from pytest_trtgate.verdicts.evidence import gather
 arms = [SimpleNamespace(per_image=f"{arm}.npz", task="detect") for arm in ("pt", "engine")]
 print(gather(Path(), *arms, 0.25, decides=False).comparison.replicates)
 """
 ENTRIES = """
 import json, sys, time
 from pathlib import Path
-from pytest_trtgate.cache import EngineCache
-from pytest_trtgate.records import EngineRecord
+from pytest_trtgate.cache.engines import EngineCache
+from pytest_trtgate.records.engine import EngineRecord
 def timed(work):
     started = time.process_time()
     work()

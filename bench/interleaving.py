@@ -20,23 +20,24 @@ from typing import Any
 
 from machine import keep
 
-from pytest_trtgate.environment import threads_of
 from pytest_trtgate.jobs.contract import ArmRequest, LatencyRequest, LatencyResponse
 from pytest_trtgate.jobs.launcher import Job, LocalLauncher
-from pytest_trtgate.settings import Settings
+from pytest_trtgate.machine.environment import threads_of
+from pytest_trtgate.settings.settings import Settings
 
 IMGSZ = 320
 PLAIN = """
 import sys, time
 from pathlib import Path
 from pytest_trtgate.jobs.contract import LatencyRequest
-from pytest_trtgate.jobs.worker import prepare
+from pytest_trtgate.workers.worker import prepare
 folder, warm_up = Path(sys.argv[1]), int(sys.argv[2])
 request = LatencyRequest.model_validate_json((folder / "request.json").read_text())
 prepare(folder, request.threads)
 import torch
-from pytest_trtgate.jobs import cuda_timing, yolo
-from pytest_trtgate.jobs.arms import decode, load_arms
+from pytest_trtgate.workers import yolo
+from pytest_trtgate.workers.timing import cuda_timing
+from pytest_trtgate.workers.timing.arms import decode, load_arms
 yolo.isolate(request.threads)
 batches = decode(request)
 device = cuda_timing.open_device(request.device)

@@ -7,8 +7,8 @@ import platform
 from pathlib import Path
 from typing import Any
 
-from pytest_trtgate.environment import cpu_model, installed_versions, usable_cores
-from pytest_trtgate.gpus import visible_gpus
+from pytest_trtgate.machine.environment import cpu_model, installed_versions, usable_cores
+from pytest_trtgate.machine.gpus import visible_gpus
 
 RESULTS = Path(__file__).parent / "results"
 

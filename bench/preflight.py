@@ -26,8 +26,8 @@ SETTINGS = f'models = ["{HERE.parent / "examples" / "shapes" / "shapes.pt"}"]\nd
 RUN = """
 import sys
 from pathlib import Path
-from pytest_trtgate.checkup import check_up
-from pytest_trtgate.config import project_settings
+from pytest_trtgate.cli.doctor import check_up
+from pytest_trtgate.settings.load import project_settings
 from pytest_trtgate.jobs.launcher import LocalLauncher
 
 folder = Path(sys.argv[1])

@@ -20,11 +20,11 @@ import numpy as np
 from machine import machine
 from numpy.typing import NDArray
 
-from pytest_trtgate.digest import file_sha256
-from pytest_trtgate.environment import threads_of
 from pytest_trtgate.jobs.contract import ArmRequest, LatencyRequest
 from pytest_trtgate.jobs.launcher import Job, LocalLauncher
-from pytest_trtgate.settings import Settings
+from pytest_trtgate.machine.environment import threads_of
+from pytest_trtgate.records.files import file_sha256
+from pytest_trtgate.settings.settings import Settings
 
 COPIES = "abc"
 

@@ -21,10 +21,10 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from pytest_trtgate.environment import threads_of
 from pytest_trtgate.jobs.contract import BuildRequest, BuildResponse
 from pytest_trtgate.jobs.launcher import Job, LocalLauncher
-from pytest_trtgate.settings import Settings
+from pytest_trtgate.machine.environment import threads_of
+from pytest_trtgate.settings.settings import Settings
 
 
 def with_layers(model: onnx.ModelProto, layers: int) -> onnx.ModelProto:

@@ -17,8 +17,8 @@ from typing import Any
 from machine import keep
 from watched import watch
 
-from pytest_trtgate.environment import threads_of
-from pytest_trtgate.settings import Settings
+from pytest_trtgate.machine.environment import threads_of
+from pytest_trtgate.settings.settings import Settings
 
 WIDTH = 4000
 """Pixels of a photograph of 12 megapixels, as phones take them: to decode one takes longer than to evaluate it."""
@@ -85,7 +85,7 @@ def arms(folder: Path, project: Path, photos: int, device: str = "cpu", width: i
     (job / "request.json").write_text(json.dumps(request))
     # Neither is to be the first that reads the libraries from the disk.
     watch([sys.executable, "-c", "import torch, torchvision, ultralytics"], folder)
-    ours = watch([sys.executable, "-m", "pytest_trtgate.jobs.accuracy", str(job)], folder)
+    ours = watch([sys.executable, "-m", "pytest_trtgate.workers.evaluating.accuracy", str(job)], folder)
     answer = json.loads((job / "response.json").read_text())
     offline = {"YOLO_OFFLINE": "True", "YOLO_AUTOINSTALL": "false", "YOLO_CONFIG_DIR": str(folder)}
     how = [json.dumps(artifacts), str(folder / "data.yaml"), json.dumps({**HOW, "device": device})]

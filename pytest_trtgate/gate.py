@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .fixtures import Gate
+    from .plugin.fixtures import Gate
 
 
 def test_accuracy(trtgate: Gate) -> None:

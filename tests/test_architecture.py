@@ -1,154 +1,34 @@
-"""What holds for the package as a whole: who imports whom, what start-up costs, how long a file may be."""
+"""What holds for the package as a whole, beside the import contracts in pyproject.toml."""
 
 from __future__ import annotations
 
-import ast
 import json
+import re
 import subprocess
 import sys
-from functools import cache
 from pathlib import Path
 
 import pytest
-from conftest import Project
+from project import Project
 
 import pytest_trtgate
 
 PACKAGE = Path(pytest_trtgate.__file__).parent
-LAYERS: tuple[tuple[str, ...], ...] = (
-    ("__init__", "errors", "digest", "labels", "counting", "logs", "jobs.__init__", "report.__init__"),
-    ("record_base", "gpus", "tasks"),
-    ("inspection",),
-    ("records",),
-    ("figures", "media_records"),
-    ("recordfile", "run_record", "setting_types"),
-    ("finding_settings", "model_settings", "filedigests"),
-    ("settings",),
-    ("config", "dataset", "environment", "pins", "workspace", "cache_place"),
-    ("findings", "machine_load", "amending", "notes", "plan", "unsearched", "cache", "results", "baselines", "waivers"),
-    ("judge.*",),
-    ("jobs.contract",),
-    ("jobs.ahead", "jobs.processes"),
-    ("jobs.launcher",),
-    ("jobs.*",),
-    ("report.*",),
-    ("launches", "evaluated_data", "strangers"),
-    ("early_jobs",),
-    ("handles", "building", "measure", "replay", "per_image", "evidence", "illustrate", "picture_shapes"),
-    ("machine_offset", "rejudging", "accept"),
-    ("profiling", "evaluating", "pictures", "videos", "early_findings", "surveys", "concluding", "accuracy_verdict"),
-    ("preflight", "media_making"),
-    ("session", "upkeep", "compare", "checkup"),
-    ("demo", "cli_baseline"),
-    ("cli",),
-    ("options", "hookspecs", "hooks", "progress", "benchmark"),
-    ("run",),
-    ("fixtures",),
-    ("gate",),
-    ("plugin",),
-)
-"""Modules from the ground up: each imports only from its own layer and those before it."""
 HEAVY = {"torch", "torchvision", "ultralytics", "onnx", "onnxruntime", "onnxslim", "tensorrt", "pynvml", "cv2"}
-PYTEST_FREE = "cli"
-"""Up to this module's layer nothing imports pytest."""
+LAZY = ("judge", "workers", "plugin")
+"""Packages whose modules are imported one by one, since NumPy, torch and pytest cost time."""
 
 
-@cache
-def modules() -> dict[str, Path]:
-    """Return the modules of the package, by their names inside it; the demo's generator is data to it."""
-    found = (p for p in sorted(PACKAGE.rglob("*.py")) if p.parent.name != "_demo")
-    return {".".join(p.relative_to(PACKAGE).with_suffix("").parts): p for p in found}
-
-
-def layer(name: str) -> int:
-    """Return the layer of a module; the exact name counts before the pattern of its package."""
-    for pattern in (name, f"{name.partition('.')[0]}.*"):
-        for number, names in enumerate(LAYERS):
-            if pattern in names:
-                return number
-    raise AssertionError(f"{name} has no layer: add it to LAYERS")
-
-
-@cache
-def imports(name: str) -> frozenset[str]:
-    """Return the absolute names of all modules that a module imports, at its top or inside a function.
-
-    What is imported for annotations only does not count.
-    """
-    package = ["pytest_trtgate", *name.split(".")[:-1]]
-    found: set[str] = set()
-    nodes = list(ast.walk(ast.parse(modules()[name].read_text(encoding="utf-8"))))
-    typing_only = {
-        id(inner)
-        for node in nodes
-        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
-        for inner in ast.walk(node)
-    }
-    known = {f"pytest_trtgate.{module}" for module in modules()}
-    for node in nodes:
-        if id(node) in typing_only:
-            continue
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            start = package[: len(package) - node.level + 1] if node.level else []
-            base = ".".join([*start, *([node.module] if node.module else [])])
-            for alias in node.names:
-                full = f"{base}.{alias.name}"
-                found.add(full if full in known or f"{full}.__init__" in known else base)
-    return frozenset(found)
-
-
-def ours(names: frozenset[str]) -> set[str]:
-    """Return which of the imported names are modules of the package, by their names inside it."""
-    found = set()
-    for name in names:
-        top, _, inside = name.partition(".")
-        if top == "pytest_trtgate":
-            inside = inside or "__init__"
-            found.add(inside if inside in modules() else f"{inside}.__init__")
-    return found
-
-
-@pytest.mark.parametrize("name", modules())
-def test_imports_point_one_way(name: str) -> None:
-    wrong = [m for m in ours(imports(name)) if layer(m) > layer(name)]
-    assert wrong == [], f"{name} imports {wrong} from layers above its own"
-
-
-def test_no_two_modules_import_each_other() -> None:
-    graph = {name: ours(imports(name)) - {name} for name in modules()}
-    while graph:
-        free = [name for name, needs in graph.items() if not needs & set(graph)]
-        assert free, f"a circle among {sorted(graph)}"
-        for name in free:
-            del graph[name]
-
-
-@pytest.mark.parametrize("name", modules())
-def test_only_jobs_import_what_is_heavy(name: str) -> None:
-    heavy = {m.partition(".")[0] for m in imports(name)} & HEAVY
-    if name == "gpus":
-        heavy -= {"pynvml"}  # ctypes and no CUDA: the driver is asked which GPUs there are
-    allowed = name.startswith("jobs.") and name not in ("jobs.contract", "jobs.launcher", "jobs.__init__")
-    assert allowed or not heavy
-
-
-def test_nothing_below_the_plugin_needs_pytest() -> None:
-    ground = [name for name in modules() if layer(name) <= layer(PYTEST_FREE)]
-    assert [n for n in ground if {m.partition(".")[0] for m in imports(n)} & {"pytest", "_pytest"}] == []
-
-
-def test_judging_is_pure() -> None:
-    impure = {"pathlib", "time", "datetime", "random", "subprocess", "io", "shutil"}
-    for name in modules():
-        if name.startswith("judge."):
-            assert not {m.partition(".")[0] for m in imports(name)} & impure, name
-
-
-def test_no_file_is_long() -> None:
-    lines = {name: len(path.read_text(encoding="utf-8").splitlines()) for name, path in modules().items()}
-    assert {name: count for name, count in lines.items() if count > 350} == {}
+def test_a_package_is_imported_by_its_face() -> None:
+    wrong = []
+    for path in PACKAGE.rglob("*.py"):
+        inside = path.relative_to(PACKAGE).parts
+        dots = r"\." * len(inside)
+        deep = re.compile(rf"^ *from {dots}(\w+)\.\w+ import", re.MULTILINE)
+        for package in deep.findall(path.read_text(encoding="utf-8")):
+            if package != inside[0] and package not in LAZY and inside[0] != "workers":
+                wrong.append(f"{path.relative_to(PACKAGE)}: {package}")
+    assert wrong == []
 
 
 # What a process of pytest loads

@@ -11,20 +11,29 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from ..inspection import EngineInspection
-from ..media_records import ClipRecord, VideoRecord
-from ..record_base import FileRecord, Record
-from ..records import CONTEXTS, AccuracySettings, ClassAccuracy, Context, Launch, LayerTime, Precision
-from ..run_record import Phase
-from ..tasks import Head, Task
+from ..records import (
+    CONTEXTS,
+    AccuracySettings,
+    ClassAccuracy,
+    ClipRecord,
+    Context,
+    EngineInspection,
+    FileRecord,
+    Head,
+    Launch,
+    LayerTime,
+    Phase,
+    Precision,
+    Record,
+    Task,
+    VideoRecord,
+)
 
 JobKind = Literal["build", "accuracy", "latency", "profile", "pictures", "clip", "video", "survey"]
 PROGRESS = "@trtgate-progress "
 """Prefix of a line that reports progress: the rest of the line is for the user."""
 ARM_NAME = "arm.txt"
 """File in the folder of an accuracy job that names the arm that it is at."""
-
-
 RESERVED = frozenset({"batch", "data", "device", "fraction", "imgsz", "split"}) | {
     *("format", "half", "int8", "mode", "model", "name", "project", "quantize", "task"),
 }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
@@ -15,33 +14,34 @@ from typing import IO, Protocol, runtime_checkable
 import filelock
 
 from ..errors import JobError, JobTimeoutError, RecordError
-from ..gpus import VISIBLE
-from ..logs import log_tail
-from ..record_base import FileRecord
-from ..recordfile import load, save
+from ..machine import VISIBLE, machine_locks, make_locks
+from ..records import FileRecord, load, save
 from . import processes
 from .ahead import Ahead
 from .contract import PROGRESS, RESPONSES, JobFailure, JobKind
+from .logs import log_tail
 
 LOG_NAME = "log.txt"
-LOCKS = Path("/tmp/trtgate-locks")
 _WAITING_S = 5.0
-
 JOB_MODULES: Mapping[JobKind, str] = {
-    "build": "pytest_trtgate.jobs.build",
-    "accuracy": "pytest_trtgate.jobs.accuracy",
-    "latency": "pytest_trtgate.jobs.latency",
-    "profile": "pytest_trtgate.jobs.profile",
-    "pictures": "pytest_trtgate.jobs.pictures",
-    "clip": "pytest_trtgate.jobs.clip",
-    "video": "pytest_trtgate.jobs.video",
-    "survey": "pytest_trtgate.jobs.survey",
+    "build": "pytest_trtgate.workers.building.build",
+    "accuracy": "pytest_trtgate.workers.evaluating.accuracy",
+    "latency": "pytest_trtgate.workers.timing.latency",
+    "profile": "pytest_trtgate.workers.timing.profile",
+    "pictures": "pytest_trtgate.workers.media.pictures",
+    "clip": "pytest_trtgate.workers.media.clip",
+    "video": "pytest_trtgate.workers.media.video",
+    "survey": "pytest_trtgate.workers.survey.survey",
 }
 IMPORTS: Mapping[str, tuple[str, ...]] = {
-    JOB_MODULES["latency"]: ("pytest_trtgate.jobs.arms", "pytest_trtgate.jobs.cuda_timing"),
-    JOB_MODULES["accuracy"]: ("pytest_trtgate.jobs.arms", "pytest_trtgate.jobs.collectors", "onnxruntime"),
+    JOB_MODULES["latency"]: ("pytest_trtgate.workers.timing.arms", "pytest_trtgate.workers.timing.cuda_timing"),
+    JOB_MODULES["accuracy"]: (
+        "pytest_trtgate.workers.timing.arms",
+        "pytest_trtgate.workers.evaluating.collectors",
+        "onnxruntime",
+    ),
     JOB_MODULES["build"]: (
-        *("pytest_trtgate.jobs.arms", "pytest_trtgate.jobs.tensorrt_build", "onnx", "onnxslim"),
+        *("pytest_trtgate.workers.timing.arms", "pytest_trtgate.workers.building.tensorrt_build", "onnx", "onnxslim"),
         *("onnxruntime.quantization", "onnxruntime.transformers.float16"),
     ),
 }
@@ -196,7 +196,7 @@ class LocalLauncher:
 
     def _lock_path(self, device: str) -> Path:
         locks = self.locks or machine_locks()
-        _make_locks(locks)
+        make_locks(locks)
         return locks / f"device-{self.gpu if self.gpu and device != 'cpu' else device}.lock"
 
     def _execute(self, job: Job, folder: Path, progress: Callable[[str], None]) -> int | None:
@@ -262,28 +262,12 @@ class LocalLauncher:
             raise JobError(job.name, f"it gave no usable answer ({error})", tail) from error
 
 
-def machine_locks() -> Path:
-    """Return the folder of the device locks of this machine; one of our own where that cannot be made or written."""
-    try:
-        _make_locks(LOCKS)
-        usable = os.access(LOCKS, os.W_OK | os.X_OK)
-    except OSError:
-        usable = False
-    return LOCKS if usable else Path(tempfile.gettempdir()) / LOCKS.name
-
-
 def _lock(path: Path) -> filelock.BaseFileLock:
     return filelock.FileLock(path, mode=0o666, thread_local=False)
 
 
 def _is_served(kind: JobKind, device: str) -> bool:
     return kind in SERVED and device == "cpu"
-
-
-def _make_locks(folder: Path) -> None:
-    if not folder.is_dir():
-        folder.mkdir(exist_ok=True)
-        folder.chmod(0o1777)  # other users of the machine take the same locks
 
 
 def _pump(stream: IO[bytes], path: Path, progress: Callable[[str], None]) -> None:

@@ -79,7 +79,7 @@ class Waiting:
         with theirs, (folder / "log.txt").open("wb") as log:
             self.process = subprocess.Popen(
                 [
-                    *(sys.executable, "-m", "pytest_trtgate.jobs.waiting"),
+                    *(sys.executable, "-m", "pytest_trtgate.workers.waiting"),
                     *(str(theirs.fileno()), str(folder), str(threads), *imports),
                 ],
                 cwd=folder,

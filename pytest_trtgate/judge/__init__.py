@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ..run_record import Check, Outcome
+from ..records import Check, Outcome
 
 
 def worst(checks: Iterable[Check]) -> Outcome:

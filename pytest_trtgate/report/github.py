@@ -7,11 +7,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..run_record import RunRecord
-from . import format as fmt
+from .. import text as fmt
+from ..records import WORDS, RunRecord
 from . import markdown
-from .cards import from_artifact
-from .parts import sentence_of
+from .page.cards import from_artifact
+from .page.parts import sentence_of
 
 Place = tuple[str, int]
 """A file, relative to the repository, and a line from 1."""
@@ -44,7 +44,7 @@ def annotate(run: RunRecord, places: Mapping[tuple[str, str], Place]) -> Iterato
     """
     for verdict in run.verdicts:
         if verdict.failed:
-            title = f"{verdict.cell.label} {verdict.subject}: {fmt.WORDS[verdict.outcome]}"
+            title = f"{verdict.cell.label} {verdict.subject}: {WORDS[verdict.outcome]}"
             accept = verdict.accept_cell or verdict.accept
             said = sentence_of(verdict) + (f"\nAccept{from_artifact(accept)}: {accept}" if accept else "")
             yield command(said, title, places.get((verdict.cell.key, verdict.subject)))

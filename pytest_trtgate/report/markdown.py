@@ -5,12 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from ..records import Cell
-from ..run_record import Outcome, RunRecord, Verdict
-from . import format as fmt
-from .cards import Command, alike, commands_of, joint_command, last_line, log_tail, title_of
-from .matrix import CONTEXT_NAMES, column_name
-from .measure import (
+from .. import text as fmt
+from ..records import Cell, Outcome, RunRecord, Verdict, word
+from .numbers import (
     accuracy_of,
     allowed_change,
     allowed_drop,
@@ -28,12 +25,13 @@ from .measure import (
     speedup_of,
     verdict_of,
 )
-from .overall import overall
-from .parts import sentence_of, warnings_of
+from .page.cards import Command, alike, commands_of, joint_command, last_line, log_tail, title_of
+from .page.matrix import CONTEXT_NAMES, column_name
+from .page.overall import overall
+from .page.parts import sentence_of, warnings_of
 
 MAX_CHARACTERS = 60_000
 """Longer text is cut between its parts: GitHub refuses a comment of more than 65,536 characters."""
-
 MARKS: dict[Outcome, str] = {
     Outcome.PASS: "\N{WHITE HEAVY CHECK MARK}",
     Outcome.INCONCLUSIVE: "\N{BLACK QUESTION MARK ORNAMENT}",
@@ -84,7 +82,7 @@ def fence(text: str, language: str = "") -> str:
 
 
 def _word(verdict: Verdict | None) -> str:
-    return f"{_mark(verdict)} {fmt.word(verdict)}" if verdict else fmt.MISSING
+    return f"{_mark(verdict)} {word(verdict)}" if verdict else fmt.MISSING
 
 
 def _mark(verdict: Verdict) -> str:
@@ -134,7 +132,7 @@ def _table(run: RunRecord) -> list[str]:
 def _story(run: RunRecord, verdicts: Sequence[Verdict], several: bool) -> str:
     first = verdicts[0]
     where = f" on {escape(run.environment.machine, 60)}" if several else ""
-    parts = [f"{_mark(first)} **{fmt.word(first)}: {escape(title_of(verdicts))}{where}**<br>"]
+    parts = [f"{_mark(first)} **{word(first)}: {escape(title_of(verdicts))}{where}**<br>"]
     parts.append(escape(sentence_of(first)))
     end = last_line(log_tail(first.log_tail))
     if end:

@@ -12,9 +12,7 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import quote
 
 from ..errors import RecordError
-from ..media_records import BOOK, Picture, PictureBook
-from ..recordfile import load
-from ..run_record import RunRecord
+from ..records import BOOK, Picture, PictureBook, RunRecord, load
 
 MOST_BYTES = 300_000
 """A picture larger than this is none of ours."""

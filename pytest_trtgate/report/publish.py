@@ -6,9 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import RecordError
-from ..recordfile import as_json, write_whole
-from ..run_record import RunRecord
-from ..workspace import RECORD_NAME, Workspace
+from ..records import RECORD_NAME, RunRecord, Workspace, as_json, write_whole
 
 _FORMATS = {".html": "html", ".htm": "html", ".md": "markdown", ".csv": "csv", ".parquet": "parquet"}
 
@@ -53,8 +51,8 @@ def render(runs: Sequence[RunRecord], path: Path, format_: str | None = None, pl
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if chosen == "html":
-            from . import html
             from .media import find_media
+            from .page import html
 
             found = zip(runs, places, strict=bool(places))
             html.write(path, runs, [find_media(run, place, path.parent) for run, place in found])

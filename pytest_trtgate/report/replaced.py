@@ -7,12 +7,10 @@ import shlex
 from pathlib import Path
 
 from ..errors import RecordError
-from ..recordfile import load
-from ..run_record import RunRecord
-from ..workspace import RECORD_NAME
+from ..records import RECORD_NAME, RunRecord, load
 
 
-def fuller_run(run: RunRecord, report: Path) -> RunRecord | None:
+def richer_run(run: RunRecord, report: Path) -> RunRecord | None:
     """Return the run that a report is of before it is written, where that has all verdicts of the new one and more."""
     try:
         before = load(report.parent / RECORD_NAME, RunRecord)
@@ -26,7 +24,7 @@ def replaced(before: RunRecord, run: RunRecord, report: Path, runs: Path, here: 
     """Return the sentence that says what a report no longer shows, and how to see it again.
 
     Args:
-        before: The earlier run, see :func:`fuller_run`.
+        before: The earlier run, see :func:`richer_run`.
         run: The run that the report is of now.
         report: The report.
         runs: The folder of the runs' folders, with those that are kept.

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import RecordError
-from ..records import AccuracyRecord, ArmLaunch
-from ..run_record import RunRecord
+from ..records import AccuracyRecord, ArmLaunch, RunRecord
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,7 +32,6 @@ COLUMNS = (
 )
 LEVELS = (1, 5, 10, 25, 50, 75, 90, 95, 99)
 """The percentiles that the table has; all 99 are in the run record."""
-
 Row = dict[str, Any]
 
 

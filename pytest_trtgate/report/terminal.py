@@ -6,11 +6,9 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ..records import PRECISIONS, REFERENCE, Cell
-from ..run_record import Outcome, RunRecord, Verdict
-from . import format as fmt
-from .cards import alike, commands_of, joint_command, last_line, log_tail, title_of
-from .measure import (
+from .. import text as fmt
+from ..records import PRECISIONS, REFERENCE, WORDS, Cell, Outcome, RunRecord, Verdict, word
+from .numbers import (
     accuracy_of,
     allowed_change,
     allowed_drop,
@@ -29,11 +27,11 @@ from .measure import (
     verdicts_of,
     worst_of,
 )
-from .parts import sentence_of, warnings_of
+from .page.cards import alike, commands_of, joint_command, last_line, log_tail, title_of
+from .page.parts import sentence_of, warnings_of
 
 Line = tuple[str, dict[str, bool]]
 """A line of text, and the markup that ``TerminalReporter.write_line`` takes: colours and ``bold``."""
-
 MARKUP: Mapping[Outcome, dict[str, bool]] = {
     Outcome.PASS: {"green": True},
     Outcome.INCONCLUSIVE: {"yellow": True},
@@ -51,7 +49,7 @@ SHORT: Mapping[Outcome, str] = {
     Outcome.ERROR: "ERROR",
 }
 """Words for narrow terminals; the sentences below the table have the long ones."""
-LONG = {outcome: word.lower() for outcome, word in fmt.WORDS.items()} | {Outcome.FAIL: "FAIL", Outcome.ERROR: "ERROR"}
+LONG = {outcome: word.lower() for outcome, word in WORDS.items()} | {Outcome.FAIL: "FAIL", Outcome.ERROR: "ERROR"}
 WIDE = 110
 """From this width on, the long words fit."""
 LEGEND = "p50 and p95: medians of launches; vs base: the change as judged"
@@ -190,7 +188,7 @@ def _squeeze(text: str, room: int) -> str:
 
 def _story(verdicts: Sequence[Verdict], width: int) -> list[Line]:
     first = verdicts[0]
-    said = f"{fmt.word(first).upper()}  {title_of(verdicts)}: {sentence_of(first)}"
+    said = f"{word(first).upper()}  {title_of(verdicts)}: {sentence_of(first)}"
     end = last_line(log_tail(first.log_tail))
     lines: list[Line] = [(text, _markup(first)) for text in _wrapped(said, width)]
     lines += [(text, {}) for text in _wrapped(f"    log: {end}", width)] if end else []

@@ -51,8 +51,8 @@ def harm(faults: dict[Path, str]) -> None:
 
 
 def main() -> int:
-    from pytest_trtgate.jobs import worker
     from pytest_trtgate.jobs.contract import AccuracyRequest, BuildRequest, LatencyRequest
+    from pytest_trtgate.workers import worker
 
     asked = json.loads((Path(sys.argv[1]) / "request.json").read_text(encoding="utf-8"))
     faults = json.loads(os.environ["TRTGATE_TEST_FAULTS"])

@@ -18,8 +18,8 @@ from typing import Any
 
 import pytest
 
-from pytest_trtgate.cache import MANIFEST, digest_of
-from pytest_trtgate.gpus import visible_gpus
+from pytest_trtgate.cache.engines import MANIFEST, digest_of
+from pytest_trtgate.machine.gpus import visible_gpus
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]

@@ -27,7 +27,7 @@ from material import (
 )
 
 from pytest_trtgate.jobs.contract import LatencyResponse
-from pytest_trtgate.records import Launch
+from pytest_trtgate.records.latency import Launch
 
 
 @pytest.fixture(scope="session")
@@ -111,7 +111,7 @@ def evaluations(
     request = accuracy_request(
         {"missing": bad.pop("missing"), "pt": material.weights, **bad, **engines}, material.data, folder
     )
-    tell_all = "from pytest_trtgate.jobs import worker; worker.PROGRESS_INTERVAL_S = 0"
+    tell_all = "from pytest_trtgate.workers import worker; worker.PROGRESS_INTERVAL_S = 0"
     done = run_job("accuracy", request, folder / "job", before=f"{WATCH}\n{tell_all}")
     assert done.response
     return done, {arm: dict(np.load(folder / f"{arm}.npz")) for arm in ("pt", *engines)}

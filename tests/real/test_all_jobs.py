@@ -14,7 +14,7 @@ from material import (
     run_python,
 )
 
-from pytest_trtgate.records import Launch
+from pytest_trtgate.records.latency import Launch
 
 pytestmark = pytest.mark.real
 
@@ -23,9 +23,9 @@ def test_threads_are_what_was_asked_for_everywhere(material: Material, fp32: Pat
     code = f"""
 import sys
 from pathlib import Path
-from pytest_trtgate.jobs.worker import prepare
+from pytest_trtgate.workers.worker import prepare
 prepare(Path.cwd(), 2)
-from pytest_trtgate.jobs import yolo
+from pytest_trtgate.workers import yolo
 yolo.isolate(2)
 yolo.pin_onnxruntime(2)
 import torch, onnxruntime
@@ -42,7 +42,7 @@ for name, session in dict(
     options = session.get_session_options()
     spinning = options.get_session_config_entry("session.force_spinning_stop")
     print(name, options.intra_op_num_threads, options.inter_op_num_threads, spinning)
-from pytest_trtgate.jobs import arms
+from pytest_trtgate.workers.timing import arms
 import torchvision
 boxes = torch.tensor([[0.0, 0, 9, 9], [0, 0, 9, 8], [20, 20, 29, 29]])
 print("nms", *torchvision.ops.nms(boxes, torch.tensor([0.5, 0.9, 0.7]), 0.5).tolist(), "")

@@ -139,7 +139,7 @@ def test_a_slowed_engine_fails_until_it_is_accepted(demo: Demo) -> None:
 
 def _adopt(manifest: Path) -> None:
     """Make a manifest agree with the files beside it."""
-    from pytest_trtgate.cache import digest_of
+    from pytest_trtgate.cache.engines import digest_of
 
     record = json.loads(manifest.read_text())
     files = [digest_of(manifest.parent / file["name"]) for file in record["files"]]

@@ -14,7 +14,7 @@ from material import (
 )
 
 from pytest_trtgate.jobs.contract import LatencyResponse
-from pytest_trtgate.records import Launch
+from pytest_trtgate.records.latency import Launch
 
 pytestmark = pytest.mark.real
 
@@ -106,11 +106,12 @@ def test_end_to_end_gives_the_boxes_that_ultralytics_predicts(material: Material
 import json
 from pathlib import Path
 from pytest_trtgate.jobs.contract import LatencyRequest
-from pytest_trtgate.jobs.worker import prepare
+from pytest_trtgate.workers.worker import prepare
 request = LatencyRequest.model_validate({request!r})
 folder = Path.cwd()
 prepare(folder, 1)
-from pytest_trtgate.jobs import yolo, arms
+from pytest_trtgate.workers import yolo
+from pytest_trtgate.workers.timing import arms
 import torch
 from ultralytics import YOLO
 yolo.isolate(1)

@@ -10,7 +10,7 @@ import pytest
 from material import Done, Material, latency_request, run_job, run_jobs, run_python
 
 from pytest_trtgate.jobs.contract import ClipResponse, PicturesResponse, VideoResponse
-from pytest_trtgate.media_records import STAGES, VideoRecord
+from pytest_trtgate.records.media import STAGES, VideoRecord
 from pytest_trtgate.report.media import MOST_BYTES
 
 pytestmark = pytest.mark.real
@@ -44,8 +44,8 @@ for path in sys.argv[1:]:
 TALL = """
 from pathlib import Path
 import cv2, numpy
-from pytest_trtgate.jobs.film import Films
-from pytest_trtgate.media_records import ClipRecord
+from pytest_trtgate.workers.media.film import Films
+from pytest_trtgate.records.media import ClipRecord
 noise = numpy.random.default_rng(0).integers(0, 256, (178, 100, 3), numpy.uint8)
 frame = cv2.resize(noise, (400, 711), interpolation=cv2.INTER_CUBIC)
 arms = ["pt", "fp32", "fp16", "int8"]

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from material import CLASSES, IMGSZ, ROOT, Done, Material, digests, run_job
 
-from pytest_trtgate.jobs import survey
 from pytest_trtgate.jobs.contract import SurveyResponse
+from pytest_trtgate.workers.survey import survey
 
 pytestmark = pytest.mark.real
 

@@ -17,12 +17,13 @@ from forking_launcher import ForkingLauncher
 from material import build_request, job_environment
 from task_material import KINDS, TaskMaterial, make_tasks
 
-from pytest_trtgate.evidence import gather
-from pytest_trtgate.recordfile import load
-from pytest_trtgate.records import PRECISIONS
-from pytest_trtgate.run_record import Outcome, RunRecord
-from pytest_trtgate.tasks import CURVE, GATED, METRICS, PRIMARY, head_of
-from pytest_trtgate.tasks import KINDS as TASK_KINDS
+from pytest_trtgate.records.cell import PRECISIONS
+from pytest_trtgate.records.files import load
+from pytest_trtgate.records.run import RunRecord
+from pytest_trtgate.records.tasks import CURVE, GATED, METRICS, PRIMARY, head_of
+from pytest_trtgate.records.tasks import KINDS as TASK_KINDS
+from pytest_trtgate.records.verdict import Outcome
+from pytest_trtgate.verdicts.evidence import gather
 
 pytestmark = pytest.mark.real
 NAMES = list(KINDS)
@@ -30,7 +31,7 @@ HEADS = {"classify": None, "rtdetr": "nms-free"}
 """How the boxes of some kinds are thinned out; of the others by suppression after the model."""
 CONFTEST = f"""
 import sys
-sys.path.insert(0, {str(Path(__file__).parents[1])!r})
+sys.path.insert(0, {str(Path(__file__).parents[1] / "support")!r})
 
 def pytest_trtgate_launcher(config):
     from forking_launcher import ForkingLauncher

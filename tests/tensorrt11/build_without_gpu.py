@@ -10,8 +10,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from pytest_trtgate.jobs import build, worker
 from pytest_trtgate.jobs.contract import BuildRequest, BuildResponse
+from pytest_trtgate.workers import worker
+from pytest_trtgate.workers.building import build
 
 
 def work(request: BuildRequest, folder: Path) -> BuildResponse:

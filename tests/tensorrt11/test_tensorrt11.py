@@ -15,15 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Project
 from material import ROOT, Done, build_request, run_job, run_python, write_data
+from project import Project
 
-from pytest_trtgate.digest import file_sha256, files_sha256
-from pytest_trtgate.inspection import EngineInspection
-from pytest_trtgate.jobs.engine_file import read_engine, read_engine_metadata
-from pytest_trtgate.judge.precision import precision_finding
-from pytest_trtgate.recordfile import load
-from pytest_trtgate.records import EngineRecord
+from pytest_trtgate.judge.engine import precision_finding
+from pytest_trtgate.records.engine import EngineInspection, EngineRecord
+from pytest_trtgate.records.files import file_sha256, files_sha256, load
+from pytest_trtgate.workers.engine_file import read_engine, read_engine_metadata
 
 pytestmark = [pytest.mark.real, pytest.mark.tensorrt11]
 HERE = Path(__file__).parent
@@ -39,8 +37,8 @@ PRECISIONS = ("fp32", "fp16", "int8")
 CONFTEST = """
 import sys
 from pathlib import Path
-from pytest_trtgate import environment
-from pytest_trtgate.gpus import Gpu
+from pytest_trtgate.machine import environment
+from pytest_trtgate.machine.gpus import Gpu
 
 versions = {**environment.installed_versions(), "tensorrt": "11.4.0"}
 environment.installed_versions = lambda: versions

@@ -1,0 +1,195 @@
+"""The baselines of a project: what is stored, what is unused, and what accepting a run would change."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from statistics import median
+
+from .. import text as fmt
+from ..errors import BaselineError, RecordError
+from ..judge.latency.wording import MEDIAN
+from ..records import ALLOW_BUSY, BUSY, Baseline, Cell, RunRecord, cell_of_key, load
+from ..settings import PERCENTILES, Settings
+from .acceptance import Acceptable, acceptable, why_refused
+from .store import BaselineStore
+from .waivers import load_waivers
+
+
+@dataclass(frozen=True)
+class Stored:
+    """One baseline file.
+
+    Attributes:
+        baseline: What it holds, None where it cannot be read.
+        problem: Why it cannot be read.
+        unused: Why no run of the project would look at it; empty where one would.
+    """
+
+    path: Path
+    baseline: Baseline | None
+    problem: str = ""
+    unused: str = ""
+
+    @property
+    def machine(self) -> str:
+        """The kind of machine that it is of, as its folder says."""
+        return self.path.parts[-3]
+
+
+def stored(root: Path, settings: Settings) -> list[Stored]:
+    """Return all baselines under a folder, by machine and path."""
+    found = []
+    for path in sorted(root.glob("*/*/*.json")):
+        try:
+            baseline = load(path, Baseline)
+        except RecordError as error:
+            found.append(Stored(path, None, problem=str(error)))
+        else:
+            found.append(Stored(path, baseline, unused=unused_because(baseline.cell, settings)))
+    return found
+
+
+def unused_because(cell: Cell, settings: Settings) -> str:
+    """Return why a run with these settings has no such cell; empty where it has, or where they name no model."""
+    weights = {model.name: model.path for model in settings.models}
+    if not weights:
+        return ""
+    if cell.model not in weights:
+        return f"no model '{cell.model}' in the settings"
+    if not weights[cell.model].exists():
+        return f"{weights[cell.model]} does not exist"
+    if cell.precision not in settings.precisions:
+        return f"no precision {cell.precision} in the settings"
+    pairs: list[tuple[str, object, object]] = [
+        ("imgsz", cell.imgsz, settings.of(cell.model).imgsz),
+        ("batch", cell.batch, settings.batch),
+    ]
+    pairs += [("backend", cell.backend, settings.backend)] if settings.backend != "auto" else []
+    return next((f"{name} is {wanted} in the settings" for name, has, wanted in pairs if has != wanted), "")
+
+
+def delete(baselines: Iterable[Stored]) -> None:
+    """Delete baseline files, and the folders that are then empty.
+
+    Raises:
+        BaselineError: One cannot be deleted.
+    """
+    for one in baselines:
+        try:
+            one.path.unlink()
+            for folder in (one.path.parent, one.path.parent.parent):
+                if not any(folder.iterdir()):
+                    folder.rmdir()
+        except OSError as error:
+            raise BaselineError(f"{one.path}: cannot be deleted ({error.strerror})") from error
+
+
+def overview(root: Path, settings: Settings, today: date) -> Iterator[str]:
+    """Yield the lines of ``trtgate baseline show``.
+
+    Args:
+        root: The folder of the baselines.
+        settings: The project's.
+        today: The day in UTC.
+    """
+    baselines = stored(root, settings)
+    machine = ""
+    for one in baselines:
+        if one.machine != machine:
+            machine = one.machine
+            yield machine
+        if one.baseline is None:
+            yield f"  unusable: {one.problem}"
+            continue
+        yield f"  {one.baseline.cell.key}"
+        yield from (f"    {line}" for line in _facts(one.baseline, settings))
+        if one.unused:
+            yield f"    unused: {one.unused}"
+    count = sum(bool(one.unused) for one in baselines)
+    yield f"{fmt.plural(len(baselines), 'baseline')} in {root}, {count} unused"
+    for waiver in load_waivers(root).waivers:
+        expired = "" if waiver.holds(today) else " (expired)"
+        cell = cell_of_key(waiver.cell)
+        unused = f"; unused: {why}" if cell and (why := unused_because(cell, settings)) else ""
+        yield f"{waiver.what}: waived until {waiver.until}{expired}: {waiver.reason}{unused}"
+
+
+def _facts(baseline: Baseline, settings: Settings) -> Iterator[str]:
+    metrics = ", ".join(f"{name} {value:.4f}" for name, value in baseline.accuracy.items())
+    yield f"{metrics}; {fmt.plural(baseline.images, 'image')}"
+    context = settings.latency.context
+    levels = [(name, _levels(baseline, settings, percent)) for name, percent in PERCENTILES.items()]
+    times = ", ".join(f"{name} {fmt.ms(median(values))}" for name, values in levels if values)
+    sessions = fmt.plural(len(baseline.sessions), "session")
+    newest = baseline.sessions[-1] if baseline.sessions else None
+    when = f", last {fmt.date(newest.recorded_at)}" if newest else ""
+    commit = f", commit {fmt.digest(newest.commit)}" if newest and newest.commit else ""
+    yield fmt.plain(f"{times or 'no latency'} ({context}, {MEDIAN}); {sessions}{when}{commit}")
+    history = _levels(baseline, settings, 50)
+    if len(history) > 1:
+        yield fmt.plain(f"p50 per session: {', '.join(map(fmt.number, history))} ms")
+
+
+def _levels(baseline: Baseline, settings: Settings, percent: int) -> list[float]:
+    """Return one percentile per stored session: the median of its launches, in milliseconds."""
+    return [median(session) for session in baseline.per_session_ms(settings.latency.context, percent)]
+
+
+def changes(
+    store: BaselineStore,
+    run: RunRecord,
+    cells: Iterable[Cell],
+    settings: Settings,
+    source: Path | None,
+    *,
+    allow_busy: bool = False,
+) -> Iterator[str]:
+    """Yield the lines of ``trtgate baseline diff``: what accepting some cells of a run would change.
+
+    Args:
+        store: The baselines of the run's machine.
+        run: The run.
+        cells: Some of its cells.
+        settings: Those of the run.
+        source: The file that holds the project's settings, if any.
+        allow_busy: Whether a latency may be taken that was measured on a machine with other work to do.
+    """
+    for cell in cells:
+        found = acceptable(store, run, cell, settings, source, allow_busy=allow_busy)
+        if isinstance(found, str):
+            yield f"{cell.label}: cannot be accepted, since {found}"
+            continue
+        yield f"{cell.label}: {_effect(found)}"
+        yield from (f"  {line}" for line in _rows(found, settings))
+        if found.remark:
+            yield f"  {found.remark}"
+        if found.refusal and not why_refused(run, cell, settings, source, allow_busy=True):
+            yield f"  accepting needs {ALLOW_BUSY}: {run.preflight.busy} [{BUSY}]"
+        elif found.refusal:
+            yield f"  accepting is refused, since {found.refusal}"
+
+
+def _effect(found: Acceptable) -> str:
+    if found.before is None:
+        return "would get its first baseline"
+    if found.known:
+        return "the baseline has this run already"
+    count = fmt.plural(len(found.before.sessions), "stored session")
+    return f"would join {count}" if found.join else f"would replace {count}"
+
+
+def _rows(found: Acceptable, settings: Settings) -> Iterator[str]:
+    for name, now in found.accuracy.metrics.items():
+        then = found.before.accuracy.get(name) if found.before else None
+        yield f"{name:<10} {now:.4f}" if then is None else f"{name:<10} {then:.4f} -> {now:.4f} ({now - then:+.4f})"
+    for name, percent in PERCENTILES.items():
+        new = median(found.latency.per_launch_ms(found.cell.precision, settings.latency.context, percent))
+        old = _levels(found.before, settings, percent) if found.before else []
+        if not old:
+            yield fmt.plain(f"{name:<10} {fmt.ms(new)}")
+            continue
+        moved = fmt.percent(new / median(old) - 1)
+        yield fmt.plain(f"{name:<10} {fmt.number(median(old))} -> {fmt.ms(new)} ({moved})")

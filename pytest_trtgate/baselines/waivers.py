@@ -1,0 +1,109 @@
+"""Waivers: failures that a project lets pass until a date, with a reason, in one file beside the baselines."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from ..errors import BaselineError, RecordError
+from ..records import FileRecord, Record, cell_of_key, load, save
+
+FILE_NAME = "waivers.json"
+Subject = Literal["accuracy", "latency"]
+
+
+class Waiver(Record):
+    """One cell that may fail. ``subject`` None stands for both; ``until`` is the last day in UTC on which it holds."""
+
+    cell: str
+    subject: Subject | None = None
+    until: date
+    reason: str = Field(min_length=1)
+
+    def covers(self, cell: str, subject: str) -> bool:
+        """Return whether this is about one subject of a cell, given by its key."""
+        return _same_cell(self.cell, cell) and self.subject in (None, subject)
+
+    def holds(self, today: date) -> bool:
+        """Return whether it has not expired."""
+        return today <= self.until
+
+    @property
+    def what(self) -> str:
+        """What it is about: ``shapes-int8-320-b1-onnxruntime-cpu latency``."""
+        return f"{self.cell} {self.subject or 'accuracy and latency'}"
+
+
+class Waivers(FileRecord):
+    """The waivers of a project."""
+
+    waivers: tuple[Waiver, ...] = ()
+
+    def find(self, cell: str, subject: str) -> Waiver | None:
+        """Return the waiver of one subject of a cell that holds longest, expired or not; None where there is none."""
+        return max((w for w in self.waivers if w.covers(cell, subject)), key=lambda w: w.until, default=None)
+
+    def granted(self, waiver: Waiver) -> Waivers:
+        """Return these waivers with one more, in the place of an earlier one of the same cell and subject."""
+        return Waivers(waivers=(*self.removed(waiver.cell, waiver.subject).waivers, waiver))
+
+    def removed(self, cell: str, subject: Subject | None) -> Waivers:
+        """Return these waivers without those of a cell; with a subject, only without that of this subject."""
+        kept = (w for w in self.waivers if not (_same_cell(w.cell, cell) and subject in (None, w.subject)))
+        return Waivers(waivers=tuple(kept))
+
+
+def _same_cell(key: str, other: str) -> bool:
+    """Return whether two keys are of one cell, on whichever GPU."""
+    first, second = (cell.on_any_gpu.key if (cell := cell_of_key(k)) else k for k in (key, other))
+    return first == second
+
+
+def load_waivers(root: Path) -> Waivers:
+    """Return the waivers beside the baselines under ``root``; none where there is no file.
+
+    Raises:
+        RecordError: The file is damaged or of a newer schema.
+    """
+    path = root / FILE_NAME
+    return load(path, Waivers) if path.exists() else Waivers()
+
+
+def save_waivers(root: Path, waivers: Waivers) -> Path:
+    """Write the waivers, or delete their file where there are none; return it.
+
+    Raises:
+        BaselineError: It cannot be written.
+    """
+    path = root / FILE_NAME
+    try:
+        if waivers.waivers:
+            save(path, waivers)
+        else:
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        raise BaselineError(f"{path}: cannot be written ({error.strerror})") from error
+    return path
+
+
+def waived(root: Path, cell: str, subject: str, today: date) -> tuple[bool, str]:
+    """Return whether a failure of one subject of a cell is waived, and what there is to say of it; mostly nothing.
+
+    Args:
+        root: The folder of the baselines.
+        cell: The cell's key.
+        subject: ``accuracy`` or ``latency``.
+        today: The day in UTC.
+    """
+    try:
+        waiver = load_waivers(root).find(cell, subject)
+    except RecordError as error:
+        return False, f"no waiver counts: {error}"
+    if waiver is None:
+        return False, ""
+    if waiver.holds(today):
+        return True, f"waived until {waiver.until}: {waiver.reason}"
+    return False, f"its waiver until {waiver.until} has expired: {waiver.reason}"

@@ -1,0 +1,63 @@
+"""Engines that baselines name: a project's accepted engines stay in the cache, to be timed beside later ones.
+
+``<cache root>/pins/<digest of the baseline folder's path>.json`` lists them, one file per project, so that a cache that
+several projects share can be pruned from anywhere.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from ..errors import CacheError, RecordError
+from ..records import FileRecord, key_sha256, load, save
+
+
+class Pins(FileRecord):
+    """The cache keys that the baselines under one folder name."""
+
+    baseline_dir: str
+    keys: tuple[str, ...]
+
+
+def pin(root: Path, baseline_dir: Path) -> None:
+    """Note in the cache at ``root`` which engines the baselines under a folder name, in place of an earlier note.
+
+    Raises:
+        CacheError: The cache folder cannot be written.
+    """
+    folder = baseline_dir.resolve()
+    path = root / "pins" / f"{key_sha256({'baseline_dir': str(folder)})[:32]}.json"
+    keys = _keys(folder)
+    try:
+        if keys:
+            save(path, Pins(baseline_dir=str(folder), keys=keys))
+        else:
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        raise CacheError(f"{path}: cannot be written ({error.strerror})") from error
+
+
+def pinned(root: Path, older_than_s: float) -> frozenset[str]:
+    """Return the keys that are pinned in a cache.
+
+    A project is taken for gone, and its pins with it, when its baseline folder is not there and it has not run for
+    ``older_than_s`` seconds; either alone may be a container that does not see the folder, or a project that rests.
+    """
+    found: set[str] = set()
+    for path in (root / "pins").glob("*.json"):
+        with suppress(RecordError, OSError):
+            pins = load(path, Pins)
+            if Path(pins.baseline_dir).is_dir() or time.time() - path.stat().st_mtime < older_than_s:
+                found.update(pins.keys)
+    return frozenset(found)
+
+
+def _keys(folder: Path) -> tuple[str, ...]:
+    found = set()
+    for path in folder.glob("*/*/*.json"):
+        with suppress(OSError, ValueError, KeyError, TypeError):  # a damaged baseline names no engine
+            found.add(str(json.loads(path.read_text(encoding="utf-8"))["cache_key"]))
+    return tuple(sorted(found))

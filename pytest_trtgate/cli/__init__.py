@@ -1,0 +1,213 @@
+"""``trtgate``: what does not need a test run."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from .. import __version__
+from ..errors import TrtGateError
+from .baseline import RECORD, add_baseline, add_compare, given_path
+
+_DAY_S = 86400.0
+_ABOUT = (
+    "Look after what a regression gate for inference engines needs and leaves: engines, records, baselines. The gate "
+    "itself is a test run: see 'pytest --help', under trtgate."
+)
+_PRUNE = (
+    "Delete engines and measured accuracies that were not used for a while, and what is damaged. Engines that "
+    "baselines name stay."
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status: 0 for success, 1 for a failure, 2 for wrong usage.
+
+    Args:
+        argv: Arguments without the program's name; by default those of the process.
+    """
+    arguments = _parser().parse_args(argv)
+    run: Callable[[argparse.Namespace], int] = arguments.run
+    try:
+        return run(arguments)
+    except TrtGateError as error:
+        print(f"trtgate: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:  # the reader, such as head, has seen enough
+        sys.stderr.close()
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="trtgate", description=_ABOUT)
+    parser.add_argument("--version", action="version", version=f"pytest-trtgate {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    about = "Say what is installed, what is missing, and which backend would run"
+    doctor = commands.add_parser("doctor", help=about, description=about)
+    doctor.add_argument(
+        "--config",
+        type=_project,
+        nargs="?",
+        const=".",
+        metavar="DIR",
+        help="Also run the preflight of the project in DIR (default: here), building nothing; exit 1 where it fails",
+    )
+    doctor.set_defaults(run=_doctor)
+
+    cache = commands.add_parser("cache", help="Look after the engine cache").add_subparsers(
+        required=True, metavar="WHAT"
+    )
+    for name, run, text in (
+        ("list", _cache_list, "List the engines"),
+        ("verify", _cache_verify, "Compare every file with its manifest; exit 1 where one differs"),
+        ("prune", _cache_prune, "Delete engines that were not used for a while, and damaged ones"),
+    ):
+        command = cache.add_parser(name, help=text, description=_PRUNE if name == "prune" else text)
+        command.add_argument(
+            "--cache-dir", type=given_path, metavar="DIR", help="Folder of the cache (default: as in a run)"
+        )
+        command.set_defaults(run=run)
+        if name == "prune":
+            command.add_argument(
+                "--older-than", type=_days, default=30.0, metavar="DAYS", help="Unused for so long (default: 30)"
+            )
+
+    about = "Render run records again, or several as one report"
+    report = commands.add_parser("report", help=about, description=about)
+    report.add_argument("records", nargs="+", type=given_path, metavar="RUN.json", help=RECORD)
+    report.add_argument(
+        "-o", "--output", type=given_path, metavar="FILE", help="File to write; --format markdown is printed without it"
+    )
+    formats = ("html", "markdown", "csv", "parquet")
+    report.add_argument("--format", choices=formats, help="Default: from the file's suffix")
+    report.set_defaults(run=_report, misused=report.error)
+
+    add_baseline(commands)
+    add_compare(commands)
+
+    about = "Write a small project that uses the gate, with a model and a dataset"
+    demo = commands.add_parser("demo", help=about, description=about)
+    demo.add_argument("folder", type=given_path, metavar="DIR", help="A folder that is empty or does not exist")
+    demo.set_defaults(run=_demo)
+    return parser
+
+
+def _days(text: str) -> float:
+    try:
+        days = float(text)
+    except ValueError:
+        days = -1
+    if not 0 <= days < float("inf"):
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number of days, 0 or more")
+    return days
+
+
+def _project(text: str) -> Path:
+    """Return a project's folder, absolute as all paths are that jobs are given; its settings file stands for it."""
+    path = given_path(text).resolve()
+    if not path.exists():
+        raise argparse.ArgumentTypeError(f"'{text}' does not exist")
+    return path.parent if path.is_file() else path
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    from ..errors import SettingsError
+    from ..machine import cpu_model, installed_versions, package_lines, resolve_backend, usable_cores
+    from ..settings import project_settings
+    from .doctor import check_up
+
+    versions = installed_versions()
+    print(f"pytest-trtgate {__version__}, Python {sys.version.split()[0]}")
+    print(f"CPU: {cpu_model()}, {usable_cores()} cores")
+    for line in package_lines(versions):
+        print(f"  {line}")
+    print(f"engine cache: {_cache_root(None, arguments.config)}")
+    try:
+        settings = project_settings(arguments.config or Path.cwd())[0]
+        backend, device, why = resolve_backend(settings)
+    except SettingsError as error:
+        print(f"backend: none ({error})")
+        return 1
+    print(f"backend: {backend} {versions[backend]} on {device} ({why})")
+    return 0 if arguments.config is None else check_up(settings, backend, device, print)
+
+
+def _cache_root(given: Path | None, project: Path | None = None) -> Path:
+    from ..cache import default_root
+    from ..settings import project_settings
+
+    return given or project_settings(project or Path.cwd())[0].cache_dir or default_root()
+
+
+def _cache_list(arguments: argparse.Namespace) -> int:
+    import time
+
+    from ..cache import EngineCache
+
+    root = _cache_root(arguments.cache_dir)
+    entries = list(EngineCache(root).entries())
+    for entry in entries:
+        days = (time.time() - entry.last_used) / _DAY_S
+        what = entry.manifest.cell.key if entry.manifest else f"unusable: {entry.problem}"
+        print(f"{entry.path.name[:12]}  {entry.size_bytes / 1e6:8.1f} MB  used {days:5.1f} days ago  {what}")
+    print(f"{len(entries)} engines, {sum(e.size_bytes for e in entries) / 1e6:.1f} MB in {root}")
+    return 0
+
+
+def _cache_verify(arguments: argparse.Namespace) -> int:
+    from ..cache import EngineCache, verify_entry
+
+    root = _cache_root(arguments.cache_dir)
+    checked = [verify_entry(entry.path) for entry in EngineCache(root).entries()]
+    bad = [entry for entry in checked if entry.manifest is None]
+    for entry in bad:
+        print(f"{entry.path}: {entry.problem}")
+    print(f"{len(checked)} engines checked in {root}, {len(bad)} damaged")
+    return 1 if bad else 0
+
+
+def _cache_prune(arguments: argparse.Namespace) -> int:
+    from ..cache import EngineCache, ResultCache, pin, pinned, prune_digests
+    from ..settings import project_settings
+
+    root, age_s = _cache_root(arguments.cache_dir), arguments.older_than * _DAY_S
+    if (baselines := project_settings(Path.cwd())[0].baseline_dir).is_dir():
+        pin(root, baselines)
+    cache = EngineCache(root)
+    gone = cache.prune(age_s)
+    results = ResultCache(root).prune(age_s)
+    prune_digests(root, age_s)
+    keys = pinned(root, age_s)
+    kept = sum(entry.path.name in keys for entry in cache.entries())
+    why = f"; {kept} kept, since baselines name them" if kept else ""
+    print(f"{len(gone)} engines and {results} measured accuracies deleted from {root}{why}")
+    return 0
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    from ..records import load_run
+    from ..report import markdown, render
+
+    if arguments.output is None and arguments.format != "markdown":
+        arguments.misused("-o FILE is missing; only --format markdown can be printed")
+    runs = [load_run(path) for path in arguments.records]
+    if arguments.output is None:
+        print(markdown.render(runs), end="")
+        return 0
+    written = render(runs, arguments.output, arguments.format, [path.parent for path in arguments.records])
+    print(f"{written}: {len(runs)} run{'s' if len(runs) > 1 else ''}")
+    return 0
+
+
+def _demo(arguments: argparse.Namespace) -> int:
+    from .demo import write_demo
+
+    write_demo(arguments.folder)
+    folder = shlex.quote(str(arguments.folder))
+    print(f"{arguments.folder}: a project with a model, a dataset and a gate; next:\n  cd {folder}\n  pytest")
+    print("Or with a video that each engine is timed on, end to end:\n  pytest --trt-video=clip.mp4")
+    return 0

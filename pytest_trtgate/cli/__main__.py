@@ -1,0 +1,7 @@
+"""``python -m pytest_trtgate.cli`` is ``trtgate``."""
+
+import sys
+
+from . import main
+
+sys.exit(main())

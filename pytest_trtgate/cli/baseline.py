@@ -1,0 +1,270 @@
+"""``trtgate baseline`` and ``trtgate compare``: looking after what was accepted, without a device."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from datetime import date, datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import RecordError, SettingsError
+
+if TYPE_CHECKING:
+    from ..records import Cell, RunRecord
+    from ..settings import Settings
+
+RECORD = "Record of a run, such as reports/run.json"
+_PRUNE = (
+    "Delete baselines that no cell of the settings uses. Without --yes they are only listed, and the exit status is 1 "
+    "where there are any, 0 where there are none."
+)
+_ACCEPT = (
+    "Write baselines from a run record, such as one of a CI run, for the machine of that run. A cell that is slower or "
+    "less accurate than its baseline is accepted; one in error, that fails its tolerance to the .pt (of the settings "
+    "here, where they name the model), that does not prove a budget or speed-up, or that was timed on an unfit device, "
+    "is not; nor, without --allow-busy, one of a run that notes machine-busy. Exit status 1 where a cell was refused."
+)
+_WAIVE = (
+    "Let a cell fail until a date, with a reason. What fails stays FAIL in every report and does not fail the run. A "
+    "waiver excuses nothing but FAIL, and nothing where a finding kept the gate from measuring."
+)
+_COMPARE = (
+    "Judge two run records of one kind of machine: is B no worse than A? Limits are those of B. An engine of the same "
+    "bytes is identical, and passes: a difference is the machine's. Exit status 0: no worse; 1: worse, or a cell of A "
+    "is missing in B, or undecided where the settings of B count that as a failure; 2: not to be compared."
+)
+
+
+def given_path(text: str) -> Path:
+    """Return a path of the command line; an empty one, as of a variable that is not set, is not this folder."""
+    if not text:
+        raise argparse.ArgumentTypeError("is empty; name a path")
+    return Path(text)
+
+
+def add_baseline(commands: Any) -> None:
+    """Add ``trtgate baseline`` to the subcommands of a parser."""
+    group = commands.add_parser("baseline", help="Show, accept, waive and prune baselines")
+    what = group.add_subparsers(required=True, metavar="WHAT")
+
+    def add(name: str, run: Callable[[argparse.Namespace], int], text: str, more: str = "") -> argparse.ArgumentParser:
+        parser: argparse.ArgumentParser = what.add_parser(name, help=text, description=more or text)
+        parser.add_argument(
+            "--baseline-dir", type=given_path, metavar="DIR", help="Folder of the baselines (default: as in a run)"
+        )
+        parser.set_defaults(run=_or_usage(run))
+        return parser
+
+    add("show", _show, "List all baselines, those that are unused, and the waivers")
+    for name, run, text, more in (
+        ("diff", _diff, "Say what accepting a run would change", ""),
+        ("accept", _accept, "Write baselines from a run record", _ACCEPT),
+    ):
+        parser = add(name, run, text, more)
+        parser.add_argument("record", type=given_path, metavar="RUN.json", help=RECORD)
+        parser.add_argument(
+            "--only",
+            action="append",
+            metavar="KEY",
+            help="Cell to take, by its key as in a report; repeatable (default: all)",
+        )
+        parser.add_argument(
+            "--allow-busy", action="store_true", help="Take a run too that was measured on a busy machine"
+        )
+    prune = add("prune", _prune, "Delete baselines that no cell of the settings uses", _PRUNE)
+    prune.add_argument("--yes", action="store_true", help="Delete them, instead of only listing them")
+    waive = add("waive", _waive, "Let a cell fail until a date, with a reason", _WAIVE)
+    waive.add_argument("cell", metavar="CELL", help="Key of the cell, such as best-int8-640-b1-onnxruntime-cpu")
+    waive.add_argument("--until", metavar="YYYY-MM-DD", help="Last day, in UTC, on which it may fail")
+    waive.add_argument("--reason", metavar="TEXT", help="Why; shown wherever the failure is")
+    waive.add_argument("--subject", choices=("accuracy", "latency"), help="What of it may fail (default: both)")
+    waive.add_argument("--remove", action="store_true", help="Remove the waivers of the cell, or of its --subject")
+
+
+def add_compare(commands: Any) -> None:
+    """Add ``trtgate compare`` to the subcommands of a parser."""
+    parser = commands.add_parser("compare", help="Judge a run record against an earlier one", description=_COMPARE)
+    parser.add_argument("before", type=given_path, metavar="A.json", help="Record of the earlier run")
+    parser.add_argument("after", type=given_path, metavar="B.json", help="Record of the later run")
+    parser.set_defaults(run=_or_usage(_compare))
+
+
+def _or_usage(run: Callable[[argparse.Namespace], int]) -> Callable[[argparse.Namespace], int]:
+    """Return a command that answers unusable input with one sentence and exit status 2."""
+
+    def guarded(arguments: argparse.Namespace) -> int:
+        try:
+            return run(arguments)
+        except (RecordError, SettingsError) as error:
+            print(f"trtgate: {error}", file=sys.stderr)
+            return 2
+
+    return guarded
+
+
+def _today() -> date:
+    return datetime.now(timezone.utc).date()
+
+
+def _project(arguments: argparse.Namespace) -> tuple[Settings, Path, Path | None]:
+    """Return the project's settings, the folder of its baselines, and the file that the settings are in."""
+    from ..settings import project_settings
+
+    settings, source = project_settings(Path.cwd())
+    return settings, arguments.baseline_dir or settings.baseline_dir, source
+
+
+def _show(arguments: argparse.Namespace) -> int:
+    from ..baselines import overview
+
+    settings, root, _ = _project(arguments)
+    for line in overview(root, settings, _today()):
+        print(line)
+    return 0
+
+
+def _run(arguments: argparse.Namespace, project: Settings) -> tuple[RunRecord, list[Cell], Settings]:
+    """Return a run record with those of its cells that are asked for, and its settings.
+
+    Its accuracies are judged by the project's tolerances, which may be others by now; what that changes is printed.
+    """
+    from ..baselines import with_tolerances_of
+    from ..records import load_run
+    from ..settings import recorded_settings
+
+    run = load_run(arguments.record)
+    keys = {cell.key: cell for cell in run.cells}
+    unknown = next((key for key in arguments.only or () if key not in keys), None)
+    if unknown is not None:
+        raise SettingsError(f"{arguments.record}: no cell '{unknown}'; it has: {', '.join(keys) or 'none'}")
+    cells = [keys[key] for key in dict.fromkeys(arguments.only or keys)]
+    if not cells:
+        raise SettingsError(f"{arguments.record}: has no cells")
+    settings = recorded_settings(run.settings, arguments.record)
+    run, changes = with_tolerances_of(project, run, cells)
+    for sentence in changes:
+        print(sentence)
+    return run, cells, settings
+
+
+def _diff(arguments: argparse.Namespace) -> int:
+    from ..baselines import BaselineStore, changes
+
+    project, root, source = _project(arguments)
+    run, cells, settings = _run(arguments, project)
+    for line in changes(
+        BaselineStore(root, run.environment), run, cells, settings, source, allow_busy=arguments.allow_busy
+    ):
+        print(line)
+    return 0
+
+
+def _accept(arguments: argparse.Namespace) -> int:
+    from ..baselines import BaselineStore, accept
+
+    project, root, source = _project(arguments)
+    run, cells, settings = _run(arguments, project)
+    store = BaselineStore(root, run.environment)
+    busy = arguments.allow_busy
+    written = [accept(store, run, cell, settings, source, allow_busy=busy) for cell in cells]
+    for sentence, _ in written:
+        print(sentence)
+    return 0 if all(done for _, done in written) else 1
+
+
+def _prune(arguments: argparse.Namespace) -> int:
+    from ..baselines import delete, stored
+
+    settings, root, _ = _project(arguments)
+    if not settings.models:
+        raise SettingsError(
+            "the settings name no model, so every baseline would seem unused; name them in the settings"
+        )
+    unused = [one for one in stored(root, settings) if one.unused]
+    for one in unused:
+        print(f"{one.path}: {one.unused}")
+    if arguments.yes:
+        delete(unused)
+    print(f"{len(unused)} unused in {root}{', deleted' if arguments.yes else ''}")
+    return 1 if unused and not arguments.yes else 0
+
+
+def _waive(arguments: argparse.Namespace) -> int:
+    from ..baselines import Waiver, load_waivers, save_waivers
+
+    settings, root, _ = _project(arguments)
+    waivers = load_waivers(root)
+    if arguments.remove:
+        left = waivers.removed(arguments.cell, arguments.subject)
+        gone = len(waivers.waivers) - len(left.waivers)
+        if not gone:
+            raise SettingsError(f"no waiver of {arguments.cell}; there are: {_listed(waivers.waivers)}")
+        print(f"{save_waivers(root, left)}: {gone} waiver{'s' if gone > 1 else ''} of {arguments.cell} removed")
+        return 0
+    _check_key(arguments.cell, settings)
+    waiver = Waiver(
+        cell=arguments.cell,
+        subject=arguments.subject,
+        until=_until(arguments.until),
+        reason=_reason(arguments.reason),
+    )
+    path = save_waivers(root, waivers.granted(waiver))
+    print(f"{path}: {waiver.what} waived until {waiver.until}: {waiver.reason}")
+    return 0
+
+
+def _listed(waivers: tuple[Any, ...]) -> str:
+    return ", ".join(waiver.what for waiver in waivers) or "none"
+
+
+def _check_key(key: str, settings: Settings) -> None:
+    """Refuse what cannot be the key of a cell of the project: a waiver with a slip in it would waive nothing."""
+    from ..records import cell_of_key
+
+    cell = cell_of_key(key)
+    example = "best-int8-640-b1-onnxruntime-cpu"
+    if cell is None:
+        raise SettingsError(f"'{key}' is not the key of a cell; one reads like {example}, and is shown by a report")
+    models = [model.name for model in settings.models]
+    if models and cell.model not in models:
+        raise SettingsError(f"'{key}': no model '{cell.model}' in the settings; they have: {', '.join(models)}")
+
+
+def _until(text: str | None) -> date:
+    if text is None:
+        raise SettingsError("--until is missing: the last day on which the cell may fail, such as 2027-01-31")
+    try:
+        until = datetime.strptime(text, "%Y-%m-%d").date()
+    except ValueError:
+        raise SettingsError(f"--until = {text} is not a date such as 2027-01-31") from None
+    if until < _today():
+        raise SettingsError(f"--until = {until} has passed; a waiver holds until a day that has not")
+    return until
+
+
+def _reason(text: str | None) -> str:
+    reason = " ".join((text or "").split())
+    if not reason:
+        raise SettingsError("a waiver needs a reason: --reason 'TEXT'")
+    return reason
+
+
+def _compare(arguments: argparse.Namespace) -> int:
+    from ..baselines import compare
+    from ..records import load_run
+    from ..settings import recorded_settings
+
+    before, after = load_run(arguments.before), load_run(arguments.after)
+    settings = recorded_settings(after.settings, arguments.after)
+    compared = compare(before, after, settings)
+    for one in compared:
+        print(one.line)
+    both = {one.cell.on_any_gpu for one in compared}
+    lost, new = ([cell.key for cell in run.cells if cell.on_any_gpu not in both] for run in (before, after))
+    for alone, name in ((lost, arguments.before), (new, arguments.after)):
+        if alone:
+            print(f"only in {name}: {', '.join(alone)}")
+    worse = any(settings.fails(check.outcome) for one in compared for check in one.checks)
+    return 1 if worse or lost else 0

@@ -1,0 +1,33 @@
+"""What else is found: before anything is built, and after it was measured."""
+
+from __future__ import annotations
+
+from .after import (
+    calibration_leak,
+    confidence_collapse,
+    detections_not_compared,
+    few_images,
+    inconclusive_checks,
+    low_agreement,
+    skewed_engine,
+    unstable_warmup,
+)
+from .before import Early
+from .cache_place import why_thrown_away
+from .preflight import run_preflight
+from .survey import survey
+
+__all__ = [
+    "Early",
+    "calibration_leak",
+    "confidence_collapse",
+    "detections_not_compared",
+    "few_images",
+    "inconclusive_checks",
+    "low_agreement",
+    "run_preflight",
+    "skewed_engine",
+    "survey",
+    "unstable_warmup",
+    "why_thrown_away",
+]

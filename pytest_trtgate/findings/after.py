@@ -1,0 +1,115 @@
+"""Findings: what experience says to look at in a run, each with a name and a severity that the settings decide."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ..records import FINDING, Check, Finding, Outcome
+from ..settings import VOID
+
+FEW_IMAGES = 100
+"""Below this many evaluated images, an accuracy says little about the engine."""
+COLLAPSE = 0.1
+"""A median confidence that falls by more than this needs another threshold, and so is another detector."""
+AGREEMENT = 0.9
+"""An engine that has a smaller share of its checkpoint's detections is another detector, whatever its mAP."""
+
+
+def inconclusive_checks(findings: Iterable[Finding]) -> list[Check]:
+    """Return an undecided check for each finding that voids an accuracy which is measured all the same."""
+    return [
+        Check(
+            name=f.id,
+            against=FINDING,
+            outcome=Outcome.INCONCLUSIVE,
+            sentence=f"{f.sentence}, so the accuracy cannot be trusted [{f.id}]",
+        )
+        for f in findings
+        if f.id in VOID and f.severity == "warn"
+    ]
+
+
+def few_images(images: int, split: str) -> list[tuple[str, str]]:
+    """Return a finding where a split has too few images to judge an engine by."""
+    if images >= FEW_IMAGES:
+        return []
+    return [("few-images", f"split '{split}' has {images} images, fewer than {FEW_IMAGES}")]
+
+
+def calibration_leak(leaked: int, images: int, first: str, split: str) -> list[tuple[str, str]]:
+    """Return a finding where INT8 is calibrated on images that it is evaluated on.
+
+    Args:
+        leaked: How many of the evaluated images are among the calibration images, by content.
+        images: How many images there are.
+        first: The first of those.
+        split: The split that is evaluated.
+    """
+    if not leaked:
+        return []
+    return [("calibration-leak", f"{leaked} of {images} images of split '{split}' are calibrated on, first {first}")]
+
+
+def confidence_collapse(arm: str, before: float, after: float, what: str = "boxes") -> list[tuple[str, str]]:
+    """Return a finding where an engine finds the same boxes with far less confidence.
+
+    Args:
+        arm: The engine.
+        before: Median confidence of the ``.pt`` in boxes that both have; NaN where there are none.
+        after: That of the engine in the same.
+        what: What both have: ``boxes``, or ``classes`` of a classifier.
+    """
+    if not before - after > COLLAPSE:
+        return []
+    sentence = f"{arm}: the median confidence of {what} shared with the .pt fell from {before:.2f} to {after:.2f}"
+    return [("confidence-collapse", sentence)]
+
+
+def low_agreement(arm: str, shared: int, detections: int, conf: float | None) -> list[tuple[str, str]]:
+    """Return a finding where an engine lacks many of the detections of the ``.pt``.
+
+    Args:
+        arm: The engine.
+        shared: How many of them it has.
+        detections: How many the ``.pt`` has.
+        conf: Confidence from which a detection counts; None for a classifier, which has one class per image.
+    """
+    if shared >= AGREEMENT * detections:
+        return []
+    share = f"{100 * shared / detections:.1f} %"
+    sentence = f"{arm}: the engine has {share} of the {detections} detections of the .pt at confidence {conf}"
+    if conf is None:
+        sentence = f"{arm}: the engine names the class that the .pt names in {share} of {detections} images"
+    return [("low-agreement", f"{sentence}, less than {100 * AGREEMENT:g} %")]
+
+
+def detections_not_compared(arm: str, why: str) -> list[tuple[str, str]]:
+    """Return the finding that an engine's detections could not be compared with those of the ``.pt``, and why."""
+    return [("detections-not-compared", f"{arm}: the detections were not compared with those of the .pt: {why}")]
+
+
+def skewed_engine(label: str, exported: str | None, running: str | None) -> list[tuple[str, str]]:
+    """Return a finding where an engine says that another Ultralytics exported it than is installed.
+
+    Args:
+        label: The engine.
+        exported: The version in its metadata; None where it does not tell.
+        running: The version that is installed.
+    """
+    if not exported or not running or exported == running:
+        return []
+    return [("version-skew", f"{label} was exported by Ultralytics {exported}, {running} is running")]
+
+
+def unstable_warmup(arm: str, unstable: int, launches: int) -> list[tuple[str, str]]:
+    """Return a finding where an arm was timed before its times were stable, in most of its launches.
+
+    Args:
+        arm: The arm.
+        unstable: In how many launches its warm-up came to its limit first.
+        launches: How many launches there are.
+    """
+    if 2 * unstable <= launches:
+        return []
+    said = f"{arm}: the warm-up ended before its times were stable in {unstable} of {launches} launches"
+    return [("unfair-timing", said)]

@@ -1,0 +1,39 @@
+"""Logs of jobs as people read them: their last lines, as a terminal would have left them standing."""
+
+from __future__ import annotations
+
+from itertools import dropwhile, islice
+from operator import not_
+from pathlib import Path
+
+from ..text import _CONTROL, without_escapes
+
+TAIL_LINES = 25
+TAIL_BYTES = 2**20
+"""The last lines are looked for in this much of a log: a progress bar may draw itself thousands of times in one."""
+LINE_CHARACTERS = 2000
+"""Of a longer line, such as a dump without line breaks, beginning and end are shown."""
+
+
+def log_tail(path: Path) -> str:
+    """Return the last lines of a log, empty where there is none.
+
+    They have neither colours nor control characters, and of a line that was written over, as progress bars are, the
+    last state. What nothing is left of to see does not count at their end.
+    """
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - TAIL_BYTES))
+            text = file.read().decode(errors="replace")
+    except OSError:
+        return ""
+    shown = dropwhile(not_, map(_shown, reversed(text.split("\n"))))
+    return "\n".join(reversed([*islice(shown, TAIL_LINES)]))
+
+
+def _shown(line: str) -> str:
+    """Return what is left to see of a line that ends with, or is parted by, carriage returns."""
+    states = (_CONTROL.sub("", state).rstrip() for state in without_escapes(line).split("\r"))
+    last = next((state for state in reversed(list(states)) if state), "")
+    half = LINE_CHARACTERS // 2
+    return last if len(last) <= LINE_CHARACTERS else f"{last[:half]} [...] {last[-half:]}"

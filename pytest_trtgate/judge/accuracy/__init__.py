@@ -1,0 +1,1 @@
+"""Accuracy judged: parity, intervals and agreement."""

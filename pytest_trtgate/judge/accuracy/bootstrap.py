@@ -1,0 +1,247 @@
+"""Paired bootstrap over images: how far a drop in accuracy may come from the choice of images.
+
+A replicate draws images with replacement; that is a whole weight per image, the same for both arms and for the objects.
+So nothing is sorted again: all counts are cumulative sums of weights, computed for many replicates at once.
+
+In simulation, with 100 to 1000 images, the one-sided limits at 95 % cover 87 to 98 %, the upper one the less the fewer
+images there are. Reversed, normal and bias-corrected limits do no better.
+
+Bootstrap over images of a detector's average precision: Everingham et al., The PASCAL Visual Object Classes
+Challenge: A Retrospective, 2015. Percentile limits: Efron and Tibshirani, An Introduction to the Bootstrap, 1993,
+chapter 13.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+
+from ...records import Outcome
+from ..distributions import holm, student_t_upper_tail
+from .average_precision import IOUS, Array, RankedArm, RankedClass, class_ap, parts_of, weight_of
+
+METRICS = ("mAP50", "mAP50-95")
+"""Metrics that the bootstrap covers."""
+_WEIGHTS = 2**22
+"""Weights (images x replicates) held at once: 16 MiB."""
+_ROWS = 2**21
+"""Elements (detections x replicates) of one class computed at once: 8 MiB, near the size of a core's cache."""
+
+
+@dataclass(frozen=True)
+class Drop:
+    """A drop of a metric from the reference to the engine, in points from 0 to 1; less than 0 is a gain.
+
+    Attributes:
+        lower: One-sided lower limit.
+        upper: One-sided upper limit.
+        interval: Two-sided limits.
+    """
+
+    reference: float
+    engine: float
+    drop: float
+    lower: float
+    upper: float
+    interval: tuple[float, float]
+
+    def outcome(self, tolerance: float) -> Outcome:
+        """Judge the drop in the population of images.
+
+        Args:
+            tolerance: Largest allowed drop, from 0 to 1.
+
+        Returns:
+            PASS where the upper limit is under the tolerance, FAIL where the lower limit is over it, else INCONCLUSIVE.
+        """
+        if self.upper < tolerance:
+            return Outcome.PASS
+        return Outcome.FAIL if self.lower > tolerance else Outcome.INCONCLUSIVE
+
+
+@dataclass(frozen=True)
+class ClassDrop:
+    """The drop of one class in mAP50-95, or in top1 for a classifier.
+
+    Attributes:
+        cls: The class, as the records number it.
+        images: Images with objects of this class.
+        instances: Objects of this class.
+        p: One-sided p of a drop above 0, before Holm; 1 where the class is in fewer than two images.
+        significant: Whether the drop is significant after Holm over all classes.
+    """
+
+    cls: int
+    images: int
+    instances: int
+    change: Drop
+    p: float
+    significant: bool
+
+
+@dataclass(frozen=True)
+class Bootstrap:
+    """Outcome of a paired bootstrap: ``metrics`` by name, ``classes`` in ascending order."""
+
+    images: int
+    replicates: int
+    confidence: float
+    metrics: dict[str, Drop]
+    classes: tuple[ClassDrop, ...]
+
+
+def paired_bootstrap(
+    reference: RankedArm,
+    engine: RankedArm,
+    images: int,
+    *,
+    replicates: int = 1000,
+    seed: int = 0,
+    confidence: float = 0.95,
+    threads: int | None = None,
+) -> Bootstrap:
+    """Compare two arms on the same images.
+
+    Args:
+        reference: The arm that the engine is compared with.
+        engine: The arm to judge, evaluated on the same images.
+        images: How many images were evaluated, with and without objects.
+        replicates: How many times images are drawn.
+        seed: Of the draws; equal seeds give equal results, however many threads there are.
+        confidence: Of all limits.
+        threads: How many to use; by default the cores of this machine, at most 4.
+
+    Raises:
+        ValueError: The arms' objects differ, there are none, or an image number is not below ``images``.
+    """
+    counts = _require_same_objects(reference, engine, images)
+    classes = reference.numbers
+    arms = [arm.classes for arm in (reference, engine)]
+    point = np.array([[class_ap(c, np.ones((images, 1)))[:, 0] for c in arm] for arm in arms])
+    drawn = np.empty((2, len(classes), IOUS, replicates), dtype=np.float32)
+    present = np.empty((len(classes), replicates), dtype=bool)
+    # Large classes first, so that no thread is left with the largest at the end.
+    tasks = [(a, c) for c in range(len(classes)) for a in range(2)]
+    tasks.sort(key=lambda task: -len(arms[task[0]][task[1]].images))
+    with ThreadPoolExecutor(threads or min(4, os.cpu_count() or 1)) as pool:
+        for part, weights in draws(images, replicates, seed):
+
+            def work(task: tuple[int, int], part: slice = part, weights: Array = weights) -> None:
+                a, c = task
+                drawn[a, c, :, part] = _replicates(arms[a][c], weights)
+                if a == 0:
+                    present[c, part] = weight_of(arms[a][c].target_images, weights) > 0
+
+            list(pool.map(work, tasks))
+    return _compare(classes, counts, point, drawn, present, images, confidence)
+
+
+def _replicates(cls: RankedClass, weights: Array) -> Array:
+    """As :func:`class_ap`, for as many replicates at once as is fast."""
+    parts = parts_of(weights.shape[1], len(cls.images), _ROWS)
+    return np.concatenate([class_ap(cls, weights[:, part]) for part in parts], axis=1)
+
+
+def draws(images: int, replicates: int, seed: int) -> Iterator[tuple[slice, Array]]:
+    """Yield the weights of the images (I x R, float32), a chunk of replicates at a time."""
+    rng = np.random.default_rng(seed)
+    for part in parts_of(replicates, images, _WEIGHTS):
+        weights = np.empty((part.stop - part.start, images), dtype=np.float32)
+        for row in weights:
+            row[:] = np.bincount(rng.integers(images, size=images, dtype=np.int32), minlength=images)
+        yield part, np.ascontiguousarray(weights.T)
+
+
+def _require_same_objects(reference: RankedArm, engine: RankedArm, images: int) -> dict[int, tuple[int, int]]:
+    """Return, per class, in how many images it is and how many objects it has."""
+    low = min(reference.images[0], engine.images[0])
+    high = max(reference.images[1], engine.images[1])
+    if low < 0 or high >= images:
+        raise ValueError(f"image numbers from {low} to {high}, but {images} images")
+    objects = []
+    for arm in (reference, engine):
+        order = np.lexsort((arm.target_cls, arm.target_image))
+        objects.append((arm.target_image[order], arm.target_cls[order]))
+    if not all(np.array_equal(one, other) for one, other in zip(*objects, strict=True)):
+        raise ValueError("the arms were evaluated on different objects")
+    if not len(reference.target_cls):
+        raise ValueError("no image has an object")
+    image, cls = objects[0]
+    return {int(c): (len(np.unique(image[cls == c])), int((cls == c).sum())) for c in np.unique(cls)}
+
+
+def _compare(
+    classes: Array,
+    counts: dict[int, tuple[int, int]],
+    point: Array,
+    drawn: Array,
+    present: Array,
+    images: int,
+    confidence: float,
+) -> Bootstrap:
+    """Summarize.
+
+    Args:
+        classes: C.
+        counts: Images and objects per class.
+        point: 2 x C x 10: average precision on the images as they are.
+        drawn: 2 x C x 10 x R: in the replicates.
+        present: C x R: whether the class has objects in the replicate; where not, it does not count in a mean.
+        images: How many there are.
+        confidence: Of the limits.
+    """
+    some = present.any(axis=0)
+    per_class = drawn.mean(axis=2, dtype=np.float64)
+    metrics = {}
+    for name, at_points, in_draws in (
+        ("mAP50", point[:, :, 0], drawn[:, :, 0].astype(np.float64)),
+        ("mAP50-95", point.mean(axis=2), per_class),
+    ):
+        means = np.where(present, in_draws, 0).sum(axis=1)[:, some] / present.sum(axis=0)[some]
+        before, after = at_points.mean(axis=1)
+        metrics[name] = drop_between(before, after, means[0] - means[1], confidence)
+    changes, p_values = [], []
+    for c, number in enumerate(classes):
+        drops = (per_class[0, c] - per_class[1, c])[present[c]]
+        before, after = point[:, c].mean(axis=1)
+        change = drop_between(before, after, drops, confidence)
+        changes.append(change)
+        p_values.append(p_of_drop(change.drop, drops, counts[int(number)][0]))
+    significant = holm(p_values, 1 - confidence)
+    return Bootstrap(
+        images=images,
+        replicates=drawn.shape[-1],
+        confidence=confidence,
+        metrics=metrics,
+        classes=tuple(
+            ClassDrop(int(number), *counts[int(number)], change, p, rejected)
+            for number, change, p, rejected in zip(classes, changes, p_values, significant, strict=True)
+        ),
+    )
+
+
+def drop_between(reference: float, engine: float, drops: Array, confidence: float) -> Drop:
+    """Return the drop of a metric with its limits, which are percentiles of the drops in the replicates."""
+    drop = float(reference - engine)
+    tail = 1 - confidence
+    limits = np.quantile(drops, [tail, 1 - tail, tail / 2, 1 - tail / 2]) if len(drops) else np.full(4, drop)
+    lower, upper, low, high = limits.tolist()
+    return Drop(float(reference), float(engine), drop, lower, upper, (low, high))
+
+
+def p_of_drop(drop: float, drops: Array, images: int) -> float:
+    """Return the one-sided p of a drop above 0.
+
+    From the drop over its bootstrap standard error: the share of replicates without a drop, the other usual choice, is
+    never under 1 / replicates, which Holm over 80 classes would never accept. Images bound it from below as they bound
+    the sign test: a class in five images cannot be more certain than 1 in 32.
+    """
+    if images < 2 or len(drops) < 2 or drop <= 0:
+        return 1.0
+    error = float(drops.std(ddof=1))
+    t = drop / error if error > 0 else float("inf")
+    return max(student_t_upper_tail(t, images - 1), 0.5**images)

@@ -1,0 +1,109 @@
+"""Classifiers: accuracy per image, its paired bootstrap over images, and whether two arms name the same class."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ...records import TOP
+from ..distributions import holm
+from .agreement import Agreement
+from .average_precision import Array
+from .bootstrap import Bootstrap, ClassDrop, draws, drop_between, p_of_drop
+
+
+@dataclass(frozen=True)
+class Classified:
+    """What one arm said of I images.
+
+    Attributes:
+        top: I x K, whole numbers: the classes it finds most likely, the likeliest first; K is at most 5.
+        conf: I: its confidence in the first of them, from 0 to 1.
+        target: I, whole numbers: the class of each image.
+    """
+
+    top: Array
+    conf: Array
+    target: Array
+
+    def __post_init__(self) -> None:
+        images = len(self.target)
+        if self.top.ndim != 2 or len(self.top) != images or self.conf.shape != (images,):
+            raise ValueError(f"top, conf and target do not belong together: {self.top.shape}, {len(self.conf)}, ...")
+        if not np.isfinite(self.conf).all():
+            raise ValueError("a confidence is NaN or infinite")
+
+    @property
+    def correct(self) -> Array:
+        """Whether the first class is right, and whether one of all is: 2 x I, 0 or 1, in the order of ``TOP``."""
+        hits = self.top == self.target[:, None]
+        return np.stack([hits[:, 0], hits.any(axis=1)]).astype(np.float64)
+
+
+def compare_classified(
+    reference: Classified,
+    engine: Classified,
+    *,
+    replicates: int = 1000,
+    seed: int = 0,
+    confidence: float = 0.95,
+) -> Bootstrap:
+    """Compare two classifiers on the same images by a paired bootstrap; see :mod:`.bootstrap`.
+
+    Args:
+        reference: The arm that the engine is compared with.
+        engine: The arm to judge.
+        replicates: How many times images are drawn.
+        seed: Of the draws.
+        confidence: Of all limits.
+
+    Raises:
+        ValueError: The images' classes differ between the arms, or there are no images.
+    """
+    target = reference.target
+    if not np.array_equal(target, engine.target):
+        raise ValueError("the arms were evaluated on different classes")
+    if not len(target):
+        raise ValueError("there are no images")
+    before, after = reference.correct, engine.correct
+    # Images by class, so that what belongs to a class is one run of rows.
+    order = np.argsort(target, kind="stable")
+    numbers, starts, sizes = np.unique(target[order], return_index=True, return_counts=True)
+    fell = (before - after)[:, order]
+    totals, counts, falls = [], [], []
+    for _, weights in draws(len(target), replicates, seed):
+        by_class = weights[order]
+        totals.append(fell @ by_class / len(target))
+        counts.append(np.add.reduceat(by_class, starts, axis=0))
+        falls.append(np.add.reduceat(by_class * fell[0][:, None], starts, axis=0))
+    drawn, present, lost = (np.concatenate(parts, axis=1) for parts in (totals, counts, falls))
+    metrics = {
+        name: drop_between(before[i].mean(), after[i].mean(), drawn[i], confidence) for i, name in enumerate(TOP)
+    }
+    changes, p_values = [], []
+    for c, size in enumerate(sizes.tolist()):
+        mine, some = order[starts[c] : starts[c] + size], present[c] > 0
+        drops = lost[c][some] / present[c][some]
+        changes.append(drop_between(before[0][mine].mean(), after[0][mine].mean(), drops, confidence))
+        p_values.append(p_of_drop(changes[c].drop, drops, size))
+    significant = holm(p_values, 1 - confidence)
+    return Bootstrap(
+        images=len(target),
+        replicates=replicates,
+        confidence=confidence,
+        metrics=metrics,
+        classes=tuple(
+            ClassDrop(number, size, size, change, p, rejected)
+            for number, size, change, p, rejected in zip(
+                numbers.tolist(), sizes.tolist(), changes, p_values, significant, strict=True
+            )
+        ),
+    )
+
+
+def classified_agreement(reference: Classified, engine: Classified) -> Agreement:
+    """Return in how many images two classifiers name the same class, and how sure they are of it."""
+    same = reference.top[:, 0] == engine.top[:, 0]
+    before, after = (float(np.median(x)) if len(x) else float("nan") for x in (reference.conf[same], engine.conf[same]))
+    return Agreement(detections=len(same), shared=int(same.sum()), score_before=before, score_after=after)

@@ -1,0 +1,232 @@
+"""Accuracy: an engine against the checkpoint of the same run, and against what was accepted before."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, NamedTuple
+
+from ...records import PRIMARY, AccuracyRecord, AccuracySettings, Baseline, Check, Outcome
+
+if TYPE_CHECKING:
+    from .bootstrap import Bootstrap, Drop
+
+ROUNDING = 1e-9
+"""Room for the rounding of a subtraction: a drop of exactly the tolerance passes."""
+FINDS_NOTHING = (
+    "the .pt itself finds nothing: all its metrics are 0, so there is nothing to compare; look at its weights, at the "
+    "classes of the data, and at imgsz"
+)
+
+
+def judge_parity(
+    reference: AccuracyRecord,
+    engine: AccuracyRecord,
+    tolerances: Mapping[str, float],
+    comparison: Bootstrap | None = None,
+    *,
+    population: bool = False,
+) -> list[Check]:
+    """Judge the drop of each gated metric from the ``.pt`` to an engine, on the same images.
+
+    Args:
+        reference: The checkpoint's accuracy.
+        engine: The engine's accuracy.
+        tolerances: Largest allowed drop per metric, from 0 to 1.
+        comparison: The bootstrap over these images, for the intervals of the metrics that it covers.
+        population: Whether those metrics are judged by its limits, in the population that the images come from, and
+            not on the images themselves. All others always are judged on the images.
+
+    Returns:
+        One check per metric of ``tolerances``.
+    """
+    if reference.settings != engine.settings or reference.images != engine.images:
+        sentence = f"{engine.arm} and the .pt were evaluated differently: {engine.settings} and {reference.settings}"
+        return [Check(name="settings", against="pt", outcome=Outcome.ERROR, sentence=sentence)]
+    if engine.head != "nms-in-engine" and None not in (reference.head, engine.head) and reference.head != engine.head:
+        sentence = f"{engine.arm}: the engine is built for {engine.head}, the .pt was evaluated with {reference.head}"
+        return [Check(name="settings", against="pt", outcome=Outcome.ERROR, sentence=sentence)]
+    images = f"{engine.images} images"
+    if engine.unreadable:
+        images += f" ({len(engine.unreadable)} more are damaged and were left out)"
+    worst_class = _worst_class(reference, engine, comparison)
+    checks = []
+    for metric, limit in tolerances.items():
+        drop = comparison.metrics.get(metric) if comparison else None
+        limits = _limits(drop, population) if drop else None
+        context = ", ".join([images, limits.sentence] if limits else [images])
+        context += f"; {worst_class}" if worst_class else ""
+        values = reference.metrics.get(metric), engine.metrics.get(metric)
+        check = _drop(metric, "pt", *values, limit, engine.arm, context)
+        if check.outcome is Outcome.FAIL and finds_nothing(reference):
+            checks.append(check.model_copy(update={"sentence": f"{engine.arm}: {FINDS_NOTHING}"}))
+            continue
+        if drop and limits:
+            check = check.model_copy(update={"low": limits.low, "high": limits.high})
+            if population and check.change is not None and check.reference:
+                check = _in_population(check, check.change, drop.outcome(limit), engine.arm, context)
+        checks.append(check)
+    return checks
+
+
+def finds_nothing(reference: AccuracyRecord) -> bool:
+    """Return whether all metrics of a checkpoint are 0."""
+    return not any(reference.metrics.values())
+
+
+class _Limits(NamedTuple):
+    low: float
+    high: float
+    sentence: str
+
+
+def _limits(drop: Drop, population: bool) -> _Limits:
+    low, high = drop.interval
+    # Of an engine that gained, the sentence speaks of a rise, while limits are of the drop.
+    of_what = "95 % interval" if drop.drop >= 0 else "95 % interval of the drop"
+    said = f"{of_what} {_four_digits(low)} to {_four_digits(high)}"
+    if population:
+        said += f", one-sided 95 % limits {_four_digits(drop.lower)} and {_four_digits(drop.upper)}"
+        return _Limits(drop.lower, drop.upper, said)
+    return _Limits(low, high, said)
+
+
+def _four_digits(value: float) -> str:
+    """Return a value with four digits, and what is next to nothing without a sign."""
+    return f"{round(value, 4) + 0.0:.4f}"
+
+
+def _in_population(check: Check, drop: float, outcome: Outcome, arm: str, context: str) -> Check:
+    """Return a check with another outcome: that of the limits of its drop."""
+    said = {
+        Outcome.PASS: f"surely less than the {check.limit:.4f} allowed",
+        Outcome.FAIL: f"surely more than the {check.limit:.4f} allowed",
+    }.get(outcome, f"but these images cannot tell whether {check.limit:.4f}, which is allowed, is exceeded")
+    numbers = f"({check.reference:.4f} -> {check.value:.4f})"
+    sentence = f"{arm}: {check.name} {_moved(drop)} {numbers}, {said}; {context}"
+    return check.model_copy(update={"outcome": outcome, "sentence": sentence})
+
+
+def judge_accepted(
+    baseline: Baseline, reference: AccuracyRecord, engine: AccuracyRecord, tolerances: Mapping[str, float]
+) -> list[Check]:
+    """Judge the drop of each gated metric since the baseline, where both saw the same images in the same way.
+
+    Of what failed it is said what the ``.pt`` did meanwhile: an engine may follow its checkpoint.
+    """
+    checks = judge_since(baseline.accuracy, baseline.accuracy_settings, baseline.data_digest, engine, tolerances)
+    return [_beside(check, baseline.reference_accuracy, reference.metrics) for check in checks]
+
+
+def _beside(check: Check, before: Mapping[str, float], now: Mapping[str, float]) -> Check:
+    if check.outcome is not Outcome.FAIL or check.name not in before or check.name not in now:
+        return check
+    moved = _moved(before[check.name] - now[check.name])
+    return check.model_copy(update={"sentence": f"{check.sentence}; the .pt itself {moved}"})
+
+
+def judge_since(
+    before: Mapping[str, float],
+    settings: AccuracySettings | None,
+    data_digest: str,
+    engine: AccuracyRecord,
+    tolerances: Mapping[str, float],
+    name: str = "the baseline",
+) -> list[Check]:
+    """Judge the drop of each gated metric since an earlier run, where both saw the same images in the same way.
+
+    Args:
+        before: The metrics of the earlier run.
+        settings: What that was evaluated with.
+        data_digest: Of the images and labels that it was evaluated on.
+        engine: The engine's accuracy now.
+        tolerances: Largest allowed drop per metric, from 0 to 1.
+        name: What the sentences call the earlier run.
+
+    Returns:
+        One check per metric that both have; one that is INCOMPATIBLE where they cannot be compared.
+    """
+    if (settings, data_digest) != (engine.settings, engine.data_digest):
+        changed = "images or labels differ"
+        if data_digest == engine.data_digest:
+            changed = "evaluation settings differ"
+            changed += f" ({'; '.join(engine.settings.differing(settings))})" if settings else ""
+        return [
+            Check(
+                name="baseline",
+                against="baseline",
+                outcome=Outcome.INCOMPATIBLE,
+                sentence=f"{engine.arm}: accuracy is not comparable with {name}, whose {changed}",
+            )
+        ]
+    context = f"{engine.images} images"
+    since = f" since {name}"
+    return [
+        _drop(metric, "baseline", before.get(metric), engine.metrics.get(metric), limit, engine.arm, context, since)
+        for metric, limit in tolerances.items()
+        if metric in before
+    ]
+
+
+def _drop(
+    metric: str,
+    against: str,
+    reference: float | None,
+    value: float | None,
+    limit: float,
+    arm: str,
+    context: str,
+    since: str = "",
+) -> Check:
+    if reference is None or value is None or not (math.isfinite(reference) and math.isfinite(value)):
+        sentence = f"{arm}: {metric} was not measured ({reference} -> {value})"
+        return Check(name=metric, against=against, limit=limit, outcome=Outcome.ERROR, sentence=sentence)
+    drop = reference - value
+    # Four digits, and as many more as it takes to tell the drop from its limit.
+    digits = next((n for n in range(4, 9) if f"{drop:.{n}f}" != f"{limit:.{n}f}"), 4)
+    numbers = f"({reference:.4f} -> {value:.4f})"
+    if against == "pt" and reference == 0:
+        outcome = Outcome.FAIL
+        sentence = f"{arm}: the .pt itself has {metric} 0, so there is nothing to compare; {context}"
+    elif drop > limit + ROUNDING:
+        outcome = Outcome.FAIL
+        sentence = (
+            f"{arm}: {metric} fell {drop:.{digits}f}{since} {numbers}, more than {limit:.{digits}f} allowed; {context}"
+        )
+    else:
+        outcome = Outcome.PASS
+        sentence = f"{arm}: {metric} {_moved(drop)}{since} {numbers}, {limit:.4f} allowed; {context}"
+    return Check(
+        name=metric,
+        against=against,
+        value=value,
+        reference=reference,
+        change=drop,
+        limit=limit,
+        unit="points",
+        outcome=outcome,
+        sentence=sentence,
+    )
+
+
+def _moved(drop: float) -> str:
+    if round(drop, 4) == 0:
+        return "is unchanged"
+    return f"fell {drop:.4f}" if drop > 0 else f"rose {-drop:.4f}"
+
+
+def _worst_class(reference: AccuracyRecord, engine: AccuracyRecord, comparison: Bootstrap | None) -> str:
+    """Return the class whose primary metric fell most, how far, and whether by more than chance; empty without one."""
+    primary = PRIMARY[engine.task]
+    before = {c.name: c.metrics.get(primary) for c in reference.classes}
+    drops = [
+        (was - now, index)
+        for index, c in enumerate(engine.classes)
+        if (was := before.get(c.name)) is not None and (now := c.metrics.get(primary)) is not None
+    ]
+    drop, index = max(drops, default=(0.0, 0))
+    if round(drop, 3) <= 0:
+        return ""
+    said = f"worst class {engine.classes[index].name} -{drop:.3f}"
+    found = next((c for c in comparison.classes if c.cls == index), None) if comparison else None
+    return said if found is None else f"{said} ({'significant' if found.significant else 'within chance'})"

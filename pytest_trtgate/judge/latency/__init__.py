@@ -1,0 +1,1 @@
+"""Latency judged: regressions, budgets, speed-ups and what a launch is worth."""

@@ -1,0 +1,126 @@
+"""Verdicts on latency against a replayed baseline, with the numbers that decided them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ...records import Outcome
+from ...text import launches_text
+from .design import SCREEN
+
+
+@dataclass(frozen=True)
+class Placebo:
+    """Second copy of the baseline engine against the first: ``change`` as a ratio, ``p`` two-sided."""
+
+    launches: int
+    change: float
+    p: float
+    differs: bool
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """What is known of one gated quantity. Ratios: 0.021 is 2.1 % slower than the baseline, -0.021 faster.
+
+    Attributes:
+        outcome: None where more launches are needed.
+        launches: How many decided it, or were seen where it is undecided.
+        threshold: The smallest slow-down worth failing for, as a ratio.
+        change: Mean slow-down (geometric mean over launches) as a ratio.
+        lower: One-sided 95 % lower limit of it; -1 from a single launch.
+        upper: One-sided 95 % upper limit of it; infinite from a single launch.
+        p: One-sided p of a slow-down above 0, from the paired t-test; 1 from a single launch.
+        detectable: Where it passed: the smallest slow-down, as a ratio, that such a run fails with probability 0.9.
+        improved: Whether it is faster by at least the threshold, and certainly faster.
+        placebo: The copies of the baseline, where both ran.
+        reason: Why it neither passed nor failed, where there is more to say than that it is undecided.
+    """
+
+    name: str
+    outcome: Outcome | None
+    launches: int
+    threshold: float
+    change: float
+    lower: float
+    upper: float
+    p: float
+    detectable: float | None = None
+    improved: bool = False
+    placebo: Placebo | None = None
+    reason: str = ""
+
+    @property
+    def moved(self) -> str:
+        """What it did: ``is 3.1 % slower``."""
+        if math.isnan(self.change):
+            return "was not measured"
+        if abs(self.change) < 5e-5:
+            return "is unchanged"
+        return f"is {abs(self.change) * 100:.3g} % {'slower' if self.change > 0 else 'faster'}"
+
+    @property
+    def evidence(self) -> str:
+        """How that is known: ``5 launches, one-sided 95 % limits 2.2 % and 4.0 %, p 0.0004``."""
+        count = launches_text(self.launches)
+        if self.launches < 2 or math.isnan(self.p):
+            return count
+        limits = f"{self.lower * 100:.1f} % and {self.upper * 100:.1f} %"
+        return f"{count}, one-sided 95 % limits {limits}, p {self.p:.2g}"
+
+    @property
+    def span(self) -> str:
+        """Between what it may be, by its limits: ``from 1.0 % faster to 9.1 % slower``; empty from a single launch."""
+        if self.launches < 2 or not math.isfinite(self.upper):
+            return ""
+        low, high = ("slower" if ratio > 0 else "faster" for ratio in (self.lower, self.upper))
+        first = f"{abs(self.lower) * 100:.1f} %" + ("" if low == high else f" {low}")
+        return f"from {first} to {abs(self.upper) * 100:.1f} % {high}"
+
+    @property
+    def points_to_failure(self) -> bool:
+        """Whether it is open, and all that it may be by its limits is more than is allowed."""
+        return self.outcome is None and self.lower > self.threshold
+
+    @property
+    def undecided(self) -> str:
+        """Why it is open: ``p50 is 4.1 % slower (from 1.0 % faster to 9.1 % slower by 3 launches, 5 % allowed)``."""
+        seen = f"{self.span} by {launches_text(self.launches)}, " if self.span else ""
+        return f"{self.name} {self.moved} ({seen}{self.threshold * 100:.3g} % allowed)"
+
+    @property
+    def sentence(self) -> str:
+        """The whole of it, with what to do about what is not decided."""
+        allowed = f"{self.threshold * 100:.3g} % allowed"
+        if self.outcome is Outcome.FAIL:
+            return f"{self.name} {self.moved}, more than {allowed}; {self.evidence}"
+        if self.outcome is Outcome.INCONCLUSIVE and self.span:
+            how = f"by {launches_text(self.launches)} (one-sided 95 % limits, p {self.p:.2g})"
+            return f"{self.name} {self.moved}, {allowed}, but {how} anything {self.span} is possible; {self.reason}"
+        parts = [f"{self.name} {self.moved}, {allowed}", self.evidence]
+        if self.outcome is Outcome.PASS and self.detectable is not None:
+            parts.append(f"a slow-down of {self.detectable * 100:.2g} % would have been caught 9 times in 10")
+        return "; ".join([*parts, self.reason] if self.reason else parts)
+
+
+@dataclass(frozen=True)
+class ReplayDecision:
+    """Where a cell's comparison stands.
+
+    Attributes:
+        outcome: None where more launches are needed.
+        needs_launches: How many launches in all are needed before the next look, or None where it is decided.
+        needs_placebo: Whether those launches must also time a second copy of the baseline engine.
+        quantities: By name.
+    """
+
+    outcome: Outcome | None
+    needs_launches: int | None
+    quantities: Mapping[str, Quantity]
+
+    @property
+    def needs_placebo(self) -> bool:
+        """Whether the launches still needed must time a second copy of the baseline engine."""
+        return self.needs_launches is not None and self.needs_launches > SCREEN

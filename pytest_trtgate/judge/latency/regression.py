@@ -1,0 +1,234 @@
+"""Latency against a baseline: its engine timed in the same launches where that can be, else its stored sessions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from statistics import geometric_mean, median
+
+from ...records import COPY, REFERENCE, ArmLaunch, Baseline, Check, Context, LatencyRecord, Outcome, replay_of
+from ...settings import PERCENTILES, Limit
+from ...text import launches_text, usable
+from .decision import Quantity, ReplayDecision
+from .sequential import QUIETER, decide, log_ratios
+from .sessions import SESSIONS_TO_TRUST, SessionChange, compare_sessions
+from .wording import MEAN, MEAN_OF_SESSIONS, MEDIAN, listed, ms, percent, unusable
+
+ACCEPT = "accept with pytest --trt-baselines=update"
+IDENTICAL = "engine"
+"""Name of the check that stands for all of a comparison whose two engines have the same bytes."""
+BUSY_EXPLAINS = 1.0
+"""From this change on a slow-down is not put down to a busy machine: it takes twice as long."""
+
+
+def decision(
+    latency: LatencyRecord, arm: str, context: Context, limits: Mapping[str, Limit], *, last: bool
+) -> ReplayDecision | None:
+    """Judge an arm by the launches that timed it beside its baseline engine; None where nothing is gated.
+
+    Args:
+        latency: The launches so far.
+        arm: The engine's precision.
+        context: Which timing is gated.
+        limits: Limits by percentile, of which those with ``regression`` count.
+        last: No more launches can be had.
+    """
+    thresholds = {name: limit.regression for name, limit in limits.items() if limit.regression is not None}
+    d: dict[str, Sequence[float]] = {}
+    copies: dict[str, Sequence[float]] = {}
+    for name in thresholds:
+        own, baseline, second = _beside(latency, arm, context, name)
+        d[name] = log_ratios(own, baseline, second)
+        copies[name] = log_ratios(second, baseline[len(baseline) - len(second) :])
+    return decide(d, thresholds, copies, last=last) if d else None
+
+
+def _beside(latency: LatencyRecord, arm: str, context: Context, name: str) -> tuple[list[tuple[float, ...]], ...]:
+    """Return one percentile of the arm, its baseline engine and the copy of that, of the launches that have both.
+
+    The median is that of each part of a launch, other percentiles are those of the whole: a part has too few samples.
+    """
+    replay = replay_of(arm)
+    launches = [launch.arms for launch in latency.of_arm(replay) if arm in launch.arms]
+
+    def percentile_ms(one: ArmLaunch) -> tuple[float, ...]:
+        course_ms = one.course_ms.get(context, ()) if name == "p50" else ()
+        return course_ms or (one.timings[context].quantile_ms(PERCENTILES[name]),)
+
+    return tuple(
+        [percentile_ms(arms[wanted]) for arms in launches if wanted in arms] for wanted in (arm, replay, replay + COPY)
+    )
+
+
+def judge_replay(latency: LatencyRecord, arm: str, context: Context, limits: Mapping[str, Limit]) -> list[Check]:
+    """Return a check per gated percentile, from the launches that timed the arm beside its baseline engine."""
+    found = decision(latency, arm, context, limits, last=True)
+    checks = []
+    for name, quantity in found.quantities.items() if found else ():
+        if quantity.outcome is Outcome.ERROR:
+            checks.append(unusable(name, "baseline", f"{arm}: {quantity.sentence}"))
+        else:
+            values_ms = [median(parts) for parts in _beside(latency, arm, context, name)[0]]
+            checks.append(_replay_check(arm, quantity, geometric_mean(values_ms)))
+    return checks
+
+
+def _replay_check(arm: str, quantity: Quantity, value_ms: float) -> Check:
+    # Both are geometric means over launches, so that they differ by the very change that was judged.
+    reference_ms = value_ms / (1 + quantity.change)
+    times = f"{MEAN} {ms(reference_ms)} -> {ms(value_ms)} ms, the baseline replayed beside it"
+    sentence = f"{arm}: {quantity.sentence}; {times}"
+    return Check(
+        name=quantity.name,
+        against="baseline",
+        value=value_ms,
+        reference=reference_ms,
+        statistics=(MEAN, MEAN),
+        change=quantity.change,
+        limit=quantity.threshold,
+        unit="ratio",
+        outcome=quantity.outcome or Outcome.INCONCLUSIVE,
+        sentence=sentence + _improvement(quantity.improved, quantity.change),
+    )
+
+
+def judge_sessions(
+    latency: LatencyRecord,
+    arm: str,
+    context: Context,
+    limits: Mapping[str, Limit],
+    baseline: Baseline,
+    note: str = "",
+    busy: str = "",
+) -> list[Check]:
+    """Return a check per gated percentile, from the stored sessions of a baseline.
+
+    Args:
+        latency: The launches.
+        arm: The engine's precision.
+        context: Which timing is gated.
+        limits: Limits by percentile, of which those with ``regression`` count.
+        baseline: What the sessions are of.
+        note: Why only these are there to compare with.
+        busy: What kept the machine busy before the launches; empty where it was quiet. It counts where the sessions do
+            not hold the same ``.pt``, which would tell what the machine did.
+    """
+    checks = []
+    for name, limit in limits.items():
+        if limit.regression is None:
+            continue
+        own = latency.per_launch_ms(arm, context, PERCENTILES[name])
+        stored = baseline.per_session_ms(context, PERCENTILES[name])
+        if not usable(own):
+            checks.append(unusable(name, "baseline", f"{arm}: {name} was not measured ({listed(own)})"))
+        elif not stored:
+            sentence = f"{arm}: the baseline holds no {name} to compare with"
+            outcome = Outcome.NO_BASELINE
+            checks.append(
+                Check(name=name, against="baseline", limit=limit.regression, outcome=outcome, sentence=sentence)
+            )
+        elif not all(map(usable, stored)):
+            bad = listed([value for session in stored for value in session])
+            checks.append(unusable(name, "baseline", f"{arm}: the baseline's {name} is no duration ({bad})"))
+        else:
+            found = compare_sessions(own, stored, limit.regression)
+            judged, machine = _beside_the_reference(found, latency, context, name, baseline, busy)
+            checks.append(_session_check(arm, name, judged, machine, note))
+    return checks
+
+
+def _beside_the_reference(
+    found: SessionChange, latency: LatencyRecord, context: Context, name: str, baseline: Baseline, busy: str
+) -> tuple[SessionChange, str]:
+    """Return what was found, INCONCLUSIVE instead of FAIL where it may be the machine, and why; see :func:`excused`."""
+    return excused(found, _reference_change(found.threshold, latency, context, name, baseline), busy)
+
+
+def excused(found: SessionChange, reference_change: float | None, busy: str) -> tuple[SessionChange, str]:
+    """Take a failure back where it may be the machine.
+
+    Args:
+        found: A change against stored sessions.
+        reference_change: By how much the same ``.pt`` became slower at the same time, a ratio; None where none tells.
+        busy: What kept the machine busy, if anything; it explains less than twice the time, and only where no ``.pt``
+            tells.
+
+    Returns:
+        What was found, INCONCLUSIVE instead of FAIL where there is an excuse, and the excuse.
+    """
+    if found.outcome is not Outcome.FAIL:
+        return found, ""
+    needed = found.threshold if found.sessions >= SESSIONS_TO_TRUST else 2 * found.threshold
+    if reference_change is None:
+        machine = busy if found.change < BUSY_EXPLAINS else ""
+    else:
+        lost = reference_change > 0 and (1 + found.change) / (1 + reference_change) - 1 < needed
+        machine = f"the same .pt is {percent(reference_change)} slower too" if lost else ""
+    return (replace(found, outcome=Outcome.INCONCLUSIVE), machine) if machine else (found, "")
+
+
+def _reference_change(
+    threshold: float, latency: LatencyRecord, context: Context, name: str, baseline: Baseline
+) -> float | None:
+    """Return by how much the ``.pt`` became slower than in the stored sessions, as a ratio; None where none tells."""
+    launches = latency.of_arm(REFERENCE)
+    if not launches:
+        return None
+    own = latency.per_launch_ms(REFERENCE, context, PERCENTILES[name])
+    stored = baseline.reference_ms(launches[0].arms[REFERENCE].sha256, context, PERCENTILES[name])
+    if not stored or not usable(own) or not all(map(usable, stored)):
+        return None
+    return compare_sessions(own, stored, threshold).change
+
+
+def _session_check(arm: str, name: str, found: SessionChange, machine: str, note: str) -> Check:
+    said = Quantity(name, found.outcome, 0, found.threshold, found.change, found.lower, found.upper, found.p).moved
+    over = found.outcome is not Outcome.PASS
+    sentence = (
+        f"{arm}: {name} {said} ({MEAN_OF_SESSIONS} {ms(found.reference_ms)} -> {MEDIAN} {ms(found.value_ms)} ms), "
+        f"{'more than ' if over else ''}{percent(found.threshold)} allowed; "
+        f"{found.sessions} stored session{'s' if found.sessions > 1 else ''}"
+    )
+    if math.isfinite(found.upper):
+        sentence += f", one-sided 95 % limits {found.lower * 100:.1f} % and {found.upper * 100:.1f} %"
+    if machine:
+        sentence += f", but {machine}: it may be the machine"
+    elif found.outcome is Outcome.INCONCLUSIVE:
+        few = found.sessions < SESSIONS_TO_TRUST
+        sentence += ", under twice that it may be the machine" if few else "; one more of them might be as slow"
+    if found.outcome is Outcome.INCONCLUSIVE:
+        sentence += f"; {QUIETER}"
+    if found.outcome is Outcome.PASS and found.detectable is not None:
+        sentence += f"; a slow-down of {percent(found.detectable, 2)} would have been caught 9 times in 10"
+    return Check(
+        name=name,
+        against="baseline",
+        value=found.value_ms,
+        reference=found.reference_ms,
+        statistics=(MEDIAN, MEAN_OF_SESSIONS),
+        change=found.change,
+        limit=found.threshold,
+        unit="ratio",
+        outcome=found.outcome,
+        sentence=sentence + (f"; {note}" if note else "") + _improvement(found.improved, found.change),
+    )
+
+
+def identical(latency: LatencyRecord, arm: str, context: Context, limits: Mapping[str, Limit]) -> Check:
+    """Return the check of an engine whose bytes are the baseline's: it cannot have become slower."""
+    gated = [name for name, limit in limits.items() if limit.regression is not None]
+    times = {name: latency.per_launch_ms(arm, context, PERCENTILES[name]) for name in gated}
+    shown = ", ".join(f"{name} {ms(median(values))} ms" for name, values in times.items() if values)
+    shown = f"{shown} ({MEDIAN})" if shown else "no percentile is gated"
+    return Check(
+        name=IDENTICAL,
+        against="baseline",
+        outcome=Outcome.PASS,
+        sentence=f"{arm}: identical engine, byte by byte the baseline's; {shown}; "
+        f"{launches_text(len(latency.of_arm(arm)))}",
+    )
+
+
+def _improvement(improved: bool, change: float) -> str:
+    return f"; faster by {percent(-change)}: {ACCEPT}" if improved else ""

@@ -1,0 +1,275 @@
+"""Latency against a baseline engine that ran beside the candidate: a verdict, or how many launches more it takes.
+
+The unit is the launch, and all the judge sees of it is d = log(candidate) - log(baseline) of each gated quantity (log
+p50, log p95), since samples inside one process agree with each other far better than two processes do. Three launches
+screen, where they agree; what they do not clear is confirmed by paired t-tests after 5, 8 and 12. The three tests
+together have level 0.005 (Bonferroni over looks), and several quantities of one cell share it (Holm); a failure must
+besides be worth failing for.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from ...records import Outcome
+from ..distributions import holm, student_t_quantile, student_t_upper_tail
+from .decision import Placebo, Quantity, ReplayDecision
+from .design import (
+    CONFIDENCE,
+    LOOKS,
+    MAX_LAUNCHES,
+    PLACEBO_LAUNCHES,
+    PLACEBO_LEVEL,
+    SCREEN,
+    SCREEN_SHARE,
+    SCREEN_SPREAD,
+    detectable,
+)
+
+QUIETER = "measure again on a quieter machine"
+MORE_LAUNCHES = f"allow more launches (latency.max_launches, up to {MAX_LAUNCHES}), or {QUIETER}"
+
+
+def log_ratios(
+    candidate_ms: Sequence[Sequence[float]],
+    baseline_ms: Sequence[Sequence[float]],
+    second_ms: Sequence[Sequence[float]] = (),
+) -> list[float]:
+    """Return d = log(candidate) - log(baseline) per launch: the median over the parts of the launch.
+
+    A machine that changes its speed in the middle of a launch moves the quantiles of the whole launch, and those of
+    each arm at another moment; inside a part it moves all arms alike.
+
+    Args:
+        candidate_ms: One quantile per launch and part of it; any unit will do, if all have the same.
+        baseline_ms: The same of the baseline engine, as many.
+        second_ms: The same of its second copy, in the last launches only. There the baseline is the geometric mean of
+            both copies, which costs nothing and has less spread than one.
+
+    Returns:
+        As many; NaN where a time is not a number more than 0.
+
+    Raises:
+        ValueError: The lengths do not fit.
+    """
+    alone = len(baseline_ms) - len(second_ms)
+    if len(candidate_ms) != len(baseline_ms) or alone < 0:
+        lengths = f"{len(candidate_ms)}, {len(baseline_ms)} and {len(second_ms)}"
+        raise ValueError(f"candidate, baseline and its second copy have {lengths} launches")
+    first = [_median_ratio(c, b) for c, b in zip(candidate_ms, baseline_ms, strict=True)]
+    second = [_median_ratio(c, b) for c, b in zip(candidate_ms[alone:], second_ms, strict=True)]
+    return first[:alone] + [(a + b) / 2 for a, b in zip(first[alone:], second, strict=True)]
+
+
+def _median_ratio(times: Sequence[float], others: Sequence[float]) -> float:
+    ratios = [_log_ratio(time, other) for time, other in zip(times, others, strict=True)]
+    return median(ratios) if all(map(math.isfinite, ratios)) else math.nan
+
+
+def _log_ratio(time: float, other: float) -> float:
+    if not (0 < time < math.inf and 0 < other < math.inf):
+        return math.nan
+    ratio = time / other
+    return math.log(ratio) if 0 < ratio < math.inf else math.nan
+
+
+def as_ratio(change: float) -> float:
+    """Return a change of a logarithm as a ratio: 0.0198 as 0.02."""
+    return math.inf if change > 700 else math.expm1(change)
+
+
+def decide(
+    d: Mapping[str, Sequence[float]],
+    thresholds: Mapping[str, float],
+    placebo: Mapping[str, Sequence[float]] | None = None,
+    *,
+    last: bool = False,
+) -> ReplayDecision:
+    """Judge the launches so far, or ask for more.
+
+    A quantity keeps the verdict of the first look that gave it one. The cell fails as soon as one quantity fails, and
+    passes when all have passed.
+
+    Args:
+        d: Per gated quantity, d of each launch in the order of the launches; all of one length.
+        thresholds: Per gated quantity, the smallest slow-down worth failing for, as a ratio more than 0.
+        placebo: Per gated quantity, log(second copy) - log(first copy) of the launches after the screen.
+        last: No more launches can be had: what is undecided is INCONCLUSIVE.
+
+    Raises:
+        ValueError: There is no quantity, a threshold is missing or not a number more than 0, or the lengths differ.
+    """
+    placebo = placebo or {}
+    launches = _require_sound(d, thresholds, placebo)
+    if not all(math.isfinite(x) for values in (*d.values(), *placebo.values()) for x in values):
+        return ReplayDecision(Outcome.ERROR, None, {q: _unusable(q, d[q], thresholds[q]) for q in d})
+    seen = {q: _Sample.of(q, values[:MAX_LAUNCHES], thresholds[q]) for q, values in d.items()}
+    if launches < SCREEN:
+        return _undecided(seen, {}, SCREEN, last)
+    decided: dict[str, Quantity] = {}
+    for q, values in d.items():
+        sample = _Sample.of(q, values[:SCREEN], thresholds[q])
+        if sample.mean < sample.limit * SCREEN_SHARE and sample.spread < sample.limit * SCREEN_SPREAD:
+            decided[q] = sample.judged(Outcome.PASS, len(d))
+    for look, level in LOOKS:
+        if len(decided) == len(d):
+            break
+        if launches < look:
+            return _undecided(seen, decided, look, last)
+        samples = {q: _Sample.of(q, values[:look], thresholds[q]) for q, values in d.items()}
+        copies = _judge_placebo(placebo, thresholds, look - SCREEN)
+        unfit = next((q for q, copy in copies.items() if copy.differs), None)
+        if unfit is not None:
+            change, p = abs(copies[unfit].change) * 100, copies[unfit].p
+            reason = (
+                f"two copies of the baseline engine differ by {change:.2g} % at {unfit} (p {p:.2g}): unfit to judge; "
+                f"{QUIETER}"
+            )
+            return _undecided(samples, decided, look, last=True, reason=reason, copies=copies)
+        rejected = dict(zip(samples, holm([s.p for s in samples.values()], level), strict=True))
+        for q in samples.keys() - decided.keys():
+            outcome = samples[q].look(rejected[q])
+            if outcome is not None:
+                decided[q] = samples[q].judged(outcome, len(d), copies.get(q))
+        if any(q.outcome is Outcome.FAIL for q in decided.values()):
+            return _undecided(samples, decided, look, last=True, reason="undecided when another quantity failed")
+    return _undecided(seen, decided, MAX_LAUNCHES, last=True)
+
+
+@dataclass(frozen=True)
+class _Sample:
+    """Mean, standard deviation and p of one quantity's first launches, in logs."""
+
+    name: str
+    launches: int
+    mean: float
+    spread: float
+    threshold: float
+
+    @classmethod
+    def of(cls, name: str, values: Sequence[float], threshold: float) -> _Sample:
+        n = len(values)
+        # fsum is exact, so that no verdict depends on the order of the launches.
+        mean = math.fsum(values) / n if n else math.nan
+        spread = math.sqrt(math.fsum((x - mean) ** 2 for x in values) / (n - 1)) if n > 1 else math.inf
+        return cls(name, n, mean, spread, threshold)
+
+    @property
+    def limit(self) -> float:
+        return math.log1p(self.threshold)
+
+    @property
+    def error(self) -> float:
+        return self.spread / math.sqrt(self.launches) if self.launches else math.inf
+
+    @property
+    def t(self) -> float:
+        if self.error == 0:
+            return math.copysign(math.inf, self.mean) if self.mean else -math.inf
+        return self.mean / self.error
+
+    @property
+    def p(self) -> float:
+        return student_t_upper_tail(self.t, self.launches - 1) if self.launches > 1 else 1.0
+
+    @property
+    def margin(self) -> float:
+        return student_t_quantile(CONFIDENCE, self.launches - 1) * self.error if self.launches > 1 else math.inf
+
+    def look(self, rejected: bool) -> Outcome | None:
+        if rejected and self.mean >= self.limit:
+            return Outcome.FAIL
+        return Outcome.PASS if self.mean + self.margin < self.limit else None
+
+    def judged(
+        self, outcome: Outcome | None, hypotheses: int, placebo: Placebo | None = None, reason: str = ""
+    ) -> Quantity:
+        passed = outcome is Outcome.PASS
+        return Quantity(
+            name=self.name,
+            outcome=outcome,
+            launches=self.launches,
+            threshold=self.threshold,
+            change=as_ratio(self.mean),
+            lower=as_ratio(self.mean - self.margin),
+            upper=as_ratio(self.mean + self.margin),
+            p=self.p,
+            detectable=detectable(self.spread, self.launches, self.threshold, hypotheses) if passed else None,
+            improved=passed and self.mean <= -self.limit and self.mean + self.margin < 0,
+            placebo=placebo,
+            reason=reason,
+        )
+
+
+def _undecided(
+    samples: Mapping[str, _Sample],
+    decided: Mapping[str, Quantity],
+    look: int,
+    last: bool,
+    reason: str = "",
+    copies: Mapping[str, Placebo] | None = None,
+) -> ReplayDecision:
+    """Sum up: what has no verdict yet is INCONCLUSIVE if this was the last look, else needs launches up to ``look``."""
+    open_outcome = Outcome.INCONCLUSIVE if last else None
+    if last and not reason:
+        reason = MORE_LAUNCHES if look < MAX_LAUNCHES else QUIETER
+    copies = copies or {}
+    quantities = {
+        q: decided.get(q) or sample.judged(open_outcome, len(samples), copies.get(q), reason if last else "")
+        for q, sample in samples.items()
+    }
+    found = [q.outcome for q in quantities.values() if q.outcome is not None]
+    if len(found) < len(quantities):
+        return ReplayDecision(None, look, quantities)
+    return ReplayDecision(max(found, key=lambda outcome: outcome.rank), None, quantities)
+
+
+def _judge_placebo(
+    placebo: Mapping[str, Sequence[float]], thresholds: Mapping[str, float], launches: int
+) -> dict[str, Placebo]:
+    """Compare the copies of the baseline engine in the first launches after the screen.
+
+    They differ where that is significant (Holm over the quantities) and as large as what the screen lets pass: on a
+    quiet machine a difference that no verdict hangs on is soon significant.
+    """
+    samples = {
+        q: _Sample.of(q, values[:launches], thresholds[q])
+        for q, values in placebo.items()
+        if len(values[:launches]) >= PLACEBO_LAUNCHES
+    }
+    p_values = [2 * min(s.p, 1 - s.p) if s.error else float(s.mean == 0) for s in samples.values()]
+    return {
+        q: Placebo(s.launches, as_ratio(s.mean), p, rejected and abs(s.mean) >= s.limit * SCREEN_SHARE)
+        for (q, s), p, rejected in zip(samples.items(), p_values, holm(p_values, PLACEBO_LEVEL), strict=True)
+    }
+
+
+def _unusable(name: str, d: Sequence[float], threshold: float) -> Quantity:
+    bad = [str(i) for i, x in enumerate(d, start=1) if not math.isfinite(x)]
+    reason = f"launch {', '.join(bad)} gave no usable time" if bad else "not judged, since another quantity has no time"
+    nan = math.nan
+    return Quantity(name, Outcome.ERROR, len(d), threshold, nan, nan, nan, nan, reason=reason)
+
+
+def _require_sound(
+    d: Mapping[str, Sequence[float]], thresholds: Mapping[str, float], placebo: Mapping[str, Sequence[float]]
+) -> int:
+    """Return the number of launches."""
+    if not d:
+        raise ValueError("no quantity to judge")
+    for q in d:
+        if not 0 < thresholds.get(q, math.nan) < math.inf:
+            raise ValueError(f"the threshold of {q} is {thresholds.get(q)}, not a ratio more than 0")
+    lengths = {len(values) for values in d.values()}
+    if len(lengths) > 1:
+        raise ValueError(f"the quantities have different numbers of launches: {sorted(lengths)}")
+    launches = lengths.pop()
+    for q, values in placebo.items():
+        if q not in d or len(values) > max(0, launches - SCREEN):
+            raise ValueError(
+                f"placebo of {q}: {len(values)} launches, but {launches} launches in all, {SCREEN} without"
+            )
+    return launches

@@ -1,0 +1,31 @@
+"""What the sentences about latency have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ...records import Check, Outcome
+
+MEDIAN, MEAN, MEAN_OF_SESSIONS = "median of launches", "mean of launches", "mean of sessions"
+"""What a latency is that stands for several: geometric means, where they are means."""
+
+
+def ms(value: float) -> str:
+    """Return three significant digits, and no fewer than the whole part."""
+    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
+def percent(ratio: float, digits: int = 3) -> str:
+    """Return a ratio in percent, to so many significant digits, and no fewer than the whole part."""
+    value = ratio * 100
+    return f"{value:.0f} %" if abs(value) >= 10**digits else f"{value:.{digits}g} %"
+
+
+def listed(values: Sequence[float]) -> str:
+    """Return durations in milliseconds one after the other."""
+    return ", ".join(map(ms, values)) or "no launches"
+
+
+def unusable(name: str, against: str, sentence: str) -> Check:
+    """Return the check of a quantity that was not measured, or not as a duration."""
+    return Check(name=name, against=against, unit="ms", outcome=Outcome.ERROR, sentence=sentence)

@@ -1,0 +1,26 @@
+"""Where the locks of this machine's devices are: one folder that all its users share."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+LOCKS = Path("/tmp/trtgate-locks")
+
+
+def machine_locks() -> Path:
+    """Return the folder of the device locks of this machine; one of our own where that cannot be made or written."""
+    try:
+        make_locks(LOCKS)
+        usable = os.access(LOCKS, os.W_OK | os.X_OK)
+    except OSError:
+        usable = False
+    return LOCKS if usable else Path(tempfile.gettempdir()) / LOCKS.name
+
+
+def make_locks(folder: Path) -> None:
+    """Make a folder of locks that every user of the machine may take, where there is none."""
+    if not folder.is_dir():
+        folder.mkdir(exist_ok=True)
+        folder.chmod(0o1777)  # other users of the machine take the same locks

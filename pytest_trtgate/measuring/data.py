@@ -1,0 +1,83 @@
+"""One dataset of a run: its splits, resolved for jobs, and its digests, each computed once per process."""
+
+from __future__ import annotations
+
+import os
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from ..cache import FileDigests, FileFacts
+from ..data import RULES_VERSION, SOUND, Dataset, keypoints_of, label_of, label_state
+from ..records import key_sha256
+from ..settings import Settings
+
+READ_AS = ("channels", "kpt_shape")
+"""Keys of a data YAML that say how Ultralytics reads images and labels."""
+
+
+class EvaluatedData:
+    """What a run needs of one dataset.
+
+    Args:
+        dataset: The dataset.
+        settings: The run's settings.
+        cache_root: The folder of the engine cache, which keeps digests of files that have not changed.
+        folder: The run's folder.
+
+    Attributes:
+        digests: The SHA-256 of its files.
+    """
+
+    def __init__(self, dataset: Dataset, settings: Settings, cache_root: Path, folder: Path) -> None:
+        self.dataset = dataset
+        self._split, self._calibration_split = settings.split, settings.calibration.split
+        self._folder, self._cache_root, self._fresh = folder, cache_root, settings.fresh
+        self.digests = FileDigests(cache_root, dataset.source, self._fresh)
+
+    @property
+    def images(self) -> tuple[Path, ...]:
+        """The images that are evaluated."""
+        return self.dataset.images(self._split)
+
+    @property
+    def calibration_images(self) -> tuple[Path, ...]:
+        """The images that INT8 may be calibrated on."""
+        return self.dataset.images(self._calibration_split)
+
+    @cached_property
+    def resolved(self) -> Path:
+        """What jobs are given as data."""
+        # One per process, so that none reads what another is writing.
+        name = f"data-{os.getpid()}-{key_sha256({'source': str(self.dataset.source)})[:8]}"
+        return self.dataset.write_resolved(self._folder / name / "data.yaml")
+
+    def in_own_words(self, sentence: str) -> str:
+        """Return what a job said with the YAML that the user wrote in place of the resolved one."""
+        return sentence.replace(str(self.resolved), str(self.dataset.source))
+
+    @cached_property
+    def digest(self) -> str:
+        """Digest of the evaluated images and their labels."""
+        digest = self.dataset.digest(self._split, self.digests.sha256)
+        self.digests.save()
+        return digest
+
+    @cached_property
+    def calibration_facts(self) -> dict[str, Any]:
+        """All that can change what INT8 is calibrated on: the images, which are left out, and how they are read."""
+        images = self.dataset.images_digest(self._calibration_split, self.digests.sha256)
+        self.digests.save()
+        read_as = {name: str(self.dataset.extra[name]) for name in READ_AS if name in self.dataset.extra}
+        labels = {} if self.dataset.folders else {"labels": self._labels()}
+        return {"images": images, "classes": len(self.dataset.names), **labels, **read_as}
+
+    def _labels(self) -> str:
+        """Return ``sound``, or the digest of those calibration labels for which their images may be left out."""
+        classes, keypoints = len(self.dataset.names), keypoints_of(self.dataset.extra.get("kpt_shape"))
+        what = {"source": str(self.dataset.source), "labels": RULES_VERSION, "of": [classes, keypoints]}
+        states = FileFacts(self._cache_root, what, lambda path: label_state(path, classes, keypoints), self._fresh)
+        labels = enumerate(map(label_of, self.calibration_images))
+        doubtful = {n: state for n, label in labels if label.is_file() and (state := states.of(label)) != SOUND}
+        states.save()
+        return key_sha256({"doubtful": doubtful}) if doubtful else SOUND

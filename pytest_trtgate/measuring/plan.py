@@ -1,0 +1,146 @@
+"""The plan: which cells a run has, and whether what they need is there."""
+
+from __future__ import annotations
+
+import tempfile
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..data import Dataset, load_dataset, reading
+from ..errors import DataError
+from ..records import RECORD_NAME, Cell, run_folder_of
+from ..settings import Settings
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The cells of a run, in the order of models and precisions, and the weights of each model."""
+
+    cells: tuple[Cell, ...]
+    weights: dict[str, Path]
+
+    def of_model(self, model: str) -> tuple[Cell, ...]:
+        """Return the cells of one model."""
+        return tuple(cell for cell in self.cells if cell.model == model)
+
+
+def make_plan(settings: Settings, backend: str, device: str) -> Plan:
+    """Return the matrix of models and precisions that the settings ask for.
+
+    Raises:
+        DataError: No model is named, or two have the same file name and so could not be told apart.
+    """
+    if not settings.models:
+        raise DataError('no model to gate: name one with --trt-model=best.pt or models = ["best.pt"] in the settings')
+    weights: dict[str, Path] = {}
+    for model in settings.models:
+        if model.name in weights:
+            both = f"{weights[model.name]} and {model.path}"
+            raise DataError(f"models {both} have the same name '{model.name}'; rename one")
+        weights[model.name] = model.path
+    cells = tuple(
+        Cell(
+            model=name,
+            precision=precision,
+            imgsz=settings.of(name).imgsz,
+            batch=settings.batch,
+            backend=backend,
+            device=device,
+        )
+        for name in weights
+        for precision in settings.precisions
+    )
+    return Plan(cells, weights)
+
+
+def check_inputs(settings: Settings, plan: Plan) -> dict[str, Dataset]:
+    """Return the dataset of each model once everything the plan needs is known to be there.
+
+    Models on the same data share the dataset.
+
+    Raises:
+        DataError: Weights or a dataset are missing or not what they should be, or a folder to be written is none.
+    """
+    with reading():
+        return _check_inputs(settings, plan)
+
+
+def _check_inputs(settings: Settings, plan: Plan) -> dict[str, Dataset]:
+    for path in plan.weights.values():
+        check_weights(path)
+    _check_places(settings)
+    datasets: dict[Path, Dataset] = {}
+    found = {}
+    for model in plan.weights:
+        source = settings.of(model).data
+        if source is None:
+            of_model = f" for model '{model}'" if len(plan.weights) > 1 else ""
+            raise DataError(
+                f'no dataset{of_model}: name one with --trt-data=data.yaml or data = "data.yaml" in the settings'
+            )
+        if source not in datasets:
+            datasets[source] = dataset = load_dataset(source)
+            dataset.images(settings.split)
+            if "int8" in settings.precisions:
+                dataset.images(settings.calibration.split)
+        found[model] = datasets[source]
+    check_clips(settings.videos)
+    return found
+
+
+def check_clips(clips: Sequence[Path]) -> None:
+    """Raise :class:`DataError` where a clip is no file, or an empty one; only a job can tell whether it is a video."""
+    for clip in clips:
+        if not clip.is_file():
+            raise DataError(f"{clip}: no such video file")
+        if not clip.stat().st_size:
+            raise DataError(f"{clip}: an empty file, not a video")
+
+
+def _check_places(settings: Settings) -> None:
+    """Raise :class:`DataError` where something is in the way of what a run writes, before it has measured anything."""
+    report = settings.report
+    if report.is_dir():
+        raise DataError(f"report = {report} is a folder; name an .html file")
+    for file in (report.with_suffix(".csv"), report.parent / RECORD_NAME):
+        if file.is_dir():
+            raise DataError(f"report = {report} cannot be written: {file} beside it is a folder")
+    written = [("report", report.parent), ("report", run_folder_of(report))]
+    written += [("baseline_dir", settings.baseline_dir)] if settings.baselines != "check" else []
+    only_read = [("cache_dir", settings.cache_dir), ("baseline_dir", settings.baseline_dir)]
+    for key, folder in (*only_read, *written):
+        # What does not exist yet will be made in the first folder above it that does.
+        there = next((p for p in (folder, *folder.parents) if p.exists()), None) if folder else None
+        if there is None:
+            continue
+        why = "" if there.is_dir() else f"{there} is not a folder"
+        if why or ((key, folder) in written and (why := _why_read_only(there))):
+            raise DataError(f"{key} = {getattr(settings, key)} cannot be written: {why}")
+
+
+def _why_read_only(folder: Path) -> str:
+    """Return why nothing can be put into a folder; empty where something can, which is gone again."""
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return ""
+    except OSError as error:
+        return f"{folder}: {error.strerror}"
+
+
+def check_weights(path: Path) -> None:
+    """Raise :class:`DataError` unless ``path`` looks like a PyTorch checkpoint (a ZIP archive, or a legacy pickle)."""
+    if path.is_dir():
+        raise DataError(f"{path}: a folder, not a weights file")
+    if not path.is_file():
+        raise DataError(f"{path}: no such weights file")
+    if path.suffix != ".pt":
+        raise DataError(f"{path}: not a .pt checkpoint; the gate builds its engines itself")
+    try:
+        with path.open("rb") as file:
+            pickled = file.read(1) == b"\x80"
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+    if not pickled and not zipfile.is_zipfile(path):
+        raise DataError(f"{path}: not a PyTorch checkpoint, or a truncated one")

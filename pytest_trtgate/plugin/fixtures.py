@@ -1,0 +1,188 @@
+"""Fixtures: a ladder from the cell to its verdicts; each rung may be overridden or taken alone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NoReturn
+
+import pytest
+
+from ..errors import JobError, TrtGateError
+from .options import rerun_command
+
+if TYPE_CHECKING:
+    from ..records import AccuracyRecord, Cell, Verdict
+    from ..verdicts import GateRun
+    from .handles import CellLatency, Engine
+    from .run import GatePlugin
+
+
+@pytest.fixture(scope="session")
+def trt_cell(request: pytest.FixtureRequest) -> Cell:
+    """The square of the matrix that a test is about: model, precision, image size, batch, backend and device.
+
+    Session scope; parametrized by the plugin over the models and precisions of the settings. Costs nothing. Fails where
+    the settings name no usable model or dataset.
+    """
+    cell: Cell | None = getattr(request, "param", None)
+    if cell is None:
+        _fail(run_of(request.config).problem or "the gate has no cells")
+    return cell
+
+
+@pytest.fixture(scope="session")
+def trt_precision(trt_cell: Cell) -> str:
+    """The precision that a test is about: ``fp32``, ``fp16`` or ``int8``. Session scope; costs nothing."""
+    return trt_cell.precision
+
+
+@pytest.fixture(scope="session")
+def trt_engine(request: pytest.FixtureRequest, trt_cell: Cell) -> Engine:
+    """The cell's engine on disk: path, size in bytes, digest, how it was built.
+
+    Session scope. Costs a build in a process of its own, or a look into the engine cache. Fails where the build fails.
+    """
+    from .handles import Engine
+
+    try:
+        return Engine(_ready(request.config, trt_cell).measure.engine(trt_cell))
+    except TrtGateError as error:
+        _fail(error)
+
+
+@pytest.fixture(scope="session")
+def trt_accuracy(request: pytest.FixtureRequest, trt_cell: Cell) -> AccuracyRecord:
+    """The accuracy of the cell's engine: the metrics of its task (mAP50, top1, ...) from 0 to 1, overall and per class.
+
+    Session scope. Costs the engine and an evaluation of the split: one pass over its images for all precisions that the
+    run's tests are about. Fails where either fails.
+    """
+    try:
+        return _ready(request.config, trt_cell, "accuracy").evaluations.engine(trt_cell)
+    except TrtGateError as error:
+        _fail(error)
+
+
+@pytest.fixture(scope="session")
+def trt_latency(request: pytest.FixtureRequest, trt_cell: Cell) -> CellLatency:
+    """The latency of the cell's engine: p50, p95 and p99 in milliseconds, images per second, every sample.
+
+    Session scope. Costs the engines of all precisions of the model and the launches, once per model. Fails where this
+    engine cannot be built or timed.
+    """
+    from .handles import CellLatency
+
+    try:
+        session = _ready(request.config, trt_cell, "latency")
+        record = session.latency(trt_cell.model)
+    except TrtGateError as error:
+        _fail(error)
+    if trt_cell.precision in record.failures:
+        failure = record.failures[trt_cell.precision]
+        _fail(JobError(failure.job, failure.reason, failure.log_tail))
+    return CellLatency(record, trt_cell, session.workspace.path)
+
+
+@pytest.fixture
+def trtgate(request: pytest.FixtureRequest, trt_cell: Cell) -> Gate:
+    """The gate on one cell: ``check_accuracy()`` and ``check_latency()`` measure, judge, and fail the test on FAIL.
+
+    Function scope. Costs nothing until a check is called.
+    """
+    return Gate(request, trt_cell)
+
+
+class Gate:
+    """The checks of one cell, for one test.
+
+    Attributes:
+        cell: The cell.
+    """
+
+    def __init__(self, request: pytest.FixtureRequest, cell: Cell) -> None:
+        self.cell = cell
+        self._request = request
+
+    @property
+    def engine(self) -> Engine:
+        """The cell's engine, as from ``trt_engine``."""
+        engine: Engine = self._request.getfixturevalue("trt_engine")
+        return engine
+
+    @property
+    def accuracy(self) -> AccuracyRecord:
+        """The engine's accuracy, as from ``trt_accuracy``."""
+        accuracy: AccuracyRecord = self._request.getfixturevalue("trt_accuracy")
+        return accuracy
+
+    @property
+    def latency(self) -> CellLatency:
+        """The engine's latency, as from ``trt_latency``."""
+        latency: CellLatency = self._request.getfixturevalue("trt_latency")
+        return latency
+
+    def check_accuracy(self) -> Verdict:
+        """Judge the engine's accuracy against the ``.pt`` and the baseline; fail the test where the verdict does."""
+        try:
+            return self._close(self._session.judge_accuracy(self.cell, self._rerun))
+        except TrtGateError as error:
+            _fail(error)
+
+    def check_latency(self) -> Verdict:
+        """Judge the engine's latency by budgets, other arms and the baseline; fail the test where the verdict does.
+
+        In a test that takes pytest-benchmark's ``benchmark``, the measured durations become its rounds.
+        """
+        from ..records import Outcome
+        from .benchmark import MARK, replay
+
+        try:
+            verdict = self._session.judge_latency(self.cell, self._rerun)
+        except TrtGateError as error:
+            _fail(error)
+        if MARK in self._request.fixturenames and verdict.outcome is not Outcome.ERROR:
+            replay(self._request, self.latency, self.cell.key)
+        return self._close(verdict)
+
+    @property
+    def _session(self) -> GateRun:
+        return run_of(self._request.config).session
+
+    @property
+    def _rerun(self) -> str:
+        return rerun_command(self._request.node)
+
+    def _close(self, verdict: Verdict) -> Verdict:
+        properties = self._request.node.user_properties
+        properties.append(("trtgate_cell", self.cell.key))
+        properties.append((f"trtgate_{verdict.subject}", str(verdict.outcome)))
+        properties += [(f"trtgate_{verdict.subject}_waived", verdict.waived)] if verdict.waived else []
+        for check in verdict.checks:
+            if check.value is not None:
+                properties.append((f"trtgate_{check.name}_vs_{check.against}", check.value))
+        if verdict.failed:
+            lines = [verdict.summary]
+            lines += [f"Accept: {verdict.accept}"] if verdict.accept else []
+            lines += [f"Run again: {verdict.rerun}"]
+            lines += ["", "The job's log ends with:", verdict.log_tail] if verdict.log_tail else []
+            pytest.fail("\n".join(lines), pytrace=False)
+        return verdict
+
+
+def run_of(config: pytest.Config) -> GatePlugin:
+    """Return the gate's part of this pytest run."""
+    from .run import GatePlugin
+
+    return GatePlugin.of(config)
+
+
+def _ready(config: pytest.Config, cell: Cell, subject: str = "") -> GateRun:
+    """Return the session once its preflight has nothing against measuring a cell; fail the test where it has."""
+    session = run_of(config).session
+    if found := session.preflight_failures(cell, subject):
+        _fail("; ".join(check.sentence for check in found))
+    return session
+
+
+def _fail(error: TrtGateError | str) -> NoReturn:
+    tail = f"\n\nThe job's log ends with:\n{error.log_tail}" if isinstance(error, JobError) and error.log_tail else ""
+    raise pytest.fail.Exception(f"{error}{tail}", pytrace=False) from None

@@ -1,0 +1,329 @@
+"""The gate's part of one pytest run: registered only where it is used."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from functools import cached_property, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from ..errors import SettingsError, TrtGateError
+from ..findings import run_preflight
+from ..machine import collect, gpu_of_worker, resolve_backend
+from ..measuring import Measurements, Plan, check_clips, check_inputs, make_plan, with_media
+from ..records import INTERRUPTED, RECORD_NAME, RunRecord, Workspace, new_run_id, run_folder_of
+from ..settings import in_ci
+from ..verdicts import GateRun, measured
+from . import options
+from .collection import IgnoredFolders
+from .hooks import amendments, export_args, with_extra, with_models
+from .narrator import Narrator
+
+if TYPE_CHECKING:
+    from ..data import Dataset
+    from ..jobs import Launcher
+    from ..records import Cell, EarlyFinding
+
+_NAME = "trtgate-run"
+_RUN_ID = "trtgate_run_id"
+_SELECTED = "trtgate_selected"
+_PROBLEM = "trtgate_problem"
+
+
+class GatePlugin:
+    """Holds the settings of a pytest run, and the gate's session once a test needs it.
+
+    Attributes:
+        problem: Why the gate cannot run, in one sentence; empty while it can.
+        selected: How many tests of this process use the gate.
+        launches_expected: Whether any of them looks as if it asked for launches.
+        written: What is said beneath the table: baselines that were written, and pictures that were not.
+        stopped: Whether the user interrupted the run when all its verdicts were reached.
+    """
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.config = config
+        settings, self.source = options.read_settings(config)
+        self.settings = with_models(config, settings)
+        self.started = time.time()
+        self.problem = ""
+        self.selected = 0
+        self.launches_expected = False
+        self.cells: set[Cell] = set()
+        self.run: RunRecord | None = None
+        self.written: list[str] = []
+        self.stopped = False
+        self.report: Path | None = None
+        worker: dict[str, Any] | None = getattr(config, "workerinput", None)
+        self.is_worker = worker is not None
+        self.worker: str = (worker or {}).get("workerid", "")
+        # The controller knows of no run where nothing but a test's fixtures asks for the gate.
+        self.run_id: str = (worker or {}).get(_RUN_ID) or new_run_id()
+
+    def __dir__(self) -> list[str]:
+        """Leave out what is made when it is needed: older releases of pytest, in search of fixtures, get everything."""
+        lazy = {name for name, value in vars(type(self)).items() if isinstance(value, cached_property)}
+        return [name for name in super().__dir__() if name not in lazy]
+
+    @classmethod
+    def register(cls, config: pytest.Config) -> GatePlugin:
+        """Make this run's plugin and register it."""
+        run = cls(config)
+        config.pluginmanager.register(run, _NAME)
+        return run
+
+    @classmethod
+    def of(cls, config: pytest.Config) -> GatePlugin:
+        """Return this run's plugin; made now where nothing but a test's fixtures asked for the gate."""
+        run = config.pluginmanager.get_plugin(_NAME)
+        return run if isinstance(run, cls) else cls.register(config)
+
+    # The plan and the session
+
+    @cached_property
+    def _where(self) -> tuple[str, str, str]:
+        return resolve_backend(self.settings)
+
+    @cached_property
+    def plan(self) -> Plan:
+        """The cells of this run."""
+        backend, device, _ = self._where
+        return make_plan(self.settings, backend, device)
+
+    @cached_property
+    def datasets(self) -> dict[str, Dataset]:
+        """The dataset of each model, once everything that the plan needs is known to be there."""
+        return check_inputs(self.settings, self.plan)
+
+    @cached_property
+    def workspace(self) -> Workspace:
+        """This run's folder; not made before something is put into it."""
+        return Workspace(run_folder_of(self.settings.report), self.run_id)
+
+    @cached_property
+    def session(self) -> GateRun:
+        """The gate's session."""
+        from ..jobs import LocalLauncher
+
+        backend, device, _ = self._where
+        narrator = Narrator(self.config)
+        gpu, only_gpu = gpu_of_worker(self.settings, backend, device, self.worker)
+        launcher: Launcher | None = self.config.hook.pytest_trtgate_launcher(config=self.config)
+        measure = Measurements(
+            settings=self.settings,
+            plan=self.plan,
+            datasets=self.datasets,
+            environment=with_extra(self.config, collect(backend, device, options.project_folder(self.config))),
+            workspace=self.workspace,
+            launcher=launcher or LocalLauncher(gpu=gpu, only_gpu=only_gpu),
+            milestone=narrator.milestone,
+            progress=narrator.progress,
+            export_args=partial(export_args, self.config, self.settings),
+        )
+        check_clips(measure)
+        if not self.is_worker:  # of several, one makes the launches, and none knows which
+            models = {cell.model for cell in self.cells} if self.launches_expected else set()
+            measure.early.expect(models, builds=measure.cache.is_empty)
+        return GateRun(
+            measure,
+            self.started,
+            options.accept_command(self.config),
+            self.source,
+            self.cells,
+            preflight=partial(run_preflight, measure, gpu, os.environ, self._concerned),
+            amend=partial(amendments, self.config),
+        )
+
+    def _concerned(self, early: EarlyFinding) -> bool:
+        """Return whether what was found concerns a test of this run, as far as that is known."""
+        subjects = ("accuracy", "latency") if self.launches_expected else ("accuracy",)
+        asked = [(cell, subject) for cell in self.cells for subject in subjects]
+        return not asked or any(early.concerns(*one) for one in asked)
+
+    # Collection
+
+    @cached_property
+    def _ignored_folders(self) -> IgnoredFolders:
+        own = (self.settings.cache_dir, run_folder_of(self.settings.report))
+        return IgnoredFolders(self.settings, filter(None, own))
+
+    def pytest_ignore_collect(self, collection_path: Path) -> bool | None:
+        """Keep pytest out of folders that may hold a hundred thousand images, and no tests."""
+        return True if collection_path in self._ignored_folders else None
+
+    def parametrize(self, metafunc: pytest.Metafunc) -> None:
+        """Run a test once per cell; where the gate cannot run, under the same names, to fail."""
+        settings = self.settings
+        # Also where there is no plan: what selects tests by their names then selects those that say why.
+        ids = list(dict.fromkeys(f"{m.name}-{precision}" for m in settings.models for precision in settings.precisions))
+        try:
+            if not self.problem:
+                _ = self.datasets
+            cells: list[Any] = list(self.plan.cells)
+        except SettingsError as error:
+            self.problem = str(error)
+        if self.problem:
+            ids = ids or ["unusable"]
+            cells = [None] * len(ids)
+        metafunc.parametrize("trt_cell", cells, ids=ids, indirect=True, scope="session")
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Count the gate's tests, and end the run where they cannot work."""
+        gate = [item for item in items if "trt_cell" in getattr(item, "fixturenames", ())]
+        self.selected = len(gate)
+        self.launches_expected = any(map(_looks_timed, gate))
+        self.cells = {item.callspec.params["trt_cell"] for item in gate if hasattr(item, "callspec")}
+        if self.problem and self.selected and not self.is_worker:
+            raise pytest.UsageError(self.problem)
+
+    def pytest_report_header(self) -> list[str] | None:
+        """Say which backend and device the gate will use."""
+        if not self.settings.models:
+            return None
+        try:
+            backend, device, why = self._where
+        except SettingsError as error:
+            return [f"trtgate: {error}"]
+        sizes = dict.fromkeys(str(self.settings.of(model.name).imgsz) for model in self.settings.models)
+        what = f"{', '.join(self.settings.precisions)} at {', '.join(sizes)}, batch {self.settings.batch}"
+        return [f"trtgate: backend {backend} on {device} ({why}); {what}"]
+
+    # xdist
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: Any) -> None:
+        """Let a worker join this run's workspace."""
+        node.workerinput[_RUN_ID] = self.run_id
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any, error: object) -> None:
+        """Learn from a worker whether any of its tests used the gate, and why they could not."""
+        output = getattr(node, "workeroutput", {})
+        self.selected = max(self.selected, output.get(_SELECTED, 0))
+        self.problem = self.problem or output.get(_PROBLEM, "")
+
+    # The end
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int | pytest.ExitCode) -> None:
+        """Write baselines and report; fail a run that was to measure something and did not."""
+        if self.is_worker:
+            output: dict[str, Any] = self.config.workeroutput  # type: ignore[attr-defined]
+            output.update({_SELECTED: self.selected, _PROBLEM: self.problem})
+            return
+        if self.config.option.collectonly or exitstatus in (
+            pytest.ExitCode.USAGE_ERROR,
+            pytest.ExitCode.INTERNAL_ERROR,
+        ):
+            return
+        if not (self.selected or options.asked_for(self.config)):
+            return
+        try:
+            interrupted = exitstatus == pytest.ExitCode.INTERRUPTED
+            self._conclude(interrupted, red=exitstatus == pytest.ExitCode.TESTS_FAILED)
+        except TrtGateError as error:
+            self.problem = str(error)
+        if self.problem and exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        if self.stopped:
+            session.exitstatus = pytest.ExitCode.INTERRUPTED
+
+    def _conclude(self, interrupted: bool, red: bool) -> None:
+        from ..report import publish, replaced, richer_run
+
+        if not self.workspace.path.exists():
+            why = "" if self.selected else ": no test of this run used the gate"
+            self.problem = self.problem or f"nothing was measured{why}; a gate that measures nothing fails"
+            return
+        run = self.session.finish(list(map(str, self.config.invocation_params.args)))
+        if not (measured(run) or run.verdicts):
+            self.problem = "nothing was measured; a gate that measures nothing fails"
+        written = [] if interrupted else self.session.write_baselines(run)
+        self.written = [sentence for sentence, _ in written]
+        if not all(as_asked for _, as_asked in written):
+            self.problem = self.problem or "not every baseline was written; the lines above say why"
+        unfinished = INTERRUPTED if interrupted else "a test outside of the gate failed"
+        if not interrupted and (not red or run.failed):
+            unfinished = ""
+        run = run.model_copy(update={"notes": (*run.notes, *self.written), "unfinished": unfinished})
+        run = self._with_commands(run)
+        self.run, report = run, self.settings.report
+        # What was interrupted does not take the place of a report that tells more.
+        if interrupted and report.exists():
+            report = self.workspace.path / report.name
+        before = richer_run(run, report)
+        save = partial(publish, report=report, workspace=self.workspace)
+        if not interrupted:
+            self.run, missing, self.stopped = with_media(self.session.measure, run, save)
+            self.written += [missing] if missing else []
+        save(self.run)
+        self.report = report
+        if not interrupted:
+            self.workspace.discard_older(self.settings.keep_runs)
+        if before is not None:
+            here = self.config.invocation_params.dir
+            self.written.append(replaced(before, run, report, self.workspace.root, here))
+
+    def _with_commands(self, run: RunRecord) -> RunRecord:
+        """Return the run with commands that accept single cells: from its own folder, as another run may follow."""
+        from ..baselines import with_cell_commands
+
+        # Of a runner nothing is left but what was uploaded, and whoever has that puts the record where they are.
+        folder = self.config.invocation_params.dir if in_ci() else self.workspace.path
+        record = folder / RECORD_NAME
+
+        def command(cells: Sequence[Cell]) -> str:
+            keys = [cell.key for cell in cells]
+            return options.accept_cells_command(self.config, self.settings.baseline_dir, record, keys)
+
+        return with_cell_commands(run, self.settings, self.source, command)
+
+    def pytest_unconfigure(self) -> None:
+        """End processes that still wait for a job."""
+        if "session" in vars(self):
+            self.session.measure.early.close()
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter, exitstatus: int) -> None:
+        """Show one table, what each verdict that is no PASS says, and where the report is."""
+        said = exitstatus == pytest.ExitCode.USAGE_ERROR  # pytest itself repeats the sentence
+        if self.run is None and (said or not self.problem):
+            return
+        terminalreporter.section("trtgate")
+        if self.run is not None:
+            from ..report import summary_lines
+
+            width = terminalreporter._tw.fullwidth
+            for text, markup in summary_lines(self.run, width):
+                terminalreporter.write_line(text, **markup)
+            for note in self.written:
+                terminalreporter.write_line(note)
+            if self.report:
+                terminalreporter.write_line(f"report: {self.report}")
+        if self.problem:
+            terminalreporter.write_line(f"trtgate: {self.problem}", red=True, bold=True)
+        self._tell_github(terminalreporter)
+
+    def _tell_github(self, terminalreporter: Any) -> None:
+        from ..report import github
+
+        if not github.active():
+            return
+        lines = [github.command(self.problem, "trtgate")] if self.problem else []
+        if self.run is not None:
+            reports = (report for found in terminalreporter.stats.values() for report in found)
+            lines += github.annotate(self.run, github.places_of(reports, self.config.rootpath))
+            lines += [problem] if (problem := github.write_summary(self.run)) else []
+        for line in lines:
+            terminalreporter.write_line(line)
+
+
+def _looks_timed(item: pytest.Item) -> bool:
+    """Return whether a test's fixtures or its own code name a latency; a helper of its may ask for one unseen."""
+    code = getattr(getattr(item, "function", None), "__code__", None)
+    names = {*getattr(item, "fixturenames", ()), *getattr(code, "co_names", ())}
+    return not names.isdisjoint({"trt_latency", "check_latency"})

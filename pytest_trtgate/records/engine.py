@@ -1,0 +1,104 @@
+"""What was really built: layers by precision, read from the text that TensorRT's engine inspector writes.
+
+Where that text tells nothing, the types in the network may: TensorRT 11 is bound to them.
+
+The inspector's JSON is no stable interface. What is read of it: ``Layers``, a list of objects with ``Name``,
+``Inputs``, ``Outputs`` (each with ``Format/Datatype``, such as ``Row major linear FP32``, ``Half`` or ``Int8``) and
+``TacticName``; a list of mere names in an engine that was built without details.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from .base import FileDigest, FileRecord, Record
+from .cell import Cell
+from .tasks import Head, head_of
+
+UNKNOWN = "unknown"
+OTHER = "other"
+"""Whole numbers and truth values: shapes and indices, not activations."""
+
+
+class EngineInspection(Record):
+    """What an engine consists of.
+
+    Attributes:
+        detailed: Whether TensorRT told the precision of each layer; ``precisions`` is empty where it did not.
+        layers: How many layers the engine has; None where TensorRT told nothing.
+        precisions: How many layers work in each precision: ``INT8``, ``FP16``, ``FP32``, ..., ``other``, ``unknown``.
+        fused_layers: How many of the layers stand for several of the network's.
+        network: How many convolutions and matrix products of the network that was built work in each precision; empty
+            where TensorRT may choose another (before 11).
+        plan_bytes: Size of the plan: the artifact without the metadata in front of it.
+        device_memory_bytes: Memory for activations that the engine needs on the GPU; None where unknown.
+    """
+
+    detailed: bool
+    layers: int | None = None
+    precisions: dict[str, int] = Field(default_factory=dict)
+    fused_layers: int | None = None
+    network: dict[str, int] = Field(default_factory=dict)
+    plan_bytes: int
+    device_memory_bytes: int | None = None
+
+    @property
+    def known(self) -> dict[str, int]:
+        """``precisions``, else ``network``; empty where neither is known."""
+        return self.precisions or self.network
+
+    def share(self, precision: str) -> float:
+        """Return which share of what is known, 0 to 1, works in a precision such as ``FP16``."""
+        return self.known.get(precision, 0) / total if (total := sum(self.known.values())) else 0.0
+
+    def sentence(self, requested: str) -> str:
+        """Return what was built, as ``int8 requested: 61 % of layers INT8, 22 % FP16, 17 % FP32``."""
+        untold = "this TensorRT does not tell the precision of the layers"
+        if not self.known:
+            return f"{requested} requested: {untold}"
+        of = "of layers" if self.detailed else "of the network's convolutions and matrix products"
+        ranked = sorted(self.known, key=lambda name: -self.known[name])
+        parts = [f"{100 * self.share(name):.0f} % {name}" for name in ranked]
+        said = ", ".join([parts[0].replace(" % ", f" % {of} "), *parts[1:]])
+        return f"{requested} requested: {said}" + ("" if self.detailed else f"; {untold}")
+
+
+class Calibration(Record):
+    """The images that an INT8 engine was calibrated on, as listed in ``calibration.txt`` of its cache entry."""
+
+    split: str
+    fraction: float
+    images: int
+    digest: str
+
+
+class EngineRecord(FileRecord):
+    """One built engine: the manifest of its cache entry, and how this run came by it."""
+
+    cell: Cell
+    cache_key: str
+    key_parts: dict[str, Any]
+    artifact: str
+    files: tuple[FileDigest, ...]
+    sha256: str
+    size_bytes: int
+    built_at: str
+    build_seconds: float
+    calibration: Calibration | None = None
+    metadata: dict[str, Any] = Field(default_factory=dict)
+    inspection: EngineInspection | None = None
+    from_cache: bool = False
+    entry: str = ""
+
+    @property
+    def path(self) -> Path:
+        """The artifact on disk; meaningful on the machine that made the record."""
+        return Path(self.entry) / self.artifact
+
+    @property
+    def head(self) -> Head | None:
+        """Where the engine's boxes are thinned out; None for a classifier."""
+        return head_of(self.metadata)

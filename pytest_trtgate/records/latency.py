@@ -1,0 +1,195 @@
+"""Records: the only thing that passes between the parts of the gate, and what every file on disk is.
+
+Times are in milliseconds where a name ends in ``_ms``; moments are ISO 8601 in UTC.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import Field
+
+from .base import Failure, FileRecord, Record
+from .cell import Cell, Context, replay_of
+
+
+class Timing(Record):
+    """The durations of one arm in one context of one launch.
+
+    ``quantiles_ms`` holds p1 to p99: 99 numbers in ascending order.
+    """
+
+    n: int
+    mean_ms: float
+    min_ms: float
+    max_ms: float
+    quantiles_ms: tuple[float, ...] = Field(min_length=99, max_length=99)
+
+    def quantile_ms(self, percent: int) -> float:
+        """Return the p-th percentile in milliseconds.
+
+        Args:
+            percent: 1 to 99.
+        """
+        return self.quantiles_ms[percent - 1]
+
+
+class ArmLaunch(Record):
+    """One arm in one launch. What follows ``clock`` is of a GPU, and None where it does not tell.
+
+    Attributes:
+        course_ms: Per context, the medians of equal parts of the launch, in the order of time: arms of one launch meet
+            the same conditions in the same part.
+        over_budget: For each percentile with a budget, how many inferences in the gated context took longer than it.
+        clock: What ``engine`` and the copies were timed by; all else is timed by the clock of the host.
+        cuda_graph: Whether the engine was replayed from a CUDA graph.
+        memory_peak_bytes: How much less of the device's memory was free once the arm was loaded and had done its first
+            batch. An arm that is the first to use a library bears that library's memory too.
+        energy_mj: Energy of the whole board per inference, in millijoules, while inferences run back to back.
+    """
+
+    arm: str
+    sha256: str
+    warmup_iterations: int
+    warmup_stable: bool
+    images_per_second: float
+    timings: dict[Context, Timing]
+    course_ms: dict[Context, tuple[float, ...]] = Field(default_factory=dict)
+    over_budget: dict[str, int] = Field(default_factory=dict)
+    clock: Literal["cuda events", "host"] = "host"
+    cuda_graph: bool | None = None
+    memory_peak_bytes: int | None = None
+    energy_mj: float | None = None
+
+
+class MachineState(Record):
+    """What the machine was doing around a launch; None where the platform does not tell.
+
+    What follows ``temperature_c``, the CPU's, is of the GPU. ``throttle_reasons`` says in words what holds its clocks
+    down, ``other_processes`` how many processes besides the launch computed on it.
+    """
+
+    load_average: float | None = None
+    cpu_mhz: float | None = None
+    temperature_c: float | None = None
+    gpu_uuid: str | None = None
+    gpu_temperature_c: float | None = None
+    sm_mhz: float | None = None
+    memory_mhz: float | None = None
+    power_w: float | None = None
+    throttle_reasons: tuple[str, ...] = ()
+    other_processes: int | None = None
+
+
+class Launch(Record):
+    """One fresh process that loaded its arms, warmed them up and timed them interleaved.
+
+    ``during``: readings of the GPU between timed blocks.
+    """
+
+    index: int
+    seed: int
+    threads: int
+    block: int
+    started_at: str
+    seconds: float
+    arms: dict[str, ArmLaunch]
+    before: MachineState = MachineState()
+    after: MachineState = MachineState()
+    during: tuple[MachineState, ...] = ()
+    samples: str = ""
+
+    @property
+    def states(self) -> tuple[MachineState, ...]:
+        """All readings of the machine, in the order of time."""
+        return (self.before, *self.during, self.after)
+
+    @property
+    def throttled(self) -> tuple[str, ...]:
+        """What held the GPU's clocks down at any time, in words; empty where nothing did."""
+        return tuple(dict.fromkeys(reason for state in self.states for reason in state.throttle_reasons))
+
+    @property
+    def foreign_processes(self) -> int:
+        """The most other processes that computed on the GPU at any time; 0 where it is not known."""
+        return max(state.other_processes or 0 for state in self.states)
+
+
+class LayerTime(Record):
+    """One layer of an engine and its mean milliseconds per inference."""
+
+    name: str
+    ms: float
+
+
+class LayerProfile(FileRecord):
+    """How long each layer of a cell's engine takes, the slowest first; profiling disturbs, so the sum is no latency.
+
+    ``failure`` says why there are no layers, where there are none.
+    """
+
+    cell: Cell
+    runs: int
+    layers: tuple[LayerTime, ...] = ()
+    failure: str = ""
+
+
+class LatencyRecord(FileRecord):
+    """All launches of one model: ``.pt``, its engines and stored baseline engines side by side.
+
+    Later launches time only the arms that need them. ``failures``: arms that could not be timed. ``discarded``: why
+    launches were repeated, one sentence each.
+    """
+
+    model: str
+    imgsz: int
+    batch: int
+    launches: tuple[Launch, ...]
+    failures: dict[str, Failure] = Field(default_factory=dict)
+    discarded: tuple[str, ...] = ()
+
+    def per_launch_ms(self, arm: str, context: Context, percent: int) -> tuple[float, ...]:
+        """Return one percentile per launch that timed the arm, in milliseconds, in the order of the launches."""
+        return tuple(launch.arms[arm].timings[context].quantile_ms(percent) for launch in self.of_arm(arm))
+
+    def of_arm(self, arm: str) -> tuple[Launch, ...]:
+        """Return the launches that timed an arm."""
+        return tuple(launch for launch in self.launches if arm in launch.arms)
+
+
+@dataclass(frozen=True)
+class LayerChange:
+    """One layer in two profiles, in mean milliseconds per inference."""
+
+    name: str
+    then_ms: float
+    now_ms: float
+
+    @property
+    def slower_ms(self) -> float:
+        """How much longer it takes; negative where it got faster."""
+        return self.now_ms - self.then_ms
+
+
+def slower_layers(now: Sequence[LayerTime], then: Sequence[LayerTime]) -> list[LayerChange]:
+    """Return the layers that take longer than in an earlier profile, the one that lost most time first."""
+    before = {layer.name: layer.ms for layer in then}
+    changes = [LayerChange(x.name, before[x.name], x.ms) for x in now if x.name in before]
+    return sorted((c for c in changes if c.slower_ms > 0), key=lambda c: -c.slower_ms)
+
+
+def slowest_change(now: Sequence[LayerTime], then: Sequence[LayerTime]) -> str:
+    """Return which layer lost most time, for a sentence; empty where none did."""
+    changes = slower_layers(now, then)
+    if not changes:
+        return ""
+    worst = changes[0]
+    return f"its layer {worst.name} lost most time ({worst.then_ms:.3g} -> {worst.now_ms:.3g} ms)"
+
+
+def is_replayed(latency: LatencyRecord, arm: str) -> bool:
+    """Return whether the arm's stored baseline engine was timed beside it."""
+    replay = replay_of(arm)
+    return replay not in latency.failures and bool(latency.of_arm(replay))

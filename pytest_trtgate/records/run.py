@@ -1,0 +1,104 @@
+"""What a run decided, what it compared with, and the record of it all: ``run.json``."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from .accuracy import AccuracyRecord
+from .base import FileRecord
+from .baseline import BaselineUse
+from .cell import Cell, Environment
+from .engine import EngineRecord
+from .figures import AccuracyFigures, Course
+from .latency import LatencyRecord, LayerProfile
+from .media import CellPictures, VideoRecord
+from .verdict import Finding, Outcome, Preflight, Verdict
+
+Phase = Literal["start", "imports", "load", "warm-up", "images", "work", "write"]
+"""Parts of a job: its process starts, imports libraries, loads models, warms up, waits for images to be decoded, does
+what it is for, and writes what it found."""
+
+
+class JobRecord(FileRecord):
+    """One piece of work in a process of its own.
+
+    ``began_s``: when it began, in seconds since the epoch; None in records of older versions.
+
+    ``phases``: how many seconds of it each phase took, as its process says. What is left of ``seconds`` is the wait for
+    the device and the end of the process. Empty where the job failed. ``ahead_s``: how long its process had imported
+    before the job began, beside other work; not part of ``seconds``. Of copies of one process, the first tells.
+    """
+
+    name: str
+    kind: str
+    seconds: float
+    ok: bool
+    began_s: float | None = None
+    log: str = ""
+    phases: dict[Phase, float] = Field(default_factory=dict)
+    ahead_s: float = 0.0
+
+
+INTERRUPTED = "the run was interrupted"
+"""What a run's ``unfinished`` says where it did not come to its end."""
+
+
+class RunRecord(FileRecord):
+    """Everything one run planned, measured and decided: ``run.json``, the source of every report.
+
+    Engines, baselines, profiles, pictures, figures and courses are keyed by :attr:`Cell.key`, latencies by model name;
+    accuracies are one per model and arm, videos one per model and clip. Courses are of the gated context.
+    ``accept_cells`` is a command for all cells at once that a verdict has a command for, where those are several.
+    """
+
+    run_id: str
+    plugin_version: str
+    command: str
+    started_at: str
+    seconds: float
+    environment: Environment
+    settings: dict[str, Any]
+    cells: tuple[Cell, ...]
+    engines: dict[str, EngineRecord] = Field(default_factory=dict)
+    accuracies: tuple[AccuracyRecord, ...] = ()
+    latencies: dict[str, LatencyRecord] = Field(default_factory=dict)
+    baselines: dict[str, BaselineUse] = Field(default_factory=dict)
+    profiles: dict[str, LayerProfile] = Field(default_factory=dict)
+    pictures: dict[str, CellPictures] = Field(default_factory=dict)
+    videos: tuple[VideoRecord, ...] = ()
+    preflight: Preflight = Preflight()
+    figures: dict[str, AccuracyFigures] = Field(default_factory=dict)
+    courses: dict[str, tuple[Course, ...]] = Field(default_factory=dict)
+    verdicts: tuple[Verdict, ...] = ()
+    accept_cells: str = ""
+    jobs: tuple[JobRecord, ...] = ()
+    notes: tuple[str, ...] = ()
+    unfinished: str = ""
+
+    def accuracy(self, model: str, arm: str) -> AccuracyRecord | None:
+        """Return the accuracy of one arm of one model, or None where it was not measured."""
+        return next((a for a in self.accuracies if a.model == model and a.arm == arm), None)
+
+    def counts(self) -> dict[Outcome, int]:
+        """Return how many verdicts ended in each outcome; outcomes that did not occur are 0."""
+        return {outcome: sum(v.outcome is outcome for v in self.verdicts) for outcome in Outcome}
+
+    def findings(self) -> tuple[Finding, ...]:
+        """Return what preflight and verdicts found, those that fail the run first; what several found stands once.
+
+        What concerns nothing that was measured or judged is left out, unless nothing was.
+        """
+        about = {(v.cell, v.subject) for v in self.verdicts}
+        about |= {(cell, "accuracy") for cell in self.cells if cell.key in self.engines}
+        about |= {(cell, "latency") for cell in self.cells if cell.model in self.latencies}
+        early = [e for e in self.preflight.findings if not about or any(e.concerns(*one) for one in about)]
+        found = dict.fromkeys(one.finding for one in early)
+        found |= dict.fromkeys(finding for verdict in self.verdicts for finding in verdict.findings)
+        return tuple(sorted(found, key=lambda finding: finding.severity))
+
+    @property
+    def failed(self) -> bool:
+        """Whether any verdict failed the run."""
+        return any(v.failed for v in self.verdicts)

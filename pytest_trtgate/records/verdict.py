@@ -1,0 +1,150 @@
+"""What a run decided, what it compared with, and the record of it all: ``run.json``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import Enum
+from typing import Literal
+
+from .base import FileRecord, Record
+from .cell import Cell
+
+
+class Outcome(str, Enum):
+    """How a judgement ended, from best to worst."""
+
+    PASS = "PASS"
+    INCONCLUSIVE = "INCONCLUSIVE"
+    NO_BASELINE = "NO_BASELINE"
+    INCOMPATIBLE = "INCOMPATIBLE"
+    FAIL = "FAIL"
+    ERROR = "ERROR"
+
+    def __str__(self) -> str:
+        return self.value
+
+    @property
+    def rank(self) -> int:
+        """Position from best (0) to worst."""
+        return list(Outcome).index(self)
+
+
+BUSY = "machine-busy"
+"""Id of the finding that other work used the machine."""
+ALLOW_BUSY = "--allow-busy"
+"""What has a run accepted though the machine was busy."""
+
+
+class Check(Record):
+    """One judged quantity: ``value`` against ``reference``, and the ``change`` between them against ``limit``.
+
+    ``against`` is ``pt``, ``baseline``, ``budget``, ``finding`` or the name of another arm. ``unit`` is the unit
+    of ``change`` and ``limit``: ``points`` for a drop in accuracy, ``ratio`` for a relative slow-down or a speed-up,
+    ``ms``, ``mJ`` (energy per inference) or ``MB`` for a budget. ``low`` and ``high`` are limits of ``change``: a
+    two-sided 95 % interval, or the two one-sided 95 % limits where those decided, as in accuracy's population mode.
+    ``statistics`` says of what ``value`` and ``reference`` are made, where they are made of several values.
+    """
+
+    name: str
+    against: str
+    value: float | None = None
+    reference: float | None = None
+    statistics: tuple[str, str] | None = None
+    change: float | None = None
+    low: float | None = None
+    high: float | None = None
+    limit: float | None = None
+    unit: Literal["points", "ratio", "ms", "mJ", "MB"] = "points"
+    outcome: Outcome
+    sentence: str
+
+
+class Finding(Record):
+    """Something that experience says to look at, named by ``id``; ``severity`` says whether it fails the run."""
+
+    id: str
+    severity: Literal["warn", "fail"]
+    sentence: str
+    remedy: str = ""
+
+
+class EarlyFinding(Record):
+    """What was found before anything was built, and which verdicts it concerns; an empty field means all of them."""
+
+    finding: Finding
+    models: tuple[str, ...] = ()
+    precisions: tuple[str, ...] = ()
+    subjects: tuple[str, ...] = ()
+
+    def concerns(self, cell: Cell, subject: str) -> bool:
+        """Return whether a verdict on a cell is concerned; any subject is, where none is given."""
+        pairs = ((self.models, cell.model), (self.precisions, cell.precision), (self.subjects, subject))
+        return all(not wanted or not one or one in wanted for wanted, one in pairs)
+
+
+class Preflight(FileRecord):
+    """What was found before anything was built, and how long that took."""
+
+    findings: tuple[EarlyFinding, ...] = ()
+    seconds: float = 0.0
+
+    @property
+    def busy(self) -> str:
+        """What kept the machine busy before anything was measured, as the end of a sentence; empty where it was quiet.
+
+        A user who switched the finding off has it empty too.
+        """
+        return " and ".join(one.finding.sentence for one in self.findings if one.finding.id == BUSY)
+
+
+class Verdict(FileRecord):
+    """What was decided of one cell's accuracy or latency, with the numbers that decided it.
+
+    ``failed`` is the outcome after the user's policy: a missing baseline may be a failure or a note, and a failure may
+    be waived for a while; ``waived`` says until when and why. ``accept`` is what would let all that the run gates pass,
+    ``accept_cell`` a command for this cell alone.
+    """
+
+    cell: Cell
+    subject: Literal["accuracy", "latency"]
+    outcome: Outcome
+    failed: bool
+    summary: str
+    checks: tuple[Check, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    accept: str = ""
+    accept_cell: str = ""
+    rerun: str = ""
+    log_tail: str = ""
+    waived: str = ""
+
+
+HOOK = "hook"
+"""What a check is against that a project's own code has added."""
+FINDING = "finding"
+"""What a check is against that stands for a finding."""
+
+
+def failures(findings: Iterable[Finding]) -> list[Check]:
+    """Return a failed check for each finding that fails the run."""
+    return [
+        Check(name=f.id, against=FINDING, outcome=Outcome.FAIL, sentence=f"{f.sentence} [{f.id}]; {f.remedy}")
+        for f in findings
+        if f.severity == "fail"
+    ]
+
+
+WORDS: dict[Outcome, str] = {
+    Outcome.PASS: "Pass",
+    Outcome.INCONCLUSIVE: "Inconclusive",
+    Outcome.NO_BASELINE: "No baseline",
+    Outcome.INCOMPATIBLE: "Not comparable",
+    Outcome.FAIL: "Fail",
+    Outcome.ERROR: "Error",
+}
+"""What each outcome is called to people."""
+
+
+def word(verdict: Verdict) -> str:
+    """Return what a verdict is called to people: its outcome, and that it is waived where it is."""
+    return WORDS[verdict.outcome] + (", waived" if verdict.waived else "")

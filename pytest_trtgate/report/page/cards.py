@@ -1,0 +1,150 @@
+"""Every verdict that is not PASS as a card: what is wrong, by how much, and what to type next."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from ... import text as fmt
+from ...records import ALLOW_BUSY, RECORD_NAME, Outcome, RunRecord, Verdict
+from ..numbers import excess, severity
+from .parts import Anchors, Badge, CheckView, badge_of, brief, check_view, sentence_of, where
+
+LOG_CHARACTERS = 20_000
+"""A log tail longer than this is cut at its beginning: the end is what tells."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """A line to paste, and what it is for."""
+
+    purpose: str
+    short: str
+    line: str
+
+
+@dataclass(frozen=True)
+class Card:
+    """One verdict, or both of a cell with the same reason; ``brief`` says by how much in a few words."""
+
+    badge: Badge
+    title: str
+    anchor: str
+    brief: str
+    where: str
+    href: str
+    sentence: str
+    last_line: str
+    checks: tuple[CheckView, ...]
+    commands: tuple[Command, ...]
+    log: str
+
+
+def from_artifact(line: str) -> str:
+    """Return, for a place behind what a command is for, that it reads a record that CI has kept; else nothing."""
+    return f", with {RECORD_NAME} from the run's artifact" if f" accept {RECORD_NAME} " in line else ""
+
+
+def commands_of(verdicts: Sequence[Verdict]) -> tuple[Command, ...]:
+    """Return what to type to measure again and to accept one cell or all, each line once, reruns first."""
+    reruns = [Command("To run it again", "run again", fmt.clean(v.rerun)) for v in verdicts if v.rerun]
+    cells = [_cell_command(v) for v in verdicts if v.accept_cell]
+    wide = [
+        Command("To measure again and accept all", "or all, anew", fmt.clean(v.accept))
+        if v.accept_cell
+        else Command("To accept this on purpose", "to accept", fmt.clean(v.accept))
+        for v in verdicts
+        if v.accept
+    ]
+    return tuple(dict.fromkeys([*reruns, *cells, *wide]))
+
+
+def _cell_command(verdict: Verdict) -> Command:
+    line = fmt.clean(verdict.accept_cell)
+    how = _how(line)
+    return Command(f"To accept this cell{how}", f"to accept{how}", line)
+
+
+def _how(line: str) -> str:
+    return (", though the machine was busy" if ALLOW_BUSY in line.split() else "") + from_artifact(line)
+
+
+def joint_command(run: RunRecord) -> Command | None:
+    """Return what accepts all cells at once that can be accepted one by one; None where those are not several."""
+    line = fmt.clean(run.accept_cells)
+    number = len({verdict.cell for verdict in run.verdicts if verdict.accept_cell})
+    purpose = f"To accept these {fmt.plural(number, 'cell')} at once{_how(line)}"
+    return Command(purpose, purpose[0].lower() + purpose[1:], line) if line else None
+
+
+def log_tail(text: str) -> str:
+    """Return the end of a log, without colours and control characters."""
+    cleaned = fmt.clean(text).strip("\n")
+    return cleaned if len(cleaned) <= LOG_CHARACTERS else "[...]" + cleaned[-LOG_CHARACTERS:]
+
+
+def last_line(log: str) -> str:
+    """Return the last line of a log that is not blank, which often says most."""
+    return fmt.clip(next((line for line in reversed(log.split("\n")) if line.strip()), ""), 300)
+
+
+def alike(run: RunRecord, *, failed: bool) -> list[list[Verdict]]:
+    """Return the verdicts of one run that need a word, the worst first; those of a cell with one reason are together.
+
+    ``failed`` chooses between the verdicts that failed the run and those that are only notes.
+    """
+    groups: dict[tuple[object, ...], list[Verdict]] = {}
+    for position, verdict in enumerate(run.verdicts):
+        if verdict.failed is failed and (failed or verdict.outcome is not Outcome.PASS):
+            alone = position if any(check.value is not None for check in verdict.checks) else -1
+            same = (verdict.cell, verdict.outcome, sentence_of(verdict), verdict.log_tail, alone)
+            groups.setdefault(same, []).append(verdict)
+    return sorted(groups.values(), key=lambda group: severity(group[0]), reverse=True)
+
+
+def title_of(verdicts: Sequence[Verdict]) -> str:
+    """Return what some verdicts on one cell are about: ``shapes int8 accuracy and latency``."""
+    return f"{fmt.clip(verdicts[0].cell.label)} {' and '.join(v.subject for v in verdicts)}"
+
+
+def _card(run: RunRecord, verdicts: Sequence[Verdict], anchors: Anchors, anchor: str, several: bool) -> Card:
+    first = verdicts[0]
+    checks = [check for v in verdicts for check in v.checks if check.outcome is not Outcome.PASS]
+    checks.sort(key=lambda check: (-check.outcome.rank, -(excess(check) or 0.0)))
+    wrong = [check_view(check, first.cell) for check in checks]
+    sentence = sentence_of(first)
+    place, log = where(first.cell), log_tail(first.log_tail)
+    said = next(filter(None, map(brief, checks)), "") or last_line(log) or sentence
+    if len(wrong) > 2 and all(c.facts for c in wrong) and not first.waived:
+        # The numbers of the others follow.
+        sentence = f"{wrong[0].sentence}; and {len(wrong) - 1} checks more:"
+        wrong = [replace(c, sentence="") for c in wrong]
+    return Card(
+        badge=badge_of(first),
+        title=title_of(verdicts),
+        anchor=anchor,
+        brief=fmt.clip(said, 110) + (f" ({fmt.clip(run.environment.machine, 60)})" if several else ""),
+        where=f"{fmt.clip(run.environment.machine, 60)}, {place}" if several else place,
+        href=anchors.cells[first.cell],
+        sentence=sentence,
+        last_line=last_line(log),
+        checks=tuple(c.beside(sentence) for c in wrong if c.facts or c.sentence not in sentence),
+        commands=commands_of(verdicts),
+        log=log,
+    )
+
+
+def cards(anchored: Sequence[tuple[RunRecord, Anchors]], *, failed: bool) -> tuple[Card, ...]:
+    """Return the cards of all runs, the worst first.
+
+    Args:
+        anchored: The runs with the ids of their parts.
+        failed: Whether to take the verdicts that failed their run, or those that are only notes.
+    """
+    found = [(run, anchors, group) for run, anchors in anchored for group in alike(run, failed=failed)]
+    found.sort(key=lambda item: severity(item[2][0]), reverse=True)
+    several = len(anchored) > 1
+    ids = [f"failure-{number}" if failed else "" for number in range(1, len(found) + 1)]
+    return tuple(
+        _card(run, group, anchors, anchor, several) for (run, anchors, group), anchor in zip(found, ids, strict=True)
+    )

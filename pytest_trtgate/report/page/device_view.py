@@ -1,0 +1,132 @@
+"""What a cell's launches say of the GPU, and how long each layer of its engine takes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ... import text as fmt
+from ...records import REFERENCE, ArmLaunch, Cell, Launch, RunRecord, slower_layers
+from ..numbers import distribution, latency_of, middle, ratio
+from .parts import Fact
+
+SHOWN = 10
+"""So many layers are shown of each kind: the slowest, and those that lost most time."""
+
+
+@dataclass(frozen=True)
+class LayerRow:
+    """One layer; ``part`` is its share of the sum of all layers, ``change`` what it lost since the baseline."""
+
+    name: str
+    now: str
+    part: str
+    then: str
+    change: str
+
+
+@dataclass(frozen=True)
+class LayerTable:
+    """Some layers of an engine under a title."""
+
+    title: str
+    rows: tuple[LayerRow, ...]
+
+
+def device_facts(run: RunRecord, cell: Cell) -> tuple[Fact, ...]:
+    """Return how a cell was timed on a GPU and what its launches did to it; only what is known, so none of a CPU."""
+    latency = latency_of(run, cell)
+    launches = [x for x in latency.launches if cell.precision in x.arms] if latency else []
+    arms = [x.arms[cell.precision] for x in launches]
+    if not arms:
+        return ()
+    references = [x.arms[REFERENCE] for x in launches if REFERENCE in x.arms]
+    host = distribution(latency, cell.precision, "host")
+    facts = [
+        _timed_by(arms[0]),
+        Fact("By the host's clock, p50", fmt.ms(host.level_ms(50)) if host else ""),
+        Fact("Copies, p50", _copies(run, cell)),
+        Fact("Energy per inference", _beside(_energy(arms), _energy(references))),
+        Fact("GPU memory", _beside(_memory(arms), _memory(references))),
+        *_states(launches),
+    ]
+    return tuple(fact for fact in facts if fact.value)
+
+
+def _timed_by(arm: ArmLaunch) -> Fact:
+    graph = "" if arm.cuda_graph is None else ", replayed from a CUDA graph" if arm.cuda_graph else ", no CUDA graph"
+    return Fact("Engine timed by", "" if arm.clock == "host" else f"CUDA events{graph}")
+
+
+def _copies(run: RunRecord, cell: Cell) -> str:
+    there, back = (distribution(latency_of(run, cell), cell.precision, c) for c in ("copy-in", "copy-out"))
+    if there is None or back is None:
+        return ""
+    return f"in {fmt.ms(there.level_ms(50))}, out {fmt.ms(back.level_ms(50))}"
+
+
+def _energy(arms: Sequence[ArmLaunch]) -> str:
+    value = middle([arm.energy_mj for arm in arms if arm.energy_mj is not None])
+    return "" if value is None else fmt.amount(value, "mJ")
+
+
+def _memory(arms: Sequence[ArmLaunch]) -> str:
+    value = middle([arm.memory_peak_bytes for arm in arms if arm.memory_peak_bytes is not None])
+    return "" if value is None else fmt.size(value)
+
+
+def _beside(own: str, reference: str) -> str:
+    return f"{own} (.pt {reference})" if own and reference else own
+
+
+def _states(launches: Sequence[Launch]) -> list[Fact]:
+    """Return the range of each reading of the GPU over all launches."""
+    states = [state for launch in launches for state in launch.states]
+    reasons = dict.fromkeys(reason for launch in launches for reason in launch.throttled)
+    others = max(launch.foreign_processes for launch in launches)
+    clocks = [s.sm_mhz for s in states]
+    throttled = ", ".join(reasons) or ("no" if any(clock is not None for clock in clocks) else "")
+    # Of several GPUs under one name, one may be the slower.
+    uuids = dict.fromkeys(state.gpu_uuid for state in states if state.gpu_uuid)
+    return [
+        Fact("GPU", fmt.clip(", ".join(uuids), 200)),
+        Fact("SM clock", _range(clocks, "MHz")),
+        Fact("Memory clock", _range([s.memory_mhz for s in states], "MHz")),
+        Fact("GPU temperature", _range([s.gpu_temperature_c for s in states], "\N{DEGREE SIGN}C")),
+        Fact("Power", _range([s.power_w for s in states], "W")),
+        Fact("Throttled", fmt.clip(throttled, 200)),
+        Fact("Other processes on the GPU", str(others) if others else ""),
+    ]
+
+
+def _range(values: Sequence[float | None], unit: str) -> str:
+    known = [value for value in values if value is not None]
+    if not known:
+        return ""
+    low, high = fmt.count(min(known)), fmt.count(max(known))
+    return f"{low} {unit}" if low == high else f"{low} to {high} {unit}"
+
+
+def layer_tables(run: RunRecord, cell: Cell) -> tuple[LayerTable, ...]:
+    """Return the slowest layers of a cell's engine and those that lost most time; empty where it was not profiled."""
+    profile, use = run.profiles.get(cell.key), run.baselines.get(cell.key)
+    if profile is None or not profile.layers:
+        return ()
+    stored = use.baseline.layers if use and use.baseline else ()
+    then = {layer.name: layer.ms for layer in stored}
+    total = sum(layer.ms for layer in profile.layers)
+    now = {layer.name: layer.ms for layer in profile.layers}
+
+    def row(name: str) -> LayerRow:
+        before = then.get(name)
+        lost = None if before is None else ratio(now[name] - before, before)
+        part = fmt.share(ratio(now[name], total))
+        return LayerRow(fmt.clip(name, 120), fmt.ms(now[name]), part, fmt.ms(before), fmt.percent(lost))
+
+    slowest = sorted(now, key=lambda name: -now[name])[:SHOWN]
+    worse = [change.name for change in slower_layers(profile.layers, stored)[:SHOWN]]
+    count = f"{len(slowest)} slowest of {fmt.plural(len(now), 'layer')}, mean of {profile.runs} runs"
+    tables = [LayerTable(f"The {count}", tuple(map(row, slowest)))]
+    if worse:
+        tables.append(LayerTable("Layers that lost most time since the baseline", tuple(map(row, worse))))
+    return tuple(tables)

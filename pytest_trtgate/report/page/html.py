@@ -1,0 +1,134 @@
+"""The run record as one HTML file that needs no network and no script."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from ... import text as fmt
+from ...records import BaselineUse, RunRecord
+from ..media import Media
+from .media_view import media_view
+from .view import page
+
+EMBED_BYTES = 1_000_000
+"""How much JSON one page carries for download. A run of a hundred cells has more, and its ``run.json`` has it all."""
+PAGE_BYTES = 3_000_000
+"""How large pictures may make a page."""
+_ESCAPES = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}
+
+
+@dataclass(frozen=True)
+class Attachment:
+    """One record for download; ``json`` and ``href`` are empty where it is too large to carry."""
+
+    name: str
+    size: str
+    json: Markup
+    href: str
+
+
+@lru_cache(maxsize=1)
+def _environment() -> Environment:
+    return Environment(
+        loader=PackageLoader("pytest_trtgate.report.page", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def _source(name: str) -> str:
+    return (Path(__file__).parent / "templates" / name).read_text(encoding="utf-8")
+
+
+def _hash(text: str) -> str:
+    return "'sha256-" + base64.b64encode(hashlib.sha256(text.encode("utf-8")).digest()).decode("ascii") + "'"
+
+
+def policy(style: str, script: str) -> str:
+    """Return a Content-Security-Policy under which nothing is fetched and only these two texts take effect."""
+    return (
+        f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src {_hash(script)}; base-uri 'none'; "
+        f"form-action 'none'"
+    )
+
+
+def slim(run: RunRecord) -> RunRecord:
+    """Return the record with only the newest session of each baseline: the one that the page shows."""
+    return run.model_copy(update={"baselines": {key: _newest(use) for key, use in run.baselines.items()}})
+
+
+def _newest(use: BaselineUse) -> BaselineUse:
+    if use.baseline is None:
+        return use
+    return use.model_copy(update={"baseline": use.baseline.model_copy(update={"sessions": use.baseline.sessions[-1:]})})
+
+
+def attachments(runs: Sequence[RunRecord]) -> tuple[Attachment, ...]:
+    """Return the records for download, in order, until :data:`EMBED_BYTES` are used up."""
+    left = EMBED_BYTES
+    found = []
+    for index, run in enumerate(runs, 1):
+        name = "run.json" if len(runs) == 1 else f"run-{index}.json"
+        try:
+            raw = slim(run).model_dump_json()
+        except ValueError:  # Text that is not Unicode, such as an undecodable path in the settings.
+            raw = ""
+        data = raw.encode("utf-8")
+        if not raw or len(data) > left:
+            found.append(Attachment(name, fmt.size(len(data)), Markup(), ""))
+            continue
+        left -= len(data)
+        href = "data:application/json;base64," + base64.b64encode(data).decode("ascii")
+        found.append(Attachment(name, fmt.size(len(data)), Markup(raw.translate(_ESCAPES)), href))
+    return tuple(found)
+
+
+def render(runs: Sequence[RunRecord], media: Sequence[Media] = ()) -> str:
+    """Return the page for one record, or one page for several, such as those of all machines of a CI matrix.
+
+    Args:
+        runs: The records; none gives a page that says that nothing was judged.
+        media: What lies beside each record; without, the page has no pictures.
+    """
+    style, script = (_source("style.css") + _source("media.css"), _source("script.js") + _source("media.js"))
+    view = page(runs)
+    anchors = [run.anchor for run in view.runs]
+    template = partial(
+        _environment().get_template("report.html.j2").render,
+        page=view,
+        policy=policy(style, script),
+        style=Markup(style),
+        script=Markup(script),
+        records=attachments(runs),
+        svg=Markup,
+    )
+    bare = template(media=media_view(runs, media, anchors, 0))
+    if not any(place.book for place in media):
+        return bare
+    return template(media=media_view(runs, media, anchors, PAGE_BYTES - len(bare.encode("utf-8", "replace"))))
+
+
+def write(path: Path, runs: Sequence[RunRecord], media: Sequence[Media] = ()) -> None:
+    """Write the page, whole or not at all; folders above it are made.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_text(render(runs, media), encoding="utf-8", errors="replace", newline="\n")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

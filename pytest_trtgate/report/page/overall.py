@@ -1,0 +1,117 @@
+"""The verdict on a whole page: its badge, its headline, and one sentence that says how many of what was planned."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from ... import text as fmt
+from ...records import WORDS, Cell, Outcome, RunRecord, Verdict
+from ..numbers import SUBJECTS, Subject, cells_of, excess, is_speedup, verdict_of, worst_first
+from .parts import Badge, badge
+
+
+def overall(runs: Sequence[RunRecord], *, named: bool = True) -> tuple[Badge, str, str]:
+    """Return the verdict on all runs together, as badge, headline and one sentence.
+
+    A run that judged nothing has failed: a gate that measured nothing is not green.
+
+    Args:
+        runs: The records.
+        named: Whether the sentence names what failed, rather than something beside it.
+    """
+    verdicts = [verdict for run in runs for verdict in worst_first(run)]
+    unfinished = "; ".join(run.unfinished for run in runs if run.unfinished)
+    if not verdicts and not unfinished and all(run.engines for run in runs):
+        lead = "Engines were built or measured for tests of your own; the gate itself was asked for no verdict."
+        return badge(Outcome.INCONCLUSIVE), "Nothing was judged", lead
+    if not verdicts:
+        lead = "No verdict was reached, so this run does not count as passed."
+        return badge(Outcome.ERROR), "Nothing was judged", lead
+    failed = [verdict for verdict in verdicts if verdict.failed]
+    silent = [run for run in runs if not run.verdicts]
+    missing = unjudged(runs)
+    total = fmt.plural(len(verdicts), "verdict")
+    if failed:
+        names = [f"{fmt.clip(v.cell.label, 60)} {v.subject}" for v in failed]
+        shown = names if len(names) <= 4 else [*names[:3], f"{len(names) - 3} more"]
+        tail = " and ".join((", ".join(shown[:-1]), shown[-1])) if len(shown) > 1 else shown[0]
+        excused = sum(bool(verdict.waived) for verdict in verdicts)
+        waived = f"{excused} more failed and {'is' if excused == 1 else 'are'} waived for now" if excused else ""
+        worst = badge(Outcome.ERROR if all(v.outcome is Outcome.ERROR for v in failed) else Outcome.FAIL)
+        return (
+            worst,
+            "Gate failed",
+            _sentences(
+                f"{len(failed)} of {total} failed{_kinds(failed)}{f': {tail}' if named else ''}", waived, missing
+            ),
+        )
+    if unfinished:
+        lead = f"{total} so far, and none of them failed, but {unfinished}."
+        return badge(Outcome.ERROR), "Not passed", lead
+    if silent:
+        return badge(Outcome.ERROR), "Gate failed", f"{fmt.plural(len(silent), 'run')} judged nothing."
+    return _passed(verdicts, sum(len(_planned(run)) for run in runs), missing)
+
+
+def _passed(verdicts: Sequence[Verdict], planned: int, missing: str) -> tuple[Badge, str, str]:
+    """Return the same where nothing failed."""
+    passed = sum(verdict.outcome is Outcome.PASS for verdict in verdicts)
+    total = fmt.plural(len(verdicts), "verdict")
+    notes = _undecided(verdicts)
+    headline = ", ".join(["Gate passed", *(["in part"] if missing else []), *(["with notes"] if notes else [])])
+    said = f"All {total} pass"
+    if missing:
+        said = f"{passed} of {planned} planned verdicts {'passes' if passed == 1 else 'pass'}"
+    elif notes:
+        said = f"{passed} of {total} pass"
+    lead = _sentences("; ".join(part for part in (said, notes) if part), missing)
+    return badge(Outcome.PASS), headline, lead + ("" if missing or notes else closest(verdicts))
+
+
+def _kinds(failed: Sequence[Verdict]) -> str:
+    """Return how often each outcome failed the run, in brackets, where some did so without being a failure itself."""
+    counts = Counter(verdict.outcome for verdict in failed)
+    if counts.keys() <= {Outcome.FAIL, Outcome.ERROR}:
+        return ""
+    return f" ({', '.join(f'{n} {WORDS[outcome].lower()}' for outcome, n in counts.items())})"
+
+
+def _sentences(*said: str) -> str:
+    return " ".join(f"{sentence}." for sentence in said if sentence)
+
+
+def _undecided(verdicts: Sequence[Verdict]) -> str:
+    """Return how many verdicts neither pass nor failed the run; empty where all pass."""
+    waived = sum(bool(verdict.waived) for verdict in verdicts)
+    undecided = sum(verdict.outcome is not Outcome.PASS for verdict in verdicts) - waived
+    rest = [f"{undecided} could not be decided and did not fail the run"] if undecided else []
+    rest += [f"{waived} failed and {'is' if waived == 1 else 'are'} waived for now"] if waived else []
+    return ", ".join(rest)
+
+
+def _planned(run: RunRecord) -> list[tuple[Cell, Subject]]:
+    return [(cell, subject) for cell in cells_of(run) for subject in SUBJECTS]
+
+
+def unjudged(runs: Sequence[RunRecord]) -> str:
+    """Return which planned verdicts were not reached, as of a run of some tests only; empty where all were."""
+    parts = []
+    for subject in SUBJECTS:
+        cells = [c.label for run in runs for c, s in _planned(run) if s == subject and not verdict_of(run, c, subject)]
+        if cells:
+            parts.append(f"{subject} of {fmt.clip(cells[0], 60) if len(cells) == 1 else f'{len(cells)} cells'}")
+    return f"Not judged: {' and '.join(parts)}" if parts else ""
+
+
+def closest(verdicts: Sequence[Verdict]) -> str:
+    """Return a sentence that names the check nearest to its limit, or nothing where no check has one."""
+    used = [(part, v, c) for v in verdicts for c in v.checks if (part := excess(c)) is not None and part > 0]
+    if not used:
+        return ""
+    part, verdict, check = max(used, key=lambda item: item[0])
+    label = f"{fmt.clip(verdict.cell.label, 60)} {fmt.clip(check.name, 40)}"
+    how_close = f"{fmt.share(part)} of what is allowed"
+    if is_speedup(check):
+        how_close = f"{fmt.times(check.change)} where {fmt.times(check.limit)} is the least"
+    return f" Closest to its limit: {label}, {how_close}."

@@ -1,0 +1,98 @@
+"""Settings of accuracy, and of single models: tolerances by metric and precision, and what one model has of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import model_serializer, model_validator
+
+from ..records import GATED, METRICS, PRECISIONS, Precision, Task
+from .types import IMGSZ, TOLERANCE, ImageSize, Place, Section, Tolerance, allowed
+
+DEFAULT_TOLERANCE: Mapping[Precision, float] = {"fp32": 0.001, "fp16": 0.003, "int8": 0.01}
+"""Largest allowed drop of each metric that is gated by itself: mAP50 and mAP50-95 of each kind, top1 and top5."""
+
+
+class Tolerances(Section):
+    """Largest allowed drop of each metric from the ``.pt``; None leaves the metric ungated or at its default."""
+
+    example = '{ "mAP50-95" = 0.01 }'
+    map50: Tolerance | None = allowed(TOLERANCE, default=None, alias="mAP50")
+    map50_95: Tolerance | None = allowed(TOLERANCE, default=None, alias="mAP50-95")
+    precision: Tolerance | None = allowed(TOLERANCE, default=None)
+    recall: Tolerance | None = allowed(TOLERANCE, default=None)
+    mask_map50: Tolerance | None = allowed(TOLERANCE, default=None, alias="mask mAP50")
+    mask_map50_95: Tolerance | None = allowed(TOLERANCE, default=None, alias="mask mAP50-95")
+    mask_precision: Tolerance | None = allowed(TOLERANCE, default=None, alias="mask precision")
+    mask_recall: Tolerance | None = allowed(TOLERANCE, default=None, alias="mask recall")
+    pose_map50: Tolerance | None = allowed(TOLERANCE, default=None, alias="pose mAP50")
+    pose_map50_95: Tolerance | None = allowed(TOLERANCE, default=None, alias="pose mAP50-95")
+    pose_precision: Tolerance | None = allowed(TOLERANCE, default=None, alias="pose precision")
+    pose_recall: Tolerance | None = allowed(TOLERANCE, default=None, alias="pose recall")
+    top1: Tolerance | None = allowed(TOLERANCE, default=None)
+    top5: Tolerance | None = allowed(TOLERANCE, default=None)
+
+    def given(self) -> dict[str, float]:
+        """Return the metrics that were set, by their public names."""
+        values = {field.alias or name: getattr(self, name) for name, field in Tolerances.model_fields.items()}
+        return {name: value for name, value in values.items() if value is not None}
+
+
+class Accuracy(Tolerances):
+    """``[tool.trtgate.accuracy]``: tolerances for all precisions, then for one.
+
+    ``mode``: whether a drop is judged on the given images (``contract``), or in the population that they come from.
+    """
+
+    mode: Literal["contract", "population"] = allowed("contract or population", default="contract")
+    fp32: Tolerances = Tolerances()
+    fp16: Tolerances = Tolerances()
+    int8: Tolerances = Tolerances()
+
+    def tolerances(self, precision: Precision, task: Task) -> dict[str, float]:
+        """Return the gated metrics of one precision with their largest allowed drop, for a model of a task."""
+        default = dict.fromkeys(GATED[task], DEFAULT_TOLERANCE[precision])
+        chosen = default | self._given(precision)
+        return {name: chosen[name] for name in METRICS[task] if name in chosen}
+
+    def foreign(self, precision: Precision, task: Task) -> list[str]:
+        """Return the metrics that were set for one precision, but that a model of a task does not have."""
+        return [name for name in self._given(precision) if name not in METRICS[task]]
+
+    def _given(self, precision: Precision) -> dict[str, float]:
+        own: Tolerances = getattr(self, precision)
+        return {**self.given(), **own.given()}
+
+    def with_own(self, own: Accuracy) -> Accuracy:
+        """Return these settings with those of one model over them, even where these are of one precision."""
+        merged = {precision: {**self._given(precision), **own._given(precision)} for precision in PRECISIONS}
+        mode = own.mode if "mode" in own.model_fields_set else self.mode
+        return Accuracy.model_validate({"mode": mode, **merged})
+
+
+class Model(Section):
+    """One entry of ``models``: a checkpoint, and what it has of its own in place of the general settings."""
+
+    example = '{ path = "best.pt" }'
+    path: Place = allowed("the path of a .pt file")
+    data: Place | None = allowed("the path of a data YAML, or the folder of a classification dataset", default=None)
+    imgsz: ImageSize | None = allowed(IMGSZ, default=None)
+    accuracy: Accuracy | None = None
+
+    @property
+    def name(self) -> str:
+        """What the model is called: its file name without the ending."""
+        return self.path.stem
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_path(cls, value: Any) -> Any:
+        return {"path": value} if isinstance(value, (str, Path)) else value
+
+    @model_serializer(mode="wrap")
+    def _as_written(self, serialize: Any) -> Any:
+        # What was given as a path is stored as one: a run record reads as the settings do.
+        values = {name: value for name, value in serialize(self).items() if value is not None}
+        return values if len(values) > 1 else values["path"]

@@ -1,0 +1,128 @@
+"""Settings: one frozen object that everything else reads, checked as a whole before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Literal
+
+from pydantic import model_validator
+
+from ..records import PRECISIONS, Precision
+from .types import (
+    POSITIVE,
+    SECONDS,
+    Factor,
+    PositiveFloat,
+    PositiveInt,
+    Section,
+    Slowdown,
+    Whole,
+    allowed,
+)
+
+DEFAULT_REGRESSIONS: Mapping[str, Mapping[str, float]] = {
+    "tensorrt": {"p50": 0.02, "p95": 0.05},
+    "onnxruntime": {"p50": 0.05, "p95": 0.10},
+}
+DEFAULT_INT8_SPEEDUP = 0.97
+"""How many times as fast as FP16 an INT8 engine of TensorRT must be at p50, unless the settings say otherwise.
+
+Not 1: where layers fall back to FP16 both are nearly the same engine, and their ratio is 1 give or take some noise.
+"""
+PERCENTILES = {"p50": 50, "p95": 95, "p99": 99}
+
+
+class Limit(Section):
+    """Limits of one latency percentile. ``regression`` is the smallest relative slow-down worth failing for."""
+
+    example = "{ regression = 0.05, budget_ms = 8.0 }"
+    regression: Slowdown | None = allowed("a ratio over 0 up to 2, such as 0.05 for 5 %", default=None)
+    budget_ms: PositiveFloat | None = allowed("milliseconds, more than 0", default=None)
+
+
+class Speedup(Section):
+    """``{ over = "fp16", at_least = 1.0 }``: how many times faster than another arm an engine must be at p50.
+
+    ``at_least = 0`` asks for nothing: it switches a rule off.
+    """
+
+    example = '{ over = "fp16", at_least = 1.0 }'
+    over: Literal["pt", "fp32", "fp16", "int8"] = allowed("pt, fp32, fp16 or int8")
+    at_least: Factor = allowed("a ratio from 0 upwards; 0 switches the rule off", default=1.0)
+
+
+class Limits(Section):
+    """Latency limits by percentile."""
+
+    example = "{ p50 = { regression = 0.05 }, p95 = { budget_ms = 8.0 } }"
+    p50: Limit = Limit()
+    p95: Limit = Limit()
+    p99: Limit = Limit()
+    speedup: Speedup | None = None
+    energy_mj: PositiveFloat | None = allowed("millijoules per inference, more than 0", default=None)
+    memory_mb: PositiveFloat | None = allowed("megabytes, more than 0", default=None)
+
+
+class Latency(Limits):
+    """``[tool.trtgate.latency]``: how launches are run, and limits for all precisions, then for one."""
+
+    context: Literal["engine", "end-to-end"] = allowed("engine or end-to-end", default="engine")
+    launches: PositiveInt = allowed(POSITIVE, default=3)
+    max_launches: PositiveInt = allowed(POSITIVE, default=12)
+    samples: PositiveInt = allowed(POSITIVE, default=500)
+    max_seconds: PositiveFloat = allowed(SECONDS, default=5.0)
+    block: PositiveInt = allowed(POSITIVE, default=10)
+    warmup_min: PositiveInt = allowed(POSITIVE, default=20)
+    warmup_max_seconds: PositiveFloat = allowed(SECONDS, default=5.0)
+    images: PositiveInt = allowed(POSITIVE, default=32)
+    seed: Whole = allowed("a whole number", default=0)
+    fp32: Limits = Limits()
+    fp16: Limits = Limits()
+    int8: Limits = Limits()
+
+    @model_validator(mode="after")
+    def _enough_launches(self) -> Latency:
+        if self.launches > self.max_launches:
+            many = f"latency.launches = {self.launches} is more than latency.max_launches = {self.max_launches}"
+            raise ValueError(f"{many}; lower the former or raise the latter")
+        return self
+
+    def limits(self, precision: Precision, backend: str) -> dict[str, Limit]:
+        """Return the limits of every percentile, by its name."""
+        return {name: self.limit(precision, name, backend) for name in PERCENTILES}
+
+    def limit(self, precision: Precision, percentile: str, backend: str) -> Limit:
+        """Return the limits of one percentile: those of the precision over the general over the backend's defaults."""
+        general: Limit = getattr(self, percentile)
+        own: Limit = getattr(getattr(self, precision), percentile)
+        default = DEFAULT_REGRESSIONS.get(backend, {}).get(percentile)
+        return Limit(
+            regression=own.regression or general.regression or default,
+            budget_ms=own.budget_ms or general.budget_ms,
+        )
+
+    def speedup_rule(self, precision: Precision, backend: str, planned: Collection[str]) -> Speedup | None:
+        """Return the speed-up rule of one precision, or None.
+
+        Args:
+            precision: The engine that must be faster.
+            backend: With tensorrt, INT8 must not be slower than FP16 unless another rule is set for it.
+            planned: The precisions of the run.
+        """
+        own: Limits = getattr(self, precision)
+        rule = own.speedup or self.speedup
+        if own.speedup is None and rule is not None and rule.over == precision:
+            return None  # a general rule says nothing of the arm that it compares with
+        if rule is None and (backend, precision) == ("tensorrt", "int8") and "fp16" in planned:
+            rule = Speedup(over="fp16", at_least=DEFAULT_INT8_SPEEDUP)
+        return rule if rule and rule.at_least else None
+
+    def unasked_speedup(self, precision: Precision, backend: str, planned: Collection[str]) -> Speedup | None:
+        """Return the default rule that is not judged for lack of the other arm in a run; arguments as of the rule."""
+        judged = self.speedup_rule(precision, backend, planned)
+        return None if judged else self.speedup_rule(precision, backend, PRECISIONS)
+
+    def resources(self, precision: Precision) -> tuple[float | None, float | None]:
+        """Return the budgets of energy (mJ) and memory (MB) of one precision; its own wins over the general one."""
+        own: Limits = getattr(self, precision)
+        return own.energy_mj or self.energy_mj, own.memory_mb or self.memory_mb

@@ -1,0 +1,227 @@
+"""Configuration: ``[tool.trtgate]`` or ``trtgate.toml`` and the command line, merged into one settings object."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, get_args, get_origin
+
+from pydantic import ValidationError
+
+from ..errors import SettingsError
+from .settings import Settings
+from .types import NOT_A_NUMBER, Section, one_or_many
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+FILE_NAME = "trtgate.toml"
+PATH_KEYS = ("data", "cache_dir", "baseline_dir", "report")
+PATHS_KEYS = ("models", "videos")
+NUMBER_KEYS = ("imgsz", "batch")
+"""Keys of numbers that the command line can set, which gives them as texts."""
+
+
+def find_table(folder: Path) -> tuple[Path, dict[str, Any]] | None:
+    """Return the file in ``folder`` that holds our settings, and the table; None where there is none.
+
+    Raises:
+        SettingsError: The file is not TOML, the table is not a table, or both possible files hold one.
+    """
+    own, project = folder / FILE_NAME, folder / "pyproject.toml"
+    found: list[tuple[Path, dict[str, Any]]] = []
+    if own.is_file():
+        found.append((own, _read(own)))
+    # The text is looked at first: a pyproject.toml that is not about us is not ours to complain about.
+    if project.is_file() and "trtgate" in project.read_text(encoding="utf-8", errors="replace"):
+        tool = _read(project).get("tool", {})
+        if isinstance(tool, dict) and "trtgate" in tool:
+            table = tool["trtgate"]
+            if not isinstance(table, dict):
+                raise SettingsError(f"{project}: tool.trtgate is not a table")
+            found.append((project, table))
+    if len(found) > 1:
+        raise SettingsError(f"{folder}: settings in both {FILE_NAME} and [tool.trtgate] of pyproject.toml; keep one")
+    return found[0] if found else None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}: not valid TOML ({error})") from error
+
+
+def table_name(source: Path | None, section: str) -> str:
+    """Return how people write a table of the settings, in the file that holds them or would."""
+    if source is not None and source.name == FILE_NAME:
+        return f"[{section}] in {FILE_NAME}"
+    return f"[tool.trtgate.{section}] in pyproject.toml"
+
+
+def build(
+    table: Mapping[str, Any],
+    source: Path | None,
+    options: Mapping[str, Any],
+    cwd: Path,
+    home: Path | None = None,
+    flags: Mapping[str, str] = MappingProxyType({}),
+) -> Settings:
+    """Merge a file's table and the command line into settings; the command line wins.
+
+    Args:
+        table: Settings as the file has them; its relative paths start at the file's folder.
+        source: The file, for messages.
+        options: Keys of :class:`Settings` given on the command line; relative paths start at ``cwd``.
+        cwd: Folder that the command was given in.
+        home: Folder at which default paths start: the project's, by default ``cwd``.
+        flags: The option of each key that the command line can set, for messages.
+
+    Raises:
+        SettingsError: A key is unknown or a value is not allowed; names the key, the value, what is allowed, and where.
+    """
+    home = source.parent if source else home or cwd
+    merged = _over(_absolute(table, home), _absolute(_numbers(options), cwd))
+    for key in ("baseline_dir", "report"):
+        merged.setdefault(key, home / Settings.model_fields[key].default)
+    try:
+        return Settings.model_validate(merged)
+    except ValidationError as error:
+        raise SettingsError(_sentence(error, source, options, flags)) from error
+
+
+def project_settings(folder: Path) -> tuple[Settings, Path | None]:
+    """Return the settings of the project in ``folder``, as a run without options has them, and the file they are in.
+
+    Raises:
+        SettingsError: As :func:`find_table` and :func:`build`.
+    """
+    path, table = find_table(folder) or (None, {})
+    return build(table, path, {}, folder), path
+
+
+def recorded_settings(recorded: Mapping[str, Any], source: Path) -> Settings:
+    """Return the settings that a run record was made with.
+
+    Raises:
+        SettingsError: This version does not know them; names the record.
+    """
+    try:
+        return Settings.model_validate(dict(recorded))
+    except ValidationError as error:
+        where = ".".join(map(str, error.errors()[0]["loc"]))
+        raise SettingsError(f"{source}: this pytest-trtgate does not know its settings ('{where}')") from error
+
+
+def _numbers(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options with the numbers among them as such; what is none is refused where values are checked."""
+
+    def read(key: str, value: Any) -> Any:
+        try:
+            return int(value) if key in NUMBER_KEYS and isinstance(value, str) else value
+        except ValueError:
+            return value
+
+    return {key: read(key, value) for key, value in options.items()}
+
+
+def _absolute(table: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    result = dict(table)
+    for key in PATH_KEYS:
+        if isinstance(result.get(key), (str, Path)):
+            result[key] = _place(folder, result[key])
+    for key in PATHS_KEYS:
+        paths = one_or_many(result.get(key))
+        if isinstance(paths, (list, tuple)):
+            # A model may be a table.
+            result[key] = tuple(_absolute_entry(path, folder) for path in paths)
+    deployment = result.get("deployment")
+    if isinstance(deployment, dict) and isinstance(deployment.get("engine"), (str, Path)):
+        result["deployment"] = {**deployment, "engine": _place(folder, deployment["engine"])}
+    return result
+
+
+def _absolute_entry(model: Any, folder: Path) -> Any:
+    if isinstance(model, (str, Path)):
+        return _place(folder, model)
+    if not isinstance(model, Mapping):
+        return model
+    return {k: _place(folder, v) if k in ("path", "data") and isinstance(v, str) else v for k, v in model.items()}
+
+
+def _over(table: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of a file with options over them, also over what single models have of their own."""
+    models = one_or_many(table.get("models"))
+    tables = [m for m in models if isinstance(m, Mapping)] if isinstance(models, (list, tuple)) else []
+    own = {entry["path"].resolve(): entry for entry in tables if isinstance(entry.get("path"), Path)}
+    chosen = options.get("models", models)
+    if own and isinstance(chosen, (list, tuple)):
+        known = [own.get(model.resolve(), model) if isinstance(model, Path) else model for model in chosen]
+        chosen = [{k: v for k, v in m.items() if k not in options} if isinstance(m, Mapping) else m for m in known]
+    return {**table, **options, **({} if chosen is None else {"models": chosen})}
+
+
+def _place(folder: Path, path: str | Path) -> Path | str:
+    if path == "":
+        return path  # which is refused where values are checked, rather than the folder itself
+    try:
+        return folder / Path(path).expanduser()
+    except RuntimeError as error:
+        raise SettingsError(f"{path}: names the home folder of a user that does not exist") from error
+
+
+def _sentence(error: ValidationError, source: Path | None, options: Mapping[str, Any], flags: Mapping[str, str]) -> str:
+    problem = error.errors()[0]
+    path = [str(part) for part in problem["loc"] if not isinstance(part, int)]
+    given = bool(path) and path[0] in options
+    where = "command line" if given else str(source or "settings")
+    key = flags.get(path[0], path[0]) if given else ".".join(path)
+    section, allowed = _field(path)
+    if problem["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(path[-1], _keys(section), n=1)
+        hint = f"did you mean '{near[0]}'?" if near else f"allowed: {', '.join(sorted(_keys(section)))}"
+        return f"{where}: unknown key '{key}'; {hint}"
+    if problem["type"] == "missing":
+        return f"{where}: {key} is missing; allowed: {allowed}"
+    value = problem["input"]
+    if problem["type"] == "value_error" and isinstance(value, dict):  # several keys of a table do not fit together
+        return f"{where}: {problem['msg'].removeprefix('Value error, ')}"
+    if not given and isinstance(value, str) and problem["type"] in (NOT_A_NUMBER, "bool_type"):
+        allowed += ", without quotes"
+    shown = str(value) if given else _written(value)
+    return f"{where}: {key} = {shown} is not allowed; allowed: {allowed or problem['msg']}"
+
+
+def _written(value: Any) -> str:
+    """Return a value about as TOML has it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return repr(str(value) if isinstance(value, Path) else value)
+
+
+def _field(path: list[str]) -> tuple[type[Section], str]:
+    """Return the section that holds the last key of ``path``, and what is allowed for it."""
+    section: type[Section] = Settings
+    allowed = ""
+    for name in path:
+        field = next((f for n, f in section.model_fields.items() if name in (n, f.alias)), None)
+        if field is None:
+            break
+        extra = field.json_schema_extra
+        allowed = str(extra.get("allowed", "")) if isinstance(extra, dict) else ""
+        # Python 3.10 takes tuple[Model, ...] for a class too.
+        several = (field.annotation, *get_args(field.annotation))
+        kinds = [k for k in several if isinstance(k, type) and get_origin(k) is None]
+        inner = next((k for k in kinds if issubclass(k, Section)), None)
+        if inner is None:
+            break
+        section, allowed = inner, allowed or f"a table, such as {name} = {inner.example}"
+    return section, allowed
+
+
+def _keys(section: type[Section]) -> list[str]:
+    return [field.alias or name for name, field in section.model_fields.items()]

@@ -1,0 +1,233 @@
+"""Settings: one frozen object that everything else reads, checked as a whole before anything runs."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, field_validator, model_validator
+
+from ..records import PRECISIONS, Outcome, Precision
+from .accuracy import Accuracy, Model
+from .findings import Deployment, Findings
+from .latency import Latency, Limits
+from .types import (
+    IMGSZ,
+    MEGABYTES,
+    POSITIVE,
+    SECONDS,
+    Count,
+    Flag,
+    Fraction,
+    ImageSize,
+    Level,
+    Place,
+    PositiveFloat,
+    PositiveInt,
+    Section,
+    allowed,
+    one_or_many,
+    parts,
+)
+
+DEPLOYMENT_CONF = 0.25
+"""Confidence above which boxes are kept while timing, and by suppression inside an engine: Ultralytics' default."""
+
+
+def in_ci() -> bool:
+    """Return whether this process runs in a CI job, as nearly all of them say: ``CI`` is set."""
+    return os.environ.get("CI", "").lower() not in ("", "0", "false")
+
+
+class Calibration(Section):
+    """``[tool.trtgate.calibration]``: which images INT8 is calibrated on."""
+
+    example = '{ split = "train" }'
+    split: str = allowed("a split of the data YAML", default="train", min_length=1)
+    fraction: Fraction = allowed("more than 0, at most 1", default=1.0)
+
+
+class Validation(Section):
+    """``[tool.trtgate.validation]``: what every arm is evaluated with."""
+
+    example = "{ iou = 0.6 }"
+    conf: Fraction = allowed("more than 0, at most 1", default=0.001)
+    iou: Fraction = allowed("more than 0, at most 1", default=0.7)
+    max_det: PositiveInt = allowed(POSITIVE, default=300)
+
+
+class Timeouts(Section):
+    """``[tool.trtgate.timeouts]``: after how many seconds a job is ended, with verdict ERROR for its cell."""
+
+    example = "{ build_s = 7200 }"
+    build_s: PositiveFloat = allowed(SECONDS, default=3600.0)
+    accuracy_s: PositiveFloat = allowed(SECONDS, default=3600.0)
+    launch_s: PositiveFloat = allowed(SECONDS, default=900.0)
+    video_s: PositiveFloat = allowed(SECONDS, default=3600.0)
+
+
+class Export(Section):
+    """``[tool.trtgate.export]``: arguments for the exporter beyond those that the gate itself decides.
+
+    ``nms``: unset, the engine's boxes go through non-maximum suppression after it; false asks for a head that needs
+    none, where the model has one; true puts the suppression into the engine, with a confidence of 0.25.
+
+    ``workspace`` and ``optimization_level`` are TensorRT's. The other backend ignores them: one file serves both.
+    """
+
+    example = "{ opset = 17 }"
+    nms: Flag | None = allowed("true or false", default=None)
+    opset: PositiveInt | None = allowed(POSITIVE, default=None)
+    simplify: Flag = allowed("true or false", default=True)
+    workspace: PositiveFloat | None = allowed("GiB, more than 0", default=None)
+    optimization_level: Level | None = allowed("a whole number from 0 to 5", default=None)
+
+    def arguments(self, backend: str) -> dict[str, Any]:
+        """Return the exporter's arguments that are set and mean something to a backend."""
+        left_out = {"optimization_level"} if backend == "tensorrt" else {"optimization_level", "workspace"}
+        return self.model_dump(exclude=left_out, exclude_none=True)
+
+    def key_part(self, backend: str) -> dict[str, Any]:
+        """Return all of these settings that can change an engine of a backend."""
+        level = self.builder_level(backend)
+        return self.arguments(backend) | ({} if level is None else {"optimization_level": level})
+
+    def builder_level(self, backend: str) -> int | None:
+        """Return TensorRT's ``builder_optimization_level``; None for its default, and for another backend."""
+        return self.optimization_level if backend == "tensorrt" else None
+
+
+class EngineLimits(Section):
+    """Budgets of what an engine takes; a megabyte is a million bytes."""
+
+    example = "{ max_size_mb = 30 }"
+    max_size_mb: PositiveFloat | None = allowed(MEGABYTES, default=None)
+    max_device_memory_mb: PositiveFloat | None = allowed(MEGABYTES, default=None)
+
+
+class EngineBudgets(EngineLimits):
+    """``[tool.trtgate.engine]``: budgets for all precisions, then for one."""
+
+    fp32: EngineLimits = EngineLimits()
+    fp16: EngineLimits = EngineLimits()
+    int8: EngineLimits = EngineLimits()
+
+    def limits(self, precision: Precision) -> EngineLimits:
+        """Return the budgets of one precision: its own over the general ones."""
+        own: EngineLimits = getattr(self, precision)
+        return EngineLimits(
+            max_size_mb=own.max_size_mb or self.max_size_mb,
+            max_device_memory_mb=own.max_device_memory_mb or self.max_device_memory_mb,
+        )
+
+
+class Settings(Section):
+    """All settings of a run. Paths are absolute."""
+
+    models: Annotated[tuple[Model, ...], BeforeValidator(one_or_many)] = allowed(
+        "paths of .pt files, or tables with one", default=()
+    )
+    data: Place | None = allowed("the path of a data YAML, or the folder of a classification dataset", default=None)
+    split: str = allowed("a split of the data YAML", default="test", min_length=1)
+    precisions: Annotated[tuple[Precision, ...], BeforeValidator(parts)] = allowed(
+        "fp32, fp16, int8", default=PRECISIONS, min_length=1
+    )
+    imgsz: ImageSize = allowed(IMGSZ, default=640)
+    batch: PositiveInt = allowed("a whole number from 1 to 1024", default=1, le=1024)
+    device: Annotated[str, BeforeValidator(str)] = allowed("auto, cpu or a GPU number", default="auto")
+    backend: Literal["auto", "tensorrt", "onnxruntime"] = allowed("auto, tensorrt or onnxruntime", default="auto")
+    threads: PositiveInt | None = allowed(POSITIVE, default=None)
+    cache_dir: Place | None = allowed("a folder", default=None)
+    baselines: Literal["check", "add", "update"] = allowed("check, add or update", default="check")
+    baseline_dir: Place = allowed("a folder", default=Path("baselines"))
+    report: Place = allowed("the path of an .html file", default=Path("reports/trtgate.html"))
+    videos: Annotated[tuple[Place, ...], BeforeValidator(one_or_many)] = allowed("paths of video files", default=())
+    pictures: Count = allowed("a whole number, 0 for none", default=12)
+    fresh: Flag = allowed("true or false", default=False)
+    profile: Flag = allowed("true or false", default=False)
+    keep_runs: PositiveInt = allowed(POSITIVE, default=5)
+    inconclusive: Literal["warn", "fail"] = allowed("warn or fail", default="warn")
+    missing_baseline: Literal["auto", "record", "fail"] = allowed("auto, record or fail", default="auto")
+    accuracy: Accuracy = Accuracy()
+    latency: Latency = Latency()
+    calibration: Calibration = Calibration()
+    validation: Validation = Validation()
+    findings: Findings = Findings()
+    deployment: Deployment = Deployment()
+    timeouts: Timeouts = Timeouts()
+    export: Export = Export()
+    engine: EngineBudgets = EngineBudgets()
+
+    @field_validator("device")
+    @classmethod
+    def _known_device(cls, value: str) -> str:
+        device = value.removeprefix("cuda:")
+        if device not in ("auto", "cpu") and not device.isdecimal():
+            raise ValueError("not a device")
+        return device
+
+    @field_validator("precisions")
+    @classmethod
+    def _in_order(cls, value: tuple[Precision, ...]) -> tuple[Precision, ...]:
+        return tuple(p for p in PRECISIONS if p in value)
+
+    @field_validator("report")
+    @classmethod
+    def _html(cls, value: Path) -> Path:
+        if value.suffix.lower() not in (".html", ".htm"):
+            raise ValueError("not an .html file")
+        return value
+
+    @model_validator(mode="after")
+    def _speedup_over_another(self) -> Settings:
+        for precision in PRECISIONS:
+            rule: Limits = getattr(self.latency, precision)
+            if rule.speedup is not None and rule.speedup.over == precision:
+                raise ValueError(f"latency.{precision}.speedup.over names {precision} itself")
+        return self
+
+    @property
+    def conf(self) -> float:
+        """Confidence that every arm is evaluated with; an engine with suppression inside has no boxes under its own."""
+        return max(self.validation.conf, DEPLOYMENT_CONF) if self.export.nms else self.validation.conf
+
+    def export_key(self, backend: str) -> dict[str, Any]:
+        """Return all settings of the exporter that can change an engine of a backend."""
+        return self.export.key_part(backend) | self._suppression
+
+    def export_arguments(self, backend: str) -> dict[str, Any]:
+        """Return the exporter's arguments beyond those that each cell decides."""
+        return self.export.arguments(backend) | self._suppression
+
+    @property
+    def _suppression(self) -> dict[str, Any]:
+        """What is built into an engine with suppression inside: the same as is done after the ``.pt``."""
+        if not self.export.nms:
+            return {}
+        return {"conf": self.conf, "iou": self.validation.iou, "max_det": self.validation.max_det}
+
+    def of(self, model: str) -> Settings:
+        """Return the settings as they hold for one model: its own data, image size and tolerances over the general."""
+        own = next((m for m in self.models if m.name == model), None)
+        if own is None:
+            return self
+        changed: dict[str, Any] = {"data": own.data} if own.data is not None else {}
+        changed |= {"imgsz": own.imgsz} if own.imgsz is not None else {}
+        changed |= {"accuracy": self.accuracy.with_own(own.accuracy)} if own.accuracy is not None else {}
+        return self.model_copy(update=changed)
+
+    @property
+    def missing_baseline_fails(self) -> bool:
+        """Whether a cell without a usable baseline fails the run: by default where ``CI`` is set."""
+        if self.missing_baseline == "auto":
+            return in_ci()
+        return self.missing_baseline == "fail"
+
+    def fails(self, outcome: Outcome) -> bool:
+        """Return whether an outcome fails the run, by the policies."""
+        if outcome in (Outcome.NO_BASELINE, Outcome.INCOMPATIBLE):
+            return self.missing_baseline_fails
+        if outcome is Outcome.INCONCLUSIVE:
+            return self.inconclusive == "fail"
+        return outcome in (Outcome.FAIL, Outcome.ERROR)

@@ -1,0 +1,258 @@
+"""How numbers, sizes, times and outside text look, in every rendering.
+
+Minus is U+2212 and units follow a no-break space; :func:`plain` gives the same text in ASCII for terminals.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from datetime import datetime, timezone
+
+
+def launches_text(count: int) -> str:
+    """Return a number of launches in words."""
+    return f"{count} launch{'es' if count != 1 else ''}"
+
+
+def usable(values: Sequence[float]) -> bool:
+    """Return whether there are values and all are finite and more than 0."""
+    return bool(values) and all(math.isfinite(v) and v > 0 for v in values)
+
+
+_ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+
+
+def without_escapes(text: str) -> str:
+    """Return text without the escape sequences of terminals: colours, moves of the cursor, titles, links."""
+    return _ESCAPE.sub("", text)
+
+
+def age(measured_at: str, now: datetime | None = None) -> str:
+    """Return how long ago something was measured, such as ``2 days ago``; the text itself where it is no time.
+
+    Args:
+        measured_at: When, as ISO 8601 in UTC.
+        now: The moment that it is counted to, by default this one.
+    """
+    try:
+        seconds = ((now or datetime.now(timezone.utc)) - datetime.fromisoformat(measured_at)).total_seconds()
+    except (TypeError, ValueError):
+        return measured_at or "earlier"
+    for unit, length_s in (("day", 86400), ("hour", 3600), ("minute", 60)):
+        count = int(seconds // length_s)
+        if count > 0:
+            return f"{count} {unit}{'s' if count > 1 else ''} ago"
+    return "less than a minute ago"
+
+
+_COUNT = re.compile(r"\b(\d+)(/| of )(\d+)\b")
+
+
+def counted(text: str) -> tuple[str, bool]:
+    """Return what a line counts, and whether the count is complete; a line without a count stands for itself.
+
+    Args:
+        text: Such as ``evaluating pt, fp16: 169/200 images``.
+    """
+    counts = list(_COUNT.finditer(text))
+    if not counts:
+        return text, False
+    last = counts[-1]
+    return text[: last.start(1)] + text[last.start(2) :], last[1] == last[3]
+
+
+MISSING = "\N{EN DASH}"
+"""Stands in a table where there is no number."""
+DIRTY = "-dirty"
+"""What git puts behind a commit that is not all of what is checked out."""
+NOT_MEASURED = "not measured"
+_SPACE = "\N{NO-BREAK SPACE}"
+_MINUS = "\N{MINUS SIGN}"
+# Controls, overrides of the text direction (which can make a line read as another one), and lone surrogates.
+_UNSAFE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
+
+
+def clean(text: object) -> str:
+    """Return outside text without terminal escapes, control characters and direction overrides; keep its lines."""
+    unified = str(text).replace("\r\n", "\n").replace("\r", "\n")
+    return _UNSAFE.sub("\N{REPLACEMENT CHARACTER}", without_escapes(unified))
+
+
+def clip(text: object, length: int = 120) -> str:
+    """Return outside text on one line, its middle cut out where it is longer than ``length`` characters."""
+    line = " ".join(clean(text).split())
+    if len(line) <= length:
+        return line
+    tail = (length - 1) // 3
+    return line[: length - 1 - tail] + "\N{HORIZONTAL ELLIPSIS}" + line[len(line) - tail :]
+
+
+def plain(text: str) -> str:
+    """Return formatted text with an ASCII minus, an ASCII ``x`` for times and ordinary spaces."""
+    for fancy, simple in ((_MINUS, "-"), (_SPACE, " "), ("\N{MULTIPLICATION SIGN}", "x"), (MISSING, "-")):
+        text = text.replace(fancy, simple)
+    return text
+
+
+def _odd(value: float | None) -> str | None:
+    """Return the text for what is not a finite number, else None."""
+    if value is None:
+        return MISSING
+    if math.isnan(value):
+        return "NaN"
+    if math.isinf(value):
+        return "\N{INFINITY}" if value > 0 else _MINUS + "\N{INFINITY}"
+    return None
+
+
+def _signed(text: str) -> str:
+    if text.lstrip("+-").strip("0.") == "":
+        return text.lstrip("+-")
+    return text.replace("-", _MINUS)
+
+
+def metric(value: float | None, digits: int = 4) -> str:
+    """Return an accuracy, or a difference of two, with 4 decimals: ``0.8020``."""
+    return _odd(value) or _signed(f"{value:.{digits}f}")
+
+
+def digits_apart(value: float | None, limit: float | None) -> int:
+    """Return how many decimals tell a drop from its limit, 4 at least and 8 at most."""
+    if value is None or limit is None or value == limit:
+        return 4
+    return next((n for n in range(4, 8) if metric(value, n) != metric(limit, n)), 8)
+
+
+def drop(value: float | None, digits: int = 4) -> str:
+    """Return a drop in words: ``drop 0.0105``, ``gain 0.0007`` or ``no drop``."""
+    odd = _odd(value)
+    if odd is not None or value is None:
+        return f"drop {odd}"
+    size = f"{abs(value):.{digits}f}"
+    if float(size) == 0:
+        return "no drop"
+    return f"{'drop' if value > 0 else 'gain'} {size}"
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """Return a number with ``digits`` significant digits, and no fewer than its whole part: ``0.894``, ``12.3``."""
+    odd = _odd(value)
+    if odd is not None or value is None:
+        return odd or MISSING
+    if value == 0:
+        return "0"
+    rounded = float(f"{value:.{digits - 1}e}")
+    decimals = max(0, digits - 1 - math.floor(math.log10(abs(rounded))))
+    return _signed(f"{value:.{min(decimals, 9)}f}")
+
+
+def ms(value: float | None) -> str:
+    """Return milliseconds with 3 significant digits and the unit: ``2.81 ms``."""
+    return amount(value, "ms")
+
+
+def amount(value: float | None, unit: str) -> str:
+    """Return a number with 3 significant digits and its unit: ``12.3 mJ``."""
+    return _unit(number(value), unit)
+
+
+def _unit(text: str, unit: str) -> str:
+    return text if text == MISSING else f"{text}{_SPACE}{unit}"
+
+
+def percent(ratio: float | None) -> str:
+    """Return a relative change with its sign: ``+3.1 %`` for 0.031."""
+    odd = _odd(ratio)
+    if odd is not None or ratio is None:
+        return odd or MISSING
+    return _unit(_signed(f"{100 * ratio:+.1f}"), "%")
+
+
+def share(ratio: float | None) -> str:
+    """Return a part of a whole without a sign: ``64 %`` for 0.64, and ``100.2 %`` for what is hardly more than all."""
+    odd = _odd(ratio)
+    if odd is not None or ratio is None:
+        return odd or MISSING
+    return _unit(f"{100 * ratio:.{1 if 0 < abs(ratio - 1) < 0.005 else 0}f}", "%")
+
+
+def threshold(ratio: float | None) -> str:
+    """Return a limit of a relative change without a sign, as exact as it was set: ``2.5 %`` for 0.025."""
+    odd = _odd(ratio)
+    if odd is not None or ratio is None:
+        return odd or MISSING
+    return _unit(f"{100 * ratio:.4g}", "%")
+
+
+def times(factor: float | None) -> str:
+    """Return a factor with 3 significant digits and a multiplication sign: ``1.72x``."""
+    odd = _odd(factor)
+    if odd is not None or factor is None:
+        return odd or MISSING
+    return number(factor) + "\N{MULTIPLICATION SIGN}"
+
+
+def count(value: float | None) -> str:
+    """Return a whole number with thousands apart: ``12,000``."""
+    odd = _odd(value)
+    if odd is not None or value is None:
+        return odd or MISSING
+    return f"{value:,.0f}"
+
+
+def size(size_bytes: float | None) -> str:
+    """Return a file or memory size in decimal units: ``5.3 MB``."""
+    odd = _odd(size_bytes)
+    if odd is not None or size_bytes is None:
+        return odd or MISSING
+    value = float(size_bytes)
+    for unit in ("B", "kB", "MB", "GB"):
+        if abs(value) < 999.5:
+            return f"{value:.0f}{_SPACE}B" if unit == "B" else _unit(number(value, 2 if value < 10 else 3), unit)
+        value /= 1000
+    return _unit(number(value), "TB")
+
+
+def duration(seconds: float | None) -> str:
+    """Return a duration: ``0.8 s``, ``42 s``, ``3 min 20 s`` or ``2 h 5 min``."""
+    odd = _odd(seconds)
+    if odd is not None or seconds is None:
+        return odd or MISSING
+    if seconds < 9.95:
+        return _unit(f"{seconds:.1f}", "s")
+    whole = round(seconds)
+    if whole < 60:
+        return _unit(str(whole), "s")
+    first, second = (whole // 60, "min"), (whole % 60, "s")
+    if whole >= 3600:
+        first, second = (whole // 3600, "h"), (whole % 3600 // 60, "min")
+    return " ".join(_unit(str(value), unit) for value, unit in (first, second) if value)
+
+
+def date(moment: str) -> str:
+    """Return an ISO 8601 moment as ``22 Nov 2026, 13:14 UTC``; what is no moment comes back clipped."""
+    try:
+        parsed = datetime.fromisoformat(moment.replace("Z", "+00:00"))
+        if parsed.tzinfo is not None:
+            parsed = parsed.astimezone(timezone.utc)
+    except (ValueError, OverflowError):
+        return clip(moment, 40) or "unknown time"
+    months = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+    return f"{parsed.day} {months[parsed.month - 1]} {parsed.year}, {parsed:%H:%M} UTC"
+
+
+def digest(text: str | None, length: int = 12) -> str:
+    """Return the first characters of a commit, sha256 or key; a dash where there is none.
+
+    That a commit is not all of what was measured stays with it.
+    """
+    return clip(text, 80)[:length] + (DIRTY if text.endswith(DIRTY) else "") if text else MISSING
+
+
+def plural(n: int, noun: str) -> str:
+    """Return ``1 launch``, ``5 launches``."""
+    ending = "" if n == 1 else "es" if noun.endswith(("ch", "ss", "x")) else "s"
+    return f"{n:,} {noun}{ending}"

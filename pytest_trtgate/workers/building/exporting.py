@@ -1,0 +1,116 @@
+"""What all builds have in common: the exporter's arguments, and an eye on the images that calibration reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ...errors import DataError
+from ...jobs import BuildRequest
+from ...records import EngineInspection
+from ..worker import plain, progress
+
+Calibration = list[str]
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What an exporter made: the artifact, and what was found in it where the backend tells."""
+
+    artifact: Path
+    inspection: EngineInspection | None = None
+
+
+def arguments(request: BuildRequest) -> dict[str, Any]:
+    """Return what Ultralytics' exporter is asked for, apart from format and device."""
+    from ultralytics.utils import DEFAULT_CFG_DICT
+
+    arguments: dict[str, Any] = {"dynamic": False, "simplify": True, **request.export_args}
+    arguments.update(imgsz=request.imgsz, batch=request.batch)
+    if "quantize" in DEFAULT_CFG_DICT:
+        arguments["quantize"] = {"fp32": 32, "fp16": 16, "int8": 8}[request.precision]
+    else:
+        arguments.update(half=request.precision == "fp16", int8=request.precision == "int8")
+    if request.precision == "int8":
+        arguments.update(data=request.data, split=request.split, fraction=request.fraction)
+    return arguments
+
+
+@contextmanager
+def without_time_and_place() -> Iterator[None]:
+    """Keep out of an ONNX engine when and in which folder it was built, so that the same build gives the same bytes.
+
+    By its bytes an engine is known again: as the accepted one, and as one whose accuracy has been measured.
+    """
+    from ultralytics.engine.exporter import Exporter
+
+    export = Exporter.export_onnx
+
+    def exporting(self: Any, *args: Any, **kwargs: Any) -> Any:
+        self.metadata.pop("date", None)
+        said = self.metadata["args"]
+        if said.get("data"):
+            said["data"] = Path(said["data"]).name
+        return export(self, *args, **kwargs)
+
+    Exporter.export_onnx = exporting
+    try:
+        yield
+    finally:
+        Exporter.export_onnx = export
+
+
+def watch_calibration(request: BuildRequest, images: Calibration) -> None:
+    """Make the exporter's calibration loader note in ``images`` what it reads, and report progress."""
+    import torch
+    from ultralytics.engine.exporter import Exporter
+
+    from .. import yolo
+
+    make = Exporter.get_int8_calibration_dataloader
+
+    def watched(self: Any, prefix: str = "") -> Any:
+        # The loader shuffles and may drop a last batch that is not full: which images it reads hangs on the seed.
+        torch.manual_seed(0)
+        try:
+            loader = make(self, prefix)
+        except Exception as error:
+            subject = f"{request.data}: no images to calibrate on in split '{request.split}'"
+            raise DataError(f"{subject} ({plain(error)})") from error
+        if request.backend == "tensorrt" and loader.batch_size != request.batch:
+            # TensorRT would read past the end of a smaller batch.
+            raise DataError(
+                f"{request.data}: split '{request.split}' has {loader.batch_size} images to calibrate on, fewer than "
+                f"the batch of {request.batch}; lower batch, or calibrate on more"
+            )
+        yolo.ignore_cached_images(loader.dataset)
+        return _WatchedLoader(loader, images)
+
+    Exporter.get_int8_calibration_dataloader = watched
+
+
+class _WatchedLoader:
+    """A calibration loader that notes the files it hands out."""
+
+    def __init__(self, loader: Any, images: Calibration) -> None:
+        self._loader = loader
+        self._images = images
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loader, name)
+
+    def __len__(self) -> int:
+        return len(self._loader)
+
+    def __iter__(self) -> Iterator[Any]:
+        # The last batch may be left out, or be smaller than the others.
+        total, done = min(len(self._loader.dataset), len(self._loader) * self._loader.batch_size), 0
+        for batch in self._loader:
+            files = [str(Path(f).absolute()) for f in batch["im_file"]]
+            self._images += files
+            done += len(files)
+            progress(f"calibrating INT8 on {total} images: {done}/{total}")
+            yield batch

@@ -1,0 +1,155 @@
+"""What is watched in the evaluation of any arm, whatever its task."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ...errors import DataError, TrtGateError
+from ...jobs import AccuracyRequest, ArmAccuracy
+from ...records import REFERENCE, Head, Task
+from ..worker import plain, progress
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from .turns import ArmBatches, Batches
+
+
+class Collector(ABC):
+    """Watches the evaluation of one arm: checks what Ultralytics would let pass, and keeps what each image contributed.
+
+    Args:
+        arm: The arm.
+        request: What was asked for.
+        batches: The images, which it shares with the other arms of the request.
+        task: The task of the model.
+        make: Ultralytics' validator for it.
+    """
+
+    def __init__(self, arm: str, request: AccuracyRequest, batches: Batches, task: Task, make: Any) -> None:
+        self.arm = arm
+        self.request = request
+        self.batches = batches
+        self.task: Task = task
+        self._make = make
+        self._validator: Any = None
+        self._broken: list[str] = []
+        self._files: list[str] = []
+        self._done = 0
+
+    def validator(self, args: Any, _callbacks: Any) -> Any:
+        """Make the validator that Ultralytics runs, with our hands around some of its methods."""
+        self._validator = validator = self._make(args=args, _callbacks=_callbacks)
+        for name, wrapper in self._wrappers().items():
+            setattr(validator, name, partial(wrapper, getattr(validator, name)))
+        return validator
+
+    def _wrappers(self) -> dict[str, Callable[..., Any]]:
+        return {
+            "get_dataloader": self._get_dataloader,
+            "build_dataset": self._build_dataset,
+            "init_metrics": self._init_metrics,
+            "preprocess": self._preprocess,
+            "postprocess": self._postprocess,
+            "get_stats": self._get_stats,
+        }
+
+    def _get_dataloader(self, make: Callable[..., Any], *args: Any, **kwargs: Any) -> ArmBatches:
+        if self.batches.loader is None:
+            self.batches.loader = make(*args, **kwargs)
+        return self.batches.of(self.arm, whole=self.arm == REFERENCE)
+
+    def _build_dataset(self, build: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        from ..yolo import ignore_cached_images
+
+        split = self.request.settings.split
+        try:
+            dataset = build(*args, **kwargs)
+        except Exception as error:
+            raise DataError(f"{self.request.data}: split '{split}' has no usable images ({plain(error)})") from error
+        ignore_cached_images(dataset)
+        self._check_dataset(dataset)
+        return dataset
+
+    @abstractmethod
+    def _check_dataset(self, dataset: Any) -> None:
+        """Note which images are unreadable, and raise where what the others show cannot be evaluated."""
+
+    def _init_metrics(self, init: Callable[..., None], model: Any) -> None:
+        init(model)
+        in_model, in_data = len(model.names), self._validator.data["nc"]
+        if in_model != in_data:
+            raise DataError(f"{self.arm}: the model has {in_model} classes, but {self.request.data} has {in_data}")
+
+    def _preprocess(self, preprocess: Callable[..., Any], batch: Any) -> Any:
+        settings = self.request.settings
+        self._files = batch["im_file"]
+        shape = tuple(batch["img"].shape[2:])
+        if not settings.rect and shape != (settings.imgsz, settings.imgsz):
+            raise TrtGateError(
+                f"{self.arm}: Ultralytics evaluates images of {shape[1]}x{shape[0]} pixels, not the "
+                f"{settings.imgsz}x{settings.imgsz} asked for; take a multiple of the model's stride"
+            )
+        return preprocess(batch)
+
+    def _postprocess(self, postprocess: Callable[..., Any], output: Any) -> Any:
+        from ..yolo import broken_rows, tensors
+
+        images = len(self._files)
+        broken = broken_rows(output, images)
+        if broken:
+            self._broken += [self._files[row] for row in broken]
+            # What such numbers do further on is undefined: let the evaluation end, then report them all.
+            for tensor in tensors(output):
+                if tensor.shape[:1] == (images,):
+                    tensor[broken] = 0
+        return postprocess(output)
+
+    def _progress(self, images: int) -> None:
+        self._done += images
+        total = len(self._validator.dataloader.dataset)
+        progress(f"evaluating {', '.join(arm.arm for arm in self.request.arms)}: {self._done}/{total} images")
+
+    def _get_stats(self, get_stats: Callable[[], Any]) -> Any:
+        if self._broken:
+            first = self._relative(self._broken[0])
+            raise TrtGateError(
+                f"{self.arm}: the engine returned NaN or infinite values for {len(self._broken)} of {self._done} "
+                f"images, first {first}; such an engine cannot be shipped, try a wider precision"
+            )
+        return get_stats()
+
+    @property
+    def head(self) -> Head | None:
+        """How the boxes of a checkpoint were thinned out; None for a classifier."""
+        return None
+
+    @abstractmethod
+    def records(self) -> dict[str, NDArray[Any]]:
+        """Return the arrays of the ``.npz``; see :func:`pytest_trtgate.workers.evaluating.accuracy.work`."""
+
+    @abstractmethod
+    def answer(self, metrics: Any, records: dict[str, Any]) -> ArmAccuracy:
+        """Return what was found: the metrics as Ultralytics returned them, overall and per class."""
+
+    @property
+    def _names(self) -> NDArray[Any]:
+        import numpy as np
+
+        return np.array([self._validator.names[i] for i in sorted(self._validator.names)])
+
+    def _relative(self, file: str) -> str:
+        path, root = Path(file), Path(self._validator.data.get("path") or self.request.data)
+        return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()
+
+
+def finite(values: dict[str, float]) -> dict[str, float]:
+    """Return metrics as plain numbers; raises where one is none."""
+    if not all(math.isfinite(value) for value in values.values()):
+        raise TrtGateError(f"Ultralytics returned metrics that are no numbers ({values})")
+    return {name: float(value) for name, value in values.items()}

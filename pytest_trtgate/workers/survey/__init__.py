@@ -1,0 +1,1 @@
+"""The job that looks at data and checkpoints before anything is built."""

@@ -1,0 +1,173 @@
+"""One arm of a launch, loaded through Ultralytics' predictor and run step by step.
+
+Import it only after :func:`pytest_trtgate.workers.worker.prepare`: this module imports torch and Ultralytics.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from ultralytics.utils.patches import imread
+
+from ...errors import DataError, TrtGateError
+from ...jobs import ArmRequest, LatencyRequest
+from .. import yolo
+
+yolo.load_torchvision()
+Batch = list[Any]
+"""BGR images, each height x width x 3, uint8."""
+
+
+class Arm:
+    """A checkpoint or an engine with the pre- and postprocessing that it is deployed with.
+
+    Args:
+        arm: What to load.
+        request: The launch that it is part of.
+        folder: Becomes the parent of Ultralytics' run folders.
+
+    Attributes:
+        half: Whether its input is FP16.
+        cuda_graph: Whether Ultralytics replays it from a CUDA graph; None on a CPU.
+        enqueues: Whether only :meth:`bind` and :meth:`enqueue` put it on a stream of our choice.
+
+    Raises:
+        TrtGateError: The artifact does not fit the request, or cannot be loaded.
+    """
+
+    def __init__(self, arm: ArmRequest, request: LatencyRequest, folder: Path) -> None:
+        artifact = Path(arm.artifact)
+        self.name = arm.arm
+        yolo.check_shape(arm.arm, yolo.read_metadata(artifact), request.imgsz, request.batch)
+        model = yolo.load_model(artifact)
+        self._predictor = model.task_map[model.task]["predictor"](
+            overrides={
+                "task": model.task,
+                "mode": "predict",
+                "imgsz": request.imgsz,
+                "batch": request.batch,
+                "conf": request.conf,
+                "iou": request.iou,
+                "max_det": request.max_det,
+                "rect": False,
+                "nms": request.nms,
+                "device": request.device,
+                "save": False,
+                "verbose": False,
+                "project": str(folder / "runs"),
+            }
+        )
+        with yolo.refusals(f"{arm.arm}: {artifact.name} could not be loaded"), yolo.unloadable(arm.arm, artifact):
+            self._predictor.setup_model(str(artifact), verbose=False)
+        self.backend = self._predictor.model
+        if artifact.suffix == ".pt" and hasattr(self.backend.model, "set_head_attr") and self.backend.end2end:
+            # As the predictor's own loop does: candidates are filtered before the best are taken.
+            self.backend.model.set_head_attr(max_det=max(request.max_det, 300), agnostic_nms=False)
+        self.half: bool = self.backend.fp16
+        self._on_gpu = self.backend.device.type == "cuda"
+        # Ultralytics has a graph, or None in its place, for engines only.
+        self.cuda_graph = getattr(self.backend, "graph", None) is not None if self._on_gpu else None
+        self.enqueues = artifact.suffix == ".engine" and not self.cuda_graph
+        self._context: Any = self.backend.context if self.enqueues else None
+
+    def aim(self, images: Batch) -> None:
+        """Tell the predictor what kind of source it works on: pictures in memory, of any size."""
+        self._predictor.setup_source(images)
+
+    def preprocess(self, images: Batch) -> Any:
+        """Return the letterboxed input of a batch: batch x 3 x imgsz x imgsz, RGB, 0 to 1."""
+        return self._predictor.preprocess(images)
+
+    def run(self, tensor: Any) -> Any:
+        """Return the raw output for an input, without anything around the engine; on a GPU, once it is there."""
+        output = self.backend(tensor)
+        self.synchronize()
+        return output
+
+    def infer(self, tensor: Any) -> Any:
+        """Return the raw output for an input as the predictor gets it; on a GPU, once it is there."""
+        output = self._predictor.inference(tensor)
+        self.synchronize()
+        return output
+
+    def bind(self, tensor: Any) -> None:
+        """Tell the engine where its input is, and its outputs, which Ultralytics has allocated."""
+        outputs = self.backend.output_names
+        for name, binding in self.backend.bindings.items():
+            place = binding.data if name in outputs else tensor
+            self._context.set_tensor_address(name, place.data_ptr())
+
+    def enqueue(self, stream: int) -> None:
+        """Give the bound engine to a stream of CUDA, and do not wait for it.
+
+        Raises:
+            TrtGateError: TensorRT refuses.
+        """
+        if not self._context.execute_async_v3(stream):
+            raise TrtGateError(f"{self.name}: TensorRT refused to run the engine; the log says why")
+
+    def postprocess(self, output: Any, tensor: Any, images: Batch) -> Any:
+        """Return what is found in a batch, boxes, masks and keypoints in pixels of the images: one ``Results`` each."""
+        self._predictor.batch = ([""] * len(images), images, [""] * len(images))
+        return self._predictor.postprocess(output, tensor, images)
+
+    def synchronize(self) -> None:
+        """Wait until the device has done what it was given; nothing to wait for on a CPU."""
+        if self._on_gpu:
+            torch.cuda.synchronize(self.backend.device)
+
+    def rehearse(self, images: Batch, imgsz: int) -> None:
+        """Run a batch once and look at what comes in and out.
+
+        Raises:
+            TrtGateError: The input is not of the size asked for, or the output holds NaN or infinite values.
+        """
+        with yolo.refusals(f"{self.name}: its first inference failed"):
+            tensor = self.preprocess(images)
+            shape, wanted = tuple(tensor.shape), (len(images), 3, imgsz, imgsz)
+            if shape != wanted:
+                raise TrtGateError(f"{self.name}: its input has the shape {shape}, not {wanted}")
+            output = self.infer(tensor)
+            if yolo.broken_rows(output, len(images)):
+                raise TrtGateError(
+                    f"{self.name}: it returned NaN or infinite values in warm-up; such an engine cannot be shipped, "
+                    f"try a wider precision"
+                )
+            self.postprocess(output, tensor, images)
+
+
+def load_arms(request: LatencyRequest, folder: Path, charge: Callable[[str, Callable[[], Arm]], Arm]) -> list[Arm]:
+    """Load all arms of a launch.
+
+    Args:
+        request: The launch.
+        folder: Becomes the parent of Ultralytics' run folders.
+        charge: Called with the name of an arm and what loads it.
+    """
+    if any(arm.artifact.endswith(".onnx") for arm in request.arms):
+        yolo.pin_onnxruntime(request.threads)
+    arms = [charge(arm.arm, partial(Arm, arm, request, folder)) for arm in request.load_order]
+    torch.set_num_threads(request.threads)
+    return arms
+
+
+def decode(request: LatencyRequest) -> list[Batch]:
+    """Decode the images of a launch, in groups of ``batch``; the last group is filled up from the front.
+
+    Raises:
+        DataError: There are no images, or one cannot be decoded.
+    """
+    if not request.images:
+        raise DataError("no images to time inference on; the split is empty")
+    images = []
+    for path in request.images:
+        image = imread(path)
+        if image is None:
+            raise DataError(f"{path}: cannot be decoded as an image")
+        images.append(image)
+    groups = -(-len(images) // request.batch)
+    return [[images[(g * request.batch + i) % len(images)] for i in range(request.batch)] for g in range(groups)]

@@ -1,0 +1,146 @@
+"""Timing on a GPU: engines by CUDA events on a stream of their own, copies apart, and the memory that an arm takes.
+
+Import it only after :func:`pytest_trtgate.workers.worker.prepare`: this module imports torch.
+
+Ultralytics replays a CUDA graph with TensorRT 10 and later, after it has copied the input to where the graph reads it;
+both go to torch's current stream, and so does a checkpoint. With TensorRT 8.6, or where the engine cannot be captured,
+it calls ``execute_v2``, which works on the default stream and blocks the host until it is done: events around that
+would time the host as well. There ``engine`` is enqueued on our stream through the same execution context, and ``host``
+times it as Ultralytics calls it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import torch
+
+from ...errors import TrtGateError
+from ...records import Context
+from .. import yolo
+
+if TYPE_CHECKING:
+    from .arms import Arm
+
+T = TypeVar("T")
+
+
+def open_device(device: str) -> torch.device | None:
+    """Return the GPU of a name such as ``0``, made ready for use; None for the CPU.
+
+    Raises:
+        TrtGateError: torch sees no such GPU.
+    """
+    if not device.isdecimal():
+        return None
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if int(device) >= count:
+        seen = f"GPUs 0 to {count - 1}" if count > 1 else "GPU 0 only" if count else "no GPU"
+        raise TrtGateError(f"device {device}: torch {torch.__version__} sees {seen}")
+    place = torch.device("cuda", int(device))
+    torch.cuda.set_device(place)
+    # The context takes memory that is no arm's.
+    torch.zeros(1, device=place)
+    torch.cuda.synchronize(place)
+    return place
+
+
+class MemoryMeter:
+    """Adds up how much of a device's memory each arm takes.
+
+    What torch has reserved and what TensorRT has allocated both count: the device is asked, not a library. torch keeps
+    what it has reserved once, so what is missing after the first batch is the peak.
+
+    Attributes:
+        taken: Bytes by arm; stays empty on a CPU.
+    """
+
+    def __init__(self, device: torch.device | None) -> None:
+        self.taken: dict[str, int] = {}
+        self._device = device
+
+    def charge(self, arm: str, work: Callable[[], T]) -> T:
+        """Do some work and charge the memory that it took to an arm."""
+        if self._device is None:
+            return work()
+        torch.cuda.synchronize(self._device)
+        # Else an arm would live on what an earlier one has reserved and left.
+        torch.cuda.empty_cache()
+        free = torch.cuda.mem_get_info(self._device)[0]
+        result = work()
+        torch.cuda.synchronize(self._device)
+        taken = free - torch.cuda.mem_get_info(self._device)[0]
+        self.taken[arm] = self.taken.get(arm, 0) + max(0, taken)
+        return result
+
+
+class EventTimer:
+    """Times work on a GPU by CUDA events, on a stream that nothing else uses."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.stream = torch.cuda.Stream(device)
+        self._start = torch.cuda.Event(enable_timing=True)
+        self._end = torch.cuda.Event(enable_timing=True)
+
+    def time(self, work: Callable[[], Any]) -> int:
+        """Return the nanoseconds between two events before and behind what ``work`` gives the stream to do."""
+        with torch.cuda.stream(self.stream):
+            self._start.record(self.stream)
+            result = work()
+            self._end.record(self.stream)
+        self._end.synchronize()
+        # Freed no sooner than the device is done with it.
+        del result
+        return int(self._start.elapsed_time(self._end) * 1e6)
+
+
+class GpuBench:
+    """One arm on a GPU with its inputs: what is timed by events rather than by the clock of the host.
+
+    Args:
+        arm: The arm, warmed up once by :meth:`Arm.rehearse`.
+        inputs: Its inputs, on the device.
+        hosts: The same inputs in page-locked memory.
+        timer: The events; shared by all arms.
+    """
+
+    def __init__(self, arm: Arm, inputs: Sequence[Any], hosts: Sequence[Any], timer: EventTimer) -> None:
+        self._arm = arm
+        self._inputs = inputs
+        self._hosts = hosts
+        self._timer = timer
+        self._input = torch.empty_like(inputs[0])
+        found = list(yolo.tensors(arm.run(inputs[0])))
+        # A checkpoint returns what it needs in training behind its predictions.
+        outputs = found if arm.cuda_graph or arm.enqueues else found[:1]
+        self._outputs = [tensor.clone() for tensor in outputs]
+        self._results = [torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True) for tensor in outputs]
+        torch.cuda.synchronize(self._input.device)
+
+    def time(self, context: Context, index: int) -> int:
+        """Return the nanoseconds of one inference, or of its copies, on the input of that number."""
+        if context == "copy-in":
+            return self._timer.time(lambda: self._input.copy_(self._hosts[index], non_blocking=True))
+        if context == "copy-out":
+            return self._timer.time(self._copy_out)
+        if self._arm.enqueues:
+            self._arm.bind(self._inputs[index])
+            return self._timer.time(self._enqueue)
+        return self._timer.time(lambda: self._arm.backend(self._inputs[index]))
+
+    def _copy_out(self) -> None:
+        for result, output in zip(self._results, self._outputs, strict=True):
+            result.copy_(output, non_blocking=True)
+
+    def _enqueue(self) -> None:
+        self._arm.enqueue(self._timer.stream.cuda_stream)
+
+
+def make_benches(arms: Sequence[Arm], inputs: dict[bool, list[Any]], device: torch.device) -> dict[str, GpuBench]:
+    """Return a bench for each arm by its name; inputs by whether they are FP16."""
+    hosts = {half: [tensor.cpu().pin_memory() for tensor in found] for half, found in inputs.items()}
+    timer = EventTimer(device)
+    # The inputs were made on another stream.
+    torch.cuda.synchronize(device)
+    return {arm.name: GpuBench(arm, inputs[arm.half], hosts[arm.half], timer) for arm in arms}

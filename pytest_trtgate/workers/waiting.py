@@ -1,0 +1,89 @@
+"""A warm worker: imports once, then runs one job or forks for many.
+
+``python -m pytest_trtgate.workers.waiting CHANNEL FOLDER THREADS MODULE...``: the number of a socket, a folder of its
+own, the threads of each numeric library, and the modules to import. Over the socket it says that it is ready, and gets
+each job with its standard input and output. Of a fork it tells the process number and, at its end, the exit status.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import json
+import os
+import runpy
+import socket
+import sys
+import time
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ..jobs import READY
+from .worker import PHASES, prepare
+
+
+def main() -> None:
+    """Import, then do what is asked for; return where nobody is there to ask any more, or when a job is done."""
+    channel = socket.socket(fileno=int(sys.argv[1]))
+    # Imports leave no garbage worth looking for, and looking costs a sixth of their time.
+    gc.disable()
+    prepare(Path(sys.argv[2]), int(sys.argv[3]))
+    _import(sys.argv[4:])
+    gc.freeze()
+    gc.enable()
+    ahead_s = sum(PHASES.end().values())
+    channel.send(READY)
+    while True:
+        message, streams, _, _ = socket.recv_fds(channel, 65536, 2)
+        if not message:
+            return
+        order: dict[str, Any] = json.loads(message)
+        if not order["fork"]:
+            break
+        started = time.monotonic()
+        _import(order["imports"])
+        # What is here to stay need not be looked at, and so copied, when a copy collects garbage.
+        gc.collect()
+        gc.freeze()
+        ahead_s += time.monotonic() - started
+        child = os.fork()
+        if not child:
+            os.setpgid(0, 0)
+            break
+        os.setpgid(child, child)  # either may be first, and neither may be late
+        for stream in streams:
+            os.close(stream)
+        channel.send(str(child).encode())
+        channel.send(str(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])).encode())
+        ahead_s = 0.0
+    channel.close()
+    _work(order["module"], order["folder"], streams, ahead_s)
+
+
+def _import(modules: Sequence[str]) -> None:
+    """Import modules; one that cannot be is left to the job to complain of."""
+    for module in modules:
+        try:
+            importlib.import_module(module)
+        except Exception:
+            traceback.print_exc()
+
+
+def _work(module: str, folder: str, streams: Sequence[int], ahead_s: float) -> None:
+    """Do a job as a process that was started for it does: with its streams, and in its folder."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    for stream, places in zip(streams, ((0,), (1, 2)), strict=True):
+        for place in places:
+            os.dup2(stream, place)
+        os.close(stream)
+    os.chdir(folder)
+    PHASES.restart(ahead_s)
+    sys.argv = [module, folder]
+    runpy.run_module(module, run_name="__main__")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,289 @@
+"""Everything the jobs know about Ultralytics: keeping it to itself, loading models, and reading artifacts.
+
+Import it only after :func:`pytest_trtgate.workers.worker.prepare`: this module imports torch and Ultralytics.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+import ultralytics
+import ultralytics.data.dataset
+import ultralytics.data.utils
+import ultralytics.engine.exporter
+import ultralytics.engine.validator
+import ultralytics.utils
+import ultralytics.utils.callbacks
+import ultralytics.utils.nms
+import ultralytics.utils.plotting
+import ultralytics.utils.torch_utils
+from ultralytics import YOLO
+
+from ..errors import DataError, TrtGateError
+from ..records import TASKS
+from . import engine_file
+from .worker import is_cuda_fault, is_disk_full, is_out_of_memory, plain
+
+NMS_SECONDS_PER_IMAGE = 3600.0
+
+
+def isolate(threads: int) -> None:
+    """Make Ultralytics leave the network and the dataset alone, and use ``threads`` threads, in this process.
+
+    Label caches are neither read nor written: Ultralytics trusts one by the sizes and times of its files. Images are
+    never repaired in place, missing datasets never downloaded, and non-maximum suppression never gives up early, which
+    would drop boxes without a trace on a slow machine.
+
+    Raises:
+        TrtGateError: This release of Ultralytics is built differently, so that the above cannot be promised.
+    """
+    load_torchvision()
+    torch.set_num_threads(threads)
+    if torch.get_num_interop_threads() != 1:  # can be set only once
+        torch.set_num_interop_threads(1)
+    # select_device() sets the threads of torch to this, whatever they were.
+    _replace(ultralytics.utils.torch_utils, "NUM_THREADS", lambda _: threads)
+    _replace(ultralytics.data.dataset, "load_dataset_cache_file", lambda _: _no_cache)
+    _replace(ultralytics.data.dataset, "save_dataset_cache_file", lambda _: _keep_version)
+    for place in (ultralytics.data.utils, ultralytics.utils.plotting):
+        _replace(place, "check_font", lambda _: _nothing)
+    _replace(ultralytics.utils.callbacks, "add_integration_callbacks", lambda _: _nothing)
+    for module in (ultralytics.engine.exporter, ultralytics.engine.validator):
+        _replace(module, "check_det_dataset", lambda check: partial(check, autodownload=False))
+        if hasattr(module, "TQDM"):
+            _replace(module, "TQDM", lambda bar: partial(bar, disable=True))
+    _replace(ultralytics.data.dataset.ClassificationDataset, "__getitem__", _with_file)
+    _replace(ultralytics.data.dataset, "TQDM", lambda bar: partial(bar, disable=True))
+    if hasattr(ultralytics.data.utils, "_replace_image"):
+        _replace(ultralytics.data.utils, "_replace_image", lambda _: _nothing)
+    _replace(ultralytics.utils.nms, "non_max_suppression", lambda f: partial(f, max_time_img=NMS_SECONDS_PER_IMAGE))
+
+
+def load_torchvision() -> None:
+    """Import torchvision, whose non-maximum suppression Ultralytics takes where it is imported, as in deployment.
+
+    Its import brings torch's compiler along, which takes longer than all else that a job imports but torch itself: for
+    one function, which says whether an operator that no job calls could be compiled. That one is replaced meanwhile.
+    """
+    stand_ins: dict[str, ModuleType] = {}
+    if not {"torchvision", "torch._dynamo"} & sys.modules.keys():
+        stand_ins = {name: ModuleType(name) for name in ("torch._dynamo", "torch._dynamo.utils")}
+        stand_ins["torch._dynamo.utils"].__dict__["is_compile_supported"] = lambda device_type: False
+    sys.modules.update(stand_ins)
+    try:
+        import torchvision
+    except (ImportError, AttributeError):
+        if not stand_ins:
+            raise
+    finally:
+        for name in stand_ins:
+            del sys.modules[name]
+    import torchvision  # noqa: F401  (whole, where a release needs more of the compiler)
+
+
+def _replace(module: Any, name: str, by: Callable[[Any], Any]) -> None:
+    if not hasattr(module, name):
+        raise TrtGateError(
+            f"Ultralytics {ultralytics.__version__} has no {module.__name__}.{name}, which pytest-trtgate needs in "
+            f"order to leave your dataset alone; install another release (8.4.190 is known to work)"
+        )
+    setattr(module, name, by(getattr(module, name)))
+
+
+def _with_file(get: Callable[[Any, int], dict[str, Any]]) -> Callable[[Any, int], dict[str, Any]]:
+    """Let each image of a classification set say which file it is, as those of other sets do."""
+
+    def named(self: Any, i: int) -> dict[str, Any]:
+        return get(self, i) | {"im_file": self.samples[i][0]}
+
+    return named
+
+
+def _nothing(*args: Any, **kwargs: Any) -> None:
+    return None
+
+
+def _no_cache(path: Path) -> dict[str, Any]:
+    raise FileNotFoundError(path)
+
+
+def _keep_version(prefix: str, path: Path, x: dict[str, Any], version: str) -> None:
+    x["version"] = version
+
+
+def ignore_cached_images(dataset: Any) -> None:
+    """Make a dataset read its images and not the ``.npy`` copies that an earlier training may have left beside them."""
+    if hasattr(dataset, "samples"):  # of a classifier, which reads such copies only where it is told to
+        dataset.cache_disk = False
+    if hasattr(dataset, "npy_files"):
+        dataset.npy_files = [Path("no-such-file.npy")] * len(dataset.npy_files)
+
+
+def pin_onnxruntime(threads: int) -> None:
+    """Make every ONNX Runtime session of this process use ``threads`` threads, which rest between two runs.
+
+    Threads that keep spinning after a run would take time from the arm that is measured next.
+    """
+    import onnxruntime
+
+    create = onnxruntime.InferenceSession.__init__
+
+    def pinned(self: Any, path_or_bytes: Any, sess_options: Any = None, *args: Any, **kwargs: Any) -> None:
+        options = sess_options or onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.add_session_config_entry("session.force_spinning_stop", "1")
+        create(self, path_or_bytes, options, *args, **kwargs)
+
+    onnxruntime.InferenceSession.__init__ = pinned
+
+
+def load_model(weights: Path, shown: Path | None = None) -> Any:
+    """Load a checkpoint or an engine through Ultralytics.
+
+    Args:
+        weights: ``.pt``, ``.onnx`` or ``.engine`` file.
+        shown: The name of the file for messages, where ``weights`` is a copy of it.
+
+    Raises:
+        DataError: The file is missing, is not a checkpoint that this Ultralytics can load, or is for another task.
+    """
+    shown = shown or weights
+    require(weights)
+    try:
+        model = YOLO(weights, task=read_metadata(weights).get("task"))
+    except Exception as error:
+        reason = plain(error).replace(str(weights), shown.name)
+        raise DataError(
+            f"{shown}: not a YOLO checkpoint that Ultralytics {ultralytics.__version__} can load ({reason})"
+        ) from error
+    if model.task not in TASKS:
+        raise DataError(f"{shown}: its task is {model.task}; pytest-trtgate judges {', '.join(TASKS)} models only")
+    return model
+
+
+def require(artifact: Path) -> None:
+    """Raise DataError where a file is missing: Ultralytics would try to download one of that name."""
+    if not artifact.is_file():
+        raise DataError(f"{artifact}: no such file; it was there when the run was planned")
+
+
+def load_backend(artifact: Path, device: str) -> Any:
+    """Return Ultralytics' ``AutoBackend`` for an artifact, in the process that calls, which need not be a job.
+
+    Args:
+        artifact: ``.pt``, ``.onnx`` or ``.engine`` file.
+        device: ``cpu`` or the index of a GPU.
+    """
+    from ultralytics.nn.autobackend import AutoBackend
+
+    # A torch.device, since Ultralytics resets the threads of torch when it resolves a name.
+    place = torch.device(f"cuda:{device}" if device.isdecimal() else device)
+    return AutoBackend(str(artifact), device=place)
+
+
+def read_metadata(artifact: Path) -> dict[str, Any]:
+    """Return what Ultralytics wrote into an artifact (task, batch, imgsz, names, args, ...); empty for ``.pt``.
+
+    Raises:
+        TrtGateError: The file cannot be read, or holds no such metadata.
+    """
+    require(artifact)
+    if artifact.suffix == ".pt":
+        return {}
+    try:
+        metadata = engine_file.read_metadata(artifact)
+    except Exception as error:
+        raise TrtGateError(f"{artifact}: not a readable engine ({plain(error)}); rebuild it") from error
+    if not {"batch", "imgsz"} <= metadata.keys():
+        raise TrtGateError(f"{artifact}: holds no metadata of Ultralytics (batch, imgsz); rebuild it")
+    return metadata
+
+
+def check_shape(subject: str, metadata: dict[str, Any], imgsz: int, batch: int) -> None:
+    """Check that an artifact was made for one image size and batch; Ultralytics would silently use the artifact's.
+
+    Args:
+        subject: What the artifact is called in the message.
+        metadata: As :func:`read_metadata` returns it; nothing is checked where it is empty.
+        imgsz: Side of the square input in pixels.
+        batch: Images per inference.
+
+    Raises:
+        TrtGateError: It was made for other ones.
+    """
+    if not metadata or (metadata.get("args") or {}).get("dynamic"):
+        return
+    size = metadata["imgsz"]
+    height, width = (size, size) if isinstance(size, int) else (size[0], size[-1])
+    if (height, width) != (imgsz, imgsz):
+        stride = metadata.get("stride", 32)
+        remedy = f"imgsz must be a multiple of {stride}" if imgsz % stride else "build another"
+        raise TrtGateError(
+            f"{subject}: the engine takes images of {width}x{height} pixels, not the {imgsz}x{imgsz} asked for; "
+            f"{remedy}"
+        )
+    if metadata["batch"] != batch:
+        raise TrtGateError(
+            f"{subject}: the engine takes a batch of {metadata['batch']}, not of the {batch} asked for; build another"
+        )
+
+
+def tensors(output: Any) -> Iterator[Any]:
+    """Yield every tensor of floats in the raw output of a model, however it is nested."""
+    if isinstance(output, torch.Tensor):
+        if output.is_floating_point():
+            yield output
+    elif isinstance(output, dict):
+        for value in output.values():
+            yield from tensors(value)
+    elif isinstance(output, (list, tuple)):
+        for value in output:
+            yield from tensors(value)
+
+
+def broken_rows(output: Any, images: int) -> list[int]:
+    """Return which images of a batch of so many got NaN or infinite values anywhere in the raw output of a model."""
+    bad: set[int] = set()
+    for tensor in tensors(output):
+        # What is not by image, such as the layers of a decoder, comes to nothing in what is by image.
+        if tensor.shape[:1] == (images,) and not torch.isfinite(tensor).all():
+            bad.update((~torch.isfinite(tensor.flatten(1)).all(1)).nonzero().flatten().tolist())
+    return sorted(bad)
+
+
+@contextmanager
+def refusals(subject: str) -> Iterator[None]:
+    """Turn what Ultralytics or a runtime raises into one sentence about ``subject``.
+
+    A full disk, memory running out, and a fault of the GPU pass: they have sentences of their own.
+    """
+    try:
+        yield
+    except TrtGateError:
+        raise
+    except Exception as error:
+        if is_disk_full(error) or is_out_of_memory(error) or is_cuda_fault(error):
+            raise
+        raise TrtGateError(f"{subject} ({plain(error)})") from error
+
+
+@contextmanager
+def unloadable(subject: str, artifact: Path) -> Iterator[None]:
+    """Say in a sentence that TensorRT gave no engine: it returns None, which Ultralytics takes for one."""
+    try:
+        yield
+    except AttributeError as error:
+        if artifact.suffix != ".engine" or "NoneType" not in str(error):
+            raise
+        raise TrtGateError(
+            f"{subject}: TensorRT cannot load {artifact.name}; it is truncated, was built by another version or for "
+            f"another GPU, or the device has no memory left (the log says which); rebuild it"
+        ) from error

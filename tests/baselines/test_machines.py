@@ -1,0 +1,137 @@
+"""Baselines of another machine: their latencies are never compared, and the accuracy is still judged."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_jobs import Behaviour
+from project import VERSIONS, Project
+
+from pytest_trtgate.machine.environment import cpu_name, machine_slug
+
+ONE = "--trt-precision=fp16"
+
+
+def edit_environment(path: Path, **changes: Any) -> None:
+    """Change what a baseline says about its machine."""
+    baseline = json.loads(path.read_text())
+    baseline["environment"].update(changes)
+    path.write_text(json.dumps(baseline))
+
+
+@pytest.mark.parametrize(
+    ("then", "note"),
+    [
+        ({"cpu": "Zilog Z80"}, "CPU {cpu}, baseline Zilog Z80"),
+        ({"cpu_count": 999}, "CPU cores {cpu_count}, baseline 999"),
+        ({"backend_version": "1.30.2"}, "onnxruntime version 1.31, baseline 1.30"),
+        ({"backend": "tensorrt"}, "backend onnxruntime, baseline tensorrt"),
+    ],
+    ids=["cpu", "cores", "version", "backend"],
+)
+def test_a_latency_of_another_machine_is_named_with_both_values_and_not_compared(
+    accepted: Project, then: dict[str, Any], note: str
+) -> None:
+    edit_environment(accepted.baseline("fp16"), **then)
+    accepted.weights(Behaviour(p50_ms={"pt": 8.0, "fp16": 40.0}))
+    accepted.run(ONE).assert_outcomes(passed=2)
+    verdict = accepted.verdict("fp16", "latency")
+    assert str(verdict.outcome) == "INCOMPATIBLE"
+    assert note.format(**accepted.record.environment.model_dump()) in verdict.summary
+
+
+def test_several_differences_are_all_named(accepted: Project) -> None:
+    edit_environment(accepted.baseline("fp16"), cpu="Zilog Z80", cpu_count=999)
+    accepted.run(ONE)
+    assert "baseline Zilog Z80; CPU cores " in accepted.verdict("fp16", "latency").summary
+
+
+def test_a_patch_release_of_the_backend_is_comparable(accepted: Project) -> None:
+    edit_environment(accepted.baseline("fp16"), backend_version="1.31.7", os="Plan 9", python="3.99.0")
+    accepted.run(ONE)
+    assert accepted.outcomes("latency") == {"fp16": "PASS"}
+
+
+def test_another_number_of_threads_is_not_comparable(accepted: Project) -> None:
+    threads = accepted.record.latencies["shapes"].launches[0].threads
+    accepted.settings(top=f"threads = {threads + 1}")
+    accepted.run(ONE)
+    assert accepted.outcomes("latency") == {"fp16": "INCOMPATIBLE"}
+    assert f"threads {threads + 1}, baseline {threads}" in accepted.verdict("fp16", "latency").summary
+
+
+def test_a_baseline_of_another_kind_of_machine_is_found_and_named(accepted: Project) -> None:
+    folder = accepted.baseline("fp16").parents[1]
+    folder.rename(folder.with_name("nvidia-h200_tensorrt-8.6"))
+    accepted.run(ONE)
+    assert accepted.outcomes("latency") == {"fp16": "INCOMPATIBLE"}
+    summary = accepted.verdict("fp16", "latency").summary
+    assert f"baselines exist for nvidia-h200_tensorrt-8.6, this machine is {folder.name}" in summary
+
+
+def test_a_newer_minor_release_of_the_backend_looks_in_a_folder_of_its_own(accepted: Project) -> None:
+    conftest = accepted.path / "conftest.py"
+    conftest.write_text(conftest.read_text().replace(VERSIONS["onnxruntime"], "1.32.0"))
+    accepted.run(ONE)
+    assert accepted.outcomes("latency") == {"fp16": "INCOMPATIBLE"}
+    accepted.run(ONE, "--trt-baselines=add").assert_outcomes(passed=2)
+    assert sorted(p.name[-4:] for p in (accepted.path / "baselines").iterdir()) == ["1.31", "1.32"]
+
+
+def test_the_accuracy_is_judged_on_any_machine(accepted: Project) -> None:
+    edit_environment(accepted.baseline("fp16"), cpu="Zilog Z80")
+    accepted.weights(Behaviour(drop={"fp16": 0.2}))
+    accepted.run(ONE).assert_outcomes(passed=1, failed=1)
+    assert accepted.outcomes("accuracy") == {"fp16": "FAIL"}
+
+
+def test_an_incomparable_baseline_fails_where_a_missing_one_does(
+    accepted: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CI", "true")
+    edit_environment(accepted.baseline("fp16"), cpu="Zilog Z80")
+    result = accepted.run(ONE)
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(["Accept: pytest --trt-precision=fp16 --trt-baselines=update"])
+
+
+def test_sessions_of_another_machine_are_not_joined(accepted: Project) -> None:
+    path = accepted.baseline("fp16")
+    edit_environment(path, cpu="Zilog Z80")
+    accepted.run(ONE, "--trt-baselines=update").assert_outcomes(passed=2)
+    baseline = json.loads(path.read_text())
+    assert (baseline["environment"]["cpu"], len(baseline["sessions"])) == (accepted.record.environment.cpu, 1)
+
+
+def test_other_images_make_the_accepted_accuracy_incomparable(accepted: Project) -> None:
+    (accepted.path / "data" / "labels" / "test" / "0.txt").write_text("")
+    accepted.run(ONE).assert_outcomes(passed=2)
+    verdict = accepted.verdict("fp16", "accuracy")
+    assert str(verdict.outcome) == "INCOMPATIBLE"
+    assert "whose images or labels differ" in verdict.summary
+
+
+def test_other_evaluation_settings_make_the_accepted_accuracy_incomparable(accepted: Project) -> None:
+    accepted.settings("[validation]\nconf = 0.25\n")
+    accepted.run(ONE)
+    assert "whose evaluation settings differ" in accepted.verdict("fp16", "accuracy").summary
+
+
+@pytest.mark.parametrize(
+    ("device", "version", "slug"),
+    [
+        (
+            f"cpu-x86_64-{cpu_name('Intel(R) Xeon(R) CPU @ 2.20GHz')}-2c",
+            "1.31.0",
+            "cpu-x86_64-intel-xeon-2c_onnxruntime-1.31",
+        ),
+        (f"{cpu_name('AMD EPYC 7763 64-Core Processor')}-4c", "1.31.0", "amd-epyc-7763-4c_onnxruntime-1.31"),
+        ("NVIDIA H200", "1.31", "nvidia-h200_onnxruntime-1.31"),
+        ("NVIDIA GeForce RTX 4090 (Laptop)", "2.0.0rc1", "nvidia-geforce-rtx-4090-laptop_onnxruntime-2.0"),
+    ],
+)
+def test_a_kind_of_machine_reads_as_a_folder_name(device: str, version: str, slug: str) -> None:
+    assert machine_slug(device, "onnxruntime", version) == slug

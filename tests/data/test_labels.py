@@ -1,0 +1,95 @@
+"""Which labels may keep an image from being calibrated on, and which a survey takes for unusable."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+
+from pytest_trtgate.data.labels import keypoints_of, label_state
+from pytest_trtgate.workers.survey.survey import read_label
+
+BOX, POLYGON = "0 0.5 0.5 0.2 0.2\n", "1 0.1 0.1 0.9 0.1 0.9 0.9\n"
+PERSON = "0 0.5 0.5 0.2 0.2 0.4 0.4 2 0 0 0\n"
+
+
+@pytest.mark.parametrize(
+    "text", ["", "\n \n", BOX, BOX + "\n1 0 1 1e-1 1.\n", POLYGON, POLYGON + BOX[:-1] + " 0.1 0.1"]
+)
+def test_what_sound_labels_say_does_not_count(tmp_path: Path, text: str) -> None:
+    (tmp_path / "a.txt").write_text(text)
+    assert label_state(tmp_path / "a.txt", 2, None) == "sound"
+    assert label_state(tmp_path / "missing.txt", 2, None) == "sound"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "circle 0.5 0.5 0.2 0.2\n",
+        "0 0.5 0.5 0.2\n",
+        "0 0.5 0.5 0.2 0.2 0.9\n",
+        "0 0.5 0.5 0.2 0.2 0.9 0.9 0.9\n",
+        "2 0.5 0.5 0.2 0.2\n",
+        "-1 0.5 0.5 0.2 0.2\n",
+        "0.5 0.5 0.5 0.2 0.2\n",
+        "0 1.001 0.5 0.2 0.2\n",
+        "0 -0.001 0.5 0.2 0.2\n",
+        "0 nan 0.5 0.2 0.2\n",
+        "0 0_1 0.5 0.2 0.2\n",
+        "\ufeff" + BOX,
+        BOX + POLYGON,
+    ],
+)
+def test_doubtful_labels_count_by_their_content(tmp_path: Path, text: str) -> None:
+    (tmp_path / "a.txt").write_text(text, encoding="utf-8")
+    assert label_state(tmp_path / "a.txt", 2, None) == sha256(text.encode()).hexdigest()
+
+
+def test_where_there_are_key_points_rows_without_them_are_doubtful(tmp_path: Path) -> None:
+    label = tmp_path / "a.txt"
+    for text, sound in ((PERSON, True), ("", True), (BOX, False), (PERSON.replace(" 2 ", " -1 "), False)):
+        label.write_text(text)
+        assert (label_state(label, 2, (2, 3)) == "sound") is sound
+    label.write_text("0 0.5 0.5 0.2 0.2 0.4 0.4 2 0\n")
+    assert label_state(label, 2, (2, 2)) != "sound"  # without visibility, a 2 is a place outside of the image
+    assert keypoints_of([17, 3]) == (17, 3)
+    assert [keypoints_of(odd) for odd in (None, 17, [17], ["17", 3], [0, 3], [4, 5])] == [None] * 6
+
+
+def test_labels_that_cannot_be_read_are_so_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.txt").write_text(BOX)
+    monkeypatch.setattr(Path, "read_bytes", lambda _: (_ for _ in ()).throw(PermissionError()))
+    assert label_state(tmp_path / "a.txt", 2, None) == "unreadable"
+
+
+@pytest.mark.parametrize(
+    ("row", "size"),
+    [
+        ("0 1.01 0.5 0.2 0.8", 0.4),
+        ("0 0.9 0.5 1.1 0.5 1.1 0.6 0.9 0.6", 0.1414),  # rotated, half of it outside of the image
+        ("0 -0.2 0.1 0.6 0.1 0.6 0.9", 0.8),
+    ],
+)
+def test_an_object_that_reaches_out_of_its_image_is_one(tmp_path: Path, row: str, size: float) -> None:
+    (tmp_path / "a.txt").write_text(row)
+    [(cls, found)] = read_label(tmp_path / "a.txt", 1, boxes_first=False)
+    assert (cls, round(found, 4)) == (0, size)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        "0 1.02 0.5 0.2 0.2",
+        "0 0.5 0.5 1.02 0.2",
+        "0 0.5 0.5 -0.001 0.2",
+        "0 1 0.5 1.1 0.5 1.1 0.6 1 0.6",
+        "0 -0.1 0.1 1.1 0.1 1.1 0.9",
+        "0 nan 0.1 0.5 0.1 0.5 0.9",
+        "0 0.1 0.1 inf 0.1 0.5 0.9",
+    ],
+)
+def test_an_object_that_ultralytics_would_refuse_is_out_of_range(tmp_path: Path, row: str) -> None:
+    (tmp_path / "a.txt").write_text(row)
+    with pytest.raises(ValueError, match=r"^line 1: a coordinate out of range$"):
+        read_label(tmp_path / "a.txt", 1, boxes_first=False)

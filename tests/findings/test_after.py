@@ -1,0 +1,80 @@
+"""Findings: named, graded by the settings, shown beside the verdicts, and failing the run where asked to."""
+
+from __future__ import annotations
+
+import pytest
+from fake_jobs import Behaviour
+from project import VERSIONS, Project
+
+from pytest_trtgate.findings.after import FEW_IMAGES, few_images, skewed_engine, unstable_warmup
+from pytest_trtgate.settings.findings import REMEDIES, Findings, graded
+
+FP16 = "--trt-precision=fp16"
+
+
+def test_every_kind_of_finding_has_a_severity_and_a_remedy() -> None:
+    assert {field.alias for field in Findings.model_fields.values()} == set(REMEDIES)
+
+
+def test_a_small_split_is_found_and_a_large_one_is_not() -> None:
+    assert few_images(FEW_IMAGES, "test") == []
+    ((name, sentence),) = few_images(FEW_IMAGES - 1, "test")
+    assert name == "few-images"
+    assert "99 images" in sentence
+
+
+def test_a_finding_that_is_off_is_not_made() -> None:
+    found = [("few-images", "too few")]
+    assert graded(Findings.model_validate({"few-images": "off"}), found) == ()
+    (finding,) = graded(Findings.model_validate({"few-images": "fail"}), found)
+    assert (finding.severity, finding.sentence, finding.remedy) == ("fail", "too few", REMEDIES["few-images"])
+
+
+def test_a_warning_is_said_once_and_changes_no_verdict(project: Project) -> None:
+    result = project.run("--trt-precision=fp16,int8")
+    result.assert_outcomes(passed=4)
+    assert len([line for line in result.outlines if line.startswith("WARNING") and "has 4 images" in line]) == 1
+    page = project.page
+    assert "few-images" in page
+
+
+def test_a_finding_fails_the_run_where_the_settings_say_so_and_says_how_to_accept_it(project: Project) -> None:
+    project.settings('[findings]\nfew-images = "fail"\n')
+    result = project.run(FP16)
+    result.assert_outcomes(passed=1, failed=1)
+    assert project.outcomes("accuracy") == {"fp16": "FAIL"}
+    assert project.verdict("fp16", "accuracy").accept == 'set few-images = "warn" under [findings] in trtgate.toml'
+    assert not [line for line in result.outlines if line.startswith("WARNING") and "has 4 images" in line]
+
+
+@pytest.mark.parametrize(
+    ("line", "hint"), [('few-imags = "warn"', "few-images"), ('few-images = "no"', "off, warn or fail")]
+)
+def test_a_wrong_setting_of_findings_is_one_sentence(project: Project, line: str, hint: str) -> None:
+    project.settings(f"[findings]\n{line}\n")
+    result = project.run(FP16)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert hint in result.stderr.str()
+
+
+def test_an_engine_of_the_version_that_runs_is_not_skewed() -> None:
+    assert skewed_engine("shapes fp16", "8.4.190", "8.4.190") == []
+    assert skewed_engine("shapes fp16", None, "8.4.190") == skewed_engine("shapes fp16", "8.4.190", None) == []
+    said = "shapes fp16 was exported by Ultralytics 8.3.0, 8.4.190 is running"
+    assert skewed_engine("shapes fp16", "8.3.0", "8.4.190") == [("version-skew", said)]
+
+
+def test_a_warm_up_that_is_cut_off_in_most_launches_is_unfair() -> None:
+    assert unstable_warmup("shapes fp16", 0, 0) == unstable_warmup("shapes fp16", 1, 3) == []
+    said = "shapes fp16: the warm-up ended before its times were stable in 2 of 3 launches"
+    assert unstable_warmup("shapes fp16", 2, 3) == [("unfair-timing", said)]
+
+
+def test_what_only_the_engine_and_its_launches_tell_is_found_after_them(project: Project) -> None:
+    unstable = {"fp16": {"warmup_stable": False}}
+    project.weights(Behaviour(metadata={"version": "8.3.0"}, gpu=unstable))
+    project.run(FP16).assert_outcomes(passed=2)
+    assert {f.id for f in project.verdict("fp16", "latency").findings} == {"version-skew", "unfair-timing"}
+    project.weights(Behaviour(metadata={"version": VERSIONS["ultralytics"]}))
+    project.run(FP16).assert_outcomes(passed=2)
+    assert project.verdict("fp16", "latency").findings == ()

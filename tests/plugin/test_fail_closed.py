@@ -1,0 +1,169 @@
+"""A gate that measured nothing is not green, and a run that is not about the gate is none of its business."""
+
+from __future__ import annotations
+
+import pytest
+from project import Project, snapshot
+
+from pytest_trtgate.plugin.run import GatePlugin
+
+NOTHING = "trtgate: nothing was measured*"
+
+
+def written(project: Project, before: dict[str, bytes]) -> list[str]:
+    """Return the files that came since ``before``."""
+    return sorted(set(snapshot(project.path)) - set(before))
+
+
+# Nothing measured
+
+
+def test_a_run_whose_gate_tests_are_all_skipped_fails(project: Project) -> None:
+    project.tests("import pytest\npytestmark = pytest.mark.skip\ndef test_gate(trtgate): trtgate.check_accuracy()")
+    result = project.run()
+    result.assert_outcomes(skipped=3)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines([NOTHING])
+
+
+def test_a_run_whose_gate_tests_skip_themselves_fails(project: Project) -> None:
+    project.tests("import pytest\ndef test_gate(trtgate): pytest.skip('no time')")
+    assert project.run().ret == pytest.ExitCode.TESTS_FAILED
+
+
+def test_a_run_that_asks_for_the_gate_and_deselects_it_fails(project: Project) -> None:
+    project.tests("def test_unit(): pass", "test_unit.py")
+    result = project.run("--trt-precision=int8", "-k", "unit")
+    result.assert_outcomes(passed=1, deselected=2)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines([NOTHING])
+
+
+def test_a_run_that_deselects_everything_is_not_green(project: Project) -> None:
+    assert project.run("-k", "nothing_of_that_name").ret == pytest.ExitCode.NO_TESTS_COLLECTED
+    assert project.run("--trt-imgsz=64", "-k", "nothing_of_that_name").ret == pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.mark.parametrize("settings", [True, False], ids=["settings", "no-settings"])
+def test_a_run_that_names_a_model_and_has_no_gate_test_fails(project: Project, settings: bool) -> None:
+    if not settings:
+        (project.path / "trtgate.toml").unlink()
+    project.tests("def test_unit(): pass")
+    result = project.run("--trt-model=shapes.pt", "--trt-data=data/data.yaml")
+    result.assert_outcomes(passed=1)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines([NOTHING])
+
+
+def test_a_run_of_the_checkpoint_alone_measured_nothing(project: Project) -> None:
+    project.tests(
+        """
+        def test_reference(trt_cell, request):
+            from pytest_trtgate.plugin.fixtures import run_of
+            run_of(request.config).session.evaluations.reference(trt_cell.model)
+        """
+    )
+    result = project.run("--trt-precision=int8")
+    result.assert_outcomes(passed=1)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+
+
+def test_workers_that_measured_nothing_fail_the_run(project: Project) -> None:
+    pytest.importorskip("xdist")
+    project.tests("import pytest\npytestmark = pytest.mark.skip\ndef test_gate(trtgate): trtgate.check_accuracy()")
+    result = project.run_apart("-n1")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    assert "nothing was measured; a gate that measures nothing fails" in result.output
+
+
+def test_a_failing_test_keeps_its_exit_code(project: Project) -> None:
+    project.tests("def test_unit(): assert False")
+    result = project.run("--trt-precision=int8")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.assert_outcomes(failed=1)
+
+
+# Not about the gate
+
+
+def test_unit_tests_in_a_project_with_settings_stay_green_and_write_nothing(project: Project) -> None:
+    project.tests("def test_unit(): pass", "test_unit.py")
+    before = snapshot(project.path)
+    result = project.run("test_unit.py")
+    assert result.ret == pytest.ExitCode.OK
+    assert written(project, before) == []
+    assert "nothing was measured" not in result.stdout.str()
+
+
+def test_settings_in_addopts_do_not_ask_for_the_gate(project: Project) -> None:
+    (project.path / "pytest.ini").write_text("[pytest]\naddopts = --trt-precision=int8\n")
+    project.tests("def test_unit(): pass")
+    assert project.run().ret == pytest.ExitCode.OK
+
+
+def test_saying_where_things_are_does_not_ask_for_the_gate(project: Project) -> None:
+    project.tests("def test_unit(): pass")
+    assert project.run("--trt-cache-dir=x", "--trt-report=y.html", "--trt-baseline-dir=z").ret == pytest.ExitCode.OK
+
+
+def test_collecting_writes_nothing(project: Project) -> None:
+    before = snapshot(project.path)
+    result = project.run("--collect-only", "--trt-precision=int8")
+    assert result.ret == pytest.ExitCode.OK
+    assert written(project, before) == []
+
+
+def test_a_project_that_does_not_use_the_gate_sees_nothing_of_it(project: Project) -> None:
+    (project.path / "trtgate.toml").unlink()
+    (project.path / "conftest.py").unlink()
+    project.tests("def test_unit(): pass")
+    before = snapshot(project.path)
+    result = project.run()
+    assert result.ret == pytest.ExitCode.OK
+    assert "trtgate:" not in result.stdout.str()
+    assert written(project, before) == []
+
+
+def test_the_plugin_can_be_switched_off(project: Project) -> None:
+    (project.path / "conftest.py").unlink()
+    project.tests("def test_unit(): pass\ndef test_gate(trtgate): pass")
+    result = project.run_apart("-p", "no:trtgate", every_plugin=True)
+    assert "1 passed, 1 error" in result.output
+    assert "fixture 'trtgate' not found" in result.output
+
+
+def test_fixtures_without_any_settings_end_the_run_with_the_reason(project: Project) -> None:
+    (project.path / "trtgate.toml").unlink()
+    result = project.run()
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: no model to gate: name one with --trt-model=best.pt*"])
+
+
+def test_a_backend_that_is_not_there_ends_the_run_with_the_reason(project: Project) -> None:
+    conftest = project.path / "conftest.py"
+    conftest.write_text(conftest.read_text().replace("'torch': ", "'touch': "))
+    result = project.run()
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: backend 'onnxruntime' needs torch, missing here: python -m pip install torch"])
+
+
+@pytest.mark.parametrize(
+    ("argument", "sentence"),
+    [
+        ("--trt-backend=tensorrt", "ERROR: backend = 'tensorrt' cannot be used here: TensorRT is not installed*"),
+        (
+            "--trt-device=0",
+            "ERROR: device = '0' is not usable by backend 'onnxruntime'; allowed: auto, cpu (no 'tensorrt' either: *)",
+        ),
+    ],
+)
+def test_a_backend_or_device_that_cannot_run_here_is_named(project: Project, argument: str, sentence: str) -> None:
+    result = project.run(argument)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([sentence])
+
+
+def test_looking_for_fixtures_makes_no_session() -> None:
+    seen = dir(object.__new__(GatePlugin))
+    assert "pytest_sessionfinish" in seen
+    assert {"session", "plan", "datasets", "workspace"}.isdisjoint(seen)
