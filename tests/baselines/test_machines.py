@@ -73,8 +73,7 @@ def test_a_baseline_of_another_kind_of_machine_is_found_and_named(accepted: Proj
 
 
 def test_a_newer_minor_release_of_the_backend_looks_in_a_folder_of_its_own(accepted: Project) -> None:
-    conftest = accepted.path / "conftest.py"
-    conftest.write_text(conftest.read_text().replace(VERSIONS["onnxruntime"], "1.32.0"))
+    accepted.pretend(installed={**VERSIONS, "onnxruntime": "1.32.0"})
     accepted.run(ONE)
     assert accepted.outcomes("latency") == {"fp16": "INCOMPATIBLE"}
     accepted.run(ONE, "--trt-baselines=add").assert_outcomes(passed=2)
