@@ -9,20 +9,3 @@ from .load import too_many_threads
 from .locks import device_locks, make_locks
 from .machine import Machine
 from .packages import DECODERS, package_lines
-
-__all__ = [
-    "DECODERS",
-    "VISIBLE",
-    "Machine",
-    "device_locks",
-    "differences",
-    "gpu_of_worker",
-    "make_locks",
-    "package_lines",
-    "resolve_backend",
-    "slug",
-    "text",
-    "threads_of",
-    "throttle_words",
-    "too_many_threads",
-]

@@ -16,8 +16,6 @@ Precision = Literal["fp32", "fp16", "int8"]
 PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")
 REFERENCE = "pt"
 """Name of the arm that every engine is compared with: the checkpoint itself."""
-COPY = "-placebo"
-"""Ending of the arm that is a second copy of a stored baseline engine."""
 Context = Literal["engine", "end-to-end", "preprocess", "inference", "postprocess", "host", "copy-in", "copy-out"]
 """What was timed. ``engine``: tensor in, tensors out. ``end-to-end``: image in, final boxes out; then its stages.
 
@@ -29,8 +27,17 @@ CONTEXTS: tuple[Context, ...] = ("engine", "end-to-end")
 
 
 def replay_of(precision: str) -> str:
-    """Return the name of the arm that is a cell's stored baseline engine, timed again beside the new one."""
+    """Return the name of the arm that times a cell's stored baseline engine again, beside the new one."""
     return f"baseline-{precision}"
+
+
+def placebo_of(arm: str) -> str:
+    """Return the name of the arm that times a second copy of an arm's engine: what differs is no change."""
+    return f"{arm}-placebo"
+
+
+REPLAYS = frozenset(replay_of(precision) for precision in PRECISIONS)
+PLACEBOS = frozenset(placebo_of(replay) for replay in REPLAYS)
 
 
 class Cell(Record):

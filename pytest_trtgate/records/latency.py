@@ -5,6 +5,7 @@ Times are in milliseconds where a name ends in ``_ms``; moments are ISO 8601 in 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -187,6 +188,11 @@ def slowest_change(now: Sequence[LayerTime], then: Sequence[LayerTime]) -> str:
         return ""
     worst = changes[0]
     return f"its layer {worst.name} lost most time ({worst.then_ms:.3g} -> {worst.now_ms:.3g} ms)"
+
+
+def usable(durations: Sequence[float]) -> bool:
+    """Return whether there are durations, and all are finite and more than 0."""
+    return bool(durations) and all(math.isfinite(v) and v > 0 for v in durations)
 
 
 def is_replayed(latency: LatencyRecord, arm: str) -> bool:

@@ -18,6 +18,7 @@ from .types import (
     Slowdown,
     Whole,
     allowed,
+    own_or_general,
 )
 
 DEFAULT_REGRESSIONS: Mapping[str, Mapping[str, float]] = {
@@ -93,13 +94,9 @@ class Latency(Limits):
 
     def limit(self, precision: Precision, percentile: str, backend: str) -> Limit:
         """Return the limits of one percentile: those of the precision over the general over the backend's defaults."""
-        general: Limit = getattr(self, percentile)
         own: Limit = getattr(getattr(self, precision), percentile)
-        default = DEFAULT_REGRESSIONS.get(backend, {}).get(percentile)
-        return Limit(
-            regression=own.regression or general.regression or default,
-            budget_ms=own.budget_ms or general.budget_ms,
-        )
+        default = Limit(regression=DEFAULT_REGRESSIONS.get(backend, {}).get(percentile))
+        return own_or_general(own_or_general(own, getattr(self, percentile)), default)
 
     def speedup_rule(self, precision: Precision, backend: str, planned: Collection[str]) -> Speedup | None:
         """Return the speed-up rule of one precision, or None.
@@ -124,5 +121,5 @@ class Latency(Limits):
 
     def resources(self, precision: Precision) -> tuple[float | None, float | None]:
         """Return the budgets of energy (mJ) and memory (MB) of one precision; its own wins over the general one."""
-        own: Limits = getattr(self, precision)
-        return own.energy_mj or self.energy_mj, own.memory_mb or self.memory_mb
+        limits = own_or_general(getattr(self, precision), self)
+        return limits.energy_mj, limits.memory_mb

@@ -28,6 +28,7 @@ from .types import (
     Section,
     allowed,
     one_or_many,
+    own_or_general,
     parts,
 )
 
@@ -116,10 +117,7 @@ class EngineBudgets(EngineLimits):
     def limits(self, precision: Precision) -> EngineLimits:
         """Return the budgets of one precision: its own over the general ones."""
         own: EngineLimits = getattr(self, precision)
-        return EngineLimits(
-            max_size_mb=own.max_size_mb or self.max_size_mb,
-            max_device_memory_mb=own.max_device_memory_mb or self.max_device_memory_mb,
-        )
+        return own_or_general(own, self)
 
 
 class Settings(Section):
@@ -212,10 +210,9 @@ class Settings(Section):
         own = next((m for m in self.models if m.name == model), None)
         if own is None:
             return self
-        changed: dict[str, Any] = {"data": own.data} if own.data is not None else {}
-        changed |= {"imgsz": own.imgsz} if own.imgsz is not None else {}
-        changed |= {"accuracy": self.accuracy.with_own(own.accuracy)} if own.accuracy is not None else {}
-        return self.model_copy(update=changed)
+        accuracy = self.accuracy.with_own(own.accuracy) if own.accuracy else None
+        changed = {"data": own.data, "imgsz": own.imgsz, "accuracy": accuracy}
+        return self.model_copy(update={name: value for name, value in changed.items() if value is not None})
 
     @property
     def missing_baseline_fails(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool
 from pydantic_core import PydanticCustomError
@@ -81,3 +81,11 @@ class Section(BaseModel):
     example: ClassVar[str]
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, defer_build=True)
+
+
+S = TypeVar("S", bound=Section)
+
+
+def own_or_general(own: S, general: Section) -> S:
+    """Return ``own`` with each field that it leaves None as it is in ``general``."""
+    return own.model_copy(update={name: getattr(general, name) for name, value in own if value is None})
