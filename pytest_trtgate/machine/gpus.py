@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import csv
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -49,35 +50,40 @@ class Gpu:
 @lru_cache
 def all_gpus() -> tuple[Gpu, ...]:
     """Return the machine's GPUs by PCI bus; none where there is no driver."""
-    try:
-        import pynvml
-    except ImportError:
-        return tuple(_from_smi())
-    return tuple(_from_nvml(pynvml))
+    api = _nvml()
+    return tuple(_from_smi() if api is None else _from_nvml(api))
 
 
-def gpu_now(uuid: str) -> GpuNow:
+def gpu_now(uuid: str, api: Any = None) -> GpuNow:
     """Return what the GPU of a UUID does now; nothing at all where there is no pynvml, or it does not tell."""
+    api = api or _nvml()
+    if api is None:
+        return GpuNow()
+    try:
+        with _session(api):
+            handle = api.nvmlDeviceGetHandleByUUID(uuid.encode())
+            # Renamed in newer drivers, and older bindings lack the new name.
+            names = ("nvmlDeviceGetCurrentClocksEventReasons", "nvmlDeviceGetCurrentClocksThrottleReasons")
+            ask = next(getattr(api, name) for name in names if hasattr(api, name))
+            return GpuNow(throttle_words(int(ask(handle))), len(api.nvmlDeviceGetComputeRunningProcesses(handle)))
+    except api.NVMLError:
+        return GpuNow()
+
+
+def _nvml() -> Any:
+    """Return NVML's bindings; None where they are not installed."""
     try:
         import pynvml
     except ImportError:
-        return GpuNow()
-    return _now(pynvml, uuid)
+        return None
+    return pynvml
 
 
-def _now(api: Any, uuid: str) -> GpuNow:
+@contextmanager
+def _session(api: Any) -> Iterator[None]:
+    api.nvmlInit()
     try:
-        api.nvmlInit()
-    except api.NVMLError:
-        return GpuNow()
-    try:
-        handle = api.nvmlDeviceGetHandleByUUID(uuid.encode())
-        # Renamed in newer drivers, and older bindings lack the new name.
-        names = ("nvmlDeviceGetCurrentClocksEventReasons", "nvmlDeviceGetCurrentClocksThrottleReasons")
-        ask = next(getattr(api, name) for name in names if hasattr(api, name))
-        return GpuNow(throttle_words(int(ask(handle))), len(api.nvmlDeviceGetComputeRunningProcesses(handle)))
-    except api.NVMLError:
-        return GpuNow()
+        yield
     finally:
         api.nvmlShutdown()
 
@@ -109,27 +115,22 @@ def chosen(found: Sequence[Gpu], wanted: str | None) -> list[Gpu]:
 
 
 def _from_nvml(api: Any) -> list[Gpu]:
+    found = []
     try:
-        api.nvmlInit()
+        with _session(api):
+            driver = decoded(api.nvmlSystemGetDriverVersion())
+            for number in range(api.nvmlDeviceGetCount()):
+                handle = api.nvmlDeviceGetHandleByIndex(number)
+                major, minor = api.nvmlDeviceGetCudaComputeCapability(handle)
+                name, uuid = (decoded(ask(handle)) for ask in (api.nvmlDeviceGetName, api.nvmlDeviceGetUUID))
+                found.append(Gpu(name, uuid, f"{major}.{minor}", driver))
     except api.NVMLError:
         return []
-    try:
-        driver = text(api.nvmlSystemGetDriverVersion())
-        found = []
-        for number in range(api.nvmlDeviceGetCount()):
-            handle = api.nvmlDeviceGetHandleByIndex(number)
-            major, minor = api.nvmlDeviceGetCudaComputeCapability(handle)
-            name, uuid = (text(ask(handle)) for ask in (api.nvmlDeviceGetName, api.nvmlDeviceGetUUID))
-            found.append(Gpu(name, uuid, f"{major}.{minor}", driver))
-        return found
-    except api.NVMLError:
-        return []
-    finally:
-        api.nvmlShutdown()
+    return found
 
 
-def text(value: str | bytes) -> str:
-    """Return what older releases of NVML's bindings give as bytes."""
+def decoded(value: str | bytes) -> str:
+    """Return a text of NVML, which older bindings give as bytes."""
     return value.decode() if isinstance(value, bytes) else value
 
 

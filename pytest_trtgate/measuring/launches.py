@@ -132,8 +132,8 @@ class LaunchSeries:
             try:
                 self.launch(f"probe-{self.record.model}-{arm.arm}", 0, [arm], PROBE_SAMPLES)
             except JobError as failed:
-                bad[arm.arm] = failure(failed)
-        bad = bad or {arm.arm: failure(error) for arm in arms if arm.arm in REPLAYS}
+                bad[arm.arm] = Failure.of(failed)
+        bad = bad or {arm.arm: Failure.of(error) for arm in arms if arm.arm in REPLAYS}
         self._update(failures={**self.record.failures, **bad})
         self.arms = [arm for arm in self.arms if arm.arm not in bad]
         if not bad or REFERENCE in bad or not any(arm.arm in PRECISIONS for arm in self.arms):
@@ -141,11 +141,6 @@ class LaunchSeries:
 
     def _update(self, **changes: object) -> None:
         self.record = self.record.model_copy(update=changes)
-
-
-def failure(error: JobError) -> Failure:
-    """Return a failed job as a record."""
-    return Failure(job=error.job, reason=error.reason, log_tail=error.log_tail)
 
 
 def with_counts(

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict
 
+from ..errors import JobError
+
 SCHEMA_VERSION = 1
 
 
@@ -28,6 +30,11 @@ class Failure(FileRecord):
     job: str
     reason: str
     log_tail: str = ""
+
+    @classmethod
+    def of(cls, error: JobError) -> Failure:
+        """Return a failed job as a record."""
+        return cls(job=error.job, reason=error.reason, log_tail=error.log_tail)
 
 
 class FileDigest(Record):

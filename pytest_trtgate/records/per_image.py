@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 from ..errors import RecordError
 
 if TYPE_CHECKING:
-    from ..judge.accuracy.average_precision import Array
+    from numpy.typing import NDArray
+
+    Array = NDArray[Any]
 
 _ROWS = 2**18
 """Rows of an array that are read at once."""
