@@ -25,13 +25,13 @@ THROTTLE_WORDS: dict[int, str] = {
 }
 """NVML's reasons for lower clocks, by their bits (NVML API, ``nvmlClocksThrottleReasons``).
 
-An idle GPU (0x001) and clocks that somebody has set on purpose (0x002, 0x100) are not throttled.
+An idle GPU (0x001) and clocks set on purpose (0x002, 0x100) are not throttled.
 """
 
 
 @dataclass(frozen=True)
 class GpuNow:
-    """What a GPU does at this moment: what holds its clocks back, in words, and how many processes compute on it."""
+    """A GPU's present state: what holds its clocks back, in words, and how many processes compute on it."""
 
     throttled: tuple[str, ...] = ()
     processes: int = 0
@@ -39,7 +39,7 @@ class GpuNow:
 
 @dataclass(frozen=True)
 class Gpu:
-    """One GPU. ``compute_capability`` is such as ``9.0``, None where the driver does not tell."""
+    """One GPU. ``compute_capability`` is such as ``9.0``; None if the driver does not report it."""
 
     name: str
     uuid: str
@@ -49,13 +49,13 @@ class Gpu:
 
 @lru_cache
 def all_gpus() -> tuple[Gpu, ...]:
-    """Return the machine's GPUs by PCI bus; none where there is no driver."""
+    """Return the machine's GPUs by PCI bus; none without a driver."""
     api = _nvml()
     return tuple(_from_smi() if api is None else _from_nvml(api))
 
 
 def gpu_now(uuid: str, api: Any = None) -> GpuNow:
-    """Return what the GPU of a UUID does now; nothing at all where there is no pynvml, or it does not tell."""
+    """Return the present state of the GPU with a UUID; empty without pynvml, or if the driver does not report it."""
     api = api or _nvml()
     if api is None:
         return GpuNow()
@@ -71,7 +71,7 @@ def gpu_now(uuid: str, api: Any = None) -> GpuNow:
 
 
 def _nvml() -> Any:
-    """Return NVML's bindings; None where they are not installed."""
+    """Return NVML's bindings, or None if they are not installed."""
     try:
         import pynvml
     except ImportError:
@@ -89,7 +89,7 @@ def _session(api: Any) -> Iterator[None]:
 
 
 def throttle_words(bits: int) -> tuple[str, ...]:
-    """Return NVML's reasons for lower clocks in words, without those that are no throttling."""
+    """Return NVML's reasons for throttling in words."""
     return tuple(word for bit, word in THROTTLE_WORDS.items() if bits & bit)
 
 
@@ -98,7 +98,7 @@ def chosen(found: Sequence[Gpu], wanted: str | None) -> list[Gpu]:
 
     Args:
         found: All GPUs of the machine, by PCI bus.
-        wanted: The variable's text: numbers or beginnings of UUIDs; None where it is not set.
+        wanted: The variable's text: numbers or beginnings of UUIDs; None if it is not set.
     """
     if wanted is None:
         return list(found)

@@ -1,6 +1,6 @@
-"""What all records have in common.
+"""The bases of all records. Each file carries ``schema_version``, and a reader refuses a newer schema.
 
-Each file carries ``schema_version``. A reader refuses a newer schema by name and never guesses.
+Names ending in ``_ms`` are in milliseconds; moments are ISO 8601 in UTC.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class FileRecord(Record):
 
 
 class Failure(FileRecord):
-    """Why a piece of work gave no result."""
+    """Why a job gave no result."""
 
     job: str
     reason: str

@@ -1,4 +1,4 @@
-"""What the user asked for: the tables of the settings, their defaults and how they are read."""
+"""The settings: their tables, defaults, and how they are read from files and options."""
 
 from __future__ import annotations
 
