@@ -13,7 +13,7 @@ from statistics import median
 
 from .. import text as fmt
 from ..judge.latency.regression import IDENTICAL
-from ..records import Baseline, Cell, Check, LatencyRecord, RunRecord, is_replayed
+from ..records import Baseline, Cell, Check, RunRecord, is_replayed
 from ..settings import PERCENTILES, Settings
 from ..text import usable
 
@@ -50,9 +50,7 @@ class Offset:
         )
 
 
-def machine_offset(
-    before: Baseline | None, run: RunRecord, cell: Cell, latency: LatencyRecord, settings: Settings
-) -> Offset | None:
+def machine_offset(before: Baseline | None, run: RunRecord, cell: Cell, settings: Settings) -> Offset | None:
     """Return by how much the machine moved a run's latency since the stored sessions, where that is worth telling.
 
     It is from the smallest slow-down that is worth failing for, of the first percentile that moved as much; None where
@@ -61,15 +59,14 @@ def machine_offset(
     Args:
         before: The baseline that there is.
         run: The run.
-        cell: One of its cells.
-        latency: The launches that timed it.
+        cell: One of its cells, which its launches timed.
         settings: Those of the run.
     """
     use = run.baselines.get(cell.key)
     judged_against = use.baseline if use else None
     if before is None or judged_against is None or judged_against.engine_sha256 != before.engine_sha256:
         return None
-    rules = settings.latency
+    rules, latency = settings.latency, run.latencies[cell.model]
     checks = {
         check.name: check
         for verdict in run.verdicts

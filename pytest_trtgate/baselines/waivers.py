@@ -101,7 +101,7 @@ def waived(root: Path, cell: str, subject: str, today: date) -> tuple[bool, str]
     try:
         waiver = load_waivers(root).find(cell, subject)
     except RecordError as error:
-        return False, f"no waiver counts: {error}"
+        return False, f"no waiver applies: {error}"
     if waiver is None:
         return False, ""
     if waiver.holds(today):

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from ..errors import RecordError, SettingsError
 
 if TYPE_CHECKING:
-    from ..records import Cell, RunRecord
+    from ..baselines import Acceptance
+    from ..records import Cell
     from ..settings import Settings
 
 RECORD = "Record of a run, such as reports/run.json"
@@ -125,15 +126,16 @@ def _show(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _run(arguments: argparse.Namespace, project: Settings) -> tuple[RunRecord, list[Cell], Settings]:
-    """Return a run record with those of its cells that are asked for, and its settings.
+def _acceptance(arguments: argparse.Namespace) -> tuple[Acceptance, list[Cell]]:
+    """Return what accepts a run record, and those of its cells that are asked for.
 
     Its accuracies are judged by the project's tolerances, which may be others by now; what that changes is printed.
     """
-    from ..baselines import with_tolerances_of
+    from ..baselines import Acceptance, BaselineStore, with_tolerances_of
     from ..records import load_run
     from ..settings import recorded_settings
 
+    project, root, source = _project(arguments)
     run = load_run(arguments.record)
     keys = {cell.key: cell for cell in run.cells}
     unknown = next((key for key in arguments.only or () if key not in keys), None)
@@ -146,29 +148,21 @@ def _run(arguments: argparse.Namespace, project: Settings) -> tuple[RunRecord, l
     run, changes = with_tolerances_of(project, run, cells)
     for sentence in changes:
         print(sentence)
-    return run, cells, settings
+    store = BaselineStore(root, run.environment)
+    return Acceptance(run, store, settings, source, allow_busy=arguments.allow_busy), cells
 
 
 def _diff(arguments: argparse.Namespace) -> int:
-    from ..baselines import BaselineStore, changes
+    from ..baselines import changes
 
-    project, root, source = _project(arguments)
-    run, cells, settings = _run(arguments, project)
-    for line in changes(
-        BaselineStore(root, run.environment), run, cells, settings, source, allow_busy=arguments.allow_busy
-    ):
+    for line in changes(*_acceptance(arguments)):
         print(line)
     return 0
 
 
 def _accept(arguments: argparse.Namespace) -> int:
-    from ..baselines import BaselineStore, accept
-
-    project, root, source = _project(arguments)
-    run, cells, settings = _run(arguments, project)
-    store = BaselineStore(root, run.environment)
-    busy = arguments.allow_busy
-    written = [accept(store, run, cell, settings, source, allow_busy=busy) for cell in cells]
+    acceptance, cells = _acceptance(arguments)
+    written = [acceptance.write(cell) for cell in cells]
     for sentence, _ in written:
         print(sentence)
     return 0 if all(done for _, done in written) else 1

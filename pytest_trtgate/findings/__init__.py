@@ -6,22 +6,24 @@ from .after import (
     calibration_leak,
     confidence_collapse,
     detections_not_compared,
+    engine_findings,
     few_images,
     inconclusive_checks,
     low_agreement,
     skewed_engine,
     unstable_warmup,
 )
-from .before import Early
 from .cache_place import why_thrown_away
+from .found import Found
 from .preflight import run_preflight
 from .survey import survey
 
 __all__ = [
-    "Early",
+    "Found",
     "calibration_leak",
     "confidence_collapse",
     "detections_not_compared",
+    "engine_findings",
     "few_images",
     "inconclusive_checks",
     "low_agreement",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
@@ -14,6 +13,7 @@ from ..judge.latency.drift import unlike
 from ..records import Cell
 from ..settings import Settings
 from .after import skewed_engine
+from .found import Found
 
 FEW_CALIBRATION_IMAGES = 300
 """Below this many images, the ranges that INT8 is calibrated to hang on single images."""
@@ -31,24 +31,10 @@ NAMED = 4
 RENAMED = "name the classes of the dataset as the model does, or gate the model on data of its own classes"
 
 
-@dataclass(frozen=True)
-class Early:
-    """A finding and what it concerns; an empty ``models`` or ``precisions`` means all of them.
-
-    ``remedy``: what to do about it, where that is not what there is to do about the others of its kind.
-    """
-
-    id: str
-    sentence: str
-    models: tuple[str, ...] = ()
-    precisions: tuple[str, ...] = ()
-    remedy: str = ""
-
-
 INT8 = ("int8",)
 
 
-def shapes(settings: Settings, cells: Iterable[Cell], checkpoints: Mapping[str, CheckpointFacts]) -> Iterator[Early]:
+def shapes(settings: Settings, cells: Iterable[Cell], checkpoints: Mapping[str, CheckpointFacts]) -> Iterator[Found]:
     """Yield where training, gate and deployment differ in image size or batch.
 
     Args:
@@ -59,19 +45,19 @@ def shapes(settings: Settings, cells: Iterable[Cell], checkpoints: Mapping[str, 
     for model, imgsz, batch in dict.fromkeys((cell.model, cell.imgsz, cell.batch) for cell in cells):
         trained = checkpoints.get(model, CheckpointFacts()).imgsz
         if trained and trained != imgsz:
-            yield Early("imgsz-mismatch", f"{model}: trained at {trained} pixels, gated at {imgsz}", (model,))
+            yield Found("imgsz-mismatch", f"{model}: trained at {trained} pixels, gated at {imgsz}", (model,))
         deployed = settings.deployment
         if deployed.imgsz and deployed.imgsz != imgsz:
-            yield Early("imgsz-mismatch", f"{model}: deployed at {deployed.imgsz} pixels, gated at {imgsz}", (model,))
+            yield Found("imgsz-mismatch", f"{model}: deployed at {deployed.imgsz} pixels, gated at {imgsz}", (model,))
         if deployed.batch and deployed.batch != batch:
-            yield Early(
+            yield Found(
                 "batch-mismatch", f"{model}: deployed with a batch of {deployed.batch}, gated with {batch}", (model,)
             )
 
 
 def deployed_engine(
     settings: Settings, cells: Iterable[Cell], metadata: Mapping[str, Any], running: str | None
-) -> Iterator[Early]:
+) -> Iterator[Found]:
     """Yield where the deployed engine is not what the gate builds.
 
     Args:
@@ -85,14 +71,13 @@ def deployed_engine(
         return
     if not isinstance(metadata.get("batch"), int):
         why = metadata.get("problem", "it holds no metadata of Ultralytics")
-        yield Early("preflight-incomplete", f"{engine}: the deployed engine could not be looked into ({why})")
+        yield Found("preflight-incomplete", f"{engine}: the deployed engine could not be looked into ({why})")
         return
-    for _, sentence in skewed_engine(f"{engine.name}, which is deployed,", metadata.get("version"), running):
-        yield Early("version-skew", sentence)
+    yield from skewed_engine(f"{engine.name}, which is deployed,", metadata.get("version"), running)
     arguments = metadata.get("args")
     dynamic = metadata.get("dynamic") or (isinstance(arguments, Mapping) and arguments.get("dynamic"))
     if dynamic:
-        yield Early(
+        yield Found(
             "dynamic-shapes", f"{engine.name}, which is deployed, has dynamic shapes, the gated engines have not"
         )
         return  # it takes any batch and size up to those
@@ -101,12 +86,12 @@ def deployed_engine(
     for imgsz, batch in dict.fromkeys((cell.imgsz, cell.batch) for cell in cells):
         if set(sides) != {imgsz}:
             shape = "x".join(map(str, reversed(sides)))
-            yield Early(
+            yield Found(
                 "imgsz-mismatch", f"{engine.name}, which is deployed, takes {shape} pixels, gated is {imgsz}x{imgsz}"
             )
         if metadata["batch"] != batch:
             said = f"{engine.name}, which is deployed, takes a batch of {metadata['batch']}, gated is {batch}"
-            yield Early("batch-mismatch", said)
+            yield Found("batch-mismatch", said)
 
 
 def weak_calibration(
@@ -115,7 +100,7 @@ def weak_calibration(
     names: Mapping[int, str],
     calibration: SplitFacts | None,
     evaluated: SplitFacts | None,
-) -> Iterator[Early]:
+) -> Iterator[Found]:
     """Yield what is wrong with the images that INT8 is calibrated on.
 
     Args:
@@ -129,16 +114,16 @@ def weak_calibration(
     if images < FEW_CALIBRATION_IMAGES:
         part = f" (fraction {fraction:g})" if fraction < 1 else ""
         said = f"INT8 is calibrated on {images} images of split '{split}'{part}, fewer than {FEW_CALIBRATION_IMAGES}"
-        yield Early("weak-calibration", said, precisions=INT8)
+        yield Found("weak-calibration", said, precisions=INT8)
     elif fraction < 1:
         said = f"INT8 is calibrated on {images} images, fraction {fraction:g} of split '{split}', the first by name"
-        yield Early("weak-calibration", said, precisions=INT8)
+        yield Found("weak-calibration", said, precisions=INT8)
     if calibration is None or evaluated is None or settings.split == split:
         return
     missing = [names.get(index, str(index)) for index in evaluated.classes if not calibration.classes.get(index)]
     if missing and calibration.classes:
         said = f"the calibration images of split '{split}' show no object of {_listed(missing)}"
-        yield Early("weak-calibration", said, precisions=INT8)
+        yield Found("weak-calibration", said, precisions=INT8)
     for what, mine, theirs, visible in (
         ("brightness", calibration.brightness, evaluated.brightness, VISIBLE_BRIGHTNESS),
         ("contrast", calibration.contrast, evaluated.contrast, VISIBLE_CONTRAST),
@@ -149,7 +134,7 @@ def weak_calibration(
             middles = [math.exp(median(x)) if what == "object size" else median(x) for x in (mine, theirs)]
             level = f"median {middles[0]:.2f} and {middles[1]:.2f}, Kolmogorov-Smirnov distance {found:.2f}"
             said = f"the calibration images are unlike those of split '{settings.split}' in {what} ({level})"
-            yield Early("weak-calibration", said, precisions=INT8)
+            yield Found("weak-calibration", said, precisions=INT8)
 
 
 def _logs(sizes: Iterable[float]) -> list[float]:
@@ -162,7 +147,7 @@ def _listed(names: list[str]) -> str:
     return shown if len(names) <= NAMED else f"{shown} and {len(names) - NAMED} more"
 
 
-def dataset_trouble(split: str, facts: SplitFacts, *, labelled: bool, evaluated: bool) -> Iterator[Early]:
+def dataset_trouble(split: str, facts: SplitFacts, *, labelled: bool, evaluated: bool) -> Iterator[Found]:
     """Yield what is wrong with the images and labels of a split.
 
     Args:
@@ -172,9 +157,9 @@ def dataset_trouble(split: str, facts: SplitFacts, *, labelled: bool, evaluated:
         evaluated: Whether it is the one that accuracy is of, which is nothing without objects.
     """
 
-    def trouble(found: Trouble, what: str) -> Iterator[Early]:
+    def trouble(found: Trouble, what: str) -> Iterator[Found]:
         if found.count:
-            yield Early("dataset-trouble", f"split '{split}' has {fmt.plural(found.count, what)}, first {found.first}")
+            yield Found("dataset-trouble", f"split '{split}' has {fmt.plural(found.count, what)}, first {found.first}")
 
     yield from trouble(facts.corrupt, "missing or damaged image")
     if not labelled:
@@ -186,22 +171,22 @@ def dataset_trouble(split: str, facts: SplitFacts, *, labelled: bool, evaluated:
         said = f"split '{split}': {files}, of {fmt.plural(facts.images, 'image')}"
         if facts.bad_labels.count:
             said += f"; of those that cannot be used, the first is {facts.bad_labels.first}"
-        yield Early("no-labels", said)
+        yield Found("no-labels", said)
     elif facts.unlabelled > MOSTLY_UNLABELLED * facts.images:
         said = f"split '{split}': {facts.unlabelled} of {facts.images} images have no label file"
-        yield Early("dataset-trouble", said)
+        yield Found("dataset-trouble", said)
 
 
-def unknown_checkpoints(checkpoints: Mapping[str, CheckpointFacts]) -> Iterator[Early]:
+def unknown_checkpoints(checkpoints: Mapping[str, CheckpointFacts]) -> Iterator[Found]:
     """Yield the models of which nothing is known, since their checkpoints could not be looked into."""
     for model, facts in checkpoints.items():
         if facts.problem:
-            yield Early("preflight-incomplete", f"{model}: nothing is known of its training: {facts.problem}", (model,))
+            yield Found("preflight-incomplete", f"{model}: nothing is known of its training: {facts.problem}", (model,))
 
 
 def other_classes(
     checkpoints: Mapping[str, CheckpointFacts], names: Mapping[int, str], *, by_index: bool
-) -> Iterator[Early]:
+) -> Iterator[Found]:
     """Yield where a model has other classes than the dataset.
 
     Args:
@@ -215,7 +200,7 @@ def other_classes(
             continue
         if len(theirs) != len(names):
             said = f"{model}: the model has {fmt.plural(len(theirs), 'class')}, the dataset {len(names)}"
-            yield Early("class-mismatch", said, (model,))
+            yield Found("class-mismatch", said, (model,))
             continue
         # Names that differ in no more than that are told apart by it, such as "< 5" and "> 5".
         spelled = _folded if _tells_apart(names.values()) and _tells_apart(theirs.values()) else str
@@ -224,12 +209,12 @@ def other_classes(
         moved = [i for i in others if spelled(names[i]) in known]
         if moved:
             said = f"class {moved[0]} is '{theirs[moved[0]]}' to the model and '{names[moved[0]]}' to the dataset"
-            yield Early("class-mismatch", f"{model}: {said}, which the model has elsewhere", (model,))
+            yield Found("class-mismatch", f"{model}: {said}, which the model has elsewhere", (model,))
         elif others:
             said = f"class {others[0]} is '{theirs[others[0]]}' to the model and '{names[others[0]]}' to the dataset"
             many = f", and {len(others) - 1} more differ" if len(others) > 1 else ""
             unlike = "unless they mean the same, its accuracy cannot be trusted"
-            yield Early("dataset-trouble", f"{model}: {said}{many}; {unlike}", (model,), remedy=RENAMED)
+            yield Found("dataset-trouble", f"{model}: {said}{many}; {unlike}", (model,), remedy=RENAMED)
 
 
 def _folded(name: str) -> str:
@@ -243,14 +228,14 @@ def _tells_apart(names: Iterable[str]) -> bool:
     return len(set(map(_folded, different))) == len(different)
 
 
-def duplicates(split: str, other: str, count: int, first: str) -> Iterator[Early]:
+def duplicates(split: str, other: str, count: int, first: str) -> Iterator[Found]:
     """Yield where images of the evaluated split are in another one too, by content."""
     if count:
         said = f"split '{split}' shares {fmt.plural(count, 'image')} with split '{other}', by content, first {first}"
-        yield Early("dataset-trouble", said)
+        yield Found("dataset-trouble", said)
 
 
-def exports(cells: Iterable[Cell], arguments: Mapping[Cell, Mapping[str, Any]]) -> Iterator[Early]:
+def exports(cells: Iterable[Cell], arguments: Mapping[Cell, Mapping[str, Any]]) -> Iterator[Found]:
     """Yield where an engine is exported such that its timing is not comparable.
 
     Args:
@@ -261,13 +246,13 @@ def exports(cells: Iterable[Cell], arguments: Mapping[Cell, Mapping[str, Any]]) 
         concerns = ((cell.model,), (cell.precision,))
         if arguments[cell].get("dynamic"):
             said = f"{cell.label} is exported with dynamic shapes, and its latency is gated"
-            yield Early("dynamic-shapes", said, *concerns)
+            yield Found("dynamic-shapes", said, *concerns)
         if arguments[cell].get("nms"):
             said = f"{cell.label} is exported with NMS inside (nms = {arguments[cell]['nms']}), the .pt has none"
-            yield Early("unfair-timing", said, *concerns)
+            yield Found("unfair-timing", said, *concerns)
 
 
-def timing(settings: Settings, too_many: str, processes: int) -> Iterator[Early]:
+def timing(settings: Settings, too_many: str, processes: int) -> Iterator[Found]:
     """Yield what would make the comparison of arms unfair.
 
     Args:
@@ -276,19 +261,19 @@ def timing(settings: Settings, too_many: str, processes: int) -> Iterator[Early]
         processes: How many processes compute on the GPU already.
     """
     if too_many:
-        yield Early("unfair-timing", too_many)
+        yield Found("unfair-timing", too_many)
     latency = settings.latency
     if latency.warmup_max_seconds < SHORT_WARMUP_S:
         said = (
             f"latency.warmup_max_seconds = {latency.warmup_max_seconds:g} ends the warm-up before times can be stable"
         )
-        yield Early("unfair-timing", said)
+        yield Found("unfair-timing", said)
     if processes:
         many = "process computes" if processes == 1 else "processes compute"
-        yield Early("unfair-timing", f"{processes} other {many} on the GPU before the start")
+        yield Found("unfair-timing", f"{processes} other {many} on the GPU before the start")
 
 
-def accepted_skew(cell: Cell, accepted: Mapping[str, str], running: Mapping[str, str]) -> Iterator[Early]:
+def accepted_skew(cell: Cell, accepted: Mapping[str, str], running: Mapping[str, str]) -> Iterator[Found]:
     """Yield where a cell's accepted engine was exported or run by other versions.
 
     Args:
@@ -301,4 +286,4 @@ def accepted_skew(cell: Cell, accepted: Mapping[str, str], running: Mapping[str,
     moved = [f"{name} {a} (now {b})" for name, a, b in pairs if a and b and a != b]
     if moved:
         said = f"{cell.label}: the accepted engine is of {' and '.join(moved)}"
-        yield Early("version-skew", said, (cell.model,), (cell.precision,))
+        yield Found("version-skew", said, (cell.model,), (cell.precision,))

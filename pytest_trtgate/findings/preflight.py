@@ -14,21 +14,13 @@ from ..errors import BaselineError, DataError, JobError
 from ..jobs import SurveyResponse
 from ..machine import foreign_processes, too_many_threads, why_busy
 from ..measuring import Measurements
-from ..records import BUSY, EarlyFinding, Finding, Preflight
-from ..settings import REMEDIES, Settings, severity_of
+from ..records import BUSY, EarlyFinding, Preflight
+from ..settings import Settings
 from . import before as early
 from .after import calibration_leak, few_images
-from .before import Early
 from .cache_place import why_thrown_away
+from .found import Found
 from .survey import survey
-
-SUBJECTS: Mapping[str, tuple[str, ...]] = {
-    "few-images": ("accuracy",),
-    "unfair-timing": ("latency",),
-    "dynamic-shapes": ("latency",),
-    BUSY: ("latency",),
-}
-"""Kinds of findings that concern verdicts on one subject only."""
 
 
 def run_preflight(
@@ -47,30 +39,22 @@ def run_preflight(
     """
     started = time.monotonic()
     severities = measure.settings.findings
-    found = [
-        EarlyFinding(
-            finding=Finding(id=one.id, severity=severity, sentence=one.sentence, remedy=one.remedy or REMEDIES[one.id]),
-            models=one.models,
-            precisions=one.precisions,
-            subjects=SUBJECTS.get(one.id, ()),
-        )
-        for one in dict.fromkeys(_found(measure, gpu, environ))
-        if (severity := severity_of(severities, one.id)) != "off"
-    ]
+    looked_for = dict.fromkeys(_found(measure, gpu, environ))
+    found = [graded for one in looked_for for graded in one.graded_early(severities)]
     for one in filter(concerns, found):
         measure.milestone(f"preflight: {one.finding.sentence} [{one.finding.id}]")
     return Preflight(findings=tuple(found), seconds=time.monotonic() - started)
 
 
-def _found(measure: Measurements, gpu: str, environ: Mapping[str, str]) -> Iterator[Early]:
+def _found(measure: Measurements, gpu: str, environ: Mapping[str, str]) -> Iterator[Found]:
     settings, cells = measure.settings, measure.plan.cells
     # First, before this run itself keeps the machine busy.
     busy, processes = why_busy(gpu=gpu), foreign_processes(gpu) if gpu else 0
-    yield from (Early(BUSY, why) for why in busy)
+    yield from (Found(BUSY, why) for why in busy)
     measure.early.begin()
     yield from early.timing(settings, too_many_threads(measure.threads), processes)
     if why := why_thrown_away(measure.cache.root, environ):
-        yield Early("throwaway-cache", f"the engine cache is in {measure.cache.root}, and {why}")
+        yield Found("throwaway-cache", f"the engine cache is in {measure.cache.root}, and {why}")
     yield from early.exports(cells, {cell: measure.export_arguments(cell) for cell in cells})
     yield from _of_baselines(measure)
     sets = list(dict.fromkeys(measure.data.values()))
@@ -83,10 +67,10 @@ def _found(measure: Measurements, gpu: str, environ: Mapping[str, str]) -> Itera
             yield found
 
 
-def _of_data(measure: Measurements, dataset: Dataset, digests: FileDigests, models: tuple[str, ...]) -> Iterator[Early]:
+def _of_data(measure: Measurements, dataset: Dataset, digests: FileDigests, models: tuple[str, ...]) -> Iterator[Found]:
     settings = measure.settings
     evaluated = dataset.images(settings.split)
-    yield from (Early(*found) for found in few_images(len(evaluated), settings.split))
+    yield from few_images(len(evaluated), settings.split)
     calibration = _calibration_images(measure, dataset)
     yield from _of_contents(settings, dataset, digests, evaluated, calibration)
     splits = {settings.split: evaluated}
@@ -96,7 +80,7 @@ def _of_data(measure: Measurements, dataset: Dataset, digests: FileDigests, mode
         seen = survey(measure, dataset, splits, models)
     except (JobError, DataError) as error:
         why = error.reason if isinstance(error, JobError) else str(error)
-        yield Early("preflight-incomplete", f"images and checkpoints were not looked at: {why}")
+        yield Found("preflight-incomplete", f"images and checkpoints were not looked at: {why}")
         seen = SurveyResponse()
     yield from _of_survey(measure, dataset, seen, len(calibration), models)
 
@@ -113,7 +97,7 @@ def _calibration_images(measure: Measurements, dataset: Dataset) -> tuple[Path, 
 
 def _of_survey(
     measure: Measurements, dataset: Dataset, seen: SurveyResponse, calibrated_on: int, models: tuple[str, ...]
-) -> Iterator[Early]:
+) -> Iterator[Found]:
     settings, names = measure.settings, dataset.names
     cells = [cell for cell in measure.plan.cells if cell.model in models]
     yield from early.shapes(settings, cells, seen.checkpoints)
@@ -135,14 +119,14 @@ def _of_contents(
     digests: FileDigests,
     evaluated: tuple[Path, ...],
     calibration: tuple[Path, ...],
-) -> Iterator[Early]:
+) -> Iterator[Found]:
     """Yield images of the evaluated split that are calibrated on, or in another split, by content."""
     sha256 = digests.sha256
     try:
         leaked = shared_contents(evaluated, calibration, sha256)
         first = leaked[0].name if leaked else ""
         for found in calibration_leak(len(leaked), len(evaluated), first, settings.split):
-            yield Early(*found, precisions=early.INT8)
+            yield replace(found, precisions=early.INT8)
         for other in dataset.splits:
             # Of the calibration images, the other finding has told already.
             if other == settings.split or (leaked and other == settings.calibration.split):
@@ -154,11 +138,11 @@ def _of_contents(
             same = shared_contents(evaluated, images, sha256)
             yield from early.duplicates(settings.split, other, len(same), same[0].name if same else "")
     except DataError as error:
-        yield Early("dataset-trouble", str(error))
+        yield Found("dataset-trouble", str(error))
     digests.save()
 
 
-def _of_baselines(measure: Measurements) -> Iterator[Early]:
+def _of_baselines(measure: Measurements) -> Iterator[Found]:
     if measure.settings.baselines == "update":  # accepts another engine in any case
         return
     store = BaselineStore(measure.settings.baseline_dir, measure.environment)

@@ -96,6 +96,10 @@ class Preflight(FileRecord):
         """
         return " and ".join(one.finding.sentence for one in self.findings if one.finding.id == BUSY)
 
+    def concerning(self, cell: Cell, subject: str) -> list[Finding]:
+        """Return what concerns a verdict on a cell, on any subject where none is given."""
+        return [one.finding for one in self.findings if one.concerns(cell, subject)]
+
 
 class Verdict(FileRecord):
     """What was decided of one cell's accuracy or latency, with the numbers that decided it.

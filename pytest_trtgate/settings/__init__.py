@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .findings import OF_DETECTIONS, REMEDIES, VOID, Findings, graded, severity_of
+from .findings import KINDS, Findings
 from .latency import PERCENTILES, Limit, Speedup
 from .load import build, find_table, project_settings, recorded_settings, table_name
 from .settings import DEPLOYMENT_CONF, EngineLimits, Settings, in_ci
@@ -10,10 +10,8 @@ from .types import Severity
 
 __all__ = [
     "DEPLOYMENT_CONF",
-    "OF_DETECTIONS",
+    "KINDS",
     "PERCENTILES",
-    "REMEDIES",
-    "VOID",
     "EngineLimits",
     "Findings",
     "Limit",
@@ -22,10 +20,8 @@ __all__ = [
     "Speedup",
     "build",
     "find_table",
-    "graded",
     "in_ci",
     "project_settings",
     "recorded_settings",
-    "severity_of",
     "table_name",
 ]

@@ -2,40 +2,81 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from ..baselines import BaselineLookup
+from ..data import shared_contents
 from ..errors import RecordError, SettingsError
-from ..findings import confidence_collapse, detections_not_compared, few_images, low_agreement
-from ..judge.accuracy.parity import judge_parity
-from ..measuring import Measurements
-from ..records import METRICS, AccuracyRecord, Cell, Check, Outcome, Task
-from ..settings import DEPLOYMENT_CONF, OF_DETECTIONS
-from .evidence import Evidence, gather
+from ..findings import (
+    Found,
+    calibration_leak,
+    confidence_collapse,
+    detections_not_compared,
+    engine_findings,
+    few_images,
+    inconclusive_checks,
+    low_agreement,
+)
+from ..judge.accuracy.parity import finds_nothing, judge_accepted, judge_parity
+from ..measuring import Evaluations, Measurements
+from ..records import METRICS, AccuracyRecord, Cell, Check, Outcome, Preflight, Task
+from ..settings import DEPLOYMENT_CONF, KINDS
+from .decide import Judgement
+from .evidence import Evidence, calibrated_on, gather
 from .figures import accuracy_figures
 
 
 class AccuracyJudge:
-    """Judges engines against their checkpoints.
+    """Judges engines against their checkpoints and baselines.
 
     Args:
-        measure: What the verdicts are about.
+        measure: What is judged.
+        evaluations: The accuracies.
+        lookup: The baselines.
+        preflight: Returns what was found before anything was built.
     """
 
-    def __init__(self, measure: Measurements) -> None:
+    def __init__(
+        self,
+        measure: Measurements,
+        evaluations: Evaluations,
+        lookup: BaselineLookup,
+        preflight: Callable[[], Preflight],
+    ) -> None:
         self.measure = measure
         self.settings = measure.settings
+        self.evaluations = evaluations
+        self.lookup = lookup
+        self._preflight = preflight
 
-    def judge(
-        self, cell: Cell, reference: AccuracyRecord, engine: AccuracyRecord
-    ) -> tuple[list[Check], list[tuple[str, str]]]:
-        """Return the checks of a cell, and what was found beside them: ids and sentences.
-
-        Args:
-            cell: The cell.
-            reference: The checkpoint's accuracy.
-            engine: The engine's.
+    def judge(self, cell: Cell) -> Judgement:
+        """Return the checks of a cell's accuracy, and what was found beside them.
 
         Raises:
-            TrtGateError: They cannot be judged as the settings ask.
+            TrtGateError: It could not be measured, or cannot be judged as the settings ask.
         """
+        reference, engine = self.evaluations.pair(cell)
+        checks, found = self._parity(cell, reference, engine)
+        checks += inconclusive_checks(self._preflight().concerning(cell, "accuracy"))
+        found += engine_findings(self.measure, cell) + self._calibration_leak(cell)
+        use = self.lookup.use(cell)
+        # Another CPU or number of threads makes latencies incomparable, not accuracies.
+        # Of a checkpoint that finds nothing, an engine that fell to nothing as well is no news.
+        if not self.lookup.accepts(cell) and use.baseline is not None and not finds_nothing(reference):
+            checks += judge_accepted(use.baseline, reference, engine, self.tolerances(cell, engine.task))
+        return checks, found
+
+    def _calibration_leak(self, cell: Cell) -> list[Found]:
+        if cell.precision != "int8":
+            return []
+        data = self.measure.data[cell.model]
+        calibration = calibrated_on(self.measure.engine(cell), data.calibration_images)
+        leaked = shared_contents(data.images, calibration, data.digests.sha256)
+        first = leaked[0].name if leaked else ""
+        return calibration_leak(len(leaked), len(data.images), first, self.settings.split)
+
+    def _parity(self, cell: Cell, reference: AccuracyRecord, engine: AccuracyRecord) -> tuple[list[Check], list[Found]]:
+        """Judge an engine against its checkpoint."""
         tolerances = self.tolerances(cell, engine.task)
         population = self.settings.of(cell.model).accuracy.mode == "population"
         evidence = self._evidence(reference, engine, population)
@@ -79,7 +120,11 @@ class AccuracyJudge:
         except RecordError as error:
             needing = ["accuracy.mode 'population'"] if population else []
             severities = self.settings.findings
-            needing += [f"findings.{name} = 'fail'" for name in OF_DETECTIONS if severities.of(name) == "fail"]
+            needing += [
+                f"findings.{name} = 'fail'"
+                for name in KINDS
+                if KINDS[name].of_detections and severities.of(name) == "fail"
+            ]
             if needing:
                 raise RecordError(f"{needing[0]} cannot be judged: {error}") from error
             return str(error)

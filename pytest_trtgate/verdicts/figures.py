@@ -19,9 +19,7 @@ from ..records import (
     LatencyRecord,
     Launch,
     PrecisionRecall,
-    RunRecord,
     Scores,
-    Workspace,
 )
 from .evidence import Evidence
 
@@ -71,25 +69,6 @@ def _shown(reference: Array, engine: Array) -> tuple[PrecisionRecall, ...]:
 
 def _rounded(values: Iterable[float]) -> tuple[float, ...]:
     return tuple(round(float(value), 4) for value in values)
-
-
-def illustrated(run: RunRecord, workspace: Workspace, context: Context) -> RunRecord:
-    """Return a run with its figures: those that judging left in the workspace, and the courses of its launches.
-
-    Args:
-        run: The run.
-        workspace: Its folder.
-        context: The gated one, of which the courses are.
-    """
-    found: dict[str, tuple[Course, ...]] = {}
-    for model, latency in run.latencies.items():
-        found |= courses(workspace.path, latency, [cell for cell in run.cells if cell.model == model], context)
-    return run.model_copy(
-        update={
-            "figures": {figures.cell.key: figures for figures in workspace.all("figures-", AccuracyFigures)},
-            "courses": found,
-        }
-    )
 
 
 def courses(
