@@ -43,6 +43,7 @@ class Acceptable:
     remark: str
 
 
+@dataclass(frozen=True)
 class Acceptance:
     """Accepts cells of a run.
 
@@ -50,7 +51,7 @@ class Acceptance:
     fails an absolute limit is not for a baseline to accept but for the settings, and a budget or speed-up that was not
     decided may be one that fails.
 
-    Args:
+    Attributes:
         run: The run.
         store: The baselines of its machine.
         settings: Those of the run.
@@ -58,20 +59,11 @@ class Acceptance:
         allow_busy: Whether a latency may be taken that was measured on a machine with other work to do.
     """
 
-    def __init__(
-        self,
-        run: RunRecord,
-        store: BaselineStore,
-        settings: Settings,
-        source: Path | None,
-        *,
-        allow_busy: bool = False,
-    ) -> None:
-        self.run = run
-        self.store = store
-        self.settings = settings
-        self.source = source
-        self.allow_busy = allow_busy
+    run: RunRecord
+    store: BaselineStore
+    settings: Settings
+    source: Path | None
+    allow_busy: bool
 
     def of(self, cell: Cell) -> Acceptable | str:
         """Return what of the run may become the baseline of a cell, or why there is nothing that could."""
@@ -180,9 +172,7 @@ class Acceptance:
 def blocking_check(subject: str, checks: Iterable[Check]) -> Check | None:
     """Return the check that keeps a cell from becoming a baseline, a failed one first; None where none does.
 
-    Args:
-        subject: ``accuracy`` or ``latency``. An accuracy that its images cannot prove bars nothing.
-        checks: Those of the verdict.
+    An accuracy that its images cannot prove bars nothing.
     """
     bars = {Outcome.FAIL, Outcome.INCONCLUSIVE} if subject == "latency" else {Outcome.FAIL}
     found = [c for c in checks if c.against != "baseline" and c.outcome in bars]
@@ -194,21 +184,14 @@ def can_be_rejudged(check: Check, settings: Settings) -> bool:
 
     How many inferences took longer than a budget is known of that budget alone, and a population's limits of a drop
     need what was found on each image.
-
-    Args:
-        check: One of a run's.
-        settings: Those of the model.
     """
     return check.against == REFERENCE and check.unit == "points" and settings.accuracy.mode == "contract"
 
 
 def with_tolerances_of(settings: Settings, run: RunRecord, cells: Collection[Cell]) -> tuple[RunRecord, list[str]]:
-    """Return a run as it would have been judged with a project's tolerances, and in sentences what that changes.
+    """Return a run with some cells judged by a project's tolerances, and in sentences what that changes.
 
-    Args:
-        settings: The project's. Models that they do not name stay as they were judged.
-        run: The run.
-        cells: Those of its cells that are judged.
+    Models that the settings do not name stay as they were judged.
     """
     models = {model.name for model in settings.models}
     verdicts, said = [], []

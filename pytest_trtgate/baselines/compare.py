@@ -46,12 +46,8 @@ def compare(before: RunRecord, after: RunRecord, settings: Settings) -> list[Com
     """Judge each cell that both runs have.
 
     Accuracy may fall by no more than its tolerance; the earlier launches are a baseline of one session. An engine with
-    the bytes of the earlier one has not become slower, whatever was measured; what is around it may have.
-
-    Args:
-        before: The earlier run.
-        after: The later one.
-        settings: The limits: those of the later run.
+    the bytes of the earlier one has not become slower, whatever was measured; what is around it may have. The settings
+    are those of the later run.
 
     Raises:
         SettingsError: The runs are of different machines, or have no cell in common.

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
 
 from ..errors import BaselineError, JobError
 from ..machine import differences
 from ..records import Baseline, BaselineUse, Cell, Environment, Head, Outcome, Workspace
-from ..settings import Settings
 from .store import BaselineStore
 
 
@@ -32,35 +32,28 @@ def other_heads(now: Head | None, then: Head | None) -> bool:
     return now is not None and then is not None and now != then
 
 
+@dataclass(frozen=True)
 class BaselineLookup:
     """The baselines of a run's cells, each looked for once.
 
-    Args:
+    Attributes:
         store: Where they are.
-        settings: The run's settings.
+        mode: Whether the run checks baselines, adds them or updates them.
         threads: With how many threads the run times its engines.
         workspace: Where each baseline is put for the run's record.
         head_of: Returns the head that a cell's engine is built for.
     """
 
-    def __init__(
-        self,
-        store: BaselineStore,
-        settings: Settings,
-        threads: int,
-        workspace: Workspace,
-        head_of: Callable[[Cell], Head | None],
-    ) -> None:
-        self.store = store
-        self._mode = settings.baselines
-        self._threads = threads
-        self._workspace = workspace
-        self._head_of = head_of
-        self._uses: dict[Cell, BaselineUse] = {}
+    store: BaselineStore
+    mode: str
+    threads: int
+    workspace: Workspace
+    head_of: Callable[[Cell], Head | None]
+    _uses: dict[Cell, BaselineUse] = field(default_factory=dict)
 
     def accepts(self, cell: Cell) -> bool:
         """Return whether this run is to write the cell's baseline instead of judging against it."""
-        return self._mode == "update" or (self._mode == "add" and not self.store.path(cell).exists())
+        return self.mode == "update" or (self.mode == "add" and not self.store.path(cell).exists())
 
     def comparable(self, cell: Cell) -> Baseline | None:
         """Return the baseline that a cell's latency is to be compared with, if any.
@@ -75,14 +68,14 @@ class BaselineLookup:
         """Return the baseline of a cell, INCOMPATIBLE where its latency is not comparable; raises as above."""
         if cell not in self._uses:
             use = self._uses[cell] = self._find(cell)
-            self._workspace.put(f"baseline-{cell.key}", use)
+            self.workspace.put(f"baseline-{cell.key}", use)
         return self._uses[cell]
 
     def _find(self, cell: Cell) -> BaselineUse:
         try:
             use = self.store.find(cell)
         except BaselineError:
-            if self._mode != "update":
+            if self.mode != "update":
                 raise
             return BaselineUse(path=str(self.store.path(cell)), outcome=Outcome.NO_BASELINE, note="damaged")
         why = self._why_not_comparable(cell, use.baseline) if use.baseline else ""
@@ -93,10 +86,10 @@ class BaselineLookup:
 
     def _why_not_comparable(self, cell: Cell, baseline: Baseline) -> str:
         found = machine_differences(
-            self.store.environment, {self._threads}, baseline.environment, session_threads(baseline)
+            self.store.environment, {self.threads}, baseline.environment, session_threads(baseline)
         )
         try:
-            head = self._head_of(cell) if baseline.head else None
+            head = self.head_of(cell) if baseline.head else None
         except JobError:
             head = None
         if other_heads(head, baseline.head):

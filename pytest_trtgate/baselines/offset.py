@@ -55,12 +55,6 @@ def machine_offset(before: Baseline | None, run: RunRecord, cell: Cell, settings
 
     It is from the smallest slow-down that is worth failing for, of the first percentile that moved as much; None where
     nothing did, or where the verdict compared with nothing else than the stored sessions.
-
-    Args:
-        before: The baseline that there is.
-        run: The run.
-        cell: One of its cells, which its launches timed.
-        settings: Those of the run.
     """
     use = run.baselines.get(cell.key)
     judged_against = use.baseline if use else None

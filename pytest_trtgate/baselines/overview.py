@@ -87,13 +87,7 @@ def delete(baselines: Iterable[Stored]) -> None:
 
 
 def overview(root: Path, settings: Settings, today: date) -> Iterator[str]:
-    """Yield the lines of ``trtgate baseline show``.
-
-    Args:
-        root: The folder of the baselines.
-        settings: The project's.
-        today: The day in UTC.
-    """
+    """Yield the lines of ``trtgate baseline show`` on a day in UTC."""
     baselines = stored(root, settings)
     machine = ""
     for one in baselines:

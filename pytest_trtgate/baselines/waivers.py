@@ -90,14 +90,7 @@ def save_waivers(root: Path, waivers: Waivers) -> Path:
 
 
 def waived(root: Path, cell: str, subject: str, today: date) -> tuple[bool, str]:
-    """Return whether a failure of one subject of a cell is waived, and what there is to say of it; mostly nothing.
-
-    Args:
-        root: The folder of the baselines.
-        cell: The cell's key.
-        subject: ``accuracy`` or ``latency``.
-        today: The day in UTC.
-    """
+    """Return whether a failure of one subject of a cell is waived on a day in UTC, and what there is to say of that."""
     try:
         waiver = load_waivers(root).find(cell, subject)
     except RecordError as error:

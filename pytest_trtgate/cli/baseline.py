@@ -149,7 +149,7 @@ def _acceptance(arguments: argparse.Namespace) -> tuple[Acceptance, list[Cell]]:
     for sentence in changes:
         print(sentence)
     store = BaselineStore(root, run.environment)
-    return Acceptance(run, store, settings, source, allow_busy=arguments.allow_busy), cells
+    return Acceptance(run, store, settings, source, arguments.allow_busy), cells
 
 
 def _diff(arguments: argparse.Namespace) -> int:

@@ -41,14 +41,7 @@ def few_images(images: int, split: str) -> list[Found]:
 
 
 def calibration_leak(leaked: int, images: int, first: str, split: str) -> list[Found]:
-    """Return a finding where INT8 is calibrated on images that it is evaluated on.
-
-    Args:
-        leaked: How many of the evaluated images are among the calibration images, by content.
-        images: How many images there are.
-        first: The first of those.
-        split: The split that is evaluated.
-    """
+    """Return a finding where some images of the evaluated split are calibrated on, by content; ``first`` is one."""
     if not leaked:
         return []
     return [
@@ -57,13 +50,9 @@ def calibration_leak(leaked: int, images: int, first: str, split: str) -> list[F
 
 
 def confidence_collapse(arm: str, before: float, after: float, what: str = "boxes") -> list[Found]:
-    """Return a finding where an engine finds the same boxes with far less confidence.
+    """Return a finding where an engine has far less confidence than the ``.pt`` in what both have found.
 
-    Args:
-        arm: The engine.
-        before: Median confidence of the ``.pt`` in boxes that both have; NaN where there are none.
-        after: That of the engine in the same.
-        what: What both have: ``boxes``, or ``classes`` of a classifier.
+    ``before`` and ``after`` are median confidences in that, NaN where there is nothing.
     """
     if not before - after > COLLAPSE:
         return []
@@ -74,11 +63,7 @@ def confidence_collapse(arm: str, before: float, after: float, what: str = "boxe
 def low_agreement(arm: str, shared: int, detections: int, conf: float | None) -> list[Found]:
     """Return a finding where an engine lacks many of the detections of the ``.pt``.
 
-    Args:
-        arm: The engine.
-        shared: How many of them it has.
-        detections: How many the ``.pt`` has.
-        conf: Confidence from which a detection counts; None for a classifier, which has one class per image.
+    ``conf``: from which confidence a detection counts; None for a classifier, which has one class per image.
     """
     if shared >= AGREEMENT * detections:
         return []
@@ -95,13 +80,7 @@ def detections_not_compared(arm: str, why: str) -> list[Found]:
 
 
 def skewed_engine(label: str, exported: str | None, running: str | None) -> list[Found]:
-    """Return a finding where an engine says that another Ultralytics exported it than is installed.
-
-    Args:
-        label: The engine.
-        exported: The version in its metadata; None where it does not tell.
-        running: The version that is installed.
-    """
+    """Return a finding where an engine says that another Ultralytics exported it than is running."""
     if not exported or not running or exported == running:
         return []
     return [Found("version-skew", f"{label} was exported by Ultralytics {exported}, {running} is running")]
@@ -127,13 +106,7 @@ def _fp32_bytes(measure: Measurements, cell: Cell) -> int | None:
 
 
 def unstable_warmup(arm: str, unstable: int, launches: int) -> list[Found]:
-    """Return a finding where an arm was timed before its times were stable, in most of its launches.
-
-    Args:
-        arm: The arm.
-        unstable: In how many launches its warm-up came to its limit first.
-        launches: How many launches there are.
-    """
+    """Return a finding where an arm was timed before its times were stable, in most of its launches."""
     if 2 * unstable <= launches:
         return []
     said = f"{arm}: the warm-up ended before its times were stable in {unstable} of {launches} launches"

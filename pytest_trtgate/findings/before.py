@@ -35,13 +35,7 @@ INT8 = ("int8",)
 
 
 def shapes(settings: Settings, cells: Iterable[Cell], checkpoints: Mapping[str, CheckpointFacts]) -> Iterator[Found]:
-    """Yield where training, gate and deployment differ in image size or batch.
-
-    Args:
-        settings: The run's settings.
-        cells: Its cells.
-        checkpoints: What the checkpoints say, by model.
-    """
+    """Yield where training, gate and deployment differ in image size or batch; checkpoints are by model."""
     for model, imgsz, batch in dict.fromkeys((cell.model, cell.imgsz, cell.batch) for cell in cells):
         trained = checkpoints.get(model, CheckpointFacts()).imgsz
         if trained and trained != imgsz:
@@ -58,14 +52,7 @@ def shapes(settings: Settings, cells: Iterable[Cell], checkpoints: Mapping[str, 
 def deployed_engine(
     settings: Settings, cells: Iterable[Cell], metadata: Mapping[str, Any], running: str | None
 ) -> Iterator[Found]:
-    """Yield where the deployed engine is not what the gate builds.
-
-    Args:
-        settings: The run's settings.
-        cells: Its cells.
-        metadata: What Ultralytics wrote into the deployed engine; without a batch, nothing can be told.
-        running: The version of Ultralytics that is installed.
-    """
+    """Yield where the deployed engine is not what the gate builds, by what Ultralytics wrote into it."""
     engine = settings.deployment.engine
     if engine is None:
         return
@@ -107,8 +94,8 @@ def weak_calibration(
         settings: The run's settings.
         images: How many images are calibrated on.
         names: The classes of the dataset.
-        calibration: What was seen of them; None where it is not known.
-        evaluated: What was seen of the evaluated split.
+        calibration: What was seen of those images; None where it is not known.
+        evaluated: The same of the evaluated split.
     """
     split, fraction = settings.calibration.split, settings.calibration.fraction
     if images < FEW_CALIBRATION_IMAGES:
@@ -150,11 +137,8 @@ def _listed(names: list[str]) -> str:
 def dataset_trouble(split: str, facts: SplitFacts, *, labelled: bool, evaluated: bool) -> Iterator[Found]:
     """Yield what is wrong with the images and labels of a split.
 
-    Args:
-        split: Its name.
-        facts: What was seen of it.
-        labelled: Whether it is to have label files, as for every task but classification.
-        evaluated: Whether it is the one that accuracy is of, which is nothing without objects.
+    ``labelled``: it is to have label files, as for every task but classification. ``evaluated``: accuracy is of it, and
+    so is nothing without objects.
     """
 
     def trouble(found: Trouble, what: str) -> Iterator[Found]:
@@ -189,10 +173,7 @@ def other_classes(
 ) -> Iterator[Found]:
     """Yield where a model has other classes than the dataset.
 
-    Args:
-        checkpoints: What the checkpoints say, by model.
-        names: The classes of the dataset, by index.
-        by_index: Whether labels give the index of a class, so that the order of the names counts.
+    ``by_index``: labels give the index of a class, so that the order of the names counts.
     """
     for model, facts in checkpoints.items():
         theirs = facts.names
@@ -236,12 +217,7 @@ def duplicates(split: str, other: str, count: int, first: str) -> Iterator[Found
 
 
 def exports(cells: Iterable[Cell], arguments: Mapping[Cell, Mapping[str, Any]]) -> Iterator[Found]:
-    """Yield where an engine is exported such that its timing is not comparable.
-
-    Args:
-        cells: The run's cells.
-        arguments: What the exporter is asked for, by cell.
-    """
+    """Yield where the arguments of a cell's export make its timing incomparable."""
     for cell in cells:
         concerns = ((cell.model,), (cell.precision,))
         if arguments[cell].get("dynamic"):
@@ -255,10 +231,8 @@ def exports(cells: Iterable[Cell], arguments: Mapping[Cell, Mapping[str, Any]]) 
 def timing(settings: Settings, too_many: str, processes: int) -> Iterator[Found]:
     """Yield what would make the comparison of arms unfair.
 
-    Args:
-        settings: The run's settings.
-        too_many: That there are more threads than cores, if so.
-        processes: How many processes compute on the GPU already.
+    ``too_many``: the sentence that there are more threads than cores, if so. ``processes``: how many others compute on
+    the GPU.
     """
     if too_many:
         yield Found("unfair-timing", too_many)
@@ -274,13 +248,7 @@ def timing(settings: Settings, too_many: str, processes: int) -> Iterator[Found]
 
 
 def accepted_skew(cell: Cell, accepted: Mapping[str, str], running: Mapping[str, str]) -> Iterator[Found]:
-    """Yield where a cell's accepted engine was exported or run by other versions.
-
-    Args:
-        cell: The cell.
-        accepted: Versions that its baseline was measured with.
-        running: Those that are installed.
-    """
+    """Yield where a cell's accepted engine was exported or run by other versions than are running."""
     then, now = accepted.get("ultralytics"), running.get("ultralytics")
     pairs = [("Ultralytics", then, now), (cell.backend, accepted.get(cell.backend), running.get(cell.backend))]
     moved = [f"{name} {a} (now {b})" for name, a, b in pairs if a and b and a != b]

@@ -21,12 +21,7 @@ _GITLAB_CACHES = re.compile(r"\b(?:cache|include):")
 
 
 def why_thrown_away(root: Path, environ: Mapping[str, str]) -> str:
-    """Return why a folder will not outlive the job, as the end of a sentence; empty where it will, for all we know.
-
-    Args:
-        root: The folder of the engine cache.
-        environ: The environment variables of the process.
-    """
+    """Return why a folder will not outlive the job, as the end of a sentence; empty where it will, for all we know."""
     place = root.resolve()
     if (temporary := _under(place, [*TEMPORARY, tempfile.gettempdir()])) is not None:
         return f"{temporary} is for temporary files"

@@ -36,12 +36,6 @@ def survey(
 ) -> SurveyResponse:
     """Return what is known of some splits, of the checkpoints, and of the engine that is deployed.
 
-    Args:
-        measure: The run's settings, plan and launcher.
-        dataset: The dataset that the splits are of.
-        splits: Images by the name of their split.
-        models: The models that are evaluated on them.
-
     Raises:
         DataError: A checkpoint or the deployed engine cannot be read.
         JobError: The job that looks failed.

@@ -16,11 +16,7 @@ _QUIET_INTERVAL_S = 15.0
 
 
 class Narrator:
-    """Writes to pytest's terminal past its capturing; silent under ``-q`` and in xdist's workers.
-
-    Args:
-        config: The run's configuration.
-    """
+    """Writes to pytest's terminal past its capturing; silent under ``-q`` and in xdist's workers."""
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config

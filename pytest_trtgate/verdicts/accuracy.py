@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from ..baselines import BaselineLookup
 from ..data import shared_contents
@@ -26,28 +27,14 @@ from .evidence import Evidence, calibrated_on, gather
 from .figures import accuracy_figures
 
 
+@dataclass(frozen=True)
 class AccuracyJudge:
-    """Judges engines against their checkpoints and baselines.
+    """Judges engines against their checkpoints and baselines; ``preflight`` returns what was found before the build."""
 
-    Args:
-        measure: What is judged.
-        evaluations: The accuracies.
-        lookup: The baselines.
-        preflight: Returns what was found before anything was built.
-    """
-
-    def __init__(
-        self,
-        measure: Measurements,
-        evaluations: Evaluations,
-        lookup: BaselineLookup,
-        preflight: Callable[[], Preflight],
-    ) -> None:
-        self.measure = measure
-        self.settings = measure.settings
-        self.evaluations = evaluations
-        self.lookup = lookup
-        self._preflight = preflight
+    measure: Measurements
+    evaluations: Evaluations
+    lookup: BaselineLookup
+    preflight: Callable[[], Preflight]
 
     def judge(self, cell: Cell) -> Judgement:
         """Return the checks of a cell's accuracy, and what was found beside them.
@@ -57,7 +44,7 @@ class AccuracyJudge:
         """
         reference, engine = self.evaluations.pair(cell)
         checks, found = self._parity(cell, reference, engine)
-        checks += inconclusive_checks(self._preflight().concerning(cell, "accuracy"))
+        checks += inconclusive_checks(self.preflight().concerning(cell, "accuracy"))
         found += engine_findings(self.measure, cell) + self._calibration_leak(cell)
         use = self.lookup.use(cell)
         # Another CPU or number of threads makes latencies incomparable, not accuracies.
@@ -73,12 +60,12 @@ class AccuracyJudge:
         calibration = calibrated_on(self.measure.engine(cell), data.calibration_images)
         leaked = shared_contents(data.images, calibration, data.digests.sha256)
         first = leaked[0].name if leaked else ""
-        return calibration_leak(len(leaked), len(data.images), first, self.settings.split)
+        return calibration_leak(len(leaked), len(data.images), first, self.measure.settings.split)
 
     def _parity(self, cell: Cell, reference: AccuracyRecord, engine: AccuracyRecord) -> tuple[list[Check], list[Found]]:
         """Judge an engine against its checkpoint."""
         tolerances = self.tolerances(cell, engine.task)
-        population = self.settings.of(cell.model).accuracy.mode == "population"
+        population = self.measure.settings.of(cell.model).accuracy.mode == "population"
         evidence = self._evidence(reference, engine, population)
         comparison = None if isinstance(evidence, str) else evidence.comparison
         checks = judge_parity(reference, engine, tolerances, comparison, population=population)
@@ -93,7 +80,7 @@ class AccuracyJudge:
             found += low_agreement(cell.precision, agreement.shared, agreement.detections, conf)
             # Where mAP has said it already, a failure still has to be known: the tolerance of mAP may be changed.
             fallen = any(c.outcome in (Outcome.FAIL, Outcome.ERROR) for c in checks)
-            if not fallen or self.settings.findings.of("confidence-collapse") == "fail":
+            if not fallen or self.measure.settings.findings.of("confidence-collapse") == "fail":
                 found += confidence_collapse(cell.precision, agreement.score_before, agreement.score_after, what)
         return checks, found
 
@@ -103,7 +90,7 @@ class AccuracyJudge:
         Raises:
             SettingsError: The settings gate a metric that the model does not have.
         """
-        settings = self.settings.of(cell.model)
+        settings = self.measure.settings.of(cell.model)
         own = next((model.accuracy for model in settings.models if model.name == cell.model), None)
         # A general tolerance may be meant for another model of the run.
         chosen = settings.accuracy if len(settings.models) == 1 else own
@@ -119,7 +106,7 @@ class AccuracyJudge:
             return gather(self.measure.workspace.path, reference, engine, DEPLOYMENT_CONF, decides=population)
         except RecordError as error:
             needing = ["accuracy.mode 'population'"] if population else []
-            severities = self.settings.findings
+            severities = self.measure.settings.findings
             needing += [
                 f"findings.{name} = 'fail'"
                 for name in KINDS

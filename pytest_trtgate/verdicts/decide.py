@@ -62,12 +62,8 @@ def decide(
 ) -> Ruling:
     """Return what the checks of one verdict come to.
 
-    Args:
-        cell: What was judged.
-        checks: All of them.
-        fails: Whether an outcome fails the run, by the user's policies.
-        excuses: What may excuse a failure.
-        accepting: Whether this run is to become the cell's baseline.
+    ``fails``: whether an outcome fails the run, by the user's policies. ``accepting``: the run is to become the cell's
+    baseline.
     """
     # What fails the run decides, even where something worse is only a note by the user's policy.
     failing = [check for check in checks if fails(check.outcome)]

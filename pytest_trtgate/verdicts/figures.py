@@ -35,11 +35,7 @@ PARTS = 24
 def accuracy_figures(cell: Cell, engine: AccuracyRecord, evidence: Evidence, conf: float) -> AccuracyFigures:
     """Return where an engine's accuracy differs from its checkpoint's.
 
-    Args:
-        cell: The engine's.
-        engine: Its accuracy, for the names of the classes.
-        evidence: The comparison.
-        conf: From which confidence on the boxes of ``evidence`` count.
+    ``conf``: from which confidence on the boxes of ``evidence`` count.
     """
     comparison = evidence.comparison
     before, after = evidence.agreement.scores_before, evidence.agreement.scores_after
@@ -74,13 +70,9 @@ def _rounded(values: Iterable[float]) -> tuple[float, ...]:
 def courses(
     folder: Path, latency: LatencyRecord, cells: Iterable[Cell], context: Context
 ) -> dict[str, tuple[Course, ...]]:
-    """Return how the latency of cells of one model went in each launch; samples that cannot be read are left out.
+    """Return how the latency of cells of one model went in each launch, without those of which no samples can be read.
 
-    Args:
-        folder: The run's folder, at which the records' paths start.
-        latency: The launches of the cells' model.
-        cells: The cells; those without any course are not in the answer.
-        context: What was timed.
+    ``folder``: the run's, at which the records' paths start.
     """
     found: dict[str, list[Course]] = {}
     keys: dict[str, str] = {cell.precision: cell.key for cell in cells}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from ..baselines import BaselineLookup
 from ..errors import JobError
@@ -14,21 +15,14 @@ from ..records import Cell, Check, LatencyRecord, Preflight, slowest_change
 from .decide import Judgement, explained
 
 
+@dataclass(frozen=True)
 class LatencyJudge:
-    """Judges the launches of engines.
+    """Judges the launches of engines; ``preflight`` returns what was found before the build."""
 
-    Args:
-        measure: What is judged.
-        lookup: The baselines.
-        preflight: Returns what was found before anything was built.
-    """
-
-    def __init__(self, measure: Measurements, lookup: BaselineLookup, preflight: Callable[[], Preflight]) -> None:
-        self.measure = measure
-        self.settings = measure.settings
-        self.lookup = lookup
-        self._preflight = preflight
-        self._replays = Replays(measure.settings, measure.plan, measure.cache, lookup.comparable)
+    measure: Measurements
+    replays: Replays
+    lookup: BaselineLookup
+    preflight: Callable[[], Preflight]
 
     def launches(self, model: str) -> LatencyRecord:
         """Return the launches of a model, with stored baseline engines to compare with.
@@ -36,7 +30,7 @@ class LatencyJudge:
         Raises:
             JobError: No launch succeeded.
         """
-        return self.measure.latency(model, self._replays)
+        return self.measure.latency(model, self.replays)
 
     def judge(self, cell: Cell) -> Judgement:
         """Return the checks of a cell's latency, and what was found beside them.
@@ -50,28 +44,28 @@ class LatencyJudge:
             raise JobError(failure.job, failure.reason, failure.log_tail)
         engine, use = self.measure.engine(cell), self.lookup.use(cell)
         checks = self._times(cell, latency)
-        checks += judge_resources(latency, cell.precision, *self.settings.latency.resources(cell.precision))
-        if self.settings.profile:
+        checks += judge_resources(latency, cell.precision, *self.measure.settings.latency.resources(cell.precision))
+        if self.measure.settings.profile:
             layers = profile_layers(self.measure, cell).layers
             checks = explained(checks, slowest_change(layers, use.baseline.layers if use.baseline else ()))
-        checks += judge_engine(engine, self.settings.engine.limits(cell.precision))
+        checks += judge_engine(engine, self.measure.settings.engine.limits(cell.precision))
         launches = latency.of_arm(cell.precision)
         unstable = sum(not launch.arms[cell.precision].warmup_stable for launch in launches)
         return checks, [*engine_findings(self.measure, cell), *unstable_warmup(cell.label, unstable, len(launches))]
 
     def _times(self, cell: Cell, latency: LatencyRecord) -> list[Check]:
-        rules = self.settings.latency
+        rules = self.measure.settings.latency
         baseline = self.lookup.comparable(cell)
         checks = judge_latency(
             latency,
             cell.precision,
             rules.context,
             rules.limits(cell.precision, cell.backend),
-            rules.speedup_rule(cell.precision, cell.backend, self.settings.precisions),
+            rules.speedup_rule(cell.precision, cell.backend, self.measure.settings.precisions),
             baseline,
             same_engine=baseline is not None and baseline.engine_sha256 == self.measure.engine(cell).sha256,
             note=why_not_replayed(latency, cell),
-            busy=self._preflight().busy,
+            busy=self.preflight().busy,
         )
         if baseline is None and not self.lookup.accepts(cell):
             use = self.lookup.use(cell)

@@ -30,12 +30,7 @@ from .figures import courses
 def record_run(measure: Measurements, started: float, argv: list[str], *, interrupted: bool, red: bool) -> RunRecord:
     """Return the record of a run, all but its media, its baselines and the commands that accept its cells.
 
-    Args:
-        measure: What was measured.
-        started: When the run began, in seconds since the epoch.
-        argv: pytest's arguments.
-        interrupted: Whether the user interrupted it.
-        red: Whether any test failed.
+    ``started`` is in seconds since the epoch, ``argv`` are pytest's arguments; ``red``: some test failed.
     """
     space, cells = measure.workspace, measure.plan.cells
     shutil.rmtree(space.traced, ignore_errors=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 from ..baselines import Acceptance, BaselineLookup, BaselineStore, waived, way_to_accept
 from ..cache import pin
 from ..errors import CacheError, JobError, TrtGateError
-from ..measuring import Evaluations, Measurements
+from ..measuring import Evaluations, Measurements, Replays
 from ..records import REFERENCE, Cell, Check, Finding, LatencyRecord, Preflight, RunRecord, Verdict, failures
 from .accuracy import AccuracyJudge
 from .amend import Amend, Softening, context_of, no_amendment, parse_answers
@@ -50,11 +50,12 @@ class GateRun:
         self.store = BaselineStore(self.settings.baseline_dir, measure.environment)
         self._preflight = preflight
         self._amend = amend
-        self._lookup = BaselineLookup(
-            self.store, self.settings, measure.threads, self.workspace, lambda cell: measure.engine(cell).head
+        self._lookup = lookup = BaselineLookup(
+            self.store, self.settings.baselines, measure.threads, self.workspace, lambda cell: measure.engine(cell).head
         )
-        self._accuracy = AccuracyJudge(measure, self.evaluations, self._lookup, self.preflight)
-        self._latency = LatencyJudge(measure, self._lookup, self.preflight)
+        replays = Replays(self.settings, measure.plan, measure.cache, lookup.comparable)
+        self._accuracy = AccuracyJudge(measure, self.evaluations, lookup, self.preflight)
+        self._latency = LatencyJudge(measure, replays, lookup, self.preflight)
 
     def preflight(self) -> Preflight:
         """Return what was found before anything was built; looked for now where no process of this run has yet."""
