@@ -74,9 +74,9 @@ class Acceptance:
         before, session = self._before(cell), measured.session
         known = before is not None and session in before.sessions
         same = before if before is not None and self._same(before, measured) else None
-        offset = None if known else machine_offset(before, self.run, cell, self.settings)
+        offset = "" if known else machine_offset(before, self.run, cell, self.settings)
         busy = f"the machine was busy: {self.run.preflight.busy}" if self.run.preflight.busy and self.allow_busy else ""
-        remark = "; ".join(filter(None, (offset.sentence if offset else "", busy)))
+        remark = "; ".join(filter(None, (offset, busy)))
         join = same is not None and self._unchanged(same, cell)
         return Acceptable(measured, refusal, before, same, known, join, remark)
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from .after import (
+    agreement_findings,
     calibration_leak,
-    confidence_collapse,
-    detections_not_compared,
     engine_findings,
     few_images,
     inconclusive_checks,
-    low_agreement,
     skewed_engine,
     unstable_warmup,
 )
@@ -20,13 +18,11 @@ from .survey import survey
 
 __all__ = [
     "Found",
+    "agreement_findings",
     "calibration_leak",
-    "confidence_collapse",
-    "detections_not_compared",
     "engine_findings",
     "few_images",
     "inconclusive_checks",
-    "low_agreement",
     "run_preflight",
     "skewed_engine",
     "survey",

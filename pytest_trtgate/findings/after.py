@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import JobError
 from ..judge.engine import precision_finding
 from ..measuring import Measurements
-from ..records import FINDING, Cell, Check, Finding, Outcome
-from ..settings import KINDS
+from ..records import FINDING, Cell, Check, Finding, Outcome, Task
+from ..settings import DEPLOYMENT_CONF, KINDS
 from .found import Found
+
+if TYPE_CHECKING:
+    from ..judge.accuracy.agreement import Agreement
 
 FEW_IMAGES = 100
 """Below this many evaluated images, an accuracy says little about the engine."""
@@ -40,13 +45,12 @@ def few_images(images: int, split: str) -> list[Found]:
     return [Found("few-images", f"split '{split}' has {images} images, fewer than {FEW_IMAGES}")]
 
 
-def calibration_leak(leaked: int, images: int, first: str, split: str) -> list[Found]:
-    """Return a finding where some images of the evaluated split are calibrated on, by content; ``first`` is one."""
+def calibration_leak(leaked: Sequence[Path], images: int, split: str) -> list[Found]:
+    """Return a finding where INT8 is calibrated on some of the images that it is evaluated on."""
     if not leaked:
         return []
-    return [
-        Found("calibration-leak", f"{leaked} of {images} images of split '{split}' are calibrated on, first {first}")
-    ]
+    said = f"{len(leaked)} of {images} images of split '{split}' are calibrated on, first {leaked[0].name}"
+    return [Found("calibration-leak", said)]
 
 
 def confidence_collapse(arm: str, before: float, after: float, what: str = "boxes") -> list[Found]:
@@ -74,9 +78,19 @@ def low_agreement(arm: str, shared: int, detections: int, conf: float | None) ->
     return [Found("low-agreement", f"{sentence}, less than {100 * AGREEMENT:g} %")]
 
 
-def detections_not_compared(arm: str, why: str) -> list[Found]:
-    """Return the finding that an engine's detections could not be compared with those of the ``.pt``, and why."""
-    return [Found("detections-not-compared", f"{arm}: the detections were not compared with those of the .pt: {why}")]
+def agreement_findings(arm: str, agreement: Agreement | str, task: Task, *, collapse: bool) -> list[Found]:
+    """Return what is found by comparing an engine's detections with those of the ``.pt``.
+
+    ``agreement``: how far they agree, or why they could not be compared. ``collapse``: a collapse is worth telling.
+    """
+    if isinstance(agreement, str):
+        said = f"{arm}: the detections were not compared with those of the .pt: {agreement}"
+        return [Found("detections-not-compared", said)]
+    conf, what = (None, "classes") if task == "classify" else (DEPLOYMENT_CONF, "boxes")
+    found = low_agreement(arm, agreement.shared, agreement.detections, conf)
+    if collapse:
+        found += confidence_collapse(arm, agreement.score_before, agreement.score_after, what)
+    return found
 
 
 def skewed_engine(label: str, exported: str | None, running: str | None) -> list[Found]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -29,9 +30,6 @@ VISIBLE_SIZE = 1.25
 NAMED = 4
 """How many classes a sentence names."""
 RENAMED = "name the classes of the dataset as the model does, or gate the model on data of its own classes"
-
-
-INT8 = ("int8",)
 
 
 def shapes(settings: Settings, cells: Iterable[Cell], checkpoints: Mapping[str, CheckpointFacts]) -> Iterator[Found]:
@@ -87,8 +85,8 @@ def weak_calibration(
     names: Mapping[int, str],
     calibration: SplitFacts | None,
     evaluated: SplitFacts | None,
-) -> Iterator[Found]:
-    """Yield what is wrong with the images that INT8 is calibrated on.
+) -> Iterator[str]:
+    """Yield what is wrong with the images that INT8 is calibrated on, in sentences.
 
     Args:
         settings: The run's settings.
@@ -100,17 +98,14 @@ def weak_calibration(
     split, fraction = settings.calibration.split, settings.calibration.fraction
     if images < FEW_CALIBRATION_IMAGES:
         part = f" (fraction {fraction:g})" if fraction < 1 else ""
-        said = f"INT8 is calibrated on {images} images of split '{split}'{part}, fewer than {FEW_CALIBRATION_IMAGES}"
-        yield Found("weak-calibration", said, precisions=INT8)
+        yield f"INT8 is calibrated on {images} images of split '{split}'{part}, fewer than {FEW_CALIBRATION_IMAGES}"
     elif fraction < 1:
-        said = f"INT8 is calibrated on {images} images, fraction {fraction:g} of split '{split}', the first by name"
-        yield Found("weak-calibration", said, precisions=INT8)
+        yield f"INT8 is calibrated on {images} images, fraction {fraction:g} of split '{split}', the first by name"
     if calibration is None or evaluated is None or settings.split == split:
         return
     missing = [names.get(index, str(index)) for index in evaluated.classes if not calibration.classes.get(index)]
     if missing and calibration.classes:
-        said = f"the calibration images of split '{split}' show no object of {_listed(missing)}"
-        yield Found("weak-calibration", said, precisions=INT8)
+        yield f"the calibration images of split '{split}' show no object of {_listed(missing)}"
     for what, mine, theirs, visible in (
         ("brightness", calibration.brightness, evaluated.brightness, VISIBLE_BRIGHTNESS),
         ("contrast", calibration.contrast, evaluated.contrast, VISIBLE_CONTRAST),
@@ -120,8 +115,7 @@ def weak_calibration(
         if found is not None:
             middles = [math.exp(median(x)) if what == "object size" else median(x) for x in (mine, theirs)]
             level = f"median {middles[0]:.2f} and {middles[1]:.2f}, Kolmogorov-Smirnov distance {found:.2f}"
-            said = f"the calibration images are unlike those of split '{settings.split}' in {what} ({level})"
-            yield Found("weak-calibration", said, precisions=INT8)
+            yield f"the calibration images are unlike those of split '{settings.split}' in {what} ({level})"
 
 
 def _logs(sizes: Iterable[float]) -> list[float]:
@@ -209,11 +203,11 @@ def _tells_apart(names: Iterable[str]) -> bool:
     return len(set(map(_folded, different))) == len(different)
 
 
-def duplicates(split: str, other: str, count: int, first: str) -> Iterator[Found]:
-    """Yield where images of the evaluated split are in another one too, by content."""
-    if count:
-        said = f"split '{split}' shares {fmt.plural(count, 'image')} with split '{other}', by content, first {first}"
-        yield Found("dataset-trouble", said)
+def duplicates(split: str, other: str, same: Sequence[Path]) -> Iterator[Found]:
+    """Yield where images of the evaluated split are in another one too."""
+    if same:
+        shared = f"{fmt.plural(len(same), 'image')} with split '{other}', by content, first {same[0].name}"
+        yield Found("dataset-trouble", f"split '{split}' shares {shared}")
 
 
 def exports(cells: Iterable[Cell], arguments: Mapping[Cell, Mapping[str, Any]]) -> Iterator[Found]:

@@ -22,6 +22,8 @@ from .cache_place import why_thrown_away
 from .found import Found
 from .survey import survey
 
+INT8 = ("int8",)
+
 
 def run_preflight(
     measure: Measurements,
@@ -110,7 +112,8 @@ def _of_survey(
         yield from early.dataset_trouble(split, facts, labelled=labelled, evaluated=split == settings.split)
     if calibrated_on:
         pair = (seen.splits.get(settings.calibration.split), seen.splits.get(settings.split))
-        yield from early.weak_calibration(settings, calibrated_on, names, *pair)
+        for sentence in early.weak_calibration(settings, calibrated_on, names, *pair):
+            yield Found("weak-calibration", sentence, precisions=INT8)
 
 
 def _of_contents(
@@ -124,9 +127,8 @@ def _of_contents(
     sha256 = digests.sha256
     try:
         leaked = shared_contents(evaluated, calibration, sha256)
-        first = leaked[0].name if leaked else ""
-        for found in calibration_leak(len(leaked), len(evaluated), first, settings.split):
-            yield replace(found, precisions=early.INT8)
+        for found in calibration_leak(leaked, len(evaluated), settings.split):
+            yield replace(found, precisions=INT8)
         for other in dataset.splits:
             # Of the calibration images, the other finding has told already.
             if other == settings.split or (leaked and other == settings.calibration.split):
@@ -135,8 +137,7 @@ def _of_contents(
                 images = dataset.images(other)
             except DataError:  # a split that this run does not use may be anywhere
                 continue
-            same = shared_contents(evaluated, images, sha256)
-            yield from early.duplicates(settings.split, other, len(same), same[0].name if same else "")
+            yield from early.duplicates(settings.split, other, shared_contents(evaluated, images, sha256))
     except DataError as error:
         yield Found("dataset-trouble", str(error))
     digests.save()

@@ -10,13 +10,11 @@ from ..data import shared_contents
 from ..errors import RecordError, SettingsError
 from ..findings import (
     Found,
+    agreement_findings,
     calibration_leak,
-    confidence_collapse,
-    detections_not_compared,
     engine_findings,
     few_images,
     inconclusive_checks,
-    low_agreement,
 )
 from ..judge.accuracy.parity import finds_nothing, judge_accepted, judge_parity
 from ..measuring import Evaluations, Measurements
@@ -59,8 +57,7 @@ class AccuracyJudge:
         data = self.measure.data[cell.model]
         calibration = calibrated_on(self.measure.engine(cell), data.calibration_images)
         leaked = shared_contents(data.images, calibration, data.digests.sha256)
-        first = leaked[0].name if leaked else ""
-        return calibration_leak(len(leaked), len(data.images), first, self.measure.settings.split)
+        return calibration_leak(leaked, len(data.images), self.measure.settings.split)
 
     def _parity(self, cell: Cell, reference: AccuracyRecord, engine: AccuracyRecord) -> tuple[list[Check], list[Found]]:
         """Judge an engine against its checkpoint."""
@@ -70,19 +67,14 @@ class AccuracyJudge:
         comparison = None if isinstance(evidence, str) else evidence.comparison
         checks = judge_parity(reference, engine, tolerances, comparison, population=population)
         found = few_images(engine.images, engine.settings.split)
-        if isinstance(evidence, str):
-            found += detections_not_compared(cell.precision, evidence)
-        else:
+        if not isinstance(evidence, str):
             figures = accuracy_figures(cell, engine, evidence, DEPLOYMENT_CONF)
             self.measure.workspace.put(f"figures-{cell.key}", figures)
-            agreement = evidence.agreement
-            conf, what = (None, "classes") if engine.task == "classify" else (DEPLOYMENT_CONF, "boxes")
-            found += low_agreement(cell.precision, agreement.shared, agreement.detections, conf)
-            # Where mAP has said it already, a failure still has to be known: the tolerance of mAP may be changed.
-            fallen = any(c.outcome in (Outcome.FAIL, Outcome.ERROR) for c in checks)
-            if not fallen or self.measure.settings.findings.of("confidence-collapse") == "fail":
-                found += confidence_collapse(cell.precision, agreement.score_before, agreement.score_after, what)
-        return checks, found
+        agreement = evidence if isinstance(evidence, str) else evidence.agreement
+        # Where mAP has said it already, a failure still has to be known: the tolerance of mAP may be changed.
+        fallen = any(check.outcome in (Outcome.FAIL, Outcome.ERROR) for check in checks)
+        collapse = not fallen or self.measure.settings.findings.of("confidence-collapse") == "fail"
+        return checks, found + agreement_findings(cell.precision, agreement, engine.task, collapse=collapse)
 
     def tolerances(self, cell: Cell, task: Task) -> dict[str, float]:
         """Return the gated metrics of a cell with their largest allowed drop.
@@ -105,13 +97,9 @@ class AccuracyJudge:
         try:
             return gather(self.measure.workspace.path, reference, engine, DEPLOYMENT_CONF, decides=population)
         except RecordError as error:
-            needing = ["accuracy.mode 'population'"] if population else []
-            severities = self.measure.settings.findings
-            needing += [
-                f"findings.{name} = 'fail'"
-                for name in KINDS
-                if KINDS[name].of_detections and severities.of(name) == "fail"
-            ]
-            if needing:
-                raise RecordError(f"{needing[0]} cannot be judged: {error}") from error
+            failing = [kind for kind in KINDS if self.measure.settings.findings.of(kind) == "fail"]
+            needing = [f"findings.{kind} = 'fail'" for kind in failing if KINDS[kind].of_detections]
+            if population or needing:
+                what = "accuracy.mode 'population'" if population else needing[0]
+                raise RecordError(f"{what} cannot be judged: {error}") from error
             return str(error)

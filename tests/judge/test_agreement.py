@@ -143,8 +143,8 @@ def test_a_median_that_falls_by_more_than_a_tenth_is_a_collapse() -> None:
 
 
 def test_a_leak_says_how_many_images_and_the_first() -> None:
-    assert calibration_leak(0, 10, "", "test") == []
-    [found] = calibration_leak(2, 10, "a.png", "test")
+    assert calibration_leak([], 10, "test") == []
+    [found] = calibration_leak([Path("some/a.png"), Path("b.png")], 10, "test")
     assert found.sentence == "2 of 10 images of split 'test' are calibrated on, first a.png"
 
 
