@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -102,7 +103,7 @@ class BaselineStore:
         return BaselineUse(path=str(path), outcome=Outcome.PASS, baseline=baseline)
 
     def _elsewhere(self, cell: Cell) -> BaselineUse:
-        others = sorted(self.root.glob(f"*/{_glob_escape(_relative(cell))}"))
+        others = sorted(self.root.glob(f"*/{glob.escape(_relative(cell))}"))
         if not others:
             return BaselineUse(path=str(self.path(cell)), outcome=Outcome.NO_BASELINE, note="no baseline yet")
         machines = ", ".join(p.relative_to(self.root).parts[0] for p in others)
@@ -149,7 +150,3 @@ class BaselineStore:
 
 def _relative(cell: Cell) -> str:
     return f"{cell.model}/{cell.precision}-{cell.imgsz}-b{cell.batch}.json"
-
-
-def _glob_escape(text: str) -> str:
-    return "".join(f"[{c}]" if c in "*?[" else c for c in text)

@@ -45,35 +45,36 @@ def given_path(text: str) -> Path:
     return Path(text)
 
 
+def add_command(
+    commands: Any, name: str, run: Callable[[argparse.Namespace], int], about: str, more: str = "", **how: Any
+) -> argparse.ArgumentParser:
+    """Add a subcommand and return its parser; ``more`` says more than ``about`` in the command's own help."""
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=about, description=more or about, **how)
+    parser.set_defaults(run=run)
+    return parser
+
+
 def add_baseline(commands: Any) -> None:
     """Add ``trtgate baseline`` to the subcommands of a parser."""
     group = commands.add_parser("baseline", help="Show, accept, waive and prune baselines")
     what = group.add_subparsers(required=True, metavar="WHAT")
 
-    def add(name: str, run: Callable[[argparse.Namespace], int], text: str, more: str = "") -> argparse.ArgumentParser:
-        parser: argparse.ArgumentParser = what.add_parser(name, help=text, description=more or text)
-        parser.add_argument(
-            "--baseline-dir", type=given_path, metavar="DIR", help="Folder of the baselines (default: as in a run)"
-        )
-        parser.set_defaults(run=_or_usage(run))
+    def add(name: str, run: Callable[[argparse.Namespace], int], about: str, more: str = "") -> argparse.ArgumentParser:
+        parser = add_command(what, name, _or_usage(run), about, more)
+        folder = "Folder of the baselines (default: as in a run)"
+        parser.add_argument("--baseline-dir", type=given_path, metavar="DIR", help=folder)
         return parser
 
     add("show", _show, "List all baselines, those that are unused, and the waivers")
-    for name, run, text, more in (
-        ("diff", _diff, "Say what accepting a run would change", ""),
-        ("accept", _accept, "Write baselines from a run record", _ACCEPT),
+    for parser in (
+        add("diff", _diff, "Say what accepting a run would change"),
+        add("accept", _accept, "Write baselines from a run record", _ACCEPT),
     ):
-        parser = add(name, run, text, more)
         parser.add_argument("record", type=given_path, metavar="RUN.json", help=RECORD)
-        parser.add_argument(
-            "--only",
-            action="append",
-            metavar="KEY",
-            help="Cell to take, by its key as in a report; repeatable (default: all)",
-        )
-        parser.add_argument(
-            "--allow-busy", action="store_true", help="Take a run too that was measured on a busy machine"
-        )
+        one = "Cell to take, by its key as in a report; repeatable (default: all)"
+        parser.add_argument("--only", action="append", metavar="KEY", help=one)
+        busy = "Take a run too that was measured on a busy machine"
+        parser.add_argument("--allow-busy", action="store_true", help=busy)
     prune = add("prune", _prune, "Delete baselines that no cell of the settings uses", _PRUNE)
     prune.add_argument("--yes", action="store_true", help="Delete them, instead of only listing them")
     waive = add("waive", _waive, "Let a cell fail until a date, with a reason", _WAIVE)
@@ -86,10 +87,10 @@ def add_baseline(commands: Any) -> None:
 
 def add_compare(commands: Any) -> None:
     """Add ``trtgate compare`` to the subcommands of a parser."""
-    parser = commands.add_parser("compare", help="Judge a run record against an earlier one", description=_COMPARE)
+    about = "Judge a run record against an earlier one"
+    parser = add_command(commands, "compare", _or_usage(_compare), about, _COMPARE)
     parser.add_argument("before", type=given_path, metavar="A.json", help="Record of the earlier run")
     parser.add_argument("after", type=given_path, metavar="B.json", help="Record of the later run")
-    parser.set_defaults(run=_or_usage(_compare))
 
 
 def _or_usage(run: Callable[[argparse.Namespace], int]) -> Callable[[argparse.Namespace], int]:

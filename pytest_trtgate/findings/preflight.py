@@ -8,12 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..baselines import BaselineStore
-from ..cache import FileDigests
 from ..data import Dataset, shared_contents
 from ..errors import BaselineError, DataError, JobError
 from ..jobs import SurveyResponse
 from ..machine import foreign_processes, too_many_threads, why_busy
-from ..measuring import Measurements
+from ..measuring import EvaluatedData, Measurements
 from ..records import BUSY, EarlyFinding, Preflight
 from ..settings import Settings
 from . import before as early
@@ -62,20 +61,19 @@ def _found(measure: Measurements, gpu: str, environ: Mapping[str, str]) -> Itera
     sets = list(dict.fromkeys(measure.data.values()))
     for data in sets:
         models = tuple(model for model, its in measure.data.items() if its is data)
-        for found in _of_data(measure, data.dataset, data.digests, models):
+        for found in _of_data(measure, data, models):
             if len(sets) > 1:
                 said = f"{data.dataset.source.name}: {found.sentence}"
                 found = replace(found, models=found.models or models, sentence=said)
             yield found
 
 
-def _of_data(measure: Measurements, dataset: Dataset, digests: FileDigests, models: tuple[str, ...]) -> Iterator[Found]:
-    settings = measure.settings
-    evaluated = dataset.images(settings.split)
-    yield from few_images(len(evaluated), settings.split)
-    calibration = _calibration_images(measure, dataset)
-    yield from _of_contents(settings, dataset, digests, evaluated, calibration)
-    splits = {settings.split: evaluated}
+def _of_data(measure: Measurements, data: EvaluatedData, models: tuple[str, ...]) -> Iterator[Found]:
+    settings, dataset = measure.settings, data.dataset
+    yield from few_images(len(data.images), settings.split)
+    calibration = _calibration_images(measure, data)
+    yield from _of_contents(settings, data, calibration)
+    splits = {settings.split: data.images}
     if calibration:
         splits.setdefault(settings.calibration.split, calibration)
     try:
@@ -87,14 +85,13 @@ def _of_data(measure: Measurements, dataset: Dataset, digests: FileDigests, mode
     yield from _of_survey(measure, dataset, seen, len(calibration), models)
 
 
-def _calibration_images(measure: Measurements, dataset: Dataset) -> tuple[Path, ...]:
+def _calibration_images(measure: Measurements, data: EvaluatedData) -> tuple[Path, ...]:
     """Return the images that INT8 will be calibrated on; none where no INT8 is planned."""
-    wanted = measure.settings.calibration
     if all(cell.precision != "int8" for cell in measure.plan.cells):
         return ()
-    images = dataset.images(wanted.split)
+    images = data.calibration_images
     # Ultralytics takes a fraction from the beginning.
-    return images[: max(1, round(len(images) * wanted.fraction))]
+    return images[: max(1, round(len(images) * measure.settings.calibration.fraction))]
 
 
 def _of_survey(
@@ -116,15 +113,9 @@ def _of_survey(
             yield Found("weak-calibration", sentence, precisions=INT8)
 
 
-def _of_contents(
-    settings: Settings,
-    dataset: Dataset,
-    digests: FileDigests,
-    evaluated: tuple[Path, ...],
-    calibration: tuple[Path, ...],
-) -> Iterator[Found]:
+def _of_contents(settings: Settings, data: EvaluatedData, calibration: tuple[Path, ...]) -> Iterator[Found]:
     """Yield images of the evaluated split that are calibrated on, or in another split, by content."""
-    sha256 = digests.sha256
+    evaluated, dataset, sha256 = data.images, data.dataset, data.digests.sha256
     try:
         leaked = shared_contents(evaluated, calibration, sha256)
         for found in calibration_leak(leaked, len(evaluated), settings.split):
@@ -140,7 +131,7 @@ def _of_contents(
             yield from early.duplicates(settings.split, other, shared_contents(evaluated, images, sha256))
     except DataError as error:
         yield Found("dataset-trouble", str(error))
-    digests.save()
+    data.digests.save()
 
 
 def _of_baselines(measure: Measurements) -> Iterator[Found]:

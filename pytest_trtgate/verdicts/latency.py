@@ -24,13 +24,16 @@ class LatencyJudge:
     lookup: BaselineLookup
     preflight: Callable[[], Preflight]
 
-    def launches(self, model: str) -> LatencyRecord:
-        """Return the launches of a model, with stored baseline engines to compare with.
+    def launches(self, cell: Cell) -> LatencyRecord:
+        """Return the launches that timed a cell, with stored baseline engines to compare with.
 
         Raises:
-            JobError: No launch succeeded.
+            JobError: It could not be timed.
         """
-        return self.measure.latency(model, self.replays)
+        latency = self.measure.latency(cell.model, self.replays)
+        if failure := latency.failures.get(cell.precision):
+            raise JobError(failure.job, failure.reason, failure.log_tail)
+        return latency
 
     def judge(self, cell: Cell) -> Judgement:
         """Return the checks of a cell's latency, and what was found beside them.
@@ -38,10 +41,7 @@ class LatencyJudge:
         Raises:
             TrtGateError: It could not be measured.
         """
-        latency = self.launches(cell.model)
-        if cell.precision in latency.failures:
-            failure = latency.failures[cell.precision]
-            raise JobError(failure.job, failure.reason, failure.log_tail)
+        latency = self.launches(cell)
         engine, use = self.measure.engine(cell), self.lookup.use(cell)
         checks = self._times(cell, latency)
         checks += judge_resources(latency, cell.precision, *self.measure.settings.latency.resources(cell.precision))

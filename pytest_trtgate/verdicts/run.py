@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Literal
 
 from ..baselines import Acceptance, BaselineLookup, BaselineStore, waived, way_to_accept
 from ..cache import pin
@@ -13,9 +14,10 @@ from ..measuring import Evaluations, Measurements, Replays
 from ..records import REFERENCE, Cell, Check, Finding, LatencyRecord, Preflight, RunRecord, Verdict, failures
 from .accuracy import AccuracyJudge
 from .amend import Amend, Softening, context_of, no_amendment, parse_answers
-from .decide import Excuses, Judgement, decide, error_check
+from .decide import Excuses, decide, error_check
 from .latency import LatencyJudge
 
+Subject = Literal["accuracy", "latency"]
 UPDATE = "pytest --trt-baselines=update"
 
 
@@ -65,19 +67,12 @@ class GateRun:
         """Return a failed check for each early finding that fails a cell's verdicts, on one subject or any."""
         return failures(self.preflight().concerning(cell, subject))
 
-    def latency(self, model: str) -> LatencyRecord:
-        """Return the launches of a model; raises JobError where none succeeded."""
-        return self._latency.launches(model)
+    def latency(self, cell: Cell) -> LatencyRecord:
+        """Return the launches that timed a cell; raises JobError where it could not be timed."""
+        return self._latency.launches(cell)
 
-    def judge_accuracy(self, cell: Cell, rerun: str = "") -> Verdict:
-        """Measure and judge the accuracy of a cell's engine; never raises for what the cell did wrong."""
-        return self._verdict(cell, "accuracy", rerun, self._accuracy.judge)
-
-    def judge_latency(self, cell: Cell, rerun: str = "") -> Verdict:
-        """Measure and judge the latency of a cell's engine; never raises for what the cell did wrong."""
-        return self._verdict(cell, "latency", rerun, self._latency.judge)
-
-    def _verdict(self, cell: Cell, subject: str, rerun: str, judge: Callable[[Cell], Judgement]) -> Verdict:
+    def judge(self, cell: Cell, subject: Subject, rerun: str) -> Verdict:
+        """Measure and judge one subject of a cell; never raises for what the cell did wrong."""
         log_tail = ""
         findings: tuple[Finding, ...] = ()
         softenings: list[Softening] = []
@@ -85,7 +80,7 @@ class GateRun:
             checks = self.preflight_failures(cell, subject)
             measured = not checks
             if measured:
-                checks, found = judge(cell)
+                checks, found = self._accuracy.judge(cell) if subject == "accuracy" else self._latency.judge(cell)
                 findings = tuple(graded for one in found for graded in one.graded(self.settings.findings))
                 checks += failures(findings)
                 added, softenings = parse_answers(self._amend(context_of(self.workspace, cell, subject, checks)))
@@ -98,7 +93,7 @@ class GateRun:
         ruling = decide(cell, checks, self.settings.fails, excuses, accepting=self._lookup.accepts(cell))
         verdict = Verdict(
             cell=cell,
-            subject="accuracy" if subject == "accuracy" else "latency",
+            subject=subject,
             outcome=ruling.outcome,
             failed=ruling.failed,
             summary=ruling.summary,
@@ -127,12 +122,11 @@ class GateRun:
         acceptance, mode = self.acceptance(run), self.settings.baselines
         written = []
         for cell in run.cells if mode != "check" else ():
-            path = self.store.path(cell)
-            if mode == "add" and path.exists():
-                kept = f"has a baseline already, left as it is ({path}); replace it with {UPDATE}"
-                written.append((f"{cell.label}: {kept}", True))
-            else:
+            if self._lookup.accepts(cell):
                 written.append(acceptance.write(cell))
+            else:
+                kept = f"has a baseline already, left as it is ({self.store.path(cell)}); replace it with {UPDATE}"
+                written.append((f"{cell.label}: {kept}", True))
         if self.measure.cache.root.is_dir():
             try:
                 pin(self.measure.cache.root, self.settings.baseline_dir)
