@@ -71,8 +71,8 @@ class Acceptance:
         measured = Measured.of(self.run, cell)
         if measured is None:
             return refusal or INCOMPLETE
-        before, session = self._before(cell), measured.session
-        known = before is not None and session in before.sessions
+        before = self._before(cell)
+        known = before is not None and measured.session in before.sessions
         same = before if before is not None and self._same(before, measured) else None
         offset = "" if known else machine_offset(before, self.run, cell, self.settings)
         busy = f"the machine was busy: {self.run.preflight.busy}" if self.run.preflight.busy and self.allow_busy else ""

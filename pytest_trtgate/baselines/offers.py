@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..records import ALLOW_BUSY, FINDING, Cell, Check, Outcome, Verdict
-from ..settings import KINDS, Settings
+from ..settings import FINDING_KINDS, Settings
 from .acceptance import Acceptance, blocking_check
 from .remedies import settings_for
 
@@ -27,7 +27,7 @@ def way_to_accept(verdict: Verdict, settings: Settings, source: Path | None, com
         return ""
     deciding = _deciding(verdict)
     limits = [check for check in deciding if check.against != "baseline"]
-    if verdict.subject == "accuracy" and any(c.against == FINDING and KINDS[c.name].void for c in limits):
+    if verdict.subject == "accuracy" and any(c.against == FINDING and FINDING_KINDS[c.name].void for c in limits):
         return ""  # to look away makes no accuracy
     change = settings_for(limits, verdict.cell, settings, source)
     behind = [c for c in _baseline_checks(verdict.checks) if c in deciding or settings.fails(c.outcome)]

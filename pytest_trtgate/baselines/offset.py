@@ -1,4 +1,4 @@
-"""Whether a machine was as fast when a run was made as when its baseline was: what side-by-side launches tell apart.
+"""How much of a change since the stored sessions is the machine's: side-by-side launches tell it from the engine's.
 
 A stored latency carries the speed that the machine had. The verdict does without it, where it rests on launches that
 timed both engines side by side or on equal bytes; what is accepted is stored with it.

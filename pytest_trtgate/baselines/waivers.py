@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from datetime import date
 from pathlib import Path
-from typing import Literal
 
 from pydantic import Field
 
 from ..errors import BaselineError, RecordError
-from ..records import FileRecord, Record, cell_of_key, load, save
+from ..records import FileRecord, Record, Subject, cell_of_key, load, save
 
 FILE_NAME = "waivers.json"
-Subject = Literal["accuracy", "latency"]
 
 
 class Waiver(Record):

@@ -1,4 +1,4 @@
-"""Findings: what experience says to look at in a run, each with a name and a severity that the settings decide."""
+"""What can be found once something was measured: facts about data, engines and launches, as findings."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..errors import JobError
 from ..judge.engine import precision_finding
 from ..measuring import Measurements
 from ..records import FINDING, Cell, Check, Finding, Outcome, Task
-from ..settings import DEPLOYMENT_CONF, KINDS
+from ..settings import DEPLOYMENT_CONF, FINDING_KINDS
 from .found import Found
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def inconclusive_checks(findings: Iterable[Finding]) -> list[Check]:
             sentence=f"{f.sentence}, so the accuracy cannot be trusted [{f.id}]",
         )
         for f in findings
-        if KINDS[f.id].void and f.severity == "warn"
+        if FINDING_KINDS[f.id].void and f.severity == "warn"
     ]
 
 

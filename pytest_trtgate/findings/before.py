@@ -42,9 +42,8 @@ def shapes(settings: Settings, cells: Iterable[Cell], checkpoints: Mapping[str, 
         if deployed.imgsz and deployed.imgsz != imgsz:
             yield Found("imgsz-mismatch", f"{model}: deployed at {deployed.imgsz} pixels, gated at {imgsz}", (model,))
         if deployed.batch and deployed.batch != batch:
-            yield Found(
-                "batch-mismatch", f"{model}: deployed with a batch of {deployed.batch}, gated with {batch}", (model,)
-            )
+            said = f"{model}: deployed with a batch of {deployed.batch}, gated with {batch}"
+            yield Found("batch-mismatch", said, (model,))
 
 
 def deployed_engine(
@@ -58,25 +57,21 @@ def deployed_engine(
         why = metadata.get("problem", "it holds no metadata of Ultralytics")
         yield Found("preflight-incomplete", f"{engine}: the deployed engine could not be looked into ({why})")
         return
-    yield from skewed_engine(f"{engine.name}, which is deployed,", metadata.get("version"), running)
+    deployed = f"{engine.name}, which is deployed,"
+    yield from skewed_engine(deployed, metadata.get("version"), running)
     arguments = metadata.get("args")
     dynamic = metadata.get("dynamic") or (isinstance(arguments, Mapping) and arguments.get("dynamic"))
     if dynamic:
-        yield Found(
-            "dynamic-shapes", f"{engine.name}, which is deployed, has dynamic shapes, the gated engines have not"
-        )
+        yield Found("dynamic-shapes", f"{deployed} has dynamic shapes, the gated engines have not")
         return  # it takes any batch and size up to those
     size = metadata.get("imgsz")
     sides = tuple(size) if isinstance(size, list) else (size, size)
     for imgsz, batch in dict.fromkeys((cell.imgsz, cell.batch) for cell in cells):
         if set(sides) != {imgsz}:
             shape = "x".join(map(str, reversed(sides)))
-            yield Found(
-                "imgsz-mismatch", f"{engine.name}, which is deployed, takes {shape} pixels, gated is {imgsz}x{imgsz}"
-            )
+            yield Found("imgsz-mismatch", f"{deployed} takes {shape} pixels, gated is {imgsz}x{imgsz}")
         if metadata["batch"] != batch:
-            said = f"{engine.name}, which is deployed, takes a batch of {metadata['batch']}, gated is {batch}"
-            yield Found("batch-mismatch", said)
+            yield Found("batch-mismatch", f"{deployed} takes a batch of {metadata['batch']}, gated is {batch}")
 
 
 def weak_calibration(
@@ -177,7 +172,7 @@ def other_classes(
             said = f"{model}: the model has {fmt.plural(len(theirs), 'class')}, the dataset {len(names)}"
             yield Found("class-mismatch", said, (model,))
             continue
-        # Names that differ in no more than that are told apart by it, such as "< 5" and "> 5".
+        # Spelling counts only where folding would make different names equal, such as "< 5" and "> 5".
         spelled = _folded if _tells_apart(names.values()) and _tells_apart(theirs.values()) else str
         known = set(map(spelled, theirs.values()))
         others = [i for i in names if by_index and i in theirs and spelled(names[i]) != spelled(theirs[i])]
@@ -193,12 +188,12 @@ def other_classes(
 
 
 def _folded(name: str) -> str:
-    """Return what is left of a name where neither case nor what parts words counts."""
+    """Return a name in lower case, without spaces and punctuation."""
     return "".join(character for character in name.casefold() if character.isalnum()) or name
 
 
 def _tells_apart(names: Iterable[str]) -> bool:
-    """Return whether names that differ do so in what is left of them."""
+    """Return whether different names stay different when they are folded."""
     different = set(names)
     return len(set(map(_folded, different))) == len(different)
 

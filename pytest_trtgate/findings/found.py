@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..records import EarlyFinding, Finding
-from ..settings import KINDS, Findings
+from ..settings import FINDING_KINDS, Findings
 
 
 @dataclass(frozen=True)
@@ -26,10 +26,10 @@ class Found:
         severity = severities.of(self.id)
         if severity == "off":
             return ()
-        remedy = self.remedy or KINDS[self.id].remedy
+        remedy = self.remedy or FINDING_KINDS[self.id].remedy
         return (Finding(id=self.id, severity=severity, sentence=self.sentence, remedy=remedy),)
 
     def graded_early(self, severities: Findings) -> tuple[EarlyFinding, ...]:
         """Return the same with what it concerns, as of what is found before anything is built."""
-        about = {"models": self.models, "precisions": self.precisions, "subjects": KINDS[self.id].subjects}
+        about = {"models": self.models, "precisions": self.precisions, "subjects": FINDING_KINDS[self.id].subjects}
         return tuple(EarlyFinding(finding=finding, **about) for finding in self.graded(severities))

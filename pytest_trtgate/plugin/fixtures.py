@@ -10,15 +10,15 @@ from ..errors import JobError, TrtGateError
 from .options import rerun_command
 
 if TYPE_CHECKING:
-    from ..records import AccuracyRecord, Cell, Verdict
-    from ..verdicts import GateRun, Subject
+    from ..records import AccuracyRecord, Cell, Subject, Verdict
+    from ..verdicts import GateRun
     from .handles import CellLatency, Engine
     from .run import GatePlugin
 
 
 @pytest.fixture(scope="session")
 def trt_cell(request: pytest.FixtureRequest) -> Cell:
-    """The square of the matrix that a test is about: model, precision, image size, batch, backend and device.
+    """The cell that a test is about: model, precision, image size, batch, backend and device.
 
     Session scope; parametrized by the plugin over the models and precisions of the settings. Costs nothing. Fails where
     the settings name no usable model or dataset.

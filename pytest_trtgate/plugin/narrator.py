@@ -36,7 +36,7 @@ class Narrator:
     def progress(self, text: str) -> None:
         """Show how far the current job is: in place on a terminal, else a line every fifteen seconds.
 
-        A count that was shown is shown when it is complete too.
+        A count that was shown is shown again when it is complete.
         """
         what, complete = counted(text)
         with self._terminal() as terminal:

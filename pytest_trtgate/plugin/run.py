@@ -35,7 +35,7 @@ _PROBLEM = "trtgate_problem"
 
 
 class GatePlugin:
-    """Holds the settings of a pytest run, and the gate's session once a test needs it.
+    """Holds the settings of a pytest run, and the gate itself once a test needs it.
 
     Attributes:
         problem: Why the gate cannot run, in one sentence; empty while it can.

@@ -9,6 +9,9 @@ from typing import Literal
 from .base import FileRecord, Record
 from .cell import Cell
 
+Subject = Literal["accuracy", "latency"]
+"""What of a cell a verdict is about."""
+
 
 class Outcome(str, Enum):
     """How a judgement ended, from best to worst."""
@@ -110,7 +113,7 @@ class Verdict(FileRecord):
     """
 
     cell: Cell
-    subject: Literal["accuracy", "latency"]
+    subject: Subject
     outcome: Outcome
     failed: bool
     summary: str

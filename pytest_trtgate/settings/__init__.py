@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .findings import KINDS, Findings
+from .findings import FINDING_KINDS, Findings
 from .latency import PERCENTILES, Limit, Speedup
 from .load import build, find_table, project_settings, recorded_settings, table_name
 from .settings import DEPLOYMENT_CONF, EngineLimits, Settings, in_ci
@@ -10,7 +10,7 @@ from .types import Severity
 
 __all__ = [
     "DEPLOYMENT_CONF",
-    "KINDS",
+    "FINDING_KINDS",
     "PERCENTILES",
     "EngineLimits",
     "Findings",

@@ -30,7 +30,7 @@ class Kind(NamedTuple):
     of_detections: bool = False
 
 
-KINDS: Mapping[str, Kind] = {
+FINDING_KINDS: Mapping[str, Kind] = {
     "few-images": Kind("evaluate on a larger split: with so few images, one of them moves mAP", subjects=("accuracy",)),
     "precision-not-taken": Kind(
         "read build.log in the engine's cache entry, or gate the precision that it really has", "fail"
@@ -95,7 +95,8 @@ def _field(kind: str) -> str:
 
 
 _FIELDS: dict[str, Any] = {
-    _field(name): (Severity, allowed(SEVERITY, default=kind.severity, alias=name)) for name, kind in KINDS.items()
+    _field(name): (Severity, allowed(SEVERITY, default=kind.severity, alias=name))
+    for name, kind in FINDING_KINDS.items()
 }
 
 
@@ -106,11 +107,12 @@ class Findings(create_model("_Severities", __base__=Section, **_FIELDS)):  # typ
 
     def of(self, kind: str) -> Severity:
         """Return the severity of a kind of finding; what was not looked for fails where finding it was said to."""
-        severities: dict[str, Severity] = {name: getattr(self, _field(name)) for name in KINDS}
-        asked = {name for name in KINDS if KINDS[name].surveyed and _field(name) in self.model_fields_set}
-        if kind == "preflight-incomplete" and any(severities[name] == "fail" for name in asked):
+        unseen = FINDING_KINDS if kind == "preflight-incomplete" else ()
+        asked = [name for name in unseen if FINDING_KINDS[name].surveyed and _field(name) in self.model_fields_set]
+        if any(self.of(name) == "fail" for name in asked):
             return "fail"
-        return severities[kind]
+        severity: Severity = getattr(self, _field(kind))
+        return severity
 
 
 class Deployment(Section):

@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from .amend import Judged, Softening
 from .recording import record_run
-from .run import GateRun, Subject, measured
+from .run import GateRun, measured
 
-__all__ = ["GateRun", "Judged", "Softening", "Subject", "measured", "record_run"]
+__all__ = ["GateRun", "Judged", "Softening", "measured", "record_run"]

@@ -19,7 +19,7 @@ from ..findings import (
 from ..judge.accuracy.parity import finds_nothing, judge_accepted, judge_parity
 from ..measuring import Evaluations, Measurements
 from ..records import METRICS, AccuracyRecord, Cell, Check, Outcome, Preflight, Task
-from ..settings import DEPLOYMENT_CONF, KINDS
+from ..settings import DEPLOYMENT_CONF, FINDING_KINDS
 from .decide import Judgement
 from .evidence import Evidence, calibrated_on, gather
 from .figures import accuracy_figures
@@ -97,8 +97,8 @@ class AccuracyJudge:
         try:
             return gather(self.measure.workspace.path, reference, engine, DEPLOYMENT_CONF, decides=population)
         except RecordError as error:
-            failing = [kind for kind in KINDS if self.measure.settings.findings.of(kind) == "fail"]
-            needing = [f"findings.{kind} = 'fail'" for kind in failing if KINDS[kind].of_detections]
+            failing = [kind for kind in FINDING_KINDS if self.measure.settings.findings.of(kind) == "fail"]
+            needing = [f"findings.{kind} = 'fail'" for kind in failing if FINDING_KINDS[kind].of_detections]
             if population or needing:
                 what = "accuracy.mode 'population'" if population else needing[0]
                 raise RecordError(f"{what} cannot be judged: {error}") from error

@@ -22,8 +22,8 @@ class Excuses:
     Attributes:
         waived: Whether a waiver covers the verdict.
         said: What there is to say of that waiver.
-        softenings: What the project's own code bears.
-        measured: Whether anything was: a failure that is borne where nothing was would be a green run of nothing.
+        softenings: What the project's own code tolerates.
+        measured: Whether anything was: to excuse a failure where nothing was would make a green run of nothing.
     """
 
     waived: bool

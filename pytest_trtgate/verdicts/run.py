@@ -5,19 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Literal
 
 from ..baselines import Acceptance, BaselineLookup, BaselineStore, waived, way_to_accept
 from ..cache import pin
 from ..errors import CacheError, JobError, TrtGateError
 from ..measuring import Evaluations, Measurements, Replays
-from ..records import REFERENCE, Cell, Check, Finding, LatencyRecord, Preflight, RunRecord, Verdict, failures
+from ..records import REFERENCE, Cell, Check, Finding, LatencyRecord, Preflight, RunRecord, Subject, Verdict, failures
 from .accuracy import AccuracyJudge
 from .amend import Amend, Softening, context_of, no_amendment, parse_answers
 from .decide import Excuses, decide, error_check
 from .latency import LatencyJudge
 
-Subject = Literal["accuracy", "latency"]
 UPDATE = "pytest --trt-baselines=update"
 
 

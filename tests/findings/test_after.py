@@ -8,13 +8,13 @@ from project import VERSIONS, Project
 
 from pytest_trtgate.findings.after import FEW_IMAGES, few_images, skewed_engine, unstable_warmup
 from pytest_trtgate.findings.found import Found
-from pytest_trtgate.settings.findings import KINDS, Findings
+from pytest_trtgate.settings.findings import FINDING_KINDS, Findings
 
 FP16 = "--trt-precision=fp16"
 
 
 def test_every_kind_of_finding_has_a_severity_and_a_remedy() -> None:
-    assert {field.alias for field in Findings.model_fields.values()} == set(KINDS)
+    assert {field.alias for field in Findings.model_fields.values()} == set(FINDING_KINDS)
 
 
 def test_a_small_split_is_found_and_a_large_one_is_not() -> None:
@@ -28,7 +28,11 @@ def test_a_finding_that_is_off_is_not_made() -> None:
     found = Found("few-images", "too few")
     assert found.graded(Findings.model_validate({"few-images": "off"})) == ()
     (finding,) = found.graded(Findings.model_validate({"few-images": "fail"}))
-    assert (finding.severity, finding.sentence, finding.remedy) == ("fail", "too few", KINDS["few-images"].remedy)
+    assert (finding.severity, finding.sentence, finding.remedy) == (
+        "fail",
+        "too few",
+        FINDING_KINDS["few-images"].remedy,
+    )
 
 
 def test_a_warning_is_said_once_and_changes_no_verdict(project: Project) -> None:

@@ -37,7 +37,7 @@ from pytest_trtgate.measuring.plan import check_inputs, make_plan
 from pytest_trtgate.records.files import load
 from pytest_trtgate.records.run_folder import Workspace
 from pytest_trtgate.records.verdict import EarlyFinding, Outcome
-from pytest_trtgate.settings.findings import KINDS
+from pytest_trtgate.settings.findings import FINDING_KINDS
 from pytest_trtgate.settings.load import project_settings
 
 GOOD = {
@@ -648,4 +648,4 @@ def test_the_doctor_of_a_folder_that_is_not_there_is_wrong_usage(capsys: pytest.
 
 def test_every_finding_has_a_section_in_the_docs() -> None:
     text = (Path(__file__).parents[2] / "docs" / "findings.md").read_text(encoding="utf-8")
-    assert {line[4:].strip("`") for line in text.splitlines() if line.startswith("### ")} == set(KINDS)
+    assert {line[4:].strip("`") for line in text.splitlines() if line.startswith("### ")} == set(FINDING_KINDS)
