@@ -129,23 +129,23 @@ def test_how_many_pairs_are_compared_at_once_changes_nothing(seed: int, count: i
 
 def test_less_than_nine_in_ten_is_low_agreement() -> None:
     assert low_agreement("int8", 90, 100, CONF) == []
-    [(name, sentence)] = low_agreement("int8", 89, 100, CONF)
-    assert name == "low-agreement"
-    assert "has 89.0 % of the 100 detections of the .pt at confidence 0.25, less than 90 %" in sentence
+    [found] = low_agreement("int8", 89, 100, CONF)
+    assert found.id == "low-agreement"
+    assert "has 89.0 % of the 100 detections of the .pt at confidence 0.25, less than 90 %" in found.sentence
 
 
 def test_a_median_that_falls_by_more_than_a_tenth_is_a_collapse() -> None:
     assert confidence_collapse("int8", 0.8, 0.71) == []
     assert confidence_collapse("int8", 0.6, 0.8) == []
-    [(name, sentence)] = confidence_collapse("int8", 0.8, 0.69)
-    assert name == "confidence-collapse"
-    assert "fell from 0.80 to 0.69" in sentence
+    [found] = confidence_collapse("int8", 0.8, 0.69)
+    assert found.id == "confidence-collapse"
+    assert "fell from 0.80 to 0.69" in found.sentence
 
 
 def test_a_leak_says_how_many_images_and_the_first() -> None:
-    assert calibration_leak(0, 10, "", "test") == []
-    [(_, sentence)] = calibration_leak(2, 10, "a.png", "test")
-    assert sentence == "2 of 10 images of split 'test' are calibrated on, first a.png"
+    assert calibration_leak([], 10, "test") == []
+    [found] = calibration_leak([Path("some/a.png"), Path("b.png")], 10, "test")
+    assert found.sentence == "2 of 10 images of split 'test' are calibrated on, first a.png"
 
 
 def test_images_are_shared_by_content_whatever_their_names(tmp_path: Path) -> None:

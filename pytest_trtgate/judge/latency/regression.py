@@ -111,6 +111,8 @@ def judge_sessions(
     baseline: Baseline,
     note: str = "",
     busy: str = "",
+    *,
+    earlier_run: bool = False,
 ) -> list[Check]:
     """Return a check per gated percentile, from the stored sessions of a baseline.
 
@@ -123,8 +125,10 @@ def judge_sessions(
         note: Why only these are there to compare with.
         busy: What kept the machine busy before the launches; empty where it was quiet. It counts where the sessions do
             not hold the same ``.pt``, which would tell what the machine did.
+        earlier_run: The baseline is one earlier run, which nobody has accepted: the sentences call it that.
     """
     checks = []
+    stands = "the earlier run" if earlier_run else "the baseline"
     for name, limit in limits.items():
         if limit.regression is None:
             continue
@@ -133,18 +137,18 @@ def judge_sessions(
         if not usable(own):
             checks.append(unusable(name, "baseline", f"{arm}: {name} was not measured ({listed(own)})"))
         elif not stored:
-            sentence = f"{arm}: the baseline holds no {name} to compare with"
+            sentence = f"{arm}: {stands} holds no {name} to compare with"
             outcome = Outcome.NO_BASELINE
             checks.append(
                 Check(name=name, against="baseline", limit=limit.regression, outcome=outcome, sentence=sentence)
             )
         elif not all(map(usable, stored)):
             bad = listed([value for session in stored for value in session])
-            checks.append(unusable(name, "baseline", f"{arm}: the baseline's {name} is no duration ({bad})"))
+            checks.append(unusable(name, "baseline", f"{arm}: {name} of {stands} is no duration ({bad})"))
         else:
             found = compare_sessions(own, stored, limit.regression)
             judged, machine = _beside_the_reference(found, latency, context, name, baseline, busy)
-            checks.append(_session_check(arm, name, judged, machine, note))
+            checks.append(_session_check(arm, name, judged, machine, note, earlier_run))
     return checks
 
 
@@ -192,14 +196,16 @@ def _reference_change(
     return compare_sessions(own, stored, threshold).change
 
 
-def _session_check(arm: str, name: str, found: SessionChange, machine: str, note: str) -> Check:
+def _session_check(arm: str, name: str, found: SessionChange, machine: str, note: str, earlier_run: bool) -> Check:
     said = Quantity(name, found.outcome, 0, found.threshold, found.change, found.lower, found.upper, found.p).moved
     over = found.outcome is not Outcome.PASS
+    reference, value = (MEDIAN, "") if earlier_run else (MEAN_OF_SESSIONS, f"{MEDIAN} ")
     sentence = (
-        f"{arm}: {name} {said} ({MEAN_OF_SESSIONS} {ms(found.reference_ms)} -> {MEDIAN} {ms(found.value_ms)} ms), "
-        f"{'more than ' if over else ''}{percent(found.threshold)} allowed; "
-        f"{found.sessions} stored session{'s' if found.sessions > 1 else ''}"
+        f"{arm}: {name} {said} ({reference} {ms(found.reference_ms)} -> {value}{ms(found.value_ms)} ms), "
+        f"{'more than ' if over else ''}{percent(found.threshold)} allowed"
     )
+    if not earlier_run:
+        sentence += f"; {found.sessions} stored session{'s' if found.sessions > 1 else ''}"
     if math.isfinite(found.upper):
         sentence += f", one-sided 95 % limits {found.lower * 100:.1f} % and {found.upper * 100:.1f} %"
     if machine:
@@ -216,12 +222,14 @@ def _session_check(arm: str, name: str, found: SessionChange, machine: str, note
         against="baseline",
         value=found.value_ms,
         reference=found.reference_ms,
-        statistics=(MEDIAN, MEAN_OF_SESSIONS),
+        statistics=(MEDIAN, reference),
         change=found.change,
         limit=found.threshold,
         unit="ratio",
         outcome=found.outcome,
-        sentence=sentence + (f"; {note}" if note else "") + _improvement(found.improved, found.change),
+        sentence=sentence
+        + (f"; {note}" if note else "")
+        + _improvement(found.improved and not earlier_run, found.change),
     )
 
 
