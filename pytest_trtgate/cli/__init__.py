@@ -121,14 +121,15 @@ def _project(text: str) -> Path:
 
 def _doctor(arguments: argparse.Namespace) -> int:
     from ..errors import SettingsError
-    from ..machine import Machine, package_lines, resolve_backend
+    from ..machine import Machine, instructions_text, package_lines, resolve_backend
     from ..settings import project_settings
     from .doctor import check_up
 
     machine: Machine = arguments.machine or Machine()
     versions = machine.versions()
     print(f"pytest-trtgate {__version__}, Python {sys.version.split()[0]}")
-    print(f"CPU: {machine.cpu_model()}, {machine.usable_cores()} cores")
+    instructions = instructions_text(machine.cpu_instructions())
+    print(f"CPU: {machine.cpu_model()}, {machine.usable_cores()} cores, instructions {instructions}")
     for line in package_lines(versions):
         print(f"  {line}")
     print(f"engine cache: {_cache_root(None, arguments.config)}")

@@ -6,6 +6,11 @@ import re
 
 from ..records import Environment
 
+VNNI = ("avx512_vnni", "avx_vnni", "amx_int8")
+"""x86 instructions that add up products of 8-bit numbers in 32 bits, any of which is enough."""
+INSTRUCTIONS = ("avx2", "avx512f", *VNNI, "asimddp", "i8mm")
+"""Instructions by which ONNX Runtime chooses how to multiply 8-bit numbers, as Linux names them."""
+
 
 def machine_slug(device: str, backend: str, version: str) -> str:
     """Return the name of a kind of machine, such as ``nvidia-h200_tensorrt-8.6``: the folder of its baselines."""
@@ -38,3 +43,20 @@ def differences(now: Environment, then: Environment) -> list[str]:
     else:
         pairs += [("GPU", str(now.gpu), str(then.gpu))]
     return [f"{what} {a}, baseline {b}" for what, a, b in pairs if a != b]
+
+
+def instructions_text(instructions: tuple[str, ...] | None) -> str:
+    """Return instructions as a sentence names them."""
+    if instructions is None:
+        return "unknown"
+    return " ".join(instructions) or f"none of {' '.join(INSTRUCTIONS)}"
+
+
+def saturates(environment: Environment) -> bool:
+    """Return whether ONNX Runtime adds up products of 8-bit numbers in 16 bits here, which may be too few.
+
+    It does on x86 without any of :data:`VNNI`. Where the instructions are not known, nothing is said.
+    """
+    x86 = environment.arch.lower() in ("x86_64", "amd64")
+    known = environment.instructions
+    return x86 and environment.device == "cpu" and known is not None and not set(VNNI) & set(known)

@@ -16,7 +16,7 @@ import filelock
 
 from ..records import Environment
 from . import load
-from .environment import cpu_name, machine_slug
+from .environment import INSTRUCTIONS, cpu_name, machine_slug
 from .gpus import VISIBLE, Gpu, GpuNow, all_gpus, chosen, gpu_now
 from .locks import LOCKS, device_locks
 from .packages import installed_versions
@@ -61,7 +61,12 @@ class Machine:
 
     def cpu_model(self) -> str:
         """Return the CPU's name as the operating system gives it."""
-        return _cpu_model(self.system)
+        return _cpuinfo(self.system, "model name|Model") or platform.processor() or platform.machine()
+
+    def cpu_instructions(self) -> tuple[str, ...] | None:
+        """Return which of :data:`INSTRUCTIONS` the CPU has; None where the operating system does not tell."""
+        flags = _cpuinfo(self.system, "flags|Features")
+        return None if flags is None else tuple(name for name in INSTRUCTIONS if name in flags.split())
 
     def commit(self, folder: Path) -> str | None:
         """Return the Git commit of a folder; None outside of a repository."""
@@ -112,6 +117,7 @@ class Machine:
             python=platform.python_version(),
             cpu=self.cpu_model(),
             cpu_count=self.usable_cores(),
+            instructions=self.cpu_instructions(),
             memory_bytes=_memory_bytes(),
             gpu=gpu.name if gpu else None,
             compute_capability=gpu.compute_capability if gpu else None,
@@ -125,13 +131,14 @@ class Machine:
 
 
 @lru_cache
-def _cpu_model(system: Path) -> str:
+def _cpuinfo(system: Path, names: str) -> str | None:
+    """Return the first value that Linux tells of the CPU under any of some names, which ``|`` parts."""
     try:
         text = (system / "proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:
-        return platform.processor() or platform.machine()
-    found = re.search(r"^(?:model name|Model)\s*:\s*(.+)$", text, re.MULTILINE)
-    return found.group(1).strip() if found else platform.processor() or platform.machine()
+        return None
+    found = re.search(rf"^(?:{names})\s*:\s*(.+)$", text, re.MULTILINE)
+    return found.group(1).strip() if found else None
 
 
 def _os_name() -> str:

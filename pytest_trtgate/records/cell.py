@@ -77,6 +77,7 @@ class Environment(Record):
     """The machine and the versions that a run used.
 
     ``extra``: fields that the project's own code adds, by label; they are shown, and nothing depends on them.
+    ``instructions``: the CPU's, with which it computes INT8; None if unknown, as in older records.
     """
 
     machine: str
@@ -85,6 +86,7 @@ class Environment(Record):
     python: str
     cpu: str
     cpu_count: int
+    instructions: tuple[str, ...] | None = None
     memory_bytes: int
     gpu: str | None = None
     compute_capability: str | None = None

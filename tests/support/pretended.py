@@ -59,6 +59,10 @@ class PretendedMachine(Machine):
         """Return the cores that are pretended."""
         return self.cores
 
+    def cpu_instructions(self) -> tuple[str, ...]:
+        """Return the instructions of a processor on which INT8 does not saturate."""
+        return ("avx2", "avx512f", "avx512_vnni")
+
     def why_busy(self, gpu: str = "") -> list[str]:
         """Return what is pretended to disturb timing."""
         return list(self.busy)
