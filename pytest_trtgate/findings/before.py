@@ -10,7 +10,7 @@ from typing import Any
 
 from .. import text as fmt
 from ..jobs import CheckpointFacts, SplitFacts, Trouble
-from ..judge.latency.drift import unlike
+from ..judge.drift import unlike
 from ..records import Cell
 from ..settings import Settings
 from .after import skewed_engine

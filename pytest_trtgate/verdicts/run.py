@@ -17,6 +17,7 @@ from ..errors import BaselineError, CacheError, JobError, TrtGateError
 from ..findings import calibration_leak, inconclusive_checks, skewed_engine, unstable_warmup
 from ..judge.accuracy.parity import finds_nothing, judge_accepted
 from ..judge.engine import judge_engine, judge_resources, precision_finding
+from ..judge.latency.candidate import Against, Candidate
 from ..judge.latency.checks import judge_latency
 from ..measuring import Evaluations, Measurements, Replays, profile_layers, why_not_replayed
 from ..records import (
@@ -150,17 +151,13 @@ class GateRun:
             raise JobError(failure.job, failure.reason, failure.log_tail)
         use = self._baseline_use(cell)
         baseline = self._comparable(cell)
-        checks = judge_latency(
-            latency,
-            cell.precision,
-            rules.context,
-            rules.limits(cell.precision, cell.backend),
-            rules.speedup_rule(cell.precision, cell.backend, self.settings.precisions),
-            baseline,
-            same_engine=baseline is not None and baseline.engine_sha256 == self.measure.engine(cell).sha256,
-            note=why_not_replayed(latency, cell),
-            busy=self._preflighted().busy,
-        )
+        against = None
+        if baseline is not None:
+            same = baseline.engine_sha256 == self.measure.engine(cell).sha256
+            against = Against(baseline, same, why_not_replayed(latency, cell), self._preflighted().busy)
+        candidate = Candidate(latency, cell.precision, rules.context, rules.limits(cell.precision, cell.backend))
+        speedup = rules.speedup_rule(cell.precision, cell.backend, self.settings.precisions)
+        checks = judge_latency(candidate, speedup, against)
         if baseline is None and not self._accepts(cell):
             sentence = f"{cell.precision}: latency was not compared with a baseline: {use.note}"
             checks.append(Check(name="baseline", against="baseline", outcome=use.outcome, sentence=sentence))
