@@ -6,6 +6,7 @@ import math
 import re
 
 import pytest
+from page_reader import lines
 from records_example import cell, course, drop_check, figures, verdict
 from runs_example import failing_run, passing_run
 
@@ -14,8 +15,9 @@ from pytest_trtgate.records.figures import PrecisionRecall, Scores
 from pytest_trtgate.records.run import RunRecord
 from pytest_trtgate.records.verdict import Outcome
 from pytest_trtgate.report import markdown, terminal
+from pytest_trtgate.report.numbers import CellNumbers
 from pytest_trtgate.report.page import cell_charts, charts, html, matrix, view
-from pytest_trtgate.report.page.accuracy_view import DRAWN_CLASSES, accuracy_charts, class_rows
+from pytest_trtgate.report.page.accuracy_view import DRAWN_CLASSES, accuracy_charts, class_table
 from pytest_trtgate.report.page.overall import overall
 from pytest_trtgate.report.page.parts import Anchors, check_view, sentence_of
 
@@ -216,17 +218,17 @@ def test_only_the_classes_that_lost_most_are_drawn_while_the_table_has_all() -> 
     classes = [tuple(a.classes[0].model_copy(update={"name": name}) for name in many) for a in arms]
     records = tuple(a.model_copy(update={"classes": found}) for a, found in zip(arms, classes, strict=True))
     wide = run.model_copy(update={"accuracies": records, "figures": {INT8.key: kept}})
-    drawn = accuracy_charts(wide, INT8)
+    drawn = accuracy_charts(CellNumbers(wide, INT8))
     assert drawn.classes.count("now-mark") == DRAWN_CLASSES == 12
     assert drawn.classes_note.startswith("the 12 of 40 classes that lost most; ")
-    assert len(class_rows(wide, INT8)) == 40
+    assert len(lines(class_table(CellNumbers(wide, INT8)))) == 40
 
 
 def test_class_table_says_interval_and_significance() -> None:
-    rows = {row.name: row for row in class_rows(failing_run(), INT8)}
+    rows = {row["Class"]: row for row in lines(class_table(CellNumbers(failing_run(), INT8)))}
     assert next(iter(rows)) == "triangle"
-    assert rows["triangle"].significant
-    assert rows["triangle"].within == "0.0574 to 0.0694"
-    assert not rows["ring"].significant
-    without = class_rows(failing_run().model_copy(update={"figures": {}}), INT8)
-    assert {row.within for row in without} == {"\N{EN DASH}"}
+    assert rows["triangle"]["Drop"].endswith(" significant")
+    assert rows["triangle"]["95 % interval"] == "0.0574 to 0.0694"
+    assert "significant" not in rows["ring"]["Drop"]
+    without = lines(class_table(CellNumbers(failing_run().model_copy(update={"figures": {}}), INT8)))
+    assert {row["95 % interval"] for row in without} == {"\N{EN DASH}"}

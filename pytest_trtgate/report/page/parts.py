@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from ... import text as fmt
 from ...records import WORDS, Cell, Check, Finding, Outcome, RunRecord, Verdict, word
-from ..numbers import BUDGET_UNITS, cells_of, excess, is_speedup, ratio
+from ..numbers import BUDGET_UNITS, excess, is_speedup, numbers_of, ratio
 from . import charts
 
 
@@ -29,6 +29,43 @@ class Fact:
     label: str
     value: str
     more: str = ""
+
+
+Entry = str | Badge
+"""What stands in one place of a table: text, markup that is safe already, or a verdict."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of a table, what it is about first; ``kind`` is its class."""
+
+    entries: tuple[Entry, ...]
+    kind: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of the page.
+
+    Attributes:
+        label: What screen readers call it.
+        columns: Their titles.
+        rows: The lines.
+        caption: What stands above it.
+        kind: Its class.
+        classes: Those of columns, by title: ``l`` for text, ``d`` for what matters most.
+        sorted_by: The title of the column that a table that can be sorted begins with.
+        tall: Whether a long one scrolls.
+    """
+
+    label: str
+    columns: tuple[str, ...]
+    rows: tuple[Row, ...]
+    caption: str = ""
+    kind: str = ""
+    classes: Mapping[str, str] = field(default_factory=dict)
+    sorted_by: str = ""
+    tall: bool = False
 
 
 @dataclass(frozen=True)
@@ -84,7 +121,7 @@ class Anchors:
 
     def __init__(self, run: RunRecord, taken: set[str]) -> None:
         self.run = self._free("run", taken)
-        self.cells = {cell: self._free(self._safe(cell.key), taken) for cell in cells_of(run)}
+        self.cells = {n.cell: self._free(self._safe(n.cell.key), taken) for n in numbers_of(run)}
 
     @staticmethod
     def _safe(key: str) -> str:
