@@ -19,12 +19,7 @@ _Unit = Literal["mJ", "MB"]
 
 
 def judge_engine(engine: EngineRecord, limits: EngineLimits) -> list[Check]:
-    """Return one check per budget; device memory is no quantity of an engine that runs on the CPU.
-
-    Args:
-        engine: The engine.
-        limits: Its budgets in megabytes, a million bytes each.
-    """
+    """Return one check per budget; device memory is no quantity of an engine that runs on the CPU."""
     found: list[tuple[str, int | None, float | None]] = [(SIZE, engine.size_bytes, limits.max_size_mb)]
     if engine.cell.device != "cpu":
         memory_bytes = engine.inspection.device_memory_bytes if engine.inspection else None

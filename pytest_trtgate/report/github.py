@@ -36,12 +36,7 @@ def write_summary(run: RunRecord) -> str:
 
 
 def annotate(run: RunRecord, places: Mapping[tuple[str, str], Place]) -> Iterator[str]:
-    """Yield a workflow command per verdict that failed the run.
-
-    Args:
-        run: The run.
-        places: Where the test of each cell and subject is, by the cell's key and the subject.
-    """
+    """Yield a workflow command per verdict that failed the run; ``places`` is by the key of a cell and the subject."""
     for verdict in run.verdicts:
         if verdict.failed:
             title = f"{verdict.cell.label} {verdict.subject}: {WORDS[verdict.outcome]}"
@@ -67,9 +62,7 @@ def _escaped(text: str, more: str = "") -> str:
 def places_of(reports: Iterable[Any], root: Path) -> dict[tuple[str, str], Place]:
     """Return where the tests of cells are, from pytest's reports on them; those outside the repository are left out.
 
-    Args:
-        reports: pytest's reports, with the properties that the gate gave them.
-        root: The folder that their places start at.
+    The reports have the properties that the gate gave them, and their places start at ``root``.
     """
     workspace = Path(os.environ.get("GITHUB_WORKSPACE") or root).resolve()
     found = {}

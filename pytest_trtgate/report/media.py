@@ -67,13 +67,7 @@ class Media:
 
 
 def find_media(run: RunRecord, place: Path, page: Path) -> Media:
-    """Return what lies beside a record: in the folder of its run below it, or in its own.
-
-    Args:
-        run: The record.
-        place: The folder that it was read from.
-        page: The folder of the page that is to show it.
-    """
+    """Return what lies beside a record that was read from ``place``: in the folder of its run below, or in its own."""
     below = sorted(place.glob(f"*-runs/{run.run_id}")) if _RUN_ID.fullmatch(run.run_id) else []
     folders = [folder for folder in (*below, place) if (folder / "pictures").is_dir() or (folder / "videos").is_dir()]
     return Media(folders[0] if folders else None, page)

@@ -132,7 +132,7 @@ def test_rotated_boxes_agree_by_their_own_likeness(change: list[float], same: bo
     one, other = (
         Detections(np.array([0]), np.array([0]), np.array([0.9]), found) for found in (box, box + np.array([change]))
     )
-    assert agreement(one, other, 0.25).shared == int(same)
+    assert agreement([(one, other)], 0.25).shared == int(same)
 
 
 # Judging

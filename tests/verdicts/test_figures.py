@@ -69,7 +69,7 @@ def test_confidences_of_matched_boxes_are_counted_in_both_arms() -> None:
         boxes = np.array([[20.0 * i, 0, 20.0 * i + 9, 9] for i in range(len(conf))])
         return Detections(np.zeros(len(conf), dtype=int), np.zeros(len(conf), dtype=int), np.array(conf), boxes)
 
-    found = agreement(arm([0.97, 0.97, 0.31, 0.1]), arm([0.93, 0.62, 0.28, 0.1]), conf=0.25)
+    found = agreement([(arm([0.97, 0.97, 0.31, 0.1]), arm([0.93, 0.62, 0.28, 0.1]))], conf=0.25)
     assert [(i, n) for i, n in enumerate(found.scores_before) if n] == [(6, 1), (19, 2)]
     assert [(i, n) for i, n in enumerate(found.scores_after) if n] == [(5, 1), (12, 1), (18, 1)]
 

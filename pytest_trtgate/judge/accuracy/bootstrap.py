@@ -196,8 +196,11 @@ def _compare(
         means = np.where(present, in_draws, 0).sum(axis=1)[:, some] / present.sum(axis=0)[some]
         before, after = at_points.mean(axis=1)
         metrics[name] = drop_between(before, after, means[0] - means[1])
-    drops = [(per_class[0, c] - per_class[1, c])[present[c]] for c in range(len(classes))]
-    changes = [drop_between(*point[:, c].mean(axis=1), drops[c]) for c in range(len(classes))]
+    changes, drops = [], []
+    for c in range(len(classes)):
+        before, after = point[:, c].mean(axis=1)
+        drops.append((per_class[0, c] - per_class[1, c])[present[c]])
+        changes.append(drop_between(before, after, drops[c]))
     sizes = {int(number): counts[int(number)] for number in classes}
     return Bootstrap(images, drawn.shape[-1], metrics, class_drops(sizes, changes, drops))
 

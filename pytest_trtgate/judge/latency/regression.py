@@ -26,9 +26,7 @@ BUSY_EXPLAINS = 1.0
 def decide_regression(candidate: Candidate, *, last: bool) -> ReplayDecision | None:
     """Decide by the launches that timed a candidate beside its baseline engine; None without such, or without a limit.
 
-    Args:
-        candidate: The engine to judge.
-        last: No more launches can be had.
+    ``last``: no more launches can be had.
     """
     thresholds = candidate.thresholds
     if not thresholds or not candidate.is_replayed:
@@ -149,10 +147,10 @@ def _reference_change(candidate: Candidate, baseline: Baseline, name: str, thres
 
 
 def _session_check(arm: str, name: str, found: SessionChange, machine: str, note: str) -> Check:
-    said = Quantity(name, found.outcome, 0, found.threshold, found.change, found.lower, found.upper, found.p).moved
     over = found.outcome is not Outcome.PASS
+    levels = f"{MEAN_OF_SESSIONS} {ms(found.reference_ms)} -> {MEDIAN} {ms(found.value_ms)} ms"
     sentence = (
-        f"{arm}: {name} {said} ({MEAN_OF_SESSIONS} {ms(found.reference_ms)} -> {MEDIAN} {ms(found.value_ms)} ms), "
+        f"{arm}: {name} {found.moved} ({levels}), "
         f"{'more than ' if over else ''}{percent(found.threshold)} allowed; "
         f"{found.sessions} stored session{'s' if found.sessions > 1 else ''}"
     )

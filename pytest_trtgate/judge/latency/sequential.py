@@ -258,7 +258,17 @@ def _unusable(name: str, d: Sequence[float], threshold: float) -> Quantity:
     bad = [str(i) for i, x in enumerate(d, start=1) if not math.isfinite(x)]
     reason = f"launch {', '.join(bad)} gave no usable time" if bad else "not judged, since another quantity has no time"
     nan = math.nan
-    return Quantity(name, Outcome.ERROR, len(d), threshold, nan, nan, nan, nan, reason=reason)
+    return Quantity(
+        name=name,
+        outcome=Outcome.ERROR,
+        launches=len(d),
+        threshold=threshold,
+        change=nan,
+        lower=nan,
+        upper=nan,
+        p=nan,
+        reason=reason,
+    )
 
 
 def _require_sound(

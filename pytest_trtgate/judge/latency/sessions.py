@@ -14,6 +14,7 @@ from statistics import NormalDist, median
 
 from ...records import Outcome
 from ..distributions import student_t_quantile, student_t_upper_tail
+from .decision import Change
 from .design import CONFIDENCE, POWER
 from .sequential import as_ratio
 
@@ -25,35 +26,23 @@ LEVEL_AT_TWICE = 0.05
 """The same for a slow-down of at least twice the threshold."""
 
 
-@dataclass(frozen=True)
-class SessionChange:
-    """A new session against the stored ones. Ratios: 0.021 is 2.1 % slower, -0.021 faster.
+@dataclass(frozen=True, kw_only=True)
+class SessionChange(Change):
+    """A new session against the stored ones.
+
+    With fewer than three sessions, it has improved where it is faster by at least twice the threshold.
 
     Attributes:
+        outcome: Never None.
         sessions: How many are stored.
-        threshold: The smallest slow-down worth failing for, as a ratio.
         value_ms: Median over the new launches.
         reference_ms: Geometric mean over stored sessions of their medians.
-        change: ``value_ms`` over ``reference_ms``, as a ratio.
-        lower: One-sided 95 % lower limit of the change, as a ratio; -1 from fewer than two sessions.
-        upper: One-sided 95 % upper limit; infinite from fewer than two sessions.
-        p: One-sided p of a slow-down above 0; 1 from fewer than two sessions.
-        detectable: Where it passed and the spread is known: the slow-down that would fail with probability 0.9.
-        improved: Whether it is faster by at least the threshold, and certainly faster; with fewer than three sessions,
-            by at least twice the threshold.
     """
 
     outcome: Outcome
     sessions: int
-    threshold: float
     value_ms: float
     reference_ms: float
-    change: float
-    lower: float
-    upper: float
-    p: float
-    detectable: float | None
-    improved: bool
 
 
 def compare_sessions(

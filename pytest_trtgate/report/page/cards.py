@@ -135,12 +135,7 @@ def _card(run: RunRecord, verdicts: Sequence[Verdict], anchors: Anchors, anchor:
 
 
 def cards(anchored: Sequence[tuple[RunRecord, Anchors]], *, failed: bool) -> tuple[Card, ...]:
-    """Return the cards of all runs, the worst first.
-
-    Args:
-        anchored: The runs with the ids of their parts.
-        failed: Whether to take the verdicts that failed their run, or those that are only notes.
-    """
+    """Return the cards of all runs, the worst first, of the verdicts that ``failed`` their run or that are notes."""
     found = [(run, anchors, group) for run, anchors in anchored for group in alike(run, failed=failed)]
     found.sort(key=lambda item: severity(item[2][0]), reverse=True)
     several = len(anchored) > 1

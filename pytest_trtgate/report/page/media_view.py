@@ -21,13 +21,9 @@ class MediaView:
 
 
 def media_view(runs: Sequence[RunRecord], media: Sequence[Media], anchors: Sequence[str], room_bytes: int) -> MediaView:
-    """Return what a page shows of pictures and videos.
+    """Return what a page shows of pictures and videos; the pictures may add ``room_bytes`` to it.
 
-    Args:
-        runs: The records.
-        media: What lies beside each; empty where that is not known.
-        anchors: The anchor of each run.
-        room_bytes: How much the pictures may add to the page.
+    ``media`` is what lies beside each run, and empty where that is not known.
     """
     sprites, pictures = picture_views(runs, media, room_bytes)
     return MediaView(

@@ -13,7 +13,7 @@ from ..media import Media
 from ..numbers import ABSURD_MS
 from .charts import WIDTH
 from .parts import Row, Table
-from .svg import Scale, axis, labels, line, picture, polyline, tag, text
+from .svg import Scale, axis, picture, polyline, side_axis, tag, text
 
 PLAYERS = {
     "avc1": "MP4 with H.264, which plays anywhere",
@@ -117,10 +117,7 @@ def frame_chart(arms: Sequence[VideoArm], frames: int, title: str) -> str:
     # A few frames that something held up would press all else flat.
     top = min(values[-1] * 1.05, values[int(0.98 * (len(values) - 1))] * 1.5) or 1.0
     x, y = Scale(0, max(frames, 2), 40, WIDTH - 52), Scale(0, top, height - 34, 8)
-    parts = [axis(x, height - 34.0, height - 30.0, "")]
-    ticks = y.ticks(4)
-    for value, label in zip(ticks, labels(ticks), strict=True):
-        parts += [line(x.start, y(value), x.end, y(value), "grid"), text(34, y(value) + 4, label, "t m", "end")]
+    parts = [axis(x, height - 34.0, height - 30.0, ""), side_axis(y, x.start, x.end)]
     beyond = f" (the slowest, up to {fmt.ms(values[-1])}, are cut off)" if values[-1] > top else ""
     parts.append(text((x.start + x.end) / 2, height - 4, f"frame{beyond}", "t m", "middle"))
     ends = _apart([y(course[-1]) + 4 for _, _, course in known], 16.0, height - 36.0)
