@@ -178,11 +178,6 @@ def worst_first(run: RunRecord) -> list[Verdict]:
     return sorted(run.verdicts, key=severity, reverse=True)
 
 
-def worst_outcome(verdicts: Iterable[Verdict]) -> Outcome | None:
-    """Return the worst outcome of some verdicts, or None for none."""
-    return max((v.outcome for v in verdicts), key=lambda outcome: outcome.rank, default=None)
-
-
 class CellNumbers:
     """The numbers of one cell of a run, for every rendering; None where there is no such number.
 

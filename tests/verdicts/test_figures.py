@@ -6,12 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from average_precisions import average_precision
 from fake_jobs import Behaviour
 from project import Project
 from records_example import cell, latency
 
 from pytest_trtgate.judge.accuracy.agreement import Detections, agreement
-from pytest_trtgate.judge.accuracy.average_precision import ImageRecords, RankedArm, average_precision, precision_recall
+from pytest_trtgate.judge.accuracy.average_precision import ImageRecords, RankedArm, precision_recall
 from pytest_trtgate.verdicts.figures import PARTS, courses
 
 INT8 = "--trt-precision=int8"

@@ -47,13 +47,11 @@ class BudgetDecision:
         outcome: None where more is to be measured.
         needs_launches: How many launches in all are needed, where there are too few; else None.
         needs_inferences: How many inferences a launch needs, where they prove nothing yet; else None.
-        proof_of: What each launch proves.
     """
 
     outcome: Outcome | None
-    needs_launches: int | None
-    needs_inferences: int | None
-    proof_of: tuple[Proof, ...]
+    needs_launches: int | None = None
+    needs_inferences: int | None = None
 
 
 def proof_of(launch: LaunchCount, percent: int) -> Proof:
@@ -85,20 +83,20 @@ def judge_budget(launches: Sequence[LaunchCount], percent: int, inferences: int)
         PASS where all launches meet the budget, FAIL where all violate it, INCONCLUSIVE where they disagree or where
         launches as long as allowed prove nothing.
     """
-    found = tuple(proof_of(launch, percent) for launch in launches)
+    found = [proof_of(launch, percent) for launch in launches]
     proofs = set(found) - {Proof.UNDECIDED}
     if len(proofs) > 1:
-        return BudgetDecision(Outcome.INCONCLUSIVE, None, None, found)
+        return BudgetDecision(Outcome.INCONCLUSIVE)
     if Proof.UNDECIDED in found:
         fewest = smallest_passing(percent)
         limit = max(MAX_EXTENSION * inferences, fewest)
         longest = max(x.inferences for x, e in zip(launches, found, strict=True) if e is Proof.UNDECIDED)
         if longest >= limit:
-            return BudgetDecision(Outcome.INCONCLUSIVE, None, None, found)
-        return BudgetDecision(None, None, min(max(2 * longest, fewest), limit), found)
+            return BudgetDecision(Outcome.INCONCLUSIVE)
+        return BudgetDecision(None, needs_inferences=min(max(2 * longest, fewest), limit))
     if len(found) < LAUNCHES:
-        return BudgetDecision(None, LAUNCHES, None, found)
-    return BudgetDecision(Outcome.PASS if proofs == {Proof.MEETS} else Outcome.FAIL, None, None, found)
+        return BudgetDecision(None, needs_launches=LAUNCHES)
+    return BudgetDecision(Outcome.PASS if proofs == {Proof.MEETS} else Outcome.FAIL)
 
 
 def smallest_passing(percent: int) -> int:

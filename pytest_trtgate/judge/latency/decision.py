@@ -62,13 +62,11 @@ class Quantity(Change):
 
     Attributes:
         launches: How many decided it, or were seen where it is undecided.
-        placebo: The copies of the baseline, where both ran.
         reason: Why it neither passed nor failed, where there is more to say than that it is undecided.
     """
 
     name: str
     launches: int
-    placebo: Placebo | None = None
     reason: str = ""
 
     @property

@@ -118,13 +118,13 @@ def decide_launches(
             break
         if launches < look:
             return _sum_up(first(MAX_LAUNCHES), decided, look, last)
-        samples, copies = first(look), _judge_placebo(placebo, thresholds, look - SCREEN)
-        if reason := _why_unfit(copies):
-            return _sum_up(samples, decided, look, True, reason, copies)
+        samples = first(look)
+        if reason := _why_unfit(_judge_placebo(placebo, thresholds, look - SCREEN)):
+            return _sum_up(samples, decided, look, True, reason)
         rejected = dict(zip(samples, holm([s.p for s in samples.values()], level), strict=True))
         for q, sample in samples.items():
             if q not in decided and (outcome := sample.look(rejected[q])) is not None:
-                decided[q] = sample.judged(outcome, len(d), copies.get(q))
+                decided[q] = sample.judged(outcome, len(d))
         if any(q.outcome is Outcome.FAIL for q in decided.values()):
             return _sum_up(samples, decided, look, True, "undecided when another quantity failed")
     return _sum_up(first(MAX_LAUNCHES), decided, MAX_LAUNCHES, True)
@@ -179,9 +179,7 @@ class _Sample:
             return Outcome.FAIL
         return Outcome.PASS if self.mean + self.margin < self.limit else None
 
-    def judged(
-        self, outcome: Outcome | None, hypotheses: int, placebo: Placebo | None = None, reason: str = ""
-    ) -> Quantity:
+    def judged(self, outcome: Outcome | None, hypotheses: int, reason: str = "") -> Quantity:
         passed = outcome is Outcome.PASS
         return Quantity(
             name=self.name,
@@ -194,7 +192,6 @@ class _Sample:
             p=self.p,
             detectable=detectable(self.spread, self.launches, self.threshold, hypotheses) if passed else None,
             improved=passed and self.mean <= -self.limit and self.mean + self.margin < 0,
-            placebo=placebo,
             reason=reason,
         )
 
@@ -205,7 +202,6 @@ def _sum_up(
     look: int,
     last: bool,
     reason: str = "",
-    copies: Mapping[str, Placebo] | None = None,
 ) -> ReplayDecision:
     """Sum up: what has no verdict yet is INCONCLUSIVE if this was the last look, else needs launches up to ``look``.
 
@@ -214,9 +210,8 @@ def _sum_up(
     open_outcome = Outcome.INCONCLUSIVE if last else None
     if last and not reason:
         reason = MORE_LAUNCHES if look < MAX_LAUNCHES else QUIETER
-    copies = copies or {}
     quantities = {
-        q: decided.get(q) or sample.judged(open_outcome, len(samples), copies.get(q), reason if last else "")
+        q: decided.get(q) or sample.judged(open_outcome, len(samples), reason if last else "")
         for q, sample in samples.items()
     }
     found = [q.outcome for q in quantities.values() if q.outcome is not None]

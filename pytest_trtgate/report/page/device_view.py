@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from ... import text as fmt
 from ...records import REFERENCE, ArmLaunch, Launch, slower_layers
@@ -19,14 +19,14 @@ def device_facts(n: CellNumbers) -> tuple[Fact, ...]:
     arms = [x.arms[n.cell.precision] for x in launches]
     if not arms:
         return ()
-    references = [x.arms[REFERENCE] for x in launches if REFERENCE in x.arms]
+    both = arms, [x.arms[REFERENCE] for x in launches if REFERENCE in x.arms]
     host = n.times("host")
     facts = [
         _timed_by(arms[0]),
         Fact("By the host's clock, p50", fmt.ms(host.level_ms(50)) if host else ""),
         Fact("Copies, p50", _copies(n)),
-        Fact("Energy per inference", _beside(_energy(arms), _energy(references))),
-        Fact("GPU memory", _beside(_memory(arms), _memory(references))),
+        Fact("Energy per inference", _both(both, lambda arm: arm.energy_mj, lambda mj: fmt.amount(mj, "mJ"))),
+        Fact("GPU memory", _both(both, lambda arm: arm.memory_peak_bytes, fmt.size)),
         *_states(launches),
     ]
     return tuple(fact for fact in facts if fact.value)
@@ -44,17 +44,12 @@ def _copies(n: CellNumbers) -> str:
     return f"in {fmt.ms(there.level_ms(50))}, out {fmt.ms(back.level_ms(50))}"
 
 
-def _energy(arms: Sequence[ArmLaunch]) -> str:
-    value = middle([arm.energy_mj for arm in arms if arm.energy_mj is not None])
-    return "" if value is None else fmt.amount(value, "mJ")
-
-
-def _memory(arms: Sequence[ArmLaunch]) -> str:
-    value = middle([arm.memory_peak_bytes for arm in arms if arm.memory_peak_bytes is not None])
-    return "" if value is None else fmt.size(value)
-
-
-def _beside(own: str, reference: str) -> str:
+def _both(
+    arms: Iterable[Sequence[ArmLaunch]], of: Callable[[ArmLaunch], float | None], shown: Callable[[float], str]
+) -> str:
+    """Return the median of what launches tell of the engine, with that of the ``.pt``; empty where none tells."""
+    values = (middle([value for one in launches if (value := of(one)) is not None]) for launches in arms)
+    own, reference = ("" if value is None else shown(value) for value in values)
     return f"{own} (.pt {reference})" if own and reference else own
 
 

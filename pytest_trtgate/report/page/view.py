@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from ... import text as fmt
 from ...records import BaselineUse, Environment, Outcome, RunRecord
-from ..numbers import numbers_of, worst_outcome
+from ..numbers import numbers_of
 from . import detail, matrix
 from .cards import Card, cards
 from .latency_view import ModelCharts, model_charts
@@ -189,7 +189,8 @@ def run_view(run: RunRecord, anchors: Anchors, several: bool) -> RunView:
     environment = environment_rows(e, list(run.baselines.values()))
     counted = [v for v in run.verdicts if v.failed is run.failed]
     # A waived failure is no reason to call a run failed that passed.
-    worst = worst_outcome(v for v in counted if not v.waived) or (Outcome.PASS if counted else Outcome.ERROR)
+    unwaived = [v.outcome for v in counted if not v.waived]
+    worst = max(unwaived, key=lambda outcome: outcome.rank, default=Outcome.PASS if counted else Outcome.ERROR)
     return RunView(
         anchor=anchors.run,
         title=fmt.clip(f"{e.machine}, {e.backend} {e.backend_version}", 120) if several else "",
