@@ -33,8 +33,9 @@ from gate_rules import (
     over_parts,
     ratios,
 )
+from proportions import clopper_pearson
 
-from pytest_trtgate.judge.distributions import clopper_pearson, student_t_quantile
+from pytest_trtgate.judge.distributions import student_t_quantile
 from pytest_trtgate.judge.latency.design import MAX_LAUNCHES
 from pytest_trtgate.judge.latency.sequential import as_ratio, decide_launches
 from pytest_trtgate.records.verdict import Outcome

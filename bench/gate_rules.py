@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from proportions import clopper_pearson
 
-from pytest_trtgate.judge.distributions import clopper_pearson
 from pytest_trtgate.judge.latency.design import SCREEN, outcomes
 from pytest_trtgate.judge.latency.sequential import decide_launches
 from pytest_trtgate.records.verdict import Outcome

@@ -1,4 +1,4 @@
-"""What an engine is, apart from how fast: its size, memory and energy against budgets, and the precision it has."""
+"""An engine apart from its speed: size, memory and energy against budgets, and whether it has its precision."""
 
 from __future__ import annotations
 

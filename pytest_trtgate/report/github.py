@@ -23,7 +23,7 @@ def active() -> bool:
 
 
 def write_summary(run: RunRecord) -> str:
-    """Append a run to the summary of the step; return why that failed, in a sentence, and else nothing."""
+    """Append a run to the summary of the step; return why that failed, empty where it did not."""
     path = os.environ.get("GITHUB_STEP_SUMMARY")
     if not path:
         return ""
@@ -36,7 +36,7 @@ def write_summary(run: RunRecord) -> str:
 
 
 def annotate(run: RunRecord, places: Mapping[tuple[str, str], Place]) -> Iterator[str]:
-    """Yield a workflow command per verdict that failed the run; ``places`` is by the key of a cell and the subject."""
+    """Yield a workflow command per verdict that failed the run; ``places`` are keyed by cell key and subject."""
     for verdict in run.verdicts:
         if verdict.failed:
             title = f"{verdict.cell.label} {verdict.subject}: {WORDS[verdict.outcome]}"
@@ -53,7 +53,7 @@ def command(message: str, title: str, place: Place | None = None) -> str:
 
 
 def _escaped(text: str, more: str = "") -> str:
-    """Return text with everything escaped that would end a command or one of its fields."""
+    """Escape what would end a command or one of its fields."""
     for character in "%\r\n" + more:
         text = text.replace(character, f"%{ord(character):02X}")
     return fmt.clean(text)

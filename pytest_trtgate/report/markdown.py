@@ -46,7 +46,7 @@ _FIRST = re.compile(r"^(\d{1,9}(?=[.)](?:\s|$))|)([.)](?<=\d.)|[-+=](?=\s|$|[-+=
 def escape(text: object, length: int = 1000) -> str:
     """Return outside text as one line that Markdown and GitHub show as it is: no markup, mention or reference.
 
-    What they would not take for any stays as it is, so that the source reads well too.
+    Everything else stays as it is, so that the source reads well too.
     """
     line = re.sub(r"&(?=#?\w+;)", "&amp;", fmt.clip(text, length))
     line = _MARKUP.sub(r"\\\g<0>", line)
@@ -161,7 +161,7 @@ def render(runs: Sequence[RunRecord]) -> str:
 
 
 def _within(stories: list[str], room: int) -> tuple[list[str], int]:
-    """Return as many stories as ``room`` characters hold, with a word about the rest, and the room that is left."""
+    """Return the stories that fit ``room`` characters, with a count of the others, and the room that is left."""
     kept: list[str] = []
     for story in stories:
         room -= len(story) + 2
@@ -172,7 +172,7 @@ def _within(stories: list[str], room: int) -> tuple[list[str], int]:
 
 
 def _joined(rows: list[str]) -> str:
-    """Return the lines of a table, as many as leave room for what follows."""
+    """Return a table, cut so that it takes at most half of the text."""
     lines: list[str] = []
     length = 0
     for row in rows:

@@ -42,7 +42,7 @@ def drawable(values: Iterable[float | None]) -> list[float]:
 
 
 def middle(values: Sequence[float]) -> float | None:
-    """Return the median, by which launches are compared; None of none, NaN where any value is not finite."""
+    """Return the median; None without values, NaN where any value is not finite."""
     if not values:
         return None
     return median(values) if all(math.isfinite(value) for value in values) else math.nan
@@ -112,17 +112,17 @@ def accuracy_of(run: RunRecord, cell: Cell, arm: str) -> AccuracyRecord | None:
 
 
 def primary_of(accuracy: AccuracyRecord | None) -> str:
-    """Return the metric that stands for an accuracy where there is room for one; that of boxes where there is none."""
+    """Return the name of the metric that sums up an accuracy; that of detection where there is no accuracy."""
     return PRIMARY[accuracy.task if accuracy else "detect"]
 
 
 def primary(accuracy: AccuracyRecord | None) -> float | None:
-    """Return the value of that metric, or None where it was not measured."""
+    """Return the value of the primary metric, or None where it was not measured."""
     return accuracy.metrics.get(primary_of(accuracy)) if accuracy else None
 
 
 def primary_name(run: RunRecord) -> str:
-    """Return the metric that stands for the accuracy of all models of a run: ``metric`` where they differ."""
+    """Return the primary metric of all models of a run: ``metric`` where they differ."""
     names = {primary_of(accuracy) for accuracy in run.accuracies} or {primary_of(None)}
     return names.pop() if len(names) == 1 else "metric"
 
@@ -219,7 +219,7 @@ class CellNumbers:
 
     @property
     def metric(self) -> str:
-        """The name of the metric that stands for the cell's accuracy."""
+        """The name of the cell's primary metric."""
         return primary_of(self.reference or self.accuracy)
 
     def metric_text(self, accuracy: AccuracyRecord | None) -> str:
@@ -328,14 +328,14 @@ class CellNumbers:
 
     @property
     def same_bytes(self) -> bool:
-        """Whether the engine has the bytes of its baseline's."""
+        """Whether engine and baseline engine have the same bytes."""
         return bool(self.engine and self.baseline and self.baseline.engine_sha256 == self.engine.sha256)
 
     @property
     def same_engine(self) -> bool:
-        """Whether the engine has the bytes of its baseline's, and was not called slower or faster than it.
+        """Whether engine and baseline engine have the same bytes, and no verdict compared their speeds.
 
-        What is around an engine may be slower all the same, and is judged where end-to-end latency is gated.
+        End-to-end latency is compared all the same: what surrounds the engine may have become slower.
         """
         return self.same_bytes and self.allowed_change is None
 

@@ -1,4 +1,4 @@
-"""What a run leaves behind for people and tools: the report, the run record and a table, beside each other."""
+"""The files of a finished run: the report, the run record and a table, beside each other."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ _GAP = "  "
 
 @dataclass(frozen=True)
 class Column:
-    """A column and how soon it is given up where the terminal is narrow: the highest ``spare`` first, 0 never."""
+    """A column; a narrow terminal drops the highest ``spare`` first, and 0 never."""
 
     title: str
     spare: int

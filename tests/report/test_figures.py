@@ -146,8 +146,11 @@ def test_one_arm_that_is_far_slower_does_not_press_the_others_together() -> None
 
 
 def test_scatter_marks_the_best_at_each_latency_and_the_limits() -> None:
-    points = [charts.Point("A", 1, 0.5), charts.Point("B", 2, 0.4), charts.Point("C", 3, 0.7)]
-    limits = [charts.Line("A", 2.0), charts.Line("C", 4.0)], [charts.Line("A", 0.45), charts.Line("C", 0.4501)]
+    points = [charts.ScatterPoint("A", 1, 0.5), charts.ScatterPoint("B", 2, 0.4), charts.ScatterPoint("C", 3, 0.7)]
+    limits = (
+        [charts.LimitLine("A", 2.0), charts.LimitLine("C", 4.0)],
+        [charts.LimitLine("A", 0.45), charts.LimitLine("C", 0.4501)],
+    )
     drawn = charts.scatter(points, "t", *limits)
     assert drawn.count('class="budget"') == 3
     assert ">all</text>" in drawn

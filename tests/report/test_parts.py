@@ -333,14 +333,14 @@ def test_charts_without_numbers_are_left_out() -> None:
     assert charts.latency_distribution(None, None, {}, "a", "") == ""
     assert charts.latency_distribution(numbers.Distribution((flat_timing(math.nan),)), None, {}, "a", "") == ""
     assert charts.forest([charts.ForestRow("a", None, level(math.nan))], "t") == ""
-    assert charts.scatter([charts.Point("a", math.nan, 0.5)], "t") == ""
+    assert charts.scatter([charts.ScatterPoint("a", math.nan, 0.5)], "t") == ""
     assert charts.gauge(None, "t") == ""
     assert charts.stage_bar([("preprocess", -1.0)], "t") == ""
 
 
 def test_chart_labels_are_escaped() -> None:
     drawn = charts.forest([charts.ForestRow("<b>", level(1.0), level(2.0))], "<i>") + charts.scatter(
-        [charts.Point("<u>", 1, 1)], "t"
+        [charts.ScatterPoint("<u>", 1, 1)], "t"
     )
     assert "<b>" not in drawn
     assert "&lt;b&gt;" in drawn
@@ -358,7 +358,7 @@ def test_density_peaks_where_the_times_are() -> None:
 
 def test_labels_in_the_scatter_do_not_lie_on_each_other_nor_on_marks() -> None:
     names = ("FP32", "FP16", "INT8")
-    drawn = charts.scatter([charts.Point(name, 10.0 + i / 10, 0.5) for i, name in enumerate(names)], "t")
+    drawn = charts.scatter([charts.ScatterPoint(name, 10.0 + i / 10, 0.5) for i, name in enumerate(names)], "t")
     found = re.findall(r'<text x="([\d.]+)" y="([\d.]+)" class="t b" text-anchor="(\w+)"', drawn)
     spots = [(float(x), float(y), anchor) for x, y, anchor in found]
     assert len(spots) == 3
@@ -372,8 +372,8 @@ def test_labels_in_the_scatter_do_not_lie_on_each_other_nor_on_marks() -> None:
 
 
 def test_labels_in_the_scatter_do_not_lie_on_lines() -> None:
-    points = [charts.Point(".pt", 40, 0.7), charts.Point("FP32", 15, 0.6999)]
-    drawn = charts.scatter(points, "t", [charts.Line("all", 47)], [charts.Line("all", 0.69)])
+    points = [charts.ScatterPoint(".pt", 40, 0.7), charts.ScatterPoint("FP32", 15, 0.6999)]
+    drawn = charts.scatter(points, "t", [charts.LimitLine("all", 47)], [charts.LimitLine("all", 0.69)])
     (side,) = re.findall(r'class="t b" text-anchor="(\w+)">FP32', drawn)
     assert side == "end"  # the step of the best goes to the right
 

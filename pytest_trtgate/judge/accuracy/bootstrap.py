@@ -140,7 +140,7 @@ def paired_bootstrap(
 
 
 def _replicates(cls: RankedClass, weights: Array) -> Array:
-    """As :func:`class_ap`, for as many replicates at once as is fast."""
+    """Return what :func:`class_ap` does, computed for as many replicates at once as is fast."""
     parts = parts_of(weights.shape[1], len(cls.images), _ROWS)
     return np.concatenate([class_ap(cls, weights[:, part]) for part in parts], axis=1)
 
@@ -202,10 +202,10 @@ def _compare(
         drops.append((per_class[0, c] - per_class[1, c])[present[c]])
         changes.append(drop_between(before, after, drops[c]))
     sizes = {int(number): counts[int(number)] for number in classes}
-    return Bootstrap(images, drawn.shape[-1], metrics, class_drops(sizes, changes, drops))
+    return Bootstrap(images, drawn.shape[-1], metrics, judge_classes(sizes, changes, drops))
 
 
-def class_drops(
+def judge_classes(
     sizes: Mapping[int, tuple[int, int]], changes: Sequence[Drop], drops: Sequence[Array]
 ) -> tuple[ClassDrop, ...]:
     """Return the drop of each class, with whether it is significant among all.

@@ -9,7 +9,7 @@ import numpy as np
 from ...records import TOP
 from .agreement import Agreement
 from .average_precision import Array
-from .bootstrap import Bootstrap, class_drops, draws, drop_between
+from .bootstrap import Bootstrap, draws, drop_between, judge_classes
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def compare_classified(
         drops.append(lost[c][some] / present[c][some])
         changes.append(drop_between(before[0][mine].mean(), after[0][mine].mean(), drops[c]))
     counted = {number: (size, size) for number, size in zip(numbers.tolist(), sizes.tolist(), strict=True)}
-    return Bootstrap(len(target), replicates, metrics, class_drops(counted, changes, drops))
+    return Bootstrap(len(target), replicates, metrics, judge_classes(counted, changes, drops))
 
 
 def classified_agreement(reference: Classified, engine: Classified) -> Agreement:

@@ -95,7 +95,7 @@ def _limits(drop: Drop, population: bool) -> _Limits:
 
 
 def _four_digits(value: float) -> str:
-    """Return a value with four digits, and what is next to nothing without a sign."""
+    """Return a value with four digits, without a sign where that rounds to 0."""
     return f"{round(value, 4) + 0.0:.4f}"
 
 
@@ -104,7 +104,7 @@ def judge_accepted(
 ) -> list[Check]:
     """Judge the drop of each gated metric since the baseline, where both saw the same images in the same way.
 
-    Of what failed it is said what the ``.pt`` did meanwhile: an engine may follow its checkpoint.
+    A failure says what the ``.pt`` did meanwhile: an engine may follow its checkpoint.
     """
     checks = judge_since(baseline.accuracy, baseline.accuracy_settings, baseline.data_digest, engine, tolerances)
     return [_beside(check, baseline.reference_accuracy, reference.metrics) for check in checks]

@@ -28,7 +28,7 @@ SAME_BYTES = "the engine is the baseline's, byte by byte"
 
 @dataclass(frozen=True)
 class Need:
-    """How many launches more one arm needs, which arms are to be timed in them, and what is not decided yet.
+    """How many more launches one arm needs, which arms they are to time, and what is undecided.
 
     ``confirms``: those so far all point to a failure, which the others are to confirm.
     """
@@ -83,7 +83,7 @@ def still_needed(candidate: Candidate) -> Need | None:
 
 
 def _replay_need(candidate: Candidate, found: ReplayDecision) -> Need:
-    """Return what the comparison with the baseline engine still needs; ``found``: that it is not decided."""
+    """Return what the undecided comparison ``found`` with the baseline engine still needs."""
     arm, replay = candidate.arm, candidate.replay
     arms = {arm, replay, replay + COPY} if found.needs_placebo else {arm, replay}
     beside = sum(arm in launch.arms for launch in candidate.latency.of_arm(replay))

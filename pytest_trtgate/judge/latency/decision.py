@@ -15,7 +15,6 @@ from .design import SCREEN
 class Placebo:
     """Second copy of the baseline engine against the first: ``change`` as a ratio, ``p`` two-sided."""
 
-    launches: int
     change: float
     p: float
     differs: bool
@@ -80,7 +79,7 @@ class Quantity(Change):
 
     @property
     def span(self) -> str:
-        """Between what it may be, by its limits: ``from 1.0 % faster to 9.1 % slower``; empty from a single launch."""
+        """Its limits in words: ``from 1.0 % faster to 9.1 % slower``; empty from a single launch."""
         if self.launches < 2 or not math.isfinite(self.upper):
             return ""
         low, high = ("slower" if ratio > 0 else "faster" for ratio in (self.lower, self.upper))
@@ -89,7 +88,7 @@ class Quantity(Change):
 
     @property
     def points_to_failure(self) -> bool:
-        """Whether it is open, and all that it may be by its limits is more than is allowed."""
+        """Whether it is open, with both limits over what is allowed."""
         return self.outcome is None and self.lower > self.threshold
 
     @property
@@ -100,7 +99,7 @@ class Quantity(Change):
 
     @property
     def sentence(self) -> str:
-        """The whole of it, with what to do about what is not decided."""
+        """What a check says of it, with what to do where it is undecided."""
         allowed = f"{self.threshold * 100:.3g} % allowed"
         if self.outcome is Outcome.FAIL:
             return f"{self.name} {self.moved}, more than {allowed}; {self.evidence}"

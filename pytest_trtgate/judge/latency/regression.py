@@ -24,7 +24,7 @@ BUSY_EXPLAINS = 1.0
 
 
 def decide_regression(candidate: Candidate, *, last: bool) -> ReplayDecision | None:
-    """Decide by the launches that timed a candidate beside its baseline engine; None without such, or without a limit.
+    """Decide by the launches that timed a candidate beside its baseline engine; None without such launches or limits.
 
     ``last``: no more launches can be had.
     """

@@ -235,7 +235,7 @@ def _judge_placebo(
     }
     p_values = [2 * min(s.p, 1 - s.p) if s.error else float(s.mean == 0) for s in samples.values()]
     return {
-        q: Placebo(s.launches, as_ratio(s.mean), p, rejected and abs(s.mean) >= s.limit * SCREEN_SHARE)
+        q: Placebo(as_ratio(s.mean), p, rejected and abs(s.mean) >= s.limit * SCREEN_SHARE)
         for (q, s), p, rejected in zip(samples.items(), p_values, holm(p_values, PLACEBO_LEVEL), strict=True)
     }
 
@@ -269,7 +269,7 @@ def _unusable(name: str, d: Sequence[float], threshold: float) -> Quantity:
 def _require_sound(
     d: Mapping[str, Sequence[float]], thresholds: Mapping[str, float], placebo: Mapping[str, Sequence[float]]
 ) -> int:
-    """Return the number of launches."""
+    """Return the number of launches; raise ValueError where quantities, thresholds and copies do not fit."""
     if not d:
         raise ValueError("no quantity to judge")
     for q in d:

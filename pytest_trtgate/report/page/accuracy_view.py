@@ -64,7 +64,7 @@ def metric_table(n: CellNumbers) -> Table | None:
 
 
 def class_drops(n: CellNumbers) -> dict[str, float]:
-    """Return how far each class fell in the primary metric, the most first, without those that only one arm knows."""
+    """Return the drop of each class that both arms have in the primary metric, the largest first."""
     arms = n.reference, n.accuracy
     then, now = ({c.name: c.metrics.get(primary_of(arm)) for c in arm.classes} if arm else {} for arm in arms)
     drops = {name: was - is_ for name, was in then.items() if was is not None and (is_ := now.get(name)) is not None}
@@ -73,7 +73,7 @@ def class_drops(n: CellNumbers) -> dict[str, float]:
 
 
 def class_table(n: CellNumbers) -> Table | None:
-    """Return the classes, the largest drop of the primary metric first; one that only one arm knows comes last."""
+    """Return the classes, the largest drop of the primary metric first, those of one arm only last."""
     reference, engine = (
         {entry.name: entry for entry in arm.classes} if arm else {} for arm in (n.reference, n.accuracy)
     )

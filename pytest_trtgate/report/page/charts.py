@@ -38,7 +38,7 @@ class ForestRow:
 
 
 @dataclass(frozen=True)
-class Point:
+class ScatterPoint:
     """One arm of the scatter: a latency in milliseconds against accuracy."""
 
     label: str
@@ -48,7 +48,7 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Line:
+class LimitLine:
     """A limit in a chart: its name and its place on the axis."""
 
     label: str
@@ -189,16 +189,18 @@ def _forest_row(row: ForestRow, y: float, place: Scale) -> str:
     return "".join(parts)
 
 
-def _front(points: Sequence[Point]) -> list[Point]:
-    """Return the points that no other one beats in both, the fastest first."""
-    best: list[Point] = []
+def _front(points: Sequence[ScatterPoint]) -> list[ScatterPoint]:
+    """Return the points that none other beats in latency and accuracy, the fastest first."""
+    best: list[ScatterPoint] = []
     for point in sorted(points, key=lambda p: (p.latency_ms, -p.accuracy)):
         if not best or point.accuracy > best[-1].accuracy:
             best.append(point)
     return best
 
 
-def scatter(points: Sequence[Point], title: str, budgets: Sequence[Line] = (), floors: Sequence[Line] = ()) -> str:
+def scatter(
+    points: Sequence[ScatterPoint], title: str, budgets: Sequence[LimitLine] = (), floors: Sequence[LimitLine] = ()
+) -> str:
     """Return accuracy against latency, one mark per arm; up and to the left is better. Empty without points.
 
     ``budgets`` are the largest latencies in milliseconds that pass, ``floors`` the least accuracies.
@@ -242,7 +244,7 @@ def _steps(front: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
 
 
 def _named(names: Sequence[str], marks: Sequence[tuple[float, float]], lines: Sequence[Box]) -> list[str]:
-    """Return a name beside each mark, on no other one, no mark and no line where that is possible."""
+    """Return a name beside each mark, clear of other names, marks and lines where that is possible."""
     drawn, taken = [], [*((px - 7, py - 7, px + 7, py + 7) for px, py in marks), *lines]
     for (px, py), name in zip(marks, names, strict=True):
         label = fmt.clip(name, 9)
@@ -258,8 +260,8 @@ def _around(one: tuple[float, float], other: tuple[float, float]) -> Box:
     return left - 2, top - 2, right + 2, bottom + 2
 
 
-def _joined(lines: Sequence[Line], scale: Scale) -> list[tuple[str, float]]:
-    """Return limits with their places in the drawing, those that lie too close to tell apart as one."""
+def _joined(lines: Sequence[LimitLine], scale: Scale) -> list[tuple[str, float]]:
+    """Return limits with their places in the drawing, and join those that are too close to tell apart."""
     joined: list[tuple[str, float]] = []
     for limit in sorted((x for x in lines if math.isfinite(x.at)), key=lambda x: x.at):
         place = scale(limit.at)
@@ -271,7 +273,7 @@ def _joined(lines: Sequence[Line], scale: Scale) -> list[tuple[str, float]]:
 
 
 def _free_place(px: float, py: float, width: float, taken: Sequence[Box]) -> tuple[float, float, str, Box]:
-    """Return where a label beside a mark lies on nothing else, as offset, anchor and box; else below it all."""
+    """Return a free place for a label beside a mark, as offset, anchor and box; the lowest where none is free."""
     places = [(dx, dy, anchor) for dy in (4, 17, -9, 30, 43) for dx, anchor in ((9, "start"), (-9, "end"))]
     for dx, dy, anchor in places:
         left = px + dx if anchor == "start" else px + dx - width

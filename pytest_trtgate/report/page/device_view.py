@@ -14,7 +14,7 @@ SHOWN = 10
 
 
 def device_facts(n: CellNumbers) -> tuple[Fact, ...]:
-    """Return how a cell was timed on a GPU and what its launches did to it; only what is known, so none of a CPU."""
+    """Return how a cell was timed on a GPU, and the GPU's readings meanwhile; nothing for a CPU."""
     launches = n.latency.of_arm(n.cell.precision) if n.latency else ()
     arms = [x.arms[n.cell.precision] for x in launches]
     if not arms:
@@ -47,7 +47,7 @@ def _copies(n: CellNumbers) -> str:
 def _both(
     arms: Iterable[Sequence[ArmLaunch]], of: Callable[[ArmLaunch], float | None], shown: Callable[[float], str]
 ) -> str:
-    """Return the median of what launches tell of the engine, with that of the ``.pt``; empty where none tells."""
+    """Return a median over launches of the engine, with that of the ``.pt``; empty where no launch has it."""
     values = (middle([value for one in launches if (value := of(one)) is not None]) for launches in arms)
     own, reference = ("" if value is None else shown(value) for value in values)
     return f"{own} (.pt {reference})" if own and reference else own
@@ -82,7 +82,7 @@ def _range(values: Sequence[float | None], unit: str) -> str:
 
 
 def layer_tables(n: CellNumbers) -> tuple[tuple[str, Table], ...]:
-    """Return the slowest layers of a cell's engine and those that lost most time, with titles; none without profile."""
+    """Return, with titles, the slowest layers of a cell's engine and those that lost most; none without profile."""
     profile = n.run.profiles.get(n.cell.key)
     if profile is None or not profile.layers:
         return ()

@@ -197,9 +197,11 @@ def _scatter(run: RunRecord, latency: LatencyRecord, cells: Mapping[str, CellNum
         times = distribution(latency, arm, gated_context(run))
         x, y = times.level_ms(percent) if times else None, primary(accuracy_of(run, any_cell, arm)) if known else None
         if x is not None and y is not None:
-            points.append(charts.Point(column_name(arm), x, y, charts.SHAPES.get(arm, "circle")))
-    lines = [charts.Line(column_name(arm), found[percent]) for arm, found in budgets.items() if percent in found]
-    floors = [charts.Line(column_name(a), least) for a, n in cells.items() if (least := n.least_metric) is not None]
+            points.append(charts.ScatterPoint(column_name(arm), x, y, charts.SHAPES.get(arm, "circle")))
+    lines = [charts.LimitLine(column_name(arm), found[percent]) for arm, found in budgets.items() if percent in found]
+    floors = [
+        charts.LimitLine(column_name(a), least) for a, n in cells.items() if (least := n.least_metric) is not None
+    ]
     title = f"{metric} of {fmt.clip(latency.model)} against p{percent}; up and left is better"
     limits = [f"the least {metric} that passes"] if floors else []
     limits += [f"the largest p{percent} that passes"] if lines else []

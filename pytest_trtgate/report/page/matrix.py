@@ -34,7 +34,7 @@ class Square:
 
 
 @dataclass(frozen=True)
-class Row:
+class MatrixRow:
     """One model at one image size, batch, backend and device; None where a precision was not planned."""
 
     label: str
@@ -49,7 +49,7 @@ class MatrixView:
     metric: str
     timed: str
     columns: tuple[str, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[MatrixRow, ...]
 
 
 CONTEXT_NAMES: dict[Context, str] = {"engine": "engine only", "end-to-end": "end to end"}
@@ -123,6 +123,6 @@ def matrix_view(run: RunRecord, anchors: Anchors) -> MatrixView:
     for row in rows:
         first = next(iter(row.values()))
         squares = (_square(row[arm], anchors) if arm in row else None for arm in arms)
-        views.append(Row(fmt.clip(first.cell.model, 60), where(first.cell), (_reference(first), *squares)))
+        views.append(MatrixRow(fmt.clip(first.cell.model, 60), where(first.cell), (_reference(first), *squares)))
     columns = tuple(column_name(arm) for arm in (REFERENCE, *arms)) if rows else ()
     return MatrixView(primary_name(run), CONTEXT_NAMES[gated_context(run)], columns, tuple(views))

@@ -1,4 +1,4 @@
-"""The verdict on a whole page: its badge, its headline, and one sentence that says how many of what was planned."""
+"""The verdict on all runs together: a badge, a headline, and a sentence that counts verdicts."""
 
 from __future__ import annotations
 
@@ -16,9 +16,7 @@ def overall(runs: Sequence[RunRecord], *, named: bool = True) -> tuple[Badge, st
 
     A run that judged nothing has failed: a gate that measured nothing is not green.
 
-    Args:
-        runs: The records.
-        named: Whether the sentence names what failed, rather than something beside it.
+    ``named``: whether the sentence names what failed.
     """
     verdicts = [verdict for run in runs for verdict in worst_first(run)]
     unfinished = "; ".join(run.unfinished for run in runs if run.unfinished)
@@ -41,7 +39,7 @@ def overall(runs: Sequence[RunRecord], *, named: bool = True) -> tuple[Badge, st
 
 
 def _failed(verdicts: Sequence[Verdict], missing: str, named: bool) -> tuple[Badge, str, str]:
-    """Return the same where something failed."""
+    """Return the overall verdict where something failed."""
     failed = [verdict for verdict in verdicts if verdict.failed]
     names = [f"{fmt.clip(v.cell.label, 60)} {v.subject}" for v in failed]
     shown = names if len(names) <= 4 else [*names[:3], f"{len(names) - 3} more"]
@@ -54,7 +52,7 @@ def _failed(verdicts: Sequence[Verdict], missing: str, named: bool) -> tuple[Bad
 
 
 def _passed(verdicts: Sequence[Verdict], planned: int, missing: str) -> tuple[Badge, str, str]:
-    """Return the same where nothing failed."""
+    """Return the overall verdict where nothing failed."""
     passed = sum(verdict.outcome is Outcome.PASS for verdict in verdicts)
     total = fmt.plural(len(verdicts), "verdict")
     notes = _undecided(verdicts)
@@ -69,7 +67,7 @@ def _passed(verdicts: Sequence[Verdict], planned: int, missing: str) -> tuple[Ba
 
 
 def _kinds(failed: Sequence[Verdict]) -> str:
-    """Return how often each outcome failed the run, in brackets, where some did so without being a failure itself."""
+    """Return how often each outcome failed the run, in brackets; empty where all are failures or errors."""
     counts = Counter(verdict.outcome for verdict in failed)
     if counts.keys() <= {Outcome.FAIL, Outcome.ERROR}:
         return ""
@@ -90,7 +88,7 @@ def _undecided(verdicts: Sequence[Verdict]) -> str:
 
 
 def unjudged(runs: Sequence[RunRecord]) -> str:
-    """Return which planned verdicts were not reached, as of a run of some tests only; empty where all were."""
+    """Return which planned verdicts are missing, as after a run of some tests only; empty where none is."""
     cells = [n for run in runs for n in numbers_of(run)]
     parts = []
     for subject in SUBJECTS:

@@ -80,15 +80,11 @@ class CheckView:
     over: str
     gauge: str
 
-    def beside(self, sentence: str) -> CheckView:
-        """Return the check without its own sentence where another one beside it says the same."""
-        return replace(self, sentence="") if self.sentence in sentence else self
-
 
 NOT_JUDGED = Badge("none", "Not judged")
 REFERENCE_BADGE = Badge("none", "Reference")
 WAIVED = Badge("waived", "Waived")
-"""For a number of failures that are waived; one of them says that it is a failure too."""
+"""For a count of waived failures; the badge of one says ``Fail, waived``."""
 
 
 def badge(outcome: Outcome) -> Badge:
@@ -97,7 +93,7 @@ def badge(outcome: Outcome) -> Badge:
 
 
 def badge_of(verdict: Verdict | None) -> Badge:
-    """Return the badge of a verdict, or of there being none."""
+    """Return the badge of a verdict, ``Not judged`` without one."""
     if verdict is None:
         return NOT_JUDGED
     return replace(WAIVED, word=word(verdict)) if verdict.waived else badge(verdict.outcome)
@@ -109,7 +105,7 @@ def against_name(against: str) -> str:
 
 
 def where(cell: Cell) -> str:
-    """Return what sets a cell apart besides model and precision."""
+    """Return a cell's image size, batch, backend and device."""
     return f"{cell.imgsz} px, batch {cell.batch}, {fmt.clip(cell.backend, 40)} on {fmt.clip(cell.device, 40)}"
 
 
@@ -189,7 +185,7 @@ def _limits(check: Check) -> str:
 
 
 def untitled(sentence: str, cell: Cell) -> str:
-    """Return a sentence about a cell without its precision in front, for a place whose title has that."""
+    """Return a sentence about a cell without its leading precision, which the title beside it has."""
     return sentence.removeprefix(f"{cell.precision}: ")
 
 
@@ -238,13 +234,13 @@ def _used(check: Check) -> float:
 
 
 def warnings_of(runs: Sequence[RunRecord]) -> tuple[str, ...]:
-    """Return what was found beside the verdicts and did not fail a run, each once, with what to do about it."""
+    """Return the findings that did not fail a run, each once, with what to do about it."""
     said = [f"{_of_model(run, f)}; {f.remedy} [{f.id}]" for run in runs for f in run.findings() if f.severity == "warn"]
     return tuple(fmt.clip(text, 1000) for text in dict.fromkeys(said))
 
 
 def _of_model(run: RunRecord, finding: Finding) -> str:
-    """Return what was found, with the model where there are several and it names the precision only."""
+    """Return a finding's sentence, with the model where a run has several and the sentence names the precision only."""
     cell = next((v.cell for v in run.verdicts if finding in v.findings), None)
     if cell is None or len({c.model for c in run.cells}) < 2 or not finding.sentence.startswith(f"{cell.precision}: "):
         return finding.sentence

@@ -24,7 +24,7 @@ PLAYERS = {
 
 @dataclass(frozen=True)
 class VideoView:
-    """One model on one clip; ``failure`` says why there is nothing else, where there is nothing else."""
+    """One model on one clip; ``failure`` says why nothing was filmed, empty where it was."""
 
     title: str
     facts: str

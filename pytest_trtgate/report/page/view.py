@@ -34,7 +34,7 @@ SHOWN = 12
 
 @dataclass(frozen=True)
 class EnvironmentRow:
-    """One fact of the machine, with what the baselines had where that differs."""
+    """One fact of the machine, and the baselines' values where they differ."""
 
     label: str
     value: str
@@ -82,7 +82,7 @@ class Page:
 
 
 def counts_of(runs: Sequence[RunRecord]) -> tuple[tuple[Badge, int], ...]:
-    """Return how often each outcome occurs, best first, without those that do not; waived failures are on their own."""
+    """Return how often each outcome occurs, best first; waived failures are counted apart."""
     totals = {outcome: sum(run.counts()[outcome] for run in runs) for outcome in Outcome}
     waived = sum(bool(verdict.waived) for run in runs for verdict in run.verdicts)
     totals[Outcome.FAIL] -= waived
@@ -147,13 +147,13 @@ def baseline_fact(run: RunRecord) -> Fact:
 
 
 def differences(rows: Sequence[EnvironmentRow]) -> str:
-    """Return in a sentence in what the machine differs from that of the baselines; empty without any."""
+    """Say in which facts the machine differs from the baselines'; empty where in none."""
     changed = [row.label for row in rows if row.others]
     return f"Not as in the baselines: {', '.join(changed)}." if changed else ""
 
 
 def job_table(run: RunRecord) -> Table | None:
-    """Return the jobs; of a log only the folder and the file name are shown, whichever system wrote the path."""
+    """Return the jobs; of a log, the folder and file name, whichever system wrote the path."""
     rows = []
     for job in run.jobs:
         shown = fmt.clip("/".join(re.split(r"[\\/]+", job.log)[-2:]), 80)
