@@ -129,8 +129,7 @@ def _offer(command: Command) -> str:
 def render(runs: Sequence[RunRecord]) -> str:
     """Return one or several runs: the verdict, a table per run, then every verdict that is not PASS, worst first.
 
-    Args:
-        runs: The records; the text stays under :data:`MAX_CHARACTERS` by leaving out the least bad verdicts.
+    It leaves out the least bad verdicts where the text would be longer than :data:`MAX_CHARACTERS`.
     """
     badge, headline, lead = overall(runs)
     mark = MARKS[Outcome.PASS if badge.slug == "pass" else Outcome.FAIL]

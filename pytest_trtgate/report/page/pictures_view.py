@@ -191,11 +191,7 @@ def _name(shape: Shape) -> str:
 
 
 class _Canvas:
-    """The area of a drawing: places outlines and names in it, no name on another.
-
-    Args:
-        picture: The original, whose pixels shapes are in.
-    """
+    """The area of a drawing of a picture: places outlines and names in it, no name on another."""
 
     def __init__(self, picture: Picture) -> None:
         self._factor = min(WIDTH / picture.width, HEIGHT / picture.height)
