@@ -9,6 +9,7 @@ from .. import text as fmt
 from ..errors import SettingsError
 from ..judge import worst
 from ..judge.accuracy.parity import judge_since, of_other_instructions
+from ..judge.latency.candidate import Against, Candidate
 from ..judge.latency.fitness import doubted, why_unfit
 from ..judge.latency.regression import IDENTICAL, judge_sessions
 from ..judge.latency.wording import MEDIAN
@@ -111,8 +112,9 @@ def _latency(before: RunRecord, after: RunRecord, cell: Cell, settings: Settings
         images=0,
         sessions=(session,),
     )
-    limits, note, busy = rules.limits(arm, cell.backend), SAME_BYTES if same else "", after.preflight.busy
-    checks = judge_sessions(now, arm, rules.context, limits, earlier, note, busy, earlier_run=True)
+    candidate = Candidate(now, arm, rules.context, rules.limits(arm, cell.backend))
+    against = Against(earlier, note=SAME_BYTES if same else "", busy=after.preflight.busy, earlier_run=True)
+    checks = judge_sessions(candidate, against)
     moved = [check for check in checks if check.outcome is not Outcome.ERROR]
     identical = same and rules.context == "engine"
     reasons = [f"{why} in the {which} run" for x, which in ((then, "earlier"), (now, "later")) if (why := why_unfit(x))]

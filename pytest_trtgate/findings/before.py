@@ -10,7 +10,7 @@ from typing import Any
 
 from .. import text as fmt
 from ..jobs import CheckpointFacts, SplitFacts, Trouble
-from ..judge.latency.drift import unlike
+from ..judge.drift import unlike
 from ..machine import saturates
 from ..records import Cell, Environment
 from ..settings import Settings

@@ -9,6 +9,7 @@ from ..baselines import BaselineLookup
 from ..errors import JobError
 from ..findings import engine_findings, unstable_warmup
 from ..judge.engine import judge_engine, judge_resources
+from ..judge.latency.candidate import Against, Candidate
 from ..judge.latency.checks import judge_latency
 from ..measuring import Measurements, Replays, profile_layers, why_not_replayed
 from ..records import Cell, Check, LatencyRecord, Preflight, slowest_change
@@ -56,17 +57,13 @@ class LatencyJudge:
     def _times(self, cell: Cell, latency: LatencyRecord) -> list[Check]:
         rules = self.measure.settings.latency
         baseline = self.lookup.comparable(cell)
-        checks = judge_latency(
-            latency,
-            cell.precision,
-            rules.context,
-            rules.limits(cell.precision, cell.backend),
-            rules.speedup_rule(cell.precision, cell.backend, self.measure.settings.precisions),
-            baseline,
-            same_engine=baseline is not None and baseline.engine_sha256 == self.measure.engine(cell).sha256,
-            note=why_not_replayed(latency, cell),
-            busy=self.preflight().busy,
-        )
+        against = None
+        if baseline is not None:
+            same = baseline.engine_sha256 == self.measure.engine(cell).sha256
+            against = Against(baseline, same, why_not_replayed(latency, cell), self.preflight().busy)
+        candidate = Candidate(latency, cell.precision, rules.context, rules.limits(cell.precision, cell.backend))
+        speedup = rules.speedup_rule(cell.precision, cell.backend, self.measure.settings.precisions)
+        checks = judge_latency(candidate, speedup, against)
         if baseline is None and not self.lookup.accepts(cell):
             use = self.lookup.use(cell)
             sentence = f"{cell.precision}: latency was not compared with a baseline: {use.note}"
