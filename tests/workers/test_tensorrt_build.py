@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from fake_tensorrt import VERSIONS, FakeTensorRT
 
-import pytest_trtgate.jobs
+from pytest_trtgate import workers
 from pytest_trtgate.errors import DataError, TrtGateError
 from pytest_trtgate.jobs.contract import PROGRESS, BuildRequest
 from pytest_trtgate.workers import engine_file, worker
@@ -303,7 +303,7 @@ def export(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Export:
             refusals=lambda subject: nullcontext(),
         )
         monkeypatch.setitem(sys.modules, "pytest_trtgate.workers.yolo", yolo)
-        monkeypatch.setattr(pytest_trtgate.jobs, "yolo", yolo, raising=False)
+        monkeypatch.setattr(workers, "yolo", yolo, raising=False)
         made = export_tensorrt(asked, weights, [] if images is None else images)
         return SimpleNamespace(artifact=made.artifact, inspection=made.inspection, asked=asked_for[0])
 
