@@ -9,9 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fake_jobs import Behaviour
+from judge_example import IMAGES, accuracy, compare, records
 from project import ACCURACY_TEST, Project
-from test_bootstrap import IMAGES, compare, records
-from test_parity import accuracy
 
 from pytest_trtgate.errors import RecordError
 from pytest_trtgate.judge.accuracy.average_precision import ImageRecords, average_precision

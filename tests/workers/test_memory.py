@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_bootstrap import records
+from judge_example import records
 
 from pytest_trtgate.workers.evaluating import memory as sparing
 from pytest_trtgate.workers.evaluating.memory import Spool, counting_in_parts
