@@ -1,6 +1,6 @@
-"""The graph that exports to ONNX begin with: traced and simplified once for all precisions of a model and shape.
+"""Trace and simplify the ONNX graph once for all precisions of a model and shape.
 
-On a CPU, Ultralytics traces and simplifies the same FP32 graph for each precision, and then converts or quantizes it.
+Ultralytics, on a CPU, traces and simplifies the same FP32 graph for each precision, then converts or quantizes it.
 """
 
 from __future__ import annotations
@@ -15,10 +15,9 @@ from typing import Any
 
 @contextmanager
 def traced_once(folder: Path | None) -> Iterator[None]:
-    """Keep in a folder what an export traces and simplifies, or take it from there where another left it.
+    """Keep the traced and the simplified graph in a folder, or reuse what another export left there.
 
-    Args:
-        folder: For one model, shape and set of arguments, precision apart; None to share nothing.
+    The folder is for one model, shape and set of arguments, whatever the precision; None shares nothing.
     """
     if folder is None:
         yield
@@ -72,7 +71,7 @@ class _Simplified:
 def _keep(path: Path, write: Callable[[Path], object]) -> None:
     """Write a file, whole or not at all; without it, the next build makes its own.
 
-    Nothing is raised: Ultralytics would take it for a graph that cannot be simplified, and build with it as it is.
+    Errors are only logged: Ultralytics would take one for a graph that cannot be simplified.
     """
     aside = path.with_suffix(".part")
     try:

@@ -1,4 +1,4 @@
-"""Job: the arms of a model on one clip, from the decoder to the drawn frame, then videos of what they found."""
+"""Job: time the arms of a model on one clip, from the decoder to the drawn frame, then write videos of it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ COURSE_PARTS = 160
 
 
 def work(request: VideoRequest, folder: Path) -> VideoResponse:
-    """Time all arms on the frames of a clip, in turns, and only then draw and encode what they found.
+    """Time all arms on the frames of a clip in turns, and only then draw and encode what they found.
 
     Every duration goes to ``request.samples_file``: nanoseconds as int64, in the order of the frames, one array per
     ``ARM/STAGE``. With a batch of N, frames go through in groups of N, and a frame's time is its part of the group's.
@@ -124,7 +124,7 @@ class Viewer:
     found: list[Any] = field(default_factory=list)
 
     def warm_up(self, request: VideoRequest) -> None:
-        """Run on the first frames until that was often enough; then the clip is at its beginning again."""
+        """Run on the first frames often enough, then rewind the clip."""
         frames = self._read()
         self.arm.aim(frames)
         self.arm.rehearse(frames, request.imgsz)
@@ -137,7 +137,7 @@ class Viewer:
         self.capture = open_clip(request.clip)
 
     def step(self) -> int:
-        """Take the next frames through all stages; return how many there were, 0 at the end of the clip."""
+        """Take the next frames through all stages; return their number, 0 at the end of the clip."""
         start = time.perf_counter_ns()
         frames = self._read()
         if not frames:
@@ -174,14 +174,14 @@ class Viewer:
 
 
 def _light(result: Any) -> Any:
-    """Return a result on the host without its picture and masks, which would be megabytes a frame."""
+    """Return a result on the host without its picture and masks, which take megabytes a frame."""
     light = result.cpu()
     light.orig_img = light.masks = None
     return light
 
 
 def _measure(viewers: Sequence[Viewer], request: VideoRequest, name: str) -> int:
-    """Take all arms through the clip, group by group, in a new balanced order each time; return how many frames."""
+    """Take all arms through the clip, each group of frames in a new balanced order; return the number of frames."""
     orders = balanced_orders(random.Random(request.seed), list(viewers))
     frames = 0
     while frames < request.frames:

@@ -29,24 +29,24 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 PRIMERS = 2
-"""Inferences that open each block untimed: they bring the arm's weights and threads back after another arm's turn."""
+"""Untimed inferences that open each block: they bring the arm's weights and threads back after another arm's turn."""
 WINDOW = 10
-"""Inferences whose median is compared with that of the next as many, to tell when an arm is warm."""
+"""Inferences in each of the two windows whose medians agree when an arm is warm."""
 STABLE = 0.05
 LEAST_SAMPLES = 30
 GLANCE = 3
-"""Inferences that tell how long one takes, of an arm that is warm already."""
+"""Inferences that tell how long one takes if the arm is warm already."""
 SHOWN_SHARE, LEAST_SHOWN = 4, 10
-"""Contexts without limits get a quarter of the timed inferences and of their time, but so many at least."""
+"""Contexts without limits get a quarter of the timed inferences and of their time, but at least so many."""
 PARTS = 20
 """Parts of a launch whose medians are kept, at most ``LEAST_SAMPLES``."""
 STAGES: tuple[Context, ...] = ("preprocess", "inference", "postprocess")
 ON_GPU: tuple[Context, ...] = ("host", "copy-in", "copy-out")
 """Contexts that come with ``engine`` on a GPU."""
 BY_EVENTS: tuple[Context, ...] = ("engine", "copy-in", "copy-out")
-"""Contexts that are timed by CUDA events on a GPU."""
+"""Contexts that CUDA events time on a GPU."""
 LOOKS = 5
-"""How often the GPU is read during a launch, between timed blocks."""
+"""Readings of the GPU during a launch, between timed blocks."""
 
 
 def work(request: LatencyRequest, folder: Path) -> LatencyResponse:
@@ -160,10 +160,7 @@ class Series:
     def warm_up(self, request: LatencyRequest, clock: ClockWatch, warm: Series | None) -> None:
         """Warm up, and plan how many inferences to time.
 
-        Args:
-            request: The launch.
-            clock: Reads the clock of the GPU, if there is one.
-            warm: The same arm in another context that has warmed up all of this one: a glance is then enough.
+        ``warm`` is the same arm in another context that has warmed up all of this one: a glance is then enough.
         """
         if warm is None:
             durations = self._settle(request, clock)
