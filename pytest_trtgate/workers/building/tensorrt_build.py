@@ -6,9 +6,7 @@ errors in the builder's own words.
 
 from __future__ import annotations
 
-import os
 import re
-import tempfile
 import time
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -19,7 +17,7 @@ import filelock
 
 from ...errors import TrtGateError
 from ...jobs import BuildRequest
-from ...records import EngineInspection
+from ...records import EngineInspection, write_whole
 from ..engine_file import read_engine
 from ..worker import is_disk_full, is_out_of_memory, plain, progress
 from .exporting import arguments
@@ -242,15 +240,5 @@ class TimingCache:
                 other = config.create_timing_cache(now)
                 if other is not None:
                     self._cache.combine(other, False)
-            self._write(bytes(self._cache.serialize()))
+            write_whole(self.path, bytes(self._cache.serialize()))
         self._cache = None
-
-    def _write(self, contents: bytes) -> None:
-        handle, name = tempfile.mkstemp(dir=self.path.parent, prefix=self.path.name)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(contents)
-            Path(name).replace(self.path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
