@@ -33,11 +33,6 @@ def read_engine(artifact: Path) -> tuple[dict[str, Any], bytes]:
         return metadata, file.read()
 
 
-def read_engine_metadata(artifact: Path) -> dict[str, Any]:
-    """Return the metadata alone; raises as :func:`read_engine` does."""
-    return _header(artifact)[0]
-
-
 def read_onnx_metadata(artifact: Path) -> dict[str, Any]:
     """Return what Ultralytics wrote into an ONNX file, as texts; empty if it wrote nothing.
 
@@ -94,7 +89,7 @@ def read_metadata(artifact: Path) -> dict[str, Any]:
     Raises:
         Exception: The file cannot be read as what its name says.
     """
-    raw = read_engine_metadata(artifact) if artifact.suffix == ".engine" else read_onnx_metadata(artifact)
+    raw = _header(artifact)[0] if artifact.suffix == ".engine" else read_onnx_metadata(artifact)
     # Class indices become strings, as in JSON, so that a record equals what is read back from its file.
     values: dict[str, Any] = json.loads(json.dumps({k: _value(k, v) for k, v in raw.items()}, default=str))
     return values

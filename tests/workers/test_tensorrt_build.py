@@ -191,7 +191,7 @@ def test_a_file_that_is_no_engine_of_ultralytics_is_recognised(contents: bytes, 
     file = tmp_path / "engine.engine"
     file.write_bytes(contents)
     with pytest.raises(ValueError, match=reason):
-        engine_file.read_engine_metadata(file)
+        engine_file.read_engine(file)
 
 
 # The whole export

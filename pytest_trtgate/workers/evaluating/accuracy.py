@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import queue
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -60,8 +59,9 @@ def work(request: AccuracyRequest, folder: Path) -> AccuracyResponse:
     if any(arm.artifact.endswith(".onnx") for arm in request.arms):
         yolo.pin_onnxruntime(request.threads)
     PHASES.begin("load")
-    with _place_mark(folder / ARM_NAME) as mark:
-        turns = Turns(names, mark)
+    with (folder / ARM_NAME).open("wb", buffering=0) as file:
+        # Unbuffered and in place, so that the name is there even if this process dies.
+        turns = Turns(names, lambda arm: os.pwrite(file.fileno(), arm.ljust(80).encode(), 0))
         batches = Batches(turns, PHASES.begin, group=_group(request), threads=1 if request.sparing else request.threads)
         done: queue.SimpleQueue[Ending] = queue.SimpleQueue()
         for one in request.arms:
@@ -91,17 +91,6 @@ def _group(request: AccuracyRequest) -> int:
         return 1
     images = TURN_PIXELS // request.settings.imgsz**2
     return max(1, min(TURN_IMAGES, images) // request.settings.batch)
-
-
-@contextmanager
-def _place_mark(path: Path) -> Iterator[Any]:
-    """Yield a function that writes a name to a file at once, so that it is there even if this process dies."""
-    with path.open("wb", buffering=0) as file:
-
-        def mark(name: str) -> None:
-            os.pwrite(file.fileno(), name.ljust(80).encode(), 0)
-
-        yield mark
 
 
 def _take_turns(

@@ -26,7 +26,7 @@ class Turns:
     ``seconds``: how long the turns of each have taken together.
     """
 
-    def __init__(self, names: list[str], told: Callable[[str], None]) -> None:
+    def __init__(self, names: list[str], told: Callable[[str], object]) -> None:
         self.seconds = dict.fromkeys(names, 0.0)
         self._told = told
         self._order = list(names)

@@ -85,7 +85,12 @@ def work(request: LatencyRequest, folder: Path) -> LatencyResponse:
         _warm_up(every, request, name, gpu)
         PHASES.begin("work")
         during = _measure(every, request, name, gpu)
-        energies = {s.arm.name: _energy_mj(gpu, s.bench) for s in every if s.context == every[0].context}
+        # Apart from what is timed, and once for each arm.
+        energies = {
+            series.arm.name: energy_per_call_mj(gpu.energy_mj, partial(series.bench.time, "engine", 0))
+            for series in every
+            if series.bench is not None and series.context == every[0].context
+        }
     PHASES.begin("write")
     after = machine_state()
     origin = min(series.readings[0][0] for series in every)
@@ -100,7 +105,7 @@ def work(request: LatencyRequest, folder: Path) -> LatencyResponse:
         seconds=time.monotonic() - began,
         arms={
             a.arm: _summary(a, request, every, arrays).model_copy(
-                update={"memory_peak_bytes": memory_bytes.get(a.arm), "energy_mj": energies[a.arm]}
+                update={"memory_peak_bytes": memory_bytes.get(a.arm), "energy_mj": energies.get(a.arm)}
             )
             for a in request.arms
         },
@@ -273,11 +278,6 @@ def _measure(every: Sequence[Series], request: LatencyRequest, name: str, gpu: S
             during.append(MachineState(**gpu.state()))
         progress(f"{name}: {100 * sum(len(series.readings) for series in every) // total} %")
     return tuple(during)
-
-
-def _energy_mj(gpu: Sensors, bench: GpuBench | None) -> float | None:
-    """Return the energy of one inference in millijoules, apart from what is timed; None on a CPU."""
-    return None if bench is None else energy_per_call_mj(gpu.energy_mj, partial(bench.time, "engine", 0))
 
 
 @contextmanager
