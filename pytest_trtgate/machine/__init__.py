@@ -2,41 +2,10 @@
 
 from __future__ import annotations
 
-from .environment import (
-    DECODERS,
-    collect,
-    cpu_model,
-    differences,
-    gpu_of_worker,
-    installed_versions,
-    package_lines,
-    resolve_backend,
-    slug,
-    threads_of,
-    usable_cores,
-)
-from .gpus import VISIBLE, text, throttle_words
-from .load import foreign_processes, too_many_threads, why_busy
-from .locks import machine_locks, make_locks
-
-__all__ = [
-    "DECODERS",
-    "VISIBLE",
-    "collect",
-    "cpu_model",
-    "differences",
-    "foreign_processes",
-    "gpu_of_worker",
-    "installed_versions",
-    "machine_locks",
-    "make_locks",
-    "package_lines",
-    "resolve_backend",
-    "slug",
-    "text",
-    "threads_of",
-    "throttle_words",
-    "too_many_threads",
-    "usable_cores",
-    "why_busy",
-]
+from .backend import gpu_of_worker, resolve_backend, threads_of
+from .environment import differences, instructions_text, saturates, slug
+from .gpus import VISIBLE, decoded, throttle_words
+from .load import too_many_threads
+from .locks import device_locks, make_locks
+from .machine import Machine
+from .packages import DECODERS, package_lines

@@ -1,53 +1,45 @@
-"""Whether this machine is fit to be timed before anything starts: load, battery, power saving, and the GPU."""
+"""Whether this machine is fit to be timed before anything starts: load, battery and power saving."""
 
 from __future__ import annotations
 
-import os
 import time
+from collections.abc import Callable
 from pathlib import Path
-
-import filelock
-
-from .environment import usable_cores
-from .gpus import gpu_now
-from .locks import machine_locks
 
 LOADED = 0.5
 """A load average over this share of the cores means that others work too."""
 BUSY_SHARE = 0.25
-"""Share of the machine's processor time that others use right now, above which a high load average is not history."""
+"""A high load average counts only while others use more than this share of the processor time."""
 LOOK_S = 0.2
 SELF_GOVERNED = ("intel_pstate", "amd-pstate-epp")
-"""Drivers whose governor ``powersave`` is the ordinary one, which raises clocks at once; the preference tells."""
+"""Drivers whose usual governor ``powersave`` raises clocks at once; their energy preference counts instead."""
 
 
-def why_busy(system: Path = Path("/"), gpu: str = "") -> list[str]:
-    """Return what would disturb timing, each as a sentence without its full stop; nothing where all is quiet.
+def why_busy(system: Path, cores: int, wait: Callable[[float], None] = time.sleep) -> list[str]:
+    """Return what would disturb timing, each as a sentence without its full stop.
 
     Args:
         system: The root folder of ``/proc`` and ``/sys``.
-        gpu: UUID of the GPU that is timed; empty for the CPU.
+        cores: How many cores the machine has.
+        wait: Waits so many seconds.
     """
-    found = [why for why in (_load(system), _battery(system), _power_saving(system)) if why]
-    throttled = gpu_now(gpu).throttled if gpu else ()
-    return found + ([f"the GPU holds its clocks back ({', '.join(throttled)})"] if throttled else [])
+    return [why for why in (_load(system, cores, wait), _battery(system), _power_saving(system)) if why]
 
 
-def _load(system: Path) -> str:
+def _load(system: Path, cores: int, wait: Callable[[float], None]) -> str:
     load = _first_number(system / "proc/loadavg")
-    cores = os.cpu_count() or 1
     if load is None or load <= LOADED * cores:
         return ""
-    share = _busy_share(system / "proc/stat")
+    share = _busy_share(system / "proc/stat", wait)
     if share is not None and share < BUSY_SHARE:
         return ""  # the last minute was busy, now is not
     return f"the load average is {load:.1f} on {cores} cores before the start"
 
 
-def _busy_share(stat: Path) -> float | None:
-    """Return the share of all cores' time that was used over a moment, 0 to 1; None where the system does not tell."""
+def _busy_share(stat: Path, wait: Callable[[float], None]) -> float | None:
+    """Return the share of all cores' time that is used over a moment, 0 to 1; None if the system does not report it."""
     before = _ticks(stat)
-    time.sleep(LOOK_S)
+    wait(LOOK_S)
     after = _ticks(stat)
     if before is None or after is None or after[1] <= before[1]:
         return None
@@ -65,7 +57,7 @@ def _ticks(stat: Path) -> tuple[float, float] | None:
 
 def _battery(system: Path) -> str:
     for supply in sorted((system / "sys/class/power_supply").glob("*")):
-        # The battery of a mouse is a supply too; it says that it is of a device.
+        # The battery of a mouse is a supply too, of scope Device.
         is_battery = _text(supply / "type") == "Battery" and _text(supply / "scope") != "Device"
         if is_battery and _text(supply / "status") == "Discharging":
             return "the machine runs on its battery"
@@ -82,12 +74,10 @@ def _power_saving(system: Path) -> str:
     return ""
 
 
-def too_many_threads(threads: int) -> str:
-    """Return that more threads are asked for than there are cores for them; empty where they fit."""
-    cores = usable_cores()
-    return (
-        f"threads = {threads} on {cores} usable cores: every arm waits for its own threads" if threads > cores else ""
-    )
+def too_many_threads(threads: int, cores: int) -> str:
+    """Return that more threads are asked for than there are usable cores; empty where they fit."""
+    said = f"threads = {threads} on {cores} usable cores: every arm waits for its own threads"
+    return said if threads > cores else ""
 
 
 def _first_number(path: Path) -> float | None:
@@ -102,21 +92,3 @@ def _text(path: Path) -> str:
         return path.read_text(encoding="utf-8", errors="replace").strip()
     except OSError:
         return ""
-
-
-def foreign_processes(gpu: str) -> int:
-    """Return how many processes compute on a GPU while no session's job does.
-
-    Whose they are cannot be told from their numbers, which in a container are those of the host. So they are counted
-    only while the device's lock is free, and held meanwhile. Every launch counts again what computes beside it.
-
-    Args:
-        gpu: Its UUID.
-    """
-    try:
-        with filelock.FileLock(machine_locks() / f"device-{gpu}.lock", timeout=0, mode=0o666):
-            return gpu_now(gpu).processes
-    except filelock.Timeout:
-        return 0
-    except OSError:  # no place for locks: jobs will say so
-        return gpu_now(gpu).processes

@@ -109,7 +109,7 @@ def test_each_command_that_a_failure_offers_works_from_the_folder_of_the_run(
 ) -> None:
     project.weights(Behaviour(), "it's a model.pt")
     base = 'models = ["it\'s a model.pt"]\ndata = "data/data.yaml"\nimgsz = 320\ncache_dir = "cache"\n'
-    project.settings(base=base, top="keep_runs = 1")
+    project.settings(base=base, top='keep_runs = 1\nmissing_baseline = "fail"')
     monkeypatch.chdir(project.path.parent)
     where = (project.path.name, "--trt-precision=fp16,int8")
     first = project.run(*where)
@@ -162,8 +162,7 @@ def test_on_a_busy_machine_the_command_that_takes_the_run_nevertheless_is_offere
 ) -> None:
     shutil.rmtree(accepted.path / "cache" / "engines")  # so that one stored session is all there is to compare with
     accepted.weights(MUCH_SLOWER)
-    with (accepted.path / "conftest.py").open("a") as file:
-        file.write(f"preflight.why_busy = lambda gpu: [{BUSY_WITH!r}]\n")
+    accepted.pretend(busy=(BUSY_WITH,))
     result = accepted.run(FP16)
     result.assert_outcomes(passed=2)
     verdict = accepted.verdict("fp16", "latency")
