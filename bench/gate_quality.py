@@ -259,7 +259,7 @@ def summary(row: Row) -> str:
 def main() -> None:
     """Judge, print the tables and keep the figures; the last line states the gate's error rates."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--quick", action="store_true", help="Few trials, and simulated at 1 % only; keeps no figures")
+    parser.add_argument("--quick", action="store_true", help="Few trials, and simulated at 1 %% only; keeps no figures")
     parser.add_argument("--only", choices=("simulated", "curves", "recorded"), help="Make one part of the figures anew")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()

@@ -12,7 +12,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-sys.path[:0] = [str(Path(__file__).parent / name) for name in ("support", "judge", "measuring", "report")]
+sys.path.insert(0, str(Path(__file__).parent / "support"))
 
 import compiled  # noqa: F401 - before whatever it is about
 from forks import close_forks

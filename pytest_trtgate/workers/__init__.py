@@ -1,1 +1,1 @@
-"""The child's side of a job: the only place that imports torch, Ultralytics, ONNX Runtime or TensorRT."""
+"""The child's side of a job: the only package that imports torch, Ultralytics, ONNX Runtime or TensorRT."""

@@ -1,6 +1,6 @@
-"""The files that Ultralytics exports, and what it writes into them. Needs neither TensorRT nor torch.
+"""Read the metadata that Ultralytics writes into ``.engine`` and ``.onnx`` files, without TensorRT or torch.
 
-An ``.engine`` file: 4 bytes of length, that much JSON, then TensorRT's plan.
+An ``.engine`` file is 4 bytes of length, JSON of that length, then TensorRT's plan.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _INTEGERS = frozenset({"batch", "stride", "channels"})
 _METADATA_PROPS = 14
 """Number of the field of ``ModelProto`` that holds a pair of texts."""
 _VARIABLE_LENGTH, _FIXED_LENGTHS = 2, {1: 8, 5: 4}
-"""How a field is written: with its length before it, or in so many bytes."""
+"""Types of fields: of the length that precedes them, or of so many bytes."""
 
 
 def read_engine(artifact: Path) -> tuple[dict[str, Any], bytes]:
@@ -33,16 +33,11 @@ def read_engine(artifact: Path) -> tuple[dict[str, Any], bytes]:
         return metadata, file.read()
 
 
-def read_engine_metadata(artifact: Path) -> dict[str, Any]:
-    """Return the metadata alone; raises as :func:`read_engine` does."""
-    return _header(artifact)[0]
-
-
 def read_onnx_metadata(artifact: Path) -> dict[str, Any]:
-    """Return what Ultralytics wrote into an ONNX file, as texts; empty where it wrote nothing.
+    """Return what Ultralytics wrote into an ONNX file, as texts; empty if it wrote nothing.
 
-    Of the file's message (Protocol Buffers, ``ModelProto`` of ``onnx.proto``) only the pairs of texts are looked at: to
-    import onnx and to read all layers takes half a second of every job.
+    This reads only the pairs of texts of the file's message (Protocol Buffers, ``ModelProto`` of ``onnx.proto``): to
+    import onnx and read all layers takes half a second of every job.
 
     Raises:
         ValueError: It is empty, truncated, or no such message.
@@ -58,7 +53,7 @@ def read_onnx_metadata(artifact: Path) -> dict[str, Any]:
 
 
 def _fields(message: mmap, place: int, end: int) -> Iterator[tuple[int, int, int]]:
-    """Yield the number of each field of variable length in a part of a message, and where it begins and ends."""
+    """Yield number, start and end of each field of variable length in a part of a message."""
     while place < end:
         tag, place = _varint(message, place)
         if tag & 7 == 0:
@@ -77,7 +72,7 @@ def _fields(message: mmap, place: int, end: int) -> Iterator[tuple[int, int, int
 
 
 def _varint(message: mmap, place: int) -> tuple[int, int]:
-    """Return a whole number, of which each byte holds seven bits, the lowest first; and the place behind it."""
+    """Return a whole number, in bytes of seven bits from the lowest, and the place after it."""
     number = 0
     for byte in range(10):
         if place + byte >= len(message):
@@ -94,8 +89,8 @@ def read_metadata(artifact: Path) -> dict[str, Any]:
     Raises:
         Exception: The file cannot be read as what its name says.
     """
-    raw = read_engine_metadata(artifact) if artifact.suffix == ".engine" else read_onnx_metadata(artifact)
-    # Class indices become strings in JSON anyhow; here, so that a record equals what is read back from it.
+    raw = _header(artifact)[0] if artifact.suffix == ".engine" else read_onnx_metadata(artifact)
+    # Class indices become strings, as in JSON, so that a record equals what is read back from its file.
     values: dict[str, Any] = json.loads(json.dumps({k: _value(k, v) for k, v in raw.items()}, default=str))
     return values
 

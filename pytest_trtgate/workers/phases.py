@@ -1,4 +1,4 @@
-"""Where the time of a job's process goes."""
+"""How long each phase of a job's process takes."""
 
 from __future__ import annotations
 
@@ -10,11 +10,9 @@ from ..records import Phase
 
 
 class Phases:
-    """Adds up how long each phase of this process takes, from the process's own start.
+    """Adds up the time of each phase of this process, from the process's own start.
 
-    Attributes:
-        seconds: By phase, those that have ended.
-        ahead_s: How long the process had imported before its job began.
+    ``ahead_s``: how long the process had imported before its job began.
     """
 
     def __init__(self) -> None:
@@ -24,27 +22,27 @@ class Phases:
         self._since = time.monotonic() - age_of_process_s()
 
     def restart(self, ahead_s: float) -> None:
-        """Begin anew in a process that has only imported until now, which took so long."""
+        """Begin anew in a process that has only imported until now, for ``ahead_s`` seconds."""
         self.ahead_s = ahead_s
         self.seconds = {}
         self._now, self._since = "start", time.monotonic()
 
     def begin(self, phase: Phase) -> None:
-        """End the present phase and begin another, or go on with one that was interrupted."""
+        """End the present phase, and begin or resume another."""
         now = time.monotonic()
         self.seconds[self._now] = self.seconds.get(self._now, 0.0) + now - self._since
         self._now, self._since = phase, now
 
     def end(self) -> dict[Phase, float]:
-        """End the present phase and return all, in the order in which they began, to the millisecond."""
+        """End the present phase, and return the seconds of all in the order in which they began."""
         self.begin(self._now)
         return {phase: round(seconds, 3) for phase, seconds in self.seconds.items()}
 
 
 def age_of_process_s() -> float:
-    """Return how long ago this process began; 0 where the system does not tell."""
+    """Return the age of this process; 0 if the system does not tell."""
     try:
-        # The name, in parentheses, may hold anything; the start, in ticks since boot, is the 20th number behind it.
+        # The name, in parentheses, may hold anything; the start, in ticks since boot, is the 20th field after it.
         ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
         return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
     except (AttributeError, OSError, IndexError, ValueError):

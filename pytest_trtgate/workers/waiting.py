@@ -1,8 +1,8 @@
 """A warm worker: imports once, then runs one job or forks for many.
 
 ``python -m pytest_trtgate.workers.waiting CHANNEL FOLDER THREADS MODULE...``: the number of a socket, a folder of its
-own, the threads of each numeric library, and the modules to import. Over the socket it says that it is ready, and gets
-each job with its standard input and output. Of a fork it tells the process number and, at its end, the exit status.
+own, the threads of each numeric library, and the modules to import. Over the socket it says that it is ready, receives
+each job with its standard input and output, and reports a fork's process number and exit status.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from .worker import PHASES, prepare
 
 
 def main() -> None:
-    """Import, then do what is asked for; return where nobody is there to ask any more, or when a job is done."""
+    """Import, then do jobs until the socket is closed or a job in this very process is done."""
     channel = socket.socket(fileno=int(sys.argv[1]))
-    # Imports leave no garbage worth looking for, and looking costs a sixth of their time.
+    # Imports leave hardly any garbage, and searching for it takes a sixth of their time.
     gc.disable()
     prepare(Path(sys.argv[2]), int(sys.argv[3]))
     _import(sys.argv[4:])
@@ -44,7 +44,7 @@ def main() -> None:
             break
         started = time.monotonic()
         _import(order["imports"])
-        # What is here to stay need not be looked at, and so copied, when a copy collects garbage.
+        # What stays is not searched in a fork, so that its memory is not copied.
         gc.collect()
         gc.freeze()
         ahead_s += time.monotonic() - started
@@ -63,7 +63,7 @@ def main() -> None:
 
 
 def _import(modules: Sequence[str]) -> None:
-    """Import modules; one that cannot be is left to the job to complain of."""
+    """Import modules; the job itself reports one that cannot be imported."""
     for module in modules:
         try:
             importlib.import_module(module)
@@ -72,7 +72,7 @@ def _import(modules: Sequence[str]) -> None:
 
 
 def _work(module: str, folder: str, streams: Sequence[int], ahead_s: float) -> None:
-    """Do a job as a process that was started for it does: with its streams, and in its folder."""
+    """Do a job with its streams and in its folder, like a process that was started for it."""
     sys.stdout.flush()
     sys.stderr.flush()
     for stream, places in zip(streams, ((0,), (1, 2)), strict=True):

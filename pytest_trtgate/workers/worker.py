@@ -1,7 +1,7 @@
-"""The main loop of a job process: read the request, set up the process, work, answer.
+"""What every job process does: read the request, set up the process, work, answer.
 
-Nothing heavy is imported here: thread counts and the settings of Ultralytics only take effect if they are in the
-environment before torch, NumPy and Ultralytics are.
+This module imports nothing heavy: thread counts and settings of Ultralytics take effect only if the environment has
+them before torch, NumPy and Ultralytics are imported.
 """
 
 from __future__ import annotations
@@ -51,20 +51,15 @@ Q = TypeVar(
     SurveyRequest,
 )
 PHASES = Phases()
-"""Of this process. A job begins with its imports, and says when it goes on."""
+"""The phases of this process; a job begins with its imports and says when the next phase begins."""
 PROGRESS_INTERVAL_S = 2.0
 _last_progress = [-PROGRESS_INTERVAL_S]
 
 
 def main(request_model: type[Q], work: Callable[[Q, Path], Response]) -> int:
-    """Do one job in the folder that the command line names and return the exit status of the process.
+    """Do one job in the folder that the command line names, and return the exit status of the process.
 
-    Args:
-        request_model: What ``request.json`` holds.
-        work: Does the job and returns the response, given the request and the folder. It may import what it likes.
-
-    Returns:
-        0 with ``response.json`` written, or 1 with ``error.json``.
+    ``work`` gets the request and the folder. The status is 0 with ``response.json`` written, or 1 with ``error.json``.
     """
     folder = Path(sys.argv[1]).resolve()
     _watch_launcher()
@@ -78,25 +73,24 @@ def main(request_model: type[Q], work: Callable[[Q, Path], Response]) -> int:
     except (Exception, SystemExit) as error:
         save(folder / "error.json", JobFailure(sentence=explain(error, folder)))
         if is_cuda_fault(error):
-            # Nothing of CUDA works any more in this process; what it frees on its way out would abort it.
+            # CUDA no longer works in this process, and would abort it as it frees memory.
             leave(1)
         return 1
     return 0
 
 
 def leave(status: int) -> NoReturn:
-    """End this process at once: all is written, and to take down what torch and runtimes hold takes a second."""
+    """End this process at once: all is written, and torch and the runtimes take a second to shut down."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)
 
 
 def prepare(folder: Path, threads: int) -> None:
-    """Set up this process, before anything heavy is imported, so that it stays inside ``folder`` and ``threads``.
+    """Set up this process before anything heavy is imported.
 
-    Args:
-        folder: Becomes the working folder, and holds settings and temporary files of all libraries.
-        threads: Threads of each numeric library.
+    ``folder`` becomes the working folder and holds settings and temporary files of all libraries; each numeric library
+    gets ``threads`` threads.
     """
     temporary = folder / "tmp"
     temporary.mkdir(parents=True, exist_ok=True)
@@ -112,14 +106,14 @@ def prepare(folder: Path, threads: int) -> None:
         TMPDIR=str(temporary),
     )
     (folder / "yolo").mkdir(exist_ok=True)
-    tempfile.tempdir = None  # where it was looked up before
-    # Ultralytics behaves differently where it believes to be under test.
+    tempfile.tempdir = None  # in case it was looked up before
+    # Ultralytics behaves differently if it believes that it is under test.
     os.environ.pop("PYTEST_CURRENT_TEST", None)
     os.chdir(folder)
 
 
 def progress(text: str) -> None:
-    """Tell the user how far the job is; but for a full count, dropped within two seconds of the message before."""
+    """Tell the user how far the job is; within two seconds of the last message only if a count is complete."""
     now = time.monotonic()
     if now - _last_progress[0] >= PROGRESS_INTERVAL_S or counted(text)[1]:
         _last_progress[0] = now
@@ -127,7 +121,7 @@ def progress(text: str) -> None:
 
 
 def explain(error: BaseException, folder: Path) -> str:
-    """Write an error to the log, whole where we did not expect it, and return its :func:`sentence`."""
+    """Write an error to the log, with its traceback if it is not ours, and return its :func:`sentence`."""
     if not isinstance(error, TrtGateError) or error.__cause__ is not None:
         traceback.print_exception(error)
     else:
@@ -136,12 +130,7 @@ def explain(error: BaseException, folder: Path) -> str:
 
 
 def sentence(error: BaseException, folder: Path) -> str:
-    """Return one sentence that says why a job gave up.
-
-    Args:
-        error: What the work raised.
-        folder: The folder of the job, named where the error itself names no file.
-    """
+    """Return one sentence that says why a job gave up; it names ``folder`` if the error names no file."""
     if isinstance(error, TrtGateError):
         return str(error)
     if is_disk_full(error):
@@ -159,7 +148,7 @@ def sentence(error: BaseException, folder: Path) -> str:
 
 
 def is_disk_full(error: BaseException) -> bool:
-    """Return whether an error says that a file could not be written for want of space."""
+    """Return whether an error says that the disk is full."""
     return getattr(error, "errno", None) == errno.ENOSPC or "no space left" in str(error).lower()
 
 
@@ -170,7 +159,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def is_cuda_fault(error: BaseException | None) -> bool:
-    """Return whether an error, or what it came from, is one of CUDA that the process does not recover from."""
+    """Return whether an error, or its cause, is one of CUDA from which the process does not recover."""
     while error is not None:
         if "CUDA error" in str(error) and not is_out_of_memory(error):
             return True
@@ -190,7 +179,7 @@ def _is_emoji(character: str) -> bool:
 
 
 def _watch_launcher() -> None:
-    """End this process and its children when the other end of standard input, the launcher, has gone."""
+    """End this process and its children when the launcher, the other end of standard input, has gone."""
     try:
         piped = stat.S_ISFIFO(os.fstat(0).st_mode)
     except OSError:
@@ -200,7 +189,7 @@ def _watch_launcher() -> None:
 
 
 def _end_with_launcher() -> None:
-    # sys.stdin would hold a lock that the interpreter wants when it ends.
+    # Not sys.stdin, whose lock the interpreter needs as it ends.
     with contextlib.suppress(OSError):
         while os.read(0, 4096):
             pass

@@ -1,4 +1,4 @@
-"""Everything the jobs know about Ultralytics: keeping it to itself, loading models, and reading artifacts.
+"""What all jobs know about Ultralytics: how to isolate it, load models and read artifacts.
 
 Import it only after :func:`pytest_trtgate.workers.worker.prepare`: this module imports torch and Ultralytics.
 """
@@ -37,18 +37,17 @@ NMS_SECONDS_PER_IMAGE = 3600.0
 def isolate(threads: int) -> None:
     """Make Ultralytics leave the network and the dataset alone, and use ``threads`` threads, in this process.
 
-    Label caches are neither read nor written: Ultralytics trusts one by the sizes and times of its files. Images are
-    never repaired in place, missing datasets never downloaded, and non-maximum suppression never gives up early, which
-    would drop boxes without a trace on a slow machine.
+    It neither reads nor writes label caches, which it trusts by sizes and times of files. It never repairs images in
+    place, downloads datasets, or ends non-maximum suppression early, which drops boxes silently on a slow machine.
 
     Raises:
-        TrtGateError: This release of Ultralytics is built differently, so that the above cannot be promised.
+        TrtGateError: This release of Ultralytics lacks what has to be replaced for that.
     """
     load_torchvision()
     torch.set_num_threads(threads)
-    if torch.get_num_interop_threads() != 1:  # can be set only once
+    if torch.get_num_interop_threads() != 1:  # it can be set only once
         torch.set_num_interop_threads(1)
-    # select_device() sets the threads of torch to this, whatever they were.
+    # select_device() sets torch's threads to this.
     _replace(ultralytics.utils.torch_utils, "NUM_THREADS", lambda _: threads)
     _replace(ultralytics.data.dataset, "load_dataset_cache_file", lambda _: _no_cache)
     _replace(ultralytics.data.dataset, "save_dataset_cache_file", lambda _: _keep_version)
@@ -67,10 +66,10 @@ def isolate(threads: int) -> None:
 
 
 def load_torchvision() -> None:
-    """Import torchvision, whose non-maximum suppression Ultralytics takes where it is imported, as in deployment.
+    """Import torchvision: Ultralytics then uses its non-maximum suppression, as in deployment.
 
-    Its import brings torch's compiler along, which takes longer than all else that a job imports but torch itself: for
-    one function, which says whether an operator that no job calls could be compiled. That one is replaced meanwhile.
+    torchvision imports torch's compiler, which takes longer than anything else but torch itself, for one function that
+    says whether an operator that no job calls could be compiled. A stand-in takes its place during the import.
     """
     stand_ins: dict[str, ModuleType] = {}
     if not {"torchvision", "torch._dynamo"} & sys.modules.keys():
@@ -85,7 +84,7 @@ def load_torchvision() -> None:
     finally:
         for name in stand_ins:
             del sys.modules[name]
-    import torchvision  # noqa: F401  (whole, where a release needs more of the compiler)
+    import torchvision  # noqa: F401  (again, if a release needs more of the compiler)
 
 
 def _replace(module: Any, name: str, by: Callable[[Any], Any]) -> None:
@@ -98,7 +97,7 @@ def _replace(module: Any, name: str, by: Callable[[Any], Any]) -> None:
 
 
 def _with_file(get: Callable[[Any, int], dict[str, Any]]) -> Callable[[Any, int], dict[str, Any]]:
-    """Let each image of a classification set say which file it is, as those of other sets do."""
+    """Add to each image of a classification set its file, as other sets have it."""
 
     def named(self: Any, i: int) -> dict[str, Any]:
         return get(self, i) | {"im_file": self.samples[i][0]}
@@ -119,17 +118,17 @@ def _keep_version(prefix: str, path: Path, x: dict[str, Any], version: str) -> N
 
 
 def ignore_cached_images(dataset: Any) -> None:
-    """Make a dataset read its images and not the ``.npy`` copies that an earlier training may have left beside them."""
-    if hasattr(dataset, "samples"):  # of a classifier, which reads such copies only where it is told to
+    """Make a dataset read its images, not ``.npy`` copies that an earlier training left beside them."""
+    if hasattr(dataset, "samples"):  # a classifier's, which reads copies only if it is told to
         dataset.cache_disk = False
     if hasattr(dataset, "npy_files"):
         dataset.npy_files = [Path("no-such-file.npy")] * len(dataset.npy_files)
 
 
 def pin_onnxruntime(threads: int) -> None:
-    """Make every ONNX Runtime session of this process use ``threads`` threads, which rest between two runs.
+    """Make every ONNX Runtime session of this process use ``threads`` threads that rest between runs.
 
-    Threads that keep spinning after a run would take time from the arm that is measured next.
+    Threads that spin after a run would slow down the arm that is measured next.
     """
     import onnxruntime
 
@@ -146,11 +145,7 @@ def pin_onnxruntime(threads: int) -> None:
 
 
 def load_model(weights: Path, shown: Path | None = None) -> Any:
-    """Load a checkpoint or an engine through Ultralytics.
-
-    Args:
-        weights: ``.pt``, ``.onnx`` or ``.engine`` file.
-        shown: The name of the file for messages, where ``weights`` is a copy of it.
+    """Load a checkpoint or an engine through Ultralytics; messages name ``shown`` if ``weights`` is a copy of it.
 
     Raises:
         DataError: The file is missing, is not a checkpoint that this Ultralytics can load, or is for another task.
@@ -170,21 +165,16 @@ def load_model(weights: Path, shown: Path | None = None) -> Any:
 
 
 def require(artifact: Path) -> None:
-    """Raise DataError where a file is missing: Ultralytics would try to download one of that name."""
+    """Raise DataError if a file is missing: Ultralytics would try to download it."""
     if not artifact.is_file():
         raise DataError(f"{artifact}: no such file; it was there when the run was planned")
 
 
 def load_backend(artifact: Path, device: str) -> Any:
-    """Return Ultralytics' ``AutoBackend`` for an artifact, in the process that calls, which need not be a job.
-
-    Args:
-        artifact: ``.pt``, ``.onnx`` or ``.engine`` file.
-        device: ``cpu`` or the index of a GPU.
-    """
+    """Return Ultralytics' ``AutoBackend`` for an artifact, on ``cpu`` or the GPU of an index, in any process."""
     from ultralytics.nn.autobackend import AutoBackend
 
-    # A torch.device, since Ultralytics resets the threads of torch when it resolves a name.
+    # A torch.device, since Ultralytics resets torch's threads when it resolves a name.
     place = torch.device(f"cuda:{device}" if device.isdecimal() else device)
     return AutoBackend(str(artifact), device=place)
 
@@ -208,16 +198,12 @@ def read_metadata(artifact: Path) -> dict[str, Any]:
 
 
 def check_shape(subject: str, metadata: dict[str, Any], imgsz: int, batch: int) -> None:
-    """Check that an artifact was made for one image size and batch; Ultralytics would silently use the artifact's.
+    """Check that an artifact was built for an image size and batch; Ultralytics would silently use the artifact's own.
 
-    Args:
-        subject: What the artifact is called in the message.
-        metadata: As :func:`read_metadata` returns it; nothing is checked where it is empty.
-        imgsz: Side of the square input in pixels.
-        batch: Images per inference.
+    A checkpoint, whose metadata are empty, and a dynamic engine fit any.
 
     Raises:
-        TrtGateError: It was made for other ones.
+        TrtGateError: It was built for others.
     """
     if not metadata or (metadata.get("args") or {}).get("dynamic"):
         return
@@ -250,20 +236,21 @@ def tensors(output: Any) -> Iterator[Any]:
 
 
 def broken_rows(output: Any, images: int) -> list[int]:
-    """Return which images of a batch of so many got NaN or infinite values anywhere in the raw output of a model."""
+    """Return which images of a batch have NaN or infinite values in a model's raw output."""
     bad: set[int] = set()
     for tensor in tensors(output):
-        # What is not by image, such as the layers of a decoder, comes to nothing in what is by image.
+        # Only tensors by image: others, such as the layers of a decoder, show in these.
         if tensor.shape[:1] == (images,) and not torch.isfinite(tensor).all():
             bad.update((~torch.isfinite(tensor.flatten(1)).all(1)).nonzero().flatten().tolist())
     return sorted(bad)
 
 
 @contextmanager
-def refusals(subject: str) -> Iterator[None]:
-    """Turn what Ultralytics or a runtime raises into one sentence about ``subject``.
+def refusals(subject: str, artifact: Path | None = None) -> Iterator[None]:
+    """Turn what Ultralytics or a runtime raises into one sentence that begins with ``subject``.
 
-    A full disk, memory running out, and a fault of the GPU pass: they have sentences of their own.
+    A full disk, memory running out, and a fault of the GPU pass: they have sentences of their own. ``artifact`` is
+    what is loaded: TensorRT returns None if it cannot, and Ultralytics takes that for an engine.
     """
     try:
         yield
@@ -272,18 +259,9 @@ def refusals(subject: str) -> Iterator[None]:
     except Exception as error:
         if is_disk_full(error) or is_out_of_memory(error) or is_cuda_fault(error):
             raise
+        if artifact and artifact.suffix == ".engine" and isinstance(error, AttributeError) and "NoneType" in str(error):
+            raise TrtGateError(
+                f"{subject} (TensorRT cannot load {artifact.name}: it is truncated, was built by another version "
+                f"or for another GPU, or the device has no memory left; the log says which); rebuild it"
+            ) from error
         raise TrtGateError(f"{subject} ({plain(error)})") from error
-
-
-@contextmanager
-def unloadable(subject: str, artifact: Path) -> Iterator[None]:
-    """Say in a sentence that TensorRT gave no engine: it returns None, which Ultralytics takes for one."""
-    try:
-        yield
-    except AttributeError as error:
-        if artifact.suffix != ".engine" or "NoneType" not in str(error):
-            raise
-        raise TrtGateError(
-            f"{subject}: TensorRT cannot load {artifact.name}; it is truncated, was built by another version or for "
-            f"another GPU, or the device has no memory left (the log says which); rebuild it"
-        ) from error

@@ -70,7 +70,9 @@ def main() -> int:
 
 def jobs(kind: str) -> Any:
     """Return what does a job of a kind."""
-    return importlib.import_module(f"pytest_trtgate.jobs.{kind}").work
+    from pytest_trtgate.jobs.launcher import JOB_MODULES
+
+    return importlib.import_module(JOB_MODULES[kind]).work
 
 
 def build(request: Any, folder: Path) -> Any:

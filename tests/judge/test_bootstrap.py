@@ -9,32 +9,12 @@ import pytest
 from average_precisions import average_precision
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from judge_example import IMAGES, compare, records
 from numpy.typing import NDArray
 
 from pytest_trtgate.judge.accuracy.average_precision import ImageRecords, RankedArm
-from pytest_trtgate.judge.accuracy.bootstrap import Bootstrap, Drop, paired_bootstrap
+from pytest_trtgate.judge.accuracy.bootstrap import Drop, paired_bootstrap
 from pytest_trtgate.records.verdict import Outcome
-
-IMAGES = 40
-
-
-def records(seed: int, *, images: int = IMAGES, classes: int = 4, objects: int = 90, false: int = 150) -> ImageRecords:
-    """Objects on most images, found with a chance of 0.8 at a random IoU; false detections; many equal confidences."""
-    truth = np.random.default_rng(seed // 100)
-    target_cls = truth.integers(0, classes, objects)
-    target_image = truth.integers(0, max(1, images - 5), objects)
-    rng = np.random.default_rng(seed)
-    found = np.flatnonzero(rng.random(objects) < 0.8)
-    tp = rng.beta(6, 2, (len(found), 1)) >= np.arange(0.5, 1, 0.05)
-    return ImageRecords(
-        tp=np.concatenate([tp, np.zeros((false, 10), dtype=bool)]),
-        conf=np.round(np.concatenate([rng.beta(4, 2, len(found)), rng.beta(1, 4, false)]), 2).astype(np.float32),
-        # Class numbers beyond those of objects: detections of classes that no image has.
-        pred_cls=np.concatenate([target_cls[found], rng.integers(0, classes + 2, false)]).astype(np.int32),
-        pred_image=np.concatenate([target_image[found], rng.integers(0, images, false)]).astype(np.int32),
-        target_cls=target_cls.astype(np.int32),
-        target_image=target_image.astype(np.int32),
-    )
 
 
 def by_definition(records: ImageRecords) -> NDArray[np.float64]:
@@ -68,10 +48,6 @@ def resampled(records: ImageRecords, weights: NDArray[np.int64]) -> ImageRecords
         np.repeat(records.target_cls, t),
         np.repeat(records.target_image, t),
     )
-
-
-def compare(reference: ImageRecords, engine: ImageRecords, **kwargs: int) -> Bootstrap:
-    return paired_bootstrap(RankedArm.of(reference), RankedArm.of(engine), IMAGES, **{"replicates": 200, **kwargs})
 
 
 @given(st.integers(0, 10_000), st.integers(1, 6), st.integers(1, 60), st.integers(0, 80))

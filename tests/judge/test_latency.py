@@ -3,84 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from judge_example import int8, launches, stored, timing
 
-from pytest_trtgate.judge.latency.candidate import Against, Candidate
+from pytest_trtgate.judge.latency.candidate import Against
 from pytest_trtgate.judge.latency.checks import Need, judge_latency, still_needed
 from pytest_trtgate.judge.latency.sequential import MORE_LAUNCHES
 from pytest_trtgate.judge.latency.wording import percent
-from pytest_trtgate.records.baseline import Baseline, BaselineLaunch, BaselineSession
-from pytest_trtgate.records.cell import Cell, Environment
-from pytest_trtgate.records.latency import ArmLaunch, LatencyRecord, Launch, Timing
+from pytest_trtgate.records.baseline import BaselineLaunch
+from pytest_trtgate.records.latency import LatencyRecord
 from pytest_trtgate.records.verdict import Check, Outcome
 from pytest_trtgate.settings.latency import Limit, Speedup
-
-CELL = Cell(model="m", precision="int8", imgsz=320, batch=1, backend="onnxruntime", device="cpu")
-HERE = Environment(
-    machine="x",
-    os="x",
-    arch="x",
-    python="3",
-    cpu="x",
-    cpu_count=1,
-    memory_bytes=1,
-    backend="onnxruntime",
-    backend_version="1.31",
-    device="cpu",
-    versions={},
-)
-FIVE_PERCENT = {"p50": Limit(regression=0.05)}
-
-
-def timing(ms: float) -> Timing:
-    """Return durations that are all the same."""
-    return Timing(n=1, mean_ms=ms, min_ms=ms, max_ms=ms, quantiles_ms=(ms,) * 99)
-
-
-def launches(**arms: Sequence[float]) -> LatencyRecord:
-    """Return launches of arms, each with its milliseconds by launch; an arm may stop before the last launch."""
-    found = []
-    for index in range(max(map(len, arms.values()))):
-        inside = {
-            name: ArmLaunch(
-                arm=name,
-                sha256="",
-                warmup_iterations=0,
-                warmup_stable=True,
-                images_per_second=1,
-                timings={"engine": timing(values[index])},
-            )
-            for name, values in arms.items()
-            if index < len(values)
-        }
-        found.append(Launch(index=index, seed=0, threads=1, block=1, started_at="", seconds=1, arms=inside))
-    return LatencyRecord(model="m", imgsz=320, batch=1, launches=tuple(found))
-
-
-def int8(record: LatencyRecord, limits: Mapping[str, Limit] = FIVE_PERCENT) -> Candidate:
-    """Return the INT8 engine of some launches as what is to be judged."""
-    return Candidate(record, "int8", "engine", limits)
-
-
-def stored(*sessions: float) -> Baseline:
-    """Return a baseline with one launch per session."""
-    return Baseline(
-        cell=CELL,
-        environment=HERE,
-        engine_sha256="",
-        cache_key="",
-        accuracy={},
-        reference_accuracy={},
-        images=0,
-        sessions=tuple(
-            BaselineSession(recorded_at="", threads=1, launches=(BaselineLaunch(timings={"engine": timing(ms)}),))
-            for ms in sessions
-        ),
-    )
 
 
 def regression(value: float, *sessions: float, limit: float = 0.05) -> Check:

@@ -7,29 +7,14 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from judge_example import CELL, HERE, HOW, accuracy
 
 from pytest_trtgate.judge import worst
 from pytest_trtgate.judge.accuracy.parity import judge_accepted, judge_parity, of_other_instructions
-from pytest_trtgate.records.accuracy import AccuracyRecord, AccuracySettings, ClassAccuracy
 from pytest_trtgate.records.baseline import Baseline
 from pytest_trtgate.records.cell import Cell, Environment
 from pytest_trtgate.records.verdict import Check, Outcome
 
-CELL = Cell(model="m", precision="int8", imgsz=320, batch=1, backend="onnxruntime", device="cpu")
-HOW = AccuracySettings(split="test", imgsz=320, batch=1, conf=0.001, iou=0.7, max_det=300)
-HERE = Environment(
-    machine="x",
-    os="x",
-    arch="x",
-    python="3",
-    cpu="x",
-    cpu_count=1,
-    memory_bytes=1,
-    backend="onnxruntime",
-    backend_version="1.31",
-    device="cpu",
-    versions={},
-)
 ACCEPTED = Baseline(
     cell=CELL,
     environment=HERE,
@@ -41,23 +26,6 @@ ACCEPTED = Baseline(
     images=4,
     data_digest="d",
 )
-
-
-def accuracy(arm: str, value: float, images: int = 4, how: AccuracySettings = HOW, **classes: float) -> AccuracyRecord:
-    """Return an evaluation whose every metric is ``value``."""
-    rows = tuple(ClassAccuracy(name=n, images=1, instances=1, metrics={"mAP50-95": v}) for n, v in classes.items())
-    return AccuracyRecord(
-        model="m",
-        arm=arm,
-        settings=how,
-        images=images,
-        instances=1,
-        data_digest="d",
-        metrics={"mAP50": value, "mAP50-95": value},
-        classes=rows,
-        per_image="",
-        seconds=1,
-    )
 
 
 def parity(reference: float, value: float, tolerance: float = 0.01) -> Check:

@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 from average_precisions import average_precision
 from fake_jobs import Behaviour
+from judge_example import IMAGES, accuracy, compare, records
 from project import ACCURACY_TEST, Project
-from test_bootstrap import IMAGES, compare, records
-from test_parity import accuracy
 
 from pytest_trtgate.errors import RecordError
 from pytest_trtgate.judge.accuracy.average_precision import ImageRecords

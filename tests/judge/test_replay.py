@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_latency import int8, launches, stored
+from judge_example import int8, launches, stored
 
 from pytest_trtgate.judge.latency.candidate import Against
 from pytest_trtgate.judge.latency.checks import Need, judge_latency, still_needed

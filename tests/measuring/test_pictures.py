@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 from fake_jobs import JPEG, Behaviour
+from media_example import kept, run_with
 from page_reader import Page
 from project import Project
-from runs_example import passing_run
 
 from pytest_trtgate import report
 from pytest_trtgate.judge.accuracy.agreement import Detections
@@ -19,7 +19,7 @@ from pytest_trtgate.judge.accuracy.disagreement import disagreements
 from pytest_trtgate.judge.accuracy.likeness import Forms
 from pytest_trtgate.measuring.pictures import MOST_POINTS, shape_of
 from pytest_trtgate.records.files import load, save
-from pytest_trtgate.records.media import BOOK, CellPictures, Picture, PictureBook, Shape
+from pytest_trtgate.records.media import BOOK, Picture, PictureBook, Shape
 from pytest_trtgate.records.run import RunRecord
 from pytest_trtgate.report.media import Media, find_media
 from pytest_trtgate.report.page import html, pictures_view
@@ -281,32 +281,11 @@ def test_none_are_made_where_none_are_wanted_or_the_arms_cannot_be_compared(proj
 # The page
 
 
-def kept(folder: Path, pictures: int = 1, content: bytes = JPEG, **changes: Any) -> tuple[RunRecord, Media]:
-    """Return a run that has some pictures of one cell, the first the worst, each changed as told."""
-    run, key = run_with(pictures)
-    shapes = (Shape(label="star", points=((10, 20), (110, 120)), conf=0.9, mark="missed"),)
-    cells = []
-    for number in range(pictures):
-        whole = {"image": f"{number}.jpg", "width": 640, "height": 480, "badness": pictures - number, **changes}
-        file = {"file": f"{number:016x}.jpg", "reference": shapes, "engine": (), "truth": shapes}
-        cells.append(Picture(**{**file, **whole}))
-    save(folder / BOOK, PictureBook(cells={key: tuple(cells)}))
-    for picture in cells:
-        ((folder / BOOK).parent / picture.file).write_bytes(content)
-    return run, Media(folder, folder)
-
-
 def views(run: RunRecord, media: Media, room_bytes: int = 10**6) -> tuple[tuple[Sprite, ...], CellPicturesView]:
     """Return the images of the page, and the pictures of its one cell that has some."""
     sprites, cells = picture_views([run], [media], room_bytes)
     (cell,) = cells.values()
     return sprites, cell
-
-
-def run_with(pictures: int) -> tuple[RunRecord, str]:
-    key = passing_run().cells[2].key
-    told = CellPictures(images=200, disagreeing=40, kept=pictures, conf=0.25)
-    return passing_run().model_copy(update={"pictures": {key: told}}), key
 
 
 def test_a_picture_is_drawn_over_with_boxes_classes_and_confidences(tmp_path: Path) -> None:

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 from fake_jobs import VIDEO, Behaviour
+from media_example import video
 from page_reader import Page, lines
 from project import Project
-from records_example import timing
 from runs_example import passing_run
 
 from pytest_trtgate import text as fmt
@@ -20,7 +20,6 @@ from pytest_trtgate.measuring.plan import check_clips
 from pytest_trtgate.measuring.videos import film, with_videos
 from pytest_trtgate.records.cell import Cell
 from pytest_trtgate.records.engine import EngineRecord
-from pytest_trtgate.records.media import STAGES, VideoArm, VideoRecord
 from pytest_trtgate.records.run_folder import Workspace
 from pytest_trtgate.report.media import Media
 from pytest_trtgate.report.page import html, video_view
@@ -138,20 +137,6 @@ def test_whatever_is_in_the_way_of_a_video_costs_the_video_only(tmp_path: Path) 
 
 
 # The page
-
-
-def video(**changes: Any) -> VideoRecord:
-    """Return what was measured on a clip, changed as told."""
-    arms = []
-    for number, (arm, p50_ms) in enumerate((("pt", 20.0), ("fp16", 12.5), ("int8", 8.0))):
-        stages = {stage: timing(p50_ms / 5, number) for stage in STAGES}
-        course = tuple(p50_ms + index % 3 for index in range(160))
-        file = f"videos/shapes-1/{arm}.mp4"
-        times = {"frame": timing(p50_ms, number), **stages}
-        arms.append(VideoArm(arm=arm, timings=times, course_ms=course, file=file, codec="mp4v"))
-    files = {"side_by_side": "videos/shapes-1/side-by-side.mp4", "poster": "videos/shapes-1/poster.jpg"}
-    size = {"width": 640, "height": 360, "frames": 600, "imgsz": 320, "conf": 0.25, "threads": 2, "batch": 1}
-    return VideoRecord(**{"model": "shapes", "clip": "clip.mp4", "arms": tuple(arms), **size, **files, **changes})
 
 
 def shown(media: list[Media], **changes: Any) -> Page:

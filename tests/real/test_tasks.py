@@ -17,6 +17,7 @@ from forking_launcher import ForkingLauncher
 from material import build_request, job_environment
 from task_material import KINDS, TaskMaterial, make_tasks
 
+from pytest_trtgate.jobs.launcher import JOB_MODULES
 from pytest_trtgate.records.cell import PRECISIONS
 from pytest_trtgate.records.files import load
 from pytest_trtgate.records.run import RunRecord
@@ -189,7 +190,7 @@ def test_engines_for_other_heads_are_built_and_evaluated_as_asked(
         folder = tmp_path / kind
         folder.mkdir()
         (folder / "request.json").write_text(json.dumps({"schema_version": 1, **request}))
-        assert launcher.fork(f"pytest_trtgate.jobs.{kind}", folder) == 0, (folder / "log.txt").read_text()[-2000:]
+        assert launcher.fork(JOB_MODULES[kind], folder) == 0, (folder / "log.txt").read_text()[-2000:]
         answer: dict[str, Any] = json.loads((folder / "response.json").read_text())
         return answer
 

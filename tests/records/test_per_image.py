@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from judge_example import IMAGES, records
 from records_example import accuracy
-from test_bootstrap import IMAGES, records
 
 from pytest_trtgate.errors import RecordError
 from pytest_trtgate.records.per_image import PerImage

@@ -14,10 +14,9 @@ import chromium
 import filelock
 import pytest
 from chromium import Chromium
+from hostile_example import hostile_run
+from media_example import kept, video
 from runs_example import empty_run, failing_run, gpu_run, passing_run
-from test_page import hostile_run
-from test_pictures import kept
-from test_video import video
 
 from pytest_trtgate.report.page import html
 

@@ -9,9 +9,9 @@ import re
 from pathlib import Path
 
 import pytest
+from hostile_example import hostile_run
 from page_reader import lines
 from runs_example import empty_run, failing_run, gpu_run, passing_run
-from test_page import hostile_run
 
 from pytest_trtgate import text as fmt
 from pytest_trtgate.records.run import RunRecord

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pytest_trtgate.errors import JobError
 from pytest_trtgate.jobs.contract import RESPONSES, JobFailure
-from pytest_trtgate.jobs.launcher import LOG_NAME, Job
+from pytest_trtgate.jobs.launcher import JOB_MODULES, LOG_NAME, Job
 from pytest_trtgate.records.base import FileRecord
 from pytest_trtgate.records.files import load, save
 
@@ -57,7 +57,7 @@ class ForkingLauncher:
         """Do one job; as the protocol says."""
         folder.mkdir(parents=True, exist_ok=True)
         save(folder / "request.json", job.request)
-        status = self.fork(f"pytest_trtgate.jobs.{job.kind}", folder)
+        status = self.fork(JOB_MODULES[job.kind], folder)
         log = (folder / LOG_NAME).read_text(errors="replace")[-3000:]
         if (folder / "error.json").exists():
             raise JobError(job.name, load(folder / "error.json", JobFailure).sentence, log)

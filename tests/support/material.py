@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_trtgate.jobs.contract import AccuracyResponse, ArmAccuracy
+from pytest_trtgate.jobs.launcher import JOB_MODULES
 
 IMGSZ = 64
 CLASSES = ("dark", "bright")
@@ -162,7 +163,7 @@ class Done:
 
 def run_job(kind: str, request: dict[str, Any], folder: Path, before: str = "", module: str = "") -> Done:
     """Run a job module as the launcher does, or another in its place, after the code ``before``."""
-    module = module or f"pytest_trtgate.jobs.{kind}"
+    module = module or JOB_MODULES[kind]
     _ask(request, folder)
     start = f"import runpy\n{before}\nrunpy.run_module({module!r}, run_name='__main__')"
     command = ["-c", start] if before else ["-m", module]
@@ -176,7 +177,7 @@ def run_jobs(kind: str, requests: dict[str, dict[str, Any]], folder: Path) -> di
     code = f"""
 import sys
 from pytest_trtgate.jobs.contract import {kind.title()}Request as Request
-from pytest_trtgate.jobs.{kind} import work
+from {JOB_MODULES[kind]} import work
 from pytest_trtgate.workers.worker import main
 for folder in sys.argv[1:]:
     sys.argv[1] = folder

@@ -21,7 +21,7 @@ from project import Project
 from pytest_trtgate.judge.engine import precision_finding
 from pytest_trtgate.records.engine import EngineInspection, EngineRecord
 from pytest_trtgate.records.files import file_sha256, files_sha256, load
-from pytest_trtgate.workers.engine_file import read_engine, read_engine_metadata
+from pytest_trtgate.workers.engine_file import read_engine
 
 pytestmark = [pytest.mark.real, pytest.mark.tensorrt11]
 HERE = Path(__file__).parent
@@ -166,7 +166,7 @@ autocast.convert_to_mixed_precision = lambda path, **options: onnx.load(path)
         "fp16 requested: 100 % of the network's convolutions and matrix products FP32; "
         "this TensorRT does not tell the precision of the layers; no layer is FP16"
     )
-    assert read_engine_metadata(tmp_path / "output" / answer["artifact"])["args"]["quantize"] == 16
+    assert read_engine(tmp_path / "output" / answer["artifact"])[0]["args"]["quantize"] == 16
 
 
 def test_without_images_to_calibrate_on_there_is_one_sentence(tmp_path: Path) -> None:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_bootstrap import records
+from judge_example import records
 
-from pytest_trtgate.workers.evaluating import memory as sparing
+from pytest_trtgate.workers.evaluating import memory
 from pytest_trtgate.workers.evaluating.memory import Spool, counting_in_parts
 
 
@@ -17,7 +17,7 @@ from pytest_trtgate.workers.evaluating.memory import Spool, counting_in_parts
 def test_arrays_come_out_of_a_spool_as_one_in_their_order(
     tmp_path: Path, held: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sparing, "HELD_BYTES", held)
+    monkeypatch.setattr(memory, "HELD_BYTES", held)
     rng = np.random.default_rng(0)
     # An image without detections comes as 64-bit zeros, as Ultralytics has it, and decides the type of the whole.
     arrays = [rng.random((n, 6), dtype=np.float32)[:, 2:4] if n else np.zeros((0, 2)) for n in (3, 0, 5, 1, 9)]
@@ -40,7 +40,7 @@ def test_average_precisions_counted_in_parts_are_those_counted_at_once(monkeypat
     some = records(300, false=600)
     whole = metrics.ap_per_class(some.tp, some.conf, some.pred_cls, some.target_cls)
     for counts in (0, 4 * len(some.conf)):
-        monkeypatch.setattr(sparing, "COUNTS", counts)
+        monkeypatch.setattr(memory, "COUNTS", counts)
         with counting_in_parts():
             parts = metrics.ap_per_class(some.tp, some.conf, some.pred_cls, some.target_cls, plot=False)
         assert all(np.array_equal(one, other) for one, other in zip(whole, parts, strict=True))

@@ -13,11 +13,12 @@ from typing import Any
 import pytest
 from fake_tensorrt import VERSIONS, FakeTensorRT
 
-import pytest_trtgate.jobs
+from pytest_trtgate import workers
 from pytest_trtgate.errors import DataError, TrtGateError
 from pytest_trtgate.jobs.contract import PROGRESS, BuildRequest
 from pytest_trtgate.workers import engine_file, worker
 from pytest_trtgate.workers.building import tensorrt_build
+from pytest_trtgate.workers.building.exporting import watch_calibration
 from pytest_trtgate.workers.building.tensorrt_build import BuilderHands, TimingCache, export_tensorrt, lay_hands
 
 OLD, NEW = "8.6.0", "11.4.0.106"
@@ -190,7 +191,7 @@ def test_a_file_that_is_no_engine_of_ultralytics_is_recognised(contents: bytes, 
     file = tmp_path / "engine.engine"
     file.write_bytes(contents)
     with pytest.raises(ValueError, match=reason):
-        engine_file.read_engine_metadata(file)
+        engine_file.read_engine(file)
 
 
 # The whole export
@@ -260,9 +261,7 @@ Export = Callable[..., Any]
 def export(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Export:
     """Run ``export_tensorrt`` with a fake Ultralytics around a fake TensorRT."""
 
-    def run(
-        fake: FakeTensorRT, images: list[str] | None = None, parser_says: tuple[str, ...] = (), **request: Any
-    ) -> Any:
+    def run(fake: FakeTensorRT, parser_says: tuple[str, ...] = (), **request: Any) -> Any:
         asked = BuildRequest(
             **{
                 "weights": "best.pt",
@@ -298,14 +297,16 @@ def export(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Export:
             monkeypatch.setitem(sys.modules, name, module)
         monkeypatch.delitem(sys.modules, "tensorrt", raising=False)
         yolo = SimpleNamespace(
-            load_model=lambda weights, shown: SimpleNamespace(export=do_export),
             ignore_cached_images=lambda dataset: None,
             refusals=lambda subject: nullcontext(),
         )
         monkeypatch.setitem(sys.modules, "pytest_trtgate.workers.yolo", yolo)
-        monkeypatch.setattr(pytest_trtgate.jobs, "yolo", yolo, raising=False)
-        made = export_tensorrt(asked, weights, [] if images is None else images)
-        return SimpleNamespace(artifact=made.artifact, inspection=made.inspection, asked=asked_for[0])
+        monkeypatch.setattr(workers, "yolo", yolo, raising=False)
+        images = watch_calibration(asked)
+        artifact, inspection = export_tensorrt(
+            asked, SimpleNamespace(export=do_export), f"best.pt as {asked.precision}"
+        )
+        return SimpleNamespace(artifact=artifact, inspection=inspection, images=images, asked=asked_for[0])
 
     return run
 
@@ -323,9 +324,8 @@ def test_the_exporter_is_asked_for_a_static_engine_on_the_gpu(export: Export) ->
 def test_calibration_images_are_noted_and_counted_to_the_last(
     export: Export, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    images: list[str] = []
-    export(FakeTensorRT(OLD), images, precision="int8", data="data.yaml")
-    assert images == ["/data/b.png", "/data/a.png"]
+    made = export(FakeTensorRT(OLD), precision="int8", data="data.yaml")
+    assert made.images == ["/data/b.png", "/data/a.png"]
     assert f"{PROGRESS}calibrating INT8 on 2 images: 2/2\n" in capsys.readouterr().out
 
 

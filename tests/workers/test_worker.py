@@ -19,7 +19,8 @@ from material import ROOT, build_request, job_environment
 from pytest_trtgate.jobs.contract import ArmRequest, LatencyRequest
 from pytest_trtgate.workers import worker
 from pytest_trtgate.workers.timing.cpu import machine_state
-from pytest_trtgate.workers.timing.latency import PARTS, Track, balanced_orders, course_ms, timing
+from pytest_trtgate.workers.timing.gpu import ClockWatch
+from pytest_trtgate.workers.timing.latency import PARTS, Series, balanced_orders, course_ms, timing
 from pytest_trtgate.workers.worker import plain
 
 _JOB = """
@@ -206,11 +207,11 @@ def test_engines_take_turns_in_being_loaded_first() -> None:
     assert orders[1] == ["pt", "baseline-int8", "int8"]
 
 
-class SteadyTrack(Track):
+class SteadySeries(Series):
     """An arm whose every inference takes 20 ms by its own clock."""
 
-    def once(self, number: int) -> tuple[int, tuple[int, int, int], int]:
-        return 20_000_000, (0, 0, 0), 0
+    def once(self, number: int) -> tuple[int, ...]:
+        return 0, 20_000_000
 
 
 @pytest.mark.parametrize(
@@ -230,11 +231,12 @@ def test_what_is_only_shown_takes_a_quarter_of_what_is_judged(
     request = LatencyRequest.model_construct(
         gated=gated, samples=samples, max_seconds=max_seconds, warmup_min=20, warmup_max_seconds=5.0
     )
-    found = [SteadyTrack(None, context, [], []) for context in ("engine", "end-to-end")]
-    found[1].warm_up(request, None, None)
-    found[0].warm_up(request, None, found[1])
-    assert tuple(track.planned for track in found) == planned
-    assert [track.warmup_iterations for track in found] == [3, 20]
+    found = [SteadySeries(None, context, [], []) for context in ("engine", "end-to-end")]
+    no_clock = ClockWatch(lambda: None)
+    found[1].warm_up(request, no_clock, None)
+    found[0].warm_up(request, no_clock, found[1])
+    assert tuple(series.planned for series in found) == planned
+    assert [series.warmup_iterations for series in found] == [3, 20]
 
 
 def test_the_state_of_the_machine_is_read_where_the_platform_tells(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Job: build one engine from one checkpoint."""
+"""Job: build one engine from one checkpoint, with ONNX Runtime or TensorRT."""
 
 from __future__ import annotations
 
@@ -9,22 +9,19 @@ from typing import Any
 
 from ...errors import DataError, SettingsError, TrtGateError
 from ...jobs import RESERVED, BuildRequest, BuildResponse
-from ...records import Precision, head_of
+from ...records import EngineInspection, Precision, head_of
 from ..worker import PHASES, leave, main, progress
 from .calibrating import calibrate_several
-from .exporting import Calibration, Exported, arguments, watch_calibration, without_time_and_place
+from .exporting import arguments, watch_calibration, without_time_and_place
 from .tensorrt_build import export_tensorrt
 from .tracing import traced_once
 
-Exporter = Callable[[BuildRequest, Path, Calibration], Exported]
+Exporter = Callable[[BuildRequest, Any, str], tuple[Path, EngineInspection | None]]
+"""Exports a loaded model, which messages name by the text; returns the artifact and, if known, what is in it."""
 
 
 def work(request: BuildRequest, folder: Path) -> BuildResponse:
     """Build the engine and move it into ``request.output``.
-
-    Args:
-        request: What to build.
-        folder: The folder of the job; intermediate files stay in it.
 
     Raises:
         SettingsError: The backend is unknown, or ``export_args`` holds what the request decides.
@@ -51,65 +48,53 @@ def work(request: BuildRequest, folder: Path) -> BuildResponse:
     copy = folder / "export" / f"engine{weights.suffix}"
     copy.parent.mkdir(exist_ok=True)
     shutil.copyfile(weights, copy)
-    images: Calibration = []
-    exported = exporter(request, copy, images)
+    subject = f"{weights.name} as {request.precision}"
+    model = yolo.load_model(copy, shown=weights)
+    images = watch_calibration(request)
+    built, inspection = exporter(request, model, subject)
     PHASES.begin("write")
-    built = exported.artifact
     metadata = yolo.read_metadata(built)
-    yolo.check_shape(f"{weights.name} as {request.precision}", metadata, request.imgsz, request.batch)
-    _check_head(f"{weights.name} as {request.precision}", metadata, request.export_args.get("nms"))
+    yolo.check_shape(subject, metadata, request.imgsz, request.batch)
+    _check_head(subject, metadata, request.export_args.get("nms"))
     output = Path(request.output)
     output.mkdir(parents=True, exist_ok=True)
-    artifact = output / built.name
+    artifact = output / f"{copy.stem}{built.suffix}"
     shutil.move(built, artifact)
     # Runs are kept, and uploaded by CI: the weights need not be.
     shutil.rmtree(copy.parent)
-    calibrated = tuple(sorted(set(images))) if images else None
     return BuildResponse(
         artifact=artifact.name,
         metadata=metadata,
-        calibration_images=calibrated,
-        inspection=exported.inspection,
+        calibration_images=tuple(sorted(set(images))) or None,
+        inspection=inspection,
     )
 
 
-def export_onnx(request: BuildRequest, weights: Path, images: Calibration) -> Exported:
-    """Export to ONNX on the CPU; INT8 is quantized statically by ONNX Runtime.
-
-    Args:
-        request: What to build.
-        weights: A copy of the weights in a folder of its own.
-        images: Gets the paths of the images that calibration reads.
-
-    Returns:
-        The ``.onnx`` file, beside ``weights``.
+def export_onnx(request: BuildRequest, model: Any, subject: str) -> tuple[Path, None]:
+    """Export to ONNX on the CPU; ONNX Runtime quantizes INT8 statically.
 
     Raises:
-        TrtGateError: The exporter refused, or the graph is not in the precision that was asked for.
+        TrtGateError: The exporter refused, or the graph is not in the requested precision.
     """
     from .. import yolo
 
     yolo.pin_onnxruntime(request.threads)
-    model = yolo.load_model(weights, shown=Path(request.weights))
-    watch_calibration(request, images)
     if request.precision == "int8":
         calibrate_several()
     progress("exporting to ONNX")
-    subject = f"{Path(request.weights).name} as {request.precision}: Ultralytics could not export it to ONNX"
     traced = None if request.traced is None else Path(request.traced)
-    with yolo.refusals(subject), traced_once(traced), without_time_and_place():
+    refused = f"{subject}: Ultralytics could not export it to ONNX"
+    with yolo.refusals(refused), traced_once(traced), without_time_and_place():
         built = Path(model.export(format="onnx", device="cpu", **arguments(request)))
-    final = weights.with_suffix(".onnx")
-    built.replace(final)
-    _check_precision(final, request.precision)
-    return Exported(final)
+    _check_precision(built, request.precision)
+    return built, None
 
 
 EXPORTERS: dict[str, Exporter] = {"onnxruntime": export_onnx, "tensorrt": export_tensorrt}
 
 
 def _check_head(subject: str, metadata: dict[str, Any], nms: bool | None) -> None:
-    """Check that boxes are thinned out as was asked for: an exporter may warn and go on with another head."""
+    """Check that the engine suppresses boxes as requested: an exporter may warn and use another head."""
     head = head_of(metadata)
     if nms and head != "nms-in-engine":
         raise TrtGateError(
@@ -120,7 +105,7 @@ def _check_head(subject: str, metadata: dict[str, Any], nms: bool | None) -> Non
 
 
 def _check_precision(artifact: Path, precision: Precision) -> None:
-    """Look into the graph: an exporter may warn and go on in another precision than it was asked for."""
+    """Check the graph's precision: an exporter may warn and use another."""
     import onnx
 
     graph = onnx.load(artifact).graph

@@ -1,8 +1,8 @@
-"""Calibration by ONNX Runtime, of several images at a time.
+"""INT8 calibration by ONNX Runtime, of several images at a time.
 
-It would run one after another, which keeps two cores busy for no more than two thirds of the time: decoding takes one,
-and so do many operators of a small model. What was observed of the images is handed on in their order, and each is run
-on as many threads as before, so that the ranges, and the engine, are to the bit what they would be anyway.
+One image after another keeps two cores busy for two thirds of the time: decoding takes one core, and so do many
+operators of a small model. Results keep the order of the images, and each image the number of threads, so that the
+ranges and the engine are the same to the bit.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 AT_A_TIME = 3
-"""So many images are run at a time: what each waits for, the others fill. More would only take memory."""
+"""Images run at a time: while one waits, the others work. More would only take memory."""
 
 
 def calibrate_several() -> None:
@@ -35,13 +35,7 @@ def calibrate_several() -> None:
 
 
 class RunAhead:
-    """In the places of a session and of the reader of its inputs: runs inputs before they are asked for.
-
-    Args:
-        session: Runs them.
-        reader: Gives one after the other.
-        pool: Does so on its threads.
-    """
+    """Stands for both a session and the reader of its inputs: runs inputs in a pool before they are asked for."""
 
     def __init__(self, session: Any, reader: Any, pool: ThreadPoolExecutor) -> None:
         self._session = session
@@ -63,6 +57,6 @@ class RunAhead:
         return inputs
 
     def run(self, names: None, inputs: Any) -> Any:
-        """Return what came of the inputs that were returned last."""
+        """Return the outputs for the inputs that were returned last."""
         assert self._present is not None
         return self._present.result()

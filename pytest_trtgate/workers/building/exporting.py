@@ -1,31 +1,19 @@
-"""What all builds have in common: the exporter's arguments, and an eye on the images that calibration reads."""
+"""What builds of all backends share: the exporter's arguments, and a watch on the images that calibration reads."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ...errors import DataError
 from ...jobs import BuildRequest
-from ...records import EngineInspection
 from ..worker import plain, progress
-
-Calibration = list[str]
-
-
-@dataclass(frozen=True)
-class Exported:
-    """What an exporter made: the artifact, and what was found in it where the backend tells."""
-
-    artifact: Path
-    inspection: EngineInspection | None = None
 
 
 def arguments(request: BuildRequest) -> dict[str, Any]:
-    """Return what Ultralytics' exporter is asked for, apart from format and device."""
+    """Return the arguments of Ultralytics' exporter, except format and device."""
     from ultralytics.utils import DEFAULT_CFG_DICT
 
     arguments: dict[str, Any] = {"dynamic": False, "simplify": True, **request.export_args}
@@ -41,9 +29,9 @@ def arguments(request: BuildRequest) -> dict[str, Any]:
 
 @contextmanager
 def without_time_and_place() -> Iterator[None]:
-    """Keep out of an ONNX engine when and in which folder it was built, so that the same build gives the same bytes.
+    """Leave build time and data folder out of an ONNX engine, so that equal builds give equal bytes.
 
-    By its bytes an engine is known again: as the accepted one, and as one whose accuracy has been measured.
+    The gate recognizes an engine by its bytes: as the accepted one, and as one whose accuracy it has measured.
     """
     from ultralytics.engine.exporter import Exporter
 
@@ -63,17 +51,18 @@ def without_time_and_place() -> Iterator[None]:
         Exporter.export_onnx = export
 
 
-def watch_calibration(request: BuildRequest, images: Calibration) -> None:
-    """Make the exporter's calibration loader note in ``images`` what it reads, and report progress."""
+def watch_calibration(request: BuildRequest) -> list[str]:
+    """Make the exporter's calibration loader report progress; return the list of images, which it fills as it reads."""
     import torch
     from ultralytics.engine.exporter import Exporter
 
     from .. import yolo
 
+    images: list[str] = []
     make = Exporter.get_int8_calibration_dataloader
 
     def watched(self: Any, prefix: str = "") -> Any:
-        # The loader shuffles and may drop a last batch that is not full: which images it reads hangs on the seed.
+        # The loader shuffles and may drop the last batch if it is not full: the seed decides which images it reads.
         torch.manual_seed(0)
         try:
             loader = make(self, prefix)
@@ -90,12 +79,13 @@ def watch_calibration(request: BuildRequest, images: Calibration) -> None:
         return _WatchedLoader(loader, images)
 
     Exporter.get_int8_calibration_dataloader = watched
+    return images
 
 
 class _WatchedLoader:
     """A calibration loader that notes the files it hands out."""
 
-    def __init__(self, loader: Any, images: Calibration) -> None:
+    def __init__(self, loader: Any, images: list[str]) -> None:
         self._loader = loader
         self._images = images
 

@@ -1,10 +1,10 @@
-"""What was really built: layers by precision, read from the text that TensorRT's engine inspector writes.
+"""What TensorRT really built: layers by precision, read from the engine inspector's JSON.
 
-Where that text tells nothing, the types in the network may: TensorRT 11 is bound to them.
+If that tells nothing, the types in the network may: TensorRT 11 is bound to them.
 
-The inspector's JSON is no stable interface. What is read of it: ``Layers``, a list of objects with ``Name``,
-``Inputs``, ``Outputs`` (each with ``Format/Datatype``, such as ``Row major linear FP32``, ``Half`` or ``Int8``) and
-``TacticName``; a list of mere names in an engine that was built without details.
+The JSON is no stable interface. We read ``Layers``: a list of objects with ``Name``, ``Inputs``, ``Outputs`` (each with
+``Format/Datatype``, such as ``Row major linear FP32``, ``Half`` or ``Int8``) and ``TacticName``, or a list of names in
+an engine that was built without details.
 """
 
 from __future__ import annotations
@@ -41,13 +41,9 @@ _FUSED = re.compile(r" \+ |\|\||\.\.\.|^PWN\(.*,")
 def inspect(
     text: str, plan_bytes: int, device_memory_bytes: int | None = None, network: Iterable[str] = ()
 ) -> EngineInspection:
-    """Read what the engine inspector says of an engine.
+    """Count an engine's layers by precision; any text that is not the inspector's JSON counts as no detail.
 
-    Args:
-        text: Its JSON; empty where there is none. Text that is no such JSON counts as no detail.
-        plan_bytes: Size of the plan.
-        device_memory_bytes: Memory that the engine needs on the GPU.
-        network: Data type of each convolution and matrix product of the network, where TensorRT is bound to them.
+    ``network``: the input type of each convolution and matrix product, where TensorRT is bound to them.
     """
     layers = _layers(text)
     objects = [layer for layer in layers if isinstance(layer, dict)]
@@ -67,7 +63,7 @@ def inspect(
 
 def _layers(text: str) -> list[Any]:
     try:
-        # Names of layers hold control characters as they are: TensorRT parts the nodes of a fused one by them.
+        # Not strict: TensorRT joins the names of fused nodes with control characters.
         found = json.loads(text, strict=False)
     except ValueError:
         return []
@@ -76,16 +72,14 @@ def _layers(text: str) -> list[Any]:
 
 
 def layer_precision(layer: Mapping[str, Any]) -> str:
-    """Return the precision that a layer works in: that of its first input, else of its output, else of its tactic.
+    """Return the precision of a layer: that of its first input, else of its output, else of its tactic.
 
-    What a layer computes in is best told by what it reads: an INT8 convolution may well write FP16.
+    Inputs tell best: an INT8 convolution may write FP16.
     """
     for side in ("Inputs", "Outputs"):
         tensors = layer.get(side)
         for tensor in tensors if isinstance(tensors, list) else ():
-            text = _format_of(tensor)
-            found = _first(_FORMATS, text)
-            if found is not None:
+            if found := _first(_FORMATS, _format_of(tensor)):
                 return found
     return _first(_TACTICS, str(layer.get("TacticName") or "")) or UNKNOWN
 

@@ -1,6 +1,6 @@
-"""The graph that exports to ONNX begin with: traced and simplified once for all precisions of a model and shape.
+"""Trace and simplify the ONNX graph once for all precisions of a model and shape.
 
-On a CPU, Ultralytics traces and simplifies the same FP32 graph for each precision, and then converts or quantizes it.
+Ultralytics, on a CPU, traces and simplifies the same FP32 graph for each precision, then converts or quantizes it.
 """
 
 from __future__ import annotations
@@ -8,17 +8,19 @@ from __future__ import annotations
 import shutil
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+from ...records import write_whole
 
 
 @contextmanager
 def traced_once(folder: Path | None) -> Iterator[None]:
-    """Keep in a folder what an export traces and simplifies, or take it from there where another left it.
+    """Keep the traced and the simplified graph in a folder, or reuse what another export left there.
 
-    Args:
-        folder: For one model, shape and set of arguments, precision apart; None to share nothing.
+    The folder is for one model, shape and set of arguments, whatever the precision; None shares nothing.
     """
     if folder is None:
         yield
@@ -28,57 +30,43 @@ def traced_once(folder: Path | None) -> Iterator[None]:
 
     folder.mkdir(parents=True, exist_ok=True)
     trace, slim = engine.torch2onnx, onnxslim.slim
-    engine.torch2onnx = _Traced(trace, folder / "traced.onnx")
-    onnxslim.slim = _Simplified(slim, folder / "simplified.onnx")
+    engine.torch2onnx = partial(trace_once, trace, folder / "traced.onnx")
+    onnxslim.slim = partial(simplify_once, slim, folder / "simplified.onnx")
     try:
         yield
     finally:
         engine.torch2onnx, onnxslim.slim = trace, slim
 
 
-class _Traced:
-    """Traces a model into a file."""
-
-    def __init__(self, trace: Callable[..., Any], kept: Path) -> None:
-        self._trace = trace
-        self._kept = kept
-
-    def __call__(self, model: Any, im: Any, output_file: Path | str, *args: Any, **kwargs: Any) -> str:
-        if self._kept.is_file():
-            shutil.copyfile(self._kept, output_file)
-        else:
-            self._trace(model, im, output_file, *args, **kwargs)
-            _keep(self._kept, lambda aside: shutil.copyfile(output_file, aside))
-        return str(output_file)
+def trace_once(
+    trace: Callable[..., Any], kept: Path, model: Any, im: Any, output_file: Path | str, *args: Any, **kwargs: Any
+) -> str:
+    """Write the kept trace to ``output_file``, or trace the model and keep that."""
+    if kept.is_file():
+        shutil.copyfile(kept, output_file)
+    else:
+        trace(model, im, output_file, *args, **kwargs)
+        _keep(kept, Path(output_file).read_bytes)
+    return str(output_file)
 
 
-class _Simplified:
-    """Simplifies a graph."""
+def simplify_once(slim: Callable[..., Any], kept: Path, graph: Any, *args: Any, **kwargs: Any) -> Any:
+    """Return the kept simplified graph, or simplify the graph and keep that."""
+    import onnx
 
-    def __init__(self, slim: Callable[..., Any], kept: Path) -> None:
-        self._slim = slim
-        self._kept = kept
-
-    def __call__(self, graph: Any, *args: Any, **kwargs: Any) -> Any:
-        import onnx
-
-        if self._kept.is_file():
-            return onnx.load(self._kept)
-        simple = self._slim(graph, *args, **kwargs)
-        _keep(self._kept, lambda aside: onnx.save(simple, aside))
-        return simple
+    if kept.is_file():
+        return onnx.load(kept)
+    simple = slim(graph, *args, **kwargs)
+    _keep(kept, simple.SerializeToString)
+    return simple
 
 
-def _keep(path: Path, write: Callable[[Path], object]) -> None:
+def _keep(path: Path, content: Callable[[], bytes]) -> None:
     """Write a file, whole or not at all; without it, the next build makes its own.
 
-    Nothing is raised: Ultralytics would take it for a graph that cannot be simplified, and build with it as it is.
+    Errors are only logged: Ultralytics would take one for a graph that cannot be simplified.
     """
-    aside = path.with_suffix(".part")
     try:
-        write(aside)
-        aside.replace(path)
+        write_whole(path, content())
     except Exception:
         traceback.print_exc()
-        with suppress(OSError):
-            aside.unlink(missing_ok=True)

@@ -1,1 +1,1 @@
-"""The job that evaluates accuracy."""
+"""The job that evaluates the accuracy of all arms in one pass over the images."""

@@ -1,12 +1,12 @@
-"""Job: evaluate arms on one split in one pass over its images, and keep what each image contributed."""
+"""Job: evaluate arms on one split in one pass over its images, and keep per-image records."""
 
 from __future__ import annotations
 
 import os
 import queue
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,9 @@ from ..worker import PHASES, explain, is_cuda_fault, is_out_of_memory, leave, ma
 from .turns import Batches, Turns
 
 TURN_IMAGES, TURN_PIXELS = 8, 8 * 640 * 640
-"""The most images that a checkpoint evaluates at a time, and the most pixels of letterboxed images."""
-ArmOutcome = tuple[str, "ArmAccuracy | str | BaseException"]
-"""An arm, and what was found, or in one sentence why it failed, or what ends the job."""
+"""The most images, and pixels of letterboxed images, that a checkpoint evaluates at a time."""
+Ending = tuple[str, "ArmAccuracy | str | BaseException"]
+"""An arm, and its accuracy, the sentence why it has none, or the error that ends the job."""
 
 
 def work(request: AccuracyRequest, folder: Path) -> AccuracyResponse:
@@ -47,9 +47,9 @@ def work(request: AccuracyRequest, folder: Path) -> AccuracyResponse:
     Of a classifier it holds ``top`` (I x K: the likeliest classes, at most 5), ``top_conf`` (I: its confidence in the
     first), ``target`` (I), ``images`` and ``names``.
 
-    An arm fails alone where the split cannot be read or holds no objects, the classes of model and dataset differ, the
-    artifact does not fit the request or cannot be run, or returns NaN or infinite values. What may be another arm's
-    doing ends the job: a fault of the GPU, or memory that has run out.
+    An arm fails alone if the split cannot be read or holds no objects, if the classes of model and dataset differ, or
+    if the artifact does not fit the request, cannot be run, or returns NaN or infinite values. A GPU fault or memory
+    that has run out may be another arm's doing, and ends the job.
     """
     from .. import yolo
 
@@ -59,12 +59,15 @@ def work(request: AccuracyRequest, folder: Path) -> AccuracyResponse:
     if any(arm.artifact.endswith(".onnx") for arm in request.arms):
         yolo.pin_onnxruntime(request.threads)
     PHASES.begin("load")
-    with _place_mark(folder / ARM_NAME) as mark:
-        turns = Turns(names, mark)
+    with (folder / ARM_NAME).open("wb", buffering=0) as file:
+        # Unbuffered and in place, so that the name is there even if this process dies.
+        turns = Turns(names, lambda arm: os.pwrite(file.fileno(), arm.ljust(80).encode(), 0))
         batches = Batches(turns, PHASES.begin, group=_group(request), threads=1 if request.sparing else request.threads)
-        done: queue.SimpleQueue[ArmOutcome] = queue.SimpleQueue()
+        done: queue.SimpleQueue[Ending] = queue.SimpleQueue()
         for one in request.arms:
-            threading.Thread(target=_take_turns, args=(request, one, folder, turns, batches, done), daemon=True).start()
+            evaluate = partial(_evaluate, request, one, folder, batches)
+            how = (one.arm, evaluate, folder, turns, done)
+            threading.Thread(target=_take_turns, args=how, daemon=True).start()
         turns.begin()
         arms: dict[str, ArmAccuracy] = {}
         failures: dict[str, str] = {}
@@ -79,11 +82,10 @@ def work(request: AccuracyRequest, folder: Path) -> AccuracyResponse:
 
 
 def _group(request: AccuracyRequest) -> int:
-    """Return how many batches an arm gets in a turn, of which the checkpoint makes one.
+    """Return how many batches an arm gets in a turn; the checkpoint evaluates them as one batch.
 
-    On a CPU that gives the same numbers in half the time, but for rounding: scores move by some 1e-6. So it does not
-    hang on the other arms, and what is stored of a checkpoint is the same in any company. Not on a GPU, where another
-    batch may be computed by other kernels.
+    On a CPU that takes half the time and changes scores by some 1e-6, for rounding. The number does not depend on the
+    other arms, so that a stored accuracy is the same in any company. On a GPU another batch may use other kernels.
     """
     if request.device != "cpu" or request.sparing:
         return 1
@@ -91,38 +93,22 @@ def _group(request: AccuracyRequest) -> int:
     return max(1, min(TURN_IMAGES, images) // request.settings.batch)
 
 
-@contextmanager
-def _place_mark(path: Path) -> Iterator[Any]:
-    """Yield what writes a name to a file, such that it is there whatever becomes of this process."""
-    with path.open("wb", buffering=0) as file:
-
-        def mark(name: str) -> None:
-            os.pwrite(file.fileno(), name.ljust(80).encode(), 0)
-
-        yield mark
-
-
 def _take_turns(
-    request: AccuracyRequest,
-    arm: AccuracyArm,
-    folder: Path,
-    turns: Turns,
-    batches: Batches,
-    done: queue.SimpleQueue[ArmOutcome],
+    arm: str, evaluate: Callable[[], ArmAccuracy], folder: Path, turns: Turns, done: queue.SimpleQueue[Ending]
 ) -> None:
-    turns.wait(arm.arm)
+    turns.wait(arm)
     found: ArmAccuracy | str
     try:
-        found = _evaluate(request, arm, folder, batches)
+        found = evaluate()
     except BaseException as error:
         if is_cuda_fault(error) or is_out_of_memory(error):
-            done.put((arm.arm, error))
+            done.put((arm, error))
             return  # the others get no more turns
         found = explain(error, folder)
-    turns.leave(arm.arm)
+    turns.leave(arm)
     if isinstance(found, ArmAccuracy):
-        found = found.model_copy(update={"seconds": turns.seconds[arm.arm]})
-    done.put((arm.arm, found))
+        found = found.model_copy(update={"seconds": turns.seconds[arm]})
+    done.put((arm, found))
 
 
 def _evaluate(request: AccuracyRequest, arm: AccuracyArm, folder: Path, batches: Batches) -> ArmAccuracy:
@@ -140,7 +126,7 @@ def _evaluate(request: AccuracyRequest, arm: AccuracyArm, folder: Path, batches:
     Path(arm.per_image).parent.mkdir(parents=True, exist_ok=True)
     collector = collector_of(model.task)(arm.arm, request, batches, model.task, make)
     subject = f"{arm.arm}: {artifact.name} could not be evaluated"
-    with yolo.refusals(subject), yolo.unloadable(arm.arm, artifact):
+    with yolo.refusals(subject, artifact):
         metrics = model.val(
             validator=collector.validator,
             data=request.data,

@@ -1,4 +1,4 @@
-"""What is watched in the evaluation of any arm, whatever its task."""
+"""What an evaluation is watched for, whatever the task of the model."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
 
 
 class Collector(ABC):
-    """Watches the evaluation of one arm: checks what Ultralytics would let pass, and keeps what each image contributed.
+    """Watches the evaluation of one arm: checks what Ultralytics lets pass, and keeps per-image records.
 
-    Args:
-        arm: The arm.
-        request: What was asked for.
-        batches: The images, which it shares with the other arms of the request.
-        task: The task of the model.
-        make: Ultralytics' validator for it.
+    ``make`` is Ultralytics' class of validator for the task. The arms of a request share ``batches``.
     """
+
+    WRAPPED: tuple[str, ...] = (
+        *("get_dataloader", "build_dataset", "init_metrics", "preprocess", "postprocess", "get_stats"),
+    )
+    """Methods of the validator; a method of ours, with an underscore before the name, is called with the original."""
 
     def __init__(self, arm: str, request: AccuracyRequest, batches: Batches, task: Task, make: Any) -> None:
         self.arm = arm
@@ -43,21 +43,12 @@ class Collector(ABC):
         self._done = 0
 
     def validator(self, args: Any, _callbacks: Any) -> Any:
-        """Make the validator that Ultralytics runs, with our hands around some of its methods."""
+        """Make the validator that Ultralytics runs, with some of its methods wrapped."""
         self._validator = validator = self._make(args=args, _callbacks=_callbacks)
-        for name, wrapper in self._wrappers().items():
+        for name in self.WRAPPED:
+            wrapper = getattr(self, f"_{name.lstrip('_')}")
             setattr(validator, name, partial(wrapper, getattr(validator, name)))
         return validator
-
-    def _wrappers(self) -> dict[str, Callable[..., Any]]:
-        return {
-            "get_dataloader": self._get_dataloader,
-            "build_dataset": self._build_dataset,
-            "init_metrics": self._init_metrics,
-            "preprocess": self._preprocess,
-            "postprocess": self._postprocess,
-            "get_stats": self._get_stats,
-        }
 
     def _get_dataloader(self, make: Callable[..., Any], *args: Any, **kwargs: Any) -> ArmBatches:
         if self.batches.loader is None:
@@ -78,7 +69,7 @@ class Collector(ABC):
 
     @abstractmethod
     def _check_dataset(self, dataset: Any) -> None:
-        """Note which images are unreadable, and raise where what the others show cannot be evaluated."""
+        """Note unreadable images; raise if the others cannot be evaluated."""
 
     def _init_metrics(self, init: Callable[..., None], model: Any) -> None:
         init(model)
@@ -104,7 +95,7 @@ class Collector(ABC):
         broken = broken_rows(output, images)
         if broken:
             self._broken += [self._files[row] for row in broken]
-            # What such numbers do further on is undefined: let the evaluation end, then report them all.
+            # Later steps may do anything with such numbers: set them to 0 here, and report all at the end.
             for tensor in tensors(output):
                 if tensor.shape[:1] == (images,):
                     tensor[broken] = 0
@@ -126,7 +117,7 @@ class Collector(ABC):
 
     @property
     def head(self) -> Head | None:
-        """How the boxes of a checkpoint were thinned out; None for a classifier."""
+        """How a checkpoint suppresses boxes; None for a classifier."""
         return None
 
     @abstractmethod
@@ -135,7 +126,7 @@ class Collector(ABC):
 
     @abstractmethod
     def answer(self, metrics: Any, records: dict[str, Any]) -> ArmAccuracy:
-        """Return what was found: the metrics as Ultralytics returned them, overall and per class."""
+        """Return the metrics as Ultralytics returned them, overall and per class."""
 
     @property
     def _names(self) -> NDArray[Any]:
@@ -149,7 +140,7 @@ class Collector(ABC):
 
 
 def finite(values: dict[str, float]) -> dict[str, float]:
-    """Return metrics as plain numbers; raises where one is none."""
+    """Return metrics as plain numbers; raise if one is NaN or infinite."""
     if not all(math.isfinite(value) for value in values.values()):
         raise TrtGateError(f"Ultralytics returned metrics that are no numbers ({values})")
     return {name: float(value) for name, value in values.items()}

@@ -1,4 +1,4 @@
-"""What is kept of an arm's evaluation, task by task."""
+"""What an evaluation keeps of each image, for detection-like tasks and for classification."""
 
 from __future__ import annotations
 
@@ -18,15 +18,17 @@ if TYPE_CHECKING:
     from .turns import Batches
 
 _STATS = {"": "tp", "mask ": "tp_m", "pose ": "tp_p"}
-"""What Ultralytics calls the true positives of each kind of detection."""
+"""Ultralytics' names of the true positives of each kind of detection."""
 _METRICS = {"": "box", "mask ": "seg", "pose ": "pose"}
-"""What it calls their metrics."""
+"""Ultralytics' names of their metrics."""
 OUTLINED_CONF = 0.25
-"""Masks of detections that are less sure are not kept: no picture shows them."""
+"""Masks with a lower confidence are not kept: no picture shows them."""
 
 
 class DetectionCollector(Collector):
     """Watches the evaluation of boxes, rotated boxes, and boxes with masks or keypoints."""
+
+    WRAPPED = (*Collector.WRAPPED, "_process_batch")
 
     def __init__(self, arm: str, request: AccuracyRequest, batches: Batches, task: Task, make: Any) -> None:
         super().__init__(arm, request, batches, task, make)
@@ -34,12 +36,9 @@ class DetectionCollector(Collector):
         self._shapes: dict[str, Spool] = {}
         self._folder = next(Path(one.per_image).parent for one in request.arms if one.arm == arm)
 
-    def _wrappers(self) -> dict[str, Callable[..., Any]]:
-        return {**super()._wrappers(), "_process_batch": self._process_batch}
-
     @property
     def head(self) -> Head | None:
-        """How the boxes of a checkpoint were thinned out."""
+        """How a checkpoint suppresses boxes."""
         from ultralytics.models.rtdetr import RTDETRValidator
 
         validator = self._validator
@@ -73,7 +72,7 @@ class DetectionCollector(Collector):
         return process(predictions, batch)
 
     def _in_pixels(self, found: Any, batch: Any, wanted: NDArray[Any]) -> dict[str, Any]:
-        """Return the shapes of an image's detections or objects, in pixels of the original image."""
+        """Return the shapes of an image's detections or objects in pixels of the original image."""
         import numpy as np
         from ultralytics.models.yolo.detect import DetectionValidator
         from ultralytics.utils import ops
@@ -129,7 +128,7 @@ class DetectionCollector(Collector):
         return arrays
 
     def answer(self, metrics: Any, records: dict[str, Any]) -> ArmAccuracy:
-        """Return what was found: the metrics as Ultralytics returned them, overall and per class."""
+        """Return the metrics as Ultralytics returned them, overall and per class."""
         import numpy as np
 
         overall: dict[str, float] = {}
@@ -160,13 +159,12 @@ class DetectionCollector(Collector):
 class ClassCollector(Collector):
     """Watches the evaluation of a classifier."""
 
+    WRAPPED = (*Collector.WRAPPED, "update_metrics")
+
     def __init__(self, arm: str, request: AccuracyRequest, batches: Batches, task: Task, make: Any) -> None:
         super().__init__(arm, request, batches, task, make)
         self._seen: list[str] = []
         self._conf: list[Any] = []
-
-    def _wrappers(self) -> dict[str, Callable[..., Any]]:
-        return {**super()._wrappers(), "update_metrics": self._update_metrics}
 
     def _check_dataset(self, dataset: Any) -> None:
         folders, known = list(dataset.base.classes), set(self._validator.names.values())
@@ -198,7 +196,7 @@ class ClassCollector(Collector):
         return {**arrays, "images": images, "names": self._names}
 
     def answer(self, metrics: Any, records: dict[str, Any]) -> ArmAccuracy:
-        """Return what was found: top1 and top5 as Ultralytics returned them, and those of the images of each class."""
+        """Return top1 and top5 as Ultralytics returned them, and those of the images of each class."""
         hits = records["top"] == records["target"][:, None]
         classes = []
         for index, name in enumerate(records["names"].tolist()):
@@ -218,7 +216,7 @@ class ClassCollector(Collector):
 
 
 def collector_of(task: Task) -> type[Collector]:
-    """Return who watches the evaluation of a model of a task."""
+    """Return the class that watches the evaluation of a task."""
     return ClassCollector if task == "classify" else DetectionCollector
 
 

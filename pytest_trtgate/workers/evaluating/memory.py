@@ -1,4 +1,4 @@
-"""What keeps an evaluation within memory, however many images there are and however much is found in them."""
+"""Keep an evaluation within memory, however many images and detections there are."""
 
 from __future__ import annotations
 
@@ -12,23 +12,19 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 HELD_BYTES = 2**21
-"""A spool with more than this writes it to its file."""
+"""A spool with more than this writes to its file."""
 OBJECT_BYTES = 128
-"""What an array takes beside its numbers."""
+"""Memory of an array beside its numbers."""
 COUNTS = 10_000_000
-"""Detections x IoU thresholds that Ultralytics counts at once, of which it holds some five arrays of 8 bytes."""
+"""Detections x IoU thresholds that Ultralytics counts at once; it holds some five arrays of 8 bytes each."""
 _AP = 5
-"""Where among what Ultralytics returns the average precisions are (classes x IoU thresholds)."""
+"""Position of the average precisions (classes x IoU thresholds) in what Ultralytics returns."""
 
 
 class Spool:
-    """Arrays that come image by image and are wanted as one in the end: meanwhile in a file, where they are many.
+    """Collects arrays image by image, and returns them as one; large ones wait in a file.
 
-    Args:
-        folder: Where to make the file, which has no name and goes with this process.
-
-    Attributes:
-        rows: The length of each array.
+    The file is in ``folder``, has no name and goes with this process. ``rows`` has the length of each array.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -41,7 +37,7 @@ class Spool:
 
     def append(self, array: NDArray[Any]) -> None:
         """Take one more."""
-        # A copy: the array may be a part of something larger, which would be held with it.
+        # A copy: the array may be a view that would keep something larger in memory.
         self._held.append(array.copy())
         self.rows.append(len(array))
         self._bytes += array.nbytes + OBJECT_BYTES
@@ -59,7 +55,7 @@ class Spool:
         self._held, self._bytes = [], 0
 
     def whole(self) -> NDArray[Any]:
-        """Return all of them, one after the other."""
+        """Return all arrays, concatenated."""
         import numpy as np
 
         parts = list(self._held)
@@ -69,17 +65,17 @@ class Spool:
         return np.concatenate(parts)
 
     def close(self) -> None:
-        """Give the file up."""
+        """Delete the file."""
         if self._file is not None:
             self._file.close()
 
 
 @contextmanager
 def counting_in_parts() -> Iterator[None]:
-    """Have Ultralytics compute average precisions for fewer IoU thresholds at a time, where there are many detections.
+    """Make Ultralytics compute average precisions for fewer IoU thresholds at a time if there are many detections.
 
-    Each threshold is computed apart from the others, so its numbers are the same; precision, recall and curves are
-    those of the first.
+    Thresholds do not depend on one another, so the numbers stay the same; precision, recall and curves are those of
+    the first.
     """
     from ultralytics.utils import metrics
 

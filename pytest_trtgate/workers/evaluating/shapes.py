@@ -9,14 +9,7 @@ if TYPE_CHECKING:
 
 
 def around(rotated: NDArray[Any]) -> NDArray[Any]:
-    """Return the upright boxes around rotated ones.
-
-    Args:
-        rotated: N x 5: x and y of the centre, width, height, angle in radians.
-
-    Returns:
-        N x 4: x1, y1, x2, y2.
-    """
+    """Return the upright boxes (N x 4: x1, y1, x2, y2) around rotated ones (N x 5: centre, width, height, radians)."""
     import numpy as np
 
     centre, (width, height, angle) = rotated[:, :2], rotated[:, 2:5].T
@@ -26,11 +19,9 @@ def around(rotated: NDArray[Any]) -> NDArray[Any]:
 
 
 def outlines(masks: Any, wanted: NDArray[Any]) -> list[NDArray[Any]]:
-    """Return the largest outline of each mask: P x 2, x and y in pixels of the masks; 0 x 2 where it is not wanted.
+    """Return the largest outline of each mask: P x 2, x and y in pixels of the masks; 0 x 2 if it is not wanted.
 
-    Args:
-        masks: N x height x width, zeros and ones: a tensor.
-        wanted: N, bool: whose outline to look for.
+    ``masks`` is a tensor of N x height x width zeros and ones; ``wanted`` has N booleans.
     """
     import cv2
     import numpy as np

@@ -1,7 +1,7 @@
-"""Several arms in one pass over the images: each in a thread of its own, of which one runs at a time.
+"""Several arms in one pass over the images: each has a thread, and one thread runs at a time.
 
-So the loop that takes an arm over the batches stays Ultralytics' own, and an arm that fails leaves the others alone.
-The arms take turns at every batch, which is decoded once, while they still work on those before.
+So Ultralytics' own loop takes each arm over the batches, and an arm that fails leaves the others alone. The arms take
+turns at every batch; it is decoded once, while they still work on the batches before.
 """
 
 from __future__ import annotations
@@ -17,21 +17,16 @@ from typing import Any
 from ...records import Phase
 
 AHEAD = 2
-"""Turns' worth of batches that are decoded before they are wanted, or enough for each thread to have an image."""
+"""Turns of batches that are decoded ahead, or more, so that each thread has an image."""
 
 
 class Turns:
-    """Lets one of several threads run at a time, in a fixed order that begins again.
+    """Lets the threads of some names run one at a time, round and round, and calls ``told`` as a turn begins.
 
-    Args:
-        names: The threads' names, in their order.
-        told: Called with a name as its turn begins.
-
-    Attributes:
-        seconds: How long the turns of each have taken together.
+    ``seconds``: how long the turns of each have taken together.
     """
 
-    def __init__(self, names: list[str], told: Callable[[str], None]) -> None:
+    def __init__(self, names: list[str], told: Callable[[str], object]) -> None:
         self.seconds = dict.fromkeys(names, 0.0)
         self._told = told
         self._order = list(names)
@@ -49,12 +44,12 @@ class Turns:
         self._began = time.monotonic()
 
     def pass_on(self, name: str) -> None:
-        """Let the next run, and wait until it is one's own turn again."""
+        """Let the next run, and wait for this one's next turn."""
         self._end(name, self._after(name))
         self.wait(name)
 
     def leave(self, name: str) -> None:
-        """Let the next run, and all later turns be those of the others."""
+        """Let the next run, and take no more turns."""
         following = self._after(name)
         self._order.remove(name)
         self._end(name, following if self._order else None)
@@ -69,17 +64,14 @@ class Turns:
 
 
 class Batches:
-    """The batches of one dataloader for several arms; no more than a few are held at a time.
+    """Shares the batches of one dataloader among several arms, and holds a few at a time.
 
-    Args:
-        turns: The turns that the arms take.
-        group: How many batches an arm gets in a turn.
-        threads: How many images are decoded at a time.
-        phase: Told ``images`` where the arms begin to wait for images, and ``work`` once they have them.
+    An arm gets ``group`` batches in a turn, which ``threads`` threads decode. ``phase`` is told ``images`` as the arms
+    begin to wait for images, and ``work`` once they have them.
 
     Attributes:
         loader: The dataloader, once the first arm has made it.
-        unreadable: Images that are left out, since they or their labels are damaged.
+        unreadable: Images left out because they or their labels are damaged.
     """
 
     def __init__(self, turns: Turns, phase: Callable[[Phase], None], group: int = 1, threads: int = 1) -> None:
@@ -95,14 +87,14 @@ class Batches:
         self._broken: BaseException | None = None
 
     def of(self, arm: str, whole: bool = False) -> ArmBatches:
-        """Return the dataloader as an arm sees it; ``whole``: it takes the batches of a turn as one."""
+        """Return the dataloader as an arm sees it; ``whole``: with the batches of a turn as one."""
         return ArmBatches(self, arm, whole and self.group > 1)
 
     def take(self, arm: str, number: int) -> list[dict[str, Any]]:
-        """Return copies of the batches of a turn for an arm, once it has it; raises what the decoding of one raised."""
+        """Wait for an arm's turn and return copies of its batches; raise what the decoding raised."""
         self._turns.pass_on(arm)
         if number > self._number:
-            # Every arm is done with the batches before, since each has had its turn.
+            # Every arm has had its turn, and is done with the batches before.
             self._number, self._held = number, []
             for _ in range(min(self.group, len(self.loader) - number * self.group)):
                 try:
@@ -117,7 +109,7 @@ class Batches:
     def _next(self) -> Any:
         self._phase("images")
         if self._decoded is None:
-            # Not before all arms are loaded: a CUDA graph is captured then, which other threads may not disturb.
+            # Only once all arms are loaded: other threads may not disturb the capture of a CUDA graph.
             busy = -(-self._threads // self.loader.batch_size)
             self._decoded = queue.Queue(max(AHEAD * self.group, busy))
             how = (self.loader, self._decoded, self._threads)
@@ -152,7 +144,7 @@ class ArmBatches:
 
 
 def _decode(loader: Any, into: queue.Queue[list[Future[Any]]], threads: int) -> None:
-    """Decode in threads, in place of the loader's processes: those would be forks of one that uses a GPU."""
+    """Decode in threads instead of the loader's processes, which would be forks of a process that uses a GPU."""
     with ThreadPoolExecutor(threads) as pool:
         try:
             for indices in islice(loader.batch_sampler, len(loader)):
@@ -164,12 +156,12 @@ def _decode(loader: Any, into: queue.Queue[list[Future[Any]]], threads: int) -> 
 
 
 def _copy(value: Any) -> Any:
-    """Return a value that an arm may change: a tensor or a list of its own, anything else as it is."""
+    """Return a copy of a tensor or a list, which an arm may change; anything else as it is."""
     return value.clone() if hasattr(value, "clone") else list(value) if isinstance(value, (list, tuple)) else value
 
 
 def _merged(batches: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return several batches as one: what the dataset would have made of all their images."""
+    """Return several batches as one, as the dataset would have made it of all their images."""
     import torch
 
     whole: dict[str, Any] = {}

@@ -1,1 +1,1 @@
-"""Jobs that make pictures and videos."""
+"""The jobs that make pictures and videos for the report."""

@@ -1,4 +1,4 @@
-"""Job: whether a video file can be decoded, found out before anything else is done for it."""
+"""Job: check that a video file can be decoded, before anything else is done for it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def work(request: ClipRequest, folder: Path) -> ClipResponse:
 
 
 def open_clip(path: str) -> Any:
-    """Return OpenCV's ``VideoCapture`` of a clip, which decodes on the thread that reads, and at no other time.
+    """Return OpenCV's ``VideoCapture`` of a clip, which decodes only as it is read, on the reading thread.
 
     Raises:
         DataError: OpenCV cannot open it.
@@ -43,10 +43,10 @@ def open_clip(path: str) -> Any:
 
 
 def describe(capture: Any, path: str) -> ClipRecord:
-    """Return what an opened clip says of itself, once its first frame was decoded.
+    """Decode the first frame of an opened clip, and return what the file says of itself.
 
     Raises:
-        DataError: It has none.
+        DataError: No frame can be decoded.
     """
     import cv2
 

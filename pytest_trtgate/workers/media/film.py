@@ -1,4 +1,4 @@
-"""Writing videos: one per arm, and one of all arms side by side with their running latency."""
+"""Write videos: one per arm, and one of all arms side by side with their running latency."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CODECS = ("avc1", "mp4v")
 """Codecs of MP4 files by preference: H.264 plays anywhere, but OpenCV's wheels cannot write it; MPEG-4 Part 2 does not
 play in browsers. VP9 would, and takes 0.1 s to write a frame of 640 x 360."""
 FOR_BROWSERS = ("VP80",)
-"""Codec of the WebM that goes beside an MP4 that browsers do not play."""
+"""Codec of the WebM beside an MP4 that browsers do not play."""
 MOST_SIDE_PX = 1280
 """Longest side of an arm's video."""
 PANEL_PX = 400
@@ -25,21 +25,14 @@ WINDOW = 30
 """Frames whose median is the running latency."""
 POSTER_QUALITY = 75
 POSTER_SIDE_PX = 1000
-"""Longest side of the poster, which is part of the page: a larger one of tall clips would be too large for it."""
+"""Longest side of the poster, which is part of the page: that of a tall clip would otherwise be too large."""
 DEFAULT_FPS = 25.0
 
 
 class Film:
-    """One video file.
+    """One video file of the kind of its suffix, written with the first of ``codecs`` that OpenCV can write: ``codec``.
 
-    Args:
-        path: The file; its suffix says which kind.
-        codecs: Names of codecs, the preferred one first.
-        fps: Its frame rate.
-        size: Width and height in pixels.
-
-    Attributes:
-        codec: The codec that it is written with.
+    ``size`` is width and height in pixels.
 
     Raises:
         TrtGateError: OpenCV writes none of the codecs, or not into this file.
@@ -72,17 +65,12 @@ class Film:
 
 
 class Films:
-    """The videos of one clip.
-
-    Args:
-        folder: Where they go.
-        clip: The clip; its frame rate is theirs.
-        arms: Names of the arms, in the order in which they are shown.
+    """The videos of one clip, at its frame rate, with the arms in the order in which they are shown.
 
     Attributes:
         of_arm: Each arm's own video.
         side_by_side: The video of all arms.
-        for_browsers: The same again, where browsers would not play it and OpenCV can write what they play; else None.
+        for_browsers: The same as WebM if browsers do not play the former and OpenCV can write it; else None.
         poster: A frame of it, as JPEG.
     """
 
@@ -112,13 +100,9 @@ class Films:
                 film.close()
 
     def add(self, index: int, drawn: Mapping[str, Any], frame_ms: Mapping[str, Any], *, poster: bool) -> None:
-        """Write one frame of every arm.
+        """Write frame ``index``, drawn by each arm (height x width x 3, BGR); ``poster``: use it as the poster.
 
-        Args:
-            index: Its number.
-            drawn: The frame as each arm sees it: height x width x 3, BGR.
-            frame_ms: Per arm, the milliseconds of each frame of the clip.
-            poster: Whether this frame is the poster.
+        ``frame_ms`` has the milliseconds of each frame of the clip by arm.
         """
         import cv2
 
@@ -154,6 +138,6 @@ class Films:
 
 
 def fitted(width: int, height: int, factor: float) -> tuple[int, int]:
-    """Return a size scaled by ``factor``, never up, with the even sides that codecs want."""
+    """Return a size scaled by ``factor``, at most 1, with the even sides that codecs need."""
     factor = min(1.0, factor)
     return max(2, round(width * factor / 2) * 2), max(2, round(height * factor / 2) * 2)

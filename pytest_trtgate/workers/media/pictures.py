@@ -12,7 +12,7 @@ JPEG_QUALITY = 70
 
 
 def work(request: PicturesRequest, folder: Path) -> PicturesResponse:
-    """Write the small copies, as JPEG, named after the content of their originals: equal images share one.
+    """Write the small copies as JPEG, named by the content of their originals: equal images share one.
 
     Raises:
         OSError: The folder cannot be written.

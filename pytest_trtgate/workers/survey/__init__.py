@@ -1,1 +1,1 @@
-"""The job that looks at data and checkpoints before anything is built."""
+"""The job that looks at images, labels and checkpoints before anything is built; it needs no torch."""

@@ -1,7 +1,7 @@
-"""What a checkpoint of Ultralytics says of its training, read without torch and without running anything in it.
+"""Read what a checkpoint of Ultralytics says of its training, without torch and without running anything in it.
 
-A checkpoint is a ZIP archive with a pickle. Whatever class the pickle names, an empty one is put in its place: it takes
-what it is given and does nothing, so that a hostile file can do nothing either.
+A checkpoint is a ZIP archive with a pickle. An empty class, which only keeps what it is given, stands for whatever
+class the pickle names, so that a hostile file can do nothing.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def read_checkpoint(path: Path) -> CheckpointFacts:
     """Return what a checkpoint says of its training.
 
     Raises:
-        ValueError: It is no checkpoint that can be read in this way, such as a legacy one.
+        ValueError: It cannot be read in this way, such as a legacy checkpoint.
         OSError: The file cannot be read.
     """
     try:

@@ -1,6 +1,6 @@
-"""Whether an image file is as long as its headers say: what is cut off need not be decoded to be seen.
+"""Check that an image file is as long as its headers say, without decoding it.
 
-Not formats that end with a mark (JPEG), hold checksums (PNG), or are read whole to be opened (WebP).
+Other formats need no such check: they end with a mark (JPEG), hold checksums (PNG), or are read whole (WebP).
 """
 
 from __future__ import annotations
@@ -12,23 +12,21 @@ from pathlib import Path
 from typing import IO, Any
 
 BOXED = frozenset((".avif", ".heic", ".heif", ".jp2"))
-"""Suffixes of formats that are rows of boxes, each of which begins with its length (ISO/IEC 14496-12, 15444-1)."""
+"""Suffixes of formats made of boxes, each of which begins with its length (ISO/IEC 14496-12, 15444-1)."""
 _FIRST_BOXES = (b"ftyp", b"jP  ")
 _OFFSETS_AND_LENGTHS = ((273, 279), (324, 325))
-"""TIFF's tags of where strips and tiles begin, and how long they are."""
+"""TIFF's tags of the offsets and lengths of strips and of tiles."""
 _PLAIN_BMP = (0, 3, 6)
-"""BMP's kinds of compression that are none: each row has its full length."""
+"""BMP's kinds of compression with rows of full length."""
 
 
 def is_cut_off(path: Path, tiff_tags: Mapping[int, Any] | None = None) -> bool:
-    """Return whether a file ends before its content does; False where its headers do not tell.
+    """Return whether an image file ends before its content does; False if its headers do not tell.
 
-    Args:
-        path: An image of any format.
-        tiff_tags: The tags of its first directory, where it is a TIFF.
+    ``tiff_tags``: those of a TIFF's first directory.
 
     Raises:
-        OSError: It cannot be read.
+        OSError: The file cannot be read.
     """
     with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size

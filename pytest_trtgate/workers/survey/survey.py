@@ -1,6 +1,6 @@
-"""Job: look at the images and labels of some splits, and into checkpoints, before anything is built.
+"""Job: check the images and labels of some splits, and read checkpoints, before anything is built.
 
-Needs neither torch nor Ultralytics, and leaves every file as it is.
+It needs neither torch nor Ultralytics, and changes no file.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ from .checkpoint_file import read_checkpoint
 from .image_length import BOXED, is_cut_off
 
 PILLOW_READS = frozenset((".bmp", ".jpeg", ".jpg", ".mpo", ".png", ".tif", ".tiff", ".webp"))
-"""Formats in which an image that Pillow cannot open is damaged; others need what may not be installed."""
+"""Formats that Pillow always reads, so that an image that it cannot open is damaged."""
 SIDE = 64
-"""Images are shrunk to squares of this side before their brightness and contrast are taken."""
+"""Side of the squares to which images are shrunk for their brightness and contrast."""
 LEAST_SIDE = 10
 """Ultralytics leaves out images with a shorter side."""
 TOLERANCE = 0.01
-"""By how much of the image the middle and the sides of a box may be out of range: Ultralytics' rule."""
+"""How far the centre and sides of a box may be out of range, as a share of the image: Ultralytics' rule."""
 TAIL_BYTES = 65536
 NO_LABELS = ("classes.txt", "notes.txt")
 """Texts that labelling tools leave beside labels."""
 
 
 def work(request: SurveyRequest, folder: Path) -> SurveyResponse:
-    """Look at everything that the request names."""
+    """Survey everything that the request names."""
     PHASES.begin("work")
     done, total = 0, sum(len(split.images) for split in request.splits)
     splits = {}
@@ -56,8 +56,10 @@ def work(request: SurveyRequest, folder: Path) -> SurveyResponse:
 
 
 def survey_split(split: SplitRequest, request: SurveyRequest, done: int, total: int) -> SplitFacts:
-    """Look at one split; ``done`` of ``total`` images have been looked at before."""
-    corrupt, bad_labels, unlabelled = Troubles(), Troubles(), 0
+    """Survey one split, after ``done`` of ``total`` images."""
+    corrupt: list[str] = []
+    bad_labels: list[str] = []
+    unlabelled = 0
     classes: Counter[int] = Counter()
     looks: list[tuple[float, float]] = []
     sizes: list[float] = []
@@ -68,9 +70,10 @@ def survey_split(split: SplitRequest, request: SurveyRequest, done: int, total: 
         if index % step == 0 and not what and image.suffix.lower() in PILLOW_READS:
             try:
                 looks.append(brightness_and_contrast(image))
-            except Exception:  # damage that shows only where all is decoded
+            except Exception:  # damage that shows only when all is decoded
                 what = "not readable"
-        corrupt.add(image, what)
+        if what:
+            corrupt.append(f"{image.name} ({what})")
         progress(f"preflight: {done + index + 1}/{total} images")
         label = label_of(image)
         if not label.is_file():
@@ -79,14 +82,14 @@ def survey_split(split: SplitRequest, request: SurveyRequest, done: int, total: 
         try:
             rows = read_label(label, request.classes, boxes_first=request.keypoints)
         except (OSError, ValueError) as error:
-            bad_labels.add(label, str(error))
+            bad_labels.append(f"{label.name} ({error})")
             continue
         classes.update(cls for cls, _ in rows)
         sizes += [median(size for _, size in rows)] if rows else []
     return SplitFacts(
         images=len(split.images),
-        corrupt=corrupt.found,
-        bad_labels=bad_labels.found,
+        corrupt=_trouble(corrupt),
+        bad_labels=_trouble(bad_labels),
         unlabelled=unlabelled,
         without_image=labels_without_image(split.images),
         classes=dict(sorted(classes.items())),
@@ -96,21 +99,12 @@ def survey_split(split: SplitRequest, request: SurveyRequest, done: int, total: 
     )
 
 
-class Troubles:
-    """Files with something wrong: how many, and the first of them with what is wrong."""
-
-    def __init__(self) -> None:
-        self.found = Trouble()
-
-    def add(self, path: Path, what: str) -> None:
-        """Count a file, unless nothing is wrong with it."""
-        if what:
-            first = self.found.first or f"{path.name} ({what})"
-            self.found = Trouble(count=self.found.count + 1, first=first)
+def _trouble(found: Sequence[str]) -> Trouble:
+    return Trouble(count=len(found), first=next(iter(found), ""))
 
 
 def image_problem(path: Path) -> str:
-    """Return what is wrong with an image file, in a few words; empty where nothing is, or where it cannot be told."""
+    """Return in a few words what is wrong with an image file; empty if nothing is, or if it cannot be told."""
     from PIL import Image, TiffImagePlugin
 
     Image.MAX_IMAGE_PIXELS = None
@@ -133,16 +127,16 @@ def image_problem(path: Path) -> str:
         return "cut off" if is_cut_off(path, tags) else ""
     except FileNotFoundError:
         return "missing"
-    except Exception:  # Pillow raises whatever a damaged file leads it to
+    except Exception:  # Pillow raises anything on a damaged file
         return "not readable"
 
 
 def brightness_and_contrast(path: Path) -> tuple[float, float]:
-    """Return mean and standard deviation of an image's grey levels, 0 to 1, after shrinking it to a small square."""
+    """Return mean and standard deviation of the grey levels, 0 to 1, of an image shrunk to a small square."""
     from PIL import Image, ImageStat
 
     with Image.open(path) as image:
-        image.draft("L", (2 * SIDE, 2 * SIDE))  # a JPEG is decoded small, which is many times as fast
+        image.draft("L", (2 * SIDE, 2 * SIDE))  # decode a JPEG small, which is many times as fast
         grey = image.convert("L").resize((SIDE, SIDE), Image.Resampling.BOX)
     stat = ImageStat.Stat(grey)
     return stat.mean[0] / 255, stat.stddev[0] / 255
@@ -151,13 +145,11 @@ def brightness_and_contrast(path: Path) -> tuple[float, float]:
 def read_label(path: Path, classes: int, *, boxes_first: bool) -> list[tuple[int, float]]:
     """Return class and size of each object of a label file: the square root of its share of the image's area.
 
-    Args:
-        path: Rows of a class and x, y, w, h as shares of the image, or the class and the corners of a polygon.
-        classes: How many classes there are.
-        boxes_first: Whether what follows the box are key points.
+    A row has a class, and x, y, w, h as shares of the image or the corners of a polygon; with ``boxes_first``, key
+    points follow the box.
 
     Raises:
-        ValueError: A row is none of these, or out of range; Ultralytics then leaves out the whole image.
+        ValueError: A row is neither, or out of range; Ultralytics then leaves out the whole image.
     """
     found = []
     for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), 1):
@@ -175,7 +167,7 @@ def read_label(path: Path, classes: int, *, boxes_first: bool) -> list[tuple[int
             raise ValueError(f"line {number}: class {cls:g} of {classes}")
         if not box:
             axes = points[::2], points[1::2]
-            # Ultralytics looks at the box around a polygon, of which corners may be outside of the image.
+            # Ultralytics checks the box around a polygon, whose corners may be outside of the image.
             around = [(min(axis) + max(axis)) / 2 for axis in axes] + [max(axis) - min(axis) for axis in axes]
             points = around if all(map(math.isfinite, points)) else points
         width, height = points[2:4]
@@ -186,20 +178,20 @@ def read_label(path: Path, classes: int, *, boxes_first: bool) -> list[tuple[int
 
 
 def labels_without_image(images: Sequence[str]) -> Trouble:
-    """Return the label files of the folders of some images to which there is no image at all, in no split.
+    """Return the label files that have no image in any split, in the folders that belong to some images.
 
-    Nothing is looked for where labels lie beside their images: there, a text may be anything.
+    Labels beside their images are left out: there, a text may be anything.
     """
-    stray = Troubles()
+    stray: list[str] = []
     for folder in sorted({Path(image).parent for image in images}):
         labels = label_of(folder / "image.jpg").parent
         if labels == folder or not (labels.is_dir() and folder.is_dir()):
             continue
-        # Not those of the split alone: it may be a list, or a part, of what is in the folder.
+        # All images of the folder: a split may be a list, or a part, of them.
         pictured = {path.stem for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES}
-        for path in sorted(labels.glob("*.txt")):
-            stray.add(path, "" if path.stem in pictured or path.name in NO_LABELS else "no image")
-    return stray.found
+        files = sorted(path for path in labels.glob("*.txt") if path.name not in NO_LABELS)
+        stray += [f"{path.name} (no image)" for path in files if path.stem not in pictured]
+    return _trouble(stray)
 
 
 def _facts(path: Path) -> CheckpointFacts:

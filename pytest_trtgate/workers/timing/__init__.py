@@ -1,1 +1,1 @@
-"""Jobs that time engines."""
+"""The jobs that time engines: a launch of interleaved arms, and a profile by layer."""

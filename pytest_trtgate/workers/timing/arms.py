@@ -5,6 +5,7 @@ Import it only after :func:`pytest_trtgate.workers.worker.prepare`: this module 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -25,15 +26,10 @@ Batch = list[Any]
 class Arm:
     """A checkpoint or an engine with the pre- and postprocessing that it is deployed with.
 
-    Args:
-        arm: What to load.
-        request: The launch that it is part of.
-        folder: Becomes the parent of Ultralytics' run folders.
-
     Attributes:
         half: Whether its input is FP16.
         cuda_graph: Whether Ultralytics replays it from a CUDA graph; None on a CPU.
-        enqueues: Whether only :meth:`bind` and :meth:`enqueue` put it on a stream of our choice.
+        enqueues: Whether it needs :meth:`bind` and :meth:`enqueue` to run on a stream of our choice.
 
     Raises:
         TrtGateError: The artifact does not fit the request, or cannot be loaded.
@@ -61,11 +57,11 @@ class Arm:
                 "project": str(folder / "runs"),
             }
         )
-        with yolo.refusals(f"{arm.arm}: {artifact.name} could not be loaded"), yolo.unloadable(arm.arm, artifact):
+        with yolo.refusals(f"{arm.arm}: {artifact.name} could not be loaded", artifact):
             self._predictor.setup_model(str(artifact), verbose=False)
         self.backend = self._predictor.model
         if artifact.suffix == ".pt" and hasattr(self.backend.model, "set_head_attr") and self.backend.end2end:
-            # As the predictor's own loop does: candidates are filtered before the best are taken.
+            # As the predictor's own loop does: filter candidates before taking the best.
             self.backend.model.set_head_attr(max_det=max(request.max_det, 300), agnostic_nms=False)
         self.half: bool = self.backend.fp16
         self._on_gpu = self.backend.device.type == "cuda"
@@ -75,7 +71,7 @@ class Arm:
         self._context: Any = self.backend.context if self.enqueues else None
 
     def aim(self, images: Batch) -> None:
-        """Tell the predictor what kind of source it works on: pictures in memory, of any size."""
+        """Tell the predictor that its source is pictures in memory, of any size."""
         self._predictor.setup_source(images)
 
     def preprocess(self, images: Batch) -> Any:
@@ -83,26 +79,26 @@ class Arm:
         return self._predictor.preprocess(images)
 
     def run(self, tensor: Any) -> Any:
-        """Return the raw output for an input, without anything around the engine; on a GPU, once it is there."""
+        """Return the raw output for an input from the engine alone, once the device has it."""
         output = self.backend(tensor)
         self.synchronize()
         return output
 
     def infer(self, tensor: Any) -> Any:
-        """Return the raw output for an input as the predictor gets it; on a GPU, once it is there."""
+        """Return the raw output for an input through the predictor, once the device has it."""
         output = self._predictor.inference(tensor)
         self.synchronize()
         return output
 
     def bind(self, tensor: Any) -> None:
-        """Tell the engine where its input is, and its outputs, which Ultralytics has allocated."""
+        """Tell the engine the addresses of its input and of the outputs that Ultralytics allocated."""
         outputs = self.backend.output_names
         for name, binding in self.backend.bindings.items():
             place = binding.data if name in outputs else tensor
             self._context.set_tensor_address(name, place.data_ptr())
 
     def enqueue(self, stream: int) -> None:
-        """Give the bound engine to a stream of CUDA, and do not wait for it.
+        """Put the bound engine on a CUDA stream without waiting for it.
 
         Raises:
             TrtGateError: TensorRT refuses.
@@ -111,17 +107,30 @@ class Arm:
             raise TrtGateError(f"{self.name}: TensorRT refused to run the engine; the log says why")
 
     def postprocess(self, output: Any, tensor: Any, images: Batch) -> Any:
-        """Return what is found in a batch, boxes, masks and keypoints in pixels of the images: one ``Results`` each."""
+        """Return one ``Results`` for each image of a batch, in pixels of the image."""
         self._predictor.batch = ([""] * len(images), images, [""] * len(images))
         return self._predictor.postprocess(output, tensor, images)
 
+    def detect(self, images: Batch) -> tuple[Any, tuple[int, int, int, int]]:
+        """Take a batch through all stages; return its results, and the clock in nanoseconds before and after each."""
+        clock = time.perf_counter_ns
+        start = clock()
+        tensor = self.preprocess(images)
+        self.synchronize()
+        ready = clock()
+        output = self.infer(tensor)
+        inferred = clock()
+        results = self.postprocess(output, tensor, images)
+        self.synchronize()
+        return results, (start, ready, inferred, clock())
+
     def synchronize(self) -> None:
-        """Wait until the device has done what it was given; nothing to wait for on a CPU."""
+        """Wait for a GPU to finish its work."""
         if self._on_gpu:
             torch.cuda.synchronize(self.backend.device)
 
     def rehearse(self, images: Batch, imgsz: int) -> None:
-        """Run a batch once and look at what comes in and out.
+        """Run a batch once and check input and output.
 
         Raises:
             TrtGateError: The input is not of the size asked for, or the output holds NaN or infinite values.
@@ -141,13 +150,7 @@ class Arm:
 
 
 def load_arms(request: LatencyRequest, folder: Path, charge: Callable[[str, Callable[[], Arm]], Arm]) -> list[Arm]:
-    """Load all arms of a launch.
-
-    Args:
-        request: The launch.
-        folder: Becomes the parent of Ultralytics' run folders.
-        charge: Called with the name of an arm and what loads it.
-    """
+    """Load all arms of a launch; ``charge`` is called with the name of each and with what loads it."""
     if any(arm.artifact.endswith(".onnx") for arm in request.arms):
         yolo.pin_onnxruntime(request.threads)
     arms = [charge(arm.arm, partial(Arm, arm, request, folder)) for arm in request.load_order]
@@ -156,7 +159,7 @@ def load_arms(request: LatencyRequest, folder: Path, charge: Callable[[str, Call
 
 
 def decode(request: LatencyRequest) -> list[Batch]:
-    """Decode the images of a launch, in groups of ``batch``; the last group is filled up from the front.
+    """Decode the images of a launch in groups of ``batch``; images from the front fill up the last group.
 
     Raises:
         DataError: There are no images, or one cannot be decoded.

@@ -1,18 +1,20 @@
-"""What the machine itself tells around a launch: load, clocks and temperatures of the CPU."""
+"""Load, clock and temperature of the CPU around a launch."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+from statistics import fmean
 
 from ...records import MachineState
 
 
 def machine_state(system: Path = Path("/")) -> MachineState:
-    """Return load, mean clock and highest temperature of the CPU, each None where the platform does not tell."""
+    """Return load, mean clock and highest temperature of the CPU, each None if the platform does not tell."""
+    clocks = _clocks(system / "proc/cpuinfo")
     return MachineState(
         load_average=os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
-        cpu_mhz=_mean(_clocks(system / "proc/cpuinfo")),
+        cpu_mhz=fmean(clocks) if clocks else None,
         temperature_c=max(_temperatures(system / "sys/class/thermal"), default=None),
     )
 
@@ -40,7 +42,3 @@ def _numbers(text: str) -> list[float]:
         return [float(text)]
     except ValueError:
         return []
-
-
-def _mean(values: list[float]) -> float | None:
-    return sum(values) / len(values) if values else None

@@ -1,12 +1,12 @@
-"""Timing on a GPU: engines by CUDA events on a stream of their own, copies apart, and the memory that an arm takes.
+"""Timing on a GPU: engines and copies by CUDA events on a stream of their own, and the memory that an arm takes.
 
 Import it only after :func:`pytest_trtgate.workers.worker.prepare`: this module imports torch.
 
-Ultralytics replays a CUDA graph with TensorRT 10 and later, after it has copied the input to where the graph reads it;
-both go to torch's current stream, and so does a checkpoint. With TensorRT 8.6, or where the engine cannot be captured,
-it calls ``execute_v2``, which works on the default stream and blocks the host until it is done: events around that
-would time the host as well. There ``engine`` is enqueued on our stream through the same execution context, and ``host``
-times it as Ultralytics calls it.
+With TensorRT 10 and later, Ultralytics copies the input to where a CUDA graph reads it and replays the graph, both on
+torch's current stream, where a checkpoint runs too. With TensorRT 8.6, or if the engine cannot be captured, it calls
+``execute_v2``, which works on the default stream and blocks the host: events around that would time the host as well.
+In that case ``engine`` puts the engine on our stream through the same execution context, and ``host`` times it as
+Ultralytics calls it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 
 def open_device(device: str) -> torch.device | None:
-    """Return the GPU of a name such as ``0``, made ready for use; None for the CPU.
+    """Return the GPU of a name such as ``0``, ready for use; None for the CPU.
 
     Raises:
         TrtGateError: torch sees no such GPU.
@@ -40,20 +40,17 @@ def open_device(device: str) -> torch.device | None:
         raise TrtGateError(f"device {device}: torch {torch.__version__} sees {seen}")
     place = torch.device("cuda", int(device))
     torch.cuda.set_device(place)
-    # The context takes memory that is no arm's.
+    # Make the context now: its memory is no arm's.
     torch.zeros(1, device=place)
     torch.cuda.synchronize(place)
     return place
 
 
 class MemoryMeter:
-    """Adds up how much of a device's memory each arm takes.
+    """Adds up the memory in bytes that each arm takes of a device, as ``taken``; empty on a CPU.
 
-    What torch has reserved and what TensorRT has allocated both count: the device is asked, not a library. torch keeps
-    what it has reserved once, so what is missing after the first batch is the peak.
-
-    Attributes:
-        taken: Bytes by arm; stays empty on a CPU.
+    It asks the device, so that memory of torch and of TensorRT both count. torch keeps what it has reserved, so what an
+    arm has taken after its first batch is its peak.
     """
 
     def __init__(self, device: torch.device | None) -> None:
@@ -61,11 +58,11 @@ class MemoryMeter:
         self._device = device
 
     def charge(self, arm: str, work: Callable[[], T]) -> T:
-        """Do some work and charge the memory that it took to an arm."""
+        """Do some work and charge its memory to an arm."""
         if self._device is None:
             return work()
         torch.cuda.synchronize(self._device)
-        # Else an arm would live on what an earlier one has reserved and left.
+        # Otherwise an arm would reuse what an earlier one reserved and freed.
         torch.cuda.empty_cache()
         free = torch.cuda.mem_get_info(self._device)[0]
         result = work()
@@ -84,25 +81,22 @@ class EventTimer:
         self._end = torch.cuda.Event(enable_timing=True)
 
     def time(self, work: Callable[[], Any]) -> int:
-        """Return the nanoseconds between two events before and behind what ``work`` gives the stream to do."""
+        """Return the nanoseconds between two events around what ``work`` puts on the stream."""
         with torch.cuda.stream(self.stream):
             self._start.record(self.stream)
             result = work()
             self._end.record(self.stream)
         self._end.synchronize()
-        # Freed no sooner than the device is done with it.
+        # Freed only now, when the device is done with it.
         del result
         return int(self._start.elapsed_time(self._end) * 1e6)
 
 
 class GpuBench:
-    """One arm on a GPU with its inputs: what is timed by events rather than by the clock of the host.
+    """Times one arm on a GPU, and its copies, by events rather than by the clock of the host.
 
-    Args:
-        arm: The arm, warmed up once by :meth:`Arm.rehearse`.
-        inputs: Its inputs, on the device.
-        hosts: The same inputs in page-locked memory.
-        timer: The events; shared by all arms.
+    The arm has been run once by :meth:`Arm.rehearse`; ``inputs`` are on the device, ``hosts`` the same in page-locked
+    memory. All arms share ``timer``.
     """
 
     def __init__(self, arm: Arm, inputs: Sequence[Any], hosts: Sequence[Any], timer: EventTimer) -> None:
@@ -112,7 +106,7 @@ class GpuBench:
         self._timer = timer
         self._input = torch.empty_like(inputs[0])
         found = list(yolo.tensors(arm.run(inputs[0])))
-        # A checkpoint returns what it needs in training behind its predictions.
+        # After its predictions, a checkpoint returns what training needs.
         outputs = found if arm.cuda_graph or arm.enqueues else found[:1]
         self._outputs = [tensor.clone() for tensor in outputs]
         self._results = [torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True) for tensor in outputs]
@@ -138,7 +132,7 @@ class GpuBench:
 
 
 def make_benches(arms: Sequence[Arm], inputs: dict[bool, list[Any]], device: torch.device) -> dict[str, GpuBench]:
-    """Return a bench for each arm by its name; inputs by whether they are FP16."""
+    """Return a bench for each arm by its name; ``inputs`` are by whether they are FP16."""
     hosts = {half: [tensor.cpu().pin_memory() for tensor in found] for half, found in inputs.items()}
     timer = EventTimer(device)
     # The inputs were made on another stream.

@@ -1,6 +1,6 @@
-"""What a GPU tells of itself through NVML: clocks, power, temperature, energy, and who else computes on it.
+"""What NVML tells of a GPU: clocks, power, temperature, energy, and other processes on it.
 
-Nothing here fails: what a device, its driver or a missing pynvml does not tell is None.
+Nothing here fails: whatever a device, its driver or a missing pynvml does not tell is None.
 """
 
 from __future__ import annotations
@@ -13,22 +13,16 @@ from typing import Any
 from ...machine import decoded, throttle_words
 
 SETTLED = 0.02
-"""Two readings of a clock that differ by no more than this ratio are taken for the same."""
+"""Two readings of a clock that differ by no more than this ratio count as equal."""
 CLOCK_INTERVAL_S = 0.1
-"""Readings of a clock are so far apart at least: NVML refreshes them that often."""
+"""Least time between two readings of a clock: NVML refreshes it that often."""
 ENERGY_SECONDS = 0.8
 ENERGY_PATIENCE_S = 3.0
 _SM, _MEMORY, _TEMPERATURE_OF_GPU = 1, 2, 0
 
 
 class Sensors:
-    """One GPU as NVML sees it.
-
-    Args:
-        nvml: The module ``pynvml``, or None where there is none.
-        handle: NVML's handle of the device, or None.
-        pid: This process.
-    """
+    """One GPU as NVML sees it; without ``handle``, which is NVML's of the device, every reading is None."""
 
     def __init__(self, nvml: Any, handle: Any, pid: int | None = None) -> None:
         self._nvml = nvml
@@ -43,27 +37,27 @@ class Sensors:
         return _number(self._ask("nvmlDeviceGetClockInfo", _SM))
 
     def energy_mj(self) -> float | None:
-        """Return the energy that the board has used since its driver was loaded, in millijoules."""
+        """Return the energy in millijoules that the board has used since its driver was loaded."""
         return _number(self._ask("nvmlDeviceGetTotalEnergyConsumption"))
 
     def throttle_reasons(self) -> tuple[str, ...]:
         """Return what holds the clocks down, in words."""
-        # Renamed in newer drivers, and older ones lack the new name.
+        # Newer drivers have renamed it, and older ones lack the new name.
         bits = self._ask("nvmlDeviceGetCurrentClocksEventReasons")
         bits = self._ask("nvmlDeviceGetCurrentClocksThrottleReasons") if bits is None else bits
         return throttle_words(int(bits or 0))
 
     def other_processes(self) -> int | None:
-        """Return how many processes compute on the device besides this one, which must have done so already."""
+        """Return how many other processes compute on the device; this one must have done so already."""
         found = self._ask("nvmlDeviceGetComputeRunningProcesses")
         if found is None:
             return None
         pids = {process.pid for process in found}
-        # In a container NVML names processes as the host does: one of them is this one, under another number.
+        # In a container NVML uses the host's numbers: one of them is this process.
         return len(pids - {self._pid}) if self._pid in pids else max(0, len(pids) - 1)
 
     def state(self) -> dict[str, Any]:
-        """Return all that is known now, under the names of :class:`pytest_trtgate.records.latency.MachineState`."""
+        """Return all that is known now, by the names of :class:`pytest_trtgate.records.MachineState`."""
         power_mw = _number(self._ask("nvmlDeviceGetPowerUsage"))
         uuid = self._ask("nvmlDeviceGetUUID")
         return {
@@ -78,7 +72,7 @@ class Sensors:
 
 
 def open_gpu(index: int) -> Sensors:
-    """Return the GPU that torch knows under a number; one that tells nothing where NVML does not know it."""
+    """Return the GPU that torch knows by a number; one that tells nothing if NVML does not know it."""
     try:
         import pynvml
     except ImportError:
@@ -93,15 +87,11 @@ def open_gpu(index: int) -> Sensors:
 
 
 def find_handle(nvml: Any, properties: Any, index: int) -> Any:
-    """Return NVML's handle of a device of CUDA, or None.
+    """Return NVML's handle of the device with torch's ``properties``, or None.
 
     NVML numbers all GPUs of the machine by their place on the bus; CUDA numbers those that ``CUDA_VISIBLE_DEVICES``
-    leaves, and the fastest first. So a device is found by what it is.
-
-    Args:
-        nvml: The module ``pynvml``.
-        properties: The device's properties as torch gives them.
-        index: CUDA's number of the device, for a torch too old to give more.
+    leaves, the fastest first. So a device is found by its UUID or bus address; by ``index``, CUDA's number, only if
+    torch is too old to give these.
     """
     handle = None
     if hasattr(properties, "uuid"):
@@ -118,7 +108,7 @@ def find_handle(nvml: Any, properties: Any, index: int) -> Any:
 def _by_visibility(nvml: Any, index: int, visible: str | None) -> Any:
     names = [name.strip() for name in visible.split(",")] if visible else []
     if visible is None:
-        # Only a machine with a single GPU leaves no doubt which one is meant.
+        # Only with a single GPU is it clear which one is meant.
         return ask(nvml, "nvmlDeviceGetHandleByIndex", 0) if ask(nvml, "nvmlDeviceGetCount") == 1 else None
     if index >= len(names) or names[index].isdecimal():
         return None
@@ -126,7 +116,7 @@ def _by_visibility(nvml: Any, index: int, visible: str | None) -> Any:
 
 
 def ask(nvml: Any, name: str, *arguments: Any) -> Any:
-    """Return what a function of NVML answers; None where it does not exist or is not supported."""
+    """Return what a function of NVML answers; None if it does not exist or is not supported."""
     function = getattr(nvml, name, None)
     if function is None:
         return None
@@ -143,9 +133,7 @@ def _number(value: Any) -> float | None:
 class ClockWatch:
     """Tells when the clock of a GPU has settled: two successive readings agree.
 
-    Args:
-        read: Returns the clock in MHz, or None where it is not known.
-        now: The time in seconds.
+    ``read`` returns the clock in MHz, or None if it is not known; ``now`` the time in seconds.
     """
 
     def __init__(self, read: Callable[[], float | None], now: Callable[[], float] = time.monotonic) -> None:
@@ -156,7 +144,7 @@ class ClockWatch:
         self._agreed = False
 
     def settled(self) -> bool:
-        """Take a reading, if it is time for one, and return whether the last two agree; True where none can be had."""
+        """Take a reading if one is due, and return whether the last two agree; True if the clock is not known."""
         if self._mhz is None:
             return True
         if self._now() - self._at >= CLOCK_INTERVAL_S:
@@ -171,20 +159,13 @@ def energy_per_call_mj(
 ) -> float | None:
     """Return the energy of one call in millijoules, from calls back to back for the better part of a second.
 
-    The counter moves in steps of some 20 to 100 ms; counting begins and ends at a step, so that no part of one is lost.
-
-    Args:
-        read: Returns the counter in millijoules, or None where there is none.
-        call: Does the work once, and waits for it.
-        now: The time in seconds.
-
-    Returns:
-        None where there is no counter, or where it does not move.
+    The counter that ``read`` returns, in millijoules, moves in steps of some 20 to 100 ms: counting begins and ends at
+    a step. None if there is no counter, or if it does not move. ``now`` returns the time in seconds.
     """
     began = now()
 
     def step(value: float | None) -> tuple[float | None, int]:
-        """Call until the counter moves on from a value; return where to, and after how many calls."""
+        """Call until the counter leaves a value; return its new value, and the number of calls."""
         calls, moved = 0, value
         while value is not None and moved == value and now() - began < ENERGY_PATIENCE_S:
             call()
@@ -196,7 +177,7 @@ def energy_per_call_mj(
     if first is None:
         return None
     calls, due = 0, now() + ENERGY_SECONDS
-    # Not read meanwhile: that may take longer than a call, and the device would idle.
+    # No reading meanwhile: it may take longer than a call, and the device would idle.
     while now() < due:
         call()
         calls += 1

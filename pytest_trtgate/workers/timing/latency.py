@@ -7,6 +7,7 @@ import math
 import random
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from functools import partial
@@ -14,36 +15,38 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ...jobs import LatencyRequest, LatencyResponse
+from ...jobs import ArmRequest, LatencyRequest, LatencyResponse
 from ...records import ArmLaunch, Context, Launch, MachineState, Timing
 from ..worker import PHASES, leave, main, progress
 from .cpu import machine_state
 from .gpu import ClockWatch, Sensors, energy_per_call_mj, open_gpu
 
 if TYPE_CHECKING:
+    import torch
+
     from .arms import Arm, Batch
     from .cuda_timing import GpuBench
 
 T = TypeVar("T")
 PRIMERS = 2
-"""Inferences that open each block untimed: they bring the arm's weights and threads back after another arm's turn."""
+"""Untimed inferences that open each block: they bring the arm's weights and threads back after another arm's turn."""
 WINDOW = 10
-"""Inferences whose median is compared with that of the next as many, to tell when an arm is warm."""
+"""Inferences in each of the two windows whose medians agree when an arm is warm."""
 STABLE = 0.05
 LEAST_SAMPLES = 30
 GLANCE = 3
-"""Inferences that tell how long one takes, of an arm that is warm already."""
+"""Inferences that tell how long one takes if the arm is warm already."""
 SHOWN_SHARE, LEAST_SHOWN = 4, 10
-"""Contexts without limits get a quarter of the timed inferences and of their time, but so many at least."""
+"""Contexts without limits get a quarter of the timed inferences and of their time, but at least so many."""
 PARTS = 20
 """Parts of a launch whose medians are kept, at most ``LEAST_SAMPLES``."""
 STAGES: tuple[Context, ...] = ("preprocess", "inference", "postprocess")
 ON_GPU: tuple[Context, ...] = ("host", "copy-in", "copy-out")
 """Contexts that come with ``engine`` on a GPU."""
 BY_EVENTS: tuple[Context, ...] = ("engine", "copy-in", "copy-out")
-"""Contexts that are timed by CUDA events on a GPU."""
+"""Contexts that CUDA events time on a GPU."""
 LOOKS = 5
-"""How often the GPU is read during a launch, between timed blocks."""
+"""Readings of the GPU during a launch, between timed blocks."""
 
 
 def work(request: LatencyRequest, folder: Path) -> LatencyResponse:
@@ -66,48 +69,32 @@ def work(request: LatencyRequest, folder: Path) -> LatencyResponse:
     progress(f"{name}: loading {', '.join(arm.arm for arm in request.arms)}")
 
     from .. import yolo
-    from . import cuda_timing
-    from .arms import decode, load_arms
+    from .arms import decode
+    from .cuda_timing import open_device
 
     PHASES.begin("images")
     yolo.isolate(request.threads)
     batches = decode(request)
     PHASES.begin("load")
-    device = cuda_timing.open_device(request.device)
-    gpu = None if device is None else open_gpu(device.index)
-    before = before if gpu is None else before.model_copy(update=gpu.state())
-    memory = cuda_timing.MemoryMeter(device)
-    arms = load_arms(request, folder, memory.charge)
-    with torch.inference_mode():
-        for arm in arms:
-            arm.aim(batches[0])
-            memory.charge(arm.name, partial(arm.rehearse, batches[0], request.imgsz))
-        inputs = _inputs(arms, batches)
-        benches = {} if device is None else cuda_timing.make_benches(arms, inputs, device)
-        tracks = [
-            Track(arm, context, batches, inputs[arm.half], benches.get(arm.name))
-            for context in contexts(request)
-            for arm in arms
-        ]
-        PHASES.begin("warm-up")
-        gc.collect()
-        gc.disable()
-        try:
-            warm: dict[str, Track] = {}
-            for track in reversed(tracks):
-                progress(f"{name}: warming up {track.arm.name}, {track.context}")
-                # On a CPU, end-to-end comes last and holds all that the engine alone does.
-                track.warm_up(request, None if gpu is None else ClockWatch(gpu.sm_mhz), warm.get(track.arm.name))
-                if gpu is None:
-                    warm.setdefault(track.arm.name, track)
-            PHASES.begin("work")
-            during = _measure(tracks, request, name, gpu)
-            energies = {} if gpu is None else {arm: _energy_mj(gpu, bench) for arm, bench in benches.items()}
-        finally:
-            gc.enable()
+    device = open_device(request.device)
+    gpu = Sensors(None, None) if device is None else open_gpu(device.index)
+    before = before.model_copy(update=gpu.state())
+    every, memory_bytes = _load(request, folder, batches, device)
+    PHASES.begin("warm-up")
+    with torch.inference_mode(), no_garbage_collection():
+        _warm_up(every, request, name, gpu)
+        PHASES.begin("work")
+        during = _measure(every, request, name, gpu)
+        # Apart from what is timed, and once for each arm.
+        energies = {
+            series.arm.name: energy_per_call_mj(gpu.energy_mj, partial(series.bench.time, "engine", 0))
+            for series in every
+            if series.bench is not None and series.context == every[0].context
+        }
     PHASES.begin("write")
     after = machine_state()
-    arrays = {key: value for track in tracks for key, value in track.arrays(min(t.at[0] for t in tracks)).items()}
+    origin = min(series.readings[0][0] for series in every)
+    arrays = {key: array for series in every for key, array in series.arrays(origin).items()}
     np.savez_compressed(request.samples_file, **arrays)
     launch = Launch(
         index=request.index,
@@ -117,13 +104,13 @@ def work(request: LatencyRequest, folder: Path) -> LatencyResponse:
         started_at=started.isoformat(timespec="seconds"),
         seconds=time.monotonic() - began,
         arms={
-            a.arm: _summary(a.arm, a.sha256, tracks, request.batch, arrays).model_copy(
-                update={"memory_peak_bytes": memory.taken.get(a.arm), "energy_mj": energies.get(a.arm)}
+            a.arm: _summary(a, request, every, arrays).model_copy(
+                update={"memory_peak_bytes": memory_bytes.get(a.arm), "energy_mj": energies.get(a.arm)}
             )
             for a in request.arms
         },
         before=before,
-        after=after if gpu is None else after.model_copy(update=gpu.state()),
+        after=after.model_copy(update=gpu.state()),
         during=during,
         samples=Path(request.samples_file).name,
     )
@@ -141,14 +128,12 @@ def contexts(request: LatencyRequest) -> tuple[Context, ...]:
 
 
 @dataclass
-class Track:
-    """The durations of one arm in one context, as they are measured.
+class Series:
+    """What is measured of one arm in one context.
 
     Attributes:
         bench: The arm on a GPU, which times ``engine`` and the copies by events; None on a CPU.
-        durations: Nanoseconds of each timed inference.
-        stages: For ``end-to-end``, the nanoseconds of its three stages, from the same readings of the clock.
-        at: When each began, in nanoseconds on the clock.
+        readings: The clock in nanoseconds at the start of each timed inference and after each of its stages.
         planned: How many timed inferences there will be.
     """
 
@@ -157,87 +142,75 @@ class Track:
     batches: Sequence[Batch]
     inputs: Sequence[Any]
     bench: GpuBench | None = None
-    durations: list[int] = field(default_factory=list)
-    stages: list[tuple[int, int, int]] = field(default_factory=list)
-    at: list[int] = field(default_factory=list)
+    readings: list[tuple[int, ...]] = field(default_factory=list)
     planned: int = 0
     warmup_iterations: int = 0
     warmup_stable: bool = False
 
-    def once(self, number: int) -> tuple[int, tuple[int, int, int], int]:
-        """Run one inference, on the input of that number, and return its nanoseconds, those of its stages, and when."""
-        clock, arm, index = time.perf_counter_ns, self.arm, number % len(self.batches)
+    def once(self, number: int) -> tuple[int, ...]:
+        """Run one inference, on the input of that number, and return its readings of the clock."""
+        clock, index = time.perf_counter_ns, number % len(self.batches)
         if self.bench is not None and self.context in BY_EVENTS:
             start = clock()
-            return self.bench.time(self.context, index), (0, 0, 0), start
-        if self.context in ("engine", "host"):
-            tensor = self.inputs[index]
-            start = clock()
-            output = arm.run(tensor)
-            end = clock()
-            del output
-            return end - start, (0, 0, 0), start
-        images = self.batches[index]
+            return start, start + self.bench.time(self.context, index)
+        if self.context == "end-to-end":
+            return self.arm.detect(self.batches[index])[1]
+        tensor = self.inputs[index]
         start = clock()
-        tensor = arm.preprocess(images)
-        arm.synchronize()
-        ready = clock()
-        output = arm.infer(tensor)
-        inferred = clock()
-        results = arm.postprocess(output, tensor, images)
-        arm.synchronize()
+        output = self.arm.run(tensor)
         end = clock()
-        del output, results
-        return end - start, (ready - start, inferred - ready, end - inferred), start
+        del output
+        return start, end
 
-    def warm_up(self, request: LatencyRequest, clock: ClockWatch | None, warm: Track | None) -> None:
-        """Run until two successive windows agree, and so does the clock of a GPU; plan how many inferences to time.
+    def warm_up(self, request: LatencyRequest, clock: ClockWatch, warm: Series | None) -> None:
+        """Warm up, and plan how many inferences to time.
 
-        Args:
-            request: The launch.
-            clock: Reads the clock of the GPU; None on a CPU.
-            warm: The same arm in another context, where that has warmed up all of this one: then a glance is enough.
+        ``warm`` is the same arm in another context that has warmed up all of this one: a glance is then enough.
         """
-        durations: list[int] = []
-        deadline = time.monotonic() + request.warmup_max_seconds
-        while warm is not None and len(durations) < GLANCE:
-            durations.append(self.once(len(durations))[0])
-        self.warmup_stable = warm is not None and warm.warmup_stable
-        while warm is None and not self.warmup_stable and (time.monotonic() < deadline or not durations):
-            durations.append(self.once(len(durations))[0])
-            count = len(durations)
-            if count >= max(request.warmup_min, 2 * WINDOW) and count % WINDOW == 0:
-                earlier, later = median(durations[-2 * WINDOW : -WINDOW]), median(durations[-WINDOW:])
-                agree = abs(later - earlier) < STABLE * earlier
-                self.warmup_stable = agree and (clock is None or clock.settled())
+        if warm is None:
+            durations = self._settle(request, clock)
+        else:
+            durations = [self._duration(number) for number in range(GLANCE)]
+            self.warmup_stable = warm.warmup_stable
         self.warmup_iterations = len(durations)
         judged = request.gated in (None, self.context)
         share, least = (1, LEAST_SAMPLES) if judged else (SHOWN_SHARE, LEAST_SHOWN)
         affordable = int(request.max_seconds * 1e9 / max(1.0, median(durations[-WINDOW:])))
         self.planned = min(request.samples, max(least, min(request.samples, affordable) // share))
 
+    def _settle(self, request: LatencyRequest, clock: ClockWatch) -> list[int]:
+        """Run until two successive windows agree and the GPU's clock has settled; return all durations."""
+        durations: list[int] = []
+        deadline = time.monotonic() + request.warmup_max_seconds
+        while not self.warmup_stable and (time.monotonic() < deadline or not durations):
+            durations.append(self._duration(len(durations)))
+            count = len(durations)
+            if count >= max(request.warmup_min, 2 * WINDOW) and count % WINDOW == 0:
+                earlier, later = median(durations[-2 * WINDOW : -WINDOW]), median(durations[-WINDOW:])
+                self.warmup_stable = abs(later - earlier) < STABLE * earlier and clock.settled()
+        return durations
+
+    def _duration(self, number: int) -> int:
+        readings = self.once(number)
+        return readings[-1] - readings[0]
+
     def block(self, count: int) -> None:
         """Time ``count`` inferences, after some that are not timed."""
-        first = len(self.durations)
+        first = len(self.readings)
         for number in range(first - PRIMERS, first):
             self.once(number)
-        for number in range(first, first + count):
-            duration, stages, start = self.once(number)
-            self.durations.append(duration)
-            self.stages.append(stages)
-            self.at.append(start)
+        self.readings += [self.once(number) for number in range(first, first + count)]
 
     def arrays(self, origin: int) -> dict[str, Any]:
-        """Return the durations as arrays, under the names that they have in the file; ``origin`` is time zero."""
+        """Return durations and starts as the file names them; ``origin`` is time zero."""
         import numpy as np
 
-        at = np.array(self.at, dtype=np.int64) - origin
-        arrays: dict[str, Any] = {self.context: (np.array(self.durations, dtype=np.int64), at)}
+        clock = np.array(self.readings, dtype=np.int64)
+        at, ends = clock[:, :-1] - origin, clock[:, 1:]
+        arrays = {self.context: (clock[:, -1] - clock[:, 0], at[:, 0])}
         if self.context == "end-to-end":
-            for place, stage in enumerate(STAGES):
-                spent = np.array([stages[place] for stages in self.stages], dtype=np.int64)
-                arrays[stage] = (spent, at)
-                at = at + spent
+            spent = ends - clock[:, :-1]
+            arrays |= {stage: (spent[:, place], at[:, place]) for place, stage in enumerate(STAGES)}
         name = self.arm.name
         return {
             f"{name}/{context}{suffix}": array
@@ -246,39 +219,76 @@ class Track:
         }
 
 
-def _inputs(arms: Sequence[Arm], batches: Sequence[Batch]) -> dict[bool, list[Any]]:
-    """Return the letterboxed input of each batch, once for arms that take FP16 and once for those that do not."""
-    return {half: [arm.preprocess(batch) for batch in batches] for half, arm in {a.half: a for a in arms}.items()}
+def _load(
+    request: LatencyRequest, folder: Path, batches: Sequence[Batch], device: torch.device | None
+) -> tuple[list[Series], dict[str, int]]:
+    """Load the arms and run each once; return all series, context by context, and the memory by arm in bytes."""
+    import torch
+
+    from .arms import load_arms
+    from .cuda_timing import MemoryMeter, make_benches
+
+    memory = MemoryMeter(device)
+    arms = load_arms(request, folder, memory.charge)
+    with torch.inference_mode():
+        for arm in arms:
+            arm.aim(batches[0])
+            memory.charge(arm.name, partial(arm.rehearse, batches[0], request.imgsz))
+        # Letterboxed once for arms that take FP16, and once for those that do not.
+        halves = {arm.half: arm for arm in arms}
+        inputs = {half: [arm.preprocess(batch) for batch in batches] for half, arm in halves.items()}
+        benches = {} if device is None else make_benches(arms, inputs, device)
+    every = [
+        Series(arm, context, batches, inputs[arm.half], benches.get(arm.name))
+        for context in contexts(request)
+        for arm in arms
+    ]
+    return every, memory.taken
 
 
-def _measure(
-    tracks: Sequence[Track], request: LatencyRequest, name: str, gpu: Sensors | None
-) -> tuple[MachineState, ...]:
-    """Time all tracks in alternating blocks, each spread over the whole of the launch; return readings of the GPU."""
+def _warm_up(every: Sequence[Series], request: LatencyRequest, name: str, gpu: Sensors) -> None:
+    """Warm up all series; on a CPU, ``end-to-end`` first, which holds all that the engine alone does."""
+    warm: dict[str, Series] = {}
+    for series in reversed(every):
+        arm = series.arm.name
+        progress(f"{name}: warming up {arm}, {series.context}")
+        series.warm_up(request, ClockWatch(gpu.sm_mhz), warm.get(arm))
+        if series.bench is None:
+            warm.setdefault(arm, series)
+
+
+def _measure(every: Sequence[Series], request: LatencyRequest, name: str, gpu: Sensors) -> tuple[MachineState, ...]:
+    """Time all series in alternating blocks, each spread over the whole launch; return readings of the GPU."""
     during = []
     rng = random.Random(request.seed)
-    by_context = {c: [t for t in tracks if t.context == c] for c in contexts(request)}
-    rounds = max(math.ceil(track.planned / request.block) for track in tracks)
+    by_context = {c: [series for series in every if series.context == c] for c in contexts(request)}
+    rounds = max(math.ceil(series.planned / request.block) for series in every)
     context_orders = balanced_orders(rng, list(by_context))
     arm_orders = {context: balanced_orders(rng, found) for context, found in by_context.items()}
-    total = sum(track.planned for track in tracks)
+    total = sum(series.planned for series in every)
     for number in range(1, rounds + 1):
         for context in next(context_orders):
-            for track in next(arm_orders[context]):
+            for series in next(arm_orders[context]):
                 # Rounding up spreads a slow arm's fewer inferences evenly and ends at exactly what was planned.
-                blocks = -(-track.planned * number // (rounds * request.block))
-                due = min(track.planned, blocks * request.block)
-                if due > len(track.durations):
-                    track.block(due - len(track.durations))
-        if gpu is not None and number % -(-rounds // LOOKS) == 0:
+                blocks = -(-series.planned * number // (rounds * request.block))
+                due = min(series.planned, blocks * request.block)
+                if due > len(series.readings):
+                    series.block(due - len(series.readings))
+        if every[0].bench is not None and number % -(-rounds // LOOKS) == 0:
             during.append(MachineState(**gpu.state()))
-        progress(f"{name}: {100 * sum(len(t.durations) for t in tracks) // total} %")
+        progress(f"{name}: {100 * sum(len(series.readings) for series in every) // total} %")
     return tuple(during)
 
 
-def _energy_mj(gpu: Sensors, bench: GpuBench) -> float | None:
-    """Return the energy of one inference in millijoules, apart from what is timed."""
-    return energy_per_call_mj(gpu.energy_mj, partial(bench.time, "engine", 0))
+@contextmanager
+def no_garbage_collection() -> Iterator[None]:
+    """Collect garbage now, and not while something is timed."""
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def balanced_orders(rng: random.Random, items: Sequence[T]) -> Iterator[list[T]]:
@@ -292,23 +302,21 @@ def balanced_orders(rng: random.Random, items: Sequence[T]) -> Iterator[list[T]]
         yield from rng.sample(rows, len(rows))
 
 
-def _summary(arm: str, sha256: str, tracks: Sequence[Track], batch: int, arrays: dict[str, Any]) -> ArmLaunch:
-    mine = [track for track in tracks if track.arm.name == arm]
-    timings: dict[Context, Timing] = {}
-    courses_ms: dict[Context, tuple[float, ...]] = {}
-    for track in mine:
-        for context in (track.context, *(STAGES if track.context == "end-to-end" else ())):
-            timings[context] = timing(arrays[f"{arm}/{context}"])
-            courses_ms[context] = course_ms(arrays[f"{arm}/{context}"])
+def _summary(asked: ArmRequest, request: LatencyRequest, every: Sequence[Series], arrays: dict[str, Any]) -> ArmLaunch:
+    arm = asked.arm
+    mine = [series for series in every if series.arm.name == arm]
+    stages = STAGES if "end-to-end" in contexts(request) else ()
+    found = {context: arrays[f"{arm}/{context}"] for context in (*contexts(request), *stages)}
+    timings = {context: timing(durations) for context, durations in found.items()}
     whole = timings.get("end-to-end") or timings["engine"]
     return ArmLaunch(
         arm=arm,
-        sha256=sha256,
-        warmup_iterations=sum(track.warmup_iterations for track in mine),
-        warmup_stable=all(track.warmup_stable for track in mine),
-        images_per_second=batch * 1000 / whole.mean_ms,
+        sha256=asked.sha256,
+        warmup_iterations=sum(series.warmup_iterations for series in mine),
+        warmup_stable=all(series.warmup_stable for series in mine),
+        images_per_second=request.batch * 1000 / whole.mean_ms,
         timings=timings,
-        course_ms=courses_ms,
+        course_ms={context: course_ms(durations) for context, durations in found.items()},
         clock="host" if mine[0].bench is None else "cuda events",
         cuda_graph=mine[0].arm.cuda_graph,
     )

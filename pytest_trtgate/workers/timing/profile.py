@@ -1,4 +1,4 @@
-"""Job: how long each layer of an engine takes. It disturbs what it measures, so it is apart from all timing."""
+"""Job: time each layer of an engine, apart from all other timing, which this would disturb."""
 
 from __future__ import annotations
 
@@ -75,17 +75,17 @@ def fixed(name: str, shape: Sequence[Any]) -> tuple[int, ...]:
 
 
 def mean_node_ms(events: Iterable[Mapping[str, Any]], runs: int) -> dict[str, float]:
-    """Return the mean milliseconds per run of each node in a profile of ONNX Runtime, over its last ``runs`` runs."""
+    """Return the mean milliseconds of each node per run, over the last ``runs`` runs of ONNX Runtime's profile."""
     kernels = [e for e in events if e.get("cat") == "Node" and e["name"].endswith("_kernel_time")]
     spent: dict[str, list[int]] = {}
     for event in sorted(kernels, key=lambda e: e["ts"]):
         spent.setdefault(_label(event), []).append(event["dur"])
-    # A node in a loop comes up several times a run.
+    # A node in a loop runs several times a run.
     return {name: sum(us[len(us) * WARMUP // (WARMUP + runs) :]) / runs / 1000 for name, us in spent.items()}
 
 
 def _label(event: Mapping[str, Any]) -> str:
-    """Return a node's name with its operator, as the optimizer names nodes after what they put out."""
+    """Return a node's name with its operator, since the optimizer names nodes after their outputs."""
     name, details = event["name"].removesuffix("_kernel_time"), event.get("args", {})
     operator = details.get("op_name", "")
     if not name:
@@ -101,7 +101,7 @@ def _tensorrt(request: ProfileRequest, artifact: Path) -> dict[str, float]:
     from ..engine_file import read_engine
     from .cuda_timing import open_device
 
-    yolo.read_metadata(artifact)  # in one sentence where it is no engine
+    yolo.read_metadata(artifact)  # raises one sentence if it is no engine
     _, plan = read_engine(artifact)
     device = open_device(request.device)
     with yolo.refusals(f"{request.arm}: {artifact.name} could not be profiled"), torch.cuda.device(device):
@@ -109,13 +109,9 @@ def _tensorrt(request: ProfileRequest, artifact: Path) -> dict[str, float]:
 
 
 def tensorrt_layers(plan: bytes, request: ProfileRequest, torch: Any, device: Any) -> dict[str, float]:
-    """Run a plan synchronously with a profiler attached and return the mean milliseconds of each layer.
+    """Run a plan synchronously with a profiler attached, and return the mean milliseconds of each layer.
 
-    Args:
-        plan: The engine without the metadata of Ultralytics.
-        request: What to profile, and how often to run it.
-        torch: The module, which allocates inputs and outputs.
-        device: Where to allocate them.
+    ``torch``, the module, allocates inputs and outputs on ``device``.
 
     Raises:
         TrtGateError: TensorRT refuses the engine.
