@@ -36,16 +36,17 @@ def run_folder_of(report: Path) -> Path:
     return report.parent / f"{report.stem}-runs"
 
 
-def load_run(path: Path) -> RunRecord:
-    """Read the record of a run.
+def load_run(path: str | Path) -> RunRecord:
+    """Read the record of a run, such as ``reports/run.json``.
 
     Raises:
         RecordError: As of :func:`load`; of a run whose folder was deleted for newer ones, the message says so.
     """
+    path = Path(path)
     if _RUN_ID.fullmatch(path.parent.name) and not path.parent.exists():
         raise RecordError(
             f"{path}: the run is not kept any more; once keep_runs newer ones (5 by default) have as many verdicts, a "
-            f"run is removed: measure again, and set keep_runs higher where that is too soon"
+            f"run is removed: measure again, and raise keep_runs to keep runs longer"
         )
     return load(path, RunRecord)
 

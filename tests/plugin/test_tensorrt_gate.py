@@ -4,23 +4,17 @@ from __future__ import annotations
 
 import json
 import threading
-from importlib.metadata import PackageNotFoundError
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from fake_jobs import Behaviour
-from pretended import PretendedMachine
 from project import H200, Project, wait_for
 
 from pytest_trtgate.errors import JobError
 from pytest_trtgate.jobs.launcher import Job, LocalLauncher
-from pytest_trtgate.machine import gpu_of_worker, gpus, resolve_backend
-from pytest_trtgate.machine.gpus import Gpu, chosen
-from pytest_trtgate.machine.packages import installed_versions
+from pytest_trtgate.machine.gpus import Gpu
 from pytest_trtgate.records.base import FileRecord
-from pytest_trtgate.settings.settings import Settings
 
 SECOND = Gpu("NVIDIA H200", "GPU-3333", "9.0", "575.57")
 L4 = Gpu("NVIDIA L4", "GPU-2222", "8.9", "575.57")
@@ -74,75 +68,6 @@ def test_tensorrt_and_gpu_are_both_missed(project: Project) -> None:
     result = project.run("--trt-backend=tensorrt")
     sentence = "TensorRT is not installed, and no NVIDIA GPU is visible"
     result.stderr.fnmatch_lines([f"ERROR: backend = 'tensorrt' cannot be used here: {sentence}"])
-
-
-def test_no_driver_is_asked_where_tensorrt_is_not_installed() -> None:
-    class Asked(PretendedMachine):
-        def gpus(self) -> tuple[Gpu, ...]:
-            pytest.fail("the driver was asked")
-
-    assert resolve_backend(Settings(), Asked())[:2] == ("onnxruntime", "cpu")
-
-
-# Which GPU
-
-
-@pytest.mark.parametrize(
-    ("wanted", "kept"),
-    [
-        (None, [H200, L4]),
-        ("1", [L4]),
-        ("1,0", [L4, H200]),
-        ("GPU-11", [H200]),
-        (" 1 , GPU-1111", [L4, H200]),
-        ("", []),
-        ("-1", []),
-        ("0,7,1", [H200]),
-        ("GPU-", []),
-        ("NoDevFiles", []),
-    ],
-)
-def test_visible_devices_are_understood_as_cuda_does(wanted: str | None, kept: list[Gpu]) -> None:
-    assert chosen([H200, L4], wanted) == kept
-
-
-def test_the_driver_is_asked_through_nvml(monkeypatch: pytest.MonkeyPatch) -> None:
-    closed: list[bool] = []
-    nvml = SimpleNamespace(
-        NVMLError=RuntimeError,
-        nvmlInit=lambda: None,
-        nvmlShutdown=lambda: closed.append(True),
-        nvmlSystemGetDriverVersion=lambda: b"575.57",
-        nvmlDeviceGetCount=lambda: 1,
-        nvmlDeviceGetHandleByIndex=lambda number: number,
-        nvmlDeviceGetName=lambda handle: "NVIDIA H200",
-        nvmlDeviceGetUUID=lambda handle: "GPU-1111",
-        nvmlDeviceGetCudaComputeCapability=lambda handle: (9, 0),
-    )
-    assert gpus._from_nvml(nvml) == [H200]
-    assert closed == [True]
-    nvml.nvmlInit = lambda: (_ for _ in ()).throw(RuntimeError("no driver"))
-    assert gpus._from_nvml(nvml) == []
-
-
-def test_without_nvml_nvidia_smi_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = "NVIDIA H200, GPU-1111, 9.0, 575.57\nOrin (nvgpu), GPU-3, [N/A], 540.3\n"
-    smi = tmp_path / "nvidia-smi"
-    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    smi.write_text(f"#!/bin/sh\nprintf '{rows}'")
-    smi.chmod(0o755)
-    assert gpus._from_smi() == [H200, Gpu("Orin (nvgpu)", "GPU-3", None, "540.3")]
-    smi.write_text("#!/bin/sh\nexit 9")
-    assert gpus._from_smi() == []
-
-
-def test_another_distribution_of_tensorrt_counts() -> None:
-    def version(name: str) -> str:
-        if name == "tensorrt-cu12":
-            return "10.16.1.11"
-        raise PackageNotFoundError(name)
-
-    assert installed_versions(version) == {"tensorrt": "10.16.1.11"}
 
 
 # The run
@@ -266,27 +191,6 @@ def test_the_size_budget_holds_on_the_cpu_too(project: Project) -> None:
 
 
 # Several GPUs
-
-
-@pytest.mark.parametrize(
-    ("device", "worker", "found", "uuid", "alone"),
-    [
-        ("auto", "", [H200, SECOND], "GPU-1111", False),
-        ("auto", "gw0", [H200, SECOND], "GPU-1111", True),
-        ("auto", "gw1", [H200, SECOND], "GPU-3333", True),
-        ("auto", "gw2", [H200, SECOND], "GPU-1111", True),
-        ("auto", "gw1", [H200], "GPU-1111", False),
-        ("auto", "gw1", [H200, L4], "GPU-1111", False),
-        ("1", "gw0", [H200, SECOND], "GPU-3333", False),
-    ],
-)
-def test_workers_take_one_of_several_equal_gpus_each(
-    device: str, worker: str, found: list[Gpu], uuid: str, alone: bool
-) -> None:
-    settings, machine = Settings(device=device), PretendedMachine(visible=tuple(found))
-    place = "0" if device == "auto" else device
-    assert gpu_of_worker(settings, "tensorrt", place, worker, machine) == (uuid, alone)
-    assert gpu_of_worker(settings, "onnxruntime", "cpu", worker, machine) == ("", False)
 
 
 def test_a_baseline_of_one_gpu_is_that_of_every_gpu_of_its_kind(project: Project) -> None:

@@ -59,5 +59,5 @@ def test_its_waiver_still_counts(old: Project) -> None:
 
 
 def test_its_run_record_can_be_rendered(tmp_path: Path) -> None:
-    page = render([load_run(HERE / "run.json")], tmp_path / "page.html", None, [HERE]).read_text(encoding="utf-8")
+    page = render([load_run(str(HERE / "run.json"))], tmp_path / "page.html", None, [HERE]).read_text(encoding="utf-8")
     assert "the budget is for another GPU" in page
