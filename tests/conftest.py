@@ -65,7 +65,7 @@ def _quiet_machine(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureReque
         import_what_runs_import()
         monkeypatch.setenv("PYTHONPATH", python_path())
     # Whoever overrides a fixture that runs pytest: older releases do not tell here that a test uses it.
-    names = {environment: ("installed_versions", "visible_gpus"), machine_load: ("usable_cores",)}
+    names = {environment: ("installed_versions", "visible_gpus", "cpu_instructions"), machine_load: ("usable_cores",)}
     for module, changed in {**names, preflight: ("why_busy", "why_thrown_away")}.items():
         for name in changed:
             monkeypatch.setattr(module, name, getattr(module, name))

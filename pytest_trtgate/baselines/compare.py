@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from .. import text as fmt
 from ..errors import SettingsError
 from ..judge import worst
-from ..judge.accuracy.parity import judge_since
+from ..judge.accuracy.parity import judge_since, of_other_instructions
 from ..judge.latency.fitness import doubted, why_unfit
 from ..judge.latency.regression import IDENTICAL, excused
 from ..judge.latency.sessions import SessionChange, compare_sessions
@@ -95,7 +95,8 @@ def _accuracy(before: RunRecord, after: RunRecord, cell: Cell, settings: Setting
     if then is None or now is None:
         return _missing("accuracy", then is not None, now is not None)
     tolerances = settings.of(cell.model).accuracy.tolerances(cell.precision, now.task)
-    return judge_since(then.metrics, then.settings, then.data_digest, now, tolerances, "the earlier run")
+    checks = judge_since(then.metrics, then.settings, then.data_digest, now, tolerances, "the earlier run")
+    return of_other_instructions(checks, cell, before.environment, after.environment)
 
 
 def _latency(before: RunRecord, after: RunRecord, cell: Cell, settings: Settings, same: bool) -> Sequence[Check]:

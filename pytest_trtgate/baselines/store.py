@@ -71,7 +71,7 @@ class BaselineStore:
             return BaselineUse(path=str(self.path(cell)), outcome=Outcome.NO_BASELINE, note="no baseline yet")
         machines = ", ".join(p.relative_to(self.root).parts[0] for p in others)
         note = f"baselines exist for {machines}, this machine is {self.environment.machine}"
-        return BaselineUse(path=str(self.path(cell)), outcome=Outcome.INCOMPATIBLE, note=note)
+        return BaselineUse(path=str(self.path(cell)), outcome=Outcome.NO_BASELINE, note=note)
 
     def write(
         self,

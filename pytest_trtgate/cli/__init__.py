@@ -116,13 +116,21 @@ def _project(text: str) -> Path:
 
 def _doctor(arguments: argparse.Namespace) -> int:
     from ..errors import SettingsError
-    from ..machine import cpu_model, installed_versions, package_lines, resolve_backend, usable_cores
+    from ..machine import (
+        cpu_instructions,
+        cpu_model,
+        installed_versions,
+        instructions_text,
+        package_lines,
+        resolve_backend,
+        usable_cores,
+    )
     from ..settings import project_settings
     from .doctor import check_up
 
     versions = installed_versions()
     print(f"pytest-trtgate {__version__}, Python {sys.version.split()[0]}")
-    print(f"CPU: {cpu_model()}, {usable_cores()} cores")
+    print(f"CPU: {cpu_model()}, {usable_cores()} cores, instructions {instructions_text(cpu_instructions())}")
     for line in package_lines(versions):
         print(f"  {line}")
     print(f"engine cache: {_cache_root(None, arguments.config)}")

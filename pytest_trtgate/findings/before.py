@@ -11,7 +11,8 @@ from typing import Any
 from .. import text as fmt
 from ..jobs import CheckpointFacts, SplitFacts, Trouble
 from ..judge.latency.drift import unlike
-from ..records import Cell
+from ..machine import saturates
+from ..records import Cell, Environment
 from ..settings import Settings
 from .after import skewed_engine
 
@@ -286,6 +287,21 @@ def timing(settings: Settings, too_many: str, processes: int) -> Iterator[Early]
     if processes:
         many = "process computes" if processes == 1 else "processes compute"
         yield Early("unfair-timing", f"{processes} other {many} on the GPU before the start")
+
+
+def saturating(cells: Iterable[Cell], environment: Environment) -> Iterator[Early]:
+    """Yield that INT8 of ONNX Runtime may compute wrong sums on this processor.
+
+    Args:
+        cells: The run's cells.
+        environment: The machine.
+    """
+    if saturates(environment) and any(c.precision == "int8" and c.backend == "onnxruntime" for c in cells):
+        said = (
+            f"{environment.cpu} has no VNNI, so ONNX Runtime adds up products of 8-bit numbers in 16 bits, which may "
+            "overflow: INT8 may be less accurate here than on a processor with VNNI"
+        )
+        yield Early("int8-saturates", said, precisions=INT8)
 
 
 def accepted_skew(cell: Cell, accepted: Mapping[str, str], running: Mapping[str, str]) -> Iterator[Early]:

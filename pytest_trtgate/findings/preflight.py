@@ -26,6 +26,7 @@ SUBJECTS: Mapping[str, tuple[str, ...]] = {
     "few-images": ("accuracy",),
     "unfair-timing": ("latency",),
     "dynamic-shapes": ("latency",),
+    "int8-saturates": ("accuracy",),
     BUSY: ("latency",),
 }
 """Kinds of findings that concern verdicts on one subject only."""
@@ -72,6 +73,7 @@ def _found(measure: Measurements, gpu: str, environ: Mapping[str, str]) -> Itera
     if why := why_thrown_away(measure.cache.root, environ):
         yield Early("throwaway-cache", f"the engine cache is in {measure.cache.root}, and {why}")
     yield from early.exports(cells, {cell: measure.export_arguments(cell) for cell in cells})
+    yield from early.saturating(cells, measure.environment)
     yield from _of_baselines(measure)
     sets = list(dict.fromkeys(measure.data.values()))
     for data in sets:

@@ -27,6 +27,10 @@ PACKAGES = (
 """Distributions whose version can change an engine or a measurement."""
 ALIASES = {"tensorrt": ("tensorrt-cu13", "tensorrt-cu12", "tensorrt-cu11", "tensorrt-bindings")}
 """Other distributions that bring the same library, of which one may be installed alone."""
+VNNI = ("avx512_vnni", "avx_vnni", "amx_int8")
+"""x86 instructions that add up products of 8-bit numbers in 32 bits, any of which is enough."""
+INSTRUCTIONS = ("avx2", "avx512f", *VNNI, "asimddp", "i8mm")
+"""Instructions by which ONNX Runtime chooses how to multiply 8-bit numbers, as Linux names them."""
 OLDEST_TENSORRT = (8, 6)
 WRONG_TENSORRT = (10, 2, 0)
 
@@ -165,6 +169,7 @@ def collect(backend: str, device: str, folder: Path) -> Environment:
         python=platform.python_version(),
         cpu=cpu_model(),
         cpu_count=usable_cores(),
+        instructions=cpu_instructions(),
         memory_bytes=_memory_bytes(),
         gpu=gpu.name if gpu else None,
         compute_capability=gpu.compute_capability if gpu else None,
@@ -213,12 +218,41 @@ def differences(now: Environment, then: Environment) -> list[str]:
 @lru_cache
 def cpu_model() -> str:
     """Return the CPU's name as the operating system gives it."""
+    return _cpuinfo("model name|Model") or platform.processor() or platform.machine()
+
+
+@lru_cache
+def cpu_instructions() -> tuple[str, ...] | None:
+    """Return which of :data:`INSTRUCTIONS` the CPU has; None where the operating system does not tell."""
+    flags = _cpuinfo("flags|Features")
+    return None if flags is None else tuple(name for name in INSTRUCTIONS if name in flags.split())
+
+
+def instructions_text(instructions: tuple[str, ...] | None) -> str:
+    """Return instructions as a sentence names them."""
+    if instructions is None:
+        return "unknown"
+    return " ".join(instructions) or f"none of {' '.join(INSTRUCTIONS)}"
+
+
+def saturates(environment: Environment) -> bool:
+    """Return whether ONNX Runtime adds up products of 8-bit numbers in 16 bits here, which may be too few.
+
+    It does on x86 without any of :data:`VNNI`. Where the instructions are not known, nothing is said.
+    """
+    x86 = environment.arch.lower() in ("x86_64", "amd64")
+    known = environment.instructions
+    return x86 and environment.device == "cpu" and known is not None and not set(VNNI) & set(known)
+
+
+def _cpuinfo(names: str) -> str | None:
+    """Return the first value that Linux tells of the CPU under any of some names, which ``|`` parts."""
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:
-        return platform.processor() or platform.machine()
-    found = re.search(r"^(?:model name|Model)\s*:\s*(.+)$", text, re.MULTILINE)
-    return found.group(1).strip() if found else platform.processor() or platform.machine()
+        return None
+    found = re.search(rf"^(?:{names})\s*:\s*(.+)$", text, re.MULTILINE)
+    return found.group(1).strip() if found else None
 
 
 def _os_name() -> str:

@@ -263,6 +263,7 @@ def result_key(
         "extra": sorted((repr(name), repr(value)) for name, value in dataset.extra.items()),
         "settings": how.model_dump(mode="json"),
         "machine": [environment.arch, environment.cpu, environment.gpu, environment.driver, environment.device],
+        "instructions": environment.instructions,
         "threads": threads,
         "sparing": sparing,
         "versions": {name: versions.get(name) for name in (*VERSIONS, environment.backend)},

@@ -73,6 +73,7 @@ class Environment(Record):
     """The machine and the versions that a run used, and which of them a latency baseline depends on.
 
     ``extra``: what the project's own code adds, by label; shown and recorded, and nothing depends on it.
+    ``instructions``: those of the CPU that INT8 is computed with; None where that is not known, as in older records.
     """
 
     machine: str
@@ -81,6 +82,7 @@ class Environment(Record):
     python: str
     cpu: str
     cpu_count: int
+    instructions: tuple[str, ...] | None = None
     memory_bytes: int
     gpu: str | None = None
     compute_capability: str | None = None

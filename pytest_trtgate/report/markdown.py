@@ -25,7 +25,16 @@ from .numbers import (
     speedup_of,
     verdict_of,
 )
-from .page.cards import Command, alike, commands_of, joint_command, last_line, log_tail, title_of
+from .page.cards import (
+    Command,
+    alike,
+    commands_of,
+    first_baseline,
+    joint_command,
+    last_line,
+    log_tail,
+    title_of,
+)
 from .page.matrix import CONTEXT_NAMES, column_name
 from .page.overall import overall
 from .page.parts import sentence_of, warnings_of
@@ -168,7 +177,7 @@ def render(runs: Sequence[RunRecord]) -> str:
         blocks += ["\n".join(f"- {escape(note)}" for note in run.notes)] if run.notes else []
     warnings = warnings_of(runs)
     blocks += ["\n".join(f"- {MARKS[Outcome.INCOMPATIBLE]} {escape(text)}" for text in warnings)] if warnings else []
-    offers = [_offer(joint) for run in runs if (joint := joint_command(run))]
+    offers = [_offer(command) for run in runs for command in (first_baseline(run), joint_command(run)) if command]
     room = MAX_CHARACTERS - sum(len(block) + 2 for block in [*blocks, *offers])
     for failed in (True, False):
         told = [(run, group) for run in runs for group in alike(run, failed=failed)]

@@ -27,7 +27,15 @@ from .numbers import (
     verdicts_of,
     worst_of,
 )
-from .page.cards import alike, commands_of, joint_command, last_line, log_tail, title_of
+from .page.cards import (
+    alike,
+    commands_of,
+    first_baseline,
+    joint_command,
+    last_line,
+    log_tail,
+    title_of,
+)
 from .page.parts import sentence_of, warnings_of
 
 Line = tuple[str, dict[str, bool]]
@@ -218,6 +226,8 @@ def summary_lines(run: RunRecord, width: int, color: bool = True) -> list[Line]:
         lines.append(("", {}))
     for verdicts in troubled:
         lines += _story(verdicts, width)
+    if first := first_baseline(run):
+        lines.append((f"{first.purpose}: {fmt.clip(first.line, 2000)}", {}))
     if joint := joint_command(run):
         lines.append((f"{joint.short}: {fmt.clip(joint.line, 2000)}", {}))
     for text in warnings_of([run]):

@@ -28,6 +28,7 @@ class Findings(Section):
     dynamic_shapes: Severity = allowed(SEVERITY, default="warn", alias="dynamic-shapes")
     version_skew: Severity = allowed(SEVERITY, default="warn", alias="version-skew")
     dataset_trouble: Severity = allowed(SEVERITY, default="warn", alias="dataset-trouble")
+    int8_saturates: Severity = allowed(SEVERITY, default="warn", alias="int8-saturates")
     machine_busy: Severity = allowed(SEVERITY, default="warn", alias="machine-busy")
     preflight_incomplete: Severity = allowed(SEVERITY, default="warn", alias="preflight-incomplete")
 
@@ -66,6 +67,8 @@ REMEDIES: Mapping[str, str] = {
     "dynamic-shapes": "export with fixed shapes: a dynamic engine's latency is not that of a fixed one",
     "version-skew": "export again with the versions that run, or accept anew: a change may come from the versions",
     "dataset-trouble": "mend the dataset: such images and labels are left out, or count wrongly",
+    "int8-saturates": "gate on a processor with VNNI if that is what ships; else quantize with reduce_range, or "
+    "run the engine with session.x64quantprecision = 1, an option of its session",
     "machine-busy": "wait until the machine is quiet, plugged in and at full clocks: latencies measured now are noise",
     "preflight-incomplete": "read the job's log: some of what goes wrong later was not looked for",
 }

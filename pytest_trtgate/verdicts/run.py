@@ -15,7 +15,7 @@ from ..cache import pin
 from ..data import shared_contents
 from ..errors import BaselineError, CacheError, JobError, TrtGateError
 from ..findings import calibration_leak, inconclusive_checks, skewed_engine, unstable_warmup
-from ..judge.accuracy.parity import finds_nothing, judge_accepted
+from ..judge.accuracy.parity import finds_nothing, judge_accepted, of_other_instructions
 from ..judge.engine import judge_engine, judge_resources, precision_finding
 from ..judge.latency.checks import judge_latency
 from ..measuring import Evaluations, Measurements, Replays, profile_layers, why_not_replayed
@@ -122,7 +122,8 @@ class GateRun:
         # Another CPU or number of threads makes latencies incomparable, not accuracies.
         # Of a checkpoint that finds nothing, an engine that fell to nothing as well is no news.
         if not self._accepts(cell) and use.baseline is not None and not finds_nothing(reference):
-            checks += judge_accepted(use.baseline, reference, engine, judge.tolerances(cell, engine.task))
+            since = judge_accepted(use.baseline, reference, engine, judge.tolerances(cell, engine.task))
+            checks += of_other_instructions(since, cell, use.baseline.environment, self.measure.environment)
         return checks, found
 
     def _calibration_leak(self, cell: Cell) -> list[tuple[str, str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ import pytest
 from fake_jobs import Behaviour
 from project import VERSIONS, Project
 
-from pytest_trtgate.machine.environment import cpu_name, machine_slug
+from pytest_trtgate.cli import main
+from pytest_trtgate.machine.environment import cpu_instructions, cpu_name, machine_slug
 
 ONE = "--trt-precision=fp16"
 
@@ -43,6 +45,71 @@ def test_a_latency_of_another_machine_is_named_with_both_values_and_not_compared
     assert note.format(**accepted.record.environment.model_dump()) in verdict.summary
 
 
+def test_an_int8_accuracy_is_compared_with_one_of_other_instructions_and_said_to_be(project: Project) -> None:
+    project.run("--trt-precision=int8", "--trt-baselines=add")
+    stored = json.loads(project.baseline("int8").read_text())
+    assert stored["environment"]["instructions"] == ["avx2", "avx512f", "avx512_vnni"]
+    edit_environment(project.baseline("int8"), instructions=["avx2"])
+    project.run("--trt-precision=int8").assert_outcomes(passed=2)
+    sentences = [check.sentence for check in project.verdict("int8", "accuracy").checks if check.against == "baseline"]
+    assert sentences
+    assert all("(avx2, here avx2 avx512f avx512_vnni)" in sentence for sentence in sentences)
+    # What an older version wrote does not tell, and is judged as before.
+    del stored["environment"]["instructions"]
+    project.baseline("int8").write_text(json.dumps(stored))
+    project.run("--trt-precision=int8").assert_outcomes(passed=2)
+    assert "instructions" not in " ".join(check.sentence for check in project.verdict("int8", "accuracy").checks)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("processor : 0\nflags\t\t: fpu avx avx2 avx512f avx512_vnni\n", ("avx2", "avx512f", "avx512_vnni")),
+        ("flags : fpu sse4_2 avx512_vnni2\n", ()),
+        ("processor : 0\nFeatures : fp asimd asimddp i8mm\n", ("asimddp", "i8mm")),
+        ("cpu : POWER9\n", None),
+    ],
+)
+def test_instructions_are_those_that_linux_tells(
+    monkeypatch: pytest.MonkeyPatch, text: str, found: tuple[str, ...] | None
+) -> None:
+    cpu_instructions.cache_clear()
+    monkeypatch.setattr(Path, "read_text", lambda self, **_: text)
+    try:
+        assert cpu_instructions() == found
+    finally:
+        cpu_instructions.cache_clear()
+
+
+def test_an_unknown_machine_is_told_in_one_line_what_records_a_baseline(accepted: Project) -> None:
+    folder = accepted.baseline("fp16").parents[1]
+    folder.rename(folder.with_name("nvidia-h200_tensorrt-8.6"))
+    result = accepted.run("--trt-precision=fp16,int8")
+    result.assert_outcomes(passed=4)
+    [line] = [line for line in result.outlines if "no baseline on this machine" in line]
+    said, _, command = line.partition(": ")
+    assert said == f"Latency has no baseline on this machine yet ({folder.name}); to record one"
+    output = result.stdout.str()
+    assert "NOT COMPARABLE" not in output
+    assert "NO BASELINE" not in output
+    assert output.count("trtgate baseline accept ") == 1
+    assert "could not be decided" not in accepted.page
+    assert said in accepted.page
+    assert main(shlex.split(command)[1:]) == 0
+    accepted.run("--trt-precision=fp16,int8").assert_outcomes(passed=4)
+    assert accepted.outcomes("latency") == {"fp16": "PASS", "int8": "PASS"}
+
+
+def test_a_missing_baseline_that_fails_is_told_of_each_cell(accepted: Project) -> None:
+    folder = accepted.baseline("fp16").parents[1]
+    folder.rename(folder.with_name("nvidia-h200_tensorrt-8.6"))
+    accepted.settings(top='missing_baseline = "fail"')
+    result = accepted.run("--trt-precision=fp16,int8")
+    result.assert_outcomes(passed=2, failed=2)
+    assert not [line for line in result.outlines if "no baseline on this machine" in line]
+    assert len([line for line in result.outlines if line.startswith("NO BASELINE")]) == 2
+
+
 def test_several_differences_are_all_named(accepted: Project) -> None:
     edit_environment(accepted.baseline("fp16"), cpu="Zilog Z80", cpu_count=999)
     accepted.run(ONE)
@@ -67,7 +134,7 @@ def test_a_baseline_of_another_kind_of_machine_is_found_and_named(accepted: Proj
     folder = accepted.baseline("fp16").parents[1]
     folder.rename(folder.with_name("nvidia-h200_tensorrt-8.6"))
     accepted.run(ONE)
-    assert accepted.outcomes("latency") == {"fp16": "INCOMPATIBLE"}
+    assert accepted.outcomes("latency") == {"fp16": "NO_BASELINE"}
     summary = accepted.verdict("fp16", "latency").summary
     assert f"baselines exist for nvidia-h200_tensorrt-8.6, this machine is {folder.name}" in summary
 
@@ -76,7 +143,7 @@ def test_a_newer_minor_release_of_the_backend_looks_in_a_folder_of_its_own(accep
     conftest = accepted.path / "conftest.py"
     conftest.write_text(conftest.read_text().replace(VERSIONS["onnxruntime"], "1.32.0"))
     accepted.run(ONE)
-    assert accepted.outcomes("latency") == {"fp16": "INCOMPATIBLE"}
+    assert accepted.outcomes("latency") == {"fp16": "NO_BASELINE"}
     accepted.run(ONE, "--trt-baselines=add").assert_outcomes(passed=2)
     assert sorted(p.name[-4:] for p in (accepted.path / "baselines").iterdir()) == ["1.31", "1.32"]
 

@@ -109,7 +109,7 @@ def test_each_command_that_a_failure_offers_works_from_the_folder_of_the_run(
 ) -> None:
     project.weights(Behaviour(), "it's a model.pt")
     base = 'models = ["it\'s a model.pt"]\ndata = "data/data.yaml"\nimgsz = 320\ncache_dir = "cache"\n'
-    project.settings(base=base, top="keep_runs = 1")
+    project.settings(base=base, top='keep_runs = 1\nmissing_baseline = "fail"')
     monkeypatch.chdir(project.path.parent)
     where = (project.path.name, "--trt-precision=fp16,int8")
     first = project.run(*where)

@@ -452,6 +452,44 @@ def test_a_throwaway_cache_and_a_busy_machine_are_said(desk: Project, monkeypatc
     ]
 
 
+@pytest.mark.parametrize(
+    ("change", "saturates"),
+    [
+        ({"instructions": ("avx2",)}, True),
+        ({"instructions": ("avx2", "avx512f")}, True),
+        ({"instructions": (), "arch": "AMD64"}, True),
+        ({"instructions": ("avx2", "avx_vnni")}, False),
+        ({"instructions": ("avx2", "avx512f", "avx512_vnni")}, False),
+        ({"instructions": ("amx_int8",)}, False),
+        ({"instructions": ("asimddp",), "arch": "aarch64"}, False),
+        ({"instructions": None}, False),
+        ({"instructions": ("avx2",), "device": "0"}, False),
+    ],
+)
+def test_int8_saturates_on_an_x86_processor_without_vnni(
+    desk: Project, change: dict[str, Any], saturates: bool
+) -> None:
+    here = measurements(desk)
+    here.environment = here.environment.model_copy(update=change)
+    seen = [one for one in run_preflight(here, "", {}).findings if one.finding.id == "int8-saturates"]
+    assert bool(seen) is saturates
+    for one in seen:
+        assert one.finding.severity == "warn"
+        assert "AMD EPYC 7763 64-Core Processor has no VNNI" in one.finding.sentence
+        assert "reduce_range" in one.finding.remedy
+        concerned = {(c.precision, x) for c in here.plan.cells for x in ("accuracy", "latency") if one.concerns(c, x)}
+        assert concerned == {("int8", "accuracy")}
+
+
+def test_nothing_saturates_without_int8_or_on_tensorrt(desk: Project) -> None:
+    here = environment().model_copy(update={"instructions": ("avx2",)})
+    cells = measurements(desk).plan.cells
+    of_tensorrt = [cell.model_copy(update={"backend": "tensorrt"}) for cell in cells]
+    floats = [cell for cell in cells if cell.precision != "int8"]
+    assert len(list(early_findings.saturating(cells, here))) == 1
+    assert [*early_findings.saturating(of_tensorrt, here), *early_findings.saturating(floats, here)] == []
+
+
 # What it costs, and what becomes of it
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_trtgate.judge import worst
-from pytest_trtgate.judge.accuracy.parity import judge_accepted, judge_parity
+from pytest_trtgate.judge.accuracy.parity import judge_accepted, judge_parity, of_other_instructions
 from pytest_trtgate.records.accuracy import AccuracyRecord, AccuracySettings, ClassAccuracy
 from pytest_trtgate.records.baseline import Baseline
 from pytest_trtgate.records.cell import Cell, Environment
@@ -140,6 +140,43 @@ def test_an_accuracy_under_the_accepted_one_fails_though_it_equals_its_checkpoin
     assert check.against == "baseline"
     assert "fell 0.1000 since the baseline (0.8000 -> 0.7000)" in check.sentence
     assert check.sentence.endswith("; the .pt itself fell 0.0900")
+
+
+OLD, NEW = (HERE.model_copy(update={"instructions": names}) for names in (("avx2",), ("avx2", "avx512_vnni")))
+
+
+def since(then: Environment, now: Environment, cell: Cell = CELL) -> list[str]:
+    """Return what is said of an accuracy that is compared with one of another machine."""
+    checks = judge_accepted(ACCEPTED, accuracy("pt", 0.8), accuracy("int8", 0.7), {"mAP50-95": 0.01})
+    told = of_other_instructions(checks, cell, then, now)
+    assert [check.outcome for check in told] == [Outcome.FAIL]
+    return [check.sentence for check in told]
+
+
+def test_an_int8_accuracy_of_other_instructions_is_said_to_be() -> None:
+    [sentence] = since(OLD, NEW)
+    assert sentence.endswith(
+        "; it was measured with other CPU instructions (avx2, here avx2 avx512_vnni), "
+        "on which INT8 of ONNX Runtime depends"
+    )
+    [sentence] = since(HERE.model_copy(update={"instructions": ()}), OLD)
+    assert "(none of avx2 " in sentence
+
+
+@pytest.mark.parametrize(
+    ("then", "now", "change"),
+    [
+        (OLD, OLD, {}),
+        (HERE, NEW, {}),  # a record that does not tell
+        (OLD, HERE, {}),
+        (OLD, NEW, {"precision": "fp16"}),
+        (OLD, NEW, {"backend": "tensorrt"}),
+    ],
+)
+def test_of_instructions_that_do_not_differ_or_matter_nothing_is_said(
+    then: Environment, now: Environment, change: dict[str, str]
+) -> None:
+    assert "instructions" not in since(then, now, CELL.model_copy(update=change))[0]
 
 
 def test_a_metric_that_the_baseline_does_not_have_is_not_compared_with_it() -> None:

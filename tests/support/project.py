@@ -56,6 +56,7 @@ from pytest_trtgate import plugin
 from pytest_trtgate.findings import preflight
 from pytest_trtgate.machine import environment, load as machine_load
 environment.installed_versions = lambda: {versions!r}
+environment.cpu_instructions = lambda: ("avx2", "avx512f", "avx512_vnni")
 preflight.why_busy = lambda gpu: []
 preflight.why_thrown_away = lambda root, environ: ""
 machine_load.usable_cores = lambda: 64

@@ -6,7 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
-from ...records import PRIMARY, AccuracyRecord, AccuracySettings, Baseline, Check, Outcome
+from ...machine import instructions_text
+from ...records import PRIMARY, AccuracyRecord, AccuracySettings, Baseline, Cell, Check, Environment, Outcome
 
 if TYPE_CHECKING:
     from .bootstrap import Bootstrap, Drop
@@ -116,6 +117,23 @@ def judge_accepted(
     """
     checks = judge_since(baseline.accuracy, baseline.accuracy_settings, baseline.data_digest, engine, tolerances)
     return [_beside(check, baseline.reference_accuracy, reference.metrics) for check in checks]
+
+
+def of_other_instructions(checks: list[Check], cell: Cell, then: Environment, now: Environment) -> list[Check]:
+    """Return checks since an earlier run that say where its INT8 was computed with other instructions of the CPU.
+
+    Args:
+        checks: What an accuracy was judged by.
+        cell: Its cell.
+        then: The machine of the earlier run.
+        now: This machine.
+    """
+    known = None not in (then.instructions, now.instructions)
+    if cell.precision != "int8" or cell.backend != "onnxruntime" or not known or then.instructions == now.instructions:
+        return checks
+    both = f"{instructions_text(then.instructions)}, here {instructions_text(now.instructions)}"
+    said = f"it was measured with other CPU instructions ({both}), on which INT8 of ONNX Runtime depends"
+    return [c if c.value is None else c.model_copy(update={"sentence": f"{c.sentence}; {said}"}) for c in checks]
 
 
 def _beside(check: Check, before: Mapping[str, float], now: Mapping[str, float]) -> Check:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ... import text as fmt
-from ...records import ALLOW_BUSY, RECORD_NAME, Outcome, RunRecord, Verdict
+from ...records import ALLOW_BUSY, RECORD_NAME, Cell, Outcome, RunRecord, Verdict
 from ..numbers import excess, severity
 from .parts import Anchors, Badge, CheckView, badge_of, brief, check_view, sentence_of, where
 
@@ -70,11 +70,50 @@ def _how(line: str) -> str:
 
 
 def joint_command(run: RunRecord) -> Command | None:
-    """Return what accepts all cells at once that can be accepted one by one; None where those are not several."""
-    line = fmt.clean(run.accept_cells)
-    number = len({verdict.cell for verdict in run.verdicts if verdict.accept_cell})
-    purpose = f"To accept these {fmt.plural(number, 'cell')} at once{_how(line)}"
-    return Command(purpose, purpose[0].lower() + purpose[1:], line) if line else None
+    """Return what accepts all cells at once that can be accepted one by one; None where those are not several.
+
+    None too where it is :func:`first_baseline` that says so.
+    """
+    line, cells = fmt.clean(run.accept_cells), _acceptable_cells(run)
+    if not line or cells == {verdict.cell for verdict in without_baseline(run)}:
+        return None
+    purpose = f"To accept these {fmt.plural(len(cells), 'cell')} at once{_how(line)}"
+    return Command(purpose, purpose[0].lower() + purpose[1:], line)
+
+
+def _acceptable_cells(run: RunRecord) -> set[Cell]:
+    return {verdict.cell for verdict in run.verdicts if verdict.accept_cell}
+
+
+def without_baseline(run: RunRecord) -> list[Verdict]:
+    """Return the verdicts on latency of which there is no more to say than that this machine has no baseline yet.
+
+    None where it has that of any cell: what the others lack is then told of each.
+    """
+    missing = (Outcome.NO_BASELINE, Outcome.INCOMPATIBLE)
+    if any(use.baseline is not None or use.outcome not in missing for use in run.baselines.values()):
+        return []
+    return [
+        verdict
+        for verdict in run.verdicts
+        if verdict.subject == "latency" and verdict.outcome in missing and not verdict.failed
+        if all(check.outcome is Outcome.PASS or check.against == "baseline" for check in verdict.checks)
+    ]
+
+
+def first_baseline(run: RunRecord) -> Command | None:
+    """Return in one line that latency has no baseline on this machine yet, and what records one; None where it has."""
+    verdicts = without_baseline(run)
+    if not verdicts:
+        return None
+    first = verdicts[0]
+    line = first.accept
+    if _acceptable_cells(run) == {verdict.cell for verdict in verdicts}:
+        line = run.accept_cells or first.accept_cell
+    line = fmt.clean(line)
+    here = fmt.clip(run.environment.machine, 80)
+    said = f"atency has no baseline on this machine yet ({here}); to record one{_how(line)}"
+    return Command(f"L{said}", f"l{said}", line)
 
 
 def log_tail(text: str) -> str:
@@ -91,11 +130,13 @@ def last_line(log: str) -> str:
 def alike(run: RunRecord, *, failed: bool) -> list[list[Verdict]]:
     """Return the verdicts of one run that need a word, the worst first; those of a cell with one reason are together.
 
-    ``failed`` chooses between the verdicts that failed the run and those that are only notes.
+    ``failed`` chooses between the verdicts that failed the run and those that are only notes. What
+    :func:`first_baseline` says in one line is left out.
     """
     groups: dict[tuple[object, ...], list[Verdict]] = {}
+    told = without_baseline(run)
     for position, verdict in enumerate(run.verdicts):
-        if verdict.failed is failed and (failed or verdict.outcome is not Outcome.PASS):
+        if verdict.failed is failed and (failed or verdict.outcome is not Outcome.PASS) and verdict not in told:
             alone = position if any(check.value is not None for check in verdict.checks) else -1
             same = (verdict.cell, verdict.outcome, sentence_of(verdict), verdict.log_tail, alone)
             groups.setdefault(same, []).append(verdict)

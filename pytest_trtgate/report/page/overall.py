@@ -84,8 +84,10 @@ def _sentences(*said: str) -> str:
 def _undecided(verdicts: Sequence[Verdict]) -> str:
     """Return how many verdicts neither pass nor failed the run; empty where all pass."""
     waived = sum(bool(verdict.waived) for verdict in verdicts)
-    undecided = sum(verdict.outcome is not Outcome.PASS for verdict in verdicts) - waived
-    rest = [f"{undecided} could not be decided and did not fail the run"] if undecided else []
+    new = sum(verdict.outcome is Outcome.NO_BASELINE for verdict in verdicts)
+    undecided = sum(verdict.outcome is not Outcome.PASS for verdict in verdicts) - waived - new
+    rest = [f"{new} had no baseline to be compared with"] if new else []
+    rest += [f"{undecided} could not be decided and did not fail the run"] if undecided else []
     rest += [f"{waived} failed and {'is' if waived == 1 else 'are'} waived for now"] if waived else []
     return ", ".join(rest)
 

@@ -14,7 +14,7 @@ from ... import text as fmt
 from ...records import BaselineUse, Environment, JobRecord, Outcome, RunRecord
 from ..numbers import cells_of, worst_outcome
 from . import detail, matrix
-from .cards import Card, cards
+from .cards import Card, cards, first_baseline
 from .latency_view import ModelCharts, model_charts
 from .overall import overall
 from .parts import WAIVED, Anchors, Badge, Fact, badge, warnings_of
@@ -109,6 +109,7 @@ def environment_rows(environment: Environment, baselines: Sequence[BaselineUse])
             "Machine": e.machine,
             "Operating system": f"{e.os} ({e.arch})",
             "CPU": f"{e.cpu}, {fmt.plural(e.cpu_count, 'core')}",
+            "CPU instructions": " ".join(e.instructions or ()),
             "Memory": fmt.size(e.memory_bytes),
             "GPU": e.gpu or "none",
             "Compute capability": e.compute_capability or "",
@@ -188,6 +189,8 @@ def run_view(run: RunRecord, anchors: Anchors, several: bool) -> RunView:
         Fact("Started", fmt.date(run.started_at), fmt.clip(run.started_at, 60)),
         Fact("Took", fmt.duration(run.seconds)),
     )
+    first = first_baseline(run)
+    notes = ([f"{first.purpose}: {first.line}"] if first else []) + list(run.notes)
     environment = environment_rows(e, list(run.baselines.values()))
     counted = [v for v in run.verdicts if v.failed is run.failed]
     # A waived failure is no reason to call a run failed that passed.
@@ -198,7 +201,7 @@ def run_view(run: RunRecord, anchors: Anchors, several: bool) -> RunView:
         badge=badge(worst),
         facts=facts,
         counts=counts_of([run]),
-        notes=tuple(fmt.clip(note, 1000) for note in run.notes),
+        notes=tuple(fmt.clip(note, 1000) for note in notes),
         matrix=matrix.matrix_view(run, anchors),
         charts=model_charts(run),
         cells=detail.cell_views(run, anchors),
