@@ -32,7 +32,7 @@ Rooms = Mapping[str, frozenset[str]]
 
 def rooms() -> Rooms:
     """Return the packages, each with the others that it imports, as they are when the program runs."""
-    graph = grimp.build_graph("pytest_trtgate", exclude_type_checking_imports=True)
+    graph = grimp.build_graph("pytest_trtgate", exclude_type_checking_imports=True, cache_dir=None)
     found: dict[str, set[str]] = {}
     for module in graph.modules:
         own = _room(module)
