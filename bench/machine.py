@@ -7,19 +7,19 @@ import platform
 from pathlib import Path
 from typing import Any
 
-from pytest_trtgate.machine.environment import cpu_model, installed_versions, usable_cores
-from pytest_trtgate.machine.gpus import visible_gpus
+from pytest_trtgate.machine import Machine
 
 RESULTS = Path(__file__).parent / "results"
 
 
 def machine() -> str:
     """Return GPUs, CPU, cores, Python and the versions that matter."""
-    versions = installed_versions()
+    here = Machine()
+    versions = here.versions()
     packages = ("ultralytics", "torch", "onnxruntime", "tensorrt")
     shown = ", ".join(f"{name} {versions[name]}" for name in packages if name in versions)
-    gpus = "".join(f"{gpu.name} (driver {gpu.driver}), " for gpu in visible_gpus())
-    return f"{gpus}{cpu_model()}, {usable_cores()} cores, Python {platform.python_version()}, {shown}"
+    gpus = "".join(f"{gpu.name} (driver {gpu.driver}), " for gpu in here.gpus())
+    return f"{gpus}{here.cpu_model()}, {here.usable_cores()} cores, Python {platform.python_version()}, {shown}"
 
 
 def keep(name: str, figures: dict[str, Any]) -> None:

@@ -29,9 +29,10 @@ from pathlib import Path
 from pytest_trtgate.cli.doctor import check_up
 from pytest_trtgate.settings.load import project_settings
 from pytest_trtgate.jobs.launcher import LocalLauncher
+from pytest_trtgate.machine import Machine
 
 folder = Path(sys.argv[1])
-check_up(project_settings(folder)[0], "onnxruntime", "cpu", print, LocalLauncher(locks=folder / "locks"))
+check_up(project_settings(folder)[0], "onnxruntime", "cpu", print, Machine(), LocalLauncher(locks=folder / "locks"))
 """
 CLASSES = ("circle", "square", "triangle", "star", "cross", "ring")
 

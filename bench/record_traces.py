@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from pytest_trtgate.jobs.contract import ArmRequest, LatencyRequest
 from pytest_trtgate.jobs.launcher import Job, LocalLauncher
-from pytest_trtgate.machine.environment import threads_of
+from pytest_trtgate.machine import Machine, threads_of
 from pytest_trtgate.records.files import file_sha256
 from pytest_trtgate.settings.settings import Settings
 
@@ -65,7 +65,7 @@ def launch(
         imgsz=arguments.imgsz,
         batch=1,
         device=arguments.device,
-        threads=threads_of(Settings()),
+        threads=threads_of(Settings(), Machine()),
         images=tuple(str(p.resolve()) for p in images[: latency.images]),
         contexts=("engine",),
         samples=arguments.samples,

@@ -17,7 +17,7 @@ from typing import Any
 from machine import keep
 from watched import watch
 
-from pytest_trtgate.machine.environment import threads_of
+from pytest_trtgate.machine import Machine, threads_of
 from pytest_trtgate.settings.settings import Settings
 
 WIDTH = 4000
@@ -79,7 +79,7 @@ def arms(folder: Path, project: Path, photos: int, device: str = "cpu", width: i
         "arms": [{"arm": a, "artifact": p, "per_image": str(job / f"{a}.npz")} for a, p in artifacts.items()],
         "data": str(folder / "data.yaml"),
         "device": device,
-        "threads": threads_of(Settings()),
+        "threads": threads_of(Settings(), Machine()),
         "settings": HOW,
     }
     (job / "request.json").write_text(json.dumps(request))

@@ -18,10 +18,6 @@ import compiled  # noqa: F401 - before whatever it is about
 from forks import close_forks
 from project import OUTSIDE, Project, import_what_runs_import, python_path
 
-from pytest_trtgate.findings import preflight
-from pytest_trtgate.machine import environment
-from pytest_trtgate.machine import load as machine_load
-
 pytest_plugins = ["pytester"]
 # A busy machine is no reason to fail.
 hypothesis.settings.register_profile("gate", deadline=None, max_examples=25)
@@ -58,17 +54,12 @@ def pytest_unconfigure() -> None:
 
 @pytest.fixture(autouse=True)
 def _quiet_machine(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
-    """No test sees the CI variables of the machine it runs on, or leaves its pretended versions behind."""
+    """No test sees the CI variables of the machine it runs on."""
     for name in OUTSIDE:
         monkeypatch.delenv(name, raising=False)
     if "pytester" in request.fixturenames:
         import_what_runs_import()
         monkeypatch.setenv("PYTHONPATH", python_path())
-    # Whoever overrides a fixture that runs pytest: older releases do not tell here that a test uses it.
-    names = {environment: ("installed_versions", "visible_gpus", "cpu_instructions"), machine_load: ("usable_cores",)}
-    for module, changed in {**names, preflight: ("why_busy", "why_thrown_away")}.items():
-        for name in changed:
-            monkeypatch.setattr(module, name, getattr(module, name))
 
 
 @pytest.fixture

@@ -31,6 +31,29 @@ def test_a_package_is_imported_by_its_face() -> None:
     assert wrong == []
 
 
+PUBLIC = """
+AccuracyRecord Baseline BaselineError CacheError Cell CellLatency Check DataError EarlyLauncher Engine EngineRecord
+Environment Gate Job JobError JobTimeoutError Judged LatencyRecord Launcher Machine Outcome RecordError RunRecord
+SettingsError Softening TrtGateError Verdict __version__ load_run
+"""
+
+
+def test_these_names_are_public_and_each_is_there() -> None:
+    assert pytest_trtgate.__all__ == dir(pytest_trtgate) == PUBLIC.split()
+    for name in PUBLIC.split():
+        assert getattr(pytest_trtgate, name) is not None
+    with pytest.raises(AttributeError, match="has no attribute 'Gpu'"):
+        pytest_trtgate.Gpu  # type: ignore[attr-defined]  # noqa: B018
+
+
+def test_importing_the_package_loads_nothing_but_the_standard_library() -> None:
+    code = "import sys; before = set(sys.modules); import pytest_trtgate; print(*(set(sys.modules) - before))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = {name.partition(".")[0] for name in done.stdout.split()}
+    assert loaded - sys.stdlib_module_names == {"pytest_trtgate"}
+    assert {name for name in done.stdout.split() if "trtgate" in name} == {"pytest_trtgate", "pytest_trtgate.errors"}
+
+
 # What a process of pytest loads
 
 WATCH = """

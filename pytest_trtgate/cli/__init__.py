@@ -7,10 +7,14 @@ import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .. import __version__
 from ..errors import TrtGateError
 from .baseline import RECORD, add_baseline, add_compare, given_path
+
+if TYPE_CHECKING:
+    from ..machine import Machine
 
 _DAY_S = 86400.0
 _ABOUT = (
@@ -23,13 +27,14 @@ _PRUNE = (
 )
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, machine: Machine | None = None) -> int:
     """Run one command and return its exit status: 0 for success, 1 for a failure, 2 for wrong usage.
 
     Args:
         argv: Arguments without the program's name; by default those of the process.
+        machine: What the doctor looks at; by default this machine.
     """
-    arguments = _parser().parse_args(argv)
+    arguments = _parser().parse_args(argv, argparse.Namespace(machine=machine))
     run: Callable[[argparse.Namespace], int] = arguments.run
     try:
         return run(arguments)
@@ -116,32 +121,26 @@ def _project(text: str) -> Path:
 
 def _doctor(arguments: argparse.Namespace) -> int:
     from ..errors import SettingsError
-    from ..machine import (
-        cpu_instructions,
-        cpu_model,
-        installed_versions,
-        instructions_text,
-        package_lines,
-        resolve_backend,
-        usable_cores,
-    )
+    from ..machine import Machine, instructions_text, package_lines, resolve_backend
     from ..settings import project_settings
     from .doctor import check_up
 
-    versions = installed_versions()
+    machine: Machine = arguments.machine or Machine()
+    versions = machine.versions()
     print(f"pytest-trtgate {__version__}, Python {sys.version.split()[0]}")
-    print(f"CPU: {cpu_model()}, {usable_cores()} cores, instructions {instructions_text(cpu_instructions())}")
+    instructions = instructions_text(machine.cpu_instructions())
+    print(f"CPU: {machine.cpu_model()}, {machine.usable_cores()} cores, instructions {instructions}")
     for line in package_lines(versions):
         print(f"  {line}")
     print(f"engine cache: {_cache_root(None, arguments.config)}")
     try:
         settings = project_settings(arguments.config or Path.cwd())[0]
-        backend, device, why = resolve_backend(settings)
+        backend, device, why = resolve_backend(settings, machine)
     except SettingsError as error:
         print(f"backend: none ({error})")
         return 1
     print(f"backend: {backend} {versions[backend]} on {device} ({why})")
-    return 0 if arguments.config is None else check_up(settings, backend, device, print)
+    return 0 if arguments.config is None else check_up(settings, backend, device, print, machine)
 
 
 def _cache_root(given: Path | None, project: Path | None = None) -> Path:

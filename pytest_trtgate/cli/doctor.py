@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -10,14 +9,19 @@ from pathlib import Path
 from .. import text as fmt
 from ..findings import run_preflight
 from ..jobs import Launcher, LocalLauncher
-from ..machine import collect, gpu_of_worker
+from ..machine import Machine, gpu_of_worker
 from ..measuring import Measurements, check_inputs, make_plan
 from ..records import Workspace, new_run_id
 from ..settings import Settings
 
 
 def check_up(
-    settings: Settings, backend: str, device: str, say: Callable[[str], None], launcher: Launcher | None = None
+    settings: Settings,
+    backend: str,
+    device: str,
+    say: Callable[[str], None],
+    machine: Machine,
+    launcher: Launcher | None = None,
 ) -> int:
     """Run the preflight, build nothing, and say every finding.
 
@@ -26,6 +30,7 @@ def check_up(
         backend: The backend that would run.
         device: Its device.
         say: Told each line.
+        machine: The machine that is looked at.
         launcher: Runs the job that looks at images and checkpoints, by default here.
 
     Returns:
@@ -36,19 +41,20 @@ def check_up(
     """
     plan = make_plan(settings, backend, device)
     datasets = check_inputs(settings, plan)
-    gpu, only_gpu = gpu_of_worker(settings, backend, device, "")
+    gpu, only_gpu = gpu_of_worker(settings, backend, device, "", machine)
     with tempfile.TemporaryDirectory(prefix="trtgate-") as folder:
         measure = Measurements(
             settings=settings,
             plan=plan,
             datasets=datasets,
-            environment=collect(backend, device, Path.cwd()),
+            environment=machine.environment(backend, device, Path.cwd()),
             workspace=Workspace(Path(folder), new_run_id()),
-            launcher=launcher or LocalLauncher(gpu=gpu, only_gpu=only_gpu),
+            launcher=launcher or LocalLauncher(locks=machine.device_locks(), gpu=gpu, only_gpu=only_gpu),
+            machine=machine,
             milestone=lambda text: None,
             progress=say,
         )
-        preflight = run_preflight(measure, gpu, os.environ)
+        preflight = run_preflight(measure, gpu)
     for early in preflight.findings:
         found = early.finding
         say(f"{'FAIL' if found.severity == 'fail' else 'warning'}: {found.sentence} [{found.id}]; {found.remedy}")

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import re
-import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-TEMPORARY = ("/tmp", "/var/tmp", "/dev/shm")
 NOTEBOOKS: Mapping[str, str] = {"COLAB_RELEASE_TAG": "/content", "KAGGLE_KERNEL_RUN_TYPE": "/kaggle"}
 """Variables that hosted notebooks set, and the folder whose content goes with the session."""
 KEPT_IN_NOTEBOOKS = ("/content/drive", "/content/gdrive")
@@ -20,16 +18,17 @@ _GITLAB_CACHES = re.compile(r"\b(?:cache|include):")
 """A cache of GitLab CI, or another file that may have one."""
 
 
-def why_thrown_away(root: Path, environ: Mapping[str, str]) -> str:
+def why_thrown_away(root: Path, environ: Mapping[str, str], temporary: Sequence[str]) -> str:
     """Return why a folder will not outlive the job, as the end of a sentence; empty where it will, for all we know.
 
     Args:
         root: The folder of the engine cache.
         environ: The environment variables of the process.
+        temporary: Folders whose files need not last.
     """
     place = root.resolve()
-    if (temporary := _under(place, [*TEMPORARY, tempfile.gettempdir()])) is not None:
-        return f"{temporary} is for temporary files"
+    if (above := _under(place, temporary)) is not None:
+        return f"{above} is for temporary files"
     for variable, folder in NOTEBOOKS.items():
         if environ.get(variable) and _under(place, [folder]) and not _under(place, KEPT_IN_NOTEBOOKS):
             return f"what is in {folder} goes with the notebook's session"
@@ -58,7 +57,7 @@ def _on_github(place: Path, environ: Mapping[str, str]) -> str:
     return f"{what} is discarded and the workflow has no step that caches it"
 
 
-def _under(place: Path, folders: list[str] | tuple[str, ...]) -> str | None:
+def _under(place: Path, folders: Sequence[str]) -> str | None:
     return next((folder for folder in folders if place.is_relative_to(Path(folder).resolve())), None)
 
 

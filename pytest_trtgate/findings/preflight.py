@@ -12,7 +12,7 @@ from ..cache import FileDigests
 from ..data import Dataset, shared_contents
 from ..errors import BaselineError, DataError, JobError
 from ..jobs import SurveyResponse
-from ..machine import foreign_processes, too_many_threads, why_busy
+from ..machine import too_many_threads
 from ..measuring import Measurements
 from ..records import BUSY, EarlyFinding, Finding, Preflight
 from ..settings import REMEDIES, Settings, severity_of
@@ -35,15 +35,13 @@ SUBJECTS: Mapping[str, tuple[str, ...]] = {
 def run_preflight(
     measure: Measurements,
     gpu: str,
-    environ: Mapping[str, str],
     concerns: Callable[[EarlyFinding], bool] = lambda _: True,
 ) -> Preflight:
     """Look for everything, build nothing, and say what was found.
 
     Args:
-        measure: The run's settings, plan, dataset, cache and launcher.
+        measure: The run's settings, plan, dataset, cache, launcher and machine.
         gpu: UUID of the GPU that the run uses; empty for the CPU.
-        environ: The environment variables of the process.
         concerns: Whether a finding concerns what the run's tests ask for: only then is it said at once.
     """
     started = time.monotonic()
@@ -55,7 +53,7 @@ def run_preflight(
             precisions=one.precisions,
             subjects=SUBJECTS.get(one.id, ()),
         )
-        for one in dict.fromkeys(_found(measure, gpu, environ))
+        for one in dict.fromkeys(_found(measure, gpu))
         if (severity := severity_of(severities, one.id)) != "off"
     ]
     for one in filter(concerns, found):
@@ -63,14 +61,14 @@ def run_preflight(
     return Preflight(findings=tuple(found), seconds=time.monotonic() - started)
 
 
-def _found(measure: Measurements, gpu: str, environ: Mapping[str, str]) -> Iterator[Early]:
-    settings, cells = measure.settings, measure.plan.cells
+def _found(measure: Measurements, gpu: str) -> Iterator[Early]:
+    settings, cells, machine = measure.settings, measure.plan.cells, measure.machine
     # First, before this run itself keeps the machine busy.
-    busy, processes = why_busy(gpu=gpu), foreign_processes(gpu) if gpu else 0
+    busy, processes = machine.why_busy(gpu), machine.foreign_processes(gpu) if gpu else 0
     yield from (Early(BUSY, why) for why in busy)
     measure.early.begin()
-    yield from early.timing(settings, too_many_threads(measure.threads), processes)
-    if why := why_thrown_away(measure.cache.root, environ):
+    yield from early.timing(settings, too_many_threads(measure.threads, machine.usable_cores()), processes)
+    if why := why_thrown_away(measure.cache.root, machine.environ, machine.temporary):
         yield Early("throwaway-cache", f"the engine cache is in {measure.cache.root}, and {why}")
     yield from early.exports(cells, {cell: measure.export_arguments(cell) for cell in cells})
     yield from early.saturating(cells, measure.environment)

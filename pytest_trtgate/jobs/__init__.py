@@ -38,7 +38,7 @@ from .contract import (
     VideoResponse,
 )
 from .expected import EarlyJobs
-from .launcher import LOG_NAME, Job, Launcher, LocalLauncher
+from .launcher import LOG_NAME, EarlyLauncher, Job, Launcher, LocalLauncher
 from .logs import log_tail
 from .processes import READY
 
@@ -61,6 +61,7 @@ __all__ = [
     "ClipRequest",
     "ClipResponse",
     "EarlyJobs",
+    "EarlyLauncher",
     "EngineFacts",
     "Job",
     "JobFailure",

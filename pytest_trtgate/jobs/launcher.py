@@ -14,7 +14,7 @@ from typing import IO, Protocol, runtime_checkable
 import filelock
 
 from ..errors import JobError, JobTimeoutError, RecordError
-from ..machine import VISIBLE, machine_locks, make_locks
+from ..machine import VISIBLE, device_locks, make_locks
 from ..records import FileRecord, load, save
 from . import processes
 from .ahead import Ahead
@@ -195,7 +195,7 @@ class LocalLauncher:
                 lock.release()
 
     def _lock_path(self, device: str) -> Path:
-        locks = self.locks or machine_locks()
+        locks = self.locks or device_locks()
         make_locks(locks)
         return locks / f"device-{self.gpu if self.gpu and device != 'cpu' else device}.lock"
 

@@ -2,38 +2,22 @@
 
 from __future__ import annotations
 
-from .environment import (
-    DECODERS,
-    collect,
-    cpu_instructions,
-    cpu_model,
-    differences,
-    gpu_of_worker,
-    installed_versions,
-    instructions_text,
-    package_lines,
-    resolve_backend,
-    saturates,
-    slug,
-    threads_of,
-    usable_cores,
-)
+from .backend import gpu_of_worker, resolve_backend, threads_of
+from .environment import differences, instructions_text, saturates, slug
 from .gpus import VISIBLE, text, throttle_words
-from .load import foreign_processes, too_many_threads, why_busy
-from .locks import machine_locks, make_locks
+from .load import too_many_threads
+from .locks import device_locks, make_locks
+from .machine import Machine
+from .packages import DECODERS, package_lines
 
 __all__ = [
     "DECODERS",
     "VISIBLE",
-    "collect",
-    "cpu_instructions",
-    "cpu_model",
+    "Machine",
+    "device_locks",
     "differences",
-    "foreign_processes",
     "gpu_of_worker",
-    "installed_versions",
     "instructions_text",
-    "machine_locks",
     "make_locks",
     "package_lines",
     "resolve_backend",
@@ -43,6 +27,4 @@ __all__ = [
     "threads_of",
     "throttle_words",
     "too_many_threads",
-    "usable_cores",
-    "why_busy",
 ]

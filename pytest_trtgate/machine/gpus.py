@@ -6,7 +6,6 @@ GPUs are numbered as ``nvidia-smi`` does, by PCI bus; jobs are told to do so too
 from __future__ import annotations
 
 import csv
-import os
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -48,15 +47,13 @@ class Gpu:
 
 
 @lru_cache
-def visible_gpus() -> tuple[Gpu, ...]:
-    """Return the GPUs that CUDA would show to this process, in its order; none where there is no driver."""
+def all_gpus() -> tuple[Gpu, ...]:
+    """Return the machine's GPUs by PCI bus; none where there is no driver."""
     try:
         import pynvml
     except ImportError:
-        found = _from_smi()
-    else:
-        found = _from_nvml(pynvml)
-    return tuple(chosen(found, os.environ.get(VISIBLE)))
+        return tuple(_from_smi())
+    return tuple(_from_nvml(pynvml))
 
 
 def gpu_now(uuid: str) -> GpuNow:

@@ -1,16 +1,10 @@
-"""Whether this machine is fit to be timed before anything starts: load, battery, power saving, and the GPU."""
+"""Whether this machine is fit to be timed before anything starts: load, battery and power saving."""
 
 from __future__ import annotations
 
-import os
 import time
+from collections.abc import Callable
 from pathlib import Path
-
-import filelock
-
-from .environment import usable_cores
-from .gpus import gpu_now
-from .locks import machine_locks
 
 LOADED = 0.5
 """A load average over this share of the cores means that others work too."""
@@ -21,33 +15,31 @@ SELF_GOVERNED = ("intel_pstate", "amd-pstate-epp")
 """Drivers whose governor ``powersave`` is the ordinary one, which raises clocks at once; the preference tells."""
 
 
-def why_busy(system: Path = Path("/"), gpu: str = "") -> list[str]:
+def why_busy(system: Path, cores: int, wait: Callable[[float], None] = time.sleep) -> list[str]:
     """Return what would disturb timing, each as a sentence without its full stop; nothing where all is quiet.
 
     Args:
         system: The root folder of ``/proc`` and ``/sys``.
-        gpu: UUID of the GPU that is timed; empty for the CPU.
+        cores: How many cores the machine has.
+        wait: Waits so many seconds.
     """
-    found = [why for why in (_load(system), _battery(system), _power_saving(system)) if why]
-    throttled = gpu_now(gpu).throttled if gpu else ()
-    return found + ([f"the GPU holds its clocks back ({', '.join(throttled)})"] if throttled else [])
+    return [why for why in (_load(system, cores, wait), _battery(system), _power_saving(system)) if why]
 
 
-def _load(system: Path) -> str:
+def _load(system: Path, cores: int, wait: Callable[[float], None]) -> str:
     load = _first_number(system / "proc/loadavg")
-    cores = os.cpu_count() or 1
     if load is None or load <= LOADED * cores:
         return ""
-    share = _busy_share(system / "proc/stat")
+    share = _busy_share(system / "proc/stat", wait)
     if share is not None and share < BUSY_SHARE:
         return ""  # the last minute was busy, now is not
     return f"the load average is {load:.1f} on {cores} cores before the start"
 
 
-def _busy_share(stat: Path) -> float | None:
+def _busy_share(stat: Path, wait: Callable[[float], None]) -> float | None:
     """Return the share of all cores' time that was used over a moment, 0 to 1; None where the system does not tell."""
     before = _ticks(stat)
-    time.sleep(LOOK_S)
+    wait(LOOK_S)
     after = _ticks(stat)
     if before is None or after is None or after[1] <= before[1]:
         return None
@@ -82,12 +74,10 @@ def _power_saving(system: Path) -> str:
     return ""
 
 
-def too_many_threads(threads: int) -> str:
-    """Return that more threads are asked for than there are cores for them; empty where they fit."""
-    cores = usable_cores()
-    return (
-        f"threads = {threads} on {cores} usable cores: every arm waits for its own threads" if threads > cores else ""
-    )
+def too_many_threads(threads: int, cores: int) -> str:
+    """Return that more threads are asked for than there are usable cores; empty where they fit."""
+    said = f"threads = {threads} on {cores} usable cores: every arm waits for its own threads"
+    return said if threads > cores else ""
 
 
 def _first_number(path: Path) -> float | None:
@@ -102,21 +92,3 @@ def _text(path: Path) -> str:
         return path.read_text(encoding="utf-8", errors="replace").strip()
     except OSError:
         return ""
-
-
-def foreign_processes(gpu: str) -> int:
-    """Return how many processes compute on a GPU while no session's job does.
-
-    Whose they are cannot be told from their numbers, which in a container are those of the host. So they are counted
-    only while the device's lock is free, and held meanwhile. Every launch counts again what computes beside it.
-
-    Args:
-        gpu: Its UUID.
-    """
-    try:
-        with filelock.FileLock(machine_locks() / f"device-{gpu}.lock", timeout=0, mode=0o666):
-            return gpu_now(gpu).processes
-    except filelock.Timeout:
-        return 0
-    except OSError:  # no place for locks: jobs will say so
-        return gpu_now(gpu).processes

@@ -9,14 +9,14 @@ from pathlib import Path
 LOCKS = Path("/tmp/trtgate-locks")
 
 
-def machine_locks() -> Path:
-    """Return the folder of the device locks of this machine; one of our own where that cannot be made or written."""
+def device_locks(folder: Path = LOCKS) -> Path:
+    """Return the folder of the device locks; one of our own where ``folder`` cannot be made or written."""
     try:
-        make_locks(LOCKS)
-        usable = os.access(LOCKS, os.W_OK | os.X_OK)
+        make_locks(folder)
+        usable = os.access(folder, os.W_OK | os.X_OK)
     except OSError:
         usable = False
-    return LOCKS if usable else Path(tempfile.gettempdir()) / LOCKS.name
+    return folder if usable else Path(tempfile.gettempdir()) / folder.name
 
 
 def make_locks(folder: Path) -> None:

@@ -24,7 +24,7 @@ from ..jobs import (
     Launcher,
     Response,
 )
-from ..machine import threads_of
+from ..machine import Machine, threads_of
 from ..records import (
     REFERENCE,
     Cell,
@@ -65,6 +65,7 @@ class Measurements:
         environment: The machine, part of every engine's key.
         workspace: The run's folder.
         launcher: Runs the jobs.
+        machine: What it is measured on.
         milestone: Told in one sentence what was begun or done.
         progress: Told how far the current job is.
         export_args: Returns further arguments for the exporter of a cell's engine.
@@ -78,6 +79,7 @@ class Measurements:
         environment: Environment,
         workspace: Workspace,
         launcher: Launcher,
+        machine: Machine,
         milestone: Callable[[str], None],
         progress: Callable[[str], None],
         export_args: Callable[[Cell], dict[str, Any]] = lambda _: {},
@@ -87,6 +89,7 @@ class Measurements:
         self.environment = environment
         self.workspace = workspace
         self.launcher = launcher
+        self.machine = machine
         self.milestone = milestone
         self.progress = progress
         self._export_args = export_args
@@ -96,7 +99,7 @@ class Measurements:
         # Models on the same data share what is known of it.
         known = {d.source: EvaluatedData(d, settings, root, workspace.path) for d in datasets.values()}
         self.data = {model: known[dataset.source] for model, dataset in datasets.items()}
-        self.threads = threads_of(settings)
+        self.threads = threads_of(settings, machine)
         ahead, launches = workspace.path / "ahead", settings.latency.launches
         self.early = EarlyJobs(launcher, environment.device, self.threads, ahead, launches)
 

@@ -10,6 +10,7 @@ import pytest
 
 if TYPE_CHECKING:
     from ..jobs import Launcher
+    from ..machine import Machine
     from ..records import Cell, Check, Environment
     from ..verdicts import Judged, Softening
 
@@ -20,6 +21,15 @@ def pytest_trtgate_launcher(config: pytest.Config) -> Launcher | None:
 
     A launcher runs a job in a process of its own, here or on another machine, and owns the device meanwhile.
     Stops at the first implementation that returns one.
+    """
+
+
+@pytest.hookspec(firstresult=True)
+def pytest_trtgate_machine(config: pytest.Config) -> Machine | None:
+    """Return the machine that this session's jobs run on, or None for this one.
+
+    For a launcher that runs jobs elsewhere, and for tests: a subclass of :class:`pytest_trtgate.Machine` that answers
+    differently of versions, GPUs, cores or load. Stops at the first implementation that returns one.
     """
 
 

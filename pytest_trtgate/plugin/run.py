@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Sequence
 from functools import cached_property, partial
@@ -13,7 +12,7 @@ import pytest
 
 from ..errors import SettingsError, TrtGateError
 from ..findings import run_preflight
-from ..machine import collect, gpu_of_worker, resolve_backend
+from ..machine import Machine, gpu_of_worker, resolve_backend
 from ..measuring import Measurements, Plan, check_clips, check_inputs, make_plan, with_media
 from ..records import INTERRUPTED, RECORD_NAME, RunRecord, Workspace, new_run_id, run_folder_of
 from ..settings import in_ci
@@ -85,8 +84,14 @@ class GatePlugin:
     # The plan and the session
 
     @cached_property
+    def machine(self) -> Machine:
+        """The machine that runs the gate, or what a hook gives in its place."""
+        found: Machine | None = self.config.hook.pytest_trtgate_machine(config=self.config)
+        return found or Machine()
+
+    @cached_property
     def _where(self) -> tuple[str, str, str]:
-        return resolve_backend(self.settings)
+        return resolve_backend(self.settings, self.machine)
 
     @cached_property
     def plan(self) -> Plan:
@@ -111,15 +116,17 @@ class GatePlugin:
 
         backend, device, _ = self._where
         narrator = Narrator(self.config)
-        gpu, only_gpu = gpu_of_worker(self.settings, backend, device, self.worker)
+        gpu, only_gpu = gpu_of_worker(self.settings, backend, device, self.worker, self.machine)
         launcher: Launcher | None = self.config.hook.pytest_trtgate_launcher(config=self.config)
+        environment = self.machine.environment(backend, device, options.project_folder(self.config))
         measure = Measurements(
             settings=self.settings,
             plan=self.plan,
             datasets=self.datasets,
-            environment=with_extra(self.config, collect(backend, device, options.project_folder(self.config))),
+            environment=with_extra(self.config, environment),
             workspace=self.workspace,
-            launcher=launcher or LocalLauncher(gpu=gpu, only_gpu=only_gpu),
+            launcher=launcher or LocalLauncher(locks=self.machine.device_locks(), gpu=gpu, only_gpu=only_gpu),
+            machine=self.machine,
             milestone=narrator.milestone,
             progress=narrator.progress,
             export_args=partial(export_args, self.config, self.settings),
@@ -134,7 +141,7 @@ class GatePlugin:
             options.accept_command(self.config),
             self.source,
             self.cells,
-            preflight=partial(run_preflight, measure, gpu, os.environ, self._concerned),
+            preflight=partial(run_preflight, measure, gpu, self._concerned),
             amend=partial(amendments, self.config),
         )
 

@@ -12,7 +12,8 @@ from fake_jobs import Behaviour
 from project import VERSIONS, Project
 
 from pytest_trtgate.cli import main
-from pytest_trtgate.machine.environment import cpu_instructions, cpu_name, machine_slug
+from pytest_trtgate.machine import Machine
+from pytest_trtgate.machine.environment import cpu_name, machine_slug
 
 ONE = "--trt-precision=fp16"
 
@@ -70,15 +71,10 @@ def test_an_int8_accuracy_is_compared_with_one_of_other_instructions_and_said_to
         ("cpu : POWER9\n", None),
     ],
 )
-def test_instructions_are_those_that_linux_tells(
-    monkeypatch: pytest.MonkeyPatch, text: str, found: tuple[str, ...] | None
-) -> None:
-    cpu_instructions.cache_clear()
-    monkeypatch.setattr(Path, "read_text", lambda self, **_: text)
-    try:
-        assert cpu_instructions() == found
-    finally:
-        cpu_instructions.cache_clear()
+def test_instructions_are_those_that_linux_tells(tmp_path: Path, text: str, found: tuple[str, ...] | None) -> None:
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc" / "cpuinfo").write_text(text)
+    assert Machine(system=tmp_path).cpu_instructions() == found
 
 
 def test_an_unknown_machine_is_told_in_one_line_what_records_a_baseline(accepted: Project) -> None:
@@ -140,8 +136,7 @@ def test_a_baseline_of_another_kind_of_machine_is_found_and_named(accepted: Proj
 
 
 def test_a_newer_minor_release_of_the_backend_looks_in_a_folder_of_its_own(accepted: Project) -> None:
-    conftest = accepted.path / "conftest.py"
-    conftest.write_text(conftest.read_text().replace(VERSIONS["onnxruntime"], "1.32.0"))
+    accepted.pretend(installed={**VERSIONS, "onnxruntime": "1.32.0"})
     accepted.run(ONE)
     assert accepted.outcomes("latency") == {"fp16": "NO_BASELINE"}
     accepted.run(ONE, "--trt-baselines=add").assert_outcomes(passed=2)

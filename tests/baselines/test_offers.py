@@ -162,8 +162,7 @@ def test_on_a_busy_machine_the_command_that_takes_the_run_nevertheless_is_offere
 ) -> None:
     shutil.rmtree(accepted.path / "cache" / "engines")  # so that one stored session is all there is to compare with
     accepted.weights(MUCH_SLOWER)
-    with (accepted.path / "conftest.py").open("a") as file:
-        file.write(f"preflight.why_busy = lambda gpu: [{BUSY_WITH!r}]\n")
+    accepted.pretend(busy=(BUSY_WITH,))
     result = accepted.run(FP16)
     result.assert_outcomes(passed=2)
     verdict = accepted.verdict("fp16", "latency")

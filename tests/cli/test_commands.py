@@ -7,22 +7,21 @@ import sys
 from pathlib import Path
 
 import pytest
-from project import VERSIONS, snapshot
+from pretended import PretendedMachine
+from project import snapshot
 from runs_example import gpu_run, passing_run
 
-from pytest_trtgate import __version__, machine
+from pytest_trtgate import __version__
 from pytest_trtgate.cli import demo, main
-from pytest_trtgate.machine import environment
+from pytest_trtgate.machine import package_lines
 from pytest_trtgate.records.files import save
 
 
 @pytest.fixture(autouse=True)
 def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every test starts in a folder without settings, on a machine that has everything."""
+    """Every test starts in a folder without settings."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    monkeypatch.setattr(machine, "installed_versions", lambda: dict(VERSIONS))
-    monkeypatch.setattr(environment, "installed_versions", lambda: dict(VERSIONS))
 
 
 def fails(*arguments: str) -> None:
@@ -55,7 +54,7 @@ def test_no_command_and_unknown_commands_are_wrong_usage() -> None:
 def test_the_doctor_says_what_is_installed_and_what_would_run(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    assert main(["doctor"]) == 0
+    assert main(["doctor"], PretendedMachine()) == 0
     out = capsys.readouterr().out
     assert f"pytest-trtgate {__version__}" in out
     assert "  torch                  2.11.0\n" in out
@@ -77,14 +76,13 @@ def test_the_doctor_says_what_is_installed_and_what_would_run(
     ],
 )
 def test_the_doctor_says_which_of_two_that_serve_alike_is_there(versions: dict[str, str], lines: list[str]) -> None:
-    assert [line for line in environment.package_lines(versions) if line.startswith("opencv")] == lines
+    assert [line for line in package_lines(versions) if line.startswith("opencv")] == lines
 
 
 def test_the_doctor_fails_where_nothing_would_run(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(environment, "installed_versions", lambda: {"onnx": "1.20.0"})
-    assert main(["doctor"]) == 1
+    assert main(["doctor"], PretendedMachine(installed={"onnx": "1.20.0"})) == 1
     assert "backend: none (backend 'onnxruntime' needs ultralytics, torch, onnxruntime, " in capsys.readouterr().out
 
 

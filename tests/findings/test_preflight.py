@@ -12,7 +12,8 @@ import filelock
 import pytest
 from fake_jobs import Behaviour
 from inline_launcher import InlineLauncher
-from project import VERSIONS, Project
+from pretended import VERSIONS, PretendedMachine
+from project import Project
 from records_example import environment
 
 from pytest_trtgate.baselines.waivers import Waiver, Waivers, save_waivers
@@ -22,14 +23,9 @@ from pytest_trtgate.cli.doctor import check_up
 from pytest_trtgate.errors import DataError
 from pytest_trtgate.findings import after as findings
 from pytest_trtgate.findings import before as early_findings
-from pytest_trtgate.findings import preflight
 from pytest_trtgate.findings.before import weak_calibration
 from pytest_trtgate.findings.preflight import run_preflight
 from pytest_trtgate.jobs.contract import CheckpointFacts, SplitFacts
-from pytest_trtgate.machine import environment as machine
-from pytest_trtgate.machine import load as machine_load
-from pytest_trtgate.machine import load as strangers
-from pytest_trtgate.machine import locks
 from pytest_trtgate.machine.gpus import GpuNow
 from pytest_trtgate.measuring import context as measure
 from pytest_trtgate.measuring.context import Measurements
@@ -57,10 +53,7 @@ ENGINE = {"batch": 1, "imgsz": [320, 320], "version": VERSIONS["ultralytics"], "
 
 @pytest.fixture(autouse=True)
 def _quiet(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A quiet machine, and splits of four images that are large enough."""
-    monkeypatch.setattr(preflight, "why_busy", lambda gpu: [])
-    monkeypatch.setattr(preflight, "why_thrown_away", lambda root, environ: "")
-    monkeypatch.setattr(machine_load, "usable_cores", lambda: 64)
+    """Splits of four images are large enough."""
     monkeypatch.setattr(findings, "FEW_IMAGES", 4)
     monkeypatch.setattr(early_findings, "FEW_CALIBRATION_IMAGES", 4)
 
@@ -96,12 +89,12 @@ def measurements(project: Project, milestone: Callable[[str], None] = lambda _: 
         launcher=InlineLauncher(),
         milestone=milestone,
         progress=lambda _: None,
-        **more,
+        **{"machine": PretendedMachine(), **more},
     )
 
 
 def early(project: Project, gpu: str = "", **more: Any) -> list[EarlyFinding]:
-    return list(run_preflight(measurements(project, **more), gpu, {}).findings)
+    return list(run_preflight(measurements(project, **more), gpu).findings)
 
 
 def found(project: Project, gpu: str = "", **more: Any) -> list[tuple[str, str]]:
@@ -400,12 +393,11 @@ def test_an_engine_with_nms_inside_is_timed_unfairly(desk: Project) -> None:
     assert {name for name, _ in found(desk, export_args=lambda _: {"nms": True})} == {"unfair-timing"}
 
 
-def test_more_threads_than_cores_are_unfair(desk: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_threads_than_cores_are_unfair(desk: Project) -> None:
     desk.settings(top="threads = 4")
-    monkeypatch.setattr(machine_load, "usable_cores", lambda: 4)
-    assert found(desk) == []
-    monkeypatch.setattr(machine_load, "usable_cores", lambda: 2)
-    assert found(desk) == [("unfair-timing", "threads = 4 on 2 usable cores: every arm waits for its own threads")]
+    assert found(desk, machine=PretendedMachine(cores=4)) == []
+    said = found(desk, machine=PretendedMachine(cores=2))
+    assert said == [("unfair-timing", "threads = 4 on 2 usable cores: every arm waits for its own threads")]
 
 
 def test_a_short_warm_up_is_unfair(desk: Project) -> None:
@@ -413,26 +405,28 @@ def test_a_short_warm_up_is_unfair(desk: Project) -> None:
     assert [name for name, _ in found(desk)] == ["unfair-timing"]
 
 
-def test_another_process_on_the_gpu_is_unfair(desk: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(strangers, "gpu_now", lambda uuid: GpuNow(processes=1))
-    monkeypatch.setattr(locks, "LOCKS", desk.path)
-    assert found(desk) == []  # on the CPU
-    assert found(desk, gpu="GPU-1") == [("unfair-timing", "1 other process computes on the GPU before the start")]
+def test_another_process_on_the_gpu_is_unfair(desk: Project) -> None:
+    machine = PretendedMachine(now=GpuNow(processes=1), locks=desk.path)
+    assert found(desk, machine=machine) == []  # on the CPU
+    assert found(desk, gpu="GPU-1", machine=machine) == [
+        ("unfair-timing", "1 other process computes on the GPU before the start")
+    ]
     # The job of another session, which is kept off while this one times.
     with filelock.FileLock(desk.path / "device-GPU-1.lock"):
-        assert found(desk, gpu="GPU-1") == []
-    monkeypatch.setattr(strangers, "machine_locks", lambda: desk.path / "trtgate.toml")
-    assert [name for name, _ in found(desk, gpu="GPU-1")] == ["unfair-timing"]
+        assert found(desk, gpu="GPU-1", machine=machine) == []
+    (desk.path / "device-GPU-1.lock").unlink()
+    (desk.path / "device-GPU-1.lock").mkdir()  # a place that holds no lock
+    assert [name for name, _ in found(desk, gpu="GPU-1", machine=machine)] == ["unfair-timing"]
 
 
 def test_an_accepted_engine_of_another_version_is_skewed(accepted: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     accepted.weights(Behaviour(survey=SEEN))
     here = measurements(accepted)
     here.environment = load(accepted.path / "reports" / "run.json", _record()).environment
-    assert run_preflight(here, "", {}).findings == ()
+    assert run_preflight(here, "").findings == ()
     newer = {**here.environment.versions, "ultralytics": "8.5.0"}
     here.environment = here.environment.model_copy(update={"versions": newer})
-    [one] = run_preflight(here, "", {}).findings
+    [one] = run_preflight(here, "").findings
     assert one.finding.sentence == "shapes fp16: the accepted engine is of Ultralytics 8.4.190 (now 8.5.0)"
     assert (one.finding.id, one.precisions) == ("version-skew", ("fp16",))
 
@@ -443,12 +437,12 @@ def _record() -> Any:
     return RunRecord
 
 
-def test_a_throwaway_cache_and_a_busy_machine_are_said(desk: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(preflight, "why_thrown_away", lambda root, environ: f"{root.name} will go")
-    monkeypatch.setattr(preflight, "why_busy", lambda gpu: ["the machine runs on its battery"])
-    assert found(desk) == [
+def test_a_throwaway_cache_and_a_busy_machine_are_said(desk: Project) -> None:
+    here = str(desk.path)
+    machine = PretendedMachine(busy=("the machine runs on its battery",), temporary=(here,))
+    assert found(desk, machine=machine) == [
         ("machine-busy", "the machine runs on its battery"),
-        ("throwaway-cache", f"the engine cache is in {desk.path / 'cache'}, and cache will go"),
+        ("throwaway-cache", f"the engine cache is in {desk.path / 'cache'}, and {here} is for temporary files"),
     ]
 
 
@@ -471,7 +465,7 @@ def test_int8_saturates_on_an_x86_processor_without_vnni(
 ) -> None:
     here = measurements(desk)
     here.environment = here.environment.model_copy(update=change)
-    seen = [one for one in run_preflight(here, "", {}).findings if one.finding.id == "int8-saturates"]
+    seen = [one for one in run_preflight(here, "").findings if one.finding.id == "int8-saturates"]
     assert bool(seen) is saturates
     for one in seen:
         assert one.finding.severity == "warn"
@@ -496,13 +490,13 @@ def test_nothing_saturates_without_int8_or_on_tensorrt(desk: Project) -> None:
 def test_what_has_not_changed_is_not_looked_at_again(desk: Project) -> None:
     said: list[str] = []
     here = measurements(desk, said.append)
-    run_preflight(here, "", {})
+    run_preflight(here, "")
     assert said == ["preflight: looking at 8 images and 1 checkpoint"]
-    run_preflight(here, "", {})
+    run_preflight(here, "")
     assert len(said) == 1
     label = desk.path / "data" / "labels" / "test" / "1.txt"
     label.write_text("1 0.5 0.5 0.25 0.25\n")
-    run_preflight(here, "", {})
+    run_preflight(here, "")
     assert said[1:] == ["preflight: looking at 4 images"]
 
 
@@ -510,7 +504,7 @@ def test_a_survey_waits_for_no_device(desk: Project) -> None:
     here = measurements(desk)
     here.launcher = listening = Listening()
     here.environment = here.environment.model_copy(update={"device": "0"})
-    run_preflight(here, "", {})
+    run_preflight(here, "")
     assert [job.device for job in listening.asked] == [""]
 
 
@@ -610,8 +604,7 @@ def test_a_finding_about_int8_fails_no_other_precision(project: Project) -> None
 def test_what_was_found_of_other_cells_and_subjects_than_those_tested_is_not_said(project: Project) -> None:
     project.weights(Behaviour(survey={**SEEN, "checkpoint": {"imgsz": 640}}))
     project.settings("[calibration]\nfraction = 0.5\n")
-    with (project.path / "conftest.py").open("a") as file:
-        file.write("\npreflight.why_busy = lambda gpu: ['the machine runs on its battery']\n")
+    project.pretend(busy=("the machine runs on its battery",))
     kinds = ("imgsz-mismatch", "machine-busy", "weak-calibration")
     for selected, said in (("accuracy and fp16", (2, 0, 0)), ("latency and int8", (2, 2, 2))):
         lines = project.run("--trt-precision=fp16,int8", "-k", selected).outlines
@@ -630,14 +623,11 @@ def test_a_finding_about_timing_fails_no_accuracy(project: Project) -> None:
 
 
 @pytest.fixture
-def doctor(desk: Project, monkeypatch: pytest.MonkeyPatch) -> Callable[[], tuple[int, list[str]]]:
-    monkeypatch.setattr(checkup, "collect", lambda *_: environment().model_copy(update={"versions": VERSIONS}))
-    monkeypatch.setattr(machine, "installed_versions", lambda: VERSIONS)
-
+def doctor(desk: Project) -> Callable[[], tuple[int, list[str]]]:
     def run() -> tuple[int, list[str]]:
         lines: list[str] = []
         settings = project_settings(desk.path)[0]
-        return check_up(settings, "onnxruntime", "cpu", lines.append, InlineLauncher()), lines
+        return check_up(settings, "onnxruntime", "cpu", lines.append, PretendedMachine(), InlineLauncher()), lines
 
     return run
 
@@ -663,14 +653,14 @@ def test_the_doctor_fails_only_for_what_would_fail_a_run(desk: Project, doctor: 
 
 @pytest.mark.parametrize("given", [[], ["sub"], ["sub/trtgate.toml"]])
 def test_the_doctor_gives_its_job_absolute_paths(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, doctor: Any, capsys: pytest.CaptureFixture[str], given: list[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], given: list[str]
 ) -> None:
     (tmp_path / "sub").mkdir()
     Project(tmp_path / "sub").weights(Behaviour(survey=SEEN))
     listening = Listening()
     monkeypatch.setattr(checkup, "LocalLauncher", lambda **_: listening)
     monkeypatch.chdir(tmp_path if given else tmp_path / "sub")
-    assert main(["doctor", "--config", *given]) == 0
+    assert main(["doctor", "--config", *given], PretendedMachine()) == 0
     assert capsys.readouterr().out.splitlines()[-1].startswith("preflight: 0 findings")
     [request] = (job.request for job in listening.asked)
     paths = [*request.checkpoints.values(), *(image for split in request.splits for image in split.images)]

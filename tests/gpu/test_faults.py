@@ -19,14 +19,14 @@ from typing import Any
 import pytest
 
 from pytest_trtgate.cache.engines import MANIFEST, digest_of
-from pytest_trtgate.machine.gpus import visible_gpus
+from pytest_trtgate.machine import Machine
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 pytestmark = [
     pytest.mark.real,
     pytest.mark.gpu,
-    pytest.mark.skipif(find_spec("tensorrt") is None or not visible_gpus(), reason="needs TensorRT and a GPU"),
+    pytest.mark.skipif(find_spec("tensorrt") is None or not Machine().gpus(), reason="needs TensorRT and a GPU"),
 ]
 SETTINGS = """
 models = ["{models}/shapes.pt"]

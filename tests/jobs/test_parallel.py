@@ -14,7 +14,7 @@ from project import SUPPORT, TESTS, Project, jobs_of, snapshot
 
 from pytest_trtgate.jobs.contract import BuildRequest
 from pytest_trtgate.jobs.launcher import Job, LocalLauncher
-from pytest_trtgate.machine import locks
+from pytest_trtgate.machine import device_locks
 
 Spans = list[tuple[int, int, str]]
 
@@ -188,11 +188,10 @@ def test_two_runs_have_folders_of_their_own(rivals: Runs) -> None:
 def test_sessions_with_temporary_folders_of_their_own_share_the_locks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(locks, "LOCKS", tmp_path / "machine" / "locks")
     (tmp_path / "machine").mkdir()
     for name in ("one", "other"):
         monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / name))
-        with LocalLauncher({}).device(name, lambda _: None):
+        with LocalLauncher({}, device_locks(tmp_path / "machine" / "locks")).device(name, lambda _: None):
             pass
     found = sorted(path.name for path in (tmp_path / "machine" / "locks").iterdir())
     assert found == ["device-one.lock", "device-other.lock"]
@@ -201,9 +200,8 @@ def test_sessions_with_temporary_folders_of_their_own_share_the_locks(
 def test_locks_are_in_the_temporary_folder_where_the_machine_has_no_place_for_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(locks, "LOCKS", tmp_path / "missing" / "locks")
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    with LocalLauncher({}).device("cpu", lambda _: None):
+    with LocalLauncher({}, device_locks(tmp_path / "missing" / "locks")).device("cpu", lambda _: None):
         assert [p.name for p in (tmp_path / "locks").iterdir()] == ["device-cpu.lock"]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from pretended import VERSIONS
 from project import Project, snapshot
 
 from pytest_trtgate.plugin.run import GatePlugin
@@ -140,8 +141,7 @@ def test_fixtures_without_any_settings_end_the_run_with_the_reason(project: Proj
 
 
 def test_a_backend_that_is_not_there_ends_the_run_with_the_reason(project: Project) -> None:
-    conftest = project.path / "conftest.py"
-    conftest.write_text(conftest.read_text().replace("'torch': ", "'touch': "))
+    project.pretend(installed={name: version for name, version in VERSIONS.items() if name != "torch"})
     result = project.run()
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["ERROR: backend 'onnxruntime' needs torch, missing here: python -m pip install torch"])

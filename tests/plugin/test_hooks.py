@@ -28,8 +28,7 @@ def example(words: str) -> str:
 
 
 def add(project: Project, code: str) -> None:
-    with (project.path / "conftest.py").open("a", encoding="utf-8") as file:
-        file.write(f"\n{code}")
+    project.hooks(code)
 
 
 def page(project: Project) -> str:
@@ -41,6 +40,18 @@ def test_every_hook_is_documented() -> None:
 
     hooks = {name for name in vars(hookspecs) if name.startswith("pytest_trtgate_")}
     assert set(re.findall(r"^## `(\w+)\(", DOCS, re.MULTILINE)) == hooks
+
+
+# The machine
+
+
+def test_a_hook_gives_the_machine(project: Project) -> None:
+    project.pretend(busy=("the machine runs on its battery",))
+    project.run(FP16)
+    assert [one.finding.id for one in project.record.preflight.findings].count("machine-busy") == 1
+    add(project, example("class Reserved(Machine)").replace("(Machine)", "(PretendedMachine)"))
+    project.run(FP16)
+    assert "machine-busy" not in [one.finding.id for one in project.record.preflight.findings]
 
 
 # Models

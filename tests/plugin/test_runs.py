@@ -15,8 +15,7 @@ from project import TESTS, Project, snapshot
 from runs_example import empty_run
 
 from pytest_trtgate.errors import DataError
-from pytest_trtgate.machine import environment
-from pytest_trtgate.machine.environment import collect
+from pytest_trtgate.machine import Machine
 from pytest_trtgate.measuring.plan import Plan, check_inputs
 from pytest_trtgate.plugin import narrator as progress
 from pytest_trtgate.plugin.narrator import Narrator
@@ -155,22 +154,32 @@ def test_what_a_run_knows_is_had_without_waiting_for_who_computes_the_rest(
     assert other.once("preflight", Preflight, lambda: pytest.fail("computed twice")) == found
 
 
+COMMIT_IS_FOLDER = """
+class Machine(PretendedMachine):
+    def commit(self, folder):
+        return str(folder)
+
+def pytest_trtgate_machine(config):
+    return Machine(**MACHINE)
+"""
+
+
 def test_the_commit_is_that_of_the_project_and_not_of_what_holds_it_and_a_path_elsewhere(
-    project: Project, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+    project: Project, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    monkeypatch.setattr(environment, "_commit", str)
+    project.hooks(COMMIT_IS_FOLDER)
     elsewhere = str(tmp_path_factory.mktemp("elsewhere"))
     project.run(".", elsewhere, INT8, "-k", "accuracy").assert_outcomes(passed=1, deselected=1)
     assert project.record.environment.commit == str(project.path)
 
 
 def test_no_git_is_started_for_a_project_that_is_in_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("GIT_DIR", raising=False)
+    machine = Machine(environ={})
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("started a process"))
-    assert collect("onnxruntime", "cpu", tmp_path).commit is None
+    assert machine.commit(tmp_path) is None
     (tmp_path / ".git").mkdir()
     with pytest.raises(pytest.fail.Exception):
-        collect("onnxruntime", "cpu", tmp_path / "inside")
+        machine.commit(tmp_path / "inside")
 
 
 def test_runs_that_start_at_once_have_names_of_their_own() -> None:

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import threading
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from fake_jobs import Behaviour
+from pretended import PretendedMachine
 from project import H200, Project, wait_for
 
 from pytest_trtgate.errors import JobError
 from pytest_trtgate.jobs.launcher import Job, LocalLauncher
-from pytest_trtgate.machine import environment, gpus
+from pytest_trtgate.machine import gpu_of_worker, gpus, resolve_backend
 from pytest_trtgate.machine.gpus import Gpu, chosen
+from pytest_trtgate.machine.packages import installed_versions
 from pytest_trtgate.records.base import FileRecord
 from pytest_trtgate.settings.settings import Settings
 
@@ -68,16 +70,18 @@ def test_what_hides_the_gpus_is_named(project: Project, monkeypatch: pytest.Monk
     result.stderr.fnmatch_lines(["*no NVIDIA GPU is visible (CUDA_VISIBLE_DEVICES = '-1')"])
 
 
-def test_tensorrt_and_gpu_are_both_missed(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(environment, "visible_gpus", lambda: ())
+def test_tensorrt_and_gpu_are_both_missed(project: Project) -> None:
     result = project.run("--trt-backend=tensorrt")
     sentence = "TensorRT is not installed, and no NVIDIA GPU is visible"
     result.stderr.fnmatch_lines([f"ERROR: backend = 'tensorrt' cannot be used here: {sentence}"])
 
 
-def test_no_driver_is_asked_where_tensorrt_is_not_installed(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(environment, "visible_gpus", lambda: pytest.fail("the driver was asked"))
-    assert project.run("--collect-only").ret == 0
+def test_no_driver_is_asked_where_tensorrt_is_not_installed() -> None:
+    class Asked(PretendedMachine):
+        def gpus(self) -> tuple[Gpu, ...]:
+            pytest.fail("the driver was asked")
+
+    assert resolve_backend(Settings(), Asked())[:2] == ("onnxruntime", "cpu")
 
 
 # Which GPU
@@ -121,26 +125,24 @@ def test_the_driver_is_asked_through_nvml(monkeypatch: pytest.MonkeyPatch) -> No
     assert gpus._from_nvml(nvml) == []
 
 
-def test_without_nvml_nvidia_smi_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_nvml_nvidia_smi_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = "NVIDIA H200, GPU-1111, 9.0, 575.57\nOrin (nvgpu), GPU-3, [N/A], 540.3\n"
-    monkeypatch.setattr(gpus.subprocess, "run", lambda *a, **k: SimpleNamespace(stdout=rows))
+    smi = tmp_path / "nvidia-smi"
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    smi.write_text(f"#!/bin/sh\nprintf '{rows}'")
+    smi.chmod(0o755)
     assert gpus._from_smi() == [H200, Gpu("Orin (nvgpu)", "GPU-3", None, "540.3")]
-
-    def absent(*args: Any, **kwargs: Any) -> None:
-        raise subprocess.CalledProcessError(9, "nvidia-smi")
-
-    monkeypatch.setattr(gpus.subprocess, "run", absent)
+    smi.write_text("#!/bin/sh\nexit 9")
     assert gpus._from_smi() == []
 
 
-def test_another_distribution_of_tensorrt_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_distribution_of_tensorrt_counts() -> None:
     def version(name: str) -> str:
         if name == "tensorrt-cu12":
             return "10.16.1.11"
-        raise environment.metadata.PackageNotFoundError(name)
+        raise PackageNotFoundError(name)
 
-    monkeypatch.setattr(environment.metadata, "version", version)
-    assert environment.installed_versions() == {"tensorrt": "10.16.1.11"}
+    assert installed_versions(version) == {"tensorrt": "10.16.1.11"}
 
 
 # The run
@@ -279,13 +281,12 @@ def test_the_size_budget_holds_on_the_cpu_too(project: Project) -> None:
     ],
 )
 def test_workers_take_one_of_several_equal_gpus_each(
-    device: str, worker: str, found: list[Gpu], uuid: str, alone: bool, monkeypatch: pytest.MonkeyPatch
+    device: str, worker: str, found: list[Gpu], uuid: str, alone: bool
 ) -> None:
-    monkeypatch.setattr(environment, "visible_gpus", lambda: tuple(found))
-    settings = Settings(device=device)
+    settings, machine = Settings(device=device), PretendedMachine(visible=tuple(found))
     place = "0" if device == "auto" else device
-    assert environment.gpu_of_worker(settings, "tensorrt", place, worker) == (uuid, alone)
-    assert environment.gpu_of_worker(settings, "onnxruntime", "cpu", worker) == ("", False)
+    assert gpu_of_worker(settings, "tensorrt", place, worker, machine) == (uuid, alone)
+    assert gpu_of_worker(settings, "onnxruntime", "cpu", worker, machine) == ("", False)
 
 
 def test_a_baseline_of_one_gpu_is_that_of_every_gpu_of_its_kind(project: Project) -> None:

@@ -23,6 +23,7 @@ from typing import Any
 import pytest
 from fake_jobs import Behaviour
 from forks import Fork, fork
+from pretended import VERSIONS
 from sooner import UNUSED, begin_sooner
 
 import pytest_trtgate
@@ -38,28 +39,18 @@ from pytest_trtgate.report.page import html
 
 SUPPORT = Path(__file__).parent
 
-VERSIONS = {
-    "ultralytics": "8.4.190",
-    "torch": "2.11.0",
-    "onnx": "1.20.0",
-    "onnxruntime": "1.31.0",
-    "onnxslim": "0.1.90",
-    "numpy": "2.2.0",
-    "pillow": "12.0.0",
-}
 H200 = Gpu("NVIDIA H200", "GPU-1111", "9.0", "575.57")
 CONFTEST = """
 import os, sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
-from pytest_trtgate import plugin
-from pytest_trtgate.findings import preflight
-from pytest_trtgate.machine import environment, load as machine_load
-environment.installed_versions = lambda: {versions!r}
-environment.cpu_instructions = lambda: ("avx2", "avx512f", "avx512_vnni")
-preflight.why_busy = lambda gpu: []
-preflight.why_thrown_away = lambda root, environ: ""
-machine_load.usable_cores = lambda: 64
+from pretended import PretendedMachine
+from pytest_trtgate.machine.gpus import Gpu
+
+MACHINE = {{"installed": {versions!r}}}
+
+def pytest_trtgate_machine(config):
+    return PretendedMachine(**MACHINE)
 
 def pytest_trtgate_launcher(config):
     if {inline}:
@@ -176,11 +167,16 @@ class Project:
 
     def use_gpu(self, version: str = "8.6.0", gpus: Sequence[Gpu] = (H200,)) -> Project:
         """Pretend that a TensorRT is installed and that there are GPUs; return this project."""
+        return self.pretend(visible=tuple(gpus), installed={**VERSIONS, "tensorrt": version})
+
+    def pretend(self, **machine: Any) -> Project:
+        """Pretend a machine that differs from the usual one; return this project."""
+        return self.hooks(f"MACHINE.update({machine!r})\n")
+
+    def hooks(self, text: str) -> Project:
+        """Add hooks to the project's conftest; return this project."""
         with (self.path / "conftest.py").open("a", encoding="utf-8") as file:
-            file.write(
-                f"from pytest_trtgate.machine.gpus import Gpu\nenvironment.visible_gpus = lambda: {tuple(gpus)!r}\n"
-            )
-            file.write(f"environment.installed_versions = lambda: {{**{VERSIONS!r}, 'tensorrt': {version!r}}}\n")
+            file.write(f"\n{text}")
         return self
 
     def tests(self, text: str, name: str = "test_gate.py") -> None:
@@ -341,7 +337,7 @@ def import_what_runs_import() -> None:
         if module[0] not in ("workers", "_demo"):
             importlib.import_module(".".join(("pytest_trtgate", *module)))
     names = ("email.parser", "numpy", "yaml", "jinja2", "platformdirs", "pynvml", "pytest_trtgate.jobs.launcher")
-    for name in (*names, "inline_launcher"):
+    for name in (*names, "inline_launcher", "pretended"):
         with suppress(ImportError):  # not all of them need be installed
             importlib.import_module(name)
 

@@ -37,12 +37,18 @@ PRECISIONS = ("fp32", "fp16", "int8")
 CONFTEST = """
 import sys
 from pathlib import Path
-from pytest_trtgate.machine import environment
+from pytest_trtgate.machine import Machine
 from pytest_trtgate.machine.gpus import Gpu
 
-versions = {**environment.installed_versions(), "tensorrt": "11.4.0"}
-environment.installed_versions = lambda: versions
-environment.visible_gpus = lambda: (Gpu("NVIDIA L4", "GPU-1111", "8.9", "580.65"),)
+class WithGpu(Machine):
+    def versions(self):
+        return {**super().versions(), "tensorrt": "11.4.0"}
+
+    def gpus(self):
+        return (Gpu("NVIDIA L4", "GPU-1111", "8.9", "580.65"),)
+
+def pytest_trtgate_machine(config):
+    return WithGpu()
 
 def pytest_trtgate_launcher(config):
     from pytest_trtgate.jobs.launcher import JOB_MODULES, LocalLauncher

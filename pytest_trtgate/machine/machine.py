@@ -1,0 +1,179 @@
+"""The machine that runs the gate, as one object that tests and fleets may replace."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+
+import filelock
+
+from ..records import Environment
+from . import load
+from .environment import INSTRUCTIONS, cpu_name, machine_slug
+from .gpus import VISIBLE, Gpu, GpuNow, all_gpus, chosen, gpu_now
+from .locks import LOCKS, device_locks
+from .packages import installed_versions
+
+TEMPORARY = ("/tmp", "/var/tmp", "/dev/shm")
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What this machine has, and what it does now. Override a method to pretend another.
+
+    Attributes:
+        environ: The process's environment variables.
+        system: Root folder of ``/proc`` and ``/sys``.
+        locks: Folder of the device locks, shared by all users of the machine.
+        temporary: Folders whose files need not last.
+    """
+
+    environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
+    system: Path = Path("/")
+    locks: Path = LOCKS
+    temporary: tuple[str, ...] = field(default_factory=lambda: (*TEMPORARY, tempfile.gettempdir()))
+
+    def versions(self) -> dict[str, str]:
+        """Return the versions of the installed packages that can change an engine or a measurement."""
+        return installed_versions()
+
+    def gpus(self) -> tuple[Gpu, ...]:
+        """Return the GPUs that CUDA would show to this process, in its order; none where there is no driver."""
+        return tuple(chosen(all_gpus(), self.environ.get(VISIBLE)))
+
+    def gpu_now(self, uuid: str) -> GpuNow:
+        """Return what the GPU of a UUID does now; nothing at all where there is no pynvml, or it does not tell."""
+        return gpu_now(uuid)
+
+    def usable_cores(self) -> int:
+        """Return how many cores this process may run on."""
+        try:
+            return len(os.sched_getaffinity(0))
+        except AttributeError:  # not on every platform
+            return os.cpu_count() or 1
+
+    def cpu_model(self) -> str:
+        """Return the CPU's name as the operating system gives it."""
+        return _cpuinfo(self.system, "model name|Model") or platform.processor() or platform.machine()
+
+    def cpu_instructions(self) -> tuple[str, ...] | None:
+        """Return which of :data:`INSTRUCTIONS` the CPU has; None where the operating system does not tell."""
+        flags = _cpuinfo(self.system, "flags|Features")
+        return None if flags is None else tuple(name for name in INSTRUCTIONS if name in flags.split())
+
+    def commit(self, folder: Path) -> str | None:
+        """Return the Git commit that a folder is at; None where it is in no repository."""
+        return _commit(folder, self.environ)
+
+    def why_busy(self, gpu: str = "") -> list[str]:
+        """Return what would disturb timing, each as a sentence without its full stop; nothing where all is quiet.
+
+        Args:
+            gpu: UUID of the GPU that is timed; empty for the CPU.
+        """
+        throttled = self.gpu_now(gpu).throttled if gpu else ()
+        found = [f"the GPU holds its clocks back ({', '.join(throttled)})"] if throttled else []
+        return load.why_busy(self.system, os.cpu_count() or 1) + found
+
+    def foreign_processes(self, gpu: str) -> int:
+        """Return how many processes compute on a GPU while no session's job does.
+
+        A process's number does not tell whose it is: in a container, it is that of the host. So this counts only while
+        the device's lock is free, and holds it meanwhile. Every launch counts again.
+
+        Args:
+            gpu: Its UUID.
+        """
+        try:
+            with filelock.FileLock(self.device_locks() / f"device-{gpu}.lock", timeout=0, mode=0o666):
+                return self.gpu_now(gpu).processes
+        except filelock.Timeout:
+            return 0
+        except OSError:  # no place for locks: jobs will say so
+            return self.gpu_now(gpu).processes
+
+    def device_locks(self) -> Path:
+        """Return the folder of the device locks, made where it is missing."""
+        return device_locks(self.locks)
+
+    def environment(self, backend: str, device: str, folder: Path) -> Environment:
+        """Return the fingerprint of this machine for one backend and device.
+
+        Args:
+            backend: ``onnxruntime`` or ``tensorrt``.
+            device: ``cpu`` or a GPU number.
+            folder: Where to look for the git commit that is being gated.
+        """
+        versions = self.versions()
+        version = versions.get(backend, "unknown")
+        arch = platform.machine()
+        gpu = None if device == "cpu" else self.gpus()[int(device)]
+        kind = gpu.name if gpu else f"{device}-{arch}-{cpu_name(self.cpu_model())}-{self.usable_cores()}c"
+        return Environment(
+            machine=machine_slug(kind, backend, version),
+            os=_os_name(),
+            arch=arch,
+            python=platform.python_version(),
+            cpu=self.cpu_model(),
+            cpu_count=self.usable_cores(),
+            instructions=self.cpu_instructions(),
+            memory_bytes=_memory_bytes(),
+            gpu=gpu.name if gpu else None,
+            compute_capability=gpu.compute_capability if gpu else None,
+            driver=gpu.driver if gpu else None,
+            backend=backend,
+            backend_version=version,
+            device=device,
+            versions=versions,
+            commit=self.commit(folder),
+        )
+
+
+@lru_cache
+def _cpuinfo(system: Path, names: str) -> str | None:
+    """Return the first value that Linux tells of the CPU under any of some names, which ``|`` parts."""
+    try:
+        text = (system / "proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    found = re.search(rf"^(?:{names})\s*:\s*(.+)$", text, re.MULTILINE)
+    return found.group(1).strip() if found else None
+
+
+def _os_name() -> str:
+    try:
+        return platform.freedesktop_os_release()["PRETTY_NAME"]
+    except (OSError, KeyError):
+        return f"{platform.system()} {platform.release()}"
+
+
+def _memory_bytes() -> int:
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return 0
+
+
+def _commit(folder: Path, environ: Mapping[str, str]) -> str | None:
+    # Not every project is in Git, and to start a process takes longer than to look.
+    if "GIT_DIR" not in environ and not any((above / ".git").exists() for above in (folder, *folder.parents)):
+        return None
+    try:
+        done = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=False,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip() or None if done.returncode == 0 else None
