@@ -25,6 +25,9 @@ autodoc_typehints_description_target = "documented_params"
 nitpicky = True
 nitpick_ignore_regex = [("py:.*", r"(?!pytest_trtgate\.).*")]
 
+add_module_names = False
+highlight_language = "none"
+
 html_theme = "furo"
 html_title = f"pytest-trtgate {__version__}"
 html_show_sphinx = False
