@@ -29,6 +29,25 @@ from pytest_trtgate.settings.latency import DEFAULT_INT8_SPEEDUP, DEFAULT_REGRES
 from pytest_trtgate.settings.types import Section
 
 FOLDER = Path(__file__).parent / "reference"
+EXAMPLE = """```toml
+[tool.trtgate]
+models = ["best.pt"]
+data = "data.yaml"                  # with train (for calibration) and test splits; split = "val" where there is no test
+imgsz = 640
+precisions = ["fp32", "fp16", "int8"]
+
+[tool.trtgate.accuracy]             # largest allowed drop from the .pt
+"mAP50-95" = 0.005
+[tool.trtgate.accuracy.int8]
+"mAP50-95" = 0.02
+
+[tool.trtgate.latency]
+p50 = { regression = 0.05 }         # the smallest slow-down worth failing for
+p95 = { regression = 0.10, budget_ms = 8.0 }
+[tool.trtgate.latency.int8]
+speedup = { over = "fp16", at_least = 1.0 }
+```
+"""
 NOTICE = "<!-- Made by docs/generated.py: edit the code, or docs/setting_words.py, and run it again. -->\n"
 
 
@@ -122,15 +141,16 @@ def settings_page() -> str:
         NOTICE,
         "# Settings\n",
         "Write settings in `[tool.trtgate]` of `pyproject.toml`, or in a `trtgate.toml` beside it without the prefix "
-        "`tool.trtgate`; one of the two, not both. The command line wins over the file: see [](options.md). Relative "
-        "paths start at the file's folder. An unknown key or a wrong value ends the run at once, with exit code 4 and "
+        "`tool.trtgate`; one of the two, not both. The command line wins over the file: see "
+        "[Options of pytest](options.md). Relative paths start at the file's folder. An unknown key or a wrong value ends the run at once, with exit code 4 and "
         "one sentence that says what is allowed.\n",
-        "Words such as *cell*, *arm* and *launch* are explained in [](words.md).\n",
+        EXAMPLE,
+        "Words such as *cell*, *arm* and *launch* are explained in [Words](words.md).\n",
         "## `[tool.trtgate]`\n",
         table(top),
         "## Entries of `models`\n",
         "What a model has of its own wins over the general settings, and the command line wins over both. See "
-        "[](../how-to/several-models.md).\n",
+        "[Gate several models](../how-to/several-models.md).\n",
         table(leaves(Model, "models[]."), "models[]."),
     ]
     for name, field in Settings.model_fields.items():
@@ -210,7 +230,12 @@ def argument(action: argparse.Action) -> tuple[str, str]:
 def cli_page() -> str:
     """Return the page of the command ``trtgate``."""
     top = parser()
-    parts = [NOTICE, "# The command `trtgate`\n", f"{top.description}\n", "Exit statuses are in [](exit-codes.md).\n"]
+    parts = [
+        NOTICE,
+        "# The command `trtgate`\n",
+        f"{top.description}\n",
+        "Exit statuses are in [Verdicts and exit codes](exit-codes.md).\n",
+    ]
     for command in commands(top):
         shown = [action for action in command._actions if not isinstance(action, argparse._HelpAction)]
         shown.sort(key=lambda action: bool(action.option_strings))

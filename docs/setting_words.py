@@ -23,10 +23,16 @@ WORDS: dict[str, str] = {
     ),
     "baseline_dir": "Folder of the baselines: one JSON file per cell, to be committed.",
     "report": "The HTML report. `run.json` and a CSV file are written beside it.",
-    "videos": "Clips that each model's `.pt` and engines are timed on, end to end: see [](../how-to/videos.md).",
+    "videos": (
+        "Clips that each model's `.pt` and engines are timed on, end to end: see "
+        "[Time a model on a video](../how-to/videos.md)."
+    ),
     "pictures": "How many images per cell the report shows on which engine and `.pt` disagree most.",
     "fresh": "Measure accuracies again, even of bytes that were measured before, and trust no stored digest of a file.",
-    "profile": "Time each layer of the engines too, in a job apart from all timing: see [](../how-to/profiles.md).",
+    "profile": (
+        "Time each layer of the engines too, in a job apart from all timing: see "
+        "[Find the slow layer](../how-to/profiles.md)."
+    ),
     "keep_runs": (
         "How many runs keep their logs and samples in `reports/trtgate-runs/`. A run is removed once so many newer "
         "runs have at least as many verdicts, so runs of a few tests do not push out full ones. Git ignores the "
@@ -43,9 +49,9 @@ WORDS: dict[str, str] = {
     "models[].accuracy": "Tolerances of this model, as a table like `accuracy`.",
     "accuracy.mode": (
         "`contract`: the drop on these images decides. `population`: its confidence limits decide: see "
-        "[](../explanation/verdict.md#accuracy)."
+        "[Accuracy](../explanation/verdict.md#accuracy)."
     ),
-    "accuracy.*": "Largest allowed drop of this metric.",
+    "accuracy.*": "Largest allowed drop of this metric from the `.pt`, and since the baseline.",
     "latency.context": "What is judged: the engine alone, or image in to result out. Both are measured.",
     "latency.launches": "How many launches a run has. A replayed baseline is looked at after 3, 5, 8 and 12.",
     "latency.max_launches": "How many launches a run gets at most where fewer do not decide.",
@@ -83,7 +89,7 @@ WORDS: dict[str, str] = {
     "timeouts.video_s": "For one clip.",
     "export.nms": (
         "Unset: suppression follows the engine. `false`: a head that needs none, where the model has one. `true`: "
-        "suppression inside the engine. See [](../how-to/tasks.md#two-heads)."
+        "suppression inside the engine. See [Two heads](../how-to/tasks.md#two-heads)."
     ),
     "export.opset": "ONNX opset, passed to the exporter. Unset: the exporter's own.",
     "export.simplify": "Passed to the exporter.",

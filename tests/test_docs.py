@@ -9,6 +9,10 @@ from pathlib import Path
 
 import pytest
 
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 sys.path.append(str(Path(__file__).parents[1] / "docs"))
 
 import architecture_picture
@@ -67,6 +71,18 @@ def test_links_to_files_lead_somewhere(page: Path) -> None:
     text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
     targets = [target.partition("#")[0] for target in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in target]
     assert [target for target in targets if target and not (page.parent / target).exists()] == []
+
+
+def test_links_have_words_of_their_own() -> None:
+    # Sphinx puts the title into a link without words; whoever reads the file itself sees nothing.
+    assert [page.name for page in PAGES if "[](" in page.read_text(encoding="utf-8")] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_examples_of_settings_are_accepted(page: Path) -> None:
+    for example in re.findall(r"```toml\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
+        table = tomllib.loads(example)
+        Settings.model_validate(table.get("tool", {}).get("trtgate", table))
 
 
 def test_the_readme_is_short() -> None:
