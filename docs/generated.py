@@ -142,8 +142,8 @@ def settings_page() -> str:
         "# Settings\n",
         "Write settings in `[tool.trtgate]` of `pyproject.toml`, or in a `trtgate.toml` beside it without the prefix "
         "`tool.trtgate`; one of the two, not both. The command line wins over the file: see "
-        "[Options of pytest](options.md). Relative paths start at the file's folder. An unknown key or a wrong value ends "
-        "the run at once, with exit code 4 and one sentence that says what is allowed.\n",
+        "[Options of pytest](options.md). Relative paths start at the file's folder. An unknown key or a wrong value "
+        "ends the run at once, with exit code 4 and one sentence that says what is allowed.\n",
         EXAMPLE,
         "Words such as *cell*, *arm* and *launch* are explained in [Words](words.md).\n",
         "## `[tool.trtgate]`\n",
