@@ -2,17 +2,6 @@
 
 from __future__ import annotations
 
-__all__ = [
-    "BaselineError",
-    "CacheError",
-    "DataError",
-    "JobError",
-    "JobTimeoutError",
-    "RecordError",
-    "SettingsError",
-    "TrtGateError",
-]
-
 
 class TrtGateError(Exception):
     """Root of all errors raised by pytest-trtgate. Its text is one sentence: what, where, and what is allowed."""

@@ -1,4 +1,4 @@
-"""How numbers, sizes, times and outside text look, in every rendering.
+"""Text for people: numbers, sizes, times, plurals, and text from outside made safe.
 
 Minus is U+2212 and units follow a no-break space; :func:`plain` gives the same text in ASCII for terminals.
 """
@@ -7,72 +7,28 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable
 from datetime import datetime, timezone
+from functools import wraps
+from typing import Concatenate, ParamSpec
 
-
-def launches_text(count: int) -> str:
-    """Return a number of launches in words."""
-    return f"{count} launch{'es' if count != 1 else ''}"
-
-
-def usable(values: Sequence[float]) -> bool:
-    """Return whether there are values and all are finite and more than 0."""
-    return bool(values) and all(math.isfinite(v) and v > 0 for v in values)
-
-
+P = ParamSpec("P")
+MISSING = "\N{EN DASH}"
+"""Stands in a table where there is no number."""
+DIRTY = "-dirty"
+"""Git's mark on a commit beside which files are changed."""
+NOT_MEASURED = "not measured"
+_SPACE = "\N{NO-BREAK SPACE}"
+_MINUS = "\N{MINUS SIGN}"
+# Control characters, overrides of the text direction (which can make a line read as another one), and lone surrogates.
+_UNSAFE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
 _ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 
 
 def without_escapes(text: str) -> str:
     """Return text without the escape sequences of terminals: colours, moves of the cursor, titles, links."""
     return _ESCAPE.sub("", text)
-
-
-def age(measured_at: str, now: datetime | None = None) -> str:
-    """Return how long ago something was measured, such as ``2 days ago``; the text itself where it is no time.
-
-    Args:
-        measured_at: When, as ISO 8601 in UTC.
-        now: The moment that it is counted to, by default this one.
-    """
-    try:
-        seconds = ((now or datetime.now(timezone.utc)) - datetime.fromisoformat(measured_at)).total_seconds()
-    except (TypeError, ValueError):
-        return measured_at or "earlier"
-    for unit, length_s in (("day", 86400), ("hour", 3600), ("minute", 60)):
-        count = int(seconds // length_s)
-        if count > 0:
-            return f"{count} {unit}{'s' if count > 1 else ''} ago"
-    return "less than a minute ago"
-
-
-_COUNT = re.compile(r"\b(\d+)(/| of )(\d+)\b")
-
-
-def counted(text: str) -> tuple[str, bool]:
-    """Return what a line counts, and whether the count is complete; a line without a count stands for itself.
-
-    Args:
-        text: Such as ``evaluating pt, fp16: 169/200 images``.
-    """
-    counts = list(_COUNT.finditer(text))
-    if not counts:
-        return text, False
-    last = counts[-1]
-    return text[: last.start(1)] + text[last.start(2) :], last[1] == last[3]
-
-
-MISSING = "\N{EN DASH}"
-"""Stands in a table where there is no number."""
-DIRTY = "-dirty"
-"""What git puts behind a commit that is not all of what is checked out."""
-NOT_MEASURED = "not measured"
-_SPACE = "\N{NO-BREAK SPACE}"
-_MINUS = "\N{MINUS SIGN}"
-# Controls, overrides of the text direction (which can make a line read as another one), and lone surrogates.
-_UNSAFE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
 
 
 def clean(text: object) -> str:
@@ -82,7 +38,7 @@ def clean(text: object) -> str:
 
 
 def clip(text: object, length: int = 120) -> str:
-    """Return outside text on one line, its middle cut out where it is longer than ``length`` characters."""
+    """Return outside text on one line, its middle cut out beyond ``length`` characters."""
     line = " ".join(clean(text).split())
     if len(line) <= length:
         return line
@@ -97,15 +53,20 @@ def plain(text: str) -> str:
     return text
 
 
-def _odd(value: float | None) -> str | None:
-    """Return the text for what is not a finite number, else None."""
-    if value is None:
-        return MISSING
-    if math.isnan(value):
-        return "NaN"
-    if math.isinf(value):
-        return "\N{INFINITY}" if value > 0 else _MINUS + "\N{INFINITY}"
-    return None
+def _of_number(show: Callable[Concatenate[float, P], str]) -> Callable[Concatenate[float | None, P], str]:
+    """Let a formatter of finite numbers take all: a dash stands for None, ``NaN`` and infinity for themselves."""
+
+    @wraps(show)
+    def formatted(value: float | None, /, *args: P.args, **kwargs: P.kwargs) -> str:
+        if value is None:
+            return MISSING
+        if math.isnan(value):
+            return "NaN"
+        if math.isinf(value):
+            return "\N{INFINITY}" if value > 0 else _MINUS + "\N{INFINITY}"
+        return show(value, *args, **kwargs)
+
+    return formatted
 
 
 def _signed(text: str) -> str:
@@ -114,9 +75,10 @@ def _signed(text: str) -> str:
     return text.replace("-", _MINUS)
 
 
-def metric(value: float | None, digits: int = 4) -> str:
+@_of_number
+def metric(value: float, digits: int = 4) -> str:
     """Return an accuracy, or a difference of two, with 4 decimals: ``0.8020``."""
-    return _odd(value) or _signed(f"{value:.{digits}f}")
+    return _signed(f"{value:.{digits}f}")
 
 
 def digits_apart(value: float | None, limit: float | None) -> int:
@@ -128,20 +90,17 @@ def digits_apart(value: float | None, limit: float | None) -> int:
 
 def drop(value: float | None, digits: int = 4) -> str:
     """Return a drop in words: ``drop 0.0105``, ``gain 0.0007`` or ``no drop``."""
-    odd = _odd(value)
-    if odd is not None or value is None:
-        return f"drop {odd}"
+    if value is None or not math.isfinite(value):
+        return f"drop {metric(value)}"
     size = f"{abs(value):.{digits}f}"
     if float(size) == 0:
         return "no drop"
     return f"{'drop' if value > 0 else 'gain'} {size}"
 
 
-def number(value: float | None, digits: int = 3) -> str:
+@_of_number
+def number(value: float, digits: int = 3) -> str:
     """Return a number with ``digits`` significant digits, and no fewer than its whole part: ``0.894``, ``12.3``."""
-    odd = _odd(value)
-    if odd is not None or value is None:
-        return odd or MISSING
     if value == 0:
         return "0"
     rounded = float(f"{value:.{digits - 1}e}")
@@ -163,51 +122,39 @@ def _unit(text: str, unit: str) -> str:
     return text if text == MISSING else f"{text}{_SPACE}{unit}"
 
 
-def percent(ratio: float | None) -> str:
+@_of_number
+def percent(ratio: float) -> str:
     """Return a relative change with its sign: ``+3.1 %`` for 0.031."""
-    odd = _odd(ratio)
-    if odd is not None or ratio is None:
-        return odd or MISSING
     return _unit(_signed(f"{100 * ratio:+.1f}"), "%")
 
 
-def share(ratio: float | None) -> str:
-    """Return a part of a whole without a sign: ``64 %`` for 0.64, and ``100.2 %`` for what is hardly more than all."""
-    odd = _odd(ratio)
-    if odd is not None or ratio is None:
-        return odd or MISSING
+@_of_number
+def share(ratio: float) -> str:
+    """Return a part of a whole without a sign: ``64 %`` for 0.64, and ``100.2 %`` near 1."""
     return _unit(f"{100 * ratio:.{1 if 0 < abs(ratio - 1) < 0.005 else 0}f}", "%")
 
 
-def threshold(ratio: float | None) -> str:
-    """Return a limit of a relative change without a sign, as exact as it was set: ``2.5 %`` for 0.025."""
-    odd = _odd(ratio)
-    if odd is not None or ratio is None:
-        return odd or MISSING
+@_of_number
+def threshold(ratio: float) -> str:
+    """Return a limit of a relative change, unsigned, in all its digits: ``2.5 %`` for 0.025."""
     return _unit(f"{100 * ratio:.4g}", "%")
 
 
-def times(factor: float | None) -> str:
+@_of_number
+def times(factor: float) -> str:
     """Return a factor with 3 significant digits and a multiplication sign: ``1.72x``."""
-    odd = _odd(factor)
-    if odd is not None or factor is None:
-        return odd or MISSING
     return number(factor) + "\N{MULTIPLICATION SIGN}"
 
 
-def count(value: float | None) -> str:
+@_of_number
+def count(value: float) -> str:
     """Return a whole number with thousands apart: ``12,000``."""
-    odd = _odd(value)
-    if odd is not None or value is None:
-        return odd or MISSING
     return f"{value:,.0f}"
 
 
-def size(size_bytes: float | None) -> str:
+@_of_number
+def size(size_bytes: float) -> str:
     """Return a file or memory size in decimal units: ``5.3 MB``."""
-    odd = _odd(size_bytes)
-    if odd is not None or size_bytes is None:
-        return odd or MISSING
     value = float(size_bytes)
     for unit in ("B", "kB", "MB", "GB"):
         if abs(value) < 999.5:
@@ -216,11 +163,9 @@ def size(size_bytes: float | None) -> str:
     return _unit(number(value), "TB")
 
 
-def duration(seconds: float | None) -> str:
+@_of_number
+def duration(seconds: float) -> str:
     """Return a duration: ``0.8 s``, ``42 s``, ``3 min 20 s`` or ``2 h 5 min``."""
-    odd = _odd(seconds)
-    if odd is not None or seconds is None:
-        return odd or MISSING
     if seconds < 9.95:
         return _unit(f"{seconds:.1f}", "s")
     whole = round(seconds)
@@ -233,7 +178,7 @@ def duration(seconds: float | None) -> str:
 
 
 def date(moment: str) -> str:
-    """Return an ISO 8601 moment as ``22 Nov 2026, 13:14 UTC``; what is no moment comes back clipped."""
+    """Return an ISO 8601 moment as ``22 Nov 2026, 13:14 UTC``; other text comes back clipped."""
     try:
         parsed = datetime.fromisoformat(moment.replace("Z", "+00:00"))
         if parsed.tzinfo is not None:
@@ -244,11 +189,26 @@ def date(moment: str) -> str:
     return f"{parsed.day} {months[parsed.month - 1]} {parsed.year}, {parsed:%H:%M} UTC"
 
 
-def digest(text: str | None, length: int = 12) -> str:
-    """Return the first characters of a commit, sha256 or key; a dash where there is none.
+def age(measured_at: str, now: datetime | None = None) -> str:
+    """Return how long ago something was measured, such as ``2 days ago``; the text itself if it is no time.
 
-    That a commit is not all of what was measured stays with it.
+    Args:
+        measured_at: When, as ISO 8601 in UTC.
+        now: Counted to this moment, by default the present.
     """
+    try:
+        seconds = ((now or datetime.now(timezone.utc)) - datetime.fromisoformat(measured_at)).total_seconds()
+    except (TypeError, ValueError):
+        return measured_at or "earlier"
+    for unit, length_s in (("day", 86400), ("hour", 3600), ("minute", 60)):
+        count = int(seconds // length_s)
+        if count > 0:
+            return f"{plural(count, unit)} ago"
+    return "less than a minute ago"
+
+
+def digest(text: str | None, length: int = 12) -> str:
+    """Return the first characters of a commit, SHA-256 or key; a dash for none. A commit keeps its mark ``-dirty``."""
     return clip(text, 80)[:length] + (DIRTY if text.endswith(DIRTY) else "") if text else MISSING
 
 
@@ -256,3 +216,19 @@ def plural(n: int, noun: str) -> str:
     """Return ``1 launch``, ``5 launches``."""
     ending = "" if n == 1 else "es" if noun.endswith(("ch", "ss", "x")) else "s"
     return f"{n:,} {noun}{ending}"
+
+
+_COUNT = re.compile(r"\b(\d+)(/| of )(\d+)\b")
+
+
+def counted(text: str) -> tuple[str, bool]:
+    """Parse the last count of a progress line: return the line without the number so far, and whether all is counted.
+
+    Args:
+        text: Such as ``evaluating pt, fp16: 169/200 images``, which gives ``evaluating pt, fp16: /200 images``.
+    """
+    counts = list(_COUNT.finditer(text))
+    if not counts:
+        return text, False
+    last = counts[-1]
+    return text[: last.start(1)] + text[last.start(2) :], last[1] == last[3]

@@ -13,9 +13,8 @@ from statistics import median
 
 from .. import text as fmt
 from ..judge.latency.regression import IDENTICAL
-from ..records import Baseline, Cell, Check, LatencyRecord, RunRecord, is_replayed
+from ..records import Baseline, Cell, Check, LatencyRecord, RunRecord, is_replayed, usable
 from ..settings import PERCENTILES, Settings
-from ..text import usable
 
 
 @dataclass(frozen=True)

@@ -4,16 +4,3 @@ from __future__ import annotations
 
 from .dataset import IMAGE_SUFFIXES, Dataset, label_of, load_dataset, reading, shared_contents
 from .labels import RULES_VERSION, SOUND, keypoints_of, label_state
-
-__all__ = [
-    "IMAGE_SUFFIXES",
-    "RULES_VERSION",
-    "SOUND",
-    "Dataset",
-    "keypoints_of",
-    "label_of",
-    "label_state",
-    "load_dataset",
-    "reading",
-    "shared_contents",
-]

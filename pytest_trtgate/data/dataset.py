@@ -1,4 +1,4 @@
-"""The dataset named by a data YAML, or by a folder of a folder per split and class for classification.
+"""The dataset: a data YAML, or for classification a folder with one folder per split and class.
 
 It is resolved once, so that every job sees the same files and none is downloaded.
 """
@@ -31,8 +31,7 @@ _SPLIT_FOLDERS = {"train": ("train",), "val": ("val", "validation", "valid"), "t
 class Dataset:
     """A resolved dataset: class names by index, and for each split the files, folders or lists that hold its images.
 
-    ``folders``: whether the folder that an image is in names its class, as in a classification dataset; else a label
-    file stands beside the image.
+    ``folders``: an image's folder names its class, as in a classification dataset; else it has a label file.
     """
 
     source: Path
@@ -91,11 +90,11 @@ class Dataset:
             return files_sha256((file for image in images for file in (image, label_of(image))), sha256)
 
     def shown(self, image: Path) -> str:
-        """Return the name of an image: its path, from the root of the dataset where it is below that."""
+        """Return the name of an image: its path, relative to the root of the dataset if it is below that."""
         return image.relative_to(self.root).as_posix() if image.is_relative_to(self.root) else image.as_posix()
 
     def write_resolved(self, path: Path) -> Path:
-        """Return what jobs are given: a data YAML written with absolute paths and no download key, or the folder."""
+        """Return what jobs get: the folder, or a data YAML written with absolute paths and no download key."""
         if self.folders:
             return self.root
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -105,7 +104,7 @@ class Dataset:
             "names": self.names,
             **{split: [str(self._place(p, path.parent)) for p in places] for split, places in self.splits.items()},
         }
-        # Ultralytics wants both keys to be there, whichever split is read.
+        # Ultralytics wants both keys, whichever split it reads.
         for split in ("train", "val"):
             data.setdefault(split, next(iter(data[s] for s in SPLITS if s in data)))
         # JSON is YAML, and needs no thought about quoting.
@@ -114,7 +113,7 @@ class Dataset:
 
     @staticmethod
     def _place(place: Path, folder: Path) -> Path:
-        """Return ``place``, or where it is a list of images a copy of it in ``folder`` that holds for any cwd."""
+        """Return ``place``; of a list of images, a copy in ``folder`` with absolute paths."""
         if not place.is_file():
             return place
         copy = folder / f"{place.stem}-{len(list(folder.iterdir()))}.txt"
@@ -125,41 +124,33 @@ class Dataset:
 def shared_contents(
     images: Iterable[Path], others: Iterable[Path], sha256: Callable[[Path], str] = file_sha256
 ) -> tuple[Path, ...]:
-    """Return those of ``images`` whose bytes are also among ``others``; files of a size of their own are not read.
-
-    Args:
-        images: Some files.
-        others: Other files.
-        sha256: Returns the digest of one of them.
+    """Return those of ``images`` whose bytes are also among ``others``; only files of equal size are read.
 
     Raises:
         DataError: A file cannot be read.
     """
     with reading():
-        return tuple(_shared_contents(images, others, sha256))
+        by_size: dict[int, list[Path]] = {}
+        for other in others:
+            by_size.setdefault(other.stat().st_size, []).append(other)
+        digests: dict[int, set[str]] = {}
+        found = []
+        for image in images:
+            size = image.stat().st_size
+            if size in by_size and size not in digests:
+                digests[size] = {sha256(other) for other in by_size[size]}
+            if size in digests and sha256(image) in digests[size]:
+                found.append(image)
+        return tuple(found)
 
 
 @contextmanager
 def reading() -> Iterator[None]:
-    """Turn the system's refusal to let a file be read, such as one of another user, into a :class:`DataError`."""
+    """Turn the refusal to read a file, such as another user's, into a :class:`DataError`."""
     try:
         yield
     except OSError as error:
         raise DataError(f"{error.filename}: cannot be read ({error.strerror})") from error
-
-
-def _shared_contents(images: Iterable[Path], others: Iterable[Path], sha256: Callable[[Path], str]) -> Iterator[Path]:
-    by_size: dict[int, list[Path]] = {}
-    for other in others:
-        by_size.setdefault(other.stat().st_size, []).append(other)
-    digests: dict[int, set[str]] = {}
-    for image in images:
-        size = image.stat().st_size
-        if size in by_size:
-            if size not in digests:
-                digests[size] = {sha256(other) for other in by_size[size]}
-            if sha256(image) in digests[size]:
-                yield image
 
 
 def label_of(image: Path) -> Path:
@@ -185,7 +176,7 @@ def _listed(listing: Path) -> list[Path]:
 
 
 def _yaml_problem(error: Exception) -> str:
-    """Return what is wrong with a YAML file and, where the parser says it, at which line and column."""
+    """Return what is wrong with a YAML file, and at which line and column if the parser says so."""
     mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
     if mark is None:
         return str(error).splitlines()[0]
@@ -193,7 +184,7 @@ def _yaml_problem(error: Exception) -> str:
 
 
 def load_dataset(source: Path) -> Dataset:
-    """Read a data YAML and resolve its paths against its own folder; or look into the folder of a classification set.
+    """Read a data YAML and resolve its paths against its folder; or read the folder of a classification dataset.
 
     Raises:
         DataError: The file is missing, not YAML, or lacks class names or splits; or the folder does.
@@ -207,7 +198,7 @@ def load_dataset(source: Path) -> Dataset:
         raise DataError(f"{source}: no such data YAML{hint}")
     try:
         data = yaml.safe_load(source.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, ValueError) as error:  # the latter for bytes that are no text, and dates that are none
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: bytes that are no text, or impossible dates
         raise DataError(f"{source}: not valid YAML ({_yaml_problem(error)})") from error
     except OSError as error:
         raise DataError(f"{source}: cannot be read ({error.strerror})") from error
@@ -234,7 +225,7 @@ def _root(path: Any, source: Path) -> Path:
 
 
 def _is_plain(value: Any) -> bool:
-    """Return whether a value of a data YAML can be handed to jobs; a date, for one, cannot and says nothing to them."""
+    """Return whether a value of a data YAML can be written for jobs; a date, for one, cannot, and they need none."""
     try:
         json.dumps(value)
     except (TypeError, ValueError, RecursionError):
@@ -249,7 +240,7 @@ def _of_folders(root: Path, source: Path) -> Dataset:
         if places:
             splits[split] = (places[0],)
     if "train" not in splits:
-        # Ultralytics would divide such a folder into splits, on the disk.
+        # Ultralytics would divide such a folder into splits on disk.
         raise DataError(f"{source}: not a classification dataset; it needs a folder 'train' with a folder per class")
     classes = sorted(place.name for place in splits["train"][0].iterdir() if place.is_dir())
     if not classes:
@@ -266,18 +257,18 @@ def _places(root: Path, value: Any, source: Path, split: str) -> tuple[Path, ...
 
 def _place(root: Path, value: str, source: Path) -> Path:
     place = _resolved(root / value, source)
-    # Common exports write ../train/images beside the folder that they mean; Ultralytics reads those as train/images.
+    # Common exports write ../train/images but mean train/images, and Ultralytics reads it so.
     if value.startswith("../") and not place.exists():
         return _resolved(root / value[3:], source)
     return place
 
 
 def _resolved(path: Path, source: Path) -> Path:
-    """Return a path that a data YAML names with all links resolved, and that the system has no objections to."""
+    """Return a path of a data YAML with all links resolved; refuse one that the system refuses."""
     try:
         path.exists()
         return path.resolve()
-    except (OSError, RuntimeError, ValueError) as error:  # of a loop of links, and of what is no path at all
+    except (OSError, RuntimeError, ValueError) as error:  # a loop of links, or no path at all
         why = error.strerror if isinstance(error, OSError) else error
         raise DataError(f"{source}: {str(path)!r} cannot be looked at ({why})") from error
 

@@ -1,7 +1,7 @@
-"""What of label files can change an engine: Ultralytics does not calibrate on images whose labels it cannot use.
+"""How label files can change an engine: Ultralytics does not calibrate on images with unusable labels.
 
-Where labels are sound, what they say changes nothing, and correcting a box must not rebuild an engine. So only those
-count that some release of Ultralytics might not take, and those by their content.
+The content of sound labels changes nothing, so correcting a box must not rebuild an engine. Only labels that some
+release of Ultralytics might refuse count, by their content.
 """
 
 from __future__ import annotations
@@ -13,26 +13,21 @@ from pathlib import Path
 from typing import Any
 
 RULES_VERSION = 1
-"""To be raised when the rules below change, since what was found of unchanged files is looked up."""
+"""Raise it when the rules below change: results for unchanged files are stored."""
 SOUND = "sound"
 _NUMBERS = re.compile(rb"[-+.0-9eE \t\r\n]*")
 _BOX_COLUMNS = 5
 _WITH_VISIBILITY = 3
-"""Numbers of a key point that also says whether it is seen, behind x and y."""
+"""Numbers of a key point that has a visibility behind x and y."""
 KeypointShape = tuple[int, int]
 """How many key points follow each box, and the numbers of each."""
 
 
 def label_state(path: Path, classes: int, keypoints: KeypointShape | None) -> str:
-    """Return ``sound`` where Ultralytics surely takes a label file, else the SHA-256 of its content, or ``unreadable``.
+    """Return ``sound`` if Ultralytics surely takes a label file, else the SHA-256 of its content, or ``unreadable``.
 
-    Sound are rows of a class and a box, or of a class and a polygon, with all numbers in range; where the dataset has
-    key points, of a class, a box and key points. So is a file that is empty or missing: its image has no objects.
-
-    Args:
-        path: The label file.
-        classes: How many classes there are.
-        keypoints: None where the dataset has none.
+    Sound are rows of a class and a box, or of a class and a polygon; with key points, of a class, a box and key points.
+    All numbers must be in range. An empty or missing file is sound too: its image has no objects.
     """
     try:
         content = path.read_bytes() if path.is_file() else b""
@@ -49,7 +44,7 @@ def label_state(path: Path, classes: int, keypoints: KeypointShape | None) -> st
 
 
 def keypoints_of(kpt_shape: Any) -> KeypointShape | None:
-    """Return the shape of key points that a data YAML names; None where it names none that can be."""
+    """Return the shape of key points that a data YAML names; None if it names no possible one."""
     if not isinstance(kpt_shape, list) or len(kpt_shape) != 2 or not all(isinstance(n, int) for n in kpt_shape):
         return None
     count, numbers = kpt_shape

@@ -6,7 +6,7 @@ from itertools import dropwhile, islice
 from operator import not_
 from pathlib import Path
 
-from ..text import _CONTROL, without_escapes
+from ..text import CONTROL, without_escapes
 
 TAIL_LINES = 25
 TAIL_BYTES = 2**20
@@ -33,7 +33,7 @@ def log_tail(path: Path) -> str:
 
 def _shown(line: str) -> str:
     """Return what is left to see of a line that ends with, or is parted by, carriage returns."""
-    states = (_CONTROL.sub("", state).rstrip() for state in without_escapes(line).split("\r"))
+    states = (CONTROL.sub("", state).rstrip() for state in without_escapes(line).split("\r"))
     last = next((state for state in reversed(list(states)) if state), "")
     half = LINE_CHARACTERS // 2
     return last if len(last) <= LINE_CHARACTERS else f"{last[:half]} [...] {last[-half:]}"

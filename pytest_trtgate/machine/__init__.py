@@ -4,27 +4,8 @@ from __future__ import annotations
 
 from .backend import gpu_of_worker, resolve_backend, threads_of
 from .environment import differences, instructions_text, saturates, slug
-from .gpus import VISIBLE, text, throttle_words
+from .gpus import VISIBLE, decoded, throttle_words
 from .load import too_many_threads
 from .locks import device_locks, make_locks
 from .machine import Machine
 from .packages import DECODERS, package_lines
-
-__all__ = [
-    "DECODERS",
-    "VISIBLE",
-    "Machine",
-    "device_locks",
-    "differences",
-    "gpu_of_worker",
-    "instructions_text",
-    "make_locks",
-    "package_lines",
-    "resolve_backend",
-    "saturates",
-    "slug",
-    "text",
-    "threads_of",
-    "throttle_words",
-    "too_many_threads",
-]

@@ -41,7 +41,7 @@ def resolve_backend(settings: Settings, machine: Machine) -> tuple[str, str, str
 
 
 def _why_not_tensorrt(settings: Settings, machine: Machine, versions: Mapping[str, str]) -> str:
-    """Return why TensorRT cannot build and run engines here; empty where it can, or where nobody asks."""
+    """Return why TensorRT cannot build and run engines here; empty if it can, or if another backend is asked for."""
     if settings.backend == "onnxruntime":
         return ""
     if settings.device == "cpu":
@@ -69,9 +69,9 @@ def _why_not_tensorrt(settings: Settings, machine: Machine, versions: Mapping[st
 
 
 def gpu_of_worker(settings: Settings, backend: str, device: str, worker: str, machine: Machine) -> tuple[str, bool]:
-    """Return the UUID of the GPU that a process of the run uses, and whether it is to be the only one for its jobs.
+    """Return the UUID of the GPU that a process of the run uses, and whether its jobs see no other.
 
-    Where ``device`` is ``auto`` and all GPUs are of one kind, xdist's workers take one each.
+    If the setting ``device`` is ``auto`` and all GPUs are of one kind, xdist's workers take one each.
 
     Args:
         settings: The run's settings.
@@ -91,5 +91,5 @@ def gpu_of_worker(settings: Settings, backend: str, device: str, worker: str, ma
 
 
 def threads_of(settings: Settings, machine: Machine) -> int:
-    """Return how many threads every arm gets: the setting, else the cores this process may use, at most 8."""
+    """Return the threads of every arm: the setting, else the usable cores, at most 8."""
     return settings.threads or min(8, machine.usable_cores())

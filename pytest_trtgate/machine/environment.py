@@ -1,4 +1,4 @@
-"""What makes two machines of one kind: the names of kinds, and the differences that make latencies incomparable."""
+"""Kinds of machines: their names, and the differences that make latencies incomparable."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ def machine_slug(device: str, backend: str, version: str) -> str:
 
 
 def slug(name: str) -> str:
-    """Return a name as it may stand in the name of a file: lower-case, with hyphens."""
+    """Return a name fit for a file name: lower-case, with hyphens."""
     return re.sub(r"[^a-z0-9_.]+", "-", name.lower()).strip("-")
 
 
 def cpu_name(model: str) -> str:
-    """Return a CPU's name without what says nothing of its speed that the number of cores does not."""
+    """Return a CPU's name without trademarks, its number of cores and its clock."""
     return re.sub(r"\((r|tm)\)|\b(cpu|processor|\d+-core)\b|@.*", " ", model, flags=re.IGNORECASE)
 
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import csv
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -24,13 +25,13 @@ THROTTLE_WORDS: dict[int, str] = {
 }
 """NVML's reasons for lower clocks, by their bits (NVML API, ``nvmlClocksThrottleReasons``).
 
-An idle GPU (0x001) and clocks that somebody has set on purpose (0x002, 0x100) are not throttled.
+An idle GPU (0x001) and clocks set on purpose (0x002, 0x100) are not throttled.
 """
 
 
 @dataclass(frozen=True)
 class GpuNow:
-    """What a GPU does at this moment: what holds its clocks back, in words, and how many processes compute on it."""
+    """A GPU's present state: what holds its clocks back, in words, and how many processes compute on it."""
 
     throttled: tuple[str, ...] = ()
     processes: int = 0
@@ -38,7 +39,7 @@ class GpuNow:
 
 @dataclass(frozen=True)
 class Gpu:
-    """One GPU. ``compute_capability`` is such as ``9.0``, None where the driver does not tell."""
+    """One GPU. ``compute_capability`` is such as ``9.0``; None if the driver does not report it."""
 
     name: str
     uuid: str
@@ -48,42 +49,47 @@ class Gpu:
 
 @lru_cache
 def all_gpus() -> tuple[Gpu, ...]:
-    """Return the machine's GPUs by PCI bus; none where there is no driver."""
+    """Return the machine's GPUs by PCI bus; none without a driver."""
+    api = _nvml()
+    return tuple(_from_smi() if api is None else _from_nvml(api))
+
+
+def gpu_now(uuid: str, api: Any = None) -> GpuNow:
+    """Return the present state of the GPU with a UUID; empty without pynvml, or if the driver does not report it."""
+    api = api or _nvml()
+    if api is None:
+        return GpuNow()
+    try:
+        with _session(api):
+            handle = api.nvmlDeviceGetHandleByUUID(uuid.encode())
+            # Renamed in newer drivers, and older bindings lack the new name.
+            names = ("nvmlDeviceGetCurrentClocksEventReasons", "nvmlDeviceGetCurrentClocksThrottleReasons")
+            ask = next(getattr(api, name) for name in names if hasattr(api, name))
+            return GpuNow(throttle_words(int(ask(handle))), len(api.nvmlDeviceGetComputeRunningProcesses(handle)))
+    except api.NVMLError:
+        return GpuNow()
+
+
+def _nvml() -> Any:
+    """Return NVML's bindings, or None if they are not installed."""
     try:
         import pynvml
     except ImportError:
-        return tuple(_from_smi())
-    return tuple(_from_nvml(pynvml))
+        return None
+    return pynvml
 
 
-def gpu_now(uuid: str) -> GpuNow:
-    """Return what the GPU of a UUID does now; nothing at all where there is no pynvml, or it does not tell."""
+@contextmanager
+def _session(api: Any) -> Iterator[None]:
+    api.nvmlInit()
     try:
-        import pynvml
-    except ImportError:
-        return GpuNow()
-    return _now(pynvml, uuid)
-
-
-def _now(api: Any, uuid: str) -> GpuNow:
-    try:
-        api.nvmlInit()
-    except api.NVMLError:
-        return GpuNow()
-    try:
-        handle = api.nvmlDeviceGetHandleByUUID(uuid.encode())
-        # Renamed in newer drivers, and older bindings lack the new name.
-        names = ("nvmlDeviceGetCurrentClocksEventReasons", "nvmlDeviceGetCurrentClocksThrottleReasons")
-        ask = next(getattr(api, name) for name in names if hasattr(api, name))
-        return GpuNow(throttle_words(int(ask(handle))), len(api.nvmlDeviceGetComputeRunningProcesses(handle)))
-    except api.NVMLError:
-        return GpuNow()
+        yield
     finally:
         api.nvmlShutdown()
 
 
 def throttle_words(bits: int) -> tuple[str, ...]:
-    """Return NVML's reasons for lower clocks in words, without those that are no throttling."""
+    """Return NVML's reasons for throttling in words."""
     return tuple(word for bit, word in THROTTLE_WORDS.items() if bits & bit)
 
 
@@ -92,7 +98,7 @@ def chosen(found: Sequence[Gpu], wanted: str | None) -> list[Gpu]:
 
     Args:
         found: All GPUs of the machine, by PCI bus.
-        wanted: The variable's text: numbers or beginnings of UUIDs; None where it is not set.
+        wanted: The variable's text: numbers or beginnings of UUIDs; None if it is not set.
     """
     if wanted is None:
         return list(found)
@@ -109,27 +115,22 @@ def chosen(found: Sequence[Gpu], wanted: str | None) -> list[Gpu]:
 
 
 def _from_nvml(api: Any) -> list[Gpu]:
+    found = []
     try:
-        api.nvmlInit()
+        with _session(api):
+            driver = decoded(api.nvmlSystemGetDriverVersion())
+            for number in range(api.nvmlDeviceGetCount()):
+                handle = api.nvmlDeviceGetHandleByIndex(number)
+                major, minor = api.nvmlDeviceGetCudaComputeCapability(handle)
+                name, uuid = (decoded(ask(handle)) for ask in (api.nvmlDeviceGetName, api.nvmlDeviceGetUUID))
+                found.append(Gpu(name, uuid, f"{major}.{minor}", driver))
     except api.NVMLError:
         return []
-    try:
-        driver = text(api.nvmlSystemGetDriverVersion())
-        found = []
-        for number in range(api.nvmlDeviceGetCount()):
-            handle = api.nvmlDeviceGetHandleByIndex(number)
-            major, minor = api.nvmlDeviceGetCudaComputeCapability(handle)
-            name, uuid = (text(ask(handle)) for ask in (api.nvmlDeviceGetName, api.nvmlDeviceGetUUID))
-            found.append(Gpu(name, uuid, f"{major}.{minor}", driver))
-        return found
-    except api.NVMLError:
-        return []
-    finally:
-        api.nvmlShutdown()
+    return found
 
 
-def text(value: str | bytes) -> str:
-    """Return what older releases of NVML's bindings give as bytes."""
+def decoded(value: str | bytes) -> str:
+    """Return a text of NVML, which older bindings give as bytes."""
     return value.decode() if isinstance(value, bytes) else value
 
 

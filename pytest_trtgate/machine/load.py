@@ -9,14 +9,14 @@ from pathlib import Path
 LOADED = 0.5
 """A load average over this share of the cores means that others work too."""
 BUSY_SHARE = 0.25
-"""Share of the machine's processor time that others use right now, above which a high load average is not history."""
+"""A high load average counts only while others use more than this share of the processor time."""
 LOOK_S = 0.2
 SELF_GOVERNED = ("intel_pstate", "amd-pstate-epp")
-"""Drivers whose governor ``powersave`` is the ordinary one, which raises clocks at once; the preference tells."""
+"""Drivers whose usual governor ``powersave`` raises clocks at once; their energy preference counts instead."""
 
 
 def why_busy(system: Path, cores: int, wait: Callable[[float], None] = time.sleep) -> list[str]:
-    """Return what would disturb timing, each as a sentence without its full stop; nothing where all is quiet.
+    """Return what would disturb timing, each as a sentence without its full stop.
 
     Args:
         system: The root folder of ``/proc`` and ``/sys``.
@@ -37,7 +37,7 @@ def _load(system: Path, cores: int, wait: Callable[[float], None]) -> str:
 
 
 def _busy_share(stat: Path, wait: Callable[[float], None]) -> float | None:
-    """Return the share of all cores' time that was used over a moment, 0 to 1; None where the system does not tell."""
+    """Return the share of all cores' time that is used over a moment, 0 to 1; None if the system does not report it."""
     before = _ticks(stat)
     wait(LOOK_S)
     after = _ticks(stat)
@@ -57,7 +57,7 @@ def _ticks(stat: Path) -> tuple[float, float] | None:
 
 def _battery(system: Path) -> str:
     for supply in sorted((system / "sys/class/power_supply").glob("*")):
-        # The battery of a mouse is a supply too; it says that it is of a device.
+        # The battery of a mouse is a supply too, of scope Device.
         is_battery = _text(supply / "type") == "Battery" and _text(supply / "scope") != "Device"
         if is_battery and _text(supply / "status") == "Discharging":
             return "the machine runs on its battery"

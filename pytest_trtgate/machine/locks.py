@@ -1,4 +1,4 @@
-"""Where the locks of this machine's devices are: one folder that all its users share."""
+"""The folder of the device locks, which all users of the machine share."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ LOCKS = Path("/tmp/trtgate-locks")
 
 
 def device_locks(folder: Path = LOCKS) -> Path:
-    """Return the folder of the device locks; one of our own where ``folder`` cannot be made or written."""
+    """Return ``folder``, made if missing; a folder of our own if it cannot be made or written."""
     try:
         make_locks(folder)
         usable = os.access(folder, os.W_OK | os.X_OK)
@@ -20,7 +20,7 @@ def device_locks(folder: Path = LOCKS) -> Path:
 
 
 def make_locks(folder: Path) -> None:
-    """Make a folder of locks that every user of the machine may take, where there is none."""
+    """Make a folder of locks for every user of the machine, if it is missing."""
     if not folder.is_dir():
         folder.mkdir(exist_ok=True)
         folder.chmod(0o1777)  # other users of the machine take the same locks

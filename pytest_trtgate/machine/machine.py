@@ -45,11 +45,11 @@ class Machine:
         return installed_versions()
 
     def gpus(self) -> tuple[Gpu, ...]:
-        """Return the GPUs that CUDA would show to this process, in its order; none where there is no driver."""
+        """Return the GPUs that CUDA would show to this process, in its order; none without a driver."""
         return tuple(chosen(all_gpus(), self.environ.get(VISIBLE)))
 
     def gpu_now(self, uuid: str) -> GpuNow:
-        """Return what the GPU of a UUID does now; nothing at all where there is no pynvml, or it does not tell."""
+        """Return the present state of the GPU with a UUID."""
         return gpu_now(uuid)
 
     def usable_cores(self) -> int:
@@ -69,11 +69,11 @@ class Machine:
         return None if flags is None else tuple(name for name in INSTRUCTIONS if name in flags.split())
 
     def commit(self, folder: Path) -> str | None:
-        """Return the Git commit that a folder is at; None where it is in no repository."""
+        """Return the Git commit of a folder; None outside of a repository."""
         return _commit(folder, self.environ)
 
     def why_busy(self, gpu: str = "") -> list[str]:
-        """Return what would disturb timing, each as a sentence without its full stop; nothing where all is quiet.
+        """Return what would disturb timing, each as a sentence without its full stop.
 
         Args:
             gpu: UUID of the GPU that is timed; empty for the CPU.
@@ -100,17 +100,11 @@ class Machine:
             return self.gpu_now(gpu).processes
 
     def device_locks(self) -> Path:
-        """Return the folder of the device locks, made where it is missing."""
+        """Return the folder of the device locks."""
         return device_locks(self.locks)
 
     def environment(self, backend: str, device: str, folder: Path) -> Environment:
-        """Return the fingerprint of this machine for one backend and device.
-
-        Args:
-            backend: ``onnxruntime`` or ``tensorrt``.
-            device: ``cpu`` or a GPU number.
-            folder: Where to look for the git commit that is being gated.
-        """
+        """Return this machine's record for one backend and device; ``folder`` is the project that is gated."""
         versions = self.versions()
         version = versions.get(backend, "unknown")
         arch = platform.machine()

@@ -6,16 +6,16 @@ from collections.abc import Callable, Mapping
 from importlib import metadata
 
 OPENCV = ("opencv-python", "opencv-python-headless")
-"""Distributions that bring the same library, of which any will do."""
+"""Distributions of one library, of which any will do."""
 DECODERS = (*OPENCV, "pillow")
-"""Distributions that decode and resize images; two that bring the same library may both be installed."""
+"""Distributions that decode and resize images."""
 PACKAGES = (
     *("ultralytics", "torch", "torchvision", "onnx", "onnxruntime", "onnxslim", "tensorrt", "nvidia-modelopt"),
     *("numpy", *DECODERS),
 )
 """Distributions whose version can change an engine or a measurement."""
 ALIASES = {"tensorrt": ("tensorrt-cu13", "tensorrt-cu12", "tensorrt-cu11", "tensorrt-bindings")}
-"""Other distributions that bring the same library, of which one may be installed alone."""
+"""Other distributions of the same library, of which one may be installed alone."""
 
 
 def installed_versions(version: Callable[[str], str] = metadata.version) -> dict[str, str]:
@@ -36,11 +36,7 @@ def installed_versions(version: Callable[[str], str] = metadata.version) -> dict
 
 
 def package_lines(versions: Mapping[str, str]) -> list[str]:
-    """Return a line per package: its version, or that it is not installed; of those that serve alike, what is there.
-
-    Args:
-        versions: Those of the installed packages.
-    """
+    """Return a line per package: its version, or that it is not installed; of OpenCV's distributions, the installed."""
     there = [name for name in OPENCV if name in versions] or [OPENCV[0]]
     shown = [name for name in PACKAGES if name not in OPENCV or name in there]
     width = max(map(len, PACKAGES))

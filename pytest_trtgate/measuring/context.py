@@ -43,7 +43,7 @@ from ..records import (
 from ..settings import DEPLOYMENT_CONF, Settings
 from .data import EvaluatedData
 from .engines import build_request, engine_record
-from .launches import Comparison, LaunchSeries, failure, with_counts
+from .launches import Comparison, LaunchSeries, with_counts
 from .plan import Plan
 
 R = TypeVar("R", bound=Response)
@@ -198,7 +198,7 @@ class Measurements:
             try:
                 engine = engines[cell.precision] = self.engine(cell)
             except JobError as error:
-                failures[cell.precision] = failure(error)
+                failures[cell.precision] = Failure.of(error)
             else:
                 arms.append(ArmRequest(arm=cell.precision, artifact=str(engine.path), sha256=engine.sha256))
         settings = self.settings.of(model)

@@ -12,15 +12,16 @@ from ..errors import JobError
 from ..jobs import ArmRequest
 from ..judge.latency.fitness import unfit
 from ..records import (
-    COPY,
+    PLACEBOS,
     PRECISIONS,
     REFERENCE,
+    REPLAYS,
     Context,
     EngineRecord,
     Failure,
     LatencyRecord,
     Launch,
-    replay_of,
+    placebo_of,
 )
 
 REPEATS = 3
@@ -118,22 +119,21 @@ class LaunchSeries:
 
     def _requests(self, names: frozenset[str]) -> list[ArmRequest]:
         found = [arm for arm in self.arms if arm.arm in names]
-        copies = [arm.model_copy(update={"arm": arm.arm + COPY}) for arm in found if arm.arm + COPY in names]
+        copies = [arm.model_copy(update={"arm": copy}) for arm in found if (copy := placebo_of(arm.arm)) in names]
         return found + copies
 
     def _drop_broken(self, arms: list[ArmRequest], error: JobError) -> None:
         """Go on without the arms that fail alone; where none does, without the baseline engines of the launch."""
         bad: dict[str, Failure] = {}
         for arm in arms:
-            if arm.arm.endswith(COPY):
+            if arm.arm in PLACEBOS:
                 continue
             self.milestone(f"{self.record.model}: the launch failed; trying {arm.arm} alone")
             try:
                 self.launch(f"probe-{self.record.model}-{arm.arm}", 0, [arm], PROBE_SAMPLES)
             except JobError as failed:
-                bad[arm.arm] = failure(failed)
-        replays = {replay_of(precision) for precision in PRECISIONS}
-        bad = bad or {arm.arm: failure(error) for arm in arms if arm.arm in replays}
+                bad[arm.arm] = Failure.of(failed)
+        bad = bad or {arm.arm: Failure.of(error) for arm in arms if arm.arm in REPLAYS}
         self._update(failures={**self.record.failures, **bad})
         self.arms = [arm for arm in self.arms if arm.arm not in bad]
         if not bad or REFERENCE in bad or not any(arm.arm in PRECISIONS for arm in self.arms):
@@ -141,11 +141,6 @@ class LaunchSeries:
 
     def _update(self, **changes: object) -> None:
         self.record = self.record.model_copy(update=changes)
-
-
-def failure(error: JobError) -> Failure:
-    """Return a failed job as a record."""
-    return Failure(job=error.job, reason=error.reason, log_tail=error.log_tail)
 
 
 def with_counts(

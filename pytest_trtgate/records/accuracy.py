@@ -1,7 +1,4 @@
-"""Records: the only thing that passes between the parts of the gate, and what every file on disk is.
-
-Times are in milliseconds where a name ends in ``_ms``; moments are ISO 8601 in UTC.
-"""
+"""The accuracy of one arm on one split of the dataset."""
 
 from __future__ import annotations
 
@@ -19,10 +16,7 @@ class ClassAccuracy(Record):
 
 
 class AccuracySettings(Record):
-    """What an evaluation was run with; equal for every arm, or the arms are not comparable.
-
-    ``nms``: as the exporter was asked for it, see the setting ``export.nms``.
-    """
+    """The settings of an evaluation; arms are comparable only if theirs are equal. ``nms`` is ``export.nms``."""
 
     split: str
     imgsz: int
@@ -40,9 +34,9 @@ class AccuracySettings(Record):
 
 
 class AccuracyRecord(FileRecord):
-    """Accuracy of one arm on one split; ``unreadable`` names damaged images that no arm was evaluated on.
+    """Accuracy of one arm on one split; ``unreadable`` names damaged images, which no arm was evaluated on.
 
-    ``head``: how its boxes were thinned out; None for a classifier, and in records that do not say.
+    ``head``: where its boxes are suppressed; None for a classifier, and in records that do not say.
     """
 
     model: str

@@ -1,11 +1,13 @@
-"""What all records have in common.
+"""The bases of all records. Each file carries ``schema_version``, and a reader refuses a newer schema.
 
-Each file carries ``schema_version``. A reader refuses a newer schema by name and never guesses.
+Names ending in ``_ms`` are in milliseconds; moments are ISO 8601 in UTC.
 """
 
 from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict
+
+from ..errors import JobError
 
 SCHEMA_VERSION = 1
 
@@ -23,11 +25,16 @@ class FileRecord(Record):
 
 
 class Failure(FileRecord):
-    """Why a piece of work gave no result."""
+    """Why a job gave no result."""
 
     job: str
     reason: str
     log_tail: str = ""
+
+    @classmethod
+    def of(cls, error: JobError) -> Failure:
+        """Return a failed job as a record."""
+        return cls(job=error.job, reason=error.reason, log_tail=error.log_tail)
 
 
 class FileDigest(Record):

@@ -1,4 +1,4 @@
-"""What a run decided, what it compared with, and the record of it all: ``run.json``."""
+"""Baselines: what accepted runs measured of one cell, session by session."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class BaselineLaunch(Record):
 
 
 class BaselineSession(Record):
-    """One accepted run's launches, and what the ``.pt`` of ``reference_sha256`` took in them."""
+    """The launches of one accepted run, and in ``reference`` those of its ``.pt``."""
 
     recorded_at: str
     commit: str | None = None
@@ -47,9 +47,9 @@ class BaselineSession(Record):
 class Baseline(FileRecord):
     """What an accepted run measured of one cell on one kind of machine.
 
-    ``head``: where the engine's boxes were thinned out; None where that is not known, and for a classifier.
-    ``latest_ms``: for who reads the file, medians over the launches of the last session; nothing is judged by them.
-    ``sessions``: the last 20, oldest first. ``layers``: the slowest of the engine's, where it was profiled.
+    ``head``: where the engine's boxes are suppressed; None if unknown, and for a classifier. ``latest_ms``: medians
+    over the launches of the last session, for readers of the file; no verdict uses them. ``sessions``: the last 20,
+    oldest first. ``layers``: the slowest layers of a profiled engine.
     """
 
     cell: Cell
@@ -67,11 +67,11 @@ class Baseline(FileRecord):
     layers: tuple[LayerTime, ...] = ()
 
     def per_session_ms(self, context: Context, percent: int) -> list[list[float]]:
-        """Return one percentile per launch of each stored session that has it, in milliseconds, oldest first."""
+        """Return one percentile in milliseconds, per launch of each stored session that has it, oldest first."""
         return _per_session_ms((session.launches for session in self.sessions), context, percent)
 
     def reference_ms(self, sha256: str, context: Context, percent: int) -> list[list[float]]:
-        """Return the same of the ``.pt`` with these bytes, of the sessions that timed it."""
+        """Return the same for the ``.pt`` with this SHA-256, from the sessions that timed it."""
         found = (session.reference for session in self.sessions if session.reference_sha256 == sha256)
         return _per_session_ms(found, context, percent)
 

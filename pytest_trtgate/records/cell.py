@@ -1,7 +1,4 @@
-"""Records: the only thing that passes between the parts of the gate, and what every file on disk is.
-
-Times are in milliseconds where a name ends in ``_ms``; moments are ISO 8601 in UTC.
-"""
+"""The cells of the matrix, the names of arms and contexts, and the environment of a run."""
 
 from __future__ import annotations
 
@@ -16,21 +13,28 @@ Precision = Literal["fp32", "fp16", "int8"]
 PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")
 REFERENCE = "pt"
 """Name of the arm that every engine is compared with: the checkpoint itself."""
-COPY = "-placebo"
-"""Ending of the arm that is a second copy of a stored baseline engine."""
 Context = Literal["engine", "end-to-end", "preprocess", "inference", "postprocess", "host", "copy-in", "copy-out"]
 """What was timed. ``engine``: tensor in, tensors out. ``end-to-end``: image in, final boxes out; then its stages.
 
-On a GPU also ``host``: the engine by the clock of the host, which waits for the device; and the copies of the input to
-the device and of the outputs back, between page-locked memory and the device, which are part of no other context.
+On a GPU also ``host``, the engine by the host's clock, which waits for the device; ``copy-in`` and ``copy-out``, the
+copies of inputs and outputs between page-locked memory and the device, are part of no other context.
 """
 CONTEXTS: tuple[Context, ...] = ("engine", "end-to-end")
-"""Those that are timed by themselves, and may be judged."""
+"""Contexts that are timed by themselves and may be judged."""
 
 
 def replay_of(precision: str) -> str:
-    """Return the name of the arm that is a cell's stored baseline engine, timed again beside the new one."""
+    """Return the name of the arm that times a cell's stored baseline engine again, beside the new one."""
     return f"baseline-{precision}"
+
+
+def placebo_of(arm: str) -> str:
+    """Return the name of the arm that times a second copy of an arm's engine: a difference between both is noise."""
+    return f"{arm}-placebo"
+
+
+REPLAYS = frozenset(replay_of(precision) for precision in PRECISIONS)
+PLACEBOS = frozenset(placebo_of(replay) for replay in REPLAYS)
 
 
 class Cell(Record):
@@ -51,12 +55,12 @@ class Cell(Record):
 
     @property
     def on_any_gpu(self) -> Cell:
-        """The same cell without the number of its GPU, which says nothing of the kind: that is in the environment."""
+        """The same cell without its GPU's number: the kind of GPU is in the environment."""
         return self if self.device == "cpu" else self.model_copy(update={"device": "gpu"})
 
     @property
     def label(self) -> str:
-        """Short name for people, where image size, batch and backend are plain from the context."""
+        """Short name for people, without image size, batch and backend."""
         return f"{self.model} {self.precision}"
 
 
@@ -70,10 +74,10 @@ def cell_of_key(key: str) -> Cell | None:
 
 
 class Environment(Record):
-    """The machine and the versions that a run used, and which of them a latency baseline depends on.
+    """The machine and the versions that a run used.
 
-    ``extra``: what the project's own code adds, by label; shown and recorded, and nothing depends on it.
-    ``instructions``: those of the CPU that INT8 is computed with; None where that is not known, as in older records.
+    ``extra``: fields that the project's own code adds, by label; they are shown, and nothing depends on them.
+    ``instructions``: those of the CPU that INT8 is computed with; None where unknown, as in older records.
     """
 
     machine: str

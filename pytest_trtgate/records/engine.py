@@ -1,11 +1,4 @@
-"""What was really built: layers by precision, read from the text that TensorRT's engine inspector writes.
-
-Where that text tells nothing, the types in the network may: TensorRT 11 is bound to them.
-
-The inspector's JSON is no stable interface. What is read of it: ``Layers``, a list of objects with ``Name``,
-``Inputs``, ``Outputs`` (each with ``Format/Datatype``, such as ``Row major linear FP32``, ``Half`` or ``Int8``) and
-``TacticName``; a list of mere names in an engine that was built without details.
-"""
+"""Built engines: the manifest of a cache entry, and what the inspection found inside the engine."""
 
 from __future__ import annotations
 
@@ -20,21 +13,21 @@ from .tasks import Head, head_of
 
 UNKNOWN = "unknown"
 OTHER = "other"
-"""Whole numbers and truth values: shapes and indices, not activations."""
+"""Integers and booleans: shapes and indices, not activations."""
 
 
 class EngineInspection(Record):
     """What an engine consists of.
 
     Attributes:
-        detailed: Whether TensorRT told the precision of each layer; ``precisions`` is empty where it did not.
-        layers: How many layers the engine has; None where TensorRT told nothing.
+        detailed: Whether TensorRT reported the precision of each layer; if not, ``precisions`` is empty.
+        layers: How many layers the engine has; None if TensorRT reported nothing.
         precisions: How many layers work in each precision: ``INT8``, ``FP16``, ``FP32``, ..., ``other``, ``unknown``.
-        fused_layers: How many of the layers stand for several of the network's.
-        network: How many convolutions and matrix products of the network that was built work in each precision; empty
-            where TensorRT may choose another (before 11).
+        fused_layers: How many layers stand for several of the network.
+        network: How many convolutions and matrix products of the network work in each precision; empty if TensorRT may
+            choose another (before 11).
         plan_bytes: Size of the plan: the artifact without the metadata in front of it.
-        device_memory_bytes: Memory for activations that the engine needs on the GPU; None where unknown.
+        device_memory_bytes: GPU memory for the engine's activations; None if unknown.
     """
 
     detailed: bool
@@ -47,11 +40,11 @@ class EngineInspection(Record):
 
     @property
     def known(self) -> dict[str, int]:
-        """``precisions``, else ``network``; empty where neither is known."""
+        """``precisions``, else ``network``."""
         return self.precisions or self.network
 
     def share(self, precision: str) -> float:
-        """Return which share of what is known, 0 to 1, works in a precision such as ``FP16``."""
+        """Return the share, 0 to 1, that works in a precision such as ``FP16``."""
         return self.known.get(precision, 0) / total if (total := sum(self.known.values())) else 0.0
 
     def sentence(self, requested: str) -> str:
@@ -95,10 +88,10 @@ class EngineRecord(FileRecord):
 
     @property
     def path(self) -> Path:
-        """The artifact on disk; meaningful on the machine that made the record."""
+        """The artifact on disk, on the machine that made the record."""
         return Path(self.entry) / self.artifact
 
     @property
     def head(self) -> Head | None:
-        """Where the engine's boxes are thinned out; None for a classifier."""
+        """Where the engine's boxes are suppressed; None for a classifier."""
         return head_of(self.metadata)

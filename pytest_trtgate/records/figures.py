@@ -1,4 +1,4 @@
-"""What the report draws of a cell beside the metrics: small summaries of arrays that stay in the run's folder."""
+"""What the report draws of a cell beside its metrics: summaries of arrays that stay in the run's folder."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from .cell import Cell
 SCORE_BINS = 20
 """Bins of confidences from 0 to 1."""
 CURVE_RECALLS = 50
-"""Steps of recall from 0 to 1, both included, at which a precision-recall curve is kept."""
+"""Points of a precision-recall curve, at recalls from 0 to 1, both included."""
 
 
 class DropInterval(Record):
-    """How far the drop of one class in its primary metric may come from the choice of images.
+    """The two-sided 95 % interval of one class's drop in its primary metric.
 
-    ``low`` and ``high`` are a two-sided 95 % interval; ``significant``: above chance among all classes.
+    ``significant``: above chance among all classes.
     """
 
     low: float
@@ -33,9 +33,9 @@ class PrecisionRecall(Record):
 
 
 class Scores(Record):
-    """How many boxes that both arms found have which confidence: counts in bins of equal width from 0 to 1.
+    """Confidences of the boxes that both arms found: counts in bins of equal width from 0 to 1.
 
-    ``conf``: from which confidence of the ``.pt`` on its boxes count.
+    ``conf``: boxes count from this confidence of the ``.pt`` upwards.
     """
 
     conf: float
@@ -55,14 +55,9 @@ class AccuracyFigures(FileRecord):
 
 
 class Course(Record):
-    """One arm in one launch, in equal parts in the order of time.
+    """One arm in one launch, in equal parts in the order of time: median, fastest and slowest inference of each part.
 
-    Attributes:
-        launch: Index of the launch.
-        at_s: When each part began, in seconds after the first timed inference of the launch.
-        p50_ms: Median of each part.
-        low_ms: Fastest inference of each part.
-        high_ms: Slowest inference of each part.
+    ``at_s``: when each part began, in seconds after the first timed inference of the launch.
     """
 
     launch: int

@@ -1,4 +1,4 @@
-"""Records on disk: read with one sentence for whatever is wrong, written whole or not at all."""
+"""Records on disk: an unusable file is refused in one sentence, and each is written whole or not at all."""
 
 from __future__ import annotations
 
@@ -21,15 +21,14 @@ _NUMBER = rb"(?:-?\d[\d.eE+-]*|-?Infinity|NaN)"
 _NUMBERS = re.compile(rb"\[\n *%b(?:,\n *%b)*\n *\]" % (_NUMBER, _NUMBER))
 _FIELD = rb'"(?:[^"\\]|\\.)*": (?:%b|null|\[[^"\n]*\])' % _NUMBER
 _MEASURED = re.compile(rb"\{\n *%b(?:,\n *%b){0,15}\n *\}" % (_FIELD, _FIELD))
-"""A few fields that are numbers or lists of them. The line breaks are JSON's: one in a string is written as ``\\n``."""
+"""A few fields that are numbers or lists. Line breaks are JSON's own: a string holds them as ``\\n``."""
 
 
 def load(path: Path, model: type[R]) -> R:
     """Read one record from a JSON file.
 
     Raises:
-        RecordError: The file is missing, not JSON, lacks a field, or has a newer ``schema_version``. The message names
-            the file and the trouble in one sentence.
+        RecordError: The file is missing, not JSON, lacks a field, or has a newer ``schema_version``.
     """
     try:
         raw = from_json(path.read_bytes())
@@ -58,7 +57,7 @@ def save(path: Path, record: FileRecord) -> None:
 
 
 def as_json(record: FileRecord) -> bytes:
-    """Return what the file of a record holds, for people to compare: a line per field, and per group of numbers."""
+    """Return a record as JSON that people can compare: a line per field, and per group of numbers."""
     text = record.model_dump_json(indent=1).encode()
     for group in (_NUMBERS, _MEASURED):
         text = group.sub(_on_one_line, text)
@@ -103,11 +102,9 @@ def file_sha256(path: Path) -> str:
 
 
 def files_sha256(paths: Iterable[Path], sha256: Callable[[Path], str] = file_sha256) -> str:
-    """Return one SHA-256 over the contents of files, in their order; a file that is missing counts as empty.
+    """Return one SHA-256 over the contents of files, in their order; ``sha256`` returns that of one.
 
-    Args:
-        paths: The files.
-        sha256: Returns the digest of one of them.
+    A missing file counts as 32 zero bytes.
     """
     digest = hashlib.sha256()
     for path in paths:
@@ -116,6 +113,6 @@ def files_sha256(paths: Iterable[Path], sha256: Callable[[Path], str] = file_sha
 
 
 def key_sha256(parts: dict[str, Any]) -> str:
-    """Return the SHA-256 of a JSON object, independent of the order of its keys."""
+    """Return the SHA-256 of a JSON object, whatever the order of its keys."""
     text = json.dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()

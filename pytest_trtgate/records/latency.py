@@ -1,10 +1,8 @@
-"""Records: the only thing that passes between the parts of the gate, and what every file on disk is.
-
-Times are in milliseconds where a name ends in ``_ms``; moments are ISO 8601 in UTC.
-"""
+"""Launches: what each arm took in them, the state of the machine, and profiles of layers."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -16,10 +14,7 @@ from .cell import Cell, Context, replay_of
 
 
 class Timing(Record):
-    """The durations of one arm in one context of one launch.
-
-    ``quantiles_ms`` holds p1 to p99: 99 numbers in ascending order.
-    """
+    """The durations of one arm in one context of one launch; ``quantiles_ms`` holds p1 to p99, ascending."""
 
     n: int
     mean_ms: float
@@ -28,25 +23,21 @@ class Timing(Record):
     quantiles_ms: tuple[float, ...] = Field(min_length=99, max_length=99)
 
     def quantile_ms(self, percent: int) -> float:
-        """Return the p-th percentile in milliseconds.
-
-        Args:
-            percent: 1 to 99.
-        """
+        """Return a percentile, 1 to 99, in milliseconds."""
         return self.quantiles_ms[percent - 1]
 
 
 class ArmLaunch(Record):
-    """One arm in one launch. What follows ``clock`` is of a GPU, and None where it does not tell.
+    """One arm in one launch. Fields after ``clock`` are of a GPU, and None if it does not report them.
 
     Attributes:
-        course_ms: Per context, the medians of equal parts of the launch, in the order of time: arms of one launch meet
-            the same conditions in the same part.
+        course_ms: Per context, the medians of equal parts of the launch, in the order of time: in the same part, all
+            arms of a launch meet the same conditions.
         over_budget: For each percentile with a budget, how many inferences in the gated context took longer than it.
-        clock: What ``engine`` and the copies were timed by; all else is timed by the clock of the host.
-        cuda_graph: Whether the engine was replayed from a CUDA graph.
-        memory_peak_bytes: How much less of the device's memory was free once the arm was loaded and had done its first
-            batch. An arm that is the first to use a library bears that library's memory too.
+        clock: What timed ``engine`` and the copies; the host's clock times everything else.
+        cuda_graph: Whether a CUDA graph replayed the engine.
+        memory_peak_bytes: How much free device memory the arm took, from before loading to after its first batch. The
+            first arm that uses a library bears that library's memory too.
         energy_mj: Energy of the whole board per inference, in millijoules, while inferences run back to back.
     """
 
@@ -65,10 +56,10 @@ class ArmLaunch(Record):
 
 
 class MachineState(Record):
-    """What the machine was doing around a launch; None where the platform does not tell.
+    """The machine's state around a launch; None where the platform does not report it.
 
-    What follows ``temperature_c``, the CPU's, is of the GPU. ``throttle_reasons`` says in words what holds its clocks
-    down, ``other_processes`` how many processes besides the launch computed on it.
+    Fields after ``temperature_c``, the CPU's, are of the GPU. ``throttle_reasons`` says in words what holds its clocks
+    down; ``other_processes`` counts the processes besides the launch that computed on it.
     """
 
     load_average: float | None = None
@@ -86,7 +77,7 @@ class MachineState(Record):
 class Launch(Record):
     """One fresh process that loaded its arms, warmed them up and timed them interleaved.
 
-    ``during``: readings of the GPU between timed blocks.
+    ``during``: the GPU's state between timed blocks.
     """
 
     index: int
@@ -103,17 +94,17 @@ class Launch(Record):
 
     @property
     def states(self) -> tuple[MachineState, ...]:
-        """All readings of the machine, in the order of time."""
+        """All states of the machine, in the order of time."""
         return (self.before, *self.during, self.after)
 
     @property
     def throttled(self) -> tuple[str, ...]:
-        """What held the GPU's clocks down at any time, in words; empty where nothing did."""
+        """What held the GPU's clocks down at any time, in words."""
         return tuple(dict.fromkeys(reason for state in self.states for reason in state.throttle_reasons))
 
     @property
     def foreign_processes(self) -> int:
-        """The most other processes that computed on the GPU at any time; 0 where it is not known."""
+        """The most other processes that computed on the GPU at any time; 0 if unknown."""
         return max(state.other_processes or 0 for state in self.states)
 
 
@@ -127,7 +118,7 @@ class LayerTime(Record):
 class LayerProfile(FileRecord):
     """How long each layer of a cell's engine takes, the slowest first; profiling disturbs, so the sum is no latency.
 
-    ``failure`` says why there are no layers, where there are none.
+    ``failure`` says why there are no layers.
     """
 
     cell: Cell
@@ -174,19 +165,24 @@ class LayerChange:
 
 
 def slower_layers(now: Sequence[LayerTime], then: Sequence[LayerTime]) -> list[LayerChange]:
-    """Return the layers that take longer than in an earlier profile, the one that lost most time first."""
+    """Return the layers that take longer than in an earlier profile, the largest loss first."""
     before = {layer.name: layer.ms for layer in then}
     changes = [LayerChange(x.name, before[x.name], x.ms) for x in now if x.name in before]
     return sorted((c for c in changes if c.slower_ms > 0), key=lambda c: -c.slower_ms)
 
 
 def slowest_change(now: Sequence[LayerTime], then: Sequence[LayerTime]) -> str:
-    """Return which layer lost most time, for a sentence; empty where none did."""
+    """Return which layer lost most time, for a sentence; empty if none did."""
     changes = slower_layers(now, then)
     if not changes:
         return ""
     worst = changes[0]
     return f"its layer {worst.name} lost most time ({worst.then_ms:.3g} -> {worst.now_ms:.3g} ms)"
+
+
+def usable(durations: Sequence[float]) -> bool:
+    """Return whether there are durations, and all are finite and more than 0."""
+    return bool(durations) and all(math.isfinite(v) and v > 0 for v in durations)
 
 
 def is_replayed(latency: LatencyRecord, arm: str) -> bool:

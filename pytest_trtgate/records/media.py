@@ -1,4 +1,4 @@
-"""Records of what people look at: the pictures on which two arms disagree most, and clips on which arms were timed."""
+"""Pictures on which two arms disagree most, and clips on which arms were timed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .base import FileRecord, Record
 from .latency import Timing
 
 Mark = Literal["same", "shifted", "class", "missed", "extra"]
-"""How a detection stands to the other arm's: both have it; both have it, elsewhere or as another class; one has it."""
+"""How a detection compares with the other arm: both have it, alike, shifted or as another class; or only one has it."""
 Stage = Literal["frame", "decode", "preprocess", "inference", "postprocess", "drawing"]
 """What was timed of a clip: ``frame`` is the sum of the stages after it."""
 STAGES: tuple[Stage, ...] = ("decode", "preprocess", "inference", "postprocess", "drawing")
@@ -19,14 +19,14 @@ Point = tuple[float, float]
 Joint = Point | None
 """The place of a keypoint; None where it is not seen."""
 BOOK = "pictures/pictures.json"
-"""Where a run's pictures are described, in its folder; the pictures themselves lie beside it."""
+"""Path of the picture book in a run's folder; the pictures lie beside it."""
 
 
 class Shape(Record):
     """One object in a picture, in pixels of the original image.
 
-    ``points``: two are opposite corners of an upright box; more are the corners of a polygon: a rotated box, or the
-    outline of a mask. ``joints`` are its keypoints in the model's order. ``conf`` is None for ground truth.
+    ``points``: two opposite corners of an upright box, or all corners of a rotated box or a mask's outline. ``joints``:
+    its keypoints in the model's order. ``conf`` is None for ground truth.
     """
 
     label: str
@@ -39,8 +39,8 @@ class Shape(Record):
 class Picture(Record):
     """One image on which an engine disagrees with its checkpoint.
 
-    ``image`` is its name in the dataset, ``file`` the small copy beside the book, ``width`` and ``height`` the size of
-    the original in pixels. ``left_out`` says how many shapes were too many to draw.
+    ``image``: its name in the dataset. ``file``: the small copy beside the book. ``width`` and ``height``: the original
+    in pixels. ``left_out``: how many shapes were too many to draw.
     """
 
     image: str
@@ -55,15 +55,15 @@ class Picture(Record):
 
 
 class PictureBook(FileRecord):
-    """The pictures of a run by :attr:`Cell.key`, the worst first, apart from ``run.json``, which stays light."""
+    """The pictures of a run by :attr:`Cell.key`, the worst first; apart from ``run.json``, to keep that small."""
 
     cells: dict[str, tuple[Picture, ...]]
 
 
 class CellPictures(Record):
-    """How many images a cell's engine disagrees on, and how many of them the book holds; ``note`` says why none.
+    """How many images a cell's engine disagrees on, and how many the book holds; ``note`` says why none.
 
-    ``undecoded``: how many of the worst were left out, since they could not be decoded.
+    ``undecoded``: how many of the worst were left out because they could not be decoded.
     """
 
     images: int = 0
@@ -75,7 +75,7 @@ class CellPictures(Record):
 
 
 class ClipRecord(FileRecord):
-    """A video file as OpenCV tells of it; ``frames`` and ``fps`` are what its header says, 0 where it does not."""
+    """A video file as OpenCV reads it; ``frames`` and ``fps`` are from its header, 0 if missing there."""
 
     path: str
     width: int
@@ -88,7 +88,7 @@ class ClipRecord(FileRecord):
 class VideoArm(Record):
     """One arm on a clip. ``course_ms``: medians of successive parts of its frame times.
 
-    ``file`` is its annotated video in the run's folder, ``codec`` what that was written with.
+    ``file``: its annotated video in the run's folder, written with ``codec``.
     """
 
     arm: str
@@ -99,16 +99,15 @@ class VideoArm(Record):
 
     @property
     def fps(self) -> float:
-        """Frames per second, one after the other."""
+        """Frames per second."""
         return 1000 / self.timings["frame"].mean_ms
 
 
 class VideoRecord(FileRecord):
     """One model's arms on one clip: decoded, letterboxed, inferred, postprocessed and drawn frame by frame in turns.
 
-    Paths start at the run's folder. ``for_browsers`` is the video of all arms once more, where browsers do not play the
-    codec of ``side_by_side``. ``cut``: the clip has more frames than were taken. ``failure`` says why there is nothing
-    else, where there is nothing else.
+    Paths start at the run's folder. ``for_browsers``: the video of all arms again, if browsers do not play the codec of
+    ``side_by_side``. ``cut``: the clip has more frames than were taken. ``failure`` says why all else is empty.
     """
 
     model: str

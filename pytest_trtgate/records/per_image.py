@@ -1,4 +1,4 @@
-"""The per-image records of an arm, read array by array or in parts: of many images they may be large together."""
+"""The per-image records of an arm, read array by array or in parts, since all together may be large."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 from ..errors import RecordError
 
 if TYPE_CHECKING:
-    from ..judge.accuracy.average_precision import Array
+    from numpy.typing import NDArray
+
+    Array = NDArray[Any]
 
 _ROWS = 2**18
 """Rows of an array that are read at once."""
@@ -22,17 +24,11 @@ UNUSABLE = (
     AttributeError,  # what Python 3.10 says of a file that is no archive
     *(NotImplementedError, zipfile.BadZipFile, zlib.error),
 )
-"""What NumPy raises of a file that is no ``.npz``, or is damaged."""
+"""What NumPy raises for a file that is no ``.npz``, or is damaged."""
 
 
 class PerImage:
-    """The ``.npz`` that an accuracy job has written of one arm.
-
-    Whatever is wrong with the file, reading raises :class:`RecordError`.
-
-    Args:
-        path: The file.
-    """
+    """The ``.npz`` that an accuracy job wrote for one arm. Reading an unusable one raises :class:`RecordError`."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -60,14 +56,14 @@ class PerImage:
             return {name: archive[name] for name in names}
 
     def parts(self, names: Sequence[str], ends: Iterable[int]) -> Iterator[tuple[Array, ...]]:
-        """Yield the rows of some arrays up to each of ``ends``, which ascend, and from there on."""
+        """Yield the rows of some arrays in parts; ``ends``, ascending, says where each part ends."""
         with self._opened() as archive:
             readers = [_Rows(archive, name) for name in names]
             for end in ends:
                 yield tuple(reader.until(end) for reader in readers)
 
     def rows(self, names: Sequence[str], wanted: Array) -> dict[str, Any]:
-        """Return those rows of some arrays that ``wanted``, a mask, has."""
+        """Return the rows of some arrays that the mask ``wanted`` selects."""
         import numpy as np
 
         starts = range(0, max(1, len(wanted)), _ROWS)  # an array without rows has one part, which is empty
@@ -91,7 +87,7 @@ class _Rows:
         self._at = 0
 
     def until(self, end: int) -> Array:
-        """Return the rows from the last that was read to ``end``."""
+        """Return the rows up to ``end`` that were not yet read."""
         import numpy as np
 
         shape = (end - self._at, *self._columns)

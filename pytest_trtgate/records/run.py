@@ -1,4 +1,4 @@
-"""What a run decided, what it compared with, and the record of it all: ``run.json``."""
+"""The record of a whole run: ``run.json``."""
 
 from __future__ import annotations
 
@@ -17,18 +17,17 @@ from .media import CellPictures, VideoRecord
 from .verdict import Finding, Outcome, Preflight, Verdict
 
 Phase = Literal["start", "imports", "load", "warm-up", "images", "work", "write"]
-"""Parts of a job: its process starts, imports libraries, loads models, warms up, waits for images to be decoded, does
-what it is for, and writes what it found."""
+"""Parts of a job: its process starts, imports libraries, loads models, warms up, waits for images to be decoded, works,
+and writes its answer."""
 
 
 class JobRecord(FileRecord):
-    """One piece of work in a process of its own.
+    """One job, in a process of its own.
 
-    ``began_s``: when it began, in seconds since the epoch; None in records of older versions.
-
-    ``phases``: how many seconds of it each phase took, as its process says. What is left of ``seconds`` is the wait for
-    the device and the end of the process. Empty where the job failed. ``ahead_s``: how long its process had imported
-    before the job began, beside other work; not part of ``seconds``. Of copies of one process, the first tells.
+    ``began_s``: when it began, in seconds since the epoch; None in older records. ``phases``: seconds of each phase,
+    empty if the job failed; the rest of ``seconds`` is the wait for the device and the end of the process. ``ahead_s``:
+    how long its process imported before the job began, not part of ``seconds``; of several copies of a process, the
+    first reports it.
     """
 
     name: str
@@ -42,15 +41,15 @@ class JobRecord(FileRecord):
 
 
 INTERRUPTED = "the run was interrupted"
-"""What a run's ``unfinished`` says where it did not come to its end."""
+"""``RunRecord.unfinished`` of an interrupted run."""
 
 
 class RunRecord(FileRecord):
     """Everything one run planned, measured and decided: ``run.json``, the source of every report.
 
     Engines, baselines, profiles, pictures, figures and courses are keyed by :attr:`Cell.key`, latencies by model name;
-    accuracies are one per model and arm, videos one per model and clip. Courses are of the gated context.
-    ``accept_cells`` is a command for all cells at once that a verdict has a command for, where those are several.
+    there is one accuracy per model and arm, and one video per model and clip. Courses are of the gated context.
+    ``accept_cells``: one command for all cells whose verdicts offer a command, if there are several.
     """
 
     run_id: str
@@ -78,17 +77,17 @@ class RunRecord(FileRecord):
     unfinished: str = ""
 
     def accuracy(self, model: str, arm: str) -> AccuracyRecord | None:
-        """Return the accuracy of one arm of one model, or None where it was not measured."""
+        """Return the accuracy of one arm of one model; None if not measured."""
         return next((a for a in self.accuracies if a.model == model and a.arm == arm), None)
 
     def counts(self) -> dict[Outcome, int]:
-        """Return how many verdicts ended in each outcome; outcomes that did not occur are 0."""
+        """Return how many verdicts ended in each outcome."""
         return {outcome: sum(v.outcome is outcome for v in self.verdicts) for outcome in Outcome}
 
     def findings(self) -> tuple[Finding, ...]:
-        """Return what preflight and verdicts found, those that fail the run first; what several found stands once.
+        """Return the findings of preflight and verdicts, each once, those that fail the run first.
 
-        What concerns nothing that was measured or judged is left out, unless nothing was.
+        An early finding that concerns nothing measured or judged is left out, unless nothing was.
         """
         about = {(v.cell, v.subject) for v in self.verdicts}
         about |= {(cell, "accuracy") for cell in self.cells if cell.key in self.engines}

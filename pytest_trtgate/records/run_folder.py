@@ -1,4 +1,4 @@
-"""The folder of one run: where its jobs work, and where its processes share what they have already done."""
+"""The folder of one run: its jobs work there, and its processes share their records there."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Workspace:
 
     Attributes:
         path: The folder.
-        traced: What builds of several precisions begin with; gone when the run ends.
+        traced: Folder of the traced graphs that builds of several precisions share; gone when the run ends.
     """
 
     def __init__(self, root: Path, run_id: str) -> None:
@@ -74,9 +74,9 @@ class Workspace:
         return self.path / "jobs" / name
 
     def once(self, name: str, model: type[R], compute: Callable[[], R]) -> R:
-        """Return the record ``name`` of this run; of all processes that ask, the first computes it and the rest wait.
+        """Return the record ``name`` of this run: the first process that asks computes it, the others wait for it.
 
-        A failure is kept as well: work that failed once in a run is not tried again in it.
+        A failure is kept too: a run does not try again what failed in it.
 
         Raises:
             JobError: The work failed, here or in another process of this run.
@@ -99,14 +99,14 @@ class Workspace:
         model: type[R],
         compute: Callable[[list[str]], Iterator[tuple[str, R | JobError]]],
     ) -> R:
-        """Return the record ``wanted`` of this run; where there is none, all that are missing are computed in one go.
+        """Return the record ``wanted`` of this run; if it is missing, compute all missing ``names`` in one go.
 
         Args:
-            group: What the names have in common: of all processes that ask for one of the group, one computes.
-            names: What is computed together with ``wanted``, which is one of them.
+            group: Name of the group of names, of which one process computes at a time.
+            names: Names to compute together, ``wanted`` among them.
             wanted: The name of the record.
-            model: What the records are.
-            compute: Yields a record or a failure for each of the names that it is given.
+            model: Type of the records.
+            compute: Yields a record or a failure for each name that it is given.
 
         Raises:
             JobError: The work on ``wanted`` failed, here or in another process of this run.
@@ -114,11 +114,11 @@ class Workspace:
         """
         found = self._kept(wanted, model)
         if found is None:
-            records = self.path / "records"
+            lock = self.path / "records" / f"{group}.lock"
             with self._writing():
                 self._make_root()
-                records.mkdir(parents=True, exist_ok=True)
-            with filelock.FileLock(records / f"{group}.lock"):
+                lock.parent.mkdir(parents=True, exist_ok=True)
+            with filelock.FileLock(lock):
                 if not self._is_kept(wanted):
                     self._compute([name for name in names if not self._is_kept(name)], compute)
             found = self._kept(wanted, model)
@@ -137,27 +137,25 @@ class Workspace:
                 if not self._is_kept(name):
                     self._keep(name, JobError(name, str(error)))
 
+    def _file(self, name: str) -> Path:
+        return self.path / "records" / f"{name}.json"
+
     def _is_kept(self, name: str) -> bool:
-        records = self.path / "records"
-        return (records / f"{name}.failure.json").exists() or (records / f"{name}.json").exists()
+        return self._file(f"{name}.failure").exists() or self._file(name).exists()
 
     def _kept(self, name: str, model: type[R]) -> R | Failure | None:
-        """Return what was computed once, or why it could not be; None before that. It is read once per process."""
+        """Return a record that was computed once, or its failure; None before that. Each process reads it once."""
         known = self._known.get(name)
         if known is None and self._is_kept(name):
-            records = self.path / "records"
-            failed = records / f"{name}.failure.json"
-            known = load(failed, Failure) if failed.exists() else load(records / f"{name}.json", model)
+            known = self.get(f"{name}.failure", Failure) or load(self._file(name), model)
             self._known[name] = known
         return known if isinstance(known, (model, Failure)) else None
 
     def _keep(self, name: str, found: FileRecord | JobError) -> None:
-        records = self.path / "records"
         if isinstance(found, JobError):
-            kept = Failure(job=found.job, reason=found.reason, log_tail=found.log_tail)
-            self._save(records / f"{name}.failure.json", kept)
+            self.put(f"{name}.failure", Failure.of(found))
         else:
-            self._save(records / f"{name}.json", found)
+            self.put(name, found)
 
     def put(self, name: str, record: FileRecord) -> None:
         """Store a record under a name, over an earlier one.
@@ -165,20 +163,16 @@ class Workspace:
         Raises:
             RecordError: It cannot be written.
         """
-        self._save(self.path / "records" / f"{name}.json", record)
+        with self._writing():
+            self._make_root()
+            save(self._file(name), record)
 
     def get(self, name: str, model: type[R]) -> R | None:
         """Return the record of that name, None where there is none; computes nothing and waits for nobody."""
-        path = self.path / "records" / f"{name}.json"
-        return load(path, model) if path.is_file() else None
-
-    def _save(self, path: Path, record: FileRecord) -> None:
-        with self._writing():
-            self._make_root()
-            save(path, record)
+        return load(self._file(name), model) if self._file(name).is_file() else None
 
     def _make_root(self) -> None:
-        """Make the folder of the runs where there is none, as one that git leaves alone."""
+        """Make the folder of the runs, which git ignores, where it is missing."""
         if not self.root.exists():
             self.root.mkdir(parents=True, exist_ok=True)
             (self.root / ".gitignore").write_text("*\n")
@@ -197,9 +191,9 @@ class Workspace:
                 yield load(path, model)
 
     def discard_older(self, keep: int) -> None:
-        """Delete each run that ``keep`` newer ones have as many verdicts as; a run of a few tests outdates no full one.
+        """Delete each run that has no more verdicts than each of ``keep`` newer ones: a short run outdates no full one.
 
-        What is no run, or may still go on, is left alone.
+        Runs that may still go on stay, and so do folders of other kinds.
         """
         runs = [p for p in self.root.iterdir() if _RUN_ID.fullmatch(p.name)] if self.root.is_dir() else []
         newer: list[int] = []
@@ -212,7 +206,7 @@ class Workspace:
 
 
 def _is_over(run: Path) -> bool:
-    """Return whether a run has left its record, or has not been heard of for a day."""
+    """Return whether a run has left its record, or has written nothing for a day."""
     if (run / RECORD_NAME).is_file():
         return True
     try:

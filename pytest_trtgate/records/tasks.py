@@ -1,4 +1,4 @@
-"""The tasks of Ultralytics' models that the gate judges, and the metrics of each, by the names that people see."""
+"""The tasks that the gate judges, and the metrics of each, by the names that people see."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ KINDS: Mapping[Task, tuple[str, ...]] = {
     "obb": ("",),
     "classify": (),
 }
-"""What each task finds, as prefixes of its metrics: nothing for (rotated) boxes, then masks or keypoints."""
+"""What each task finds, as prefixes of its metrics: none for (rotated) boxes, then masks or keypoints."""
 METRICS: Mapping[Task, tuple[str, ...]] = {
     task: tuple(kind + name for kind in KINDS[task] for name in CURVE) or TOP for task in TASKS
 }
@@ -30,13 +30,13 @@ PRIMARY: Mapping[Task, str] = {
     "obb": "mAP50-95",
     "classify": "top1",
 }
-"""The metric that stands for the accuracy of each task where there is room for one."""
+"""The metric that stands for the accuracy of each task where only one is shown."""
 GATED: Mapping[Task, tuple[str, ...]] = {
     task: tuple(name for name in METRICS[task] if name in TOP or "mAP" in name) for task in TASKS
 }
-"""Metrics that are gated unless the settings say otherwise, and that the bootstrap covers."""
+"""Metrics that are gated by default, and that the bootstrap covers."""
 Head = Literal["nms", "nms-free", "nms-in-engine"]
-"""How boxes are thinned out: by suppression after the model, by the model's own head, or by suppression inside it."""
+"""Where boxes are suppressed: after the engine, by its own head, or by suppression built into it."""
 
 
 def true_positives(kind: str) -> str:
@@ -45,12 +45,12 @@ def true_positives(kind: str) -> str:
 
 
 def task_of(metadata: Mapping[str, Any]) -> Task | None:
-    """Return the task in an engine's metadata; None where that names none that the gate judges."""
+    """Return the task in an engine's metadata; None if the gate does not judge it."""
     return next((task for task in TASKS if task == metadata.get("task")), None)
 
 
 def head_of(metadata: Mapping[str, Any]) -> Head | None:
-    """Return how an engine was built, by its metadata; None for a classifier, which has no boxes."""
+    """Return where an engine's boxes are suppressed, by its metadata; None for a classifier, which has none."""
     arguments = metadata.get("args")
     if metadata.get("task") == "classify":
         return None

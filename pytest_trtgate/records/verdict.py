@@ -1,4 +1,4 @@
-"""What a run decided, what it compared with, and the record of it all: ``run.json``."""
+"""Verdicts: outcomes, the checks behind them, and findings."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ class Outcome(str, Enum):
 BUSY = "machine-busy"
 """Id of the finding that other work used the machine."""
 ALLOW_BUSY = "--allow-busy"
-"""What has a run accepted though the machine was busy."""
+"""The option that accepts a run of a busy machine."""
 
 
 class Check(Record):
     """One judged quantity: ``value`` against ``reference``, and the ``change`` between them against ``limit``.
 
-    ``against`` is ``pt``, ``baseline``, ``budget``, ``finding`` or the name of another arm. ``unit`` is the unit
+    ``against`` is ``pt``, ``baseline``, ``budget``, ``finding``, ``hook`` or the name of another arm. ``unit`` is that
     of ``change`` and ``limit``: ``points`` for a drop in accuracy, ``ratio`` for a relative slow-down or a speed-up,
-    ``ms``, ``mJ`` (energy per inference) or ``MB`` for a budget. ``low`` and ``high`` are limits of ``change``: a
-    two-sided 95 % interval, or the two one-sided 95 % limits where those decided, as in accuracy's population mode.
-    ``statistics`` says of what ``value`` and ``reference`` are made, where they are made of several values.
+    and ``ms``, ``mJ`` (energy per inference) or ``MB`` for a budget. ``low`` and ``high`` bound ``change``: a two-sided
+    95 % interval, or two one-sided 95 % limits if those decided, as in accuracy's population mode. ``statistics`` names
+    the statistic that ``value`` and ``reference`` each are of several values.
     """
 
     name: str
@@ -60,7 +60,7 @@ class Check(Record):
 
 
 class Finding(Record):
-    """Something that experience says to look at, named by ``id``; ``severity`` says whether it fails the run."""
+    """A known risk that was found, named by ``id``; ``severity`` says whether it fails the run."""
 
     id: str
     severity: Literal["warn", "fail"]
@@ -69,7 +69,7 @@ class Finding(Record):
 
 
 class EarlyFinding(Record):
-    """What was found before anything was built, and which verdicts it concerns; an empty field means all of them."""
+    """A finding from before the build, and which verdicts it concerns; an empty field means all."""
 
     finding: Finding
     models: tuple[str, ...] = ()
@@ -77,32 +77,29 @@ class EarlyFinding(Record):
     subjects: tuple[str, ...] = ()
 
     def concerns(self, cell: Cell, subject: str) -> bool:
-        """Return whether a verdict on a cell is concerned; any subject is, where none is given."""
+        """Return whether it concerns a verdict on a cell; an empty ``subject`` stands for any."""
         pairs = ((self.models, cell.model), (self.precisions, cell.precision), (self.subjects, subject))
         return all(not wanted or not one or one in wanted for wanted, one in pairs)
 
 
 class Preflight(FileRecord):
-    """What was found before anything was built, and how long that took."""
+    """All findings from before the build, and how long finding them took."""
 
     findings: tuple[EarlyFinding, ...] = ()
     seconds: float = 0.0
 
     @property
     def busy(self) -> str:
-        """What kept the machine busy before anything was measured, as the end of a sentence; empty where it was quiet.
-
-        A user who switched the finding off has it empty too.
-        """
+        """What kept the machine busy before anything was measured; empty if nothing did, or the finding is off."""
         return " and ".join(one.finding.sentence for one in self.findings if one.finding.id == BUSY)
 
 
 class Verdict(FileRecord):
-    """What was decided of one cell's accuracy or latency, with the numbers that decided it.
+    """The verdict on one cell's accuracy or latency, with the numbers that decided it.
 
-    ``failed`` is the outcome after the user's policy: a missing baseline may be a failure or a note, and a failure may
-    be waived for a while; ``waived`` says until when and why. ``accept`` is what would let all that the run gates pass,
-    ``accept_cell`` a command for this cell alone.
+    ``failed``: the outcome after the user's policy, by which a missing baseline may pass, and a failure may be waived;
+    ``waived`` says until when and why. ``accept``: what would let the whole run pass. ``accept_cell``: a command for
+    this cell alone.
     """
 
     cell: Cell
@@ -120,9 +117,9 @@ class Verdict(FileRecord):
 
 
 HOOK = "hook"
-"""What a check is against that a project's own code has added."""
+"""``Check.against`` of a check that the project's own hook added."""
 FINDING = "finding"
-"""What a check is against that stands for a finding."""
+"""``Check.against`` of a check that stands for a finding."""
 
 
 def failures(findings: Iterable[Finding]) -> list[Check]:
@@ -142,9 +139,9 @@ WORDS: dict[Outcome, str] = {
     Outcome.FAIL: "Fail",
     Outcome.ERROR: "Error",
 }
-"""What each outcome is called to people."""
+"""The name of each outcome for people."""
 
 
 def word(verdict: Verdict) -> str:
-    """Return what a verdict is called to people: its outcome, and that it is waived where it is."""
+    """Return the name of a verdict for people: its outcome, and whether it is waived."""
     return WORDS[verdict.outcome] + (", waived" if verdict.waived else "")

@@ -1,31 +1,8 @@
-"""What the user asked for: the tables of the settings, their defaults and how they are read."""
+"""The settings: their tables, defaults, and how they are read from files and options."""
 
 from __future__ import annotations
 
-from .findings import OF_DETECTIONS, REMEDIES, VOID, Findings, graded, severity_of
+from .findings import OF_DETECTIONS, REMEDIES, VOID, graded, severity_of
 from .latency import PERCENTILES, Limit, Speedup
 from .load import build, find_table, project_settings, recorded_settings, table_name
 from .settings import DEPLOYMENT_CONF, EngineLimits, Settings, in_ci
-from .types import Severity
-
-__all__ = [
-    "DEPLOYMENT_CONF",
-    "OF_DETECTIONS",
-    "PERCENTILES",
-    "REMEDIES",
-    "VOID",
-    "EngineLimits",
-    "Findings",
-    "Limit",
-    "Settings",
-    "Severity",
-    "Speedup",
-    "build",
-    "find_table",
-    "graded",
-    "in_ci",
-    "project_settings",
-    "recorded_settings",
-    "severity_of",
-    "table_name",
-]

@@ -1,4 +1,4 @@
-"""Settings of accuracy, and of single models: tolerances by metric and precision, and what one model has of its own."""
+"""Settings of accuracy and of single models: tolerances by metric and precision, and one model's own settings."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..records import GATED, METRICS, PRECISIONS, Precision, Task
 from .types import IMGSZ, TOLERANCE, ImageSize, Place, Section, Tolerance, allowed
 
 DEFAULT_TOLERANCE: Mapping[Precision, float] = {"fp32": 0.001, "fp16": 0.003, "int8": 0.01}
-"""Largest allowed drop of each metric that is gated by itself: mAP50 and mAP50-95 of each kind, top1 and top5."""
+"""Largest allowed drop of each metric that is gated by default."""
 
 
 class Tolerances(Section):
@@ -35,7 +35,7 @@ class Tolerances(Section):
     top5: Tolerance | None = allowed(TOLERANCE, default=None)
 
     def given(self) -> dict[str, float]:
-        """Return the metrics that were set, by their public names."""
+        """Return the tolerances that were set, by the metrics' public names."""
         values = {field.alias or name: getattr(self, name) for name, field in Tolerances.model_fields.items()}
         return {name: value for name, value in values.items() if value is not None}
 
@@ -52,13 +52,13 @@ class Accuracy(Tolerances):
     int8: Tolerances = Tolerances()
 
     def tolerances(self, precision: Precision, task: Task) -> dict[str, float]:
-        """Return the gated metrics of one precision with their largest allowed drop, for a model of a task."""
+        """Return the gated metrics of one precision and task with their largest allowed drop."""
         default = dict.fromkeys(GATED[task], DEFAULT_TOLERANCE[precision])
         chosen = default | self._given(precision)
         return {name: chosen[name] for name in METRICS[task] if name in chosen}
 
     def foreign(self, precision: Precision, task: Task) -> list[str]:
-        """Return the metrics that were set for one precision, but that a model of a task does not have."""
+        """Return the metrics that were set for one precision, but that the task does not have."""
         return [name for name in self._given(precision) if name not in METRICS[task]]
 
     def _given(self, precision: Precision) -> dict[str, float]:
@@ -66,14 +66,14 @@ class Accuracy(Tolerances):
         return {**self.given(), **own.given()}
 
     def with_own(self, own: Accuracy) -> Accuracy:
-        """Return these settings with those of one model over them, even where these are of one precision."""
+        """Return these settings with one model's own over them, which win even over those of one precision."""
         merged = {precision: {**self._given(precision), **own._given(precision)} for precision in PRECISIONS}
         mode = own.mode if "mode" in own.model_fields_set else self.mode
         return Accuracy.model_validate({"mode": mode, **merged})
 
 
 class Model(Section):
-    """One entry of ``models``: a checkpoint, and what it has of its own in place of the general settings."""
+    """One entry of ``models``: a checkpoint, and its own settings in place of the general ones."""
 
     example = '{ path = "best.pt" }'
     path: Place = allowed("the path of a .pt file")
@@ -83,7 +83,7 @@ class Model(Section):
 
     @property
     def name(self) -> str:
-        """What the model is called: its file name without the ending."""
+        """The model's name: its file name without the ending."""
         return self.path.stem
 
     @model_validator(mode="before")
@@ -93,6 +93,6 @@ class Model(Section):
 
     @model_serializer(mode="wrap")
     def _as_written(self, serialize: Any) -> Any:
-        # What was given as a path is stored as one: a run record reads as the settings do.
+        # A bare path is stored as one: a run record reads as the settings do.
         values = {name: value for name, value in serialize(self).items() if value is not None}
         return values if len(values) > 1 else values["path"]

@@ -1,4 +1,4 @@
-"""Settings of findings: what each kind does, and what is known of the place that the engines are made for."""
+"""Settings of findings: the severity and remedy of each kind, and how the engine is deployed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .types import POSITIVE, SEVERITY, Place, PositiveInt, Section, Severity, al
 
 
 class Findings(Section):
-    """``[tool.trtgate.findings]``: what each kind of finding does: nothing, a warning, or a failed run."""
+    """``[tool.trtgate.findings]``: whether each kind of finding is off, warns, or fails the run."""
 
     example = '{ few-images = "off" }'
     few_images: Severity = allowed(SEVERITY, default="warn", alias="few-images")
@@ -33,15 +33,15 @@ class Findings(Section):
     preflight_incomplete: Severity = allowed(SEVERITY, default="warn", alias="preflight-incomplete")
 
     def of(self, name: str) -> Severity:
-        """Return the severity of a kind of finding, by its id."""
+        """Return the severity of a kind of finding."""
         severity: Severity = getattr(self, name.replace("-", "_"))
         return severity
 
 
 class Deployment(Section):
-    """``[tool.trtgate.deployment]``: how the engine is run where it is deployed, to be compared with what is gated.
+    """``[tool.trtgate.deployment]``: how the engine is deployed, to be compared with what is gated.
 
-    ``engine``: the file that is deployed now, an ``.engine`` or ``.onnx`` of Ultralytics; it is read, never run.
+    ``engine``: the file deployed now, an ``.engine`` or ``.onnx`` of Ultralytics; it is read, never run.
     """
 
     example = "{ imgsz = 640, batch = 8 }"
@@ -72,20 +72,15 @@ REMEDIES: Mapping[str, str] = {
     "machine-busy": "wait until the machine is quiet, plugged in and at full clocks: latencies measured now are noise",
     "preflight-incomplete": "read the job's log: some of what goes wrong later was not looked for",
 }
-"""What to do about each kind of finding, by its id; the settings have a severity for each of these ids."""
+"""What to do about each kind of finding."""
 OF_DETECTIONS = ("low-agreement", "confidence-collapse")
-"""Kinds of findings that come from comparing the detections of two arms."""
+"""Kinds of findings that compare the detections of two arms."""
 VOID = ("class-mismatch", "no-labels")
 """Kinds of findings with which no accuracy can be trusted."""
 
 
 def graded(severities: Findings, found: Iterable[tuple[str, str]]) -> tuple[Finding, ...]:
-    """Return findings with the severity and the remedy of their kind, without those that are switched off.
-
-    Args:
-        severities: The settings' severity of each kind.
-        found: Pairs of id and sentence.
-    """
+    """Return findings, from pairs of id and sentence, with their severity and remedy, without those that are off."""
     return tuple(
         Finding(id=name, severity=severity, sentence=sentence, remedy=REMEDIES[name])
         for name, sentence in found
@@ -97,11 +92,11 @@ SURVEYED = (
     *("imgsz-mismatch", "batch-mismatch", "weak-calibration", "dataset-trouble", "version-skew", "dynamic-shapes"),
     *VOID,
 )
-"""Kinds of findings that the survey job's answer is needed for."""
+"""Kinds of findings that need the survey job's answer."""
 
 
 def severity_of(severities: Findings, name: str) -> Severity:
-    """Return the severity of a kind of finding; what was not looked for fails where finding it was said to."""
+    """Return the severity of a kind of finding; an incomplete preflight fails if a kind set to ``fail`` needed it."""
     given = {kind for kind in SURVEYED if kind.replace("-", "_") in severities.model_fields_set}
     if name == "preflight-incomplete" and any(severities.of(kind) == "fail" for kind in given):
         return "fail"

@@ -1,4 +1,4 @@
-"""Settings: one frozen object that everything else reads, checked as a whole before anything runs."""
+"""Settings of latency: how launches run, limits by percentile and precision, and speed-up rules."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from .types import (
     Slowdown,
     Whole,
     allowed,
+    own_or_general,
 )
 
 DEFAULT_REGRESSIONS: Mapping[str, Mapping[str, float]] = {
@@ -25,9 +26,9 @@ DEFAULT_REGRESSIONS: Mapping[str, Mapping[str, float]] = {
     "onnxruntime": {"p50": 0.05, "p95": 0.10},
 }
 DEFAULT_INT8_SPEEDUP = 0.97
-"""How many times as fast as FP16 an INT8 engine of TensorRT must be at p50, unless the settings say otherwise.
+"""How many times as fast as FP16 an INT8 engine of TensorRT must be at p50 by default.
 
-Not 1: where layers fall back to FP16 both are nearly the same engine, and their ratio is 1 give or take some noise.
+Not 1: if layers fall back to FP16, both are nearly the same engine, and their ratio is 1 plus or minus noise.
 """
 PERCENTILES = {"p50": 50, "p95": 95, "p99": 99}
 
@@ -41,10 +42,7 @@ class Limit(Section):
 
 
 class Speedup(Section):
-    """``{ over = "fp16", at_least = 1.0 }``: how many times faster than another arm an engine must be at p50.
-
-    ``at_least = 0`` asks for nothing: it switches a rule off.
-    """
+    """How many times as fast as another arm an engine must be at p50; ``at_least = 0`` switches a rule off."""
 
     example = '{ over = "fp16", at_least = 1.0 }'
     over: Literal["pt", "fp32", "fp16", "int8"] = allowed("pt, fp32, fp16 or int8")
@@ -92,37 +90,30 @@ class Latency(Limits):
         return {name: self.limit(precision, name, backend) for name in PERCENTILES}
 
     def limit(self, precision: Precision, percentile: str, backend: str) -> Limit:
-        """Return the limits of one percentile: those of the precision over the general over the backend's defaults."""
-        general: Limit = getattr(self, percentile)
+        """Return the limits of one percentile: the precision's, else the general, else the backend's defaults."""
         own: Limit = getattr(getattr(self, precision), percentile)
-        default = DEFAULT_REGRESSIONS.get(backend, {}).get(percentile)
-        return Limit(
-            regression=own.regression or general.regression or default,
-            budget_ms=own.budget_ms or general.budget_ms,
-        )
+        default = Limit(regression=DEFAULT_REGRESSIONS.get(backend, {}).get(percentile))
+        return own_or_general(own_or_general(own, getattr(self, percentile)), default)
 
     def speedup_rule(self, precision: Precision, backend: str, planned: Collection[str]) -> Speedup | None:
         """Return the speed-up rule of one precision, or None.
 
-        Args:
-            precision: The engine that must be faster.
-            backend: With tensorrt, INT8 must not be slower than FP16 unless another rule is set for it.
-            planned: The precisions of the run.
+        With TensorRT, INT8 must not be slower than FP16 by default, if the run has both.
         """
         own: Limits = getattr(self, precision)
         rule = own.speedup or self.speedup
         if own.speedup is None and rule is not None and rule.over == precision:
-            return None  # a general rule says nothing of the arm that it compares with
+            return None  # a general rule does not hold for the arm that it compares with
         if rule is None and (backend, precision) == ("tensorrt", "int8") and "fp16" in planned:
             rule = Speedup(over="fp16", at_least=DEFAULT_INT8_SPEEDUP)
         return rule if rule and rule.at_least else None
 
     def unasked_speedup(self, precision: Precision, backend: str, planned: Collection[str]) -> Speedup | None:
-        """Return the default rule that is not judged for lack of the other arm in a run; arguments as of the rule."""
+        """Return the default rule that is not judged because the run lacks the other arm."""
         judged = self.speedup_rule(precision, backend, planned)
         return None if judged else self.speedup_rule(precision, backend, PRECISIONS)
 
     def resources(self, precision: Precision) -> tuple[float | None, float | None]:
-        """Return the budgets of energy (mJ) and memory (MB) of one precision; its own wins over the general one."""
-        own: Limits = getattr(self, precision)
-        return own.energy_mj or self.energy_mj, own.memory_mb or self.memory_mb
+        """Return the budgets of energy (mJ) and memory (MB) of one precision."""
+        limits = own_or_general(getattr(self, precision), self)
+        return limits.energy_mj, limits.memory_mb

@@ -1,10 +1,11 @@
-"""Configuration: ``[tool.trtgate]`` or ``trtgate.toml`` and the command line, merged into one settings object."""
+"""Read the settings: ``[tool.trtgate]`` or ``trtgate.toml``, with the command line over them."""
 
 from __future__ import annotations
 
 import difflib
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, get_args, get_origin
@@ -23,11 +24,11 @@ FILE_NAME = "trtgate.toml"
 PATH_KEYS = ("data", "cache_dir", "baseline_dir", "report")
 PATHS_KEYS = ("models", "videos")
 NUMBER_KEYS = ("imgsz", "batch")
-"""Keys of numbers that the command line can set, which gives them as texts."""
+"""Keys of numbers that the command line gives as text."""
 
 
 def find_table(folder: Path) -> tuple[Path, dict[str, Any]] | None:
-    """Return the file in ``folder`` that holds our settings, and the table; None where there is none.
+    """Return the file in ``folder`` that holds our settings, and its table; None if there is none.
 
     Raises:
         SettingsError: The file is not TOML, the table is not a table, or both possible files hold one.
@@ -36,7 +37,7 @@ def find_table(folder: Path) -> tuple[Path, dict[str, Any]] | None:
     found: list[tuple[Path, dict[str, Any]]] = []
     if own.is_file():
         found.append((own, _read(own)))
-    # The text is looked at first: a pyproject.toml that is not about us is not ours to complain about.
+    # The text first: a broken pyproject.toml that does not mention us is none of our business.
     if project.is_file() and "trtgate" in project.read_text(encoding="utf-8", errors="replace"):
         tool = _read(project).get("tool", {})
         if isinstance(tool, dict) and "trtgate" in tool:
@@ -57,7 +58,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def table_name(source: Path | None, section: str) -> str:
-    """Return how people write a table of the settings, in the file that holds them or would."""
+    """Return how people write a table of the settings, in the file that holds or would hold it."""
     if source is not None and source.name == FILE_NAME:
         return f"[{section}] in {FILE_NAME}"
     return f"[tool.trtgate.{section}] in pyproject.toml"
@@ -95,7 +96,7 @@ def build(
 
 
 def project_settings(folder: Path) -> tuple[Settings, Path | None]:
-    """Return the settings of the project in ``folder``, as a run without options has them, and the file they are in.
+    """Return the settings of the project in ``folder``, as in a run without options, and their file.
 
     Raises:
         SettingsError: As :func:`find_table` and :func:`build`.
@@ -105,7 +106,7 @@ def project_settings(folder: Path) -> tuple[Settings, Path | None]:
 
 
 def recorded_settings(recorded: Mapping[str, Any], source: Path) -> Settings:
-    """Return the settings that a run record was made with.
+    """Return the settings in a run record.
 
     Raises:
         SettingsError: This version does not know them; names the record.
@@ -118,43 +119,34 @@ def recorded_settings(recorded: Mapping[str, Any], source: Path) -> Settings:
 
 
 def _numbers(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options with the numbers among them as such; what is none is refused where values are checked."""
-
-    def read(key: str, value: Any) -> Any:
-        try:
-            return int(value) if key in NUMBER_KEYS and isinstance(value, str) else value
-        except ValueError:
-            return value
-
-    return {key: read(key, value) for key, value in options.items()}
+    """Return the options with texts read as numbers. Non-numbers are left for validation to reject."""
+    numbers = dict(options)
+    for key in NUMBER_KEYS:
+        if isinstance(numbers.get(key), str):
+            with suppress(ValueError):
+                numbers[key] = int(numbers[key])
+    return numbers
 
 
 def _absolute(table: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    result = dict(table)
-    for key in PATH_KEYS:
-        if isinstance(result.get(key), (str, Path)):
-            result[key] = _place(folder, result[key])
+    """Return the settings with every path made absolute, from ``folder``; values of other types stay as they are."""
+
+    def placed(value: Any, *keys: str) -> Any:
+        if isinstance(value, Mapping):
+            return {k: placed(v) if k in keys and isinstance(v, (str, Path)) else v for k, v in value.items()}
+        return _place(folder, value) if isinstance(value, (str, Path)) else value
+
+    result = {key: placed(value) if key in PATH_KEYS else value for key, value in table.items()}
     for key in PATHS_KEYS:
-        paths = one_or_many(result.get(key))
-        if isinstance(paths, (list, tuple)):
-            # A model may be a table.
-            result[key] = tuple(_absolute_entry(path, folder) for path in paths)
-    deployment = result.get("deployment")
-    if isinstance(deployment, dict) and isinstance(deployment.get("engine"), (str, Path)):
-        result["deployment"] = {**deployment, "engine": _place(folder, deployment["engine"])}
+        if isinstance(paths := one_or_many(result.get(key)), (list, tuple)):
+            result[key] = tuple(placed(path, "path", "data") for path in paths)
+    if isinstance(deployment := result.get("deployment"), Mapping):
+        result["deployment"] = placed(deployment, "engine")
     return result
 
 
-def _absolute_entry(model: Any, folder: Path) -> Any:
-    if isinstance(model, (str, Path)):
-        return _place(folder, model)
-    if not isinstance(model, Mapping):
-        return model
-    return {k: _place(folder, v) if k in ("path", "data") and isinstance(v, str) else v for k, v in model.items()}
-
-
 def _over(table: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings of a file with options over them, also over what single models have of their own."""
+    """Return the settings of a file with options over them, also over single models' own settings."""
     models = one_or_many(table.get("models"))
     tables = [m for m in models if isinstance(m, Mapping)] if isinstance(models, (list, tuple)) else []
     own = {entry["path"].resolve(): entry for entry in tables if isinstance(entry.get("path"), Path)}
@@ -167,7 +159,7 @@ def _over(table: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
 
 def _place(folder: Path, path: str | Path) -> Path | str:
     if path == "":
-        return path  # which is refused where values are checked, rather than the folder itself
+        return path  # for validation to reject: joined, it would be the folder itself
     try:
         return folder / Path(path).expanduser()
     except RuntimeError as error:
@@ -197,14 +189,14 @@ def _sentence(error: ValidationError, source: Path | None, options: Mapping[str,
 
 
 def _written(value: Any) -> str:
-    """Return a value about as TOML has it."""
+    """Return a value roughly as TOML writes it."""
     if isinstance(value, bool):
         return str(value).lower()
     return repr(str(value) if isinstance(value, Path) else value)
 
 
 def _field(path: list[str]) -> tuple[type[Section], str]:
-    """Return the section that holds the last key of ``path``, and what is allowed for it."""
+    """Return the section that holds the last key of ``path``, and what its value may be."""
     section: type[Section] = Settings
     allowed = ""
     for name in path:

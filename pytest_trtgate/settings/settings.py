@@ -1,4 +1,4 @@
-"""Settings: one frozen object that everything else reads, checked as a whole before anything runs."""
+"""All settings as one frozen object, checked as a whole before anything runs."""
 
 from __future__ import annotations
 
@@ -28,15 +28,16 @@ from .types import (
     Section,
     allowed,
     one_or_many,
+    own_or_general,
     parts,
 )
 
 DEPLOYMENT_CONF = 0.25
-"""Confidence above which boxes are kept while timing, and by suppression inside an engine: Ultralytics' default."""
+"""Boxes above this confidence are kept while timing, and by suppression inside an engine: Ultralytics' default."""
 
 
 def in_ci() -> bool:
-    """Return whether this process runs in a CI job, as nearly all of them say: ``CI`` is set."""
+    """Return whether this process runs in a CI job: nearly all of them set ``CI``."""
     return os.environ.get("CI", "").lower() not in ("", "0", "false")
 
 
@@ -49,7 +50,7 @@ class Calibration(Section):
 
 
 class Validation(Section):
-    """``[tool.trtgate.validation]``: what every arm is evaluated with."""
+    """``[tool.trtgate.validation]``: with what every arm is evaluated."""
 
     example = "{ iou = 0.6 }"
     conf: Fraction = allowed("more than 0, at most 1", default=0.001)
@@ -58,7 +59,7 @@ class Validation(Section):
 
 
 class Timeouts(Section):
-    """``[tool.trtgate.timeouts]``: after how many seconds a job is ended, with verdict ERROR for its cell."""
+    """``[tool.trtgate.timeouts]``: seconds after which a job is ended; its cell's verdict is then ERROR."""
 
     example = "{ build_s = 7200 }"
     build_s: PositiveFloat = allowed(SECONDS, default=3600.0)
@@ -70,10 +71,9 @@ class Timeouts(Section):
 class Export(Section):
     """``[tool.trtgate.export]``: arguments for the exporter beyond those that the gate itself decides.
 
-    ``nms``: unset, the engine's boxes go through non-maximum suppression after it; false asks for a head that needs
-    none, where the model has one; true puts the suppression into the engine, with a confidence of 0.25.
-
-    ``workspace`` and ``optimization_level`` are TensorRT's. The other backend ignores them: one file serves both.
+    ``nms``: unset, non-maximum suppression follows the engine; false asks for a head that needs none, if the model has
+    one; true builds suppression into the engine, with a confidence of 0.25. ``workspace`` and ``optimization_level``
+    are TensorRT's; the other backend ignores them, so that one file serves both.
     """
 
     example = "{ opset = 17 }"
@@ -84,7 +84,7 @@ class Export(Section):
     optimization_level: Level | None = allowed("a whole number from 0 to 5", default=None)
 
     def arguments(self, backend: str) -> dict[str, Any]:
-        """Return the exporter's arguments that are set and mean something to a backend."""
+        """Return the exporter's arguments that are set and that a backend knows."""
         left_out = {"optimization_level"} if backend == "tensorrt" else {"optimization_level", "workspace"}
         return self.model_dump(exclude=left_out, exclude_none=True)
 
@@ -94,12 +94,12 @@ class Export(Section):
         return self.arguments(backend) | ({} if level is None else {"optimization_level": level})
 
     def builder_level(self, backend: str) -> int | None:
-        """Return TensorRT's ``builder_optimization_level``; None for its default, and for another backend."""
+        """Return TensorRT's ``builder_optimization_level``; None for its default and for another backend."""
         return self.optimization_level if backend == "tensorrt" else None
 
 
 class EngineLimits(Section):
-    """Budgets of what an engine takes; a megabyte is a million bytes."""
+    """Budgets of an engine's size and memory; a megabyte is a million bytes."""
 
     example = "{ max_size_mb = 30 }"
     max_size_mb: PositiveFloat | None = allowed(MEGABYTES, default=None)
@@ -114,12 +114,9 @@ class EngineBudgets(EngineLimits):
     int8: EngineLimits = EngineLimits()
 
     def limits(self, precision: Precision) -> EngineLimits:
-        """Return the budgets of one precision: its own over the general ones."""
+        """Return the budgets of one precision: its own, else the general ones."""
         own: EngineLimits = getattr(self, precision)
-        return EngineLimits(
-            max_size_mb=own.max_size_mb or self.max_size_mb,
-            max_device_memory_mb=own.max_device_memory_mb or self.max_device_memory_mb,
-        )
+        return own_or_general(own, self)
 
 
 class Settings(Section):
@@ -189,7 +186,7 @@ class Settings(Section):
 
     @property
     def conf(self) -> float:
-        """Confidence that every arm is evaluated with; an engine with suppression inside has no boxes under its own."""
+        """Confidence for evaluating every arm; an engine with suppression inside has no boxes below its own."""
         return max(self.validation.conf, DEPLOYMENT_CONF) if self.export.nms else self.validation.conf
 
     def export_key(self, backend: str) -> dict[str, Any]:
@@ -202,24 +199,23 @@ class Settings(Section):
 
     @property
     def _suppression(self) -> dict[str, Any]:
-        """What is built into an engine with suppression inside: the same as is done after the ``.pt``."""
+        """Arguments of suppression inside an engine: the same as of suppression after the ``.pt``."""
         if not self.export.nms:
             return {}
         return {"conf": self.conf, "iou": self.validation.iou, "max_det": self.validation.max_det}
 
     def of(self, model: str) -> Settings:
-        """Return the settings as they hold for one model: its own data, image size and tolerances over the general."""
+        """Return the settings for one model: its own data, image size and tolerances over the general ones."""
         own = next((m for m in self.models if m.name == model), None)
         if own is None:
             return self
-        changed: dict[str, Any] = {"data": own.data} if own.data is not None else {}
-        changed |= {"imgsz": own.imgsz} if own.imgsz is not None else {}
-        changed |= {"accuracy": self.accuracy.with_own(own.accuracy)} if own.accuracy is not None else {}
-        return self.model_copy(update=changed)
+        accuracy = self.accuracy.with_own(own.accuracy) if own.accuracy else None
+        changed = {"data": own.data, "imgsz": own.imgsz, "accuracy": accuracy}
+        return self.model_copy(update={name: value for name, value in changed.items() if value is not None})
 
     @property
     def missing_baseline_fails(self) -> bool:
-        """Whether a cell without a usable baseline fails the run: by default where ``CI`` is set."""
+        """Whether a cell without a usable baseline fails the run: by default if ``CI`` is set."""
         if self.missing_baseline == "auto":
             return in_ci()
         return self.missing_baseline == "fail"

@@ -1,16 +1,16 @@
-"""The kinds of values that settings take, each with the words in which people are told what is allowed."""
+"""The types of settings, each with words that tell people what is allowed."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool
 from pydantic_core import PydanticCustomError
 
 NOT_A_NUMBER = "not_a_number"
-"""The type of pydantic's error where a text, true or false stands for a number."""
+"""Pydantic's error type for a text, true or false in place of a number."""
 
 
 def number(value: Any) -> Any:
@@ -21,31 +21,28 @@ def number(value: Any) -> Any:
 
 
 def not_empty(value: Any) -> Any:
-    """Refuse an empty path, as from a shell variable that is not set: pydantic takes it for the working folder."""
+    """Refuse an empty path, as from an unset shell variable: pydantic takes it for the working folder."""
     if value == "":
         raise ValueError("a path, not nothing")
     return value
 
 
 def parts(value: Any) -> Any:
-    """Accept ``a,b`` as well as a list, as the command line gives the former."""
+    """Accept ``a,b`` as well as a list: the command line gives the former."""
     values = [value] if isinstance(value, (str, Path)) else value
     if not isinstance(values, (list, tuple)):
         return value
-    return tuple(part.strip() if isinstance(part, str) else part for item in values for part in _split(item))
-
-
-def _split(item: Any) -> list[Any]:
-    return item.split(",") if isinstance(item, str) else [item]
+    listed = [item.split(",") if isinstance(item, str) else [item] for item in values]
+    return tuple(part.strip() if isinstance(part, str) else part for several in listed for part in several)
 
 
 def one_or_many(value: Any) -> Any:
-    """Accept one path or table where a list of them is expected."""
+    """Accept one path or table in place of a list."""
     return (value,) if isinstance(value, (str, Path, Mapping)) else value
 
 
 def allowed(text: str, **kwargs: Any) -> Any:
-    """Return a field whose allowed values are told to people by ``text``; the rest is pydantic's."""
+    """Return a pydantic field; ``text`` tells people which values it allows."""
     return Field(json_schema_extra={"allowed": text}, **kwargs)
 
 
@@ -56,7 +53,7 @@ PositiveInt = Annotated[Whole, Field(ge=1)]
 Count = Annotated[Whole, Field(ge=0)]
 PositiveFloat = Annotated[float, BeforeValidator(number), Field(gt=0, allow_inf_nan=False)]
 Slowdown = Annotated[float, BeforeValidator(number), Field(gt=0, le=2, allow_inf_nan=False)]
-"""A ratio: who writes 5 means percent."""
+"""A ratio, at most 2: whoever writes 5 means percent."""
 ImageSize = Annotated[PositiveInt, Field(multiple_of=32, le=8192)]
 Level = Annotated[Whole, Field(ge=0, le=5)]
 Fraction = Annotated[float, BeforeValidator(number), Field(gt=0, le=1)]
@@ -72,12 +69,16 @@ Severity = Literal["off", "warn", "fail"]
 
 
 class Section(BaseModel):
-    """Base of all tables: frozen, and unknown keys are errors.
-
-    Attributes:
-        example: What one is written like, for who writes something else in its place.
-    """
+    """Base of all tables: frozen, and unknown keys are errors. ``example`` shows users how to write one."""
 
     example: ClassVar[str]
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, defer_build=True)
+
+
+S = TypeVar("S", bound=Section)
+
+
+def own_or_general(own: S, general: Section) -> S:
+    """Return ``own`` with its fields that are None taken from ``general``."""
+    return own.model_copy(update={name: getattr(general, name) for name, value in own if value is None})

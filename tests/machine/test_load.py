@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pytest_trtgate.findings.cache_place import why_thrown_away
-from pytest_trtgate.machine import Machine, gpus
+from pytest_trtgate.machine import Machine
 from pytest_trtgate.machine.gpus import GpuNow, gpu_now
 from pytest_trtgate.machine.load import why_busy
 
@@ -137,7 +137,7 @@ def test_a_gpu_that_nvml_does_not_know_tells_nothing(monkeypatch: pytest.MonkeyP
 
     nvml = FakeNvml()
     nvml.nvmlDeviceGetHandleByUUID = refuse
-    assert gpus._now(nvml, "GPU-1") == GpuNow()
+    assert gpu_now("GPU-1", nvml) == GpuNow()
 
 
 # Where the cache is

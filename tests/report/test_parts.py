@@ -13,7 +13,7 @@ from runs_example import failing_run, passing_run
 
 from pytest_trtgate import text as fmt
 from pytest_trtgate.records.base import Failure
-from pytest_trtgate.records.cell import COPY, replay_of
+from pytest_trtgate.records.cell import placebo_of, replay_of
 from pytest_trtgate.records.latency import ArmLaunch, MachineState, Timing
 from pytest_trtgate.records.run import RunRecord
 from pytest_trtgate.records.verdict import Check, Outcome
@@ -158,7 +158,7 @@ def test_clean_takes_away_what_a_terminal_or_a_reader_could_be_fooled_by() -> No
 def test_a_baseline_engine_that_failed_is_not_drawn_by_its_copy() -> None:
     launches = latency().launches
     copies = [launch.arms["fp16"] for launch in launches]
-    for replay, drawn in ((replay_of("fp16"), replay_of("fp16")), (replay_of("fp16") + COPY, None)):
+    for replay, drawn in ((replay_of("fp16"), replay_of("fp16")), (placebo_of(replay_of("fp16")), None)):
         timed = tuple(
             launch.model_copy(update={"arms": {**launch.arms, replay: arm}})
             for launch, arm in zip(launches, copies, strict=True)

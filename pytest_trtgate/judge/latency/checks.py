@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
-from ...records import COPY, Baseline, Check, Context, LatencyRecord, Outcome, is_replayed, replay_of
+from ...records import Baseline, Check, Context, LatencyRecord, Outcome, is_replayed, placebo_of, replay_of, usable
 from ...settings import PERCENTILES, Limit, Speedup
-from ...text import launches_text, usable
+from ...text import plural
 from .budget import LAUNCHES, BudgetDecision, LaunchCount, judge_budget
 from .design import MAX_LAUNCHES
 from .fitness import doubted, why_unfit
@@ -105,7 +105,7 @@ def still_needed(latency: LatencyRecord, arm: str, context: Context, limits: Map
             return None  # no budget makes up for it
         if found is not None and found.needs_launches is not None:
             replay = replay_of(arm)
-            arms = {arm, replay, replay + COPY} if found.needs_placebo else {arm, replay}
+            arms = {arm, replay, placebo_of(replay)} if found.needs_placebo else {arm, replay}
             beside = sum(arm in launch.arms for launch in latency.of_arm(replay))
             undecided = [q for q in found.quantities.values() if q.outcome is None]
             failing = [q for q in undecided if q.points_to_failure]
@@ -181,7 +181,7 @@ def _budget(latency: LatencyRecord, arm: str, context: Context, name: str, budge
         unit="ms",
         outcome=outcome,
         sentence=f"{arm}: {name} {ms(value_ms)} ms ({MEDIAN}) {relation} its budget of {budget_ms:g} ms; "
-        f"{over} of {total} inferences took longer, {launches_text(len(counts))}{doubt}",
+        f"{over} of {total} inferences took longer, {plural(len(counts), 'launch')}{doubt}",
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ...records import Outcome
-from ...text import launches_text
+from ...text import plural
 from .design import SCREEN
 
 
@@ -64,7 +64,7 @@ class Quantity:
     @property
     def evidence(self) -> str:
         """How that is known: ``5 launches, one-sided 95 % limits 2.2 % and 4.0 %, p 0.0004``."""
-        count = launches_text(self.launches)
+        count = plural(self.launches, "launch")
         if self.launches < 2 or math.isnan(self.p):
             return count
         limits = f"{self.lower * 100:.1f} % and {self.upper * 100:.1f} %"
@@ -87,7 +87,7 @@ class Quantity:
     @property
     def undecided(self) -> str:
         """Why it is open: ``p50 is 4.1 % slower (from 1.0 % faster to 9.1 % slower by 3 launches, 5 % allowed)``."""
-        seen = f"{self.span} by {launches_text(self.launches)}, " if self.span else ""
+        seen = f"{self.span} by {plural(self.launches, 'launch')}, " if self.span else ""
         return f"{self.name} {self.moved} ({seen}{self.threshold * 100:.3g} % allowed)"
 
     @property
@@ -97,7 +97,7 @@ class Quantity:
         if self.outcome is Outcome.FAIL:
             return f"{self.name} {self.moved}, more than {allowed}; {self.evidence}"
         if self.outcome is Outcome.INCONCLUSIVE and self.span:
-            how = f"by {launches_text(self.launches)} (one-sided 95 % limits, p {self.p:.2g})"
+            how = f"by {plural(self.launches, 'launch')} (one-sided 95 % limits, p {self.p:.2g})"
             return f"{self.name} {self.moved}, {allowed}, but {how} anything {self.span} is possible; {self.reason}"
         parts = [f"{self.name} {self.moved}, {allowed}", self.evidence]
         if self.outcome is Outcome.PASS and self.detectable is not None:

@@ -7,9 +7,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from statistics import geometric_mean, median
 
-from ...records import COPY, REFERENCE, ArmLaunch, Baseline, Check, Context, LatencyRecord, Outcome, replay_of
+from ...records import (
+    REFERENCE,
+    ArmLaunch,
+    Baseline,
+    Check,
+    Context,
+    LatencyRecord,
+    Outcome,
+    placebo_of,
+    replay_of,
+    usable,
+)
 from ...settings import PERCENTILES, Limit
-from ...text import launches_text, usable
+from ...text import plural
 from .decision import Quantity, ReplayDecision
 from .sequential import QUIETER, decide, log_ratios
 from .sessions import SESSIONS_TO_TRUST, SessionChange, compare_sessions
@@ -56,9 +67,8 @@ def _beside(latency: LatencyRecord, arm: str, context: Context, name: str) -> tu
         course_ms = one.course_ms.get(context, ()) if name == "p50" else ()
         return course_ms or (one.timings[context].quantile_ms(PERCENTILES[name]),)
 
-    return tuple(
-        [percentile_ms(arms[wanted]) for arms in launches if wanted in arms] for wanted in (arm, replay, replay + COPY)
-    )
+    beside = (arm, replay, placebo_of(replay))
+    return tuple([percentile_ms(arms[wanted]) for arms in launches if wanted in arms] for wanted in beside)
 
 
 def judge_replay(latency: LatencyRecord, arm: str, context: Context, limits: Mapping[str, Limit]) -> list[Check]:
@@ -226,7 +236,7 @@ def identical(latency: LatencyRecord, arm: str, context: Context, limits: Mappin
         against="baseline",
         outcome=Outcome.PASS,
         sentence=f"{arm}: identical engine, byte by byte the baseline's; {shown}; "
-        f"{launches_text(len(latency.of_arm(arm)))}",
+        f"{plural(len(latency.of_arm(arm)), 'launch')}",
     )
 
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from ...machine import text, throttle_words
+from ...machine import decoded, throttle_words
 
 SETTLED = 0.02
 """Two readings of a clock that differ by no more than this ratio are taken for the same."""
@@ -67,7 +67,7 @@ class Sensors:
         power_mw = _number(self._ask("nvmlDeviceGetPowerUsage"))
         uuid = self._ask("nvmlDeviceGetUUID")
         return {
-            "gpu_uuid": None if uuid is None else text(uuid),
+            "gpu_uuid": None if uuid is None else decoded(uuid),
             "gpu_temperature_c": _number(self._ask("nvmlDeviceGetTemperature", _TEMPERATURE_OF_GPU)),
             "sm_mhz": self.sm_mhz(),
             "memory_mhz": _number(self._ask("nvmlDeviceGetClockInfo", _MEMORY)),
