@@ -33,10 +33,11 @@ from gate_rules import (
     over_parts,
     ratios,
 )
+from proportions import clopper_pearson
 
-from pytest_trtgate.judge.distributions import clopper_pearson, student_t_quantile
+from pytest_trtgate.judge.distributions import student_t_quantile
 from pytest_trtgate.judge.latency.design import MAX_LAUNCHES
-from pytest_trtgate.judge.latency.sequential import as_ratio, decide
+from pytest_trtgate.judge.latency.sequential import as_ratio, decide_launches
 from pytest_trtgate.records.verdict import Outcome
 from pytest_trtgate.settings.latency import DEFAULT_REGRESSIONS
 from pytest_trtgate.workers.timing.latency import course_ms
@@ -200,7 +201,7 @@ def cell_row(place: str, runs: tuple[Launches, Launches], thresholds: tuple[floa
         found = []
         for i in chosen:
             d, placebo = ({name: pair[which][i].tolist() for name, pair in logs.items()} for which in (0, 1))
-            found.append(decide(d, limits, placebo).outcome)
+            found.append(decide_launches(d, limits, placebo).outcome)
         called[slowdown] = np.array([outcome is Outcome.FAIL for outcome in found])
         name = f"inconclusive_at_{slowdown * 100:g}_percent" if slowdown else "inconclusive_percent"
         extra[name] = 100 * float(np.mean([outcome is Outcome.INCONCLUSIVE for outcome in found]))

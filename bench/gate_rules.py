@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from proportions import clopper_pearson
 
-from pytest_trtgate.judge.distributions import clopper_pearson
 from pytest_trtgate.judge.latency.design import SCREEN, outcomes
-from pytest_trtgate.judge.latency.sequential import decide
+from pytest_trtgate.judge.latency.sequential import decide_launches
 from pytest_trtgate.records.verdict import Outcome
 
 Array = NDArray[Any]
@@ -70,7 +70,7 @@ def check_gate(launches: Launches, trials: int, threshold: float = THRESHOLD) ->
     for slowdown in SLOWDOWNS:
         d, placebo = ratios(launches, slowdown)
         for i, failed in enumerate(gate(launches, slowdown, threshold)[0][:trials]):
-            verdict = decide({"p50": d[i].tolist()}, {"p50": threshold}, {"p50": placebo[i].tolist()})
+            verdict = decide_launches({"p50": d[i].tolist()}, {"p50": threshold}, {"p50": placebo[i].tolist()})
             assert (verdict.outcome is Outcome.FAIL) == failed
 
 

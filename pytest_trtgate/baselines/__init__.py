@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from .acceptance import accept, with_tolerances_of
+from .acceptance import Acceptance, with_tolerances_of
 from .compare import compare
-from .offers import way_to_accept, with_cell_commands
+from .lookup import BaselineLookup
+from .offers import cell_commands, way_to_accept
 from .overview import changes, delete, overview, stored
 from .store import BaselineStore
 from .waivers import Waiver, load_waivers, save_waivers, waived
 
 __all__ = [
+    "Acceptance",
+    "BaselineLookup",
     "BaselineStore",
     "Waiver",
-    "accept",
+    "cell_commands",
     "changes",
     "compare",
     "delete",
@@ -22,6 +25,5 @@ __all__ = [
     "stored",
     "waived",
     "way_to_accept",
-    "with_cell_commands",
     "with_tolerances_of",
 ]

@@ -11,199 +11,172 @@ from ..judge import worst
 from ..judge.accuracy.parity import judge_parity
 from ..judge.latency.fitness import why_unfit
 from ..judge.latency.sessions import compare_sessions
-from ..records import (
-    ALLOW_BUSY,
-    BUSY,
-    INTERRUPTED,
-    REFERENCE,
-    AccuracyRecord,
-    Baseline,
-    Cell,
-    Check,
-    EngineRecord,
-    LatencyRecord,
-    Outcome,
-    RunRecord,
-    Verdict,
-)
+from ..records import ALLOW_BUSY, BUSY, INTERRUPTED, REFERENCE, Baseline, Cell, Check, Outcome, RunRecord, Verdict
 from ..settings import PERCENTILES, Settings
+from .lookup import machine_differences, session_threads
 from .offset import machine_offset
 from .remedies import settings_for
-from .store import BaselineStore
+from .store import BaselineStore, Measured
 
 INCOMPLETE = "this run did not judge both accuracy and latency"
 
 
 @dataclass(frozen=True)
 class Acceptable:
-    """What a run measured of one cell, complete enough for a baseline.
+    """What a run measured of one cell, beside the baseline that there is.
 
     Attributes:
-        refusal: Why it may not become the baseline all the same; empty where it may.
-        before: The baseline that there is, None without one or where it is damaged.
-        known: Whether that has this run already.
-        join: Whether its launches join those stored, as they do while nothing has changed; else they replace them.
-        remark: What whoever accepts it should know, in a sentence without its full stop; empty where that is nothing.
+        refusal: Why it may not become the baseline; empty where it may.
+        before: That baseline, None without one or where it is damaged.
+        same: The same, where it is of the same engine on the same machine.
+        known: Whether it has this run already.
+        join: Whether the launches join those stored, as they do while nothing has changed; else they replace them.
+        remark: What whoever accepts it should know, in a sentence without its full stop; mostly empty.
     """
 
-    cell: Cell
+    measured: Measured
     refusal: str
-    engine: EngineRecord
-    reference: AccuracyRecord
-    accuracy: AccuracyRecord
-    latency: LatencyRecord
     before: Baseline | None
+    same: Baseline | None
     known: bool
     join: bool
     remark: str
 
 
-def acceptable(
-    store: BaselineStore,
-    run: RunRecord,
-    cell: Cell,
-    settings: Settings,
-    source: Path | None,
-    *,
-    allow_busy: bool = False,
-) -> Acceptable | str:
-    """Return what of a run may become the baseline of a cell, or why there is nothing that could.
+@dataclass(frozen=True)
+class Acceptance:
+    """Accepts cells of a run.
 
     A cell may be accepted though it is slower or less accurate than its baseline: that is what accepting is for. What
     fails an absolute limit is not for a baseline to accept but for the settings, and a budget or speed-up that was not
     decided may be one that fails.
 
-    Args:
-        store: The baselines of the run's machine.
+    Attributes:
         run: The run.
-        cell: One of its cells.
+        store: The baselines of its machine.
         settings: Those of the run.
         source: The file that holds the project's settings, if any.
         allow_busy: Whether a latency may be taken that was measured on a machine with other work to do.
     """
-    refusal = why_refused(run, cell, settings, source, allow_busy=allow_busy)
-    measured = _measured(run, cell)
-    if measured is None:
-        return refusal or INCOMPLETE
-    engine, reference, accuracy, latency = measured
-    try:
-        before = store.find(cell).baseline
-    except BaselineError:  # to be replaced
-        before = None
-    session = store.session(cell, latency, run.started_at)
-    known = before is not None and session in before.sessions
-    same = store.of_engine(cell, engine)
-    comparable = same is not None and all(stored.threads == session.threads for stored in same.sessions)
-    join = same is not None and comparable and _unchanged(same, latency, cell, settings)
-    offset = None if known else machine_offset(before, run, cell, latency, settings)
-    busy = f"the machine was busy: {run.preflight.busy}" if run.preflight.busy and allow_busy else ""
-    remark = "; ".join(filter(None, (offset.sentence if offset else "", busy)))
-    return Acceptable(cell, refusal, engine, reference, accuracy, latency, before, known, join, remark)
 
+    run: RunRecord
+    store: BaselineStore
+    settings: Settings
+    source: Path | None
+    allow_busy: bool
 
-def why_refused(
-    run: RunRecord, cell: Cell, settings: Settings, source: Path | None, *, allow_busy: bool = False
-) -> str:
-    """Return why nothing of a run may become the baseline of a cell; empty where it may. Arguments as above."""
-    if run.unfinished == INTERRUPTED:
-        return INTERRUPTED
-    verdicts = [v for v in run.verdicts if v.cell == cell]
-    for verdict in verdicts:
+    def of(self, cell: Cell) -> Acceptable | str:
+        """Return what of the run may become the baseline of a cell, or why there is nothing that could."""
+        refusal = self.why_refused(cell)
+        measured = Measured.of(self.run, cell)
+        if measured is None:
+            return refusal or INCOMPLETE
+        before = self._before(cell)
+        known = before is not None and measured.session in before.sessions
+        same = before if before is not None and self._same(before, measured) else None
+        offset = "" if known else machine_offset(before, self.run, cell, self.settings)
+        busy = f"the machine was busy: {self.run.preflight.busy}" if self.run.preflight.busy and self.allow_busy else ""
+        remark = "; ".join(filter(None, (offset, busy)))
+        join = same is not None and self._unchanged(same, cell)
+        return Acceptable(measured, refusal, before, same, known, join, remark)
+
+    def _before(self, cell: Cell) -> Baseline | None:
+        try:
+            return self.store.find(cell).baseline
+        except BaselineError:  # to be replaced
+            return None
+
+    def _same(self, before: Baseline, measured: Measured) -> bool:
+        machines = (self.store.environment, {measured.session.threads}, before.environment, session_threads(before))
+        return before.engine_sha256 == measured.engine.sha256 and not machine_differences(*machines)
+
+    def _unchanged(self, baseline: Baseline, cell: Cell) -> bool:
+        """Return whether the run's launches are within the thresholds of the stored ones."""
+        rules, latency = self.settings.latency, self.run.latencies[cell.model]
+        for name, percent in PERCENTILES.items():
+            threshold = rules.limit(cell.precision, name, cell.backend).regression
+            if threshold is None:
+                continue
+            now_ms = latency.per_launch_ms(cell.precision, rules.context, percent)
+            try:
+                change = compare_sessions(now_ms, baseline.per_session_ms(rules.context, percent), threshold)
+            except ValueError:  # nothing stored, or what is no time
+                return False
+            if change.outcome is not Outcome.PASS:
+                return False
+        return True
+
+    def why_refused(self, cell: Cell) -> str:
+        """Return why nothing of the run may become the baseline of a cell; empty where it may."""
+        busy = self.run.preflight.busy
+        if (why := self.why_never(cell)) or not busy or self.allow_busy:
+            return why
+        return f"{busy} [{BUSY}]; measure again on a quiet machine, or take it as it is with {ALLOW_BUSY}"
+
+    def why_never(self, cell: Cell) -> str:
+        """Return the same, however busy the machine may have been."""
+        if self.run.unfinished == INTERRUPTED:
+            return INTERRUPTED
+        verdicts = [verdict for verdict in self.run.verdicts if verdict.cell == cell]
+        if why := next(filter(None, map(self._why_barred, verdicts)), ""):
+            return why
+        latency = self.run.latencies.get(cell.model)
+        timed = latency is not None and latency.of_arm(cell.precision)
+        if unfit := why_unfit(latency) if latency is not None and timed else "":
+            return unfit
+        judged = {verdict.subject for verdict in verdicts} == {"accuracy", "latency"}
+        return "" if judged and Measured.of(self.run, cell) else INCOMPLETE
+
+    def _why_barred(self, verdict: Verdict) -> str:
+        """Return why a cell with such a verdict may not become a baseline; empty where it may."""
+        cell = verdict.cell
         if verdict.outcome is Outcome.ERROR:
             return f"its {verdict.subject} is ERROR"
         bad = blocking_check(verdict.subject, verdict.checks)
-        if bad is not None and bad.outcome is Outcome.INCONCLUSIVE:
+        if bad is None:
+            return ""
+        if bad.outcome is Outcome.INCONCLUSIVE:
             return f"its latency is INCONCLUSIVE: {bad.sentence.removeprefix(f'{cell.precision}: ')}"
-        if bad is not None:
-            limits = [c for c in verdict.checks if c.outcome is Outcome.FAIL and c.against != "baseline"]
-            change = settings_for(limits, cell, settings, source)
-            why = f"its {verdict.subject} is FAIL"
-            if change and not all(can_be_rejudged(check, settings.of(cell.model)) for check in limits):
-                change += ", then measure again, since a run is judged by the limits that it had"
-            return f"{why}; {change}" if change else why
-    latency = _timed(run.latencies.get(cell.model), cell)
-    if unfit := why_unfit(latency) if latency else "":
-        return unfit
-    if {v.subject for v in verdicts} != {"accuracy", "latency"} or _measured(run, cell) is None:
-        return INCOMPLETE
-    if run.preflight.busy and not allow_busy:
-        return f"{run.preflight.busy} [{BUSY}]; measure again on a quiet machine, or take it as it is with {ALLOW_BUSY}"
-    return ""
+        why = f"its {verdict.subject} is FAIL"
+        limits = [check for check in verdict.checks if check.outcome is Outcome.FAIL and check.against != "baseline"]
+        change = settings_for(limits, cell, self.settings, self.source)
+        if not change:
+            return why
+        if all(can_be_rejudged(check, self.settings.of(cell.model)) for check in limits):
+            return f"{why}; {change}"
+        return f"{why}; {change}, then measure again, since a run is judged by the limits that it had"
 
+    def write(self, cell: Cell) -> tuple[str, bool]:
+        """Write the baseline of a cell from the run, unless that is refused.
 
-def _measured(run: RunRecord, cell: Cell) -> tuple[EngineRecord, AccuracyRecord, AccuracyRecord, LatencyRecord] | None:
-    """Return a cell's engine, the accuracy of the ``.pt``, its own, and its launches; None unless the run has all."""
-    engine, latency = run.engines.get(cell.key), _timed(run.latencies.get(cell.model), cell)
-    reference, accuracy = run.accuracy(cell.model, REFERENCE), run.accuracy(cell.model, cell.precision)
-    if engine is None or latency is None or reference is None or accuracy is None:
-        return None
-    return engine, reference, accuracy, latency
+        Returns:
+            One sentence, and whether the run is in the baseline now.
+        """
+        found = self.of(cell)
+        if isinstance(found, str) or found.refusal:
+            why = found if isinstance(found, str) else found.refusal
+            return f"{cell.label}: baseline not written, since {why}", False
+        if found.known:
+            return f"{cell.label}: the baseline has this run already ({self.store.path(cell)})", True
+        try:
+            path = self.store.write(found.measured, found.same, join=found.join)
+        except BaselineError as error:
+            return str(error), False
+        sentence = f"{cell.label}: baseline written to {path}" + (f"; {found.remark}" if found.remark else "")
+        rule = self.settings.latency.unasked_speedup(cell.precision, cell.backend, self.settings.precisions)
+        if rule is not None:
+            sentence += f"; not judged was its speed-up over {rule.over}, which is not in this run"
+        return sentence, True
 
 
 def blocking_check(subject: str, checks: Iterable[Check]) -> Check | None:
     """Return the check that keeps a cell from becoming a baseline, a failed one first; None where none does.
 
-    Args:
-        subject: ``accuracy`` or ``latency``. An accuracy that its images cannot prove bars nothing.
-        checks: Those of the verdict.
+    An accuracy that its images cannot prove bars nothing.
     """
     bars = {Outcome.FAIL, Outcome.INCONCLUSIVE} if subject == "latency" else {Outcome.FAIL}
     found = [c for c in checks if c.against != "baseline" and c.outcome in bars]
     return max(found, key=lambda c: c.outcome.rank, default=None)
-
-
-def accept(
-    store: BaselineStore,
-    run: RunRecord,
-    cell: Cell,
-    settings: Settings,
-    source: Path | None,
-    *,
-    allow_busy: bool = False,
-) -> tuple[str, bool]:
-    """Write the baseline of a cell from a run, unless that is refused; arguments as of :func:`acceptable`.
-
-    Returns:
-        One sentence, and whether the run is in the baseline now.
-    """
-    found = acceptable(store, run, cell, settings, source, allow_busy=allow_busy)
-    if isinstance(found, str) or found.refusal:
-        why = found if isinstance(found, str) else found.refusal
-        return f"{cell.label}: baseline not written, since {why}", False
-    if found.known:
-        return f"{cell.label}: the baseline has this run already ({store.path(cell)})", True
-    measured = (found.engine, found.reference, found.accuracy, found.latency)
-    try:
-        path = store.write(cell, *measured, run.started_at, found.join, run.profiles.get(cell.key))
-    except BaselineError as error:
-        return str(error), False
-    sentence = f"{cell.label}: baseline written to {path}" + (f"; {found.remark}" if found.remark else "")
-    rule = settings.latency.unasked_speedup(cell.precision, cell.backend, settings.precisions)
-    if rule is not None:
-        sentence += f"; not judged was its speed-up over {rule.over}, which is not in this run"
-    return sentence, True
-
-
-def _timed(latency: LatencyRecord | None, cell: Cell) -> LatencyRecord | None:
-    """Return a model's launches where some timed a cell; None where none did."""
-    return latency if latency is not None and latency.of_arm(cell.precision) else None
-
-
-def _unchanged(baseline: Baseline, latency: LatencyRecord, cell: Cell, settings: Settings) -> bool:
-    """Return whether a run's launches are within the thresholds of the stored ones."""
-    rules = settings.latency
-    for name, percent in PERCENTILES.items():
-        threshold = rules.limit(cell.precision, name, cell.backend).regression
-        stored = baseline.per_session_ms(rules.context, percent)
-        if threshold is None:
-            continue
-        try:
-            change = compare_sessions(latency.per_launch_ms(cell.precision, rules.context, percent), stored, threshold)
-        except ValueError:  # nothing stored, or what is no time
-            return False
-        if change.outcome is not Outcome.PASS:
-            return False
-    return True
 
 
 def can_be_rejudged(check: Check, settings: Settings) -> bool:
@@ -211,21 +184,14 @@ def can_be_rejudged(check: Check, settings: Settings) -> bool:
 
     How many inferences took longer than a budget is known of that budget alone, and a population's limits of a drop
     need what was found on each image.
-
-    Args:
-        check: One of a run's.
-        settings: Those of the model.
     """
     return check.against == REFERENCE and check.unit == "points" and settings.accuracy.mode == "contract"
 
 
 def with_tolerances_of(settings: Settings, run: RunRecord, cells: Collection[Cell]) -> tuple[RunRecord, list[str]]:
-    """Return a run as it would have been judged with a project's tolerances, and in sentences what that changes.
+    """Return a run with some cells judged by a project's tolerances, and in sentences what that changes.
 
-    Args:
-        settings: The project's. Models that they do not name stay as they were judged.
-        run: The run.
-        cells: Those of its cells that are judged.
+    Models that the settings do not name stay as they were judged.
     """
     models = {model.name for model in settings.models}
     verdicts, said = [], []

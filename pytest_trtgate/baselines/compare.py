@@ -9,14 +9,17 @@ from .. import text as fmt
 from ..errors import SettingsError
 from ..judge import worst
 from ..judge.accuracy.parity import judge_since, of_other_instructions
+from ..judge.latency.candidate import Against, Candidate
 from ..judge.latency.fitness import doubted, why_unfit
-from ..judge.latency.regression import IDENTICAL, excused
-from ..judge.latency.sessions import SessionChange, compare_sessions
+from ..judge.latency.regression import IDENTICAL, judge_sessions
 from ..judge.latency.wording import MEDIAN
-from ..machine import differences
-from ..records import REFERENCE, Cell, Check, Context, EngineRecord, LatencyRecord, Outcome, RunRecord
-from ..report import accuracy_of, distribution, latency_of
-from ..settings import PERCENTILES, Settings
+from ..records import Baseline, Cell, Check, EngineRecord, LatencyRecord, Outcome, RunRecord
+from ..report import accuracy_of, latency_of
+from ..settings import Settings
+from .lookup import machine_differences, other_heads
+from .store import session_of
+
+SAME_BYTES = "the engine is the same, byte by byte: what is around it is judged"
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,7 @@ class Compared:
     """One cell of both runs: the worst of its checks decides."""
 
     cell: Cell
-    checks: tuple[Check, ...]
+    checks: Sequence[Check]
 
     @property
     def outcome(self) -> Outcome:
@@ -43,18 +46,15 @@ class Compared:
 def compare(before: RunRecord, after: RunRecord, settings: Settings) -> list[Compared]:
     """Judge each cell that both runs have.
 
-    Accuracy may fall by no more than its tolerance; latencies are compared as those of two sessions. An engine with the
-    bytes of the earlier one has not become slower, whatever was measured; what is around it may have.
-
-    Args:
-        before: The earlier run.
-        after: The later one.
-        settings: The limits: those of the later run.
+    Accuracy may fall by no more than its tolerance; the earlier launches are a baseline of one session. An engine with
+    the bytes of the earlier one has not become slower, whatever was measured; what is around it may have. The settings
+    are those of the later run.
 
     Raises:
         SettingsError: The runs are of different machines, or have no cell in common.
     """
-    differing = differences(after.environment, before.environment) + _threads(before, after)
+    now, then = ((run.environment, _threads(run)) for run in (after, before))
+    differing = machine_differences(*now, *then)
     if differing:
         raise SettingsError(f"the runs are of different machines and cannot be compared: {'; '.join(differing)}")
     known = {cell.on_any_gpu for cell in before.cells}
@@ -65,29 +65,25 @@ def compare(before: RunRecord, after: RunRecord, settings: Settings) -> list[Com
     return [Compared(cell, _checks(before, after, cell, settings)) for cell in cells]
 
 
-def _checks(before: RunRecord, after: RunRecord, cell: Cell, settings: Settings) -> tuple[Check, ...]:
-    engines = [_engine(run, cell) for run in (before, after)]
-    heads = [engine.head if engine else None for engine in engines]
-    if None not in heads and heads[0] != heads[1]:
-        sentence = f"the engine is built for {heads[1]}, that of the earlier run for {heads[0]}"
-        return (Check(name="engine", against="baseline", outcome=Outcome.INCOMPATIBLE, sentence=sentence),)
-    same = None not in engines and len({engine.sha256 for engine in engines if engine}) == 1
-    checks = (*_accuracy(before, after, cell, settings), *_latency(before, after, cell, settings, same))
+def _checks(before: RunRecord, after: RunRecord, cell: Cell, settings: Settings) -> Sequence[Check]:
+    then, now = (_engine(run, cell) for run in (before, after))
+    if then and now and other_heads(now.head, then.head):
+        sentence = f"the engine is built for {now.head}, that of the earlier run for {then.head}"
+        return [Check(name="engine", against="baseline", outcome=Outcome.INCOMPATIBLE, sentence=sentence)]
+    same = then is not None and now is not None and then.sha256 == now.sha256
+    checks = [*_accuracy(before, after, cell, settings), *_latency(before, after, cell, settings, same)]
     if checks:
         return checks
     sentence = "neither run measured what the settings judge"
-    return (Check(name="measurement", against="baseline", outcome=Outcome.ERROR, sentence=sentence),)
+    return [Check(name="measurement", against="baseline", outcome=Outcome.ERROR, sentence=sentence)]
 
 
 def _engine(run: RunRecord, cell: Cell) -> EngineRecord | None:
     return next((engine for engine in run.engines.values() if engine.cell.on_any_gpu == cell.on_any_gpu), None)
 
 
-def _threads(before: RunRecord, after: RunRecord) -> list[str]:
-    then, now = ({x.threads for latency in run.latencies.values() for x in latency.launches} for run in (before, after))
-    if not then or not now or then == now:
-        return []
-    return [f"threads {', '.join(map(str, sorted(now)))}, baseline {', '.join(map(str, sorted(then)))}"]
+def _threads(run: RunRecord) -> set[int]:
+    return {launch.threads for latency in run.latencies.values() for launch in latency.launches}
 
 
 def _accuracy(before: RunRecord, after: RunRecord, cell: Cell, settings: Settings) -> Sequence[Check]:
@@ -101,86 +97,44 @@ def _accuracy(before: RunRecord, after: RunRecord, cell: Cell, settings: Setting
 
 def _latency(before: RunRecord, after: RunRecord, cell: Cell, settings: Settings, same: bool) -> Sequence[Check]:
     """Return the checks of a cell's latency; ``same``: whether both runs timed the same bytes."""
-    rules = settings.latency
-    identical = same and rules.context == "engine"
-    records = [latency_of(run, cell) for run in (before, after)]
-    then, now = (distribution(record, cell.precision, rules.context) for record in records)
-    if then is None or now is None:
+    rules, arm = settings.latency, cell.precision
+    then, now = (_timed(run, cell) for run in (before, after))
+    session = session_of(then, cell, before) if then else None
+    if then is None or now is None or session is None:
         return _missing("latency", then is not None, now is not None)
-    checks, moved = [], []
-    for name, percent in PERCENTILES.items():
-        threshold = rules.limit(cell.precision, name, cell.backend).regression
-        if threshold is None:
-            continue
-        try:
-            found = compare_sessions(now.per_launch_ms(percent), [then.per_launch_ms(percent)], threshold)
-            beside = _reference_change(records, rules.context, percent, threshold)
-        except ValueError as error:
-            sentence = f"{name} cannot be compared ({error})"
-            checks.append(Check(name=name, against="baseline", outcome=Outcome.ERROR, sentence=sentence))
-        else:
-            moved.append(_moved(name, found))
-            if not identical:
-                checks.append(_slower(name, *excused(found, beside, after.preflight.busy), same))
-    pairs = zip(records, ("earlier", "later"), strict=True)
-    reasons = [f"{why} in the {which} run" for record, which in pairs if record and (why := why_unfit(record))]
-    judged = [doubted(check, " and ".join(reasons)) for check in checks]
+    earlier = Baseline(
+        cell=cell,
+        environment=before.environment,
+        engine_sha256="",
+        cache_key="",
+        accuracy={},
+        reference_accuracy={},
+        images=0,
+        sessions=(session,),
+    )
+    candidate = Candidate(now, arm, rules.context, rules.limits(arm, cell.backend))
+    against = Against(earlier, note=SAME_BYTES if same else "", busy=after.preflight.busy, earlier_run=True)
+    checks = judge_sessions(candidate, against)
+    moved = [check for check in checks if check.outcome is not Outcome.ERROR]
+    identical = same and rules.context == "engine"
+    reasons = [f"{why} in the {which} run" for x, which in ((then, "earlier"), (now, "later")) if (why := why_unfit(x))]
+    judged = [doubted(c, " and ".join(reasons)) for c in checks if not (identical and c in moved)]
     return [_identical(moved), *judged] if identical else judged
 
 
-def _reference_change(
-    records: Sequence[LatencyRecord | None], context: Context, percent: int, threshold: float
-) -> float | None:
-    """Return by how much the same ``.pt`` is slower in the later launches, as a ratio; None where it is not in both."""
-    timed = [record for record in records if record is not None and record.of_arm(REFERENCE)]
-    if len(timed) < 2 or len({record.of_arm(REFERENCE)[0].arms[REFERENCE].sha256 for record in timed}) > 1:
-        return None
-    then, now = (record.per_launch_ms(REFERENCE, context, percent) for record in timed)
-    return compare_sessions(now, [then], threshold).change
+def _timed(run: RunRecord, cell: Cell) -> LatencyRecord | None:
+    latency = latency_of(run, cell)
+    return latency if latency and latency.of_arm(cell.precision) else None
 
 
-def _moved(name: str, change: SessionChange) -> str:
-    """Return how far one percentile moved: ``p50 +2.1 % (median of launches 8.67 -> 8.85 ms)``."""
-    levels = f"{MEDIAN} {fmt.number(change.reference_ms)} -> {fmt.ms(change.value_ms)}"
-    return fmt.plain(f"{name} {fmt.percent(change.change)} ({levels})")
-
-
-def _identical(moved: Sequence[str]) -> Check:
-    """Return the check of an engine whose bytes are those of the earlier run."""
-    times = f"; {', '.join(moved)}: a difference is the machine's, not the engine's" if moved else ""
+def _identical(checks: Sequence[Check]) -> Check:
+    """Return the check of an engine whose bytes are those of the earlier run, from those of how far its times moved."""
+    moved = ", ".join(
+        f"{c.name} {fmt.percent(c.change)} ({MEDIAN} {fmt.number(c.reference)} -> {fmt.ms(c.value)})" for c in checks
+    )
+    times = f"; {fmt.plain(moved)}: a difference is the machine's, not the engine's" if moved else ""
     sentence = f"identical engine, byte by byte that of the earlier run{times}"
     return Check(name=IDENTICAL, against="baseline", outcome=Outcome.PASS, sentence=sentence)
-
-
-def _slower(name: str, change: SessionChange, excuse: str, same: bool) -> Check:
-    """Return the check of one percentile.
-
-    Args:
-        name: The percentile.
-        change: How it moved.
-        excuse: Why more than is allowed is no failure.
-        same: Whether the engine is the same, and what is around it is judged.
-    """
-    moved, allowed = _moved(name, change), f"{100 * change.threshold:g} % allowed"
-    sentence = f"{moved}, {allowed}" if change.outcome is Outcome.PASS else f"{moved}, more than {allowed}"
-    if excuse:
-        sentence += f", but {excuse}: it may be the machine"
-    elif change.outcome is Outcome.INCONCLUSIVE:
-        sentence += ", but two sessions may differ by up to twice that"
-    if same:
-        sentence += "; the engine is the same, byte by byte: what is around it is judged"
-    return Check(
-        name=name,
-        against="baseline",
-        value=change.value_ms,
-        reference=change.reference_ms,
-        statistics=(MEDIAN, MEDIAN),
-        change=change.change,
-        limit=change.threshold,
-        unit="ratio",
-        outcome=change.outcome,
-        sentence=sentence,
-    )
 
 
 def _missing(subject: str, then: bool, now: bool) -> Sequence[Check]:

@@ -11,10 +11,9 @@ from statistics import median
 from .. import text as fmt
 from ..errors import BaselineError, RecordError
 from ..judge.latency.wording import MEDIAN
-from ..records import ALLOW_BUSY, BUSY, Baseline, Cell, RunRecord, cell_of_key, load
+from ..records import ALLOW_BUSY, BUSY, Baseline, Cell, cell_of_key, load
 from ..settings import PERCENTILES, Settings
-from .acceptance import Acceptable, acceptable, why_refused
-from .store import BaselineStore
+from .acceptance import Acceptable, Acceptance
 from .waivers import load_waivers
 
 
@@ -88,13 +87,7 @@ def delete(baselines: Iterable[Stored]) -> None:
 
 
 def overview(root: Path, settings: Settings, today: date) -> Iterator[str]:
-    """Yield the lines of ``trtgate baseline show``.
-
-    Args:
-        root: The folder of the baselines.
-        settings: The project's.
-        today: The day in UTC.
-    """
+    """Yield the lines of ``trtgate baseline show`` on a day in UTC."""
     baselines = stored(root, settings)
     machine = ""
     for one in baselines:
@@ -138,36 +131,19 @@ def _levels(baseline: Baseline, settings: Settings, percent: int) -> list[float]
     return [median(session) for session in baseline.per_session_ms(settings.latency.context, percent)]
 
 
-def changes(
-    store: BaselineStore,
-    run: RunRecord,
-    cells: Iterable[Cell],
-    settings: Settings,
-    source: Path | None,
-    *,
-    allow_busy: bool = False,
-) -> Iterator[str]:
-    """Yield the lines of ``trtgate baseline diff``: what accepting some cells of a run would change.
-
-    Args:
-        store: The baselines of the run's machine.
-        run: The run.
-        cells: Some of its cells.
-        settings: Those of the run.
-        source: The file that holds the project's settings, if any.
-        allow_busy: Whether a latency may be taken that was measured on a machine with other work to do.
-    """
+def changes(acceptance: Acceptance, cells: Iterable[Cell]) -> Iterator[str]:
+    """Yield the lines of ``trtgate baseline diff``: what accepting some cells of a run would change."""
     for cell in cells:
-        found = acceptable(store, run, cell, settings, source, allow_busy=allow_busy)
+        found = acceptance.of(cell)
         if isinstance(found, str):
             yield f"{cell.label}: cannot be accepted, since {found}"
             continue
         yield f"{cell.label}: {_effect(found)}"
-        yield from (f"  {line}" for line in _rows(found, settings))
+        yield from (f"  {line}" for line in _rows(found, acceptance))
         if found.remark:
             yield f"  {found.remark}"
-        if found.refusal and not why_refused(run, cell, settings, source, allow_busy=True):
-            yield f"  accepting needs {ALLOW_BUSY}: {run.preflight.busy} [{BUSY}]"
+        if found.refusal and not acceptance.why_never(cell):
+            yield f"  accepting needs {ALLOW_BUSY}: {acceptance.run.preflight.busy} [{BUSY}]"
         elif found.refusal:
             yield f"  accepting is refused, since {found.refusal}"
 
@@ -181,12 +157,14 @@ def _effect(found: Acceptable) -> str:
     return f"would join {count}" if found.join else f"would replace {count}"
 
 
-def _rows(found: Acceptable, settings: Settings) -> Iterator[str]:
-    for name, now in found.accuracy.metrics.items():
+def _rows(found: Acceptable, acceptance: Acceptance) -> Iterator[str]:
+    settings, cell = acceptance.settings, found.measured.cell
+    for name, now in found.measured.accuracy.metrics.items():
         then = found.before.accuracy.get(name) if found.before else None
         yield f"{name:<10} {now:.4f}" if then is None else f"{name:<10} {then:.4f} -> {now:.4f} ({now - then:+.4f})"
     for name, percent in PERCENTILES.items():
-        new = median(found.latency.per_launch_ms(found.cell.precision, settings.latency.context, percent))
+        latency = acceptance.run.latencies[cell.model]
+        new = median(latency.per_launch_ms(cell.precision, settings.latency.context, percent))
         old = _levels(found.before, settings, percent) if found.before else []
         if not old:
             yield fmt.plain(f"{name:<10} {fmt.ms(new)}")

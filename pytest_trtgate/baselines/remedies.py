@@ -1,4 +1,4 @@
-"""Accepting a run: which of its cells may become baselines, why the others may not, and writing those that may."""
+"""Which settings would let failed checks pass."""
 
 from __future__ import annotations
 
@@ -8,14 +8,7 @@ from pathlib import Path
 
 from ..judge.accuracy.parity import ROUNDING
 from ..judge.engine import ENGINE_BUDGETS
-from ..records import (
-    FINDING,
-    HOOK,
-    REFERENCE,
-    Cell,
-    Check,
-    Outcome,
-)
+from ..records import FINDING, HOOK, REFERENCE, Cell, Check, Outcome
 from ..settings import Settings, table_name
 
 BUDGET_KEYS = {"energy": "energy_mj", "memory": "memory_mb"}
@@ -39,28 +32,36 @@ def _setting(check: Check, cell: Cell, settings: Settings) -> tuple[str, str] | 
     if check.against in ("baseline", HOOK):
         return None
     if check.against == REFERENCE and check.unit == "points":
-        if not check.reference or check.change is None:
-            return None  # no tolerance helps a checkpoint that finds nothing
-        own = next((model.accuracy for model in settings.models if model.name == cell.model), None)
-        population = settings.of(cell.model).accuracy.mode == "population" and check.high is not None
-        # A limit must be under the tolerance, while a drop may equal it.
-        enough = math.ceil((check.change - ROUNDING) * 1e4)
-        steps = math.floor(check.high * 1e4) + 1 if population and check.high else enough
-        if own is not None:
-            return "models", f'accuracy.{cell.precision}."{check.name}" = {steps / 1e4:.4f} of {cell.model}'
-        return f"accuracy.{cell.precision}", f'"{check.name}" = {steps / 1e4:.4f}'
-    if check.name in ENGINE_BUDGETS:
-        return f"engine.{cell.precision}", ENGINE_BUDGETS[check.name]
-    if check.against == "budget":
-        key = BUDGET_KEYS.get(check.name, f"{check.name}.budget_ms")
-        if check.value is not None and check.unit == "ms" and check.name not in BUDGET_KEYS:
-            # What was measured, and a tenth: a budget at just that would be met in every other run.
-            key += f" = {math.ceil(check.value * 110) / 100:.2f}"
-        return f"latency.{cell.precision}", key
+        return _tolerance(check, cell, settings)
     if check.against == FINDING:
         # What is not decided for a finding has been only warned of.
         return "findings", f'{check.name} = "{"off" if check.outcome is Outcome.INCONCLUSIVE else "warn"}"'
+    if check.name in ENGINE_BUDGETS:
+        return f"engine.{cell.precision}", ENGINE_BUDGETS[check.name]
+    return f"latency.{cell.precision}", _budget(check) if check.against == "budget" else _speedup(check)
+
+
+def _tolerance(check: Check, cell: Cell, settings: Settings) -> tuple[str, str] | None:
+    if not check.reference or check.change is None:
+        return None  # no tolerance helps a checkpoint that finds nothing
+    steps = math.ceil((check.change - ROUNDING) * 1e4)
+    if settings.of(cell.model).accuracy.mode == "population" and check.high:
+        steps = math.floor(check.high * 1e4) + 1  # a limit must be under the tolerance, while a drop may equal it
+    if any(model.name == cell.model and model.accuracy is not None for model in settings.models):
+        return "models", f'accuracy.{cell.precision}."{check.name}" = {steps / 1e4:.4f} of {cell.model}'
+    return f"accuracy.{cell.precision}", f'"{check.name}" = {steps / 1e4:.4f}'
+
+
+def _budget(check: Check) -> str:
+    if check.name in BUDGET_KEYS:
+        return BUDGET_KEYS[check.name]
+    if check.value is None or check.unit != "ms":
+        return f"{check.name}.budget_ms"
+    # What was measured, and a tenth: a budget at just that would be met in every other run.
+    return f"{check.name}.budget_ms = {math.ceil(check.value * 110) / 100:.2f}"
+
+
+def _speedup(check: Check) -> str:
     if check.change is None:
-        return f"latency.{cell.precision}", "speedup"
-    least = math.floor(check.change * 90) / 100
-    return f"latency.{cell.precision}", f'speedup = {{ over = "{check.against}", at_least = {least:.2f} }}'
+        return "speedup"
+    return f'speedup = {{ over = "{check.against}", at_least = {math.floor(check.change * 90) / 100:.2f} }}'

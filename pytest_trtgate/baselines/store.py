@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import glob
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import BaselineError, RecordError
-from ..machine import differences
 from ..records import (
     REFERENCE,
     AccuracyRecord,
@@ -19,6 +20,7 @@ from ..records import (
     LatencyRecord,
     LayerProfile,
     Outcome,
+    RunRecord,
     load,
     save,
 )
@@ -26,6 +28,45 @@ from ..records import (
 KEEP_SESSIONS = 20
 KEEP_LAYERS = 30
 """So many of the slowest layers are kept: the rest explains little, and the file is read by people."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a run measured of one cell, complete enough for a baseline; ``reference`` is the accuracy of the ``.pt``."""
+
+    cell: Cell
+    engine: EngineRecord
+    reference: AccuracyRecord
+    accuracy: AccuracyRecord
+    session: BaselineSession
+    profile: LayerProfile | None = None
+
+    @classmethod
+    def of(cls, run: RunRecord, cell: Cell) -> Measured | None:
+        """Return what a run has of a cell; None unless that is an engine, both accuracies and launches."""
+        engine, latency = run.engines.get(cell.key), run.latencies.get(cell.model)
+        reference, accuracy = run.accuracy(cell.model, REFERENCE), run.accuracy(cell.model, cell.precision)
+        session = latency and session_of(latency, cell, run)
+        if engine is None or not session or reference is None or accuracy is None:
+            return None
+        return cls(cell, engine, reference, accuracy, session, run.profiles.get(cell.key))
+
+
+def session_of(latency: LatencyRecord, cell: Cell, run: RunRecord) -> BaselineSession | None:
+    """Return a run's launches of one cell as a session to be stored; None where none timed it."""
+    launches, references = latency.of_arm(cell.precision), latency.of_arm(REFERENCE)
+    if not launches:
+        return None
+    return BaselineSession(
+        recorded_at=run.started_at,
+        commit=run.environment.commit,
+        threads=launches[0].threads,
+        launches=tuple(
+            BaselineLaunch(timings=launch.arms[cell.precision].timings, state=launch.after) for launch in launches
+        ),
+        reference_sha256=references[0].arms[REFERENCE].sha256 if references else "",
+        reference=tuple(BaselineLaunch(timings=launch.arms[REFERENCE].timings) for launch in references),
+    )
 
 
 class BaselineStore:
@@ -45,7 +86,7 @@ class BaselineStore:
         return self.root / self.environment.machine / _relative(cell)
 
     def find(self, cell: Cell) -> BaselineUse:
-        """Return the baseline of a cell, and whether this machine's latencies may be compared with it.
+        """Return the baseline of a cell that this kind of machine has, or where else there is one.
 
         Raises:
             BaselineError: The file is damaged, of a newer schema, or of another cell.
@@ -59,68 +100,45 @@ class BaselineStore:
             raise BaselineError(f"{error}; restore it, or replace it with pytest --trt-baselines=update") from error
         if baseline.cell.on_any_gpu != cell.on_any_gpu:
             raise BaselineError(f"{path}: is the baseline of {baseline.cell.key}, not of {cell.key}")
-        differing = differences(self.environment, baseline.environment)
-        if differing:
-            note = "latency is not comparable: " + "; ".join(differing)
-            return BaselineUse(path=str(path), outcome=Outcome.INCOMPATIBLE, note=note, baseline=baseline)
         return BaselineUse(path=str(path), outcome=Outcome.PASS, baseline=baseline)
 
     def _elsewhere(self, cell: Cell) -> BaselineUse:
-        others = sorted(self.root.glob(f"*/{_glob_escape(_relative(cell))}"))
+        others = sorted(self.root.glob(f"*/{glob.escape(_relative(cell))}"))
         if not others:
             return BaselineUse(path=str(self.path(cell)), outcome=Outcome.NO_BASELINE, note="no baseline yet")
         machines = ", ".join(p.relative_to(self.root).parts[0] for p in others)
         note = f"baselines exist for {machines}, this machine is {self.environment.machine}"
         return BaselineUse(path=str(self.path(cell)), outcome=Outcome.NO_BASELINE, note=note)
 
-    def write(
-        self,
-        cell: Cell,
-        engine: EngineRecord,
-        reference: AccuracyRecord,
-        accuracy: AccuracyRecord,
-        latency: LatencyRecord,
-        recorded_at: str,
-        join: bool,
-        profile: LayerProfile | None = None,
-    ) -> Path:
-        """Store what a run measured of a cell.
+    def write(self, measured: Measured, before: Baseline | None, *, join: bool) -> Path:
+        """Store what a run measured of a cell, and return the file.
 
         Args:
-            cell: The cell.
-            engine: Its engine.
-            reference: Accuracy of the ``.pt``.
-            accuracy: Accuracy of the engine.
-            latency: The run's launches.
-            recorded_at: When they were made.
-            join: Whether the launches join the stored sessions, which must be of the same engine; else they replace
-                them.
-            profile: Its layers; without, those that are stored stay while the engine is the same.
-
-        Returns:
-            The file that was written.
+            measured: What it measured.
+            before: The baseline of the same engine on the same machine, if there is one. Its layers stay where the run
+                has none.
+            join: Whether the launches join the sessions of that; else they replace them.
 
         Raises:
             BaselineError: The file cannot be written.
         """
-        session = self.session(cell, latency, recorded_at)
-        path = self.path(cell)
-        before = self.of_engine(cell, engine)
+        engine, accuracy, profile = measured.engine, measured.accuracy, measured.profile
+        path = self.path(measured.cell)
         earlier = before.sessions if before and join else ()
         layers = profile.layers[:KEEP_LAYERS] if profile and profile.layers else before.layers if before else ()
         baseline = Baseline(
-            cell=cell,
+            cell=measured.cell,
             environment=self.environment,
             engine_sha256=engine.sha256,
             cache_key=engine.cache_key,
             head=engine.head,
             accuracy=accuracy.metrics,
-            reference_accuracy=reference.metrics,
-            latest_ms=session.levels_ms(),
+            reference_accuracy=measured.reference.metrics,
+            latest_ms=measured.session.levels_ms(),
             accuracy_settings=accuracy.settings,
             images=accuracy.images,
             data_digest=accuracy.data_digest,
-            sessions=(*earlier, session)[-KEEP_SESSIONS:],
+            sessions=(*earlier, measured.session)[-KEEP_SESSIONS:],
             layers=layers,
         )
         try:
@@ -129,34 +147,6 @@ class BaselineStore:
             raise BaselineError(f"{path}: cannot be written ({error.strerror})") from error
         return path
 
-    def session(self, cell: Cell, latency: LatencyRecord, recorded_at: str) -> BaselineSession:
-        """Return a run's launches of one cell as a session to be stored."""
-        launches, references = latency.of_arm(cell.precision), latency.of_arm(REFERENCE)
-        return BaselineSession(
-            recorded_at=recorded_at,
-            commit=self.environment.commit,
-            threads=launches[0].threads,
-            launches=tuple(
-                BaselineLaunch(timings=launch.arms[cell.precision].timings, state=launch.after) for launch in launches
-            ),
-            reference_sha256=references[0].arms[REFERENCE].sha256 if references else "",
-            reference=tuple(BaselineLaunch(timings=launch.arms[REFERENCE].timings) for launch in references),
-        )
-
-    def of_engine(self, cell: Cell, engine: EngineRecord) -> Baseline | None:
-        """Return what is stored of the cell on this kind of machine, if it is of the engine's bytes."""
-        try:
-            use = self.find(cell)
-        except BaselineError:
-            return None  # a damaged file is being replaced
-        if use.baseline is None or use.outcome is not Outcome.PASS or use.baseline.engine_sha256 != engine.sha256:
-            return None
-        return use.baseline
-
 
 def _relative(cell: Cell) -> str:
     return f"{cell.model}/{cell.precision}-{cell.imgsz}-b{cell.batch}.json"
-
-
-def _glob_escape(text: str) -> str:
-    return "".join(f"[{c}]" if c in "*?[" else c for c in text)

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from datetime import date
 from pathlib import Path
-from typing import Literal
 
 from pydantic import Field
 
 from ..errors import BaselineError, RecordError
-from ..records import FileRecord, Record, cell_of_key, load, save
+from ..records import FileRecord, Record, Subject, cell_of_key, load, save
 
 FILE_NAME = "waivers.json"
-Subject = Literal["accuracy", "latency"]
 
 
 class Waiver(Record):
@@ -90,18 +88,11 @@ def save_waivers(root: Path, waivers: Waivers) -> Path:
 
 
 def waived(root: Path, cell: str, subject: str, today: date) -> tuple[bool, str]:
-    """Return whether a failure of one subject of a cell is waived, and what there is to say of it; mostly nothing.
-
-    Args:
-        root: The folder of the baselines.
-        cell: The cell's key.
-        subject: ``accuracy`` or ``latency``.
-        today: The day in UTC.
-    """
+    """Return whether a failure of one subject of a cell is waived on a day in UTC, and what there is to say of that."""
     try:
         waiver = load_waivers(root).find(cell, subject)
     except RecordError as error:
-        return False, f"no waiver counts: {error}"
+        return False, f"no waiver applies: {error}"
     if waiver is None:
         return False, ""
     if waiver.holds(today):

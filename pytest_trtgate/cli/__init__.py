@@ -7,11 +7,11 @@ import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .. import __version__
 from ..errors import TrtGateError
-from .baseline import RECORD, add_baseline, add_compare, given_path
+from .baseline import RECORD, add_baseline, add_command, add_compare, given_path
 
 if TYPE_CHECKING:
     from ..machine import Machine
@@ -50,10 +50,19 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="trtgate", description=_ABOUT)
     parser.add_argument("--version", action="version", version=f"pytest-trtgate {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_doctor(commands)
+    _add_cache(commands)
+    _add_report(commands)
+    add_baseline(commands)
+    add_compare(commands)
+    demo = add_command(commands, "demo", _demo, "Write a small project that uses the gate, with a model and a dataset")
+    demo.add_argument("folder", type=given_path, metavar="DIR", help="A folder that is empty or does not exist")
+    return parser
 
+
+def _add_doctor(commands: Any) -> None:
     about = "Say what is installed, what is missing, and which backend would run"
-    doctor = commands.add_parser("doctor", help=about, description=about)
-    doctor.add_argument(
+    add_command(commands, "doctor", _doctor, about).add_argument(
         "--config",
         type=_project,
         nargs="?",
@@ -61,44 +70,30 @@ def _parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="Also run the preflight of the project in DIR (default: here), building nothing; exit 1 where it fails",
     )
-    doctor.set_defaults(run=_doctor)
 
-    cache = commands.add_parser("cache", help="Look after the engine cache").add_subparsers(
-        required=True, metavar="WHAT"
-    )
-    for name, run, text in (
-        ("list", _cache_list, "List the engines"),
-        ("verify", _cache_verify, "Compare every file with its manifest; exit 1 where one differs"),
-        ("prune", _cache_prune, "Delete engines that were not used for a while, and damaged ones"),
-    ):
-        command = cache.add_parser(name, help=text, description=_PRUNE if name == "prune" else text)
-        command.add_argument(
-            "--cache-dir", type=given_path, metavar="DIR", help="Folder of the cache (default: as in a run)"
-        )
-        command.set_defaults(run=run)
-        if name == "prune":
-            command.add_argument(
-                "--older-than", type=_days, default=30.0, metavar="DAYS", help="Unused for so long (default: 30)"
-            )
 
-    about = "Render run records again, or several as one report"
-    report = commands.add_parser("report", help=about, description=about)
+def _add_cache(commands: Any) -> None:
+    group = commands.add_parser("cache", help="Look after the engine cache")
+    what = group.add_subparsers(required=True, metavar="WHAT")
+    folder, place = argparse.ArgumentParser(add_help=False), "Folder of the cache (default: as in a run)"
+    folder.add_argument("--cache-dir", type=given_path, metavar="DIR", help=place)
+    add_command(what, "list", _cache_list, "List the engines", parents=[folder])
+    about = "Compare every file with its manifest; exit 1 where one differs"
+    add_command(what, "verify", _cache_verify, about, parents=[folder])
+    about = "Delete engines that were not used for a while, and damaged ones"
+    prune = add_command(what, "prune", _cache_prune, about, _PRUNE, parents=[folder])
+    unused = "Unused for so long (default: 30)"
+    prune.add_argument("--older-than", type=_days, default=30.0, metavar="DAYS", help=unused)
+
+
+def _add_report(commands: Any) -> None:
+    report = add_command(commands, "report", _report, "Render run records again, or several as one report")
     report.add_argument("records", nargs="+", type=given_path, metavar="RUN.json", help=RECORD)
-    report.add_argument(
-        "-o", "--output", type=given_path, metavar="FILE", help="File to write; --format markdown is printed without it"
-    )
+    where = "File to write; --format markdown is printed without it"
+    report.add_argument("-o", "--output", type=given_path, metavar="FILE", help=where)
     formats = ("html", "markdown", "csv", "parquet")
     report.add_argument("--format", choices=formats, help="Default: from the file's suffix")
-    report.set_defaults(run=_report, misused=report.error)
-
-    add_baseline(commands)
-    add_compare(commands)
-
-    about = "Write a small project that uses the gate, with a model and a dataset"
-    demo = commands.add_parser("demo", help=about, description=about)
-    demo.add_argument("folder", type=given_path, metavar="DIR", help="A folder that is empty or does not exist")
-    demo.set_defaults(run=_demo)
-    return parser
+    report.set_defaults(misused=report.error)
 
 
 def _days(text: str) -> float:

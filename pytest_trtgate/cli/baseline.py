@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from ..errors import RecordError, SettingsError
 
 if TYPE_CHECKING:
-    from ..records import Cell, RunRecord
+    from ..baselines import Acceptance
+    from ..records import Cell
     from ..settings import Settings
 
 RECORD = "Record of a run, such as reports/run.json"
@@ -44,35 +45,36 @@ def given_path(text: str) -> Path:
     return Path(text)
 
 
+def add_command(
+    commands: Any, name: str, run: Callable[[argparse.Namespace], int], about: str, more: str = "", **how: Any
+) -> argparse.ArgumentParser:
+    """Add a subcommand and return its parser; ``more`` says more than ``about`` in the command's own help."""
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=about, description=more or about, **how)
+    parser.set_defaults(run=run)
+    return parser
+
+
 def add_baseline(commands: Any) -> None:
     """Add ``trtgate baseline`` to the subcommands of a parser."""
     group = commands.add_parser("baseline", help="Show, accept, waive and prune baselines")
     what = group.add_subparsers(required=True, metavar="WHAT")
 
-    def add(name: str, run: Callable[[argparse.Namespace], int], text: str, more: str = "") -> argparse.ArgumentParser:
-        parser: argparse.ArgumentParser = what.add_parser(name, help=text, description=more or text)
-        parser.add_argument(
-            "--baseline-dir", type=given_path, metavar="DIR", help="Folder of the baselines (default: as in a run)"
-        )
-        parser.set_defaults(run=_or_usage(run))
+    def add(name: str, run: Callable[[argparse.Namespace], int], about: str, more: str = "") -> argparse.ArgumentParser:
+        parser = add_command(what, name, _or_usage(run), about, more)
+        folder = "Folder of the baselines (default: as in a run)"
+        parser.add_argument("--baseline-dir", type=given_path, metavar="DIR", help=folder)
         return parser
 
     add("show", _show, "List all baselines, those that are unused, and the waivers")
-    for name, run, text, more in (
-        ("diff", _diff, "Say what accepting a run would change", ""),
-        ("accept", _accept, "Write baselines from a run record", _ACCEPT),
+    for parser in (
+        add("diff", _diff, "Say what accepting a run would change"),
+        add("accept", _accept, "Write baselines from a run record", _ACCEPT),
     ):
-        parser = add(name, run, text, more)
         parser.add_argument("record", type=given_path, metavar="RUN.json", help=RECORD)
-        parser.add_argument(
-            "--only",
-            action="append",
-            metavar="KEY",
-            help="Cell to take, by its key as in a report; repeatable (default: all)",
-        )
-        parser.add_argument(
-            "--allow-busy", action="store_true", help="Take a run too that was measured on a busy machine"
-        )
+        one = "Cell to take, by its key as in a report; repeatable (default: all)"
+        parser.add_argument("--only", action="append", metavar="KEY", help=one)
+        busy = "Take a run too that was measured on a busy machine"
+        parser.add_argument("--allow-busy", action="store_true", help=busy)
     prune = add("prune", _prune, "Delete baselines that no cell of the settings uses", _PRUNE)
     prune.add_argument("--yes", action="store_true", help="Delete them, instead of only listing them")
     waive = add("waive", _waive, "Let a cell fail until a date, with a reason", _WAIVE)
@@ -85,10 +87,10 @@ def add_baseline(commands: Any) -> None:
 
 def add_compare(commands: Any) -> None:
     """Add ``trtgate compare`` to the subcommands of a parser."""
-    parser = commands.add_parser("compare", help="Judge a run record against an earlier one", description=_COMPARE)
+    about = "Judge a run record against an earlier one"
+    parser = add_command(commands, "compare", _or_usage(_compare), about, _COMPARE)
     parser.add_argument("before", type=given_path, metavar="A.json", help="Record of the earlier run")
     parser.add_argument("after", type=given_path, metavar="B.json", help="Record of the later run")
-    parser.set_defaults(run=_or_usage(_compare))
 
 
 def _or_usage(run: Callable[[argparse.Namespace], int]) -> Callable[[argparse.Namespace], int]:
@@ -125,15 +127,16 @@ def _show(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _run(arguments: argparse.Namespace, project: Settings) -> tuple[RunRecord, list[Cell], Settings]:
-    """Return a run record with those of its cells that are asked for, and its settings.
+def _acceptance(arguments: argparse.Namespace) -> tuple[Acceptance, list[Cell]]:
+    """Return what accepts a run record, and those of its cells that are asked for.
 
     Its accuracies are judged by the project's tolerances, which may be others by now; what that changes is printed.
     """
-    from ..baselines import with_tolerances_of
+    from ..baselines import Acceptance, BaselineStore, with_tolerances_of
     from ..records import load_run
     from ..settings import recorded_settings
 
+    project, root, source = _project(arguments)
     run = load_run(arguments.record)
     keys = {cell.key: cell for cell in run.cells}
     unknown = next((key for key in arguments.only or () if key not in keys), None)
@@ -146,29 +149,21 @@ def _run(arguments: argparse.Namespace, project: Settings) -> tuple[RunRecord, l
     run, changes = with_tolerances_of(project, run, cells)
     for sentence in changes:
         print(sentence)
-    return run, cells, settings
+    store = BaselineStore(root, run.environment)
+    return Acceptance(run, store, settings, source, arguments.allow_busy), cells
 
 
 def _diff(arguments: argparse.Namespace) -> int:
-    from ..baselines import BaselineStore, changes
+    from ..baselines import changes
 
-    project, root, source = _project(arguments)
-    run, cells, settings = _run(arguments, project)
-    for line in changes(
-        BaselineStore(root, run.environment), run, cells, settings, source, allow_busy=arguments.allow_busy
-    ):
+    for line in changes(*_acceptance(arguments)):
         print(line)
     return 0
 
 
 def _accept(arguments: argparse.Namespace) -> int:
-    from ..baselines import BaselineStore, accept
-
-    project, root, source = _project(arguments)
-    run, cells, settings = _run(arguments, project)
-    store = BaselineStore(root, run.environment)
-    busy = arguments.allow_busy
-    written = [accept(store, run, cell, settings, source, allow_busy=busy) for cell in cells]
+    acceptance, cells = _acceptance(arguments)
+    written = [acceptance.write(cell) for cell in cells]
     for sentence, _ in written:
         print(sentence)
     return 0 if all(done for _, done in written) else 1

@@ -23,18 +23,10 @@ def check_up(
     machine: Machine,
     launcher: Launcher | None = None,
 ) -> int:
-    """Run the preflight, build nothing, and say every finding.
+    """Run the preflight, build nothing, say every finding, and return the exit status.
 
-    Args:
-        settings: The project's.
-        backend: The backend that would run.
-        device: Its device.
-        say: Told each line.
-        machine: The machine that is looked at.
-        launcher: Runs the job that looks at images and checkpoints, by default here.
-
-    Returns:
-        The exit status: 1 where a finding would fail the run, else 0.
+    That is 1 where a finding would fail the run, else 0. ``launcher`` runs the job that looks at images and
+    checkpoints, by default here.
 
     Raises:
         DataError: The weights or the dataset are missing, or not what they should be.

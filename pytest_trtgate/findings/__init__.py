@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 from .after import (
+    agreement_findings,
     calibration_leak,
-    confidence_collapse,
-    detections_not_compared,
+    engine_findings,
     few_images,
     inconclusive_checks,
-    low_agreement,
     skewed_engine,
     unstable_warmup,
 )
-from .before import Early
 from .cache_place import why_thrown_away
+from .found import Found
 from .preflight import run_preflight
 from .survey import survey
 
 __all__ = [
-    "Early",
+    "Found",
+    "agreement_findings",
     "calibration_leak",
-    "confidence_collapse",
-    "detections_not_compared",
+    "engine_findings",
     "few_images",
     "inconclusive_checks",
-    "low_agreement",
     "run_preflight",
     "skewed_engine",
     "survey",

@@ -1,11 +1,20 @@
-"""Findings: what experience says to look at in a run, each with a name and a severity that the settings decide."""
+"""What can be found once something was measured: facts about data, engines and launches, as findings."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ..records import FINDING, Check, Finding, Outcome
-from ..settings import VOID
+from ..errors import JobError
+from ..judge.engine import precision_finding
+from ..measuring import Measurements
+from ..records import FINDING, Cell, Check, Finding, Outcome, Task
+from ..settings import DEPLOYMENT_CONF, FINDING_KINDS
+from .found import Found
+
+if TYPE_CHECKING:
+    from ..judge.accuracy.agreement import Agreement
 
 FEW_IMAGES = 100
 """Below this many evaluated images, an accuracy says little about the engine."""
@@ -25,54 +34,40 @@ def inconclusive_checks(findings: Iterable[Finding]) -> list[Check]:
             sentence=f"{f.sentence}, so the accuracy cannot be trusted [{f.id}]",
         )
         for f in findings
-        if f.id in VOID and f.severity == "warn"
+        if FINDING_KINDS[f.id].void and f.severity == "warn"
     ]
 
 
-def few_images(images: int, split: str) -> list[tuple[str, str]]:
+def few_images(images: int, split: str) -> list[Found]:
     """Return a finding where a split has too few images to judge an engine by."""
     if images >= FEW_IMAGES:
         return []
-    return [("few-images", f"split '{split}' has {images} images, fewer than {FEW_IMAGES}")]
+    return [Found("few-images", f"split '{split}' has {images} images, fewer than {FEW_IMAGES}")]
 
 
-def calibration_leak(leaked: int, images: int, first: str, split: str) -> list[tuple[str, str]]:
-    """Return a finding where INT8 is calibrated on images that it is evaluated on.
-
-    Args:
-        leaked: How many of the evaluated images are among the calibration images, by content.
-        images: How many images there are.
-        first: The first of those.
-        split: The split that is evaluated.
-    """
+def calibration_leak(leaked: Sequence[Path], images: int, split: str) -> list[Found]:
+    """Return a finding where INT8 is calibrated on some of the images that it is evaluated on."""
     if not leaked:
         return []
-    return [("calibration-leak", f"{leaked} of {images} images of split '{split}' are calibrated on, first {first}")]
+    said = f"{len(leaked)} of {images} images of split '{split}' are calibrated on, first {leaked[0].name}"
+    return [Found("calibration-leak", said)]
 
 
-def confidence_collapse(arm: str, before: float, after: float, what: str = "boxes") -> list[tuple[str, str]]:
-    """Return a finding where an engine finds the same boxes with far less confidence.
+def confidence_collapse(arm: str, before: float, after: float, what: str = "boxes") -> list[Found]:
+    """Return a finding where an engine has far less confidence than the ``.pt`` in what both have found.
 
-    Args:
-        arm: The engine.
-        before: Median confidence of the ``.pt`` in boxes that both have; NaN where there are none.
-        after: That of the engine in the same.
-        what: What both have: ``boxes``, or ``classes`` of a classifier.
+    ``before`` and ``after`` are median confidences in that, NaN where there is nothing.
     """
     if not before - after > COLLAPSE:
         return []
     sentence = f"{arm}: the median confidence of {what} shared with the .pt fell from {before:.2f} to {after:.2f}"
-    return [("confidence-collapse", sentence)]
+    return [Found("confidence-collapse", sentence)]
 
 
-def low_agreement(arm: str, shared: int, detections: int, conf: float | None) -> list[tuple[str, str]]:
+def low_agreement(arm: str, shared: int, detections: int, conf: float | None) -> list[Found]:
     """Return a finding where an engine lacks many of the detections of the ``.pt``.
 
-    Args:
-        arm: The engine.
-        shared: How many of them it has.
-        detections: How many the ``.pt`` has.
-        conf: Confidence from which a detection counts; None for a classifier, which has one class per image.
+    ``conf``: from which confidence a detection counts; None for a classifier, which has one class per image.
     """
     if shared >= AGREEMENT * detections:
         return []
@@ -80,36 +75,53 @@ def low_agreement(arm: str, shared: int, detections: int, conf: float | None) ->
     sentence = f"{arm}: the engine has {share} of the {detections} detections of the .pt at confidence {conf}"
     if conf is None:
         sentence = f"{arm}: the engine names the class that the .pt names in {share} of {detections} images"
-    return [("low-agreement", f"{sentence}, less than {100 * AGREEMENT:g} %")]
+    return [Found("low-agreement", f"{sentence}, less than {100 * AGREEMENT:g} %")]
 
 
-def detections_not_compared(arm: str, why: str) -> list[tuple[str, str]]:
-    """Return the finding that an engine's detections could not be compared with those of the ``.pt``, and why."""
-    return [("detections-not-compared", f"{arm}: the detections were not compared with those of the .pt: {why}")]
+def agreement_findings(arm: str, agreement: Agreement | str, task: Task, *, collapse: bool) -> list[Found]:
+    """Return what is found by comparing an engine's detections with those of the ``.pt``.
 
-
-def skewed_engine(label: str, exported: str | None, running: str | None) -> list[tuple[str, str]]:
-    """Return a finding where an engine says that another Ultralytics exported it than is installed.
-
-    Args:
-        label: The engine.
-        exported: The version in its metadata; None where it does not tell.
-        running: The version that is installed.
+    ``agreement``: how far they agree, or why they could not be compared. ``collapse``: a collapse is worth telling.
     """
+    if isinstance(agreement, str):
+        said = f"{arm}: the detections were not compared with those of the .pt: {agreement}"
+        return [Found("detections-not-compared", said)]
+    conf, what = (None, "classes") if task == "classify" else (DEPLOYMENT_CONF, "boxes")
+    found = low_agreement(arm, agreement.shared, agreement.detections, conf)
+    if collapse:
+        found += confidence_collapse(arm, agreement.score_before, agreement.score_after, what)
+    return found
+
+
+def skewed_engine(label: str, exported: str | None, running: str | None) -> list[Found]:
+    """Return a finding where an engine says that another Ultralytics exported it than is running."""
     if not exported or not running or exported == running:
         return []
-    return [("version-skew", f"{label} was exported by Ultralytics {exported}, {running} is running")]
+    return [Found("version-skew", f"{label} was exported by Ultralytics {exported}, {running} is running")]
 
 
-def unstable_warmup(arm: str, unstable: int, launches: int) -> list[tuple[str, str]]:
-    """Return a finding where an arm was timed before its times were stable, in most of its launches.
+def engine_findings(measure: Measurements, cell: Cell) -> list[Found]:
+    """Return what is found of a cell's engine: other versions than those that run, and a precision that it has not."""
+    engine, versions = measure.engine(cell), measure.environment.versions
+    found = skewed_engine(cell.label, engine.metadata.get("version"), versions.get("ultralytics"))
+    asks_size = engine.inspection is not None and not engine.inspection.known
+    fp32_bytes = _fp32_bytes(measure, cell) if asks_size else None
+    sentence = precision_finding(cell.precision, engine.inspection, engine.size_bytes, fp32_bytes)
+    return found + ([Found("precision-not-taken", f"{cell.model}: {sentence}")] if sentence else [])
 
-    Args:
-        arm: The arm.
-        unstable: In how many launches its warm-up came to its limit first.
-        launches: How many launches there are.
-    """
+
+def _fp32_bytes(measure: Measurements, cell: Cell) -> int | None:
+    """Return the size of the FP32 engine of a cell's model; None where this run has none."""
+    try:
+        found = [c for c in measure.plan.of_model(cell.model) if c.precision == "fp32"]
+        return measure.engine(found[0]).size_bytes if found else None
+    except JobError:
+        return None
+
+
+def unstable_warmup(arm: str, unstable: int, launches: int) -> list[Found]:
+    """Return a finding where an arm was timed before its times were stable, in most of its launches."""
     if 2 * unstable <= launches:
         return []
     said = f"{arm}: the warm-up ended before its times were stable in {unstable} of {launches} launches"
-    return [("unfair-timing", said)]
+    return [Found("unfair-timing", said)]

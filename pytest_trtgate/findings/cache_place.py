@@ -19,13 +19,7 @@ _GITLAB_CACHES = re.compile(r"\b(?:cache|include):")
 
 
 def why_thrown_away(root: Path, environ: Mapping[str, str], temporary: Sequence[str]) -> str:
-    """Return why a folder will not outlive the job, as the end of a sentence; empty where it will, for all we know.
-
-    Args:
-        root: The folder of the engine cache.
-        environ: The environment variables of the process.
-        temporary: Folders whose files need not last.
-    """
+    """Return why a folder will not outlive the job, as the end of a sentence; empty where it will, for all we know."""
     place = root.resolve()
     if (above := _under(place, temporary)) is not None:
         return f"{above} is for temporary files"

@@ -3,33 +3,25 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 from ..baselines import BaselineStore
-from ..cache import FileDigests
 from ..data import Dataset, shared_contents
 from ..errors import BaselineError, DataError, JobError
 from ..jobs import SurveyResponse
 from ..machine import too_many_threads
-from ..measuring import Measurements
-from ..records import BUSY, EarlyFinding, Finding, Preflight
-from ..settings import REMEDIES, Settings, severity_of
+from ..measuring import EvaluatedData, Measurements
+from ..records import BUSY, EarlyFinding, Preflight
+from ..settings import Settings
 from . import before as early
 from .after import calibration_leak, few_images
-from .before import Early
 from .cache_place import why_thrown_away
+from .found import Found
 from .survey import survey
 
-SUBJECTS: Mapping[str, tuple[str, ...]] = {
-    "few-images": ("accuracy",),
-    "unfair-timing": ("latency",),
-    "dynamic-shapes": ("latency",),
-    "int8-saturates": ("accuracy",),
-    BUSY: ("latency",),
-}
-"""Kinds of findings that concern verdicts on one subject only."""
+INT8 = ("int8",)
 
 
 def run_preflight(
@@ -46,74 +38,64 @@ def run_preflight(
     """
     started = time.monotonic()
     severities = measure.settings.findings
-    found = [
-        EarlyFinding(
-            finding=Finding(id=one.id, severity=severity, sentence=one.sentence, remedy=one.remedy or REMEDIES[one.id]),
-            models=one.models,
-            precisions=one.precisions,
-            subjects=SUBJECTS.get(one.id, ()),
-        )
-        for one in dict.fromkeys(_found(measure, gpu))
-        if (severity := severity_of(severities, one.id)) != "off"
-    ]
+    looked_for = dict.fromkeys(_found(measure, gpu))
+    found = [graded for one in looked_for for graded in one.graded_early(severities)]
     for one in filter(concerns, found):
         measure.milestone(f"preflight: {one.finding.sentence} [{one.finding.id}]")
     return Preflight(findings=tuple(found), seconds=time.monotonic() - started)
 
 
-def _found(measure: Measurements, gpu: str) -> Iterator[Early]:
+def _found(measure: Measurements, gpu: str) -> Iterator[Found]:
     settings, cells, machine = measure.settings, measure.plan.cells, measure.machine
     # First, before this run itself keeps the machine busy.
     busy, processes = machine.why_busy(gpu), machine.foreign_processes(gpu) if gpu else 0
-    yield from (Early(BUSY, why) for why in busy)
+    yield from (Found(BUSY, why) for why in busy)
     measure.early.begin()
     yield from early.timing(settings, too_many_threads(measure.threads, machine.usable_cores()), processes)
     if why := why_thrown_away(measure.cache.root, machine.environ, machine.temporary):
-        yield Early("throwaway-cache", f"the engine cache is in {measure.cache.root}, and {why}")
+        yield Found("throwaway-cache", f"the engine cache is in {measure.cache.root}, and {why}")
     yield from early.exports(cells, {cell: measure.export_arguments(cell) for cell in cells})
     yield from early.saturating(cells, measure.environment)
     yield from _of_baselines(measure)
     sets = list(dict.fromkeys(measure.data.values()))
     for data in sets:
         models = tuple(model for model, its in measure.data.items() if its is data)
-        for found in _of_data(measure, data.dataset, data.digests, models):
+        for found in _of_data(measure, data, models):
             if len(sets) > 1:
                 said = f"{data.dataset.source.name}: {found.sentence}"
                 found = replace(found, models=found.models or models, sentence=said)
             yield found
 
 
-def _of_data(measure: Measurements, dataset: Dataset, digests: FileDigests, models: tuple[str, ...]) -> Iterator[Early]:
-    settings = measure.settings
-    evaluated = dataset.images(settings.split)
-    yield from (Early(*found) for found in few_images(len(evaluated), settings.split))
-    calibration = _calibration_images(measure, dataset)
-    yield from _of_contents(settings, dataset, digests, evaluated, calibration)
-    splits = {settings.split: evaluated}
+def _of_data(measure: Measurements, data: EvaluatedData, models: tuple[str, ...]) -> Iterator[Found]:
+    settings, dataset = measure.settings, data.dataset
+    yield from few_images(len(data.images), settings.split)
+    calibration = _calibration_images(measure, data)
+    yield from _of_contents(settings, data, calibration)
+    splits = {settings.split: data.images}
     if calibration:
         splits.setdefault(settings.calibration.split, calibration)
     try:
         seen = survey(measure, dataset, splits, models)
     except (JobError, DataError) as error:
         why = error.reason if isinstance(error, JobError) else str(error)
-        yield Early("preflight-incomplete", f"images and checkpoints were not looked at: {why}")
+        yield Found("preflight-incomplete", f"images and checkpoints were not looked at: {why}")
         seen = SurveyResponse()
     yield from _of_survey(measure, dataset, seen, len(calibration), models)
 
 
-def _calibration_images(measure: Measurements, dataset: Dataset) -> tuple[Path, ...]:
+def _calibration_images(measure: Measurements, data: EvaluatedData) -> tuple[Path, ...]:
     """Return the images that INT8 will be calibrated on; none where no INT8 is planned."""
-    wanted = measure.settings.calibration
     if all(cell.precision != "int8" for cell in measure.plan.cells):
         return ()
-    images = dataset.images(wanted.split)
+    images = data.calibration_images
     # Ultralytics takes a fraction from the beginning.
-    return images[: max(1, round(len(images) * wanted.fraction))]
+    return images[: max(1, round(len(images) * measure.settings.calibration.fraction))]
 
 
 def _of_survey(
     measure: Measurements, dataset: Dataset, seen: SurveyResponse, calibrated_on: int, models: tuple[str, ...]
-) -> Iterator[Early]:
+) -> Iterator[Found]:
     settings, names = measure.settings, dataset.names
     cells = [cell for cell in measure.plan.cells if cell.model in models]
     yield from early.shapes(settings, cells, seen.checkpoints)
@@ -126,23 +108,17 @@ def _of_survey(
         yield from early.dataset_trouble(split, facts, labelled=labelled, evaluated=split == settings.split)
     if calibrated_on:
         pair = (seen.splits.get(settings.calibration.split), seen.splits.get(settings.split))
-        yield from early.weak_calibration(settings, calibrated_on, names, *pair)
+        for sentence in early.weak_calibration(settings, calibrated_on, names, *pair):
+            yield Found("weak-calibration", sentence, precisions=INT8)
 
 
-def _of_contents(
-    settings: Settings,
-    dataset: Dataset,
-    digests: FileDigests,
-    evaluated: tuple[Path, ...],
-    calibration: tuple[Path, ...],
-) -> Iterator[Early]:
+def _of_contents(settings: Settings, data: EvaluatedData, calibration: tuple[Path, ...]) -> Iterator[Found]:
     """Yield images of the evaluated split that are calibrated on, or in another split, by content."""
-    sha256 = digests.sha256
+    evaluated, dataset, sha256 = data.images, data.dataset, data.digests.sha256
     try:
         leaked = shared_contents(evaluated, calibration, sha256)
-        first = leaked[0].name if leaked else ""
-        for found in calibration_leak(len(leaked), len(evaluated), first, settings.split):
-            yield Early(*found, precisions=early.INT8)
+        for found in calibration_leak(leaked, len(evaluated), settings.split):
+            yield replace(found, precisions=INT8)
         for other in dataset.splits:
             # Of the calibration images, the other finding has told already.
             if other == settings.split or (leaked and other == settings.calibration.split):
@@ -151,14 +127,13 @@ def _of_contents(
                 images = dataset.images(other)
             except DataError:  # a split that this run does not use may be anywhere
                 continue
-            same = shared_contents(evaluated, images, sha256)
-            yield from early.duplicates(settings.split, other, len(same), same[0].name if same else "")
+            yield from early.duplicates(settings.split, other, shared_contents(evaluated, images, sha256))
     except DataError as error:
-        yield Early("dataset-trouble", str(error))
-    digests.save()
+        yield Found("dataset-trouble", str(error))
+    data.digests.save()
 
 
-def _of_baselines(measure: Measurements) -> Iterator[Early]:
+def _of_baselines(measure: Measurements) -> Iterator[Found]:
     if measure.settings.baselines == "update":  # accepts another engine in any case
         return
     store = BaselineStore(measure.settings.baseline_dir, measure.environment)

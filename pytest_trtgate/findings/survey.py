@@ -31,61 +31,63 @@ SAMPLE = 256
 """Images of a split that are decoded: enough to tell a distance of 0.3, and a second's work."""
 
 
+NO_ENGINE = EngineFacts(metadata={"problem": "no such file"})
+
+
 def survey(
     measure: Measurements, dataset: Dataset, splits: Mapping[str, tuple[Path, ...]], models: tuple[str, ...]
 ) -> SurveyResponse:
-    """Return what is known of some splits, of the checkpoints, and of the engine that is deployed.
-
-    Args:
-        measure: The run's settings, plan and launcher.
-        dataset: The dataset that the splits are of.
-        splits: Images by the name of their split.
-        models: The models that are evaluated on them.
+    """Return what is known of some splits, of the checkpoints of some models, and of the engine that is deployed.
 
     Raises:
         DataError: A checkpoint or the deployed engine cannot be read.
         JobError: The job that looks failed.
     """
-    settings, names = measure.settings, dataset.names
-    store = SurveyStore(measure.cache.root / "preflight", settings.fresh)
+    store = SurveyStore(measure.cache.root / "preflight", measure.settings.fresh)
     keypoints = "kpt_shape" in dataset.extra
-    split_keys = {name: _split_key(images, f"{len(names)} {keypoints}") for name, images in splits.items()}
-    seen = {name: facts for name, key in split_keys.items() if (facts := store.get(key, SplitFacts))}
-    weights = {model: measure.plan.weights[model] for model in models}
+    split_keys = {name: _split_key(x, f"{len(dataset.names)} {keypoints}") for name, x in splits.items()}
     model_keys = {model: _key("checkpoint", measure.weights_sha256[model]) for model in models}
-    checkpoints = {model: told for model, key in model_keys.items() if (told := store.get(key, CheckpointFacts))}
-    engine = settings.deployment.engine
+    engine = measure.settings.deployment.engine
     with reading():
         engine_key = _key("engine", file_sha256(engine)) if engine and engine.is_file() else ""
-    deployed = store.get(engine_key, EngineFacts) if engine_key else EngineFacts(metadata={"problem": "no such file"})
+    known = SurveyResponse(
+        splits={name: found for name, key in split_keys.items() if (found := store.get(key, SplitFacts))},
+        checkpoints={model: told for model, key in model_keys.items() if (told := store.get(key, CheckpointFacts))},
+        deployed=store.get(engine_key, EngineFacts) if engine_key else NO_ENGINE,
+    )
+    asked = {name: images for name, images in splits.items() if name not in known.splits}
     request = SurveyRequest(
         threads=measure.threads,
-        splits=tuple(SplitRequest(name=n, images=tuple(map(str, x))) for n, x in splits.items() if n not in seen),
-        classes=len(names),
+        splits=tuple(SplitRequest(name=name, images=tuple(map(str, images))) for name, images in asked.items()),
+        classes=len(dataset.names),
         keypoints=keypoints,
         sample=SAMPLE,
-        checkpoints={model: str(path) for model, path in weights.items() if model not in checkpoints},
-        deployed=None if engine is None or deployed else str(engine),
+        checkpoints={model: str(measure.plan.weights[model]) for model in models if model not in known.checkpoints},
+        deployed=None if engine is None or known.deployed else str(engine),
     )
-    if request.splits or request.checkpoints or request.deployed:
-        name = "preflight" if len(models) == len(measure.plan.weights) else f"preflight-{models[0]}"
-        images = sum(len(split.images) for split in request.splits)
-        looked = [fmt.plural(n, what) for n, what in ((images, "image"), (len(request.checkpoints), "checkpoint")) if n]
-        measure.milestone(f"preflight: looking at {' and '.join(looked) or 'the deployed engine'}")
-        new = measure.job(name, "survey", request, settings.timeouts.accuracy_s, SurveyResponse)
-        for name, found in new.splits.items():
-            store.put(split_keys[name], found)
-        for model, said in new.checkpoints.items():
-            if not said.problem:
-                store.put(model_keys[model], said)
-        if new.deployed is not None and "problem" not in new.deployed.metadata:
-            store.put(engine_key, new.deployed)
-        seen, checkpoints, deployed = (
-            {**seen, **new.splits},
-            {**checkpoints, **new.checkpoints},
-            deployed or new.deployed,
-        )
-    return SurveyResponse(splits=seen, checkpoints=checkpoints, deployed=deployed)
+    if not (request.splits or request.checkpoints or request.deployed):
+        return known
+    new = _ask(measure, request, models)
+    for name, facts in new.splits.items():
+        store.put(split_keys[name], facts)
+    for model, said in new.checkpoints.items():
+        if not said.problem:
+            store.put(model_keys[model], said)
+    if new.deployed is not None and "problem" not in new.deployed.metadata:
+        store.put(engine_key, new.deployed)
+    return SurveyResponse(
+        splits={**known.splits, **new.splits},
+        checkpoints={**known.checkpoints, **new.checkpoints},
+        deployed=known.deployed or new.deployed,
+    )
+
+
+def _ask(measure: Measurements, request: SurveyRequest, models: tuple[str, ...]) -> SurveyResponse:
+    name = "preflight" if len(models) == len(measure.plan.weights) else f"preflight-{models[0]}"
+    images = sum(len(split.images) for split in request.splits)
+    looked = [fmt.plural(n, what) for n, what in ((images, "image"), (len(request.checkpoints), "checkpoint")) if n]
+    measure.milestone(f"preflight: looking at {' and '.join(looked) or 'the deployed engine'}")
+    return measure.job(name, "survey", request, measure.settings.timeouts.accuracy_s, SurveyResponse)
 
 
 def _split_key(images: tuple[Path, ...], how: str) -> str:

@@ -1,4 +1,4 @@
-"""The few distribution functions that the verdicts need: Student's t, the binomial, and limits of a proportion.
+"""The few distribution functions that the verdicts need: Student's t, the binomial, and Holm's correction.
 
 Scalar functions on the standard library alone. Relative error below 1e-10 for 1 to 10 000 degrees of freedom, for up to
 1 000 000 trials, and down to tails of 1e-300; the tests compare them with reference values of 40 digits.
@@ -7,7 +7,7 @@ Scalar functions on the standard library alone. Relative error below 1e-10 for 1
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 
 _SMALLEST = 1e-300
@@ -120,33 +120,6 @@ def binomial_lower_tail(k: int, n: int, p: float) -> float:
     if k >= n * p:
         return 1 - _falling_sum(n - k - 1, n, 1 - p, p)
     return _falling_sum(k, n, p, 1 - p)
-
-
-def clopper_pearson(k: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Return two-sided limits of a proportion of which k in n were seen.
-
-    Each limit is the proportion at which the tail beyond what was seen has half of 1 - confidence (Clopper and Pearson,
-    Biometrika 26, 1934, 404-413), found by bisection.
-
-    Args:
-        k: Successes, from 0 to ``n``.
-        n: Trials, at least 1.
-        confidence: Coverage, between 0 and 1. For a one-sided limit at 95 %, ask for 0.90.
-
-    Returns:
-        Lower and upper limit, from 0 to 1.
-
-    Raises:
-        ValueError: An argument is out of range.
-    """
-    if n < 1 or not 0 <= k <= n:
-        raise ValueError(f"{k} of {n} is no proportion")
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence is {confidence}, not between 0 and 1")
-    tail = (1 - confidence) / 2
-    lower = 0.0 if k == 0 else _boundary(lambda p: binomial_upper_tail(k, n, p) < tail)
-    upper = 1.0 if k == n else _boundary(lambda p: binomial_lower_tail(k, n, p) > tail)
-    return lower, upper
 
 
 def holm(p_values: Sequence[float], alpha: float) -> list[bool]:
@@ -269,11 +242,3 @@ def _deviance(k: float, mean: float) -> float:
             break
         result = following
     return result
-
-
-def _boundary(is_low: Callable[[float], bool]) -> float:
-    """Return where ``is_low`` turns from true to false between 0 and 1."""
-    low, high = 0.0, 1.0
-    while low < (middle := (low + high) / 2) < high:
-        low, high = (middle, high) if is_low(middle) else (low, middle)
-    return high

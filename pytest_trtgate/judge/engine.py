@@ -1,4 +1,4 @@
-"""An engine against its budgets of size and memory."""
+"""An engine apart from its speed: size, memory and energy against budgets, and whether it has its precision."""
 
 from __future__ import annotations
 
@@ -12,48 +12,79 @@ from ..settings import EngineLimits
 SIZE, MEMORY = "engine size", "device memory"
 ENGINE_BUDGETS = {SIZE: "max_size_mb", MEMORY: "max_device_memory_mb"}
 """The setting that each check is about."""
+NEARLY_NONE = 0.05
+"""Below this share of FP16 layers, an "fp16" engine is an FP32 engine by another name."""
+_BYTES_PER_MB = 1e6
+_Unit = Literal["mJ", "MB"]
 
 
 def judge_engine(engine: EngineRecord, limits: EngineLimits) -> list[Check]:
-    """Return one check per budget; device memory is no quantity of an engine that runs on the CPU.
-
-    Args:
-        engine: The engine.
-        limits: Its budgets in megabytes, a million bytes each.
-    """
-    arm = engine.cell.precision
+    """Return one check per budget; device memory is no quantity of an engine that runs on the CPU."""
+    found: list[tuple[str, int | None, float | None]] = [(SIZE, engine.size_bytes, limits.max_size_mb)]
+    if engine.cell.device != "cpu":
+        memory_bytes = engine.inspection.device_memory_bytes if engine.inspection else None
+        found.append((MEMORY, memory_bytes, limits.max_device_memory_mb))
     checks = []
-    if limits.max_size_mb is not None:
-        checks.append(_budget(arm, SIZE, engine.size_bytes, limits.max_size_mb))
-    if limits.max_device_memory_mb is not None and engine.cell.device != "cpu":
-        memory = engine.inspection.device_memory_bytes if engine.inspection else None
-        checks.append(_budget(arm, MEMORY, memory, limits.max_device_memory_mb))
+    for name, size_bytes, budget_mb in found:
+        if budget_mb is not None:
+            value_mb = None if size_bytes is None else size_bytes / _BYTES_PER_MB
+            said = f"{engine.cell.precision}: {name} "
+            said += "was not judged, since TensorRT did not tell it" if value_mb is None else f"{value_mb:.1f} MB"
+            checks.append(_against_budget(name, value_mb, budget_mb, "MB", said))
     return checks
 
 
-def _budget(arm: str, name: str, value_bytes: int | None, budget_mb: float) -> Check:
-    if value_bytes is None:
-        sentence = f"{arm}: {name} was not judged, since TensorRT did not tell it"
-        return Check(
-            name=name, against="budget", limit=budget_mb, unit="MB", outcome=Outcome.INCONCLUSIVE, sentence=sentence
-        )
-    value_mb = value_bytes / 1e6
-    over = value_mb > budget_mb
+def judge_resources(latency: LatencyRecord, arm: str, energy_mj: float | None, memory_mb: float | None) -> list[Check]:
+    """Judge the median over the launches of what one arm uses.
+
+    Args:
+        latency: All launches of the model.
+        arm: The engine to judge.
+        energy_mj: Largest allowed energy per inference in millijoules, or None.
+        memory_mb: Largest allowed memory in units of 1e6 bytes, or None.
+
+    Returns:
+        One check per budget; INCONCLUSIVE where a launch did not measure it.
+    """
+    arms = [launch.arms[arm] for launch in latency.of_arm(arm)]
+    taken_mb = [None if a.memory_peak_bytes is None else a.memory_peak_bytes / _BYTES_PER_MB for a in arms]
+    budgets: list[tuple[str, Sequence[float | None], float | None, _Unit, str]] = [
+        ("energy", [a.energy_mj for a in arms], energy_mj, "mJ", " per inference"),
+        ("memory", taken_mb, memory_mb, "MB", ""),
+    ]
+    checks = []
+    for name, found, budget, unit, each in budgets:
+        if budget is None:
+            continue
+        values = [value for value in found if value is not None]
+        value = median(values) if values and len(values) == len(found) else None
+        said = f"{arm}: {name} "
+        if value is None:
+            said += f"was not measured in {len(found) - len(values)} of {len(found)} launches here, so its "
+            said += f"budget of {budget:g} {unit} was not judged; it needs a GPU that tells it, and pynvml"
+        else:
+            said += f"{value:.3g} {unit}{each}"
+        checks.append(_against_budget(name, value, budget, unit, said))
+    return checks
+
+
+def _against_budget(name: str, value: float | None, budget: float, unit: _Unit, said: str) -> Check:
+    """Return the check of a budget; ``said`` begins its sentence, and is all of it where there is no value."""
+    if value is None:
+        outcome = Outcome.INCONCLUSIVE
+        return Check(name=name, against="budget", limit=budget, unit=unit, outcome=outcome, sentence=said)
+    over = value > budget
     return Check(
         name=name,
         against="budget",
-        value=value_mb,
-        reference=budget_mb,
-        change=value_mb - budget_mb,
-        limit=budget_mb,
-        unit="MB",
+        value=value,
+        reference=budget,
+        change=value - budget,
+        limit=budget,
+        unit=unit,
         outcome=Outcome.FAIL if over else Outcome.PASS,
-        sentence=f"{arm}: {name} {value_mb:.1f} MB is {'over' if over else 'within'} its budget of {budget_mb:g} MB",
+        sentence=f"{said} is {'over' if over else 'within'} its budget of {budget:g} {unit}",
     )
-
-
-NEARLY_NONE = 0.05
-"""Below this share of FP16 layers, an "fp16" engine is an FP32 engine by another name."""
 
 
 def precision_finding(
@@ -81,62 +112,5 @@ def precision_finding(
         return f"{inspection.sentence(requested)}; {few} {wanted}" if missed else None
     if fp32_size_bytes is None or size_bytes < fp32_size_bytes:
         return None
-    return f"{inspection.sentence(requested)}, and it has {_mb(size_bytes)}, no less than fp32 ({_mb(fp32_size_bytes)})"
-
-
-def _mb(size_bytes: int) -> str:
-    return f"{size_bytes / 1e6:.1f} MB"
-
-
-_BYTES_PER_MB = 1e6
-
-
-def judge_resources(latency: LatencyRecord, arm: str, energy_mj: float | None, memory_mb: float | None) -> list[Check]:
-    """Judge the median over the launches of what one arm uses.
-
-    Args:
-        latency: All launches of the model.
-        arm: The engine to judge.
-        energy_mj: Largest allowed energy per inference in millijoules, or None.
-        memory_mb: Largest allowed memory in units of 1e6 bytes, or None.
-
-    Returns:
-        One check per budget; INCONCLUSIVE where a launch did not measure it.
-    """
-    arms = [launch.arms[arm] for launch in latency.of_arm(arm)]
-    checks = []
-    if energy_mj is not None:
-        checks.append(_median_budget(arm, "energy", "mJ", [a.energy_mj for a in arms], energy_mj))
-    if memory_mb is not None:
-        taken = [None if a.memory_peak_bytes is None else a.memory_peak_bytes / _BYTES_PER_MB for a in arms]
-        checks.append(_median_budget(arm, "memory", "MB", taken, memory_mb))
-    return checks
-
-
-def _median_budget(
-    arm: str, name: str, unit: Literal["mJ", "MB"], found: Sequence[float | None], budget: float
-) -> Check:
-    values = [value for value in found if value is not None]
-    if not values or len(values) < len(found):
-        sentence = (
-            f"{arm}: {name} was not measured in {len(found) - len(values)} of {len(found)} launches here, so its "
-        )
-        sentence += f"budget of {budget:g} {unit} was not judged; it needs a GPU that tells it, and pynvml"
-        return Check(
-            name=name, against="budget", limit=budget, unit=unit, outcome=Outcome.INCONCLUSIVE, sentence=sentence
-        )
-    value = median(values)
-    over = value > budget
-    each = " per inference" if name == "energy" else ""
-    return Check(
-        name=name,
-        against="budget",
-        value=value,
-        reference=budget,
-        change=value - budget,
-        limit=budget,
-        unit=unit,
-        outcome=Outcome.FAIL if over else Outcome.PASS,
-        sentence=f"{arm}: {name} {value:.3g} {unit}{each} is {'over' if over else 'within'} its budget of "
-        f"{budget:g} {unit}",
-    )
+    own_mb, fp32_mb = (f"{size / _BYTES_PER_MB:.1f} MB" for size in (size_bytes, fp32_size_bytes))
+    return f"{inspection.sentence(requested)}, and it has {own_mb}, no less than fp32 ({fp32_mb})"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .accuracies import Evaluations
 from .context import Measurements
+from .data import EvaluatedData
 from .latencies import Replays, why_not_replayed
 from .media import with_media
 from .plan import Plan, check_inputs, make_plan
@@ -11,6 +12,7 @@ from .profiles import profile_layers
 from .videos import check_clips
 
 __all__ = [
+    "EvaluatedData",
     "Evaluations",
     "Measurements",
     "Plan",

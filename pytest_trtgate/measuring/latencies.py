@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from ..cache import EngineCache
 from ..errors import BaselineError
 from ..jobs import ArmRequest
+from ..judge.latency.candidate import Candidate
 from ..judge.latency.checks import still_needed
 from ..records import Baseline, Cell, EngineRecord, LatencyRecord, replay_of
 from ..settings import Settings
@@ -53,11 +54,8 @@ class Replays:
         rules = self.settings.latency
         have = len(record.launches)
         cells = [cell for cell in self.plan.of_model(record.model) if cell.precision not in record.failures]
-        needs = {
-            cell.precision: need
-            for cell in cells
-            if (need := still_needed(record, cell.precision, rules.context, rules.limits(cell.precision, cell.backend)))
-        }
+        judged = [Candidate(record, c.precision, rules.context, rules.limits(c.precision, c.backend)) for c in cells]
+        needs = {candidate.arm: need for candidate in judged if (need := still_needed(candidate))}
         if not needs or have >= rules.max_launches:
             return None
         launches = min(rules.max_launches, have + min(need.more for need in needs.values()))

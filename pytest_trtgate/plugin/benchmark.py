@@ -43,13 +43,7 @@ def equip(item: pytest.Item) -> None:
 
 
 def replay(request: pytest.FixtureRequest, latency: CellLatency, cell: str) -> None:
-    """Hand the engine's measured durations to the test's ``benchmark`` fixture as rounds, once.
-
-    Args:
-        request: The request of a fixture of the test.
-        latency: The durations.
-        cell: Key of the cell, for ``extra_info``.
-    """
+    """Hand the engine's measured durations to the test's ``benchmark`` fixture as rounds, once."""
     marker = request.node.get_closest_marker(MARK)
     timer = marker.kwargs.get("timer") if marker else None
     if not isinstance(timer, ReplayTimer) or timer.durations_s:

@@ -10,7 +10,7 @@ from ..errors import JobError, TrtGateError
 from .options import rerun_command
 
 if TYPE_CHECKING:
-    from ..records import AccuracyRecord, Cell, Verdict
+    from ..records import AccuracyRecord, Cell, Subject, Verdict
     from ..verdicts import GateRun
     from .handles import CellLatency, Engine
     from .run import GatePlugin
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def trt_cell(request: pytest.FixtureRequest) -> Cell:
-    """The square of the matrix that a test is about: model, precision, image size, batch, backend and device.
+    """The cell that a test is about: model, precision, image size, batch, backend and device.
 
     Session scope; parametrized by the plugin over the models and precisions of the settings. Costs nothing. Fails where
     the settings name no usable model or dataset.
@@ -73,13 +73,9 @@ def trt_latency(request: pytest.FixtureRequest, trt_cell: Cell) -> CellLatency:
 
     try:
         session = _ready(request.config, trt_cell, "latency")
-        record = session.latency(trt_cell.model)
+        return CellLatency(session.latency(trt_cell), trt_cell, session.workspace.path)
     except TrtGateError as error:
         _fail(error)
-    if trt_cell.precision in record.failures:
-        failure = record.failures[trt_cell.precision]
-        _fail(JobError(failure.job, failure.reason, failure.log_tail))
-    return CellLatency(record, trt_cell, session.workspace.path)
 
 
 @pytest.fixture
@@ -122,10 +118,7 @@ class Gate:
 
     def check_accuracy(self) -> Verdict:
         """Judge the engine's accuracy against the ``.pt`` and the baseline; fail the test where the verdict does."""
-        try:
-            return self._close(self._session.judge_accuracy(self.cell, self._rerun))
-        except TrtGateError as error:
-            _fail(error)
+        return self._close(self._judged("accuracy"))
 
     def check_latency(self) -> Verdict:
         """Judge the engine's latency by budgets, other arms and the baseline; fail the test where the verdict does.
@@ -135,21 +128,16 @@ class Gate:
         from ..records import Outcome
         from .benchmark import MARK, replay
 
-        try:
-            verdict = self._session.judge_latency(self.cell, self._rerun)
-        except TrtGateError as error:
-            _fail(error)
+        verdict = self._judged("latency")
         if MARK in self._request.fixturenames and verdict.outcome is not Outcome.ERROR:
             replay(self._request, self.latency, self.cell.key)
         return self._close(verdict)
 
-    @property
-    def _session(self) -> GateRun:
-        return run_of(self._request.config).session
-
-    @property
-    def _rerun(self) -> str:
-        return rerun_command(self._request.node)
+    def _judged(self, subject: Subject) -> Verdict:
+        try:
+            return run_of(self._request.config).session.judge(self.cell, subject, rerun_command(self._request.node))
+        except TrtGateError as error:
+            _fail(error)
 
     def _close(self, verdict: Verdict) -> Verdict:
         properties = self._request.node.user_properties

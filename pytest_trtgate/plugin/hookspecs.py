@@ -78,7 +78,7 @@ def pytest_trtgate_environment(config: pytest.Config, environment: Environment) 
 def pytest_trtgate_verdict(
     config: pytest.Config, judged: Judged
 ) -> Check | Softening | Sequence[Check | Softening] | None:
-    """Return checks of your own, or a reason for which a failure is borne, or both; None for nothing.
+    """Return checks of your own, or a reason to tolerate a failure, or both; None for nothing.
 
     A check counts like one of the gate's: where it is FAIL, the verdict is. A softened verdict stays FAIL in every
     report, with the reason, but does not fail the run; what is ERROR or INCONCLUSIVE cannot be softened. Not called

@@ -16,11 +16,7 @@ _QUIET_INTERVAL_S = 15.0
 
 
 class Narrator:
-    """Writes to pytest's terminal past its capturing; silent under ``-q`` and in xdist's workers.
-
-    Args:
-        config: The run's configuration.
-    """
+    """Writes to pytest's terminal past its capturing; silent under ``-q`` and in xdist's workers."""
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
@@ -40,7 +36,7 @@ class Narrator:
     def progress(self, text: str) -> None:
         """Show how far the current job is: in place on a terminal, else a line every fifteen seconds.
 
-        A count that was shown is shown when it is complete too.
+        A count that was shown is shown again when it is complete.
         """
         what, complete = counted(text)
         with self._terminal() as terminal:

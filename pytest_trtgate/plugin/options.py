@@ -101,14 +101,7 @@ def accept_command(config: pytest.Config) -> str:
 
 
 def accept_cells_command(config: pytest.Config, baseline_dir: Path, record: Path, keys: Iterable[str]) -> str:
-    """Return the command that accepts cells from the record of a run, from this invocation's folder.
-
-    Args:
-        config: The run's configuration.
-        baseline_dir: Folder of the baselines.
-        record: Where the run's is, or will be.
-        keys: The cells'; without any, all of the record are accepted.
-    """
+    """Return the command that accepts the cells of some keys, by default all, from a run's record."""
     here = config.invocation_params.dir
     command = ["trtgate", "baseline", "accept", os.path.relpath(record, here)]
     command += [word for key in keys for word in ("--only", key)]

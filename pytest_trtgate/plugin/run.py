@@ -14,9 +14,9 @@ from ..errors import SettingsError, TrtGateError
 from ..findings import run_preflight
 from ..machine import Machine, gpu_of_worker, resolve_backend
 from ..measuring import Measurements, Plan, check_clips, check_inputs, make_plan, with_media
-from ..records import INTERRUPTED, RECORD_NAME, RunRecord, Workspace, new_run_id, run_folder_of
+from ..records import RECORD_NAME, RunRecord, Workspace, new_run_id, run_folder_of
 from ..settings import in_ci
-from ..verdicts import GateRun, measured
+from ..verdicts import GateRun, measured, record_run
 from . import options
 from .collection import IgnoredFolders
 from .hooks import amendments, export_args, with_extra, with_models
@@ -34,7 +34,7 @@ _PROBLEM = "trtgate_problem"
 
 
 class GatePlugin:
-    """Holds the settings of a pytest run, and the gate's session once a test needs it.
+    """Holds the settings of a pytest run, and the gate itself once a test needs it.
 
     Attributes:
         problem: Why the gate cannot run, in one sentence; empty while it can.
@@ -64,7 +64,7 @@ class GatePlugin:
         self.run_id: str = (worker or {}).get(_RUN_ID) or new_run_id()
 
     def __dir__(self) -> list[str]:
-        """Leave out what is made when it is needed: older releases of pytest, in search of fixtures, get everything."""
+        """Hide lazy properties: older pytest reads every attribute while it collects fixtures."""
         lazy = {name for name, value in vars(type(self)).items() if isinstance(value, cached_property)}
         return [name for name in super().__dir__() if name not in lazy]
 
@@ -137,7 +137,6 @@ class GatePlugin:
             measure.early.expect(models, builds=measure.cache.is_empty)
         return GateRun(
             measure,
-            self.started,
             options.accept_command(self.config),
             self.source,
             self.cells,
@@ -231,8 +230,7 @@ class GatePlugin:
         if not (self.selected or options.asked_for(self.config)):
             return
         try:
-            interrupted = exitstatus == pytest.ExitCode.INTERRUPTED
-            self._conclude(interrupted, red=exitstatus == pytest.ExitCode.TESTS_FAILED)
+            self._conclude(exitstatus)
         except TrtGateError as error:
             self.problem = str(error)
         if self.problem and exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
@@ -240,26 +238,31 @@ class GatePlugin:
         if self.stopped:
             session.exitstatus = pytest.ExitCode.INTERRUPTED
 
-    def _conclude(self, interrupted: bool, red: bool) -> None:
-        from ..report import publish, replaced, richer_run
-
+    def _conclude(self, exitstatus: int | pytest.ExitCode) -> None:
+        """Record the run, write the baselines that it was asked for, and its reports."""
         if not self.workspace.path.exists():
             why = "" if self.selected else ": no test of this run used the gate"
             self.problem = self.problem or f"nothing was measured{why}; a gate that measures nothing fails"
             return
-        run = self.session.finish(list(map(str, self.config.invocation_params.args)))
+        interrupted, red = exitstatus == pytest.ExitCode.INTERRUPTED, exitstatus == pytest.ExitCode.TESTS_FAILED
+        arguments = list(map(str, self.config.invocation_params.args))
+        run = record_run(self.session.measure, self.started, arguments, interrupted=interrupted, red=red)
         if not (measured(run) or run.verdicts):
             self.problem = "nothing was measured; a gate that measures nothing fails"
-        written = [] if interrupted else self.session.write_baselines(run)
-        self.written = [sentence for sentence, _ in written]
-        if not all(as_asked for _, as_asked in written):
-            self.problem = self.problem or "not every baseline was written; the lines above say why"
-        unfinished = INTERRUPTED if interrupted else "a test outside of the gate failed"
-        if not interrupted and (not red or run.failed):
-            unfinished = ""
-        run = run.model_copy(update={"notes": (*run.notes, *self.written), "unfinished": unfinished})
-        run = self._with_commands(run)
-        self.run, report = run, self.settings.report
+        if not interrupted:
+            written = self.session.write_baselines(run)
+            self.written = [sentence for sentence, _ in written]
+            if not all(as_asked for _, as_asked in written):
+                self.problem = self.problem or "not every baseline was written; the lines above say why"
+        run = run.model_copy(update={"notes": (*run.notes, *self.written), **self._accepting(run)})
+        self.run = run
+        self._publish(run, interrupted)
+
+    def _publish(self, run: RunRecord, interrupted: bool) -> None:
+        """Write the run's record and reports, with its media unless it was interrupted."""
+        from ..report import publish, replaced, richer_run
+
+        report = self.settings.report
         # What was interrupted does not take the place of a report that tells more.
         if interrupted and report.exists():
             report = self.workspace.path / report.name
@@ -268,7 +271,7 @@ class GatePlugin:
         if not interrupted:
             self.run, missing, self.stopped = with_media(self.session.measure, run, save)
             self.written += [missing] if missing else []
-        save(self.run)
+        save(self.run or run)
         self.report = report
         if not interrupted:
             self.workspace.discard_older(self.settings.keep_runs)
@@ -276,19 +279,18 @@ class GatePlugin:
             here = self.config.invocation_params.dir
             self.written.append(replaced(before, run, report, self.workspace.root, here))
 
-    def _with_commands(self, run: RunRecord) -> RunRecord:
-        """Return the run with commands that accept single cells: from its own folder, as another run may follow."""
-        from ..baselines import with_cell_commands
+    def _accepting(self, run: RunRecord) -> dict[str, Any]:
+        """Return the fields of a run that say how to accept its cells: from its own folder, as another may follow."""
+        from ..baselines import cell_commands
 
         # Of a runner nothing is left but what was uploaded, and whoever has that puts the record where they are.
         folder = self.config.invocation_params.dir if in_ci() else self.workspace.path
-        record = folder / RECORD_NAME
 
         def command(cells: Sequence[Cell]) -> str:
             keys = [cell.key for cell in cells]
-            return options.accept_cells_command(self.config, self.settings.baseline_dir, record, keys)
+            return options.accept_cells_command(self.config, self.settings.baseline_dir, folder / RECORD_NAME, keys)
 
-        return with_cell_commands(run, self.settings, self.source, command)
+        return cell_commands(self.session.acceptance(run), command)
 
     def pytest_unconfigure(self) -> None:
         """End processes that still wait for a job."""

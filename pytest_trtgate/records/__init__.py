@@ -65,6 +65,7 @@ from .verdict import (
     Finding,
     Outcome,
     Preflight,
+    Subject,
     Verdict,
     failures,
     word,

@@ -77,7 +77,7 @@ class Environment(Record):
     """The machine and the versions that a run used.
 
     ``extra``: fields that the project's own code adds, by label; they are shown, and nothing depends on them.
-    ``instructions``: those of the CPU that INT8 is computed with; None where unknown, as in older records.
+    ``instructions``: the CPU's, with which it computes INT8; None if unknown, as in older records.
     """
 
     machine: str

@@ -9,6 +9,9 @@ from typing import Literal
 from .base import FileRecord, Record
 from .cell import Cell
 
+Subject = Literal["accuracy", "latency"]
+"""What of a cell a verdict is about."""
+
 
 class Outcome(str, Enum):
     """How a judgement ended, from best to worst."""
@@ -93,6 +96,10 @@ class Preflight(FileRecord):
         """What kept the machine busy before anything was measured; empty if nothing did, or the finding is off."""
         return " and ".join(one.finding.sentence for one in self.findings if one.finding.id == BUSY)
 
+    def concerning(self, cell: Cell, subject: str) -> list[Finding]:
+        """Return what concerns a verdict on a cell, on any subject where none is given."""
+        return [one.finding for one in self.findings if one.concerns(cell, subject)]
+
 
 class Verdict(FileRecord):
     """The verdict on one cell's accuracy or latency, with the numbers that decided it.
@@ -103,7 +110,7 @@ class Verdict(FileRecord):
     """
 
     cell: Cell
-    subject: Literal["accuracy", "latency"]
+    subject: Subject
     outcome: Outcome
     failed: bool
     summary: str

@@ -1,8 +1,7 @@
-"""Renderings of the run record: HTML, terminal, Markdown and CSV. Importing this package loads nothing heavy.
+"""Renderings of a run record: HTML, terminal, Markdown and tables. Importing this package loads nothing heavy.
 
-``format`` and ``measure`` own how a number looks and how it is taken from the record; ``view``, ``matrix`` and
-``detail`` turn a record into strings for the HTML template; ``html``, ``terminal``, ``markdown`` and ``table`` are the
-four ways out.
+``numbers`` takes numbers from the record, ``page`` makes the HTML; ``terminal``, ``markdown``, ``github`` and ``table``
+are the other renderings, and ``publish`` writes the files.
 """
 
 from __future__ import annotations

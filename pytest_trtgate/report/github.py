@@ -23,7 +23,7 @@ def active() -> bool:
 
 
 def write_summary(run: RunRecord) -> str:
-    """Append a run to the summary of the step; return why that failed, in a sentence, and else nothing."""
+    """Append a run to the summary of the step; return why that failed, empty where it did not."""
     path = os.environ.get("GITHUB_STEP_SUMMARY")
     if not path:
         return ""
@@ -36,12 +36,7 @@ def write_summary(run: RunRecord) -> str:
 
 
 def annotate(run: RunRecord, places: Mapping[tuple[str, str], Place]) -> Iterator[str]:
-    """Yield a workflow command per verdict that failed the run.
-
-    Args:
-        run: The run.
-        places: Where the test of each cell and subject is, by the cell's key and the subject.
-    """
+    """Yield a workflow command per verdict that failed the run; ``places`` are keyed by cell key and subject."""
     for verdict in run.verdicts:
         if verdict.failed:
             title = f"{verdict.cell.label} {verdict.subject}: {WORDS[verdict.outcome]}"
@@ -58,7 +53,7 @@ def command(message: str, title: str, place: Place | None = None) -> str:
 
 
 def _escaped(text: str, more: str = "") -> str:
-    """Return text with everything escaped that would end a command or one of its fields."""
+    """Escape what would end a command or one of its fields."""
     for character in "%\r\n" + more:
         text = text.replace(character, f"%{ord(character):02X}")
     return fmt.clean(text)
@@ -67,9 +62,7 @@ def _escaped(text: str, more: str = "") -> str:
 def places_of(reports: Iterable[Any], root: Path) -> dict[tuple[str, str], Place]:
     """Return where the tests of cells are, from pytest's reports on them; those outside the repository are left out.
 
-    Args:
-        reports: pytest's reports, with the properties that the gate gave them.
-        root: The folder that their places start at.
+    The reports have the properties that the gate gave them, and their places start at ``root``.
     """
     workspace = Path(os.environ.get("GITHUB_WORKSPACE") or root).resolve()
     found = {}

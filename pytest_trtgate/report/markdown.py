@@ -6,35 +6,9 @@ import re
 from collections.abc import Sequence
 
 from .. import text as fmt
-from ..records import Cell, Outcome, RunRecord, Verdict, word
-from .numbers import (
-    accuracy_of,
-    allowed_change,
-    allowed_drop,
-    cells_of,
-    change_of,
-    distribution,
-    drop_of,
-    fallen_since,
-    gated_context,
-    latency_of,
-    primary_name,
-    primary_text,
-    same_engine,
-    severity,
-    speedup_of,
-    verdict_of,
-)
-from .page.cards import (
-    Command,
-    alike,
-    commands_of,
-    first_baseline,
-    joint_command,
-    last_line,
-    log_tail,
-    title_of,
-)
+from ..records import Outcome, RunRecord, Verdict, word
+from .numbers import CellNumbers, gated_context, numbers_of, primary_name, severity
+from .page.cards import Command, alike, commands_of, first_baseline, joint_command, last_line, log_tail, title_of
 from .page.matrix import CONTEXT_NAMES, column_name
 from .page.overall import overall
 from .page.parts import sentence_of, warnings_of
@@ -72,7 +46,7 @@ _FIRST = re.compile(r"^(\d{1,9}(?=[.)](?:\s|$))|)([.)](?<=\d.)|[-+=](?=\s|$|[-+=
 def escape(text: object, length: int = 1000) -> str:
     """Return outside text as one line that Markdown and GitHub show as it is: no markup, mention or reference.
 
-    What they would not take for any stays as it is, so that the source reads well too.
+    Everything else stays as it is, so that the source reads well too.
     """
     line = re.sub(r"&(?=#?\w+;)", "&amp;", fmt.clip(text, length))
     line = _MARKUP.sub(r"\\\g<0>", line)
@@ -102,37 +76,34 @@ def _with_limit(value: str, limit: str) -> str:
     return value if fmt.MISSING in (value, limit) else f"{value} ({limit})"
 
 
-def _slower(run: RunRecord, cell: Cell) -> str:
-    change = change_of(run, cell, 50, gated_context(run))
-    return _with_limit(fmt.percent(change), fmt.threshold(allowed_change(run, cell)))
+def _slower(n: CellNumbers) -> str:
+    return "same engine" if n.same_engine else _with_limit(fmt.percent(n.change()), fmt.threshold(n.allowed_change))
 
 
-def _fallen(run: RunRecord, cell: Cell) -> str:
-    since = fallen_since(run, cell)
-    of_pt = _with_limit(fmt.metric(drop_of(run, cell)), fmt.metric(allowed_drop(run, cell)))
+def _fallen(n: CellNumbers) -> str:
+    since, of_pt = n.fallen_since(), _with_limit(fmt.metric(n.drop()), fmt.metric(n.allowed_drop))
     if since is None:
         return of_pt
     return f"{of_pt}, since baseline {_with_limit(fmt.metric(since.change), fmt.metric(since.limit))}"
 
 
 def _table(run: RunRecord) -> list[str]:
-    context = gated_context(run)
     titles = (title or primary_name(run) for title in _TITLES)
     head = [f"| {' | '.join(titles)} |", "|---|" + "--:|" * 8 + "---|---|"]
     rows = []
-    for cell in cells_of(run):
-        arms = [accuracy_of(run, cell, arm) for arm in ("pt", cell.precision)]
-        times, engine = distribution(latency_of(run, cell), cell.precision, context), run.engines.get(cell.key)
+    for n in numbers_of(run):
         texts = [
-            f"{escape(cell.model, 60)} {column_name(cell.precision)}",
-            *(primary_text(run, arm) for arm in arms),
-            _fallen(run, cell),
-            *(fmt.ms(times.level_ms(percent) if times else None) for percent in (50, 95)),
-            "same engine" if same_engine(run, cell) else _slower(run, cell),
-            fmt.times(speedup_of(run, cell, context)),
-            fmt.size(engine.size_bytes if engine else None),
-            _word(verdict_of(run, cell, "accuracy")),
-            _word(verdict_of(run, cell, "latency")),
+            f"{escape(n.cell.model, 60)} {column_name(n.cell.precision)}",
+            n.metric_text(n.reference),
+            n.metric_text(n.accuracy),
+            _fallen(n),
+            fmt.ms(n.level_ms(50)),
+            fmt.ms(n.level_ms(95)),
+            _slower(n),
+            fmt.times(n.speedup),
+            fmt.size(n.size_bytes),
+            _word(n.accuracy_verdict),
+            _word(n.latency_verdict),
         ]
         rows.append(f"| {' | '.join(texts)} |")
     return [*head, *rows] if rows else ["No cell was planned."]
@@ -158,8 +129,7 @@ def _offer(command: Command) -> str:
 def render(runs: Sequence[RunRecord]) -> str:
     """Return one or several runs: the verdict, a table per run, then every verdict that is not PASS, worst first.
 
-    Args:
-        runs: The records; the text stays under :data:`MAX_CHARACTERS` by leaving out the least bad verdicts.
+    It leaves out the least bad verdicts where the text would be longer than :data:`MAX_CHARACTERS`.
     """
     badge, headline, lead = overall(runs)
     mark = MARKS[Outcome.PASS if badge.slug == "pass" else Outcome.FAIL]
@@ -190,7 +160,7 @@ def render(runs: Sequence[RunRecord]) -> str:
 
 
 def _within(stories: list[str], room: int) -> tuple[list[str], int]:
-    """Return as many stories as ``room`` characters hold, with a word about the rest, and the room that is left."""
+    """Return the stories that fit ``room`` characters, with a count of the others, and the room that is left."""
     kept: list[str] = []
     for story in stories:
         room -= len(story) + 2
@@ -201,7 +171,7 @@ def _within(stories: list[str], room: int) -> tuple[list[str], int]:
 
 
 def _joined(rows: list[str]) -> str:
-    """Return the lines of a table, as many as leave room for what follows."""
+    """Return a table, cut so that it takes at most half of the text."""
     lines: list[str] = []
     length = 0
     for row in rows:

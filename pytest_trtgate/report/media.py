@@ -1,4 +1,4 @@
-"""What lies beside a run's record, pictures and videos: read with care, since a record may come from anywhere."""
+"""The pictures and videos beside a run record, read with care: a record may come from anywhere."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..errors import RecordError
 from ..records import BOOK, Picture, PictureBook, RunRecord, load
 
 MOST_BYTES = 300_000
-"""A picture larger than this is none of ours."""
+"""The gate writes no larger pictures."""
 _PICTURE = re.compile(r"[0-9a-f]{16}\.jpg")
 _RUN_ID = re.compile(r"[0-9A-Za-z-]{1,60}")
 
@@ -41,7 +41,7 @@ class Media:
             return {}
 
     def picture(self, name: str) -> str:
-        """Return a small picture as a data URI; empty where it is missing or none of ours."""
+        """Return a small picture as a data URI; empty where it is missing or not written by the gate."""
         if self.folder is None or not _PICTURE.fullmatch(name):
             return ""
         return _jpeg((self.folder / BOOK).parent / name)
@@ -67,13 +67,7 @@ class Media:
 
 
 def find_media(run: RunRecord, place: Path, page: Path) -> Media:
-    """Return what lies beside a record: in the folder of its run below it, or in its own.
-
-    Args:
-        run: The record.
-        place: The folder that it was read from.
-        page: The folder of the page that is to show it.
-    """
+    """Return what lies beside a record that was read from ``place``: in the folder of its run below, or in its own."""
     below = sorted(place.glob(f"*-runs/{run.run_id}")) if _RUN_ID.fullmatch(run.run_id) else []
     folders = [folder for folder in (*below, place) if (folder / "pictures").is_dir() or (folder / "videos").is_dir()]
     return Media(folders[0] if folders else None, page)

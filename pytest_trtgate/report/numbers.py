@@ -1,10 +1,11 @@
-"""What the renderings take from a run record: one place that finds the numbers of a cell and puts launches together."""
+"""What the renderings ask of a run record: the numbers of a cell, and launches put together."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from statistics import median
 from typing import Literal
 
@@ -35,12 +36,13 @@ ABSURD_MS = 1e9
 """Times of more than eleven days come from a damaged record; no chart draws them."""
 
 
-def _drawable(values: Iterable[float]) -> list[float]:
-    return [value for value in values if abs(value) < ABSURD_MS]
+def drawable(values: Iterable[float | None]) -> list[float]:
+    """Return the values that a chart can draw."""
+    return [value for value in values if value is not None and abs(value) < ABSURD_MS]
 
 
 def middle(values: Sequence[float]) -> float | None:
-    """Return the median, by which launches are compared; None of none, NaN where any value is not finite."""
+    """Return the median; None without values, NaN where any value is not finite."""
     if not values:
         return None
     return median(values) if all(math.isfinite(value) for value in values) else math.nan
@@ -51,12 +53,6 @@ def ratio(now: float | None, then: float | None) -> float | None:
     if now is None or then is None or then == 0 or not (math.isfinite(now) and math.isfinite(then)):
         return None
     return now / then
-
-
-def change(now: float | None, then: float | None) -> float | None:
-    """Return the relative change from ``then`` to ``now``: 0.03 for 3 % more."""
-    factor = ratio(now, then)
-    return None if factor is None else factor - 1
 
 
 @dataclass(frozen=True)
@@ -90,9 +86,7 @@ class Distribution:
     @property
     def pooled_ms(self) -> tuple[float, ...]:
         """p1 to p99 of the mixture of all launches, empty where no launch has finite times."""
-        points = sorted(
-            (value, max(timing.n, 1)) for timing in self.timings for value in _drawable(timing.quantiles_ms)
-        )
+        points = sorted((value, max(timing.n, 1)) for timing in self.timings for value in drawable(timing.quantiles_ms))
         total = sum(weight for _, weight in points)
         pooled: list[float] = []
         seen = 0.0
@@ -118,25 +112,19 @@ def accuracy_of(run: RunRecord, cell: Cell, arm: str) -> AccuracyRecord | None:
 
 
 def primary_of(accuracy: AccuracyRecord | None) -> str:
-    """Return the metric that stands for an accuracy where there is room for one; that of boxes where there is none."""
+    """Return the name of the metric that sums up an accuracy; that of detection where there is no accuracy."""
     return PRIMARY[accuracy.task if accuracy else "detect"]
 
 
 def primary(accuracy: AccuracyRecord | None) -> float | None:
-    """Return the value of that metric, or None where it was not measured."""
+    """Return the value of the primary metric, or None where it was not measured."""
     return accuracy.metrics.get(primary_of(accuracy)) if accuracy else None
 
 
 def primary_name(run: RunRecord) -> str:
-    """Return the metric that stands for the accuracy of all models of a run: ``metric`` where they differ."""
+    """Return the primary metric of all models of a run: ``metric`` where they differ."""
     names = {primary_of(accuracy) for accuracy in run.accuracies} or {primary_of(None)}
     return names.pop() if len(names) == 1 else "metric"
-
-
-def primary_text(run: RunRecord, accuracy: AccuracyRecord | None) -> str:
-    """Return the value as text, with the name of its metric where the models of the run have different ones."""
-    name, text = primary_of(accuracy), fmt.metric(primary(accuracy))
-    return text if accuracy is None or primary_name(run) == name else f"{text} {name}"
 
 
 def distribution(latency: LatencyRecord | None, arm: str | None, context: Context) -> Distribution | None:
@@ -148,20 +136,9 @@ def distribution(latency: LatencyRecord | None, arm: str | None, context: Contex
     return Distribution(timings) if timings else None
 
 
-def replay_arm(latency: LatencyRecord | None, cell: Cell) -> str | None:
-    """Return the arm that is the cell's stored baseline engine, timed again in this run; None without one."""
-    return replay_of(cell.precision) if latency and is_replayed(latency, cell.precision) else None
-
-
 def arms_of(latency: LatencyRecord | None) -> list[str]:
     """Return the arms of all launches, in the order in which they first occur."""
     return list(dict.fromkeys(arm for launch in latency.launches for arm in launch.arms)) if latency else []
-
-
-def sessions_of(run: RunRecord, cell: Cell) -> tuple[BaselineSession, ...]:
-    """Return the stored sessions of a cell's baseline, oldest first; none where its latency is not comparable."""
-    use = run.baselines.get(cell.key)
-    return use.baseline.sessions if use and use.baseline and use.outcome is Outcome.PASS else ()
 
 
 def session_times(session: BaselineSession, context: Context) -> Distribution | None:
@@ -170,133 +147,11 @@ def session_times(session: BaselineSession, context: Context) -> Distribution | 
     return Distribution(timings) if timings else None
 
 
-def before(run: RunRecord, cell: Cell, context: Context) -> Distribution | None:
-    """Return what a cell is drawn against: its baseline engine timed in this run, else the newest stored session."""
-    latency, sessions = latency_of(run, cell), sessions_of(run, cell)
-    replayed = distribution(latency, replay_arm(latency, cell), context)
-    return replayed or (session_times(sessions[-1], context) if sessions else None)
-
-
-def before_ms(run: RunRecord, cell: Cell, context: Context, percent: int | None) -> float | None:
-    """Return one level of a cell's baseline: replayed in this run, else the median over its stored sessions.
-
-    ``percent`` is 1 to 99, or None for the mean.
-    """
-    latency = latency_of(run, cell)
-    replayed = distribution(latency, replay_arm(latency, cell), context)
-    found = [replayed] if replayed else [session_times(s, context) for s in sessions_of(run, cell)]
-    levels = [x.mean_ms if percent is None else x.level_ms(percent) for x in found if x]
-    return middle([level for level in levels if level is not None])
-
-
 def gated_context(run: RunRecord) -> Context:
     """Return the context whose latencies the run judged, as its settings say."""
     latency = run.settings.get("latency")
     chosen = latency.get("context") if isinstance(latency, dict) else None
     return "end-to-end" if chosen == "end-to-end" else "engine"
-
-
-def verdict_of(run: RunRecord, cell: Cell, subject: Subject) -> Verdict | None:
-    """Return the verdict on one subject of a cell, or None where it was not judged."""
-    return _INDEX.of(run.verdicts).get((subject, cell))
-
-
-class _VerdictIndex:
-    """The verdicts of the run that was asked for last: a large one is asked tens of thousands of times."""
-
-    def __init__(self) -> None:
-        self._verdicts: tuple[Verdict, ...] = ()
-        self._found: dict[tuple[Subject, Cell], Verdict] = {}
-
-    def of(self, verdicts: tuple[Verdict, ...]) -> dict[tuple[Subject, Cell], Verdict]:
-        if verdicts is not self._verdicts:
-            # The first of several counts.
-            self._found = {(v.subject, v.cell): v for v in reversed(verdicts)}
-            self._verdicts = verdicts
-        return self._found
-
-
-_INDEX = _VerdictIndex()
-
-
-def find_check(verdict: Verdict | None, word: str, *, against: str, unit: str) -> Check | None:
-    """Return the first check of that name, or with ``word`` among the words of its name, or None."""
-    checks = [c for c in verdict.checks if (c.against, c.unit) == (against, unit)] if verdict else []
-    exact = (check for check in checks if check.name == word)
-    # Metrics of masks and keypoints have those of boxes in their names.
-    return next(exact, None if unit == "points" else next((c for c in checks if word in c.name.split()), None))
-
-
-def change_of(run: RunRecord, cell: Cell, percent: int | None, context: Context) -> float | None:
-    """Return how much slower a cell is than its baseline, as a ratio: as judged, else from the levels of both.
-
-    ``percent`` is 1 to 99, or None for the mean.
-    """
-    if context == gated_context(run):
-        check = find_check(verdict_of(run, cell, "latency"), f"p{percent}", against="baseline", unit="ratio")
-        if check is not None and check.change is not None:
-            return check.change
-    now = distribution(latency_of(run, cell), cell.precision, context)
-    level = None if now is None else now.mean_ms if percent is None else now.level_ms(percent)
-    return change(level, before_ms(run, cell, context, percent))
-
-
-def same_engine(run: RunRecord, cell: Cell) -> bool:
-    """Tell whether a cell's engine has the same bytes as its baseline's, and was not called slower or faster than it.
-
-    What is around an engine may be slower all the same, and is judged where end-to-end latency is gated.
-    """
-    engine, use = run.engines.get(cell.key), run.baselines.get(cell.key)
-    same = bool(engine and use and use.baseline and use.baseline.engine_sha256 == engine.sha256)
-    return same and allowed_change(run, cell) is None
-
-
-def allowed_drop(run: RunRecord, cell: Cell) -> float | None:
-    """Return how far the primary metric of a cell may be under that of the ``.pt``; None where it is not gated."""
-    check = find_check(
-        verdict_of(run, cell, "accuracy"),
-        primary_of(accuracy_of(run, cell, REFERENCE)),
-        against=REFERENCE,
-        unit="points",
-    )
-    return check.limit if check else None
-
-
-def fallen_since(run: RunRecord, cell: Cell, name: str = "") -> Check | None:
-    """Return the check that a metric, by default the primary one, failed against the baseline, or None."""
-    name = name or primary_of(accuracy_of(run, cell, cell.precision))
-    check = find_check(verdict_of(run, cell, "accuracy"), name, against="baseline", unit="points")
-    return check if check and check.outcome is Outcome.FAIL else None
-
-
-def least_metric(run: RunRecord, cell: Cell) -> float | None:
-    """Return the least of the primary metric that passes, against the ``.pt`` and the baseline; None if not gated."""
-    accuracy = verdict_of(run, cell, "accuracy")
-    name = primary_of(accuracy_of(run, cell, REFERENCE))
-    checks = (find_check(accuracy, name, against=against, unit="points") for against in (REFERENCE, "baseline"))
-    floors = [c.reference - c.limit for c in checks if c and c.reference is not None and c.limit is not None]
-    return max(floors, default=None)
-
-
-def allowed_change(run: RunRecord, cell: Cell) -> float | None:
-    """Return how much slower at p50 a cell may be than its baseline, as a ratio; None where that was not judged."""
-    check = find_check(verdict_of(run, cell, "latency"), "p50", against="baseline", unit="ratio")
-    return check.limit if check else None
-
-
-def speedup_of(run: RunRecord, cell: Cell, context: Context) -> float | None:
-    """Return how many times faster than the ``.pt`` a cell is at p50, or None."""
-    latency = latency_of(run, cell)
-    now, reference = distribution(latency, cell.precision, context), distribution(latency, REFERENCE, context)
-    return ratio(reference.level_ms(50), now.level_ms(50)) if now and reference else None
-
-
-def drop_of(run: RunRecord, cell: Cell, name: str = "") -> float | None:
-    """Return ``.pt`` minus engine of one metric, by default the primary one, or None where either is missing."""
-    reference, engine = accuracy_of(run, cell, REFERENCE), accuracy_of(run, cell, cell.precision)
-    name = name or primary_of(reference)
-    then, now = (arm.metrics.get(name) if arm else None for arm in (reference, engine))
-    return None if then is None or now is None else then - now
 
 
 def excess(check: Check) -> float | None:
@@ -318,31 +173,196 @@ def severity(verdict: Verdict) -> tuple[bool, int, float]:
     return verdict.failed, verdict.outcome.rank, max(over, default=0.0)
 
 
-def worst_of(verdicts: Iterable[Verdict]) -> Verdict | None:
-    """Return the worst of some verdicts, one that failed the run before one that is waived; None for none."""
-    return max(verdicts, key=severity, default=None)
-
-
 def worst_first(run: RunRecord) -> list[Verdict]:
     """Return all verdicts, the worst first; equals stay in the order of the plan."""
     return sorted(run.verdicts, key=severity, reverse=True)
 
 
-def verdicts_of(run: RunRecord, cell: Cell) -> Iterator[Verdict]:
-    """Yield the verdicts of a cell, accuracy first."""
-    for subject in SUBJECTS:
-        verdict = verdict_of(run, cell, subject)
-        if verdict is not None:
-            yield verdict
+class CellNumbers:
+    """The numbers of one cell of a run, for every rendering; None where there is no such number.
+
+    Args:
+        run: The run.
+        cell: One of its cells.
+        verdicts: The verdicts on it by subject; by default they are looked for in the run.
+    """
+
+    def __init__(self, run: RunRecord, cell: Cell, verdicts: Mapping[Subject, Verdict] | None = None) -> None:
+        self.run, self.cell, self.label = run, cell, fmt.clip(cell.label)
+        # The first of several counts.
+        found = verdicts or {v.subject: v for v in reversed(run.verdicts) if v.cell == cell}
+        self.accuracy_verdict, self.latency_verdict = (found.get(subject) for subject in SUBJECTS)
+        self.verdicts = [verdict for verdict in (self.accuracy_verdict, self.latency_verdict) if verdict]
+        """Accuracy first."""
+        self.worst = max(self.verdicts, key=severity, default=None)
+        """The worst verdict, one that failed the run before one that is waived."""
+        self.context = gated_context(run)
+        self.engine = run.engines.get(cell.key)
+        self.baseline_use = run.baselines.get(cell.key)
+        self.baseline = self.baseline_use.baseline if self.baseline_use else None
+        self.figures = run.figures.get(cell.key)
+
+    @cached_property
+    def latency(self) -> LatencyRecord | None:
+        """The launches of the cell's model."""
+        return latency_of(self.run, self.cell)
+
+    @cached_property
+    def accuracy(self) -> AccuracyRecord | None:
+        """The accuracy of the engine."""
+        return accuracy_of(self.run, self.cell, self.cell.precision)
+
+    @cached_property
+    def reference(self) -> AccuracyRecord | None:
+        """The accuracy of the ``.pt``."""
+        return accuracy_of(self.run, self.cell, REFERENCE)
+
+    @property
+    def metric(self) -> str:
+        """The name of the cell's primary metric."""
+        return primary_of(self.reference or self.accuracy)
+
+    def metric_text(self, accuracy: AccuracyRecord | None) -> str:
+        """Return an accuracy as text, with the name of its metric where the models of the run have different ones."""
+        name, text = primary_of(accuracy), fmt.metric(primary(accuracy))
+        return text if accuracy is None or primary_name(self.run) == name else f"{text} {name}"
+
+    def metrics(self, name: str) -> tuple[float | None, float | None]:
+        """Return one metric of the ``.pt`` and of the engine."""
+        reference, engine = (arm.metrics.get(name) if arm else None for arm in (self.reference, self.accuracy))
+        return reference, engine
+
+    def drop(self, name: str = "") -> float | None:
+        """Return ``.pt`` minus engine of one metric, by default the primary one."""
+        then, now = self.metrics(name or primary_of(self.reference))
+        return None if then is None or now is None else then - now
+
+    def check(self, subject: Subject, word: str, *, against: str, unit: str) -> Check | None:
+        """Return the first check of that name, or with ``word`` among the words of its name."""
+        verdict = self.accuracy_verdict if subject == "accuracy" else self.latency_verdict
+        checks = [c for c in verdict.checks if (c.against, c.unit) == (against, unit)] if verdict else []
+        exact = (check for check in checks if check.name == word)
+        # Metrics of masks and keypoints have those of boxes in their names.
+        return next(exact, None if unit == "points" else next((c for c in checks if word in c.name.split()), None))
+
+    @cached_property
+    def allowed_drop(self) -> float | None:
+        """How far the primary metric may be under that of the ``.pt``."""
+        check = self.check("accuracy", primary_of(self.reference), against=REFERENCE, unit="points")
+        return check.limit if check else None
+
+    def fallen_since(self, name: str = "") -> Check | None:
+        """Return the check that a metric, by default the primary one, failed against the baseline."""
+        check = self.check("accuracy", name or primary_of(self.accuracy), against="baseline", unit="points")
+        return check if check and check.outcome is Outcome.FAIL else None
+
+    @property
+    def least_metric(self) -> float | None:
+        """The least of the primary metric that passes, against the ``.pt`` and the baseline."""
+        name = primary_of(self.reference)
+        checks = (self.check("accuracy", name, against=against, unit="points") for against in (REFERENCE, "baseline"))
+        floors = [c.reference - c.limit for c in checks if c and c.reference is not None and c.limit is not None]
+        return max(floors, default=None)
+
+    def times(self, context: Context | None = None, arm: str | None = None) -> Distribution | None:
+        """Return the times of the engine in the gated context, or those of another arm or context."""
+        return distribution(self.latency, arm or self.cell.precision, context or self.context)
+
+    def level_ms(self, percent: int, arm: str | None = None) -> float | None:
+        """Return one percentile of the engine, or of another arm, in the gated context."""
+        times = self.times(arm=arm)
+        return times.level_ms(percent) if times else None
+
+    @property
+    def replay_arm(self) -> str | None:
+        """The arm that is the stored baseline engine, timed again in this run."""
+        replayed = self.latency is not None and is_replayed(self.latency, self.cell.precision)
+        return replay_of(self.cell.precision) if replayed else None
+
+    def replayed(self, context: Context) -> Distribution | None:
+        """Return the times of the stored baseline engine in this run."""
+        return distribution(self.latency, self.replay_arm, context)
+
+    @property
+    def sessions(self) -> tuple[BaselineSession, ...]:
+        """The stored sessions of the baseline, oldest first; none where its latency is not comparable."""
+        use = self.baseline_use
+        return use.baseline.sessions if use and use.baseline and use.outcome is Outcome.PASS else ()
+
+    @property
+    def before(self) -> Distribution | None:
+        """What the cell is drawn against: its baseline engine timed in this run, else the newest stored session."""
+        newest = session_times(self.sessions[-1], self.context) if self.sessions else None
+        return self.replayed(self.context) or newest
+
+    def before_ms(self, context: Context, percent: int | None) -> float | None:
+        """Return one level of the baseline: replayed in this run, else the median over its stored sessions.
+
+        ``percent`` is 1 to 99, or None for the mean.
+        """
+        replayed = self.replayed(context)
+        found = [replayed] if replayed else [session_times(session, context) for session in self.sessions]
+        levels = [x.mean_ms if percent is None else x.level_ms(percent) for x in found if x]
+        return middle([level for level in levels if level is not None])
+
+    def change(self, percent: int | None = 50, context: Context | None = None) -> float | None:
+        """Return how much slower the engine is than its baseline, as a ratio: as judged, else from the levels of both.
+
+        ``percent`` is 1 to 99, or None for the mean.
+        """
+        context = context or self.context
+        if context == self.context:
+            check = self.check("latency", f"p{percent}", against="baseline", unit="ratio")
+            if check is not None and check.change is not None:
+                return check.change
+        now = self.times(context)
+        level = None if now is None else now.mean_ms if percent is None else now.level_ms(percent)
+        factor = ratio(level, self.before_ms(context, percent))
+        return None if factor is None else factor - 1
+
+    @cached_property
+    def allowed_change(self) -> float | None:
+        """How much slower than its baseline the engine may be at p50, as a ratio."""
+        check = self.check("latency", "p50", against="baseline", unit="ratio")
+        return check.limit if check else None
+
+    @property
+    def same_bytes(self) -> bool:
+        """Whether engine and baseline engine have the same bytes."""
+        return bool(self.engine and self.baseline and self.baseline.engine_sha256 == self.engine.sha256)
+
+    @property
+    def same_engine(self) -> bool:
+        """Whether engine and baseline engine have the same bytes, and no verdict compared their speeds.
+
+        End-to-end latency is compared all the same: what surrounds the engine may have become slower.
+        """
+        return self.same_bytes and self.allowed_change is None
+
+    @property
+    def speedup(self) -> float | None:
+        """How many times faster than the ``.pt`` the engine is at p50."""
+        return ratio(self.level_ms(50, REFERENCE), self.level_ms(50))
+
+    @property
+    def size_bytes(self) -> int | None:
+        """The size of the engine."""
+        return self.engine.size_bytes if self.engine else None
 
 
-def cells_of(run: RunRecord) -> list[Cell]:
-    """Return every cell that was planned or judged, the one with the worst verdict first."""
-    cells = list(dict.fromkeys([*run.cells, *(v.cell for v in run.verdicts)]))
-    worst = {cell: max((severity(v) for v in verdicts_of(run, cell)), default=(False, -1, 0.0)) for cell in cells}
-    return sorted(cells, key=lambda cell: worst[cell][:2], reverse=True)
+def numbers_of(run: RunRecord) -> list[CellNumbers]:
+    """Return the numbers of every cell that was planned or judged, the one with the worst verdict first."""
+    verdicts: dict[Cell, dict[Subject, Verdict]] = {cell: {} for cell in run.cells}
+    for verdict in run.verdicts:
+        verdicts.setdefault(verdict.cell, {}).setdefault(verdict.subject, verdict)
+    found = [CellNumbers(run, cell, known) for cell, known in verdicts.items()]
+    return sorted(found, key=lambda n: severity(n.worst)[:2] if n.worst else (False, -1), reverse=True)
 
 
-def worst_outcome(verdicts: Iterable[Verdict]) -> Outcome | None:
-    """Return the worst outcome of some verdicts, or None for none."""
-    return max((v.outcome for v in verdicts), key=lambda outcome: outcome.rank, default=None)
+def rows_of(run: RunRecord) -> list[list[CellNumbers]]:
+    """Return the cells of each model at one image size, batch, backend and device, the worst first."""
+    rows: dict[tuple[object, ...], list[CellNumbers]] = {}
+    for numbers in numbers_of(run):
+        cell = numbers.cell
+        rows.setdefault((cell.model, cell.imgsz, cell.batch, cell.backend, cell.device), []).append(numbers)
+    return list(rows.values())

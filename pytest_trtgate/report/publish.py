@@ -1,4 +1,4 @@
-"""What a run leaves behind for people and tools: the report, the run record and a table, beside each other."""
+"""The files of a finished run: the report, the run record and a table, beside each other."""
 
 from __future__ import annotations
 
@@ -13,11 +13,6 @@ _FORMATS = {".html": "html", ".htm": "html", ".md": "markdown", ".csv": "csv", "
 
 def publish(run: RunRecord, report: Path, workspace: Workspace) -> None:
     """Write ``run.json`` into the run's folder and beside the report, the report itself, and a CSV.
-
-    Args:
-        run: The finished run.
-        report: Path of the HTML file.
-        workspace: The run's folder.
 
     Raises:
         RecordError: A file cannot be written.
@@ -60,14 +55,10 @@ def render(runs: Sequence[RunRecord], path: Path, format_: str | None = None, pl
             from . import markdown
 
             path.write_text(markdown.render(runs), encoding="utf-8")
-        elif chosen == "csv":
+        elif chosen in ("csv", "parquet"):
             from . import table
 
-            table.write_csv(path, runs)
-        elif chosen == "parquet":
-            from . import table
-
-            table.write_parquet(path, runs)
+            (table.write_csv if chosen == "csv" else table.write_parquet)(path, runs)
         else:
             raise RecordError(f"{path}: no format of that name; allowed: {', '.join(_FORMATS)}, or --format")
     except OSError as error:

@@ -1,4 +1,4 @@
-"""What a report takes the place of: the record of an earlier run that judged more."""
+"""The earlier, richer run whose report a new report overwrites."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..records import RECORD_NAME, RunRecord, load
 
 
 def richer_run(run: RunRecord, report: Path) -> RunRecord | None:
-    """Return the run that a report is of before it is written, where that has all verdicts of the new one and more."""
+    """Return the run whose report is about to be overwritten, where it has all verdicts of the new run and more."""
     try:
         before = load(report.parent / RECORD_NAME, RunRecord)
     except RecordError:
@@ -21,7 +21,7 @@ def richer_run(run: RunRecord, report: Path) -> RunRecord | None:
 
 
 def replaced(before: RunRecord, run: RunRecord, report: Path, runs: Path, here: Path) -> str:
-    """Return the sentence that says what a report no longer shows, and how to see it again.
+    """Say what a report no longer shows, and which command shows it again.
 
     Args:
         before: The earlier run, see :func:`richer_run`.

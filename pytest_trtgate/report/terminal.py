@@ -7,35 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from .. import text as fmt
-from ..records import PRECISIONS, REFERENCE, WORDS, Cell, Outcome, RunRecord, Verdict, word
-from .numbers import (
-    accuracy_of,
-    allowed_change,
-    allowed_drop,
-    cells_of,
-    change_of,
-    distribution,
-    drop_of,
-    fallen_since,
-    gated_context,
-    latency_of,
-    primary_name,
-    primary_text,
-    same_engine,
-    speedup_of,
-    verdict_of,
-    verdicts_of,
-    worst_of,
-)
-from .page.cards import (
-    alike,
-    commands_of,
-    first_baseline,
-    joint_command,
-    last_line,
-    log_tail,
-    title_of,
-)
+from ..records import PRECISIONS, REFERENCE, WORDS, Outcome, RunRecord, Verdict, word
+from .numbers import CellNumbers, primary_name, rows_of
+from .page.cards import alike, commands_of, first_baseline, joint_command, last_line, log_tail, title_of
 from .page.parts import sentence_of, warnings_of
 
 Line = tuple[str, dict[str, bool]]
@@ -66,7 +40,7 @@ _GAP = "  "
 
 @dataclass(frozen=True)
 class Column:
-    """A column and how soon it is given up where the terminal is narrow: the highest ``spare`` first, 0 never."""
+    """A column; a narrow terminal drops the highest ``spare`` first, and 0 never."""
 
     title: str
     spare: int
@@ -90,36 +64,22 @@ COLUMNS = (
 )
 
 
-def _level(run: RunRecord, cell: Cell, arm: str, percent: int) -> str:
-    times = distribution(latency_of(run, cell), arm, gated_context(run))
-    return fmt.number(times.level_ms(percent) if times else None)
-
-
-def _metric(run: RunRecord, cell: Cell, arm: str) -> str:
-    accuracy = accuracy_of(run, cell, arm)
-    return primary_text(run, accuracy)
-
-
-def _cells(run: RunRecord, cell: Cell, words: Mapping[Outcome, str]) -> list[str]:
-    engine, context = run.engines.get(cell.key), gated_context(run)
-    accuracy, latency = verdict_of(run, cell, "accuracy"), verdict_of(run, cell, "latency")
-    since = fallen_since(run, cell)
+def _cells(n: CellNumbers, words: Mapping[Outcome, str]) -> list[str]:
+    since = n.fallen_since()
     return [
-        fmt.clip(cell.label, 60),
-        _metric(run, cell, cell.precision),
-        _metric(run, cell, REFERENCE),
-        f"{fmt.metric(since.change)} base" if since else fmt.metric(drop_of(run, cell)),
-        fmt.metric(since.limit if since else allowed_drop(run, cell)),
-        _level(run, cell, cell.precision, 50),
-        _level(run, cell, cell.precision, 95),
-        "identical"
-        if same_engine(run, cell) and cell.model in run.latencies
-        else fmt.percent(change_of(run, cell, 50, context)),
-        fmt.threshold(allowed_change(run, cell)),
-        fmt.times(speedup_of(run, cell, context)),
-        fmt.size(engine.size_bytes if engine else None),
-        _word(accuracy, words),
-        _word(latency, words),
+        fmt.clip(n.cell.label, 60),
+        n.metric_text(n.accuracy),
+        n.metric_text(n.reference),
+        f"{fmt.metric(since.change)} base" if since else fmt.metric(n.drop()),
+        fmt.metric(since.limit if since else n.allowed_drop),
+        fmt.number(n.level_ms(50)),
+        fmt.number(n.level_ms(95)),
+        "identical" if n.same_engine and n.cell.model in n.run.latencies else fmt.percent(n.change()),
+        fmt.threshold(n.allowed_change),
+        fmt.times(n.speedup),
+        fmt.size(n.size_bytes),
+        _word(n.accuracy_verdict, words),
+        _word(n.latency_verdict, words),
     ]
 
 
@@ -134,23 +94,18 @@ def _markup(verdict: Verdict) -> dict[str, bool]:
     return {"yellow": True} if verdict.waived else dict(MARKUP[verdict.outcome])
 
 
-def _reference(run: RunRecord, cell: Cell) -> list[str]:
-    model = fmt.clip(cell.model, 56)
-    levels = [_level(run, cell, REFERENCE, percent) for percent in (50, 95)]
-    return [f"{model} .pt", _metric(run, cell, REFERENCE), "", "", "", *levels, *[""] * 6]
+def _reference(n: CellNumbers) -> list[str]:
+    levels = [fmt.number(n.level_ms(percent, REFERENCE)) for percent in (50, 95)]
+    return [f"{fmt.clip(n.cell.model, 56)} .pt", n.metric_text(n.reference), "", "", "", *levels, *[""] * 6]
 
 
 def _rows(run: RunRecord, words: Mapping[Outcome, str]) -> list[tuple[list[str], dict[str, bool]]]:
     """Return the rows, each ``.pt`` before its engines, and the model with the worst verdict first."""
     rows: list[tuple[list[str], dict[str, bool]]] = []
-    groups: dict[tuple[object, ...], list[Cell]] = {}
-    for cell in cells_of(run):
-        groups.setdefault((cell.model, cell.imgsz, cell.batch, cell.backend, cell.device), []).append(cell)
-    for cells in groups.values():
-        rows.append((_reference(run, cells[0]), {}))
-        for cell in sorted(cells, key=lambda c: PRECISIONS.index(c.precision)):
-            worst = worst_of(verdicts_of(run, cell))
-            rows.append((_cells(run, cell, words), _markup(worst) if worst else {}))
+    for cells in rows_of(run):
+        rows.append((_reference(cells[0]), {}))
+        for n in sorted(cells, key=lambda n: PRECISIONS.index(n.cell.precision)):
+            rows.append((_cells(n, words), _markup(n.worst) if n.worst else {}))
     return [([fmt.plain(text) for text in row], markup) for row, markup in rows]
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from .findings import OF_DETECTIONS, REMEDIES, VOID, graded, severity_of
+from .findings import FINDING_KINDS, Findings
 from .latency import PERCENTILES, Limit, Speedup
 from .load import build, find_table, project_settings, recorded_settings, table_name
 from .settings import DEPLOYMENT_CONF, EngineLimits, Settings, in_ci
+from .types import Severity

@@ -2,59 +2,80 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ..baselines import BaselineLookup
+from ..data import shared_contents
 from ..errors import RecordError, SettingsError
-from ..findings import confidence_collapse, detections_not_compared, few_images, low_agreement
-from ..judge.accuracy.parity import judge_parity
-from ..measuring import Measurements
-from ..records import METRICS, AccuracyRecord, Cell, Check, Outcome, Task
-from ..settings import DEPLOYMENT_CONF, OF_DETECTIONS
-from .evidence import Evidence, gather
+from ..findings import (
+    Found,
+    agreement_findings,
+    calibration_leak,
+    engine_findings,
+    few_images,
+    inconclusive_checks,
+)
+from ..judge.accuracy.parity import finds_nothing, judge_accepted, judge_parity, of_other_instructions
+from ..measuring import Evaluations, Measurements
+from ..records import METRICS, AccuracyRecord, Cell, Check, Outcome, Preflight, Task
+from ..settings import DEPLOYMENT_CONF, FINDING_KINDS
+from .decide import Judgement
+from .evidence import Evidence, calibrated_on, gather
 from .figures import accuracy_figures
 
 
+@dataclass(frozen=True)
 class AccuracyJudge:
-    """Judges engines against their checkpoints.
+    """Judges engines against their checkpoints and baselines; ``preflight`` returns what was found before the build."""
 
-    Args:
-        measure: What the verdicts are about.
-    """
+    measure: Measurements
+    evaluations: Evaluations
+    lookup: BaselineLookup
+    preflight: Callable[[], Preflight]
 
-    def __init__(self, measure: Measurements) -> None:
-        self.measure = measure
-        self.settings = measure.settings
-
-    def judge(
-        self, cell: Cell, reference: AccuracyRecord, engine: AccuracyRecord
-    ) -> tuple[list[Check], list[tuple[str, str]]]:
-        """Return the checks of a cell, and what was found beside them: ids and sentences.
-
-        Args:
-            cell: The cell.
-            reference: The checkpoint's accuracy.
-            engine: The engine's.
+    def judge(self, cell: Cell) -> Judgement:
+        """Return the checks of a cell's accuracy, and what was found beside them.
 
         Raises:
-            TrtGateError: They cannot be judged as the settings ask.
+            TrtGateError: It could not be measured, or cannot be judged as the settings ask.
         """
+        reference, engine = self.evaluations.pair(cell)
+        checks, found = self._parity(cell, reference, engine)
+        checks += inconclusive_checks(self.preflight().concerning(cell, "accuracy"))
+        found += engine_findings(self.measure, cell) + self._calibration_leak(cell)
+        use = self.lookup.use(cell)
+        # Another CPU or number of threads makes latencies incomparable, not accuracies.
+        # Of a checkpoint that finds nothing, an engine that fell to nothing as well is no news.
+        if not self.lookup.accepts(cell) and use.baseline is not None and not finds_nothing(reference):
+            since = judge_accepted(use.baseline, reference, engine, self.tolerances(cell, engine.task))
+            checks += of_other_instructions(since, cell, use.baseline.environment, self.measure.environment)
+        return checks, found
+
+    def _calibration_leak(self, cell: Cell) -> list[Found]:
+        if cell.precision != "int8":
+            return []
+        data = self.measure.data[cell.model]
+        calibration = calibrated_on(self.measure.engine(cell), data.calibration_images)
+        leaked = shared_contents(data.images, calibration, data.digests.sha256)
+        return calibration_leak(leaked, len(data.images), self.measure.settings.split)
+
+    def _parity(self, cell: Cell, reference: AccuracyRecord, engine: AccuracyRecord) -> tuple[list[Check], list[Found]]:
+        """Judge an engine against its checkpoint."""
         tolerances = self.tolerances(cell, engine.task)
-        population = self.settings.of(cell.model).accuracy.mode == "population"
+        population = self.measure.settings.of(cell.model).accuracy.mode == "population"
         evidence = self._evidence(reference, engine, population)
         comparison = None if isinstance(evidence, str) else evidence.comparison
         checks = judge_parity(reference, engine, tolerances, comparison, population=population)
         found = few_images(engine.images, engine.settings.split)
-        if isinstance(evidence, str):
-            found += detections_not_compared(cell.precision, evidence)
-        else:
+        if not isinstance(evidence, str):
             figures = accuracy_figures(cell, engine, evidence, DEPLOYMENT_CONF)
             self.measure.workspace.put(f"figures-{cell.key}", figures)
-            agreement = evidence.agreement
-            conf, what = (None, "classes") if engine.task == "classify" else (DEPLOYMENT_CONF, "boxes")
-            found += low_agreement(cell.precision, agreement.shared, agreement.detections, conf)
-            # Where mAP has said it already, a failure still has to be known: the tolerance of mAP may be changed.
-            fallen = any(c.outcome in (Outcome.FAIL, Outcome.ERROR) for c in checks)
-            if not fallen or self.settings.findings.of("confidence-collapse") == "fail":
-                found += confidence_collapse(cell.precision, agreement.score_before, agreement.score_after, what)
-        return checks, found
+        agreement = evidence if isinstance(evidence, str) else evidence.agreement
+        # Where mAP has said it already, a failure still has to be known: the tolerance of mAP may be changed.
+        fallen = any(check.outcome in (Outcome.FAIL, Outcome.ERROR) for check in checks)
+        collapse = not fallen or self.measure.settings.findings.of("confidence-collapse") == "fail"
+        return checks, found + agreement_findings(cell.precision, agreement, engine.task, collapse=collapse)
 
     def tolerances(self, cell: Cell, task: Task) -> dict[str, float]:
         """Return the gated metrics of a cell with their largest allowed drop.
@@ -62,7 +83,7 @@ class AccuracyJudge:
         Raises:
             SettingsError: The settings gate a metric that the model does not have.
         """
-        settings = self.settings.of(cell.model)
+        settings = self.measure.settings.of(cell.model)
         own = next((model.accuracy for model in settings.models if model.name == cell.model), None)
         # A general tolerance may be meant for another model of the run.
         chosen = settings.accuracy if len(settings.models) == 1 else own
@@ -77,9 +98,9 @@ class AccuracyJudge:
         try:
             return gather(self.measure.workspace.path, reference, engine, DEPLOYMENT_CONF, decides=population)
         except RecordError as error:
-            needing = ["accuracy.mode 'population'"] if population else []
-            severities = self.settings.findings
-            needing += [f"findings.{name} = 'fail'" for name in OF_DETECTIONS if severities.of(name) == "fail"]
-            if needing:
-                raise RecordError(f"{needing[0]} cannot be judged: {error}") from error
+            failing = [kind for kind in FINDING_KINDS if self.measure.settings.findings.of(kind) == "fail"]
+            needing = [f"findings.{kind} = 'fail'" for kind in failing if FINDING_KINDS[kind].of_detections]
+            if population or needing:
+                what = "accuracy.mode 'population'" if population else needing[0]
+                raise RecordError(f"{what} cannot be judged: {error}") from error
             return str(error)

@@ -1,4 +1,4 @@
-"""What a project's own code may add to a verdict: checks of its own, and reasons for which a failure is borne."""
+"""What a project's own code may add to a verdict: checks of its own, and reasons to tolerate a failure."""
 
 from __future__ import annotations
 
@@ -34,18 +34,18 @@ class Judged:
 
 @dataclass(frozen=True)
 class Softening:
-    """A failure that is borne: the verdict stays FAIL, says why, and does not fail the run.
+    """A tolerated failure: the verdict stays FAIL, says why, and does not fail the run.
 
     Attributes:
         reason: Why, in words for the report; must not be empty.
-        checks: Names of the failed checks that are borne, such as ``mAP50-95``; empty for all of them.
+        checks: Names of the failed checks that are tolerated, such as ``mAP50-95``; empty for all of them.
     """
 
     reason: str
     checks: tuple[str, ...] = ()
 
     def bears(self, check: Check) -> bool:
-        """Return whether a check is borne: only one that failed is, never what could not be judged."""
+        """Return whether a check is tolerated: only one that failed is, never what could not be judged."""
         return check.outcome is Outcome.FAIL and (not self.checks or check.name in self.checks)
 
 
@@ -58,7 +58,7 @@ def no_amendment(judged: Judged) -> Sequence[Check | Softening]:
 
 
 def context_of(workspace: Workspace, cell: Cell, subject: str, checks: Iterable[Check]) -> Judged:
-    """Return what hooks are told of a verdict; nothing is measured for it that was not needed anyway."""
+    """Return what hooks are told of a verdict: what was measured anyway."""
     get, model = workspace.get, cell.model
     return Judged(
         cell=cell,

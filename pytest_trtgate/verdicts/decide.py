@@ -1,14 +1,43 @@
-"""What some checks come to: the outcome, whether it fails the run, and what there is to say."""
+"""What the checks of a verdict come to: the outcome, whether it fails the run, and what there is to say."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ..errors import JobError, TrtGateError
+from ..findings import Found
 from ..judge import worst
 from ..records import Cell, Check, Outcome
 from .amend import Softening
+
+Judgement = tuple[list[Check], list[Found]]
+"""What was judged, and what was found beside it."""
+
+
+@dataclass(frozen=True)
+class Excuses:
+    """What may keep a failure from failing the run.
+
+    Attributes:
+        waived: Whether a waiver covers the verdict.
+        said: What there is to say of that waiver.
+        softenings: What the project's own code tolerates.
+        measured: Whether anything was: to excuse a failure where nothing was would make a green run of nothing.
+    """
+
+    waived: bool
+    said: str
+    softenings: Sequence[Softening]
+    measured: bool
+
+    def waiver(self, outcome: Outcome) -> tuple[bool, str]:
+        """Return whether the waiver applies to an outcome that fails the run, and what there is to say of that."""
+        if outcome is Outcome.FAIL and (self.measured or not self.waived):
+            return self.waived, self.said
+        # A waiver is of what was too slow or too inaccurate, not of what could not be judged.
+        why = "nothing was measured" if outcome is Outcome.FAIL else f"it covers FAIL, not {outcome}"
+        return False, f"the waiver does not apply: {why}" if self.waived else ""
 
 
 @dataclass(frozen=True)
@@ -19,66 +48,48 @@ class Ruling:
         outcome: The worst of what fails the run, else of all.
         failed: Whether it fails the run.
         summary: What the deciding checks say.
-        by: Those checks.
         waived: Why a failure does not fail the run, where it does not.
     """
 
     outcome: Outcome
     failed: bool
     summary: str
-    by: list[Check]
     waived: str
 
 
 def decide(
-    cell: Cell,
-    checks: list[Check],
-    fails: Callable[[Outcome], bool],
-    waiver: tuple[bool, str],
-    softenings: Iterable[Softening],
-    *,
-    measured: bool,
-    accepting: bool = False,
+    cell: Cell, checks: list[Check], fails: Callable[[Outcome], bool], excuses: Excuses, *, accepting: bool
 ) -> Ruling:
     """Return what the checks of one verdict come to.
 
-    Args:
-        cell: What was judged.
-        checks: All of them.
-        fails: Whether an outcome fails the run, by the user's policies.
-        waiver: Whether a failure of this is waived, and what there is to say of that.
-        softenings: What the project's own code bears.
-        measured: Whether anything was: a failure that is borne where nothing was would be a green run of nothing.
-        accepting: Whether this run is to become the cell's baseline.
+    ``fails``: whether an outcome fails the run, by the user's policies. ``accepting``: the run is to become the cell's
+    baseline.
     """
     # What fails the run decides, even where something worse is only a note by the user's policy.
-    failing = [c for c in checks if fails(c.outcome)]
+    failing = [check for check in checks if fails(check.outcome)]
     outcome = worst(failing or checks)
-    deciding = [c for c in checks if c.outcome is outcome]
-    arm = f"{cell.precision}: "
-    nothing = "nothing to compare with: this run is to become the baseline" if accepting else "nothing is gated"
-    first, *others = list(dict.fromkeys(c.sentence for c in deciding)) or [arm + nothing]
-    sentences = [first, *(sentence.removeprefix(arm) for sentence in others)]
-    excused, said = waiver if failing else (False, "")
-    # A waiver is of what was too slow or too inaccurate, not of what could not be judged.
-    if outcome is not Outcome.FAIL:
-        excused, said = False, f"no waiver counts: one excuses FAIL, not {outcome}" if excused else ""
-    elif excused and not measured:
-        excused, said = False, "no waiver counts: nothing was measured"
-    failing = [c for c in failing if not (excused and c.outcome is Outcome.FAIL)]
-    for softening in softenings:
-        if borne := [c for c in failing if softening.bears(c)]:
-            failing = [c for c in failing if c not in borne]
+    deciding = [check for check in checks if check.outcome is outcome]
+    excused, said = excuses.waiver(outcome) if failing else (False, "")
+    left = [check for check in failing if not (excused and check.outcome is Outcome.FAIL)]
+    for softening in excuses.softenings:
+        if borne := [check for check in left if softening.bears(check)]:
+            left = [check for check in left if check not in borne]
             excused, said = True, "; ".join(filter(None, (said, f"softened: {softening.reason}")))
-    if said and not (excused and not failing):
-        sentences += [said, *(c.sentence for c in failing if excused and c not in deciding)]
-    return Ruling(
-        outcome=outcome,
-        failed=bool(failing),
-        summary="; ".join(sentences),
-        by=deciding,
-        waived=said if excused and not failing else "",
-    )
+    sentences = _deciding_sentences(cell, deciding, accepting)
+    waived = said if excused and not left else ""
+    if said and not waived:
+        sentences += [said, *(check.sentence for check in left if excused and check not in deciding)]
+    return Ruling(outcome=outcome, failed=bool(left), summary="; ".join(sentences), waived=waived)
+
+
+def _deciding_sentences(cell: Cell, deciding: list[Check], accepting: bool) -> list[str]:
+    """Return what the deciding checks say, each once; the first names the arm."""
+    arm = f"{cell.precision}: "
+    if not deciding:
+        nothing = "nothing to compare with: this run is to become the baseline" if accepting else "nothing is gated"
+        return [arm + nothing]
+    first, *others = dict.fromkeys(check.sentence for check in deciding)
+    return [first, *(sentence.removeprefix(arm) for sentence in others)]
 
 
 def explained(checks: list[Check], reason: str) -> list[Check]:

@@ -119,7 +119,7 @@ class _RankedFile:
 
 
 def _of_detections(files: list[PerImage], task: Task, conf: float, work: int) -> Evidence:
-    from ..judge.accuracy.agreement import agreement_in_parts
+    from ..judge.accuracy.agreement import agreement
     from ..judge.accuracy.average_precision import precision_recall
     from ..judge.accuracy.bootstrap import paired_bootstrap
 
@@ -136,7 +136,7 @@ def _of_detections(files: list[PerImage], task: Task, conf: float, work: int) ->
     if len(reference.ends) != len(engine.ends):
         reference, engine = (replace(arm, ends=arm.ends[-1:]) for arm in arms)
     box = "pred_rbox" if task == "obb" else "pred_box"
-    agreed = agreement_in_parts(zip(reference.parts(box), engine.parts(box), strict=True), conf)
+    agreed = agreement(zip(reference.parts(box), engine.parts(box), strict=True), conf)
     return Evidence(replace(comparison, metrics=metrics), agreed, curves)
 
 

@@ -19,9 +19,7 @@ from ..records import (
     LatencyRecord,
     Launch,
     PrecisionRecall,
-    RunRecord,
     Scores,
-    Workspace,
 )
 from .evidence import Evidence
 
@@ -37,11 +35,7 @@ PARTS = 24
 def accuracy_figures(cell: Cell, engine: AccuracyRecord, evidence: Evidence, conf: float) -> AccuracyFigures:
     """Return where an engine's accuracy differs from its checkpoint's.
 
-    Args:
-        cell: The engine's.
-        engine: Its accuracy, for the names of the classes.
-        evidence: The comparison.
-        conf: From which confidence on the boxes of ``evidence`` count.
+    ``conf``: from which confidence on the boxes of ``evidence`` count.
     """
     comparison = evidence.comparison
     before, after = evidence.agreement.scores_before, evidence.agreement.scores_after
@@ -73,35 +67,12 @@ def _rounded(values: Iterable[float]) -> tuple[float, ...]:
     return tuple(round(float(value), 4) for value in values)
 
 
-def illustrated(run: RunRecord, workspace: Workspace, context: Context) -> RunRecord:
-    """Return a run with its figures: those that judging left in the workspace, and the courses of its launches.
-
-    Args:
-        run: The run.
-        workspace: Its folder.
-        context: The gated one, of which the courses are.
-    """
-    found: dict[str, tuple[Course, ...]] = {}
-    for model, latency in run.latencies.items():
-        found |= courses(workspace.path, latency, [cell for cell in run.cells if cell.model == model], context)
-    return run.model_copy(
-        update={
-            "figures": {figures.cell.key: figures for figures in workspace.all("figures-", AccuracyFigures)},
-            "courses": found,
-        }
-    )
-
-
 def courses(
     folder: Path, latency: LatencyRecord, cells: Iterable[Cell], context: Context
 ) -> dict[str, tuple[Course, ...]]:
-    """Return how the latency of cells of one model went in each launch; samples that cannot be read are left out.
+    """Return how the latency of cells of one model went in each launch, without those of which no samples can be read.
 
-    Args:
-        folder: The run's folder, at which the records' paths start.
-        latency: The launches of the cells' model.
-        cells: The cells; those without any course are not in the answer.
-        context: What was timed.
+    ``folder``: the run's, at which the records' paths start.
     """
     found: dict[str, list[Course]] = {}
     keys: dict[str, str] = {cell.precision: cell.key for cell in cells}

@@ -11,7 +11,7 @@ import pytest
 from fake_jobs import Behaviour
 from project import Project, snapshot
 
-from pytest_trtgate.baselines.store import KEEP_SESSIONS, BaselineStore
+from pytest_trtgate.baselines.store import KEEP_SESSIONS, BaselineStore, Measured
 from pytest_trtgate.judge.accuracy.parity import FINDS_NOTHING
 from pytest_trtgate.judge.latency import fitness
 from pytest_trtgate.measuring import launches
@@ -112,14 +112,11 @@ def test_sessions_of_another_engine_start_anew(accepted: Project) -> None:
 def test_no_more_than_twenty_sessions_are_kept(accepted: Project) -> None:
     record = accepted.record
     store = BaselineStore(accepted.path / "baselines", record.environment)
-    cell, reference = record.cells[0], record.accuracy("shapes", "pt")
-    accuracy = record.accuracy("shapes", "fp16")
-    assert reference is not None
-    assert accuracy is not None
     for number in range(KEEP_SESSIONS + 5):
-        store.write(
-            cell, accepted.engine("fp16"), reference, accuracy, record.latencies["shapes"], str(number), join=True
-        )
+        run = record.model_copy(update={"started_at": str(number)})
+        measured = Measured.of(run, run.cells[0])
+        assert measured is not None
+        store.write(measured, store.find(run.cells[0]).baseline if number else None, join=True)
     sessions = load(accepted.baseline("fp16"), Baseline).sessions
     assert [session.recorded_at for session in sessions] == [str(n) for n in range(5, KEEP_SESSIONS + 5)]
 

@@ -102,7 +102,7 @@ def test_an_error_is_never_waived(project: Project) -> None:
     project.run(FP16).assert_outcomes(passed=1, failed=1)
     verdict = project.verdict("fp16", "accuracy")
     assert verdict.waived == ""
-    assert verdict.summary.endswith("; no waiver counts: one excuses FAIL, not ERROR")
+    assert verdict.summary.endswith("; the waiver does not apply: it covers FAIL, not ERROR")
 
 
 def test_a_cell_that_passes_says_nothing_of_its_waiver(project: Project) -> None:
@@ -117,7 +117,7 @@ def test_a_damaged_file_of_waivers_waives_nothing_and_is_named(project: Project)
     path.write_text(path.read_text()[:40])
     result = project.run(FP16)
     result.assert_outcomes(passed=1, failed=1)
-    assert f"no waiver counts: {path}: not valid JSON" in result.stdout.str()
+    assert f"no waiver applies: {path}: not valid JSON" in result.stdout.str()
 
 
 def test_a_waived_cell_gets_no_baseline_from_its_failure(project: Project) -> None:

@@ -7,27 +7,32 @@ from fake_jobs import Behaviour
 from project import VERSIONS, Project
 
 from pytest_trtgate.findings.after import FEW_IMAGES, few_images, skewed_engine, unstable_warmup
-from pytest_trtgate.settings.findings import REMEDIES, Findings, graded
+from pytest_trtgate.findings.found import Found
+from pytest_trtgate.settings.findings import FINDING_KINDS, Findings
 
 FP16 = "--trt-precision=fp16"
 
 
 def test_every_kind_of_finding_has_a_severity_and_a_remedy() -> None:
-    assert {field.alias for field in Findings.model_fields.values()} == set(REMEDIES)
+    assert {field.alias for field in Findings.model_fields.values()} == set(FINDING_KINDS)
 
 
 def test_a_small_split_is_found_and_a_large_one_is_not() -> None:
     assert few_images(FEW_IMAGES, "test") == []
-    ((name, sentence),) = few_images(FEW_IMAGES - 1, "test")
-    assert name == "few-images"
-    assert "99 images" in sentence
+    [found] = few_images(FEW_IMAGES - 1, "test")
+    assert found.id == "few-images"
+    assert "99 images" in found.sentence
 
 
 def test_a_finding_that_is_off_is_not_made() -> None:
-    found = [("few-images", "too few")]
-    assert graded(Findings.model_validate({"few-images": "off"}), found) == ()
-    (finding,) = graded(Findings.model_validate({"few-images": "fail"}), found)
-    assert (finding.severity, finding.sentence, finding.remedy) == ("fail", "too few", REMEDIES["few-images"])
+    found = Found("few-images", "too few")
+    assert found.graded(Findings.model_validate({"few-images": "off"})) == ()
+    (finding,) = found.graded(Findings.model_validate({"few-images": "fail"}))
+    assert (finding.severity, finding.sentence, finding.remedy) == (
+        "fail",
+        "too few",
+        FINDING_KINDS["few-images"].remedy,
+    )
 
 
 def test_a_warning_is_said_once_and_changes_no_verdict(project: Project) -> None:
@@ -61,13 +66,13 @@ def test_an_engine_of_the_version_that_runs_is_not_skewed() -> None:
     assert skewed_engine("shapes fp16", "8.4.190", "8.4.190") == []
     assert skewed_engine("shapes fp16", None, "8.4.190") == skewed_engine("shapes fp16", "8.4.190", None) == []
     said = "shapes fp16 was exported by Ultralytics 8.3.0, 8.4.190 is running"
-    assert skewed_engine("shapes fp16", "8.3.0", "8.4.190") == [("version-skew", said)]
+    assert skewed_engine("shapes fp16", "8.3.0", "8.4.190") == [Found("version-skew", said)]
 
 
 def test_a_warm_up_that_is_cut_off_in_most_launches_is_unfair() -> None:
     assert unstable_warmup("shapes fp16", 0, 0) == unstable_warmup("shapes fp16", 1, 3) == []
     said = "shapes fp16: the warm-up ended before its times were stable in 2 of 3 launches"
-    assert unstable_warmup("shapes fp16", 2, 3) == [("unfair-timing", said)]
+    assert unstable_warmup("shapes fp16", 2, 3) == [Found("unfair-timing", said)]
 
 
 def test_what_only_the_engine_and_its_launches_tell_is_found_after_them(project: Project) -> None:

@@ -33,7 +33,7 @@ from pytest_trtgate.measuring.plan import check_inputs, make_plan
 from pytest_trtgate.records.files import load
 from pytest_trtgate.records.run_folder import Workspace
 from pytest_trtgate.records.verdict import EarlyFinding, Outcome
-from pytest_trtgate.settings.findings import REMEDIES
+from pytest_trtgate.settings.findings import FINDING_KINDS
 from pytest_trtgate.settings.load import project_settings
 
 GOOD = {
@@ -590,7 +590,7 @@ def test_neither_waiver_nor_softening_makes_a_run_that_measured_nothing_green(pr
             "def pytest_trtgate_verdict(): return Softening(reason='known')\n"
         )
     project.run("--trt-precision=fp16").assert_outcomes(failed=2)
-    assert project.verdict("fp16", "latency").summary.endswith("; no waiver counts: nothing was measured")
+    assert project.verdict("fp16", "latency").summary.endswith("; the waiver does not apply: nothing was measured")
     verdict = project.verdict("fp16", "accuracy")
     assert (verdict.failed, verdict.waived) == (True, "")
 
@@ -676,4 +676,4 @@ def test_the_doctor_of_a_folder_that_is_not_there_is_wrong_usage(capsys: pytest.
 
 def test_every_finding_has_a_section_in_the_docs() -> None:
     text = (Path(__file__).parents[2] / "docs" / "reference" / "findings.md").read_text(encoding="utf-8")
-    assert {line[4:].strip("`") for line in text.splitlines() if line.startswith("### ")} == set(REMEDIES)
+    assert {line[4:].strip("`") for line in text.splitlines() if line.startswith("### ")} == set(FINDING_KINDS)

@@ -45,7 +45,7 @@ def detections(*rows: tuple[int, int, float, tuple[float, float, float, float]])
 
 def shared(engine: tuple[int, int, float, tuple[float, float, float, float]]) -> int:
     """Return whether one detection of an engine counts as that of the checkpoint."""
-    return agreement(detections((0, 0, 0.9, BOX)), detections(engine), CONF).shared
+    return agreement([(detections((0, 0, 0.9, BOX)), detections(engine))], CONF).shared
 
 
 # On arrays
@@ -53,7 +53,7 @@ def shared(engine: tuple[int, int, float, tuple[float, float, float, float]]) ->
 
 def test_an_arm_agrees_with_itself() -> None:
     arm = detections((0, 0, 0.9, BOX), (0, 1, 0.5, BOX), (1, 0, 0.26, BOX), (1, 0, 0.1, BOX))
-    found = agreement(arm, arm, CONF)
+    found = agreement([(arm, arm)], CONF)
     assert (found.detections, found.shared, found.score_before, found.score_after) == (3, 3, 0.5, 0.5)
 
 
@@ -70,32 +70,32 @@ def test_a_detection_is_shared_from_half_an_overlap_on() -> None:
 
 
 def test_a_detection_under_the_deployment_confidence_is_not_shared_though_it_counts_for_the_scores() -> None:
-    found = agreement(detections((0, 0, 0.9, BOX)), detections((0, 0, 0.2, BOX)), CONF)
+    found = agreement([(detections((0, 0, 0.9, BOX)), detections((0, 0, 0.2, BOX)))], CONF)
     assert (found.detections, found.shared, found.score_before, found.score_after) == (1, 0, 0.9, 0.2)
 
 
 def test_what_the_checkpoint_would_not_show_when_deployed_does_not_count() -> None:
-    assert agreement(detections((0, 0, 0.24, BOX)), detections(), CONF).detections == 0
+    assert agreement([(detections((0, 0, 0.24, BOX)), detections())], CONF).detections == 0
 
 
 def test_one_detection_of_the_engine_stands_for_one_of_the_checkpoint() -> None:
     near = (1.0, 0.0, 11.0, 10.0)
-    found = agreement(detections((0, 0, 0.9, BOX), (0, 0, 0.8, near)), detections((0, 0, 0.9, BOX)), CONF)
+    found = agreement([(detections((0, 0, 0.9, BOX), (0, 0, 0.8, near)), detections((0, 0, 0.9, BOX)))], CONF)
     assert (found.detections, found.shared) == (2, 1)
 
 
 def test_the_surest_detection_of_the_engine_is_paired_not_a_weak_one_with_a_better_fit() -> None:
     loose = (0.0, 0.0, 10.0, 8.0)
-    found = agreement(detections((0, 0, 0.9, BOX)), detections((0, 0, 0.1, BOX), (0, 0, 0.88, loose)), CONF)
+    found = agreement([(detections((0, 0, 0.9, BOX)), detections((0, 0, 0.1, BOX), (0, 0, 0.88, loose)))], CONF)
     assert (found.shared, found.score_after) == (1, 0.88)
 
 
 def test_boxes_without_area_overlap_with_nothing() -> None:
-    assert agreement(detections((0, 0, 0.9, (5, 5, 5, 5))), detections((0, 0, 0.9, (5, 5, 5, 5))), CONF).shared == 0
+    assert agreement([(detections((0, 0, 0.9, (5, 5, 5, 5))), detections((0, 0, 0.9, (5, 5, 5, 5))))], CONF).shared == 0
 
 
 def test_without_detections_there_is_nothing_to_agree_about() -> None:
-    found = agreement(detections(), detections(), CONF)
+    found = agreement([(detections(), detections())], CONF)
     assert (found.detections, found.shared) == (0, 0)
     assert math.isnan(found.score_before)
     assert low_agreement("int8", found.shared, found.detections, CONF) == []
@@ -117,10 +117,10 @@ def test_how_many_pairs_are_compared_at_once_changes_nothing(seed: int, count: i
         return Detections(rng.integers(0, 3, count), rng.integers(0, 2, count), rng.random(count), box)
 
     one, other = some(), some()
-    at_once = agreement(one, other, CONF)
+    at_once = agreement([(one, other)], CONF)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "_PAIRS", 3)
-        assert repr(agreement(one, other, CONF)) == repr(at_once)
+        assert repr(agreement([(one, other)], CONF)) == repr(at_once)
     assert at_once.shared <= at_once.detections
 
 
@@ -129,23 +129,23 @@ def test_how_many_pairs_are_compared_at_once_changes_nothing(seed: int, count: i
 
 def test_less_than_nine_in_ten_is_low_agreement() -> None:
     assert low_agreement("int8", 90, 100, CONF) == []
-    [(name, sentence)] = low_agreement("int8", 89, 100, CONF)
-    assert name == "low-agreement"
-    assert "has 89.0 % of the 100 detections of the .pt at confidence 0.25, less than 90 %" in sentence
+    [found] = low_agreement("int8", 89, 100, CONF)
+    assert found.id == "low-agreement"
+    assert "has 89.0 % of the 100 detections of the .pt at confidence 0.25, less than 90 %" in found.sentence
 
 
 def test_a_median_that_falls_by_more_than_a_tenth_is_a_collapse() -> None:
     assert confidence_collapse("int8", 0.8, 0.71) == []
     assert confidence_collapse("int8", 0.6, 0.8) == []
-    [(name, sentence)] = confidence_collapse("int8", 0.8, 0.69)
-    assert name == "confidence-collapse"
-    assert "fell from 0.80 to 0.69" in sentence
+    [found] = confidence_collapse("int8", 0.8, 0.69)
+    assert found.id == "confidence-collapse"
+    assert "fell from 0.80 to 0.69" in found.sentence
 
 
 def test_a_leak_says_how_many_images_and_the_first() -> None:
-    assert calibration_leak(0, 10, "", "test") == []
-    [(_, sentence)] = calibration_leak(2, 10, "a.png", "test")
-    assert sentence == "2 of 10 images of split 'test' are calibrated on, first a.png"
+    assert calibration_leak([], 10, "test") == []
+    [found] = calibration_leak([Path("some/a.png"), Path("b.png")], 10, "test")
+    assert found.sentence == "2 of 10 images of split 'test' are calibrated on, first a.png"
 
 
 def test_images_are_shared_by_content_whatever_their_names(tmp_path: Path) -> None:

@@ -6,11 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from average_precisions import average_precision
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from pytest_trtgate.judge.accuracy.average_precision import ImageRecords, RankedArm, average_precision
+from pytest_trtgate.judge.accuracy.average_precision import ImageRecords, RankedArm
 from pytest_trtgate.judge.accuracy.bootstrap import Bootstrap, Drop, paired_bootstrap
 from pytest_trtgate.records.verdict import Outcome
 

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from pytest_trtgate.judge.latency.drift import distance, shift, unlike
+from pytest_trtgate.judge.drift import distance, shift, unlike
 
 
 def drawn(seed: int, count: int, mean: float, spread: float = 0.1) -> list[float]:

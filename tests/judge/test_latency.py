@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pytest_trtgate.judge.latency.candidate import Against, Candidate
 from pytest_trtgate.judge.latency.checks import Need, judge_latency, still_needed
 from pytest_trtgate.judge.latency.sequential import MORE_LAUNCHES
 from pytest_trtgate.judge.latency.wording import percent
@@ -60,6 +61,11 @@ def launches(**arms: Sequence[float]) -> LatencyRecord:
     return LatencyRecord(model="m", imgsz=320, batch=1, launches=tuple(found))
 
 
+def int8(record: LatencyRecord, limits: Mapping[str, Limit] = FIVE_PERCENT) -> Candidate:
+    """Return the INT8 engine of some launches as what is to be judged."""
+    return Candidate(record, "int8", "engine", limits)
+
+
 def stored(*sessions: float) -> Baseline:
     """Return a baseline with one launch per session."""
     return Baseline(
@@ -80,7 +86,7 @@ def stored(*sessions: float) -> Baseline:
 def regression(value: float, *sessions: float, limit: float = 0.05) -> Check:
     """Judge the p50 of an engine against stored sessions."""
     limits = {"p50": Limit(regression=limit)}
-    [check] = judge_latency(launches(int8=[value]), "int8", "engine", limits, None, stored(*sessions))
+    [check] = judge_latency(int8(launches(int8=[value]), limits), None, Against(stored(*sessions)))
     return check
 
 
@@ -101,19 +107,19 @@ BUDGET = {"p95": Limit(budget_ms=8.0)}
 
 def budget(overs: Sequence[int], inferences: int = 500, value: float = 7.0) -> Check:
     """Judge the p95 of launches against a budget of 8 ms, of which so many inferences were over it."""
-    [check] = judge_latency(counted(overs, inferences, value), "int8", "engine", BUDGET, None, None)
+    [check] = judge_latency(int8(counted(overs, inferences, value), BUDGET))
     return check
 
 
 def needed(overs: Sequence[int], inferences: int = 500) -> Need | None:
     """Return what the same launches still need."""
-    return still_needed(counted(overs, inferences), "int8", "engine", BUDGET)
+    return still_needed(int8(counted(overs, inferences), BUDGET))
 
 
 def speedup(at_least: float, over: str = "fp16", **arms: Sequence[float]) -> Check:
     """Judge the speed-up of the INT8 engine over another arm."""
     rule = Speedup(over=over, at_least=at_least)  # type: ignore[arg-type]
-    [check] = judge_latency(launches(**arms), "int8", "engine", {}, rule, None)
+    [check] = judge_latency(int8(launches(**arms), {}), rule)
     return check
 
 
@@ -161,7 +167,7 @@ def test_a_comparison_with_stored_sessions_says_what_it_would_have_caught() -> N
 
 
 def test_a_comparison_with_stored_sessions_says_why_it_is_no_better() -> None:
-    [check] = judge_latency(launches(int8=[4.0]), "int8", "engine", FIVE_PERCENT, None, stored(4.0), note="no engine")
+    [check] = judge_latency(int8(launches(int8=[4.0])), None, Against(stored(4.0), note="no engine"))
     assert check.sentence.endswith("1 stored session; no engine")
 
 
@@ -180,7 +186,7 @@ def test_a_baseline_without_that_timing_is_no_baseline() -> None:
 
 def test_one_slow_launch_of_three_does_not_decide() -> None:
     latency = launches(int8=[4.0, 9.0, 4.0])
-    [check] = judge_latency(latency, "int8", "engine", FIVE_PERCENT, None, stored(4.0, 4.0, 4.0))
+    [check] = judge_latency(int8(latency), None, Against(stored(4.0, 4.0, 4.0)))
     assert check.outcome is Outcome.PASS
 
 
@@ -208,7 +214,7 @@ def test_the_unit_of_time_does_not_matter(value: float, base: list[float], power
 def test_an_engine_that_equals_its_baseline_never_fails(values: list[float], count: int) -> None:
     base = stored(*[sorted(values)[len(values) // 2]] * count)
     odd = values if len(values) % 2 else [*values, sorted(values)[len(values) // 2]]
-    [check] = judge_latency(launches(int8=odd), "int8", "engine", FIVE_PERCENT, None, base)
+    [check] = judge_latency(int8(launches(int8=odd)), None, Against(base))
     assert check.outcome is Outcome.PASS
 
 
@@ -263,13 +269,13 @@ def test_a_budget_is_told_in_numbers() -> None:
 
 def test_a_budget_without_any_count_is_an_error() -> None:
     limits = {"p95": Limit(budget_ms=8.0)}
-    [check] = judge_latency(launches(int8=[4.0]), "int8", "engine", limits, None, None)
+    [check] = judge_latency(int8(launches(int8=[4.0]), limits))
     assert check.outcome is Outcome.ERROR
 
 
 def test_a_budget_needs_no_baseline() -> None:
     limits = {"p50": Limit(regression=0.05), "p95": Limit(regression=0.05, budget_ms=5.0)}
-    checks = judge_latency(counted([0] * 3), "int8", "engine", limits, None, None)
+    checks = judge_latency(int8(counted([0] * 3), limits))
     assert [(c.name, c.against) for c in checks] == [("p95", "budget")]
 
 
@@ -345,22 +351,15 @@ def beside_checkpoint(engine_ms: float, pt_ms: float, sha256: str, busy: str = "
         )
         for launch in now.launches
     )
-    (check,) = judge_latency(
-        now.model_copy(update={"launches": named}),
-        "int8",
-        "engine",
-        FIVE_PERCENT,
-        None,
-        before.model_copy(update={"sessions": (session,)}),
-        busy=busy,
-    )
+    against = Against(before.model_copy(update={"sessions": (session,)}), busy=busy)
+    (check,) = judge_latency(int8(now.model_copy(update={"launches": named})), None, against)
     return check
 
 
 def test_a_slow_down_since_a_stored_session_may_be_what_else_kept_the_machine_busy() -> None:
     def judged(value: float) -> Check:
         base = stored(4.0, 4.0, 4.0)
-        [check] = judge_latency(launches(int8=[value]), "int8", "engine", FIVE_PERCENT, None, base, busy=BUSY)
+        [check] = judge_latency(int8(launches(int8=[value])), None, Against(base, busy=BUSY))
         return check
 
     assert judged(7.9).outcome is Outcome.INCONCLUSIVE

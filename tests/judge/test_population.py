@@ -8,13 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from average_precisions import average_precision
 from fake_jobs import Behaviour
 from project import ACCURACY_TEST, Project
 from test_bootstrap import IMAGES, compare, records
 from test_parity import accuracy
 
 from pytest_trtgate.errors import RecordError
-from pytest_trtgate.judge.accuracy.average_precision import ImageRecords, average_precision
+from pytest_trtgate.judge.accuracy.average_precision import ImageRecords
 from pytest_trtgate.judge.accuracy.bootstrap import Bootstrap
 from pytest_trtgate.judge.accuracy.parity import _four_digits, judge_parity
 from pytest_trtgate.records.accuracy import ClassAccuracy

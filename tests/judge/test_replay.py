@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_latency import launches, stored
+from test_latency import int8, launches, stored
 
+from pytest_trtgate.judge.latency.candidate import Against
 from pytest_trtgate.judge.latency.checks import Need, judge_latency, still_needed
 from pytest_trtgate.judge.latency.fitness import unfit
 from pytest_trtgate.records.base import Failure
@@ -39,7 +40,7 @@ def beside(ratios: Sequence[float], copies: Sequence[float] = ()) -> LatencyReco
 
 def judged(record: LatencyRecord) -> list[Check]:
     """Judge the engine against a baseline whose stored sessions are far from what was measured."""
-    return judge_latency(record, "int8", "engine", LIMITS, None, stored(1.0, 1.0, 1.0))
+    return judge_latency(int8(record, LIMITS), None, Against(stored(1.0, 1.0, 1.0)))
 
 
 def outcomes(record: LatencyRecord) -> list[str]:
@@ -71,15 +72,15 @@ def test_the_medians_of_the_parts_of_a_launch_are_compared_where_it_has_them() -
 
 
 def test_a_suspicion_asks_for_two_launches_more_with_a_placebo() -> None:
-    assert still_needed(beside([1.03, 1.031, 1.032]), "int8", "engine", LIMITS) == Need(2, CONFIRM)
-    assert still_needed(beside([1.0, 1.0, 1.0]), "int8", "engine", LIMITS) is None
-    assert still_needed(beside([1.03]), "int8", "engine", LIMITS) == Need(2, BESIDE)
+    assert still_needed(int8(beside([1.03, 1.031, 1.032]), LIMITS)) == Need(2, CONFIRM)
+    assert still_needed(int8(beside([1.0, 1.0, 1.0]), LIMITS)) is None
+    assert still_needed(int8(beside([1.03]), LIMITS)) == Need(2, BESIDE)
 
 
 def test_a_slow_down_is_confirmed_and_ends_the_launches() -> None:
     record = beside([1.1, 1.11, 1.1, 1.105, 1.1], [1.0, 1.0])
     assert outcomes(record) == ["FAIL", "FAIL"]
-    assert still_needed(record, "int8", "engine", LIMITS) is None
+    assert still_needed(int8(record, LIMITS)) is None
 
 
 def test_a_failed_engine_takes_no_launches_for_its_budget() -> None:
@@ -91,7 +92,7 @@ def test_a_failed_engine_takes_no_launches_for_its_budget() -> None:
         for launch in record.launches
     ]
     limits = {**LIMITS, "p95": Limit(regression=0.05, budget_ms=8.0)}
-    assert still_needed(record.model_copy(update={"launches": tuple(both)}), "int8", "engine", limits) is None
+    assert still_needed(int8(record.model_copy(update={"launches": tuple(both)}), limits)) is None
 
 
 def test_copies_that_differ_make_it_inconclusive() -> None:
@@ -118,13 +119,13 @@ def test_a_ratio_that_is_none_is_an_error(bad: float) -> None:
 def test_a_baseline_engine_that_failed_meanwhile_is_not_compared_with() -> None:
     failed = {"baseline-int8": Failure(job="x", reason="x")}
     record = beside([1.1, 1.11, 1.1]).model_copy(update={"failures": failed})
-    assert still_needed(record, "int8", "engine", LIMITS) is None
+    assert still_needed(int8(record, LIMITS)) is None
     assert "3 stored sessions" in judged(record)[0].sentence
 
 
 def test_an_identical_engine_passes_whatever_it_takes() -> None:
     record = launches(int8=[9.0] * 3)
-    [check] = judge_latency(record, "int8", "engine", LIMITS, None, stored(4.0), same_engine=True)
+    [check] = judge_latency(int8(record, LIMITS), None, Against(stored(4.0), same_engine=True))
     assert (check.name, str(check.outcome)) == ("engine", "PASS")
     levels = "p50 9 ms, p95 9 ms (median of launches)"
     assert check.sentence == f"int8: identical engine, byte by byte the baseline's; {levels}; 3 launches"
@@ -175,6 +176,6 @@ def test_nothing_is_judged_by_an_unfit_launch() -> None:
     slow = slow.model_copy(update={"launches": (first, throttled, third)})
     assert outcomes(slow) == ["INCONCLUSIVE", "INCONCLUSIVE"]
     assert judged(slow)[0].sentence.endswith("; not judged, since the device held its clocks back (power cap)")
-    assert still_needed(slow, "int8", "engine", LIMITS) is None
-    [same] = judge_latency(slow, "int8", "engine", LIMITS, None, stored(4.0), same_engine=True)
+    assert still_needed(int8(slow, LIMITS)) is None
+    [same] = judge_latency(int8(slow, LIMITS), None, Against(stored(4.0), same_engine=True))
     assert str(same.outcome) == "PASS"

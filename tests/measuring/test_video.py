@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from fake_jobs import VIDEO, Behaviour
-from page_reader import Page
+from page_reader import Page, lines
 from project import Project
 from records_example import timing
 from runs_example import passing_run
@@ -173,7 +173,8 @@ def test_an_arm_without_times_of_whole_frames_is_left_out() -> None:
     (view,) = video_view.video_views(
         passing_run().model_copy(update={"videos": (video(arms=(partial, *others)),)}), None
     )
-    assert [(row.name, row.factor) for row in view.rows] == [("FP16", fmt.MISSING), ("INT8", fmt.MISSING)]
+    found = [(row["Arm"], row["Speed-up"]) for row in lines(view.table)]
+    assert found == [("FP16", fmt.MISSING), ("INT8", fmt.MISSING)]
 
 
 def test_a_page_without_clips_has_no_such_part() -> None:
@@ -187,7 +188,7 @@ def test_a_record_without_its_folder_says_where_the_videos_are(tmp_path: Path) -
     for media in (None, Media(None, tmp_path), Media(tmp_path, tmp_path)):
         (view,) = video_view.video_views(run, media)
         assert view.files == "The videos are in the run's folder, which is not beside this record."
-        assert (view.links, [row.link for row in view.rows]) == ((), [""] * 3)
+        assert (view.links, [row["Video"] for row in lines(view.table)]) == ((), [fmt.MISSING] * 3)
 
 
 def test_links_of_a_hostile_record_stay_in_the_folder_of_the_run(tmp_path: Path) -> None:

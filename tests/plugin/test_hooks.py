@@ -14,7 +14,6 @@ from project import Project
 
 from pytest_trtgate.plugin.hooks import with_models
 from pytest_trtgate.records.verdict import Outcome
-from pytest_trtgate.settings.findings import severity_of
 from pytest_trtgate.settings.load import project_settings
 
 DOCS = (Path(__file__).parents[2] / "docs" / "how-to" / "hooks.md").read_text(encoding="utf-8")
@@ -83,7 +82,7 @@ def test_who_chooses_the_models_sets_nothing_else(project: Project) -> None:
     assert chosen == settings
     # A finding that fails by default is not one that the project has said to fail.
     assert chosen.findings.model_fields_set == {"no_labels"}
-    assert severity_of(chosen.findings, "preflight-incomplete") == "warn"
+    assert chosen.findings.of("preflight-incomplete") == "warn"
 
 
 @pytest.mark.parametrize("answer", ["'best.pt'", "[1]", "1", "(m for m in ['best.pt'])"])

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fake_jobs import Behaviour
+from page_reader import lines
 from project import SETTINGS, Project, png
 
 from pytest_trtgate.data.dataset import load_dataset
@@ -21,7 +22,8 @@ from pytest_trtgate.records.baseline import Baseline
 from pytest_trtgate.records.files import load, save
 from pytest_trtgate.records.tasks import GATED, METRICS, TASKS, head_of
 from pytest_trtgate.records.verdict import Outcome
-from pytest_trtgate.report.page.accuracy_view import metric_rows
+from pytest_trtgate.report.numbers import CellNumbers
+from pytest_trtgate.report.page.accuracy_view import metric_table
 
 HOW = AccuracySettings(split="test", imgsz=64, batch=1, conf=0.001, iou=0.7, max_det=300)
 
@@ -130,7 +132,7 @@ def test_rotated_boxes_agree_by_their_own_likeness(change: list[float], same: bo
     one, other = (
         Detections(np.array([0]), np.array([0]), np.array([0.9]), found) for found in (box, box + np.array([change]))
     )
-    assert agreement(one, other, 0.25).shared == int(same)
+    assert agreement([(one, other)], 0.25).shared == int(same)
 
 
 # Judging
@@ -218,7 +220,7 @@ models = [
     page = project.page
     assert "mask mAP50-95 per class" in page
     masks = next(cell for cell in project.record.cells if cell.model == "masks")
-    tolerances = {row.name: row.tolerance for row in metric_rows(project.record, masks)}
+    tolerances = {row["Metric"]: row["Allowed"] for row in lines(metric_table(CellNumbers(project.record, masks)))}
     assert next(iter(tolerances)) == "mask mAP50-95"
     assert (tolerances["mAP50"], tolerances["mask mAP50"]) == ("0.5000", "0.0500")
 

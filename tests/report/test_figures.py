@@ -6,6 +6,7 @@ import math
 import re
 
 import pytest
+from page_reader import lines
 from records_example import cell, course, drop_check, figures, verdict
 from runs_example import failing_run, passing_run
 
@@ -14,8 +15,9 @@ from pytest_trtgate.records.figures import PrecisionRecall, Scores
 from pytest_trtgate.records.run import RunRecord
 from pytest_trtgate.records.verdict import Outcome
 from pytest_trtgate.report import markdown, terminal
+from pytest_trtgate.report.numbers import CellNumbers
 from pytest_trtgate.report.page import cell_charts, charts, html, matrix, view
-from pytest_trtgate.report.page.accuracy_view import DRAWN_CLASSES, accuracy_charts, class_rows
+from pytest_trtgate.report.page.accuracy_view import DRAWN_CLASSES, accuracy_charts, class_table
 from pytest_trtgate.report.page.overall import overall
 from pytest_trtgate.report.page.parts import Anchors, check_view, sentence_of
 
@@ -144,8 +146,11 @@ def test_one_arm_that_is_far_slower_does_not_press_the_others_together() -> None
 
 
 def test_scatter_marks_the_best_at_each_latency_and_the_limits() -> None:
-    points = [charts.Point("A", 1, 0.5), charts.Point("B", 2, 0.4), charts.Point("C", 3, 0.7)]
-    limits = [charts.Line("A", 2.0), charts.Line("C", 4.0)], [charts.Line("A", 0.45), charts.Line("C", 0.4501)]
+    points = [charts.ScatterPoint("A", 1, 0.5), charts.ScatterPoint("B", 2, 0.4), charts.ScatterPoint("C", 3, 0.7)]
+    limits = (
+        [charts.LimitLine("A", 2.0), charts.LimitLine("C", 4.0)],
+        [charts.LimitLine("A", 0.45), charts.LimitLine("C", 0.4501)],
+    )
     drawn = charts.scatter(points, "t", *limits)
     assert drawn.count('class="budget"') == 3
     assert ">all</text>" in drawn
@@ -216,17 +221,17 @@ def test_only_the_classes_that_lost_most_are_drawn_while_the_table_has_all() -> 
     classes = [tuple(a.classes[0].model_copy(update={"name": name}) for name in many) for a in arms]
     records = tuple(a.model_copy(update={"classes": found}) for a, found in zip(arms, classes, strict=True))
     wide = run.model_copy(update={"accuracies": records, "figures": {INT8.key: kept}})
-    drawn = accuracy_charts(wide, INT8)
+    drawn = accuracy_charts(CellNumbers(wide, INT8))
     assert drawn.classes.count("now-mark") == DRAWN_CLASSES == 12
     assert drawn.classes_note.startswith("the 12 of 40 classes that lost most; ")
-    assert len(class_rows(wide, INT8)) == 40
+    assert len(lines(class_table(CellNumbers(wide, INT8)))) == 40
 
 
 def test_class_table_says_interval_and_significance() -> None:
-    rows = {row.name: row for row in class_rows(failing_run(), INT8)}
+    rows = {row["Class"]: row for row in lines(class_table(CellNumbers(failing_run(), INT8)))}
     assert next(iter(rows)) == "triangle"
-    assert rows["triangle"].significant
-    assert rows["triangle"].within == "0.0574 to 0.0694"
-    assert not rows["ring"].significant
-    without = class_rows(failing_run().model_copy(update={"figures": {}}), INT8)
-    assert {row.within for row in without} == {"\N{EN DASH}"}
+    assert rows["triangle"]["Drop"].endswith(" significant")
+    assert rows["triangle"]["95 % interval"] == "0.0574 to 0.0694"
+    assert "significant" not in rows["ring"]["Drop"]
+    without = lines(class_table(CellNumbers(failing_run().model_copy(update={"figures": {}}), INT8)))
+    assert {row["95 % interval"] for row in without} == {"\N{EN DASH}"}

@@ -17,12 +17,16 @@ from pytest_trtgate.records.cell import placebo_of, replay_of
 from pytest_trtgate.records.latency import ArmLaunch, MachineState, Timing
 from pytest_trtgate.records.run import RunRecord
 from pytest_trtgate.records.verdict import Check, Outcome
-from pytest_trtgate.report import numbers as measure
-from pytest_trtgate.report import table
+from pytest_trtgate.report import numbers, table
 from pytest_trtgate.report.page import charts, detail, html, latency_view, parts, svg
 from pytest_trtgate.report.page.device_view import device_facts
 from pytest_trtgate.report.page.latency_view import context_tables
 from pytest_trtgate.report.page.parts import check_view
+
+
+def of(run: RunRecord, precision: str) -> numbers.CellNumbers:
+    """Return the numbers of a cell of ``shapes``."""
+    return numbers.CellNumbers(run, cell(precision))
 
 
 def on_gpu(run: RunRecord) -> RunRecord:
@@ -45,7 +49,7 @@ def on_gpu(run: RunRecord) -> RunRecord:
 
 
 def test_a_cell_shows_what_its_launches_did_to_the_gpu() -> None:
-    facts = {f.label: fmt.plain(f.value) for f in device_facts(on_gpu(passing_run()), cell("int8"))}
+    facts = {f.label: fmt.plain(f.value) for f in device_facts(of(on_gpu(passing_run()), "int8"))}
     assert facts["Engine timed by"] == "CUDA events, no CUDA graph"
     assert facts["By the host's clock, p50"].startswith("1.9")
     assert facts["Copies, p50"].startswith("in 0.02")
@@ -58,7 +62,7 @@ def test_a_cell_shows_what_its_launches_did_to_the_gpu() -> None:
 
 
 def test_a_cell_of_a_cpu_shows_nothing_of_a_gpu() -> None:
-    assert device_facts(passing_run(), cell("int8")) == ()
+    assert device_facts(of(passing_run(), "int8")) == ()
     assert "On the GPU" not in html.render([passing_run()])
 
 
@@ -163,20 +167,22 @@ def test_a_baseline_engine_that_failed_is_not_drawn_by_its_copy() -> None:
             launch.model_copy(update={"arms": {**launch.arms, replay: arm}})
             for launch, arm in zip(launches, copies, strict=True)
         )
-        assert measure.replay_arm(latency().model_copy(update={"launches": timed}), cell("fp16")) == drawn
-    assert measure.replay_arm(None, cell("fp16")) is None
+        record = latency().model_copy(update={"launches": timed})
+        run = passing_run().model_copy(update={"latencies": {"shapes": record}})
+        assert of(run, "fp16").replay_arm == drawn
+    assert of(run.model_copy(update={"latencies": {}}), "fp16").replay_arm is None
 
 
 def test_level_is_the_median_over_launches() -> None:
     record = latency()
-    times = measure.distribution(record, "fp16", "engine")
+    times = numbers.distribution(record, "fp16", "engine")
     assert times is not None
     assert times.level_ms(95) == median(record.per_launch_ms("fp16", "engine", 95))
     assert times.samples == 1500
 
 
 def test_pooled_quantiles_ascend_and_lie_within_the_launches() -> None:
-    times = measure.distribution(latency(), "int8", "engine")
+    times = numbers.distribution(latency(), "int8", "engine")
     assert times is not None
     pooled = times.pooled_ms
     assert len(pooled) == 99
@@ -186,18 +192,18 @@ def test_pooled_quantiles_ascend_and_lie_within_the_launches() -> None:
 
 def test_pooling_one_launch_gives_its_own_quantiles() -> None:
     one = timing(5.0, 1)
-    assert measure.Distribution((one,)).pooled_ms == one.quantiles_ms
+    assert numbers.Distribution((one,)).pooled_ms == one.quantiles_ms
 
 
 def test_pooling_weighs_launches_by_their_samples() -> None:
     slow, fast = timing(10.0, 1).model_copy(update={"n": 10}), timing(5.0, 1).model_copy(update={"n": 990})
-    assert measure.Distribution((slow, fast)).pooled_ms[90] < 6
+    assert numbers.Distribution((slow, fast)).pooled_ms[90] < 6
 
 
 def test_latency_of_another_image_size_is_not_a_cells_own() -> None:
     other = cell("fp16").model_copy(update={"imgsz": 640})
-    assert measure.latency_of(passing_run(), other) is None
-    assert measure.accuracy_of(passing_run(), other, "fp16") is None
+    assert numbers.latency_of(passing_run(), other) is None
+    assert numbers.accuracy_of(passing_run(), other, "fp16") is None
 
 
 def with_replay(run: RunRecord, p50_ms: float) -> RunRecord:
@@ -211,18 +217,17 @@ def with_replay(run: RunRecord, p50_ms: float) -> RunRecord:
 
 
 def test_baseline_engine_timed_in_this_run_goes_before_stored_sessions() -> None:
-    stored = measure.before_ms(passing_run(), cell("fp16"), "engine", 50)
-    replayed = measure.before_ms(with_replay(passing_run(), 11.0), cell("fp16"), "engine", 50)
+    stored = of(passing_run(), "fp16").before_ms("engine", 50)
+    replayed = of(with_replay(passing_run(), 11.0), "fp16").before_ms("engine", 50)
     assert stored == pytest.approx(14.8, rel=0.02)
     assert replayed == pytest.approx(11.0, rel=0.02)
-    assert measure.before_ms(with_replay(passing_run(), 11.0), cell("int8"), "engine", 50) == pytest.approx(
-        8.65, rel=0.02
-    )
+    assert of(with_replay(passing_run(), 11.0), "int8").before_ms("engine", 50) == pytest.approx(8.65, rel=0.02)
 
 
 def test_changes_that_were_judged_launch_by_launch_are_said_to_be() -> None:
     def paired(run: RunRecord) -> list[bool]:
-        return [table.paired for table in context_tables(run, cell("fp16"))]
+        tables = context_tables(of(run, "fp16"))
+        return ["change as judged, launch by launch" in table.caption for table in tables]
 
     assert paired(with_replay(passing_run(), 11.0)) == [True, False]
     assert paired(passing_run()) == [False, False]
@@ -233,17 +238,17 @@ def test_a_baseline_engine_that_failed_later_is_not_drawn_against() -> None:
     failed = {"baseline-fp16": Failure(job="probe", reason="gone")}
     record = run.latencies["shapes"].model_copy(update={"failures": failed})
     run = run.model_copy(update={"latencies": {"shapes": record}})
-    assert measure.before_ms(run, cell("fp16"), "engine", 50) == pytest.approx(14.8, rel=0.02)
+    assert of(run, "fp16").before_ms("engine", 50) == pytest.approx(14.8, rel=0.02)
 
 
 def test_gated_context_comes_from_the_settings() -> None:
     run = passing_run()
-    assert measure.gated_context(run) == "engine"
+    assert numbers.gated_context(run) == "engine"
     assert (
-        measure.gated_context(run.model_copy(update={"settings": {"latency": {"context": "end-to-end"}}}))
+        numbers.gated_context(run.model_copy(update={"settings": {"latency": {"context": "end-to-end"}}}))
         == "end-to-end"
     )
-    assert measure.gated_context(run.model_copy(update={"settings": {"latency": 3}})) == "engine"
+    assert numbers.gated_context(run.model_copy(update={"settings": {"latency": 3}})) == "engine"
 
 
 @pytest.mark.parametrize(
@@ -260,7 +265,7 @@ def test_gated_context_comes_from_the_settings() -> None:
 )
 def test_excess_is_the_used_part_of_the_limit(changes: dict[str, object], used: float | None) -> None:
     check = Check(name="p50", against="pt", outcome=Outcome.PASS, sentence="").model_copy(update=changes)
-    assert measure.excess(check) == (None if used is None else pytest.approx(used))
+    assert numbers.excess(check) == (None if used is None else pytest.approx(used))
 
 
 @pytest.mark.parametrize(
@@ -285,15 +290,15 @@ def test_a_check_in_a_few_words_has_its_number_and_its_limit(changes: dict[str, 
 
 def test_worst_verdicts_and_cells_come_first() -> None:
     run = failing_run()
-    ranks = [v.outcome.rank for v in measure.worst_first(run)]
+    ranks = [v.outcome.rank for v in numbers.worst_first(run)]
     assert ranks == sorted(ranks, reverse=True)
-    assert [c.label for c in measure.cells_of(run)][:3] == ["shapes-wide int8", "shapes fp16", "shapes int8"]
+    assert [n.cell.label for n in numbers.numbers_of(run)][:3] == ["shapes-wide int8", "shapes fp16", "shapes int8"]
 
 
 def test_a_note_that_fails_the_run_comes_before_a_note_that_does_not() -> None:
     run = failing_run()
     failed = tuple(v.model_copy(update={"failed": v.outcome is Outcome.INCONCLUSIVE}) for v in run.verdicts)
-    assert measure.worst_first(run.model_copy(update={"verdicts": failed}))[0].outcome is Outcome.INCONCLUSIVE
+    assert numbers.worst_first(run.model_copy(update={"verdicts": failed}))[0].outcome is Outcome.INCONCLUSIVE
 
 
 def flat_timing(value: float) -> Timing:
@@ -301,7 +306,7 @@ def flat_timing(value: float) -> Timing:
 
 
 def test_distribution_chart_draws_both_arms_and_the_budget() -> None:
-    now, then = (measure.Distribution((timing(p50, 3),)) for p50 in (10.0, 9.0))
+    now, then = (numbers.Distribution((timing(p50, 3),)) for p50 in (10.0, 9.0))
     drawn = charts.latency_distribution(now, then, {95: 10.5}, "shapes fp16", "baseline")
     assert drawn.count('class="area now"') == drawn.count('class="area then"') == 1
     assert "p95 budget" in drawn
@@ -310,12 +315,12 @@ def test_distribution_chart_draws_both_arms_and_the_budget() -> None:
 
 
 def test_distribution_chart_leaves_out_a_budget_far_away() -> None:
-    now = measure.Distribution((timing(10.0, 3),))
+    now = numbers.Distribution((timing(10.0, 3),))
     assert "budget" not in charts.latency_distribution(now, None, {95: 100.0}, "a", "")
 
 
 def test_chart_of_one_value_is_drawn() -> None:
-    drawn = charts.latency_distribution(measure.Distribution((flat_timing(3.0),)), None, {}, "a", "")
+    drawn = charts.latency_distribution(numbers.Distribution((flat_timing(3.0),)), None, {}, "a", "")
     assert "nan" not in drawn.lower()
     assert 'class="area now"' in drawn
 
@@ -326,16 +331,16 @@ def level(ms: float) -> charts.Level:
 
 def test_charts_without_numbers_are_left_out() -> None:
     assert charts.latency_distribution(None, None, {}, "a", "") == ""
-    assert charts.latency_distribution(measure.Distribution((flat_timing(math.nan),)), None, {}, "a", "") == ""
+    assert charts.latency_distribution(numbers.Distribution((flat_timing(math.nan),)), None, {}, "a", "") == ""
     assert charts.forest([charts.ForestRow("a", None, level(math.nan))], "t") == ""
-    assert charts.scatter([charts.Point("a", math.nan, 0.5)], "t") == ""
+    assert charts.scatter([charts.ScatterPoint("a", math.nan, 0.5)], "t") == ""
     assert charts.gauge(None, "t") == ""
     assert charts.stage_bar([("preprocess", -1.0)], "t") == ""
 
 
 def test_chart_labels_are_escaped() -> None:
     drawn = charts.forest([charts.ForestRow("<b>", level(1.0), level(2.0))], "<i>") + charts.scatter(
-        [charts.Point("<u>", 1, 1)], "t"
+        [charts.ScatterPoint("<u>", 1, 1)], "t"
     )
     assert "<b>" not in drawn
     assert "&lt;b&gt;" in drawn
@@ -353,7 +358,7 @@ def test_density_peaks_where_the_times_are() -> None:
 
 def test_labels_in_the_scatter_do_not_lie_on_each_other_nor_on_marks() -> None:
     names = ("FP32", "FP16", "INT8")
-    drawn = charts.scatter([charts.Point(name, 10.0 + i / 10, 0.5) for i, name in enumerate(names)], "t")
+    drawn = charts.scatter([charts.ScatterPoint(name, 10.0 + i / 10, 0.5) for i, name in enumerate(names)], "t")
     found = re.findall(r'<text x="([\d.]+)" y="([\d.]+)" class="t b" text-anchor="(\w+)"', drawn)
     spots = [(float(x), float(y), anchor) for x, y, anchor in found]
     assert len(spots) == 3
@@ -367,8 +372,8 @@ def test_labels_in_the_scatter_do_not_lie_on_each_other_nor_on_marks() -> None:
 
 
 def test_labels_in_the_scatter_do_not_lie_on_lines() -> None:
-    points = [charts.Point(".pt", 40, 0.7), charts.Point("FP32", 15, 0.6999)]
-    drawn = charts.scatter(points, "t", [charts.Line("all", 47)], [charts.Line("all", 0.69)])
+    points = [charts.ScatterPoint(".pt", 40, 0.7), charts.ScatterPoint("FP32", 15, 0.6999)]
+    drawn = charts.scatter(points, "t", [charts.LimitLine("all", 47)], [charts.LimitLine("all", 0.69)])
     (side,) = re.findall(r'class="t b" text-anchor="(\w+)">FP32', drawn)
     assert side == "end"  # the step of the best goes to the right
 
@@ -405,14 +410,14 @@ def test_the_interval_of_a_drop_is_drawn_over_its_gauge() -> None:
 
 def test_the_history_of_a_cell_ends_with_this_run() -> None:
     run = passing_run()
-    drawn, said = latency_view.history(run, cell("int8"))
+    drawn, said = latency_view.history(of(run, "int8"))
     [points] = re.findall(r' d="M([^"]+)"', drawn)
     assert len(points.split("L")) == 4
     assert said == fmt.plain(said).replace(" ms", "\N{NO-BREAK SPACE}ms")
     assert said.startswith("p50, median of launches, over 3 stored sessions and this run: 8.")
     alone = run.model_copy(update={"baselines": {}})
-    assert latency_view.history(alone, cell("int8")) == ("", "")
-    assert latency_view.history(run, cell("int8"), 95)[1].startswith("p95, median of launches, over ")
+    assert latency_view.history(of(alone, "int8")) == ("", "")
+    assert latency_view.history(of(run, "int8"), 95)[1].startswith("p95, median of launches, over ")
 
 
 def test_a_line_needs_two_values_that_are_numbers() -> None:
@@ -423,14 +428,14 @@ def test_a_line_needs_two_values_that_are_numbers() -> None:
 
 def test_the_note_on_a_baseline_says_how_it_was_used() -> None:
     run = passing_run()
-    assert detail.baseline_note(run, cell("fp16")).endswith(": 3 stored sessions, the last of 14 Nov 2026, 09:30 UTC.")
-    replayed = detail.baseline_note(with_replay(run, 11.0), cell("fp16"))
+    assert detail.baseline_note(of(run, "fp16")).endswith(": 3 stored sessions, the last of 14 Nov 2026, 09:30 UTC.")
+    replayed = detail.baseline_note(of(with_replay(run, 11.0), "fp16"))
     assert replayed.endswith(" Its engine was replayed beside the new one in 3 launches.")
     engine = run.engines[cell("fp16").key]
     use = run.baselines[cell("fp16").key]
     assert use.baseline is not None
     same = use.model_copy(update={"baseline": use.baseline.model_copy(update={"engine_sha256": engine.sha256})})
-    note = detail.baseline_note(run.model_copy(update={"baselines": {cell("fp16").key: same}}), cell("fp16"))
+    note = detail.baseline_note(of(run.model_copy(update={"baselines": {cell("fp16").key: same}}), "fp16"))
     assert note.endswith(" The engine has the same bytes as the baseline's.")
 
 

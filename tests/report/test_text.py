@@ -9,6 +9,7 @@ import re
 from pathlib import Path
 
 import pytest
+from page_reader import lines
 from runs_example import empty_run, failing_run, gpu_run, passing_run
 from test_page import hostile_run
 
@@ -16,9 +17,9 @@ from pytest_trtgate import text as fmt
 from pytest_trtgate.records.run import RunRecord
 from pytest_trtgate.records.verdict import Check, Outcome
 from pytest_trtgate.report import markdown, table, terminal
-from pytest_trtgate.report.numbers import least_metric
+from pytest_trtgate.report.numbers import CellNumbers
 from pytest_trtgate.report.page import html, view
-from pytest_trtgate.report.page.accuracy_view import metric_rows
+from pytest_trtgate.report.page.accuracy_view import metric_table
 from pytest_trtgate.report.page.parts import badge, sentence_of
 
 MARKUP = {"red", "green", "yellow", "bold"}
@@ -91,9 +92,9 @@ def test_a_drop_since_the_baseline_is_shown_where_the_pt_fell_as_far() -> None:
     assert "0.0500 base   0.0100" in line
     assert "0.0000 (0.0200), since baseline 0.0500 (0.0100)" in markdown.render([run])
     cell = next(c for c in run.cells if c.precision == "int8")
-    assert least_metric(run, cell) == pytest.approx(0.7806)
-    [row] = [row for row in metric_rows(run, cell) if row.name == "mAP50-95"]
-    assert (row.baseline.partition(", ")[2], row.badge) == ("drop 0.0500", badge(Outcome.FAIL))
+    assert CellNumbers(run, cell).least_metric == pytest.approx(0.7806)
+    [row] = [row for row in lines(metric_table(CellNumbers(run, cell))) if row["Metric"] == "mAP50-95"]
+    assert (row["Baseline"].partition(", ")[2], row["Verdict"]) == ("drop 0.0500", "Fail")
     page = fmt.plain(html.render([run]))
     assert "drop 0.0500 since baseline" in page
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
@@ -9,6 +10,7 @@ from html.parser import HTMLParser
 
 from pytest_trtgate.records.run import RunRecord
 from pytest_trtgate.report.page import html
+from pytest_trtgate.report.page.parts import Table
 
 VOID = {"meta", "link", "br", "img", "input", "hr", "base"}
 
@@ -16,6 +18,16 @@ VOID = {"meta", "link", "br", "img", "input", "hr", "base"}
 def plain(text: str) -> str:
     """Return text without typographic minus and times signs and with single spaces."""
     return " ".join(text.replace("\N{MINUS SIGN}", "-").replace("\N{MULTIPLICATION SIGN}", "x").split())
+
+
+def lines(table: Table | None) -> list[dict[str, str]]:
+    """Return the lines of a table as plain text by the titles of its columns; a verdict is its word."""
+    assert table is not None
+    texts = [[getattr(entry, "word", entry) for entry in row.entries] for row in table.rows]
+    return [
+        {k: plain(re.sub(r"<[^>]*>", " ", str(text))) for k, text in zip(table.columns, row, strict=True)}
+        for row in texts
+    ]
 
 
 @dataclass

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from average_precisions import average_precision
 from fake_jobs import Behaviour
 from project import Project
 from records_example import cell, latency
 
 from pytest_trtgate.judge.accuracy.agreement import Detections, agreement
-from pytest_trtgate.judge.accuracy.average_precision import ImageRecords, RankedArm, average_precision, precision_recall
+from pytest_trtgate.judge.accuracy.average_precision import ImageRecords, RankedArm, precision_recall
 from pytest_trtgate.verdicts.figures import PARTS, courses
 
 INT8 = "--trt-precision=int8"
@@ -69,7 +70,7 @@ def test_confidences_of_matched_boxes_are_counted_in_both_arms() -> None:
         boxes = np.array([[20.0 * i, 0, 20.0 * i + 9, 9] for i in range(len(conf))])
         return Detections(np.zeros(len(conf), dtype=int), np.zeros(len(conf), dtype=int), np.array(conf), boxes)
 
-    found = agreement(arm([0.97, 0.97, 0.31, 0.1]), arm([0.93, 0.62, 0.28, 0.1]), conf=0.25)
+    found = agreement([(arm([0.97, 0.97, 0.31, 0.1]), arm([0.93, 0.62, 0.28, 0.1]))], conf=0.25)
     assert [(i, n) for i, n in enumerate(found.scores_before) if n] == [(6, 1), (19, 2)]
     assert [(i, n) for i, n in enumerate(found.scores_after) if n] == [(5, 1), (12, 1), (18, 1)]
 

@@ -7,6 +7,7 @@ import sys
 import time
 from typing import get_args
 
+from page_reader import lines
 from project import Project
 from runs_example import passing_run
 
@@ -42,15 +43,14 @@ def test_phases_begin_with_the_process_and_add_up() -> None:
 def test_the_time_of_jobs_is_shown_by_kind_and_phase() -> None:
     view = timing_view(passing_run().model_copy(update={"jobs": jobs(), "seconds": 30.0}))
     assert view is not None
-    assert view.columns == ("Start", "Imports", "Work", "Waiting, end")
-    rows = [(row.label, row.jobs, row.seconds, *row.parts) for row in view.rows]
-    plain = [tuple(text.replace("\N{NO-BREAK SPACE}", " ") for text in row) for row in rows]
+    table, note = view
+    assert table.columns == ("Jobs", "Number", "Together", "Start", "Imports", "Work", "Waiting, end")
     nothing = "\N{EN DASH}"
-    assert plain == [
+    assert [tuple(row.values()) for row in lines(table)] == [
         ("Builds", "1", "5.0 s", nothing, nothing, nothing, "5.0 s"),
         ("Launches", "2", "16 s", "1.0 s", "6.0 s", "8.0 s", "1.0 s"),
     ]
-    assert view.note == "The run took 30\N{NO-BREAK SPACE}s."
+    assert note == "The run took 30\N{NO-BREAK SPACE}s."
     assert tuple(PHASES) == get_args(Phase)
 
 
@@ -58,10 +58,11 @@ def test_what_was_imported_ahead_is_apart_from_the_seconds_of_jobs() -> None:
     early = [job.model_copy(update={"ahead_s": 2.5}) for job in jobs()[1:]]
     view = timing_view(passing_run().model_copy(update={"jobs": (jobs()[0], *early), "seconds": 30.0}))
     assert view is not None
-    assert view.columns == ("Start", "Imports", "Work", "Waiting, end", "Imported ahead")
-    assert [row.parts[-1].replace("\N{NO-BREAK SPACE}", " ") for row in view.rows] == ["\N{EN DASH}", "5.0 s"]
-    assert [row.parts[-2].replace("\N{NO-BREAK SPACE}", " ") for row in view.rows] == ["5.0 s", "1.0 s"]
-    assert "imported ahead" in view.note
+    table, note = view
+    assert table.columns[3:] == ("Start", "Imports", "Work", "Waiting, end", "Imported ahead")
+    assert [row["Imported ahead"] for row in lines(table)] == ["\N{EN DASH}", "5.0 s"]
+    assert [row["Waiting, end"] for row in lines(table)] == ["5.0 s", "1.0 s"]
+    assert "imported ahead" in note
 
 
 def test_time_outside_of_jobs_counts_once_what_jobs_did_side_by_side() -> None:
@@ -69,7 +70,7 @@ def test_time_outside_of_jobs_counts_once_what_jobs_did_side_by_side() -> None:
     timed = [job.model_copy(update={"began_s": began}) for job, began in zip(jobs(), began_s, strict=True)]
     view = timing_view(passing_run().model_copy(update={"jobs": tuple(timed[::-1]), "seconds": 30.0}))
     assert view is not None
-    assert "; 11 s of it were outside of jobs." in view.note.replace("\N{NO-BREAK SPACE}", " ")
+    assert "; 11 s of it were outside of jobs." in view[1].replace("\N{NO-BREAK SPACE}", " ")
 
 
 def test_a_run_whose_jobs_said_nothing_has_no_such_table() -> None:

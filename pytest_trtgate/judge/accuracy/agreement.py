@@ -66,22 +66,12 @@ class Agreement:
     scores_after: tuple[int, ...] = ()
 
 
-def agreement(reference: Detections, engine: Detections, conf: float) -> Agreement:
+def agreement(parts: Iterable[tuple[Detections, Detections]], conf: float) -> Agreement:
     """Compare two arms that saw the same images.
 
     Args:
-        reference: The checkpoint's detections.
-        engine: The engine's.
-        conf: Confidence from which a detection counts when deployed.
-    """
-    return agreement_in_parts([(reference, engine)], conf)
-
-
-def agreement_in_parts(parts: Iterable[tuple[Detections, Detections]], conf: float) -> Agreement:
-    """As :func:`agreement`, of arms that come in parts, each of other images, so that none is held whole.
-
-    Args:
-        parts: The checkpoint's detections in some images, and the engine's in the same.
+        parts: The checkpoint's detections in some images, and the engine's in the same; several parts, each of other
+            images, so that none is held whole.
         conf: Confidence from which a detection counts when deployed.
     """
     detections, matched = 0, [(np.empty(0), np.empty(0))]

@@ -61,20 +61,6 @@ class ImageRecords:
             raise ValueError("a confidence is NaN or infinite")
 
 
-def average_precision(records: ImageRecords) -> tuple[Array, Array]:
-    """Return the classes that have objects, in ascending order, and their average precision.
-
-    Equal to Ultralytics' own; among equal confidences, detections count in the order of the records.
-
-    Returns:
-        Classes (C) and average precision (C x 10).
-    """
-    arm = RankedArm.of(records)
-    weights = np.ones((1 + arm.images[1], 1))
-    ap = [class_ap(cls, weights)[:, 0] for cls in arm.classes]
-    return arm.numbers, np.array(ap).reshape(len(ap), IOUS)
-
-
 @dataclass(frozen=True)
 class RankedClass:
     """One class of one arm, its detections in the order of falling confidence.

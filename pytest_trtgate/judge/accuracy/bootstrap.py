@@ -14,7 +14,7 @@ chapter 13.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -26,6 +26,8 @@ from .average_precision import IOUS, Array, RankedArm, RankedClass, class_ap, pa
 
 METRICS = ("mAP50", "mAP50-95")
 """Metrics that the bootstrap covers."""
+CONFIDENCE = 0.95
+"""Of all limits."""
 _WEIGHTS = 2**22
 """Weights (images x replicates) held at once: 16 MiB."""
 _ROWS = 2**21
@@ -89,7 +91,6 @@ class Bootstrap:
 
     images: int
     replicates: int
-    confidence: float
     metrics: dict[str, Drop]
     classes: tuple[ClassDrop, ...]
 
@@ -101,7 +102,6 @@ def paired_bootstrap(
     *,
     replicates: int = 1000,
     seed: int = 0,
-    confidence: float = 0.95,
     threads: int | None = None,
 ) -> Bootstrap:
     """Compare two arms on the same images.
@@ -112,7 +112,6 @@ def paired_bootstrap(
         images: How many images were evaluated, with and without objects.
         replicates: How many times images are drawn.
         seed: Of the draws; equal seeds give equal results, however many threads there are.
-        confidence: Of all limits.
         threads: How many to use; by default the cores of this machine, at most 4.
 
     Raises:
@@ -137,11 +136,11 @@ def paired_bootstrap(
                     present[c, part] = weight_of(arms[a][c].target_images, weights) > 0
 
             list(pool.map(work, tasks))
-    return _compare(classes, counts, point, drawn, present, images, confidence)
+    return _compare(classes, counts, point, drawn, present, images)
 
 
 def _replicates(cls: RankedClass, weights: Array) -> Array:
-    """As :func:`class_ap`, for as many replicates at once as is fast."""
+    """Return what :func:`class_ap` does, computed for as many replicates at once as is fast."""
     parts = parts_of(weights.shape[1], len(cls.images), _ROWS)
     return np.concatenate([class_ap(cls, weights[:, part]) for part in parts], axis=1)
 
@@ -175,13 +174,7 @@ def _require_same_objects(reference: RankedArm, engine: RankedArm, images: int) 
 
 
 def _compare(
-    classes: Array,
-    counts: dict[int, tuple[int, int]],
-    point: Array,
-    drawn: Array,
-    present: Array,
-    images: int,
-    confidence: float,
+    classes: Array, counts: dict[int, tuple[int, int]], point: Array, drawn: Array, present: Array, images: int
 ) -> Bootstrap:
     """Summarize.
 
@@ -192,7 +185,6 @@ def _compare(
         drawn: 2 x C x 10 x R: in the replicates.
         present: C x R: whether the class has objects in the replicate; where not, it does not count in a mean.
         images: How many there are.
-        confidence: Of the limits.
     """
     some = present.any(axis=0)
     per_class = drawn.mean(axis=2, dtype=np.float64)
@@ -203,37 +195,44 @@ def _compare(
     ):
         means = np.where(present, in_draws, 0).sum(axis=1)[:, some] / present.sum(axis=0)[some]
         before, after = at_points.mean(axis=1)
-        metrics[name] = drop_between(before, after, means[0] - means[1], confidence)
-    changes, p_values = [], []
-    for c, number in enumerate(classes):
-        drops = (per_class[0, c] - per_class[1, c])[present[c]]
+        metrics[name] = drop_between(before, after, means[0] - means[1])
+    changes, drops = [], []
+    for c in range(len(classes)):
         before, after = point[:, c].mean(axis=1)
-        change = drop_between(before, after, drops, confidence)
-        changes.append(change)
-        p_values.append(p_of_drop(change.drop, drops, counts[int(number)][0]))
-    significant = holm(p_values, 1 - confidence)
-    return Bootstrap(
-        images=images,
-        replicates=drawn.shape[-1],
-        confidence=confidence,
-        metrics=metrics,
-        classes=tuple(
-            ClassDrop(int(number), *counts[int(number)], change, p, rejected)
-            for number, change, p, rejected in zip(classes, changes, p_values, significant, strict=True)
-        ),
-    )
+        drops.append((per_class[0, c] - per_class[1, c])[present[c]])
+        changes.append(drop_between(before, after, drops[c]))
+    sizes = {int(number): counts[int(number)] for number in classes}
+    return Bootstrap(images, drawn.shape[-1], metrics, judge_classes(sizes, changes, drops))
 
 
-def drop_between(reference: float, engine: float, drops: Array, confidence: float) -> Drop:
+def judge_classes(
+    sizes: Mapping[int, tuple[int, int]], changes: Sequence[Drop], drops: Sequence[Array]
+) -> tuple[ClassDrop, ...]:
+    """Return the drop of each class, with whether it is significant among all.
+
+    Args:
+        sizes: Per class, in how many images it is and how many objects it has.
+        changes: The drop of each class, with its limits.
+        drops: The drops of each in the replicates.
+    """
+    p_values = [
+        _p_of_drop(change.drop, drawn, images)
+        for change, drawn, (images, _) in zip(changes, drops, sizes.values(), strict=True)
+    ]
+    rows = zip(sizes.items(), changes, p_values, holm(p_values, 1 - CONFIDENCE), strict=True)
+    return tuple(ClassDrop(cls, *counts, change, p, rejected) for (cls, counts), change, p, rejected in rows)
+
+
+def drop_between(reference: float, engine: float, drops: Array) -> Drop:
     """Return the drop of a metric with its limits, which are percentiles of the drops in the replicates."""
     drop = float(reference - engine)
-    tail = 1 - confidence
+    tail = 1 - CONFIDENCE
     limits = np.quantile(drops, [tail, 1 - tail, tail / 2, 1 - tail / 2]) if len(drops) else np.full(4, drop)
     lower, upper, low, high = limits.tolist()
     return Drop(float(reference), float(engine), drop, lower, upper, (low, high))
 
 
-def p_of_drop(drop: float, drops: Array, images: int) -> float:
+def _p_of_drop(drop: float, drops: Array, images: int) -> float:
     """Return the one-sided p of a drop above 0.
 
     From the drop over its bootstrap standard error: the share of replicates without a drop, the other usual choice, is

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...records import TOP
-from ..distributions import holm
 from .agreement import Agreement
 from .average_precision import Array
-from .bootstrap import Bootstrap, ClassDrop, draws, drop_between, p_of_drop
+from .bootstrap import Bootstrap, draws, drop_between, judge_classes
 
 
 @dataclass(frozen=True)
@@ -42,12 +41,7 @@ class Classified:
 
 
 def compare_classified(
-    reference: Classified,
-    engine: Classified,
-    *,
-    replicates: int = 1000,
-    seed: int = 0,
-    confidence: float = 0.95,
+    reference: Classified, engine: Classified, *, replicates: int = 1000, seed: int = 0
 ) -> Bootstrap:
     """Compare two classifiers on the same images by a paired bootstrap; see :mod:`.bootstrap`.
 
@@ -56,7 +50,6 @@ def compare_classified(
         engine: The arm to judge.
         replicates: How many times images are drawn.
         seed: Of the draws.
-        confidence: Of all limits.
 
     Raises:
         ValueError: The images' classes differ between the arms, or there are no images.
@@ -78,28 +71,14 @@ def compare_classified(
         counts.append(np.add.reduceat(by_class, starts, axis=0))
         falls.append(np.add.reduceat(by_class * fell[0][:, None], starts, axis=0))
     drawn, present, lost = (np.concatenate(parts, axis=1) for parts in (totals, counts, falls))
-    metrics = {
-        name: drop_between(before[i].mean(), after[i].mean(), drawn[i], confidence) for i, name in enumerate(TOP)
-    }
-    changes, p_values = [], []
+    metrics = {name: drop_between(before[i].mean(), after[i].mean(), drawn[i]) for i, name in enumerate(TOP)}
+    changes, drops = [], []
     for c, size in enumerate(sizes.tolist()):
         mine, some = order[starts[c] : starts[c] + size], present[c] > 0
-        drops = lost[c][some] / present[c][some]
-        changes.append(drop_between(before[0][mine].mean(), after[0][mine].mean(), drops, confidence))
-        p_values.append(p_of_drop(changes[c].drop, drops, size))
-    significant = holm(p_values, 1 - confidence)
-    return Bootstrap(
-        images=len(target),
-        replicates=replicates,
-        confidence=confidence,
-        metrics=metrics,
-        classes=tuple(
-            ClassDrop(number, size, size, change, p, rejected)
-            for number, size, change, p, rejected in zip(
-                numbers.tolist(), sizes.tolist(), changes, p_values, significant, strict=True
-            )
-        ),
-    )
+        drops.append(lost[c][some] / present[c][some])
+        changes.append(drop_between(before[0][mine].mean(), after[0][mine].mean(), drops[c]))
+    counted = {number: (size, size) for number, size in zip(numbers.tolist(), sizes.tolist(), strict=True)}
+    return Bootstrap(len(target), replicates, metrics, judge_classes(counted, changes, drops))
 
 
 def classified_agreement(reference: Classified, engine: Classified) -> Agreement:

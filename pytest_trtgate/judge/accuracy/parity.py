@@ -41,12 +41,8 @@ def judge_parity(
     Returns:
         One check per metric of ``tolerances``.
     """
-    if reference.settings != engine.settings or reference.images != engine.images:
-        sentence = f"{engine.arm} and the .pt were evaluated differently: {engine.settings} and {reference.settings}"
-        return [Check(name="settings", against="pt", outcome=Outcome.ERROR, sentence=sentence)]
-    if engine.head != "nms-in-engine" and None not in (reference.head, engine.head) and reference.head != engine.head:
-        sentence = f"{engine.arm}: the engine is built for {engine.head}, the .pt was evaluated with {reference.head}"
-        return [Check(name="settings", against="pt", outcome=Outcome.ERROR, sentence=sentence)]
+    if mismatch := _mismatch(reference, engine):
+        return [Check(name="settings", against="pt", outcome=Outcome.ERROR, sentence=f"{engine.arm}{mismatch}")]
     images = f"{engine.images} images"
     if engine.unreadable:
         images += f" ({len(engine.unreadable)} more are damaged and were left out)"
@@ -56,18 +52,25 @@ def judge_parity(
         drop = comparison.metrics.get(metric) if comparison else None
         limits = _limits(drop, population) if drop else None
         context = ", ".join([images, limits.sentence] if limits else [images])
-        context += f"; {worst_class}" if worst_class else ""
-        values = reference.metrics.get(metric), engine.metrics.get(metric)
-        check = _drop(metric, "pt", *values, limit, engine.arm, context)
+        beside = _Beside(engine.arm, "pt", context + (f"; {worst_class}" if worst_class else ""))
+        check = beside.judge(metric, reference.metrics.get(metric), engine.metrics.get(metric), limit)
         if check.outcome is Outcome.FAIL and finds_nothing(reference):
-            checks.append(check.model_copy(update={"sentence": f"{engine.arm}: {FINDS_NOTHING}"}))
-            continue
-        if drop and limits:
+            check = check.model_copy(update={"sentence": f"{engine.arm}: {FINDS_NOTHING}"})
+        elif drop and limits:
             check = check.model_copy(update={"low": limits.low, "high": limits.high})
             if population and check.change is not None and check.reference:
-                check = _in_population(check, check.change, drop.outcome(limit), engine.arm, context)
+                check = beside.in_population(check, check.change, drop.outcome(limit))
         checks.append(check)
     return checks
+
+
+def _mismatch(reference: AccuracyRecord, engine: AccuracyRecord) -> str:
+    """Return why two arms cannot be compared, as the end of a sentence; empty where they can be."""
+    if reference.settings != engine.settings or reference.images != engine.images:
+        return f" and the .pt were evaluated differently: {engine.settings} and {reference.settings}"
+    if engine.head != "nms-in-engine" and None not in (reference.head, engine.head) and reference.head != engine.head:
+        return f": the engine is built for {engine.head}, the .pt was evaluated with {reference.head}"
+    return ""
 
 
 def finds_nothing(reference: AccuracyRecord) -> bool:
@@ -93,19 +96,8 @@ def _limits(drop: Drop, population: bool) -> _Limits:
 
 
 def _four_digits(value: float) -> str:
-    """Return a value with four digits, and what is next to nothing without a sign."""
+    """Return a value with four digits, without a sign where that rounds to 0."""
     return f"{round(value, 4) + 0.0:.4f}"
-
-
-def _in_population(check: Check, drop: float, outcome: Outcome, arm: str, context: str) -> Check:
-    """Return a check with another outcome: that of the limits of its drop."""
-    said = {
-        Outcome.PASS: f"surely less than the {check.limit:.4f} allowed",
-        Outcome.FAIL: f"surely more than the {check.limit:.4f} allowed",
-    }.get(outcome, f"but these images cannot tell whether {check.limit:.4f}, which is allowed, is exceeded")
-    numbers = f"({check.reference:.4f} -> {check.value:.4f})"
-    sentence = f"{arm}: {check.name} {_moved(drop)} {numbers}, {said}; {context}"
-    return check.model_copy(update={"outcome": outcome, "sentence": sentence})
 
 
 def judge_accepted(
@@ -113,7 +105,7 @@ def judge_accepted(
 ) -> list[Check]:
     """Judge the drop of each gated metric since the baseline, where both saw the same images in the same way.
 
-    Of what failed it is said what the ``.pt`` did meanwhile: an engine may follow its checkpoint.
+    A failure says what the ``.pt`` did meanwhile: an engine may follow its checkpoint.
     """
     checks = judge_since(baseline.accuracy, baseline.accuracy_settings, baseline.data_digest, engine, tolerances)
     return [_beside(check, baseline.reference_accuracy, reference.metrics) for check in checks]
@@ -169,62 +161,62 @@ def judge_since(
         if data_digest == engine.data_digest:
             changed = "evaluation settings differ"
             changed += f" ({'; '.join(engine.settings.differing(settings))})" if settings else ""
-        return [
-            Check(
-                name="baseline",
-                against="baseline",
-                outcome=Outcome.INCOMPATIBLE,
-                sentence=f"{engine.arm}: accuracy is not comparable with {name}, whose {changed}",
-            )
-        ]
-    context = f"{engine.images} images"
-    since = f" since {name}"
+        sentence = f"{engine.arm}: accuracy is not comparable with {name}, whose {changed}"
+        return [Check(name="baseline", against="baseline", outcome=Outcome.INCOMPATIBLE, sentence=sentence)]
+    beside = _Beside(engine.arm, "baseline", f"{engine.images} images", f" since {name}")
     return [
-        _drop(metric, "baseline", before.get(metric), engine.metrics.get(metric), limit, engine.arm, context, since)
+        beside.judge(metric, before.get(metric), engine.metrics.get(metric), limit)
         for metric, limit in tolerances.items()
         if metric in before
     ]
 
 
-def _drop(
-    metric: str,
-    against: str,
-    reference: float | None,
-    value: float | None,
-    limit: float,
-    arm: str,
-    context: str,
-    since: str = "",
-) -> Check:
-    if reference is None or value is None or not (math.isfinite(reference) and math.isfinite(value)):
-        sentence = f"{arm}: {metric} was not measured ({reference} -> {value})"
-        return Check(name=metric, against=against, limit=limit, outcome=Outcome.ERROR, sentence=sentence)
-    drop = reference - value
-    # Four digits, and as many more as it takes to tell the drop from its limit.
-    digits = next((n for n in range(4, 9) if f"{drop:.{n}f}" != f"{limit:.{n}f}"), 4)
-    numbers = f"({reference:.4f} -> {value:.4f})"
-    if against == "pt" and reference == 0:
+class _Beside(NamedTuple):
+    """What an engine is compared with, and what the sentences say of it."""
+
+    arm: str
+    against: str
+    context: str
+    since: str = ""
+
+    def judge(self, metric: str, reference: float | None, value: float | None, limit: float) -> Check:
+        """Judge the drop of one metric on the images themselves."""
+        if reference is None or value is None or not (math.isfinite(reference) and math.isfinite(value)):
+            sentence = f"{self.arm}: {metric} was not measured ({reference} -> {value})"
+            return Check(name=metric, against=self.against, limit=limit, outcome=Outcome.ERROR, sentence=sentence)
+        drop = reference - value
+        # Four digits, and as many more as it takes to tell the drop from its limit.
+        digits = next((n for n in range(4, 9) if f"{drop:.{n}f}" != f"{limit:.{n}f}"), 4)
+        numbers = f"{self.since} ({reference:.4f} -> {value:.4f})"
         outcome = Outcome.FAIL
-        sentence = f"{arm}: the .pt itself has {metric} 0, so there is nothing to compare; {context}"
-    elif drop > limit + ROUNDING:
-        outcome = Outcome.FAIL
-        sentence = (
-            f"{arm}: {metric} fell {drop:.{digits}f}{since} {numbers}, more than {limit:.{digits}f} allowed; {context}"
+        if self.against == "pt" and reference == 0:
+            said = f"the .pt itself has {metric} 0, so there is nothing to compare"
+        elif drop > limit + ROUNDING:
+            said = f"{metric} fell {drop:.{digits}f}{numbers}, more than {limit:.{digits}f} allowed"
+        else:
+            outcome = Outcome.PASS
+            said = f"{metric} {_moved(drop)}{numbers}, {limit:.4f} allowed"
+        return Check(
+            name=metric,
+            against=self.against,
+            value=value,
+            reference=reference,
+            change=drop,
+            limit=limit,
+            unit="points",
+            outcome=outcome,
+            sentence=f"{self.arm}: {said}; {self.context}",
         )
-    else:
-        outcome = Outcome.PASS
-        sentence = f"{arm}: {metric} {_moved(drop)}{since} {numbers}, {limit:.4f} allowed; {context}"
-    return Check(
-        name=metric,
-        against=against,
-        value=value,
-        reference=reference,
-        change=drop,
-        limit=limit,
-        unit="points",
-        outcome=outcome,
-        sentence=sentence,
-    )
+
+    def in_population(self, check: Check, drop: float, outcome: Outcome) -> Check:
+        """Return a check with another outcome: that of the limits of its drop."""
+        said = {
+            Outcome.PASS: f"surely less than the {check.limit:.4f} allowed",
+            Outcome.FAIL: f"surely more than the {check.limit:.4f} allowed",
+        }.get(outcome, f"but these images cannot tell whether {check.limit:.4f}, which is allowed, is exceeded")
+        numbers = f"({check.reference:.4f} -> {check.value:.4f})"
+        sentence = f"{self.arm}: {check.name} {_moved(drop)} {numbers}, {said}; {self.context}"
+        return check.model_copy(update={"outcome": outcome, "sentence": sentence})
 
 
 def _moved(drop: float) -> str:

@@ -16,6 +16,7 @@ from ...records import Outcome
 from ..distributions import binomial_lower_tail, binomial_upper_tail
 
 CONFIDENCE = 0.99
+"""Of what one launch proves."""
 LAUNCHES = 3
 """So many launches must agree."""
 MAX_EXTENSION = 4
@@ -46,39 +47,30 @@ class BudgetDecision:
         outcome: None where more is to be measured.
         needs_launches: How many launches in all are needed, where there are too few; else None.
         needs_inferences: How many inferences a launch needs, where they prove nothing yet; else None.
-        proof_of: What each launch proves.
     """
 
     outcome: Outcome | None
-    needs_launches: int | None
-    needs_inferences: int | None
-    proof_of: tuple[Proof, ...]
+    needs_launches: int | None = None
+    needs_inferences: int | None = None
 
 
-def proof_of(launch: LaunchCount, percent: int, confidence: float = CONFIDENCE) -> Proof:
+def proof_of(launch: LaunchCount, percent: int) -> Proof:
     """Return what one launch proves of the budget of a percentile.
 
-    Args:
-        launch: Counts of the launch.
-        percent: The percentile, 1 to 99.
-        confidence: Of the proof, between 0 and 1.
-
     Raises:
-        ValueError: An argument is out of range.
+        ValueError: The percentile is not from 1 to 99, or more inferences were over the budget than there were.
     """
     if not 0 <= launch.over <= launch.inferences:
         raise ValueError(f"{launch.over} of {launch.inferences} inferences cannot be over the budget")
-    over = _share_over(percent, confidence)
-    if binomial_lower_tail(launch.over, launch.inferences, over) <= 1 - confidence:
+    over = _share_over(percent)
+    if binomial_lower_tail(launch.over, launch.inferences, over) <= 1 - CONFIDENCE:
         return Proof.MEETS
-    if binomial_upper_tail(launch.over, launch.inferences, over) <= 1 - confidence:
+    if binomial_upper_tail(launch.over, launch.inferences, over) <= 1 - CONFIDENCE:
         return Proof.VIOLATES
     return Proof.UNDECIDED
 
 
-def judge_budget(
-    launches: Sequence[LaunchCount], percent: int, inferences: int, confidence: float = CONFIDENCE
-) -> BudgetDecision:
+def judge_budget(launches: Sequence[LaunchCount], percent: int, inferences: int) -> BudgetDecision:
     """Judge a budget, or ask for more launches or inferences.
 
     Args:
@@ -86,39 +78,36 @@ def judge_budget(
         percent: The percentile, 1 to 99.
         inferences: How many a launch was meant to have; it is extended to at most four times as many,
             or to the fewest that can pass.
-        confidence: Of the proof of each launch.
 
     Returns:
         PASS where all launches meet the budget, FAIL where all violate it, INCONCLUSIVE where they disagree or where
         launches as long as allowed prove nothing.
     """
-    found = tuple(proof_of(launch, percent, confidence) for launch in launches)
+    found = [proof_of(launch, percent) for launch in launches]
     proofs = set(found) - {Proof.UNDECIDED}
     if len(proofs) > 1:
-        return BudgetDecision(Outcome.INCONCLUSIVE, None, None, found)
+        return BudgetDecision(Outcome.INCONCLUSIVE)
     if Proof.UNDECIDED in found:
-        fewest = smallest_passing(percent, confidence)
+        fewest = smallest_passing(percent)
         limit = max(MAX_EXTENSION * inferences, fewest)
         longest = max(x.inferences for x, e in zip(launches, found, strict=True) if e is Proof.UNDECIDED)
         if longest >= limit:
-            return BudgetDecision(Outcome.INCONCLUSIVE, None, None, found)
-        return BudgetDecision(None, None, min(max(2 * longest, fewest), limit), found)
+            return BudgetDecision(Outcome.INCONCLUSIVE)
+        return BudgetDecision(None, needs_inferences=min(max(2 * longest, fewest), limit))
     if len(found) < LAUNCHES:
-        return BudgetDecision(None, LAUNCHES, None, found)
-    return BudgetDecision(Outcome.PASS if proofs == {Proof.MEETS} else Outcome.FAIL, None, None, found)
+        return BudgetDecision(None, needs_launches=LAUNCHES)
+    return BudgetDecision(Outcome.PASS if proofs == {Proof.MEETS} else Outcome.FAIL)
 
 
-def smallest_passing(percent: int, confidence: float = CONFIDENCE) -> int:
+def smallest_passing(percent: int) -> int:
     """Return the fewest inferences that can prove a budget met, none of them over it: 90 for p95, 459 for p99."""
-    over, n = _share_over(percent, confidence), 1
-    while binomial_lower_tail(0, n, over) > 1 - confidence:
+    over, n = _share_over(percent), 1
+    while binomial_lower_tail(0, n, over) > 1 - CONFIDENCE:
         n += 1
     return n
 
 
-def _share_over(percent: int, confidence: float) -> float:
+def _share_over(percent: int) -> float:
     if not 1 <= percent <= 99:
         raise ValueError(f"percent is {percent}, not from 1 to 99")
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence is {confidence}, not between 0 and 1")
     return (100 - percent) / 100

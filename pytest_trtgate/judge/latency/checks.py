@@ -7,17 +7,19 @@ agree with each other far better than two processes do.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from statistics import median
 
-from ...records import Baseline, Check, Context, LatencyRecord, Outcome, is_replayed, placebo_of, replay_of, usable
-from ...settings import PERCENTILES, Limit, Speedup
+from ...records import Check, Outcome, placebo_of, usable
+from ...settings import PERCENTILES, Speedup
 from ...text import plural
 from .budget import LAUNCHES, BudgetDecision, LaunchCount, judge_budget
+from .candidate import Against, Candidate
+from .decision import ReplayDecision
 from .design import MAX_LAUNCHES
 from .fitness import doubted, why_unfit
-from .regression import IDENTICAL, decision, identical, judge_replay, judge_sessions
+from .regression import IDENTICAL, decide_regression, identical, judge_replay, judge_sessions
 from .sequential import MORE_LAUNCHES, QUIETER
 from .wording import MEDIAN, listed, ms, unusable
 
@@ -26,7 +28,7 @@ SAME_BYTES = "the engine is the baseline's, byte by byte"
 
 @dataclass(frozen=True)
 class Need:
-    """How many launches more one arm needs, which arms are to be timed in them, and what is not decided yet.
+    """How many more launches one arm needs, which arms they are to time, and what is undecided.
 
     ``confirms``: those so far all point to a failure, which the others are to confirm.
     """
@@ -37,87 +39,42 @@ class Need:
     confirms: bool = field(default=False, compare=False)
 
 
-def judge_latency(
-    latency: LatencyRecord,
-    arm: str,
-    context: Context,
-    limits: Mapping[str, Limit],
-    speedup: Speedup | None,
-    baseline: Baseline | None,
-    *,
-    same_engine: bool = False,
-    note: str = "",
-    busy: str = "",
-) -> list[Check]:
-    """Judge one arm's launches, as the last that can be had.
+def judge_latency(candidate: Candidate, speedup: Speedup | None = None, against: Against | None = None) -> list[Check]:
+    """Judge the launches of an engine, as the last that can be had.
 
     Args:
-        latency: All launches of the model, in milliseconds.
-        arm: The engine to judge.
-        context: Which timing is gated.
-        limits: Regression and budget per percentile (``p50``, ``p95``, ``p99``).
+        candidate: The engine.
         speedup: The rule against another arm, or None.
-        baseline: What to compare with, or None to leave that comparison out. Where its engine was timed beside the arm,
-            the two are compared launch by launch, else the arm with the stored sessions.
-        same_engine: The engine's bytes are the baseline's.
-        note: Why the baseline engine was not timed, for the sentences.
-        busy: What kept the machine busy before the launches; empty where it was quiet. What was timed side by side met
-            the same, while a slow-down since a stored session may be no more than that, unless the ``.pt`` of both
-            tells otherwise.
+        against: The baseline, or None to leave that comparison out. Where its engine was timed beside the candidate,
+            the two are compared launch by launch, else the candidate with the stored sessions.
 
     Returns:
         One check per limit that applies; one for the whole comparison with a baseline of the same bytes where nothing
         but the engine is gated.
     """
-    checks = [
-        _budget(latency, arm, context, name, limit.budget_ms)
-        for name, limit in limits.items()
-        if limit.budget_ms is not None
-    ]
-    if baseline is not None and same_engine and context == "engine":
-        checks.append(identical(latency, arm, context, limits))
-    elif baseline is not None and is_replayed(latency, arm):
-        checks += judge_replay(latency, arm, context, limits)
-    elif baseline is not None:
+    checks = [_budget(candidate, name, budget_ms) for name, budget_ms in candidate.budgets_ms.items()]
+    if against is not None and against.same_engine and candidate.context == "engine":
+        checks.append(identical(candidate))
+    elif against is not None and candidate.is_replayed:
+        checks += judge_replay(candidate)
+    elif against is not None:
         # What is around an engine may have become slower; timed beside itself, the engine would not tell.
-        checks += judge_sessions(latency, arm, context, limits, baseline, SAME_BYTES if same_engine else note, busy)
+        checks += judge_sessions(candidate, replace(against, note=SAME_BYTES) if against.same_engine else against)
     if speedup is not None:
-        checks.append(_speedup(latency, arm, context, speedup))
-    why = why_unfit(latency)
+        checks.append(_speedup(candidate, speedup))
+    why = why_unfit(candidate.latency)
     return [check if check.name == IDENTICAL else doubted(check, why) for check in checks]
 
 
-def still_needed(latency: LatencyRecord, arm: str, context: Context, limits: Mapping[str, Limit]) -> Need | None:
-    """Return what launches an arm still needs before it can be judged; None where it can be, or never will be.
-
-    Args:
-        latency: The launches so far.
-        arm: The engine's precision.
-        context: Which timing is gated.
-        limits: Regression and budget per percentile.
-    """
-    if why_unfit(latency):
+def still_needed(candidate: Candidate) -> Need | None:
+    """Return what launches an engine still needs before it can be judged; None where it can be, or never will be."""
+    if why_unfit(candidate.latency):
         return None
-    needs = []
-    if is_replayed(latency, arm):
-        found = decision(latency, arm, context, limits, last=False)
-        if found is not None and found.outcome is Outcome.FAIL:
-            return None  # no budget makes up for it
-        if found is not None and found.needs_launches is not None:
-            replay = replay_of(arm)
-            arms = {arm, replay, placebo_of(replay)} if found.needs_placebo else {arm, replay}
-            beside = sum(arm in launch.arms for launch in latency.of_arm(replay))
-            undecided = [q for q in found.quantities.values() if q.outcome is None]
-            failing = [q for q in undecided if q.points_to_failure]
-            why = ", ".join(q.undecided for q in failing or undecided)
-            needs.append(Need(found.needs_launches - beside, frozenset(arms), why, bool(failing)))
-    for name, limit in limits.items():
-        if limit.budget_ms is not None:
-            launches = _launches_for(_counts(latency, arm, context, name), PERCENTILES[name])
-            if launches is not None:
-                level_ms = median(latency.per_launch_ms(arm, context, PERCENTILES[name]))
-                why = f"{name} {ms(level_ms)} ms is near its budget of {limit.budget_ms:g} ms"
-                needs.append(Need(launches - len(latency.of_arm(arm)), frozenset({arm}), why))
+    replay = decide_regression(candidate, last=False)
+    if replay is not None and replay.outcome is Outcome.FAIL:
+        return None  # no budget makes up for it
+    needs = [_replay_need(candidate, replay)] if replay is not None and replay.needs_launches is not None else []
+    needs += [need for name in candidate.budgets_ms if (need := _budget_need(candidate, name))]
     if not needs:
         return None
     why = ", ".join(need.why for need in needs)
@@ -125,11 +82,36 @@ def still_needed(latency: LatencyRecord, arm: str, context: Context, limits: Map
     return Need(max(1, min(need.more for need in needs)), together, why, all(need.confirms for need in needs))
 
 
-def _counts(latency: LatencyRecord, arm: str, context: Context, name: str) -> list[LaunchCount]:
+def _replay_need(candidate: Candidate, found: ReplayDecision) -> Need:
+    """Return what the undecided comparison ``found`` with the baseline engine still needs."""
+    arm, replay = candidate.arm, candidate.replay
+    arms = {arm, replay, placebo_of(replay)} if found.needs_placebo else {arm, replay}
+    beside = sum(arm in launch.arms for launch in candidate.latency.of_arm(replay))
+    undecided = [q for q in found.quantities.values() if q.outcome is None]
+    failing = [q for q in undecided if q.points_to_failure]
+    why = ", ".join(q.undecided for q in failing or undecided)
+    return Need((found.needs_launches or 0) - beside, frozenset(arms), why, bool(failing))
+
+
+def _budget_need(candidate: Candidate, name: str) -> Need | None:
+    """Return what the budget of a percentile still needs; None where no more launches are of use."""
+    counts = _counts(candidate, name)
+    found = _decide_budget(counts, PERCENTILES[name]) if counts else None
+    if found is None or (found.needs_launches is None and found.needs_inferences is None):
+        return None
+    launches = found.needs_launches or 0
+    if found.needs_inferences is not None:
+        launches = LAUNCHES * math.ceil(found.needs_inferences / _shortest(counts))
+    level_ms = median(candidate.per_launch_ms(name))
+    why = f"{name} {ms(level_ms)} ms is near its budget of {candidate.budgets_ms[name]:g} ms"
+    return Need(launches - len(candidate.launches), frozenset({candidate.arm}), why)
+
+
+def _counts(candidate: Candidate, name: str) -> list[LaunchCount]:
     return [
-        LaunchCount(inside.timings[context].n, inside.over_budget[name])
-        for launch in latency.of_arm(arm)
-        if name in (inside := launch.arms[arm]).over_budget
+        LaunchCount(inside.timings[candidate.context].n, inside.over_budget[name])
+        for launch in candidate.launches
+        if name in (inside := launch.arms[candidate.arm]).over_budget
     ]
 
 
@@ -145,23 +127,14 @@ def _decide_budget(counts: Sequence[LaunchCount], percentile: int) -> BudgetDeci
     return judge_budget(together, percentile, _shortest(counts))
 
 
-def _launches_for(counts: Sequence[LaunchCount], percentile: int) -> int | None:
-    """Return how many launches in all a budget needs, or None where no more are of use."""
-    found = _decide_budget(counts, percentile) if counts else None
-    if found is None or found.needs_inferences is None:
-        return found.needs_launches if found else None
-    return LAUNCHES * math.ceil(found.needs_inferences / _shortest(counts))
-
-
 def _shortest(counts: Sequence[LaunchCount]) -> int:
     return min(count.inferences for count in counts)
 
 
-def _budget(latency: LatencyRecord, arm: str, context: Context, name: str, budget_ms: float) -> Check:
-    values = latency.per_launch_ms(arm, context, PERCENTILES[name])
-    counts = _counts(latency, arm, context, name)
+def _budget(candidate: Candidate, name: str, budget_ms: float) -> Check:
+    values, counts = candidate.per_launch_ms(name), _counts(candidate, name)
     if not counts or not usable(values):
-        return unusable(name, "budget", f"{arm}: {name} was not measured ({listed(values)})")
+        return unusable(name, "budget", f"{candidate.arm}: {name} was not measured ({listed(values)})")
     outcome = _decide_budget(counts, PERCENTILES[name]).outcome or Outcome.INCONCLUSIVE
     relation = {Outcome.PASS: "is within", Outcome.FAIL: "is over"}.get(outcome, "cannot be told from")
     over, total = sum(count.over for count in counts), sum(count.inferences for count in counts)
@@ -180,40 +153,37 @@ def _budget(latency: LatencyRecord, arm: str, context: Context, name: str, budge
         limit=budget_ms,
         unit="ms",
         outcome=outcome,
-        sentence=f"{arm}: {name} {ms(value_ms)} ms ({MEDIAN}) {relation} its budget of {budget_ms:g} ms; "
+        sentence=f"{candidate.arm}: {name} {ms(value_ms)} ms ({MEDIAN}) {relation} its budget of {budget_ms:g} ms; "
         f"{over} of {total} inferences took longer, {plural(len(counts), 'launch')}{doubt}",
     )
 
 
-def _speedup(latency: LatencyRecord, arm: str, context: Context, rule: Speedup) -> Check:
+def _speedup(candidate: Candidate, rule: Speedup) -> Check:
     """Judge the median over launches of the ratio inside a launch, where both arms met the same conditions."""
+    arm, context = candidate.arm, candidate.context
     pairs = [
         (launch.arms[rule.over].timings[context].quantile_ms(50), launch.arms[arm].timings[context].quantile_ms(50))
-        for launch in latency.of_arm(arm)
+        for launch in candidate.launches
         if rule.over in launch.arms
     ]
-    if not pairs:
-        return Check(
-            name="speed-up",
-            against=rule.over,
-            limit=rule.at_least,
-            unit="ratio",
-            outcome=Outcome.INCONCLUSIVE,
-            sentence=f"{arm}: the speed-up over {rule.over} was not judged, since {rule.over} is not in this run",
-        )
-    if not usable([value for pair in pairs for value in pair]):
+    if pairs and not usable([value for pair in pairs for value in pair]):
         return unusable("speed-up", rule.over, f"{arm}: p50 of {arm} or {rule.over} was not measured ({pairs})")
-    ratio = median(math.exp(math.log(other) - math.log(own)) for other, own in pairs)
-    short = ratio < rule.at_least
+    ratio = median(math.exp(math.log(other) - math.log(own)) for other, own in pairs) if pairs else None
+    if ratio is None:
+        outcome = Outcome.INCONCLUSIVE
+        sentence = f"the speed-up over {rule.over} was not judged, since {rule.over} is not in this run"
+    else:
+        outcome = Outcome.FAIL if ratio < rule.at_least else Outcome.PASS
+        relation = "less than" if ratio < rule.at_least else "at least"
+        sentence = f"{ratio:.2f} x as fast as {rule.over} at p50 ({MEDIAN}), {relation} {rule.at_least:g} x asked for"
     return Check(
         name="speed-up",
         against=rule.over,
         value=ratio,
-        reference=rule.at_least,
+        reference=None if ratio is None else rule.at_least,
         change=ratio,
         limit=rule.at_least,
         unit="ratio",
-        outcome=Outcome.FAIL if short else Outcome.PASS,
-        sentence=f"{arm}: {ratio:.2f} x as fast as {rule.over} at p50 ({MEDIAN}), "
-        f"{'less than' if short else 'at least'} {rule.at_least:g} x asked for",
+        outcome=outcome,
+        sentence=f"{arm}: {sentence}",
     )

@@ -15,33 +15,28 @@ from .design import SCREEN
 class Placebo:
     """Second copy of the baseline engine against the first: ``change`` as a ratio, ``p`` two-sided."""
 
-    launches: int
     change: float
     p: float
     differs: bool
 
 
-@dataclass(frozen=True)
-class Quantity:
-    """What is known of one gated quantity. Ratios: 0.021 is 2.1 % slower than the baseline, -0.021 faster.
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """How much slower an engine is than its baseline. Ratios: 0.021 is 2.1 % slower, -0.021 faster.
 
     Attributes:
         outcome: None where more launches are needed.
-        launches: How many decided it, or were seen where it is undecided.
         threshold: The smallest slow-down worth failing for, as a ratio.
-        change: Mean slow-down (geometric mean over launches) as a ratio.
-        lower: One-sided 95 % lower limit of it; -1 from a single launch.
-        upper: One-sided 95 % upper limit of it; infinite from a single launch.
-        p: One-sided p of a slow-down above 0, from the paired t-test; 1 from a single launch.
-        detectable: Where it passed: the smallest slow-down, as a ratio, that such a run fails with probability 0.9.
+        change: The slow-down, as a ratio.
+        lower: One-sided 95 % lower limit of it; -1 from a single launch or session.
+        upper: One-sided 95 % upper limit of it; infinite from a single launch or session.
+        p: One-sided p of a slow-down above 0; 1 from a single launch or session.
+        detectable: Where it passed and the spread is known: the smallest slow-down, as a ratio, that would fail with
+            probability 0.9.
         improved: Whether it is faster by at least the threshold, and certainly faster.
-        placebo: The copies of the baseline, where both ran.
-        reason: Why it neither passed nor failed, where there is more to say than that it is undecided.
     """
 
-    name: str
     outcome: Outcome | None
-    launches: int
     threshold: float
     change: float
     lower: float
@@ -49,8 +44,6 @@ class Quantity:
     p: float
     detectable: float | None = None
     improved: bool = False
-    placebo: Placebo | None = None
-    reason: str = ""
 
     @property
     def moved(self) -> str:
@@ -60,6 +53,20 @@ class Quantity:
         if abs(self.change) < 5e-5:
             return "is unchanged"
         return f"is {abs(self.change) * 100:.3g} % {'slower' if self.change > 0 else 'faster'}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quantity(Change):
+    """What is known of one gated quantity from paired t-tests over launches.
+
+    Attributes:
+        launches: How many decided it, or were seen where it is undecided.
+        reason: Why it neither passed nor failed, where there is more to say than that it is undecided.
+    """
+
+    name: str
+    launches: int
+    reason: str = ""
 
     @property
     def evidence(self) -> str:
@@ -72,7 +79,7 @@ class Quantity:
 
     @property
     def span(self) -> str:
-        """Between what it may be, by its limits: ``from 1.0 % faster to 9.1 % slower``; empty from a single launch."""
+        """Its limits in words: ``from 1.0 % faster to 9.1 % slower``; empty from a single launch."""
         if self.launches < 2 or not math.isfinite(self.upper):
             return ""
         low, high = ("slower" if ratio > 0 else "faster" for ratio in (self.lower, self.upper))
@@ -81,7 +88,7 @@ class Quantity:
 
     @property
     def points_to_failure(self) -> bool:
-        """Whether it is open, and all that it may be by its limits is more than is allowed."""
+        """Whether it is open, with both limits over what is allowed."""
         return self.outcome is None and self.lower > self.threshold
 
     @property
@@ -92,7 +99,7 @@ class Quantity:
 
     @property
     def sentence(self) -> str:
-        """The whole of it, with what to do about what is not decided."""
+        """What a check says of it, with what to do where it is undecided."""
         allowed = f"{self.threshold * 100:.3g} % allowed"
         if self.outcome is Outcome.FAIL:
             return f"{self.name} {self.moved}, more than {allowed}; {self.evidence}"
@@ -112,7 +119,6 @@ class ReplayDecision:
     Attributes:
         outcome: None where more launches are needed.
         needs_launches: How many launches in all are needed before the next look, or None where it is decided.
-        needs_placebo: Whether those launches must also time a second copy of the baseline engine.
         quantities: By name.
     """
 

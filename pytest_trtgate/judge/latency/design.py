@@ -34,7 +34,7 @@ _SIMULATED_RUNS = 2000
 def outcomes(
     d: NDArray[Any], threshold: float, hypotheses: int = 1, placebo: NDArray[Any] | None = None
 ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-    """Judge many runs of one quantity at once: :func:`~.sequential.decide` for simulations.
+    """Judge many runs of one quantity at once: :func:`~.sequential.decide_launches` for simulations.
 
     Args:
         d: Runs x 12: d of each launch, as if all had been made.

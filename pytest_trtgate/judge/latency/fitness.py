@@ -27,7 +27,7 @@ def why_unfit(latency: LatencyRecord) -> str:
 
 
 def doubted(check: Check, why: str) -> Check:
-    """Return a check without the verdict that unfit launches do not bear; ``why`` is empty for those that are fit."""
+    """Return a check as INCONCLUSIVE where launches are unfit, and unchanged where ``why`` is empty."""
     if not why or check.outcome not in (Outcome.PASS, Outcome.FAIL, Outcome.INCONCLUSIVE):
         return check
     sentence = f"{check.sentence}; not judged, since {why}"

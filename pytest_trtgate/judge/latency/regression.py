@@ -3,26 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from statistics import geometric_mean, median
 
-from ...records import (
-    REFERENCE,
-    ArmLaunch,
-    Baseline,
-    Check,
-    Context,
-    LatencyRecord,
-    Outcome,
-    placebo_of,
-    replay_of,
-    usable,
-)
-from ...settings import PERCENTILES, Limit
+from ...records import REFERENCE, ArmLaunch, Baseline, Check, Outcome, placebo_of, usable
+from ...settings import PERCENTILES
 from ...text import plural
+from .candidate import Against, Candidate
 from .decision import Quantity, ReplayDecision
-from .sequential import QUIETER, decide, log_ratios
+from .sequential import QUIETER, decide_launches, log_ratios
 from .sessions import SESSIONS_TO_TRUST, SessionChange, compare_sessions
 from .wording import MEAN, MEAN_OF_SESSIONS, MEDIAN, listed, ms, percent, unusable
 
@@ -33,35 +23,30 @@ BUSY_EXPLAINS = 1.0
 """From this change on a slow-down is not put down to a busy machine: it takes twice as long."""
 
 
-def decision(
-    latency: LatencyRecord, arm: str, context: Context, limits: Mapping[str, Limit], *, last: bool
-) -> ReplayDecision | None:
-    """Judge an arm by the launches that timed it beside its baseline engine; None where nothing is gated.
+def decide_regression(candidate: Candidate, *, last: bool) -> ReplayDecision | None:
+    """Decide by the launches that timed a candidate beside its baseline engine; None without such launches or limits.
 
-    Args:
-        latency: The launches so far.
-        arm: The engine's precision.
-        context: Which timing is gated.
-        limits: Limits by percentile, of which those with ``regression`` count.
-        last: No more launches can be had.
+    ``last``: no more launches can be had.
     """
-    thresholds = {name: limit.regression for name, limit in limits.items() if limit.regression is not None}
+    thresholds = candidate.thresholds
+    if not thresholds or not candidate.is_replayed:
+        return None
     d: dict[str, Sequence[float]] = {}
     copies: dict[str, Sequence[float]] = {}
     for name in thresholds:
-        own, baseline, second = _beside(latency, arm, context, name)
+        own, baseline, second = _beside(candidate, name)
         d[name] = log_ratios(own, baseline, second)
         copies[name] = log_ratios(second, baseline[len(baseline) - len(second) :])
-    return decide(d, thresholds, copies, last=last) if d else None
+    return decide_launches(d, thresholds, copies, last=last)
 
 
-def _beside(latency: LatencyRecord, arm: str, context: Context, name: str) -> tuple[list[tuple[float, ...]], ...]:
+def _beside(candidate: Candidate, name: str) -> tuple[list[tuple[float, ...]], ...]:
     """Return one percentile of the arm, its baseline engine and the copy of that, of the launches that have both.
 
     The median is that of each part of a launch, other percentiles are those of the whole: a part has too few samples.
     """
-    replay = replay_of(arm)
-    launches = [launch.arms for launch in latency.of_arm(replay) if arm in launch.arms]
+    arm, replay, context = candidate.arm, candidate.replay, candidate.context
+    launches = [launch.arms for launch in candidate.latency.of_arm(replay) if arm in launch.arms]
 
     def percentile_ms(one: ArmLaunch) -> tuple[float, ...]:
         course_ms = one.course_ms.get(context, ()) if name == "p50" else ()
@@ -71,16 +56,16 @@ def _beside(latency: LatencyRecord, arm: str, context: Context, name: str) -> tu
     return tuple([percentile_ms(arms[wanted]) for arms in launches if wanted in arms] for wanted in beside)
 
 
-def judge_replay(latency: LatencyRecord, arm: str, context: Context, limits: Mapping[str, Limit]) -> list[Check]:
+def judge_replay(candidate: Candidate) -> list[Check]:
     """Return a check per gated percentile, from the launches that timed the arm beside its baseline engine."""
-    found = decision(latency, arm, context, limits, last=True)
+    found = decide_regression(candidate, last=True)
     checks = []
     for name, quantity in found.quantities.items() if found else ():
         if quantity.outcome is Outcome.ERROR:
-            checks.append(unusable(name, "baseline", f"{arm}: {quantity.sentence}"))
+            checks.append(unusable(name, "baseline", f"{candidate.arm}: {quantity.sentence}"))
         else:
-            values_ms = [median(parts) for parts in _beside(latency, arm, context, name)[0]]
-            checks.append(_replay_check(arm, quantity, geometric_mean(values_ms)))
+            values_ms = [median(parts) for parts in _beside(candidate, name)[0]]
+            checks.append(_replay_check(candidate.arm, quantity, geometric_mean(values_ms)))
     return checks
 
 
@@ -103,56 +88,26 @@ def _replay_check(arm: str, quantity: Quantity, value_ms: float) -> Check:
     )
 
 
-def judge_sessions(
-    latency: LatencyRecord,
-    arm: str,
-    context: Context,
-    limits: Mapping[str, Limit],
-    baseline: Baseline,
-    note: str = "",
-    busy: str = "",
-) -> list[Check]:
-    """Return a check per gated percentile, from the stored sessions of a baseline.
-
-    Args:
-        latency: The launches.
-        arm: The engine's precision.
-        context: Which timing is gated.
-        limits: Limits by percentile, of which those with ``regression`` count.
-        baseline: What the sessions are of.
-        note: Why only these are there to compare with.
-        busy: What kept the machine busy before the launches; empty where it was quiet. It counts where the sessions do
-            not hold the same ``.pt``, which would tell what the machine did.
-    """
-    checks = []
-    for name, limit in limits.items():
-        if limit.regression is None:
-            continue
-        own = latency.per_launch_ms(arm, context, PERCENTILES[name])
-        stored = baseline.per_session_ms(context, PERCENTILES[name])
-        if not usable(own):
-            checks.append(unusable(name, "baseline", f"{arm}: {name} was not measured ({listed(own)})"))
-        elif not stored:
-            sentence = f"{arm}: the baseline holds no {name} to compare with"
-            outcome = Outcome.NO_BASELINE
-            checks.append(
-                Check(name=name, against="baseline", limit=limit.regression, outcome=outcome, sentence=sentence)
-            )
-        elif not all(map(usable, stored)):
-            bad = listed([value for session in stored for value in session])
-            checks.append(unusable(name, "baseline", f"{arm}: the baseline's {name} is no duration ({bad})"))
-        else:
-            found = compare_sessions(own, stored, limit.regression)
-            judged, machine = _beside_the_reference(found, latency, context, name, baseline, busy)
-            checks.append(_session_check(arm, name, judged, machine, note))
-    return checks
+def judge_sessions(candidate: Candidate, against: Against) -> list[Check]:
+    """Return a check per gated percentile, from the stored sessions of a baseline."""
+    return [_judge_stored(candidate, against, name, threshold) for name, threshold in candidate.thresholds.items()]
 
 
-def _beside_the_reference(
-    found: SessionChange, latency: LatencyRecord, context: Context, name: str, baseline: Baseline, busy: str
-) -> tuple[SessionChange, str]:
-    """Return what was found, INCONCLUSIVE instead of FAIL where it may be the machine, and why; see :func:`excused`."""
-    return excused(found, _reference_change(found.threshold, latency, context, name, baseline), busy)
+def _judge_stored(candidate: Candidate, against: Against, name: str, threshold: float) -> Check:
+    arm = candidate.arm
+    own = candidate.per_launch_ms(name)
+    stored = against.baseline.per_session_ms(candidate.context, PERCENTILES[name])
+    if not usable(own):
+        return unusable(name, "baseline", f"{arm}: {name} was not measured ({listed(own)})")
+    if not stored:
+        sentence = f"{arm}: {against.name} holds no {name} to compare with"
+        return Check(name=name, against="baseline", limit=threshold, outcome=Outcome.NO_BASELINE, sentence=sentence)
+    if not all(map(usable, stored)):
+        bad = listed([value for session in stored for value in session])
+        return unusable(name, "baseline", f"{arm}: {name} of {against.name} is no duration ({bad})")
+    found = compare_sessions(own, stored, threshold)
+    beside = _reference_change(candidate, against.baseline, name, threshold)
+    return _session_check(arm, name, *excused(found, beside, against.busy), against)
 
 
 def excused(found: SessionChange, reference_change: float | None, busy: str) -> tuple[SessionChange, str]:
@@ -178,28 +133,28 @@ def excused(found: SessionChange, reference_change: float | None, busy: str) -> 
     return (replace(found, outcome=Outcome.INCONCLUSIVE), machine) if machine else (found, "")
 
 
-def _reference_change(
-    threshold: float, latency: LatencyRecord, context: Context, name: str, baseline: Baseline
-) -> float | None:
+def _reference_change(candidate: Candidate, baseline: Baseline, name: str, threshold: float) -> float | None:
     """Return by how much the ``.pt`` became slower than in the stored sessions, as a ratio; None where none tells."""
-    launches = latency.of_arm(REFERENCE)
+    launches = candidate.latency.of_arm(REFERENCE)
     if not launches:
         return None
-    own = latency.per_launch_ms(REFERENCE, context, PERCENTILES[name])
-    stored = baseline.reference_ms(launches[0].arms[REFERENCE].sha256, context, PERCENTILES[name])
+    own = candidate.per_launch_ms(name, REFERENCE)
+    stored = baseline.reference_ms(launches[0].arms[REFERENCE].sha256, candidate.context, PERCENTILES[name])
     if not stored or not usable(own) or not all(map(usable, stored)):
         return None
     return compare_sessions(own, stored, threshold).change
 
 
-def _session_check(arm: str, name: str, found: SessionChange, machine: str, note: str) -> Check:
-    said = Quantity(name, found.outcome, 0, found.threshold, found.change, found.lower, found.upper, found.p).moved
+def _session_check(arm: str, name: str, found: SessionChange, machine: str, against: Against) -> Check:
     over = found.outcome is not Outcome.PASS
+    earlier_run, note = against.earlier_run, against.note
+    reference, value = (MEDIAN, "") if earlier_run else (MEAN_OF_SESSIONS, f"{MEDIAN} ")
     sentence = (
-        f"{arm}: {name} {said} ({MEAN_OF_SESSIONS} {ms(found.reference_ms)} -> {MEDIAN} {ms(found.value_ms)} ms), "
-        f"{'more than ' if over else ''}{percent(found.threshold)} allowed; "
-        f"{found.sessions} stored session{'s' if found.sessions > 1 else ''}"
+        f"{arm}: {name} {found.moved} ({reference} {ms(found.reference_ms)} -> {value}{ms(found.value_ms)} ms), "
+        f"{'more than ' if over else ''}{percent(found.threshold)} allowed"
     )
+    if not earlier_run:
+        sentence += f"; {found.sessions} stored session{'s' if found.sessions > 1 else ''}"
     if math.isfinite(found.upper):
         sentence += f", one-sided 95 % limits {found.lower * 100:.1f} % and {found.upper * 100:.1f} %"
     if machine:
@@ -216,28 +171,24 @@ def _session_check(arm: str, name: str, found: SessionChange, machine: str, note
         against="baseline",
         value=found.value_ms,
         reference=found.reference_ms,
-        statistics=(MEDIAN, MEAN_OF_SESSIONS),
+        statistics=(MEDIAN, reference),
         change=found.change,
         limit=found.threshold,
         unit="ratio",
         outcome=found.outcome,
-        sentence=sentence + (f"; {note}" if note else "") + _improvement(found.improved, found.change),
+        sentence=sentence
+        + (f"; {note}" if note else "")
+        + _improvement(found.improved and not earlier_run, found.change),
     )
 
 
-def identical(latency: LatencyRecord, arm: str, context: Context, limits: Mapping[str, Limit]) -> Check:
+def identical(candidate: Candidate) -> Check:
     """Return the check of an engine whose bytes are the baseline's: it cannot have become slower."""
-    gated = [name for name, limit in limits.items() if limit.regression is not None]
-    times = {name: latency.per_launch_ms(arm, context, PERCENTILES[name]) for name in gated}
+    times = {name: candidate.per_launch_ms(name) for name in candidate.thresholds}
     shown = ", ".join(f"{name} {ms(median(values))} ms" for name, values in times.items() if values)
     shown = f"{shown} ({MEDIAN})" if shown else "no percentile is gated"
-    return Check(
-        name=IDENTICAL,
-        against="baseline",
-        outcome=Outcome.PASS,
-        sentence=f"{arm}: identical engine, byte by byte the baseline's; {shown}; "
-        f"{plural(len(latency.of_arm(arm)), 'launch')}",
-    )
+    said = f"identical engine, byte by byte the baseline's; {shown}; {plural(len(candidate.launches), 'launch')}"
+    return Check(name=IDENTICAL, against="baseline", outcome=Outcome.PASS, sentence=f"{candidate.arm}: {said}")
 
 
 def _improvement(improved: bool, change: float) -> str:

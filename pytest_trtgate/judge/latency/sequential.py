@@ -81,7 +81,7 @@ def as_ratio(change: float) -> float:
     return math.inf if change > 700 else math.expm1(change)
 
 
-def decide(
+def decide_launches(
     d: Mapping[str, Sequence[float]],
     thresholds: Mapping[str, float],
     placebo: Mapping[str, Sequence[float]] | None = None,
@@ -106,37 +106,28 @@ def decide(
     launches = _require_sound(d, thresholds, placebo)
     if not all(math.isfinite(x) for values in (*d.values(), *placebo.values()) for x in values):
         return ReplayDecision(Outcome.ERROR, None, {q: _unusable(q, d[q], thresholds[q]) for q in d})
-    seen = {q: _Sample.of(q, values[:MAX_LAUNCHES], thresholds[q]) for q, values in d.items()}
+
+    def first(count: int) -> dict[str, _Sample]:
+        return {q: _Sample.of(q, values[:count], thresholds[q]) for q, values in d.items()}
+
     if launches < SCREEN:
-        return _undecided(seen, {}, SCREEN, last)
-    decided: dict[str, Quantity] = {}
-    for q, values in d.items():
-        sample = _Sample.of(q, values[:SCREEN], thresholds[q])
-        if sample.mean < sample.limit * SCREEN_SHARE and sample.spread < sample.limit * SCREEN_SPREAD:
-            decided[q] = sample.judged(Outcome.PASS, len(d))
+        return _sum_up(first(SCREEN), {}, SCREEN, last)
+    decided = {q: s.judged(Outcome.PASS, len(d)) for q, s in first(SCREEN).items() if s.passes_screen}
     for look, level in LOOKS:
         if len(decided) == len(d):
             break
         if launches < look:
-            return _undecided(seen, decided, look, last)
-        samples = {q: _Sample.of(q, values[:look], thresholds[q]) for q, values in d.items()}
-        copies = _judge_placebo(placebo, thresholds, look - SCREEN)
-        unfit = next((q for q, copy in copies.items() if copy.differs), None)
-        if unfit is not None:
-            change, p = abs(copies[unfit].change) * 100, copies[unfit].p
-            reason = (
-                f"two copies of the baseline engine differ by {change:.2g} % at {unfit} (p {p:.2g}): unfit to judge; "
-                f"{QUIETER}"
-            )
-            return _undecided(samples, decided, look, last=True, reason=reason, copies=copies)
+            return _sum_up(first(MAX_LAUNCHES), decided, look, last)
+        samples = first(look)
+        if reason := _why_unfit(_judge_placebo(placebo, thresholds, look - SCREEN)):
+            return _sum_up(samples, decided, look, True, reason)
         rejected = dict(zip(samples, holm([s.p for s in samples.values()], level), strict=True))
-        for q in samples.keys() - decided.keys():
-            outcome = samples[q].look(rejected[q])
-            if outcome is not None:
-                decided[q] = samples[q].judged(outcome, len(d), copies.get(q))
+        for q, sample in samples.items():
+            if q not in decided and (outcome := sample.look(rejected[q])) is not None:
+                decided[q] = sample.judged(outcome, len(d))
         if any(q.outcome is Outcome.FAIL for q in decided.values()):
-            return _undecided(samples, decided, look, last=True, reason="undecided when another quantity failed")
-    return _undecided(seen, decided, MAX_LAUNCHES, last=True)
+            return _sum_up(samples, decided, look, True, "undecided when another quantity failed")
+    return _sum_up(first(MAX_LAUNCHES), decided, MAX_LAUNCHES, True)
 
 
 @dataclass(frozen=True)
@@ -179,14 +170,16 @@ class _Sample:
     def margin(self) -> float:
         return student_t_quantile(CONFIDENCE, self.launches - 1) * self.error if self.launches > 1 else math.inf
 
+    @property
+    def passes_screen(self) -> bool:
+        return self.mean < self.limit * SCREEN_SHARE and self.spread < self.limit * SCREEN_SPREAD
+
     def look(self, rejected: bool) -> Outcome | None:
         if rejected and self.mean >= self.limit:
             return Outcome.FAIL
         return Outcome.PASS if self.mean + self.margin < self.limit else None
 
-    def judged(
-        self, outcome: Outcome | None, hypotheses: int, placebo: Placebo | None = None, reason: str = ""
-    ) -> Quantity:
+    def judged(self, outcome: Outcome | None, hypotheses: int, reason: str = "") -> Quantity:
         passed = outcome is Outcome.PASS
         return Quantity(
             name=self.name,
@@ -199,26 +192,26 @@ class _Sample:
             p=self.p,
             detectable=detectable(self.spread, self.launches, self.threshold, hypotheses) if passed else None,
             improved=passed and self.mean <= -self.limit and self.mean + self.margin < 0,
-            placebo=placebo,
             reason=reason,
         )
 
 
-def _undecided(
+def _sum_up(
     samples: Mapping[str, _Sample],
     decided: Mapping[str, Quantity],
     look: int,
     last: bool,
     reason: str = "",
-    copies: Mapping[str, Placebo] | None = None,
 ) -> ReplayDecision:
-    """Sum up: what has no verdict yet is INCONCLUSIVE if this was the last look, else needs launches up to ``look``."""
+    """Sum up: what has no verdict yet is INCONCLUSIVE if this was the last look, else needs launches up to ``look``.
+
+    ``reason`` says why it has none; by default, there were too few launches, or the machine was not quiet.
+    """
     open_outcome = Outcome.INCONCLUSIVE if last else None
     if last and not reason:
         reason = MORE_LAUNCHES if look < MAX_LAUNCHES else QUIETER
-    copies = copies or {}
     quantities = {
-        q: decided.get(q) or sample.judged(open_outcome, len(samples), copies.get(q), reason if last else "")
+        q: decided.get(q) or sample.judged(open_outcome, len(samples), reason if last else "")
         for q, sample in samples.items()
     }
     found = [q.outcome for q in quantities.values() if q.outcome is not None]
@@ -242,22 +235,41 @@ def _judge_placebo(
     }
     p_values = [2 * min(s.p, 1 - s.p) if s.error else float(s.mean == 0) for s in samples.values()]
     return {
-        q: Placebo(s.launches, as_ratio(s.mean), p, rejected and abs(s.mean) >= s.limit * SCREEN_SHARE)
+        q: Placebo(as_ratio(s.mean), p, rejected and abs(s.mean) >= s.limit * SCREEN_SHARE)
         for (q, s), p, rejected in zip(samples.items(), p_values, holm(p_values, PLACEBO_LEVEL), strict=True)
     }
+
+
+def _why_unfit(copies: Mapping[str, Placebo]) -> str:
+    """Return why launches in which two copies of one engine differ cannot be judged by; empty where none differ."""
+    for name, copy in copies.items():
+        if copy.differs:
+            seen = f"{abs(copy.change) * 100:.2g} % at {name} (p {copy.p:.2g})"
+            return f"two copies of the baseline engine differ by {seen}: unfit to judge; {QUIETER}"
+    return ""
 
 
 def _unusable(name: str, d: Sequence[float], threshold: float) -> Quantity:
     bad = [str(i) for i, x in enumerate(d, start=1) if not math.isfinite(x)]
     reason = f"launch {', '.join(bad)} gave no usable time" if bad else "not judged, since another quantity has no time"
     nan = math.nan
-    return Quantity(name, Outcome.ERROR, len(d), threshold, nan, nan, nan, nan, reason=reason)
+    return Quantity(
+        name=name,
+        outcome=Outcome.ERROR,
+        launches=len(d),
+        threshold=threshold,
+        change=nan,
+        lower=nan,
+        upper=nan,
+        p=nan,
+        reason=reason,
+    )
 
 
 def _require_sound(
     d: Mapping[str, Sequence[float]], thresholds: Mapping[str, float], placebo: Mapping[str, Sequence[float]]
 ) -> int:
-    """Return the number of launches."""
+    """Return the number of launches; raise ValueError where quantities, thresholds and copies do not fit."""
     if not d:
         raise ValueError("no quantity to judge")
     for q in d:

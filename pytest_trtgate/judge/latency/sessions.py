@@ -14,6 +14,7 @@ from statistics import NormalDist, median
 
 from ...records import Outcome
 from ..distributions import student_t_quantile, student_t_upper_tail
+from .decision import Change
 from .design import CONFIDENCE, POWER
 from .sequential import as_ratio
 
@@ -25,35 +26,23 @@ LEVEL_AT_TWICE = 0.05
 """The same for a slow-down of at least twice the threshold."""
 
 
-@dataclass(frozen=True)
-class SessionChange:
-    """A new session against the stored ones. Ratios: 0.021 is 2.1 % slower, -0.021 faster.
+@dataclass(frozen=True, kw_only=True)
+class SessionChange(Change):
+    """A new session against the stored ones.
+
+    With fewer than three sessions, it has improved where it is faster by at least twice the threshold.
 
     Attributes:
+        outcome: Never None.
         sessions: How many are stored.
-        threshold: The smallest slow-down worth failing for, as a ratio.
         value_ms: Median over the new launches.
         reference_ms: Geometric mean over stored sessions of their medians.
-        change: ``value_ms`` over ``reference_ms``, as a ratio.
-        lower: One-sided 95 % lower limit of the change, as a ratio; -1 from fewer than two sessions.
-        upper: One-sided 95 % upper limit; infinite from fewer than two sessions.
-        p: One-sided p of a slow-down above 0; 1 from fewer than two sessions.
-        detectable: Where it passed and the spread is known: the slow-down that would fail with probability 0.9.
-        improved: Whether it is faster by at least the threshold, and certainly faster; with fewer than three sessions,
-            by at least twice the threshold.
     """
 
     outcome: Outcome
     sessions: int
-    threshold: float
     value_ms: float
     reference_ms: float
-    change: float
-    lower: float
-    upper: float
-    p: float
-    detectable: float | None
-    improved: bool
 
 
 def compare_sessions(
@@ -81,22 +70,16 @@ def compare_sessions(
     count = len(stored)
     mean = math.fsum(stored) / count
     change, limit = new - mean, math.log1p(threshold)
+    trusted = count >= SESSIONS_TO_TRUST
     scale = margin = math.inf
-    p, spread_known = 1.0, count >= SESSIONS_TO_TRUST
+    p = 1.0
     if count > 1:
         # The new session has a spread of its own, and the mean of the stored ones is not exact.
         scale = math.sqrt(math.fsum((x - mean) ** 2 for x in stored) / (count - 1) * (1 + 1 / count))
         margin = student_t_quantile(CONFIDENCE, count - 1) * scale
         t = change / scale if scale else math.copysign(math.inf, change if change else -1)
         p = student_t_upper_tail(t, count - 1)
-    if change < limit:
-        outcome = Outcome.PASS
-    elif spread_known:
-        fails = p <= LEVEL or (change >= 2 * limit and p <= LEVEL_AT_TWICE)
-        outcome = Outcome.FAIL if fails else Outcome.INCONCLUSIVE
-    else:
-        outcome = Outcome.FAIL if change >= 2 * limit else Outcome.INCONCLUSIVE
-    passed = outcome is Outcome.PASS
+    outcome = _outcome(change, limit, p if trusted else None)
     return SessionChange(
         outcome=outcome,
         sessions=count,
@@ -107,9 +90,18 @@ def compare_sessions(
         lower=as_ratio(change - margin),
         upper=as_ratio(change + margin),
         p=p,
-        detectable=_detectable(scale, count, limit) if passed and spread_known else None,
-        improved=change <= -limit and change + margin < 0 if spread_known else change <= -2 * limit,
+        detectable=_detectable(scale, count, limit) if outcome is Outcome.PASS and trusted else None,
+        improved=change <= -limit and change + margin < 0 if trusted else change <= -2 * limit,
     )
+
+
+def _outcome(change: float, limit: float, p: float | None) -> Outcome:
+    """Judge a change and its limit, both logs; ``p`` is None where the spread of the sessions is not known."""
+    if change < limit:
+        return Outcome.PASS
+    twice = change >= 2 * limit
+    fails = twice if p is None else p <= LEVEL or (twice and p <= LEVEL_AT_TWICE)
+    return Outcome.FAIL if fails else Outcome.INCONCLUSIVE
 
 
 def _detectable(scale: float, count: int, limit: float) -> float:

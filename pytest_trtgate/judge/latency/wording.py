@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from ...records import Check, Outcome
 
 MEDIAN, MEAN, MEAN_OF_SESSIONS = "median of launches", "mean of launches", "mean of sessions"
-"""What a latency is that stands for several: geometric means, where they are means."""
+"""How several latencies become one; means are geometric."""
 
 
 def ms(value: float) -> str:

@@ -5,133 +5,115 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from markupsafe import Markup
+
 from ... import text as fmt
-from ...records import REFERENCE, Cell, DropInterval, RunRecord
-from ..numbers import accuracy_of, fallen_since, find_check, primary_of, verdict_of
+from ...records import REFERENCE
+from ..numbers import CellNumbers, primary_of
 from . import cell_charts
-from .parts import Badge, badge
+from .parts import Entry, Row, Table, badge
 
 DRAWN_CLASSES = 12
 """So many classes are drawn, those that lost most; the table has all of them."""
 
 
 @dataclass(frozen=True)
-class MetricRow:
-    """One metric of both arms; ``badge`` is None where no check judged it."""
-
-    name: str
-    reference: str
-    engine: str
-    drop: str
-    tolerance: str
-    baseline: str
-    badge: Badge | None
-
-
-@dataclass(frozen=True)
-class ClassRow:
-    """One class: the primary metric of both arms, the drop, ``within`` which limits, and whether beyond chance."""
-
-    name: str
-    images: str
-    instances: str
-    reference: str
-    engine: str
-    drop: str
-    within: str
-    significant: bool
-
-
-@dataclass(frozen=True)
 class AccuracyCharts:
     """The charts of one cell's accuracy; empty where what they show was not kept."""
 
-    precision_recall: str
-    curves_note: str
-    scores: str
-    scores_note: str
-    classes: str
-    classes_note: str
+    precision_recall: str = ""
+    curves_note: str = ""
+    scores: str = ""
+    scores_note: str = ""
+    classes: str = ""
+    classes_note: str = ""
 
 
-def metric_rows(run: RunRecord, cell: Cell) -> tuple[MetricRow, ...]:
-    """Return all metrics of the ``.pt`` and the engine, the primary one first; empty where neither was evaluated."""
-    arms = accuracy_of(run, cell, REFERENCE), accuracy_of(run, cell, cell.precision)
-    reference, engine = (arm.metrics if arm else {} for arm in arms)
-    use = run.baselines.get(cell.key)
-    stored = use.baseline.accuracy if use and use.baseline else {}
-    names = sorted(dict.fromkeys([*reference, *engine]), key=lambda name: name != primary_of(arms[0] or arms[1]))
+def metric_table(n: CellNumbers) -> Table | None:
+    """Return all metrics of the ``.pt`` and the engine, the primary one first; None where neither was evaluated."""
+    stored = n.baseline.accuracy if n.baseline else {}
+    measured = [name for arm in (n.reference, n.accuracy) if arm for name in arm.metrics]
     rows = []
-    for name in names:
-        then, now = reference.get(name), engine.get(name)
-        check = find_check(verdict_of(run, cell, "accuracy"), name, against=REFERENCE, unit="points")
-        since = fallen_since(run, cell, name)
+    for name in sorted(dict.fromkeys(measured), key=lambda name: name != n.metric):
+        then, now = n.metrics(name)
+        check, since = n.check("accuracy", name, against=REFERENCE, unit="points"), n.fallen_since(name)
         judged = since or check
-        rows.append(
-            MetricRow(
-                name=fmt.clip(name, 40),
-                reference=fmt.metric(then),
-                engine=fmt.metric(now),
-                drop=fmt.metric(None if then is None or now is None else then - now),
-                tolerance=fmt.metric(check.limit) if check else fmt.MISSING,
-                baseline=fmt.metric(stored.get(name)) + (f", {fmt.drop(since.change)}" if since else ""),
-                badge=badge(judged.outcome) if judged else None,
-            )
+        unjudged = Markup('<span class="off">{}</span>').format(fmt.MISSING if now is None else "not gated")
+        verdict: Entry = badge(judged.outcome) if judged else unjudged
+        entries = (
+            fmt.clip(name, 40),
+            fmt.metric(then),
+            fmt.metric(now),
+            fmt.metric(n.drop(name)),
+            fmt.metric(check.limit) if check else fmt.MISSING,
+            fmt.metric(stored.get(name)) + (f", {fmt.drop(since.change)}" if since else ""),
+            verdict,
         )
-    return tuple(rows)
+        rows.append(Row(entries, badge(judged.outcome).slug if judged else ""))
+    return (
+        Table(
+            label=f"Accuracy of {n.label}",
+            columns=("Metric", ".pt", "Engine", "Drop", "Allowed", "Baseline", "Verdict"),
+            rows=tuple(rows),
+            caption=accuracy_note(n),
+            classes={"Drop": "d", "Verdict": "l"},
+        )
+        if rows
+        else None
+    )
 
 
-def _intervals(run: RunRecord, cell: Cell) -> dict[str, DropInterval]:
-    figures = run.figures.get(cell.key)
-    return figures.classes if figures else {}
-
-
-def class_drops(run: RunRecord, cell: Cell) -> dict[str, float]:
-    """Return how far each class fell in the primary metric, the most first, without those that only one arm knows."""
-    arms = accuracy_of(run, cell, REFERENCE), accuracy_of(run, cell, cell.precision)
+def class_drops(n: CellNumbers) -> dict[str, float]:
+    """Return the drop of each class that both arms have in the primary metric, the largest first."""
+    arms = n.reference, n.accuracy
     then, now = ({c.name: c.metrics.get(primary_of(arm)) for c in arm.classes} if arm else {} for arm in arms)
-    drops = {n: was - is_ for n, was in then.items() if was is not None and (is_ := now.get(n)) is not None}
+    drops = {name: was - is_ for name, was in then.items() if was is not None and (is_ := now.get(name)) is not None}
     known = {name: drop for name, drop in drops.items() if not math.isnan(drop)}
     return dict(sorted(known.items(), key=lambda item: -item[1]))
 
 
-def class_rows(run: RunRecord, cell: Cell) -> tuple[ClassRow, ...]:
-    """Return the classes, the largest drop of the primary metric first; a class that only one arm knows comes last."""
-    arms = accuracy_of(run, cell, REFERENCE), accuracy_of(run, cell, cell.precision)
-    reference, engine = ({entry.name: entry for entry in arm.classes} if arm else {} for arm in arms)
-    intervals, metric = _intervals(run, cell), primary_of(arms[0] or arms[1])
+def class_table(n: CellNumbers) -> Table | None:
+    """Return the classes, the largest drop of the primary metric first, those of one arm only last."""
+    reference, engine = (
+        {entry.name: entry for entry in arm.classes} if arm else {} for arm in (n.reference, n.accuracy)
+    )
+    intervals = n.figures.classes if n.figures else {}
     rows = []
-    for name in dict.fromkeys([*reference, *engine]):
+    for name in dict.fromkeys([*class_drops(n), *reference, *engine]):
         known, interval = reference.get(name) or engine[name], intervals.get(name)
-        then, now = (arm[name].metrics.get(metric) if name in arm else None for arm in (reference, engine))
-        rows.append(
-            ClassRow(
-                name=fmt.clip(name, 60),
-                images=fmt.count(known.images),
-                instances=fmt.count(known.instances),
-                reference=fmt.metric(then),
-                engine=fmt.metric(now),
-                drop=fmt.metric(None if then is None or now is None else then - now),
-                within=f"{fmt.metric(interval.low)} to {fmt.metric(interval.high)}" if interval else fmt.MISSING,
-                significant=interval is not None and interval.significant,
-            )
+        then, now = (arm[name].metrics.get(n.metric) if name in arm else None for arm in (reference, engine))
+        drop = fmt.metric(None if then is None or now is None else then - now)
+        if interval and interval.significant:
+            drop = Markup('{}<span class="sig">significant</span>').format(drop)
+        within = f"{fmt.metric(interval.low)} to {fmt.metric(interval.high)}" if interval else fmt.MISSING
+        counts = fmt.count(known.images), fmt.count(known.instances)
+        rows.append(Row((fmt.clip(name, 60), *counts, fmt.metric(then), fmt.metric(now), drop, within)))
+    return (
+        Table(
+            label=f"Classes of {n.label}",
+            columns=("Class", "Images", "Instances", ".pt", "Engine", "Drop", "95 % interval"),
+            rows=tuple(rows),
+            kind="sortable classes",
+            classes={"Drop": "d"},
+            sorted_by="Drop",
+            tall=True,
         )
-    drops = class_drops(run, cell)
-    names = [fmt.clip(name, 60) for name in drops]
-    return tuple(sorted(rows, key=lambda row: names.index(row.name) if row.name in names else len(names)))
+        if rows and n.accuracy
+        else None
+    )
 
 
-def classes_note(classes: tuple[ClassRow, ...]) -> str:
-    """Return which class fell most; the rows are sorted."""
-    if not classes or classes[0].drop in (fmt.MISSING, "NaN"):
-        return ""
-    fell = not classes[0].drop.startswith("\N{MINUS SIGN}") and classes[0].drop != fmt.metric(0)
-    return f"largest drop: {classes[0].name} {classes[0].drop}" if fell else "none fell"
+def classes_note(n: CellNumbers) -> str:
+    """Return which class fell most."""
+    for name, drop in class_drops(n).items():
+        fell = not fmt.metric(drop).startswith("\N{MINUS SIGN}") and fmt.metric(drop) != fmt.metric(0)
+        return f"largest drop: {fmt.clip(name, 60)} {fmt.metric(drop)}" if fell else "none fell"
+    return ""
 
 
-def accuracy_note(run: RunRecord, cell: Cell) -> str:
+def accuracy_note(n: CellNumbers) -> str:
     """Return what the accuracy was evaluated on, and how."""
-    evaluated = accuracy_of(run, cell, cell.precision) or accuracy_of(run, cell, REFERENCE)
+    evaluated = n.accuracy or n.reference
     if evaluated is None:
         return "Not measured: neither the .pt nor the engine was evaluated."
     s = evaluated.settings
@@ -140,25 +122,24 @@ def accuracy_note(run: RunRecord, cell: Cell) -> str:
     return f"{counted} of split {fmt.clip(s.split, 40)}; {settings}"
 
 
-def accuracy_charts(run: RunRecord, cell: Cell) -> AccuracyCharts:
+def accuracy_charts(n: CellNumbers) -> AccuracyCharts:
     """Return the charts of one cell's accuracy."""
-    figures, label = run.figures.get(cell.key), fmt.clip(cell.label)
+    figures = n.figures
     if figures is None:
-        return AccuracyCharts("", "", "", "", "", "")
-    drops = class_drops(run, cell)
+        return AccuracyCharts()
     lines = [
         cell_charts.ClassLine(fmt.clip(name, 60), drop, interval.low, interval.high, interval.significant)
-        for name, drop in drops.items()
+        for name, drop in class_drops(n).items()
         if (interval := figures.classes.get(name)) is not None
     ]
     shown = lines[:DRAWN_CLASSES]
     left_out = f"the {len(shown)} of {len(lines)} classes that lost most; " if len(shown) < len(lines) else ""
     found = figures.scores
     return AccuracyCharts(
-        precision_recall=cell_charts.precision_recall(figures.curves, label),
+        precision_recall=cell_charts.precision_recall(figures.curves, n.label),
         curves_note=", below it ".join(f"IoU {c.iou:.2f}" for c in figures.curves),
-        scores=cell_charts.scores(found, label) if found else "",
+        scores=cell_charts.scores(found, n.label) if found else "",
         scores_note=f"boxes of the .pt from confidence {found.conf:g} on that the engine has too" if found else "",
-        classes=cell_charts.class_drops(shown, label, primary_of(accuracy_of(run, cell, cell.precision))),
+        classes=cell_charts.class_drops(shown, n.label, primary_of(n.accuracy)),
         classes_note=f"{left_out}95 % intervals over {fmt.plural(figures.images, 'image')}",
     )

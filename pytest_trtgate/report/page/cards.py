@@ -41,12 +41,12 @@ class Card:
 
 
 def from_artifact(line: str) -> str:
-    """Return, for a place behind what a command is for, that it reads a record that CI has kept; else nothing."""
+    """Say that a command reads a record kept by CI, as the end of its purpose; empty where it does not."""
     return f", with {RECORD_NAME} from the run's artifact" if f" accept {RECORD_NAME} " in line else ""
 
 
 def commands_of(verdicts: Sequence[Verdict]) -> tuple[Command, ...]:
-    """Return what to type to measure again and to accept one cell or all, each line once, reruns first."""
+    """Return the commands that measure again, then those that accept one cell or all, each once."""
     reruns = [Command("To run it again", "run again", fmt.clean(v.rerun)) for v in verdicts if v.rerun]
     cells = [_cell_command(v) for v in verdicts if v.accept_cell]
     wide = [
@@ -128,7 +128,7 @@ def last_line(log: str) -> str:
 
 
 def alike(run: RunRecord, *, failed: bool) -> list[list[Verdict]]:
-    """Return the verdicts of one run that need a word, the worst first; those of a cell with one reason are together.
+    """Return the verdicts of one run that need explaining, the worst first; a cell's with one reason are a group.
 
     ``failed`` chooses between the verdicts that failed the run and those that are only notes. What
     :func:`first_baseline` says in one line is left out.
@@ -160,6 +160,8 @@ def _card(run: RunRecord, verdicts: Sequence[Verdict], anchors: Anchors, anchor:
         # The numbers of the others follow.
         sentence = f"{wrong[0].sentence}; and {len(wrong) - 1} checks more:"
         wrong = [replace(c, sentence="") for c in wrong]
+    # What the card says already is not said again.
+    wrong = [replace(c, sentence="") if c.sentence in sentence else c for c in wrong]
     return Card(
         badge=badge_of(first),
         title=title_of(verdicts),
@@ -169,19 +171,14 @@ def _card(run: RunRecord, verdicts: Sequence[Verdict], anchors: Anchors, anchor:
         href=anchors.cells[first.cell],
         sentence=sentence,
         last_line=last_line(log),
-        checks=tuple(c.beside(sentence) for c in wrong if c.facts or c.sentence not in sentence),
+        checks=tuple(c for c in wrong if c.facts or c.sentence),
         commands=commands_of(verdicts),
         log=log,
     )
 
 
 def cards(anchored: Sequence[tuple[RunRecord, Anchors]], *, failed: bool) -> tuple[Card, ...]:
-    """Return the cards of all runs, the worst first.
-
-    Args:
-        anchored: The runs with the ids of their parts.
-        failed: Whether to take the verdicts that failed their run, or those that are only notes.
-    """
+    """Return the cards of all runs, the worst first: of verdicts that ``failed`` their run, or of notes."""
     found = [(run, anchors, group) for run, anchors in anchored for group in alike(run, failed=failed)]
     found.sort(key=lambda item: severity(item[2][0]), reverse=True)
     several = len(anchored) > 1

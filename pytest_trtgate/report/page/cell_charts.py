@@ -11,7 +11,7 @@ from ... import text as fmt
 from ...records import Course, PrecisionRecall, Scores
 from ..numbers import ABSURD_MS
 from .charts import WIDTH
-from .svg import Scale, axis, labels, line, marker, picture, polyline, tag, text
+from .svg import Scale, axis, line, marker, picture, polyline, side_axis, tag, text
 
 _LEFT = 44
 """Where the drawing begins, right of the numbers of its vertical axis."""
@@ -26,16 +26,6 @@ class ClassLine:
     low: float
     high: float
     significant: bool
-
-
-def _side(scale: Scale, right: float, wanted: int = 4) -> str:
-    """Return a vertical axis: numbers at the left, grid lines to ``right``."""
-    ticks = scale.ticks(wanted)
-    parts = []
-    for value, label in zip(ticks, labels(ticks), strict=True):
-        parts.append(line(_LEFT, scale(value), right, scale(value), "grid"))
-        parts.append(text(_LEFT - 6, scale(value) + 4, label, "t m", "end"))
-    return "".join(parts)
 
 
 def _usable(course: Course) -> bool:
@@ -54,11 +44,7 @@ def course_span_s(courses: Sequence[Course]) -> float:
 def course(courses: Sequence[Course], baseline_ms: float | None, budgets_ms: Mapping[int, float], name: str) -> str:
     """Return the latency over time within each launch, the launches side by side on one scale; empty without any.
 
-    Args:
-        courses: The launches.
-        baseline_ms: p50 of the baseline, or None.
-        budgets_ms: Limits by percentile, drawn where they fall inside the picture.
-        name: What was timed, for the title.
+    The baseline's p50 and the budgets, by percentile, are drawn where they fall inside the picture.
     """
     drawn = [c for c in courses if _usable(c)]
     if not drawn:
@@ -71,7 +57,7 @@ def course(courses: Sequence[Course], baseline_ms: float | None, budgets_ms: Map
     low = min(value for c in drawn for value in c.low_ms)
     y = Scale(max(0.0, low - (high - low) * 0.08), high, height - 24, 10)
     width = (WIDTH - _LEFT - gap * (len(drawn) - 1)) / len(drawn)
-    parts, span_s = [_side(y, WIDTH)], course_span_s(drawn)
+    parts, span_s = [side_axis(y, _LEFT, WIDTH)], course_span_s(drawn)
     for place, c in enumerate(drawn):
         left = _LEFT + place * (width + gap)
         x = Scale(0, span_s, left, left + width)
@@ -101,7 +87,7 @@ def precision_recall(curves: Sequence[PrecisionRecall], name: str) -> str:
         return ""
     height = 210
     x, y = Scale(0, 1, _LEFT, WIDTH - 14), Scale(0, 1, height - 24, 10)
-    parts = [_side(y, WIDTH - 14), axis(x, height - 20.0, 10, "")]
+    parts = [side_axis(y, _LEFT, WIDTH - 14), axis(x, height - 20.0, 10, "")]
     for c in drawn:
         for values, kind in ((c.reference, "then"), (c.engine, "now")):
             points = [(x(i / (len(values) - 1)), y(value)) for i, value in enumerate(values)]
@@ -122,7 +108,7 @@ def scores(found: Scores, name: str) -> str:
         return ""
     height = 150
     x, y = Scale(0, 1, _LEFT, WIDTH - 14), Scale(0, max(counts) * 1.05, height - 24, 10)
-    parts = [_side(y, WIDTH - 14, 3), axis(x, height - 20.0, 10, "")]
+    parts = [side_axis(y, _LEFT, WIDTH - 14, 3), axis(x, height - 20.0, 10, "")]
     for values, kind in ((found.reference, "then"), (found.engine, "now")):
         steps = [(x(0), y(0))]
         for i, value in enumerate(values):

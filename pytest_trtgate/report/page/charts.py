@@ -8,23 +8,11 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from ... import text as fmt
-from ..numbers import ABSURD_MS, Distribution
-from .svg import (
-    Box,
-    Scale,
-    at,
-    axis,
-    labels,
-    line,
-    marker,
-    overlap,
-    picture,
-    polyline,
-    tag,
-    text,
-)
+from ..numbers import ABSURD_MS, Distribution, drawable
+from .svg import Box, Scale, at, axis, line, marker, overlap, picture, polyline, side_axis, tag, text
 
 WIDTH = 440
+SCATTER_HEIGHT = 230
 SHAPES = {"pt": "circle", "fp32": "square", "fp16": "triangle", "int8": "diamond"}
 
 
@@ -50,7 +38,7 @@ class ForestRow:
 
 
 @dataclass(frozen=True)
-class Point:
+class ScatterPoint:
     """One arm of the scatter: a latency in milliseconds against accuracy."""
 
     label: str
@@ -60,33 +48,26 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Line:
+class LimitLine:
     """A limit in a chart: its name and its place on the axis."""
 
     label: str
     at: float
 
 
-def _finite(*values: float | None) -> list[float]:
-    return [value for value in values if value is not None and abs(value) < ABSURD_MS]
-
-
 def gauge(used: float | None, title: str, span: tuple[float, float] | None = None) -> str:
     """Return a bar that shows how much of a limit was used, with a tick at the limit; empty where that is unknown.
 
-    Args:
-        used: 1 at the limit, 2 at twice the limit; negative is drawn as none.
-        title: What is shown, in words.
-        span: The interval around ``used``, drawn as a line over the bar; None without one.
+    ``used`` is 1 at the limit, and drawn as none where it is negative; ``span`` is the interval around it, a line.
     """
     if used is None or not math.isfinite(used):
         return ""
-    reach = max(used, *(_finite(*span) if span else ()), 0.0)
+    reach = max(used, *(drawable(span) if span else ()), 0.0)
     scale = Scale(0, max(1.4, min(reach, 4.0) * 1.05), 0, 240)
     level = "over" if used > 1 else "under"
     parts = [tag("rect", x=0, y=5, width=240, height=6, rx=3, class_="track")]
     parts.append(tag("rect", x=0, y=5, width=max(scale(used), 3.0), height=6, rx=3, class_=f"fill {level}"))
-    if span and len(_finite(*span)) == 2:
+    if span and len(drawable(span)) == 2:
         parts.append(line(scale(span[0]), 8, scale(span[1]), 8, "whisker"))
     parts.append(tag("rect", x=scale(1) - 1, y=0, width=2, height=16, class_="limit"))
     return picture(240, 16, title, "".join(parts), "gauge")
@@ -94,7 +75,7 @@ def gauge(used: float | None, title: str, span: tuple[float, float] | None = Non
 
 def sparkline(values_ms: Sequence[float], title: str) -> str:
     """Return a level over sessions as a small line, oldest first, the last one marked; empty for fewer than two."""
-    known = _finite(*values_ms)
+    known = drawable(values_ms)
     if len(known) < 2:
         return ""
     x, y = Scale(0, len(known) - 1, 4, 156), Scale(min(known), max(known), 26, 6)
@@ -126,7 +107,7 @@ def _strip(place: Scale, y: float, arm: Distribution, pooled: Sequence[float], k
     low, left, middle, right, high = (place(pooled[p - 1]) for p in (5, 25, 50, 75, 95))
     parts = [line(low, y, high, y, f"thin {kind}")]
     parts.append(tag("rect", x=left, y=y - 4, width=max(right - left, 1.0), height=8, rx=2, class_=f"box {kind}"))
-    parts += [marker(place(p50), y + 9, "circle", f"dot {kind}", 2.0) for p50 in _finite(*arm.per_launch_ms(50))]
+    parts += [marker(place(p50), y + 9, "circle", f"dot {kind}", 2.0) for p50 in drawable(arm.per_launch_ms(50))]
     parts.append(marker(middle, y, "tick", f"mark {kind}"))
     return "".join(parts)
 
@@ -136,12 +117,7 @@ def latency_distribution(
 ) -> str:
     """Return the distribution of one cell's times over its baseline's, from p1 to p99; empty without times.
 
-    Args:
-        now: This run's launches.
-        then: The baseline's, or None.
-        budgets_ms: Limits by percentile, drawn where they fall inside the picture.
-        name: What was timed, for the title.
-        then_name: Where the baseline's times come from.
+    Budgets, by percentile, are drawn where they fall inside the picture; ``then_name`` says where ``then`` comes from.
     """
     here = now.pooled_ms if now else ()
     there = then.pooled_ms if then else ()
@@ -176,103 +152,106 @@ def latency_distribution(
 
 def forest(rows: Sequence[ForestRow], title: str) -> str:
     """Return p50 and p95 per arm on one scale from 0, each with its range over launches; empty without times."""
-    limits = [budget for row in rows for budget in (row.budgets_ms or {}).values()]
+    limits = drawable(budget for row in rows for budget in (row.budgets_ms or {}).values())
     highs = [level.high_ms for row in rows for level in (row.p50, row.p95) if level]
-    reach = _finite(*highs, *(x for row in rows for x in row.baseline_ms), *limits)
-    if not reach or max(reach) <= 0:
+    reach = max(drawable([*highs, *(x for row in rows for x in row.baseline_ms), *limits]), default=0.0)
+    if reach <= 0:
         return ""
     # One arm that is much slower than all others, as the .pt is on a GPU, would press those together.
-    own = [max(_finite(row.p95.high_ms), default=0.0) for row in rows if row.p95]
-    rest = max([*sorted(own)[:-1], *_finite(*limits)], default=0.0)
-    far = max(reach) > 2.5 * rest > 0
-    place = Scale(0, rest * 1.25 if far else max(reach) * 1.03, 64, WIDTH - 96)
+    own = [max(drawable([row.p95.high_ms]), default=0.0) for row in rows if row.p95]
+    rest = max([*sorted(own)[:-1], *limits], default=0.0)
+    place = Scale(0, rest * 1.25 if reach > 2.5 * rest > 0 else reach * 1.03, 64, WIDTH - 96)
     step = 40
     height = 12 + step * len(rows) + 20
-    parts = [axis(place, height - 18.0, 6, "ms")]
-    for index, row in enumerate(rows):
-        y = 12 + step * (index + 0.5)
-        parts.append(text(0, y + 4, fmt.clip(row.label, 9), "t b"))
-        if row.p50 is None or row.p95 is None or len(_finite(row.p50.ms, row.p95.ms)) < 2:
-            parts.append(text(place.start + 6, y + 4, fmt.NOT_MEASURED, "t m"))
-            continue
-        for percent, budget in (row.budgets_ms or {}).items():
-            x = place(budget)
-            parts.append(line(x, y - 12, x, y + 12, "budget"))
-            parts.append(text(x + 3, y - 8, f"p{percent}", "t s bad"))
-        for baseline in _finite(*row.baseline_ms):
-            parts.append(line(place(baseline), y + 4, place(baseline), y + 15, "old"))
-        if far and row.p50.ms > place.high:
-            parts.append(text(place.end, y + 4, "beyond this scale \N{RIGHTWARDS ARROW}", "t m", "end"))
-            parts.append(text(WIDTH, y + 4, f"{fmt.number(row.p50.ms)} / {fmt.number(row.p95.ms)}", "t n", "end"))
-            continue
+    drawn = [_forest_row(row, 12 + step * (index + 0.5), place) for index, row in enumerate(rows)]
+    return picture(WIDTH, height, title, "".join([axis(place, height - 18.0, 6, "ms"), *drawn]))
+
+
+def _forest_row(row: ForestRow, y: float, place: Scale) -> str:
+    """Return one arm at height ``y``; one whose p50 is beyond the scale has its numbers only."""
+    name = text(0, y + 4, fmt.clip(row.label, 9), "t b")
+    if row.p50 is None or row.p95 is None or len(drawable([row.p50.ms, row.p95.ms])) < 2:
+        return name + text(place.start + 6, y + 4, fmt.NOT_MEASURED, "t m")
+    parts = [name]
+    for percent, budget in (row.budgets_ms or {}).items():
+        x = place(budget)
+        parts += [line(x, y - 12, x, y + 12, "budget"), text(x + 3, y - 8, f"p{percent}", "t s bad")]
+    parts += [line(place(x), y + 4, place(x), y + 15, "old") for x in drawable(row.baseline_ms)]
+    if row.p50.ms > place.high:
+        parts.append(text(place.end, y + 4, "beyond this scale \N{RIGHTWARDS ARROW}", "t m", "end"))
+    else:
         parts.append(line(place(row.p50.ms), y, place(row.p95.ms), y, "link"))
         for level, kind in ((row.p50, "now-mark"), (row.p95, "now-mark open")):
             low, high = place(level.low_ms), place(level.high_ms)
             parts.append(line(low, y, max(high, low + 0.5), y, "whisker"))
             parts.append(marker(place(level.ms), y, row.shape, kind))
-        parts.append(text(WIDTH, y + 4, f"{fmt.number(row.p50.ms)} / {fmt.number(row.p95.ms)}", "t n", "end"))
-    return picture(WIDTH, height, title, "".join(parts))
+    parts.append(text(WIDTH, y + 4, f"{fmt.number(row.p50.ms)} / {fmt.number(row.p95.ms)}", "t n", "end"))
+    return "".join(parts)
 
 
-def _front(points: Sequence[Point]) -> list[Point]:
-    """Return the points that no other one beats in both, the fastest first."""
-    best: list[Point] = []
+def _front(points: Sequence[ScatterPoint]) -> list[ScatterPoint]:
+    """Return the points that none other beats in latency and accuracy, the fastest first."""
+    best: list[ScatterPoint] = []
     for point in sorted(points, key=lambda p: (p.latency_ms, -p.accuracy)):
         if not best or point.accuracy > best[-1].accuracy:
             best.append(point)
     return best
 
 
-def scatter(points: Sequence[Point], title: str, budgets: Sequence[Line] = (), floors: Sequence[Line] = ()) -> str:
+def scatter(
+    points: Sequence[ScatterPoint], title: str, budgets: Sequence[LimitLine] = (), floors: Sequence[LimitLine] = ()
+) -> str:
     """Return accuracy against latency, one mark per arm; up and to the left is better. Empty without points.
 
-    Args:
-        points: The arms.
-        title: What is shown, in words.
-        budgets: Largest latencies in milliseconds.
-        floors: Least accuracies.
+    ``budgets`` are the largest latencies in milliseconds that pass, ``floors`` the least accuracies.
     """
     known = [p for p in points if abs(p.latency_ms) < ABSURD_MS and math.isfinite(p.accuracy)]
     if not known:
         return ""
-    height = 230
-    heights = [*(p.accuracy for p in known), *_finite(*(floor.at for floor in floors))]
+    heights = [*(p.accuracy for p in known), *drawable(floor.at for floor in floors)]
     low, high = min(heights), max(heights)
     # A hundredth of mAP is the least that the picture spans, so that noise does not look like a difference.
     pad = max((high - low) * 0.14, (0.01 - (high - low)) / 2, 0.0005)
-    reach = max([p.latency_ms for p in known] + _finite(*(budget.at for budget in budgets)))
+    reach = max([p.latency_ms for p in known] + drawable(budget.at for budget in budgets))
     x = Scale(0, reach * 1.16 or 1, 52, WIDTH - (88 if floors else 24))
-    y = Scale(low - pad, high + pad, height - 22, 32 if budgets else 10)
-    parts = [axis(x, height - 18.0, y.end - 4, "ms")]
-    ticks = y.ticks(4)
-    for value, label in zip(ticks, labels(ticks), strict=True):
-        parts.append(line(x.start, y(value), x.end, y(value), "grid"))
-        parts.append(text(46, y(value) + 4, label, "t m", "end"))
-    for index, (label, at_x) in enumerate(_joined(budgets, x)):
+    y = Scale(low - pad, high + pad, SCATTER_HEIGHT - 22, 32 if budgets else 10)
+    parts = [axis(x, SCATTER_HEIGHT - 18.0, y.end - 4, "ms"), side_axis(y, x.start, x.end)]
+    at_most, at_least = _joined(budgets, x), _joined(floors, y)
+    for index, (label, at_x) in enumerate(at_most):
         top = 24 - 13 * (index % 2)
-        parts.append(line(at_x, top + 4, at_x, height - 22, "budget"))
+        parts.append(line(at_x, top + 4, at_x, y.start, "budget"))
         parts.append(text(at_x, top, label, "t s bad", "middle"))
-    for label, at_y in _joined(floors, y):
+    for label, at_y in at_least:
         parts.append(line(x.start, at_y, x.end, at_y, "budget"))
         parts.append(text(x.end + 5, at_y + 4, label, "t s bad"))
-    front = [(x(p.latency_ms), y(p.accuracy)) for p in _front(known)]
-    steps = front[:1]
-    for px, py in front[1:]:
-        steps += [(px, steps[-1][1]), (px, py)]
-    if len(front) > 1:
+    steps = _steps([(x(p.latency_ms), y(p.accuracy)) for p in _front(known)])
+    if len(steps) > 1:
         parts.append(tag("path", class_="front", d=polyline(steps)))
     marks = [(x(point.latency_ms), y(point.accuracy)) for point in known]
     parts += [marker(*spot, point.shape, "now-mark") for spot, point in zip(marks, known, strict=True)]
-    taken = [(px - 7, py - 7, px + 7, py + 7) for px, py in marks]
-    taken += [_around(one, other) for one, other in pairwise(steps)]
-    taken += [_around((place, y.start), (place, y.end)) for _, place in _joined(budgets, x)]
-    taken += [_around((x.start, place), (x.end, place)) for _, place in _joined(floors, y)]
-    for (px, py), point in zip(marks, known, strict=True):
-        label = fmt.clip(point.label, 9)
+    lines = [*pairwise(steps), *(((px, y.start), (px, y.end)) for _, px in at_most)]
+    lines += [((x.start, py), (x.end, py)) for _, py in at_least]
+    parts += _named([p.label for p in known], marks, [_around(one, other) for one, other in lines])
+    return picture(WIDTH, SCATTER_HEIGHT, title, "".join(parts))
+
+
+def _steps(front: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Return the corners of a line that goes across to each place and then up to it."""
+    steps = list(front[:1])
+    for px, py in front[1:]:
+        steps += [(px, steps[-1][1]), (px, py)]
+    return steps
+
+
+def _named(names: Sequence[str], marks: Sequence[tuple[float, float]], lines: Sequence[Box]) -> list[str]:
+    """Return a name beside each mark, clear of other names, marks and lines where that is possible."""
+    drawn, taken = [], [*((px - 7, py - 7, px + 7, py + 7) for px, py in marks), *lines]
+    for (px, py), name in zip(marks, names, strict=True):
+        label = fmt.clip(name, 9)
         dx, dy, anchor, box = _free_place(px, py, 7.5 * len(label), taken)
         taken.append(box)
-        parts.append(text(px + dx, py + dy, label, "t b", anchor))
-    return picture(WIDTH, height, title, "".join(parts))
+        drawn.append(text(px + dx, py + dy, label, "t b", anchor))
+    return drawn
 
 
 def _around(one: tuple[float, float], other: tuple[float, float]) -> Box:
@@ -281,8 +260,8 @@ def _around(one: tuple[float, float], other: tuple[float, float]) -> Box:
     return left - 2, top - 2, right + 2, bottom + 2
 
 
-def _joined(lines: Sequence[Line], scale: Scale) -> list[tuple[str, float]]:
-    """Return limits with their places in the drawing, those that lie too close to tell apart as one."""
+def _joined(lines: Sequence[LimitLine], scale: Scale) -> list[tuple[str, float]]:
+    """Return limits with their places in the drawing, and join those that are too close to tell apart."""
     joined: list[tuple[str, float]] = []
     for limit in sorted((x for x in lines if math.isfinite(x.at)), key=lambda x: x.at):
         place = scale(limit.at)
@@ -294,7 +273,7 @@ def _joined(lines: Sequence[Line], scale: Scale) -> list[tuple[str, float]]:
 
 
 def _free_place(px: float, py: float, width: float, taken: Sequence[Box]) -> tuple[float, float, str, Box]:
-    """Return where a label beside a mark lies on nothing else, as offset, anchor and box; else below it all."""
+    """Return a free place for a label beside a mark, as offset, anchor and box; the lowest where none is free."""
     places = [(dx, dy, anchor) for dy in (4, 17, -9, 30, 43) for dx, anchor in ((9, "start"), (-9, "end"))]
     for dx, dy, anchor in places:
         left = px + dx if anchor == "start" else px + dx - width

@@ -8,46 +8,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from ... import text as fmt
-from ...records import Cell, EngineRecord, RunRecord
-from ..numbers import (
-    STAGES,
-    Subject,
-    accuracy_of,
-    before,
-    before_ms,
-    cells_of,
-    distribution,
-    gated_context,
-    latency_of,
-    primary_of,
-    replay_arm,
-    verdict_of,
-    verdicts_of,
-    worst_of,
-)
+from ...records import EngineRecord, RunRecord, Verdict
+from ..numbers import CellNumbers, numbers_of, primary_of
 from . import cell_charts, charts
-from .accuracy_view import (
-    AccuracyCharts,
-    ClassRow,
-    MetricRow,
-    accuracy_charts,
-    accuracy_note,
-    class_rows,
-    classes_note,
-    metric_rows,
-)
-from .device_view import LayerTable, device_facts, layer_tables
-from .latency_view import (
-    ContextTable,
-    StageRow,
-    before_name,
-    budgets_of,
-    context_tables,
-    history,
-    stage_rows,
-)
+from .accuracy_view import AccuracyCharts, accuracy_charts, accuracy_note, class_table, classes_note, metric_table
+from .device_view import device_facts, layer_tables
+from .latency_view import before_name, budgets_of, context_tables, history, stage_table
 from .matrix import CONTEXT_NAMES
-from .parts import Anchors, Badge, CheckView, Fact, badge_of, check_view, sentence_of, where
+from .parts import Anchors, Badge, CheckView, Fact, Row, Table, badge_of, check_view, sentence_of, where
 
 ALL_OPEN = 3
 """With more cells than this in a run, those that did not fail start folded."""
@@ -73,14 +41,14 @@ class CellView:
     open: bool
     accuracy: SubjectView
     latency: SubjectView
-    metrics: tuple[MetricRow, ...]
+    metrics: Table | None
     accuracy_note: str
-    classes: tuple[ClassRow, ...]
+    classes: Table | None
     classes_metric: str
     classes_note: str
     classes_open: bool
     accuracy_charts: AccuracyCharts
-    contexts: tuple[ContextTable, ...]
+    contexts: tuple[Table, ...]
     latency_note: str
     baseline_note: str
     histories: tuple[tuple[str, str], ...]
@@ -89,18 +57,16 @@ class CellView:
     chart_before: str
     course: str
     course_span: str
-    stages: tuple[StageRow, ...]
-    stage_bar: str
+    stages: Table | None
     device: tuple[Fact, ...]
-    layers: tuple[LayerTable, ...]
+    layers: tuple[tuple[str, Table], ...]
     build: tuple[Fact, ...]
-    build_parts: tuple[Fact, ...]
+    build_parts: Table | None
     checks: tuple[CheckView, ...]
     checks_of: str
 
 
-def _subject(run: RunRecord, cell: Cell, subject: Subject) -> SubjectView:
-    verdict = verdict_of(run, cell, subject)
+def _subject(verdict: Verdict | None, subject: str) -> SubjectView:
     return SubjectView(badge_of(verdict), sentence_of(verdict) if verdict else f"The {subject} was not judged.")
 
 
@@ -143,92 +109,82 @@ def build_facts(engine: EngineRecord) -> tuple[Fact, ...]:
     return tuple(facts)
 
 
-def _latency_note(run: RunRecord, cell: Cell) -> str:
-    latency = latency_of(run, cell)
-    if latency and cell.precision in latency.failures:
-        return f"Not measured: {fmt.clip(latency.failures[cell.precision].reason, 300)}."
-    if cell.key not in run.engines:
+def build_parts(engine: EngineRecord, label: str) -> Table | None:
+    """Return what an engine's cache key is made of, and its metadata."""
+    facts = (*flat(engine.key_parts), *flat(engine.metadata, "metadata."))
+    rows = tuple(Row((fact.label, fact.value)) for fact in facts)
+    label = f"Parts of the cache key of {label}"
+    return Table(label, ("Part", "Value"), rows, kind="parts", tall=True) if rows else None
+
+
+def _latency_note(n: CellNumbers) -> str:
+    if n.latency and n.cell.precision in n.latency.failures:
+        return f"Not measured: {fmt.clip(n.latency.failures[n.cell.precision].reason, 300)}."
+    if n.engine is None:
         return "Not measured: there is no engine to time."
     return "Not measured: no launch of this run timed the engine."
 
 
-def baseline_note(run: RunRecord, cell: Cell) -> str:
+def baseline_note(n: CellNumbers) -> str:
     """Return which baseline the cell was judged against, in a sentence."""
-    use = run.baselines.get(cell.key)
+    use = n.baseline_use
     if use is None:
         return "No baseline was looked up."
     note = fmt.clip(use.note, 400)
     if use.baseline is None:
         return note or f"No baseline is stored at {fmt.clip(use.path, 200)}."
     sessions = use.baseline.sessions
-    stored = f"{fmt.plural(len(sessions), 'stored session')}" + (
-        f", the last of {fmt.date(sessions[-1].recorded_at)}" if sessions else ""
-    )
-    engine, latency = run.engines.get(cell.key), latency_of(run, cell)
-    beside = distribution(latency, replay_arm(latency, cell), gated_context(run))
-    if engine and use.baseline.engine_sha256 == engine.sha256:
+    stored = fmt.plural(len(sessions), "stored session")
+    stored += f", the last of {fmt.date(sessions[-1].recorded_at)}" if sessions else ""
+    if n.same_bytes:
         note = f"The engine has the same bytes as the baseline's. {note}"
-    elif beside:
+    elif beside := n.replayed(n.context):
         note = f"Its engine was replayed beside the new one in {fmt.plural(len(beside.timings), 'launch')}. {note}"
     return f"Baseline {fmt.clip(use.path, 200)}: {stored}. {note}".strip()
 
 
-def cell_view(run: RunRecord, cell: Cell, anchors: Anchors, unfold: bool) -> CellView:
+def cell_view(n: CellNumbers, anchors: Anchors, unfold: bool) -> CellView:
     """Return one cell in full; ``unfold`` opens it even where it did not fail."""
-    latency, engine = latency_of(run, cell), run.engines.get(cell.key)
-    accuracy, timing = _subject(run, cell, "accuracy"), _subject(run, cell, "latency")
-    verdicts = list(verdicts_of(run, cell))
-    context = gated_context(run)
-    now, then = distribution(latency, cell.precision, context), before(run, cell, context)
-    classes = class_rows(run, cell) if accuracy_of(run, cell, cell.precision) else ()
-    stages = stage_rows(run, cell)
-    parts = [(stage, distribution(latency, cell.precision, stage)) for stage in STAGES]
-    bar = [(stage, times.level_ms(50) or 0.0) for stage, times in parts if times]
-    label = fmt.clip(cell.label)
+    accuracy, context = _subject(n.accuracy_verdict, "accuracy"), CONTEXT_NAMES[n.context]
+    then, budgets, classes = n.before, budgets_of(n), class_table(n)
+    titled, courses = f"{n.label}, {context}", n.run.courses.get(n.cell.key, ())
     return CellView(
-        anchor=anchors.cells[cell],
-        key=cell.key,
-        title=label,
-        where=where(cell),
-        badge=badge_of(worst_of(verdicts)),
-        open=unfold or any(verdict.failed for verdict in verdicts),
+        anchor=anchors.cells[n.cell],
+        key=n.cell.key,
+        title=n.label,
+        where=where(n.cell),
+        badge=badge_of(n.worst),
+        open=unfold or any(verdict.failed for verdict in n.verdicts),
         accuracy=accuracy,
-        latency=timing,
-        metrics=metric_rows(run, cell),
-        accuracy_note=accuracy_note(run, cell),
+        latency=_subject(n.latency_verdict, "latency"),
+        metrics=metric_table(n),
+        accuracy_note=accuracy_note(n),
         classes=classes,
-        classes_metric=primary_of(accuracy_of(run, cell, cell.precision)),
-        classes_note=classes_note(classes),
-        classes_open=accuracy.badge.slug in ("fail", "waived") or (unfold and len(classes) <= 12),
-        accuracy_charts=accuracy_charts(run, cell),
-        contexts=context_tables(run, cell),
-        latency_note=_latency_note(run, cell),
-        baseline_note=baseline_note(run, cell),
-        histories=tuple(history(run, cell, percent) for percent in (50, 95)),
-        chart=charts.latency_distribution(
-            now, then, budgets_of(run, cell, context), f"{label}, {CONTEXT_NAMES[context]}", before_name(run, cell)
-        ),
-        chart_context=CONTEXT_NAMES[context],
-        chart_before=before_name(run, cell) if then else "",
-        course=cell_charts.course(
-            run.courses.get(cell.key, ()),
-            before_ms(run, cell, context, 50),
-            budgets_of(run, cell, context),
-            f"{label}, {CONTEXT_NAMES[context]}",
-        ),
-        course_span=fmt.duration(cell_charts.course_span_s(run.courses.get(cell.key, ()))),
-        stages=stages,
-        stage_bar=charts.stage_bar(bar, "Stages of one end-to-end inference, by p50") if stages else "",
-        device=device_facts(run, cell),
-        layers=layer_tables(run, cell),
-        build=build_facts(engine) if engine else (),
-        build_parts=(*flat(engine.key_parts), *flat(engine.metadata, "metadata.")) if engine else (),
-        checks=tuple(check_view(check, cell) for verdict in verdicts for check in verdict.checks),
-        checks_of=", ".join(f"{len(v.checks)} of {v.subject}" for v in verdicts if v.checks),
+        classes_metric=primary_of(n.accuracy),
+        classes_note=classes_note(n),
+        classes_open=accuracy.badge.slug in ("fail", "waived")
+        or (unfold and classes is not None and len(classes.rows) <= 12),
+        accuracy_charts=accuracy_charts(n),
+        contexts=context_tables(n),
+        latency_note=_latency_note(n),
+        baseline_note=baseline_note(n),
+        histories=tuple(history(n, percent) for percent in (50, 95)),
+        chart=charts.latency_distribution(n.times(), then, budgets, titled, before_name(n)),
+        chart_context=context,
+        chart_before=before_name(n) if then else "",
+        course=cell_charts.course(courses, n.before_ms(n.context, 50), budgets, titled),
+        course_span=fmt.duration(cell_charts.course_span_s(courses)),
+        stages=stage_table(n),
+        device=device_facts(n),
+        layers=layer_tables(n),
+        build=build_facts(n.engine) if n.engine else (),
+        build_parts=build_parts(n.engine, n.label) if n.engine else None,
+        checks=tuple(check_view(check, n.cell) for verdict in n.verdicts for check in verdict.checks),
+        checks_of=", ".join(f"{len(v.checks)} of {v.subject}" for v in n.verdicts if v.checks),
     )
 
 
 def cell_views(run: RunRecord, anchors: Anchors) -> tuple[CellView, ...]:
     """Return all cells of a run, the one with the worst verdict first."""
-    cells = cells_of(run)
-    return tuple(cell_view(run, cell, anchors, len(cells) <= ALL_OPEN) for cell in cells)
+    cells = numbers_of(run)
+    return tuple(cell_view(numbers, anchors, len(cells) <= ALL_OPEN) for numbers in cells)

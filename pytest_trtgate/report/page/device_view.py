@@ -2,52 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
 
 from ... import text as fmt
-from ...records import REFERENCE, ArmLaunch, Cell, Launch, RunRecord, slower_layers
-from ..numbers import distribution, latency_of, middle, ratio
-from .parts import Fact
+from ...records import REFERENCE, ArmLaunch, Launch, slower_layers
+from ..numbers import CellNumbers, middle, ratio
+from .parts import Fact, Row, Table
 
 SHOWN = 10
 """So many layers are shown of each kind: the slowest, and those that lost most time."""
 
 
-@dataclass(frozen=True)
-class LayerRow:
-    """One layer; ``part`` is its share of the sum of all layers, ``change`` what it lost since the baseline."""
-
-    name: str
-    now: str
-    part: str
-    then: str
-    change: str
-
-
-@dataclass(frozen=True)
-class LayerTable:
-    """Some layers of an engine under a title."""
-
-    title: str
-    rows: tuple[LayerRow, ...]
-
-
-def device_facts(run: RunRecord, cell: Cell) -> tuple[Fact, ...]:
-    """Return how a cell was timed on a GPU and what its launches did to it; only what is known, so none of a CPU."""
-    latency = latency_of(run, cell)
-    launches = [x for x in latency.launches if cell.precision in x.arms] if latency else []
-    arms = [x.arms[cell.precision] for x in launches]
+def device_facts(n: CellNumbers) -> tuple[Fact, ...]:
+    """Return how a cell was timed on a GPU, and the GPU's readings meanwhile; nothing for a CPU."""
+    launches = n.latency.of_arm(n.cell.precision) if n.latency else ()
+    arms = [x.arms[n.cell.precision] for x in launches]
     if not arms:
         return ()
-    references = [x.arms[REFERENCE] for x in launches if REFERENCE in x.arms]
-    host = distribution(latency, cell.precision, "host")
+    both = arms, [x.arms[REFERENCE] for x in launches if REFERENCE in x.arms]
+    host = n.times("host")
     facts = [
         _timed_by(arms[0]),
         Fact("By the host's clock, p50", fmt.ms(host.level_ms(50)) if host else ""),
-        Fact("Copies, p50", _copies(run, cell)),
-        Fact("Energy per inference", _beside(_energy(arms), _energy(references))),
-        Fact("GPU memory", _beside(_memory(arms), _memory(references))),
+        Fact("Copies, p50", _copies(n)),
+        Fact("Energy per inference", _both(both, lambda arm: arm.energy_mj, lambda mj: fmt.amount(mj, "mJ"))),
+        Fact("GPU memory", _both(both, lambda arm: arm.memory_peak_bytes, fmt.size)),
         *_states(launches),
     ]
     return tuple(fact for fact in facts if fact.value)
@@ -58,24 +37,19 @@ def _timed_by(arm: ArmLaunch) -> Fact:
     return Fact("Engine timed by", "" if arm.clock == "host" else f"CUDA events{graph}")
 
 
-def _copies(run: RunRecord, cell: Cell) -> str:
-    there, back = (distribution(latency_of(run, cell), cell.precision, c) for c in ("copy-in", "copy-out"))
+def _copies(n: CellNumbers) -> str:
+    there, back = n.times("copy-in"), n.times("copy-out")
     if there is None or back is None:
         return ""
     return f"in {fmt.ms(there.level_ms(50))}, out {fmt.ms(back.level_ms(50))}"
 
 
-def _energy(arms: Sequence[ArmLaunch]) -> str:
-    value = middle([arm.energy_mj for arm in arms if arm.energy_mj is not None])
-    return "" if value is None else fmt.amount(value, "mJ")
-
-
-def _memory(arms: Sequence[ArmLaunch]) -> str:
-    value = middle([arm.memory_peak_bytes for arm in arms if arm.memory_peak_bytes is not None])
-    return "" if value is None else fmt.size(value)
-
-
-def _beside(own: str, reference: str) -> str:
+def _both(
+    arms: Iterable[Sequence[ArmLaunch]], of: Callable[[ArmLaunch], float | None], shown: Callable[[float], str]
+) -> str:
+    """Return a median over launches of the engine, with that of the ``.pt``; empty where no launch has it."""
+    values = (middle([value for one in launches if (value := of(one)) is not None]) for launches in arms)
+    own, reference = ("" if value is None else shown(value) for value in values)
     return f"{own} (.pt {reference})" if own and reference else own
 
 
@@ -107,26 +81,31 @@ def _range(values: Sequence[float | None], unit: str) -> str:
     return f"{low} {unit}" if low == high else f"{low} to {high} {unit}"
 
 
-def layer_tables(run: RunRecord, cell: Cell) -> tuple[LayerTable, ...]:
-    """Return the slowest layers of a cell's engine and those that lost most time; empty where it was not profiled."""
-    profile, use = run.profiles.get(cell.key), run.baselines.get(cell.key)
+def layer_tables(n: CellNumbers) -> tuple[tuple[str, Table], ...]:
+    """Return, with titles, the slowest layers of a cell's engine and those that lost most; none without profile."""
+    profile = n.run.profiles.get(n.cell.key)
     if profile is None or not profile.layers:
         return ()
-    stored = use.baseline.layers if use and use.baseline else ()
+    stored = n.baseline.layers if n.baseline else ()
     then = {layer.name: layer.ms for layer in stored}
-    total = sum(layer.ms for layer in profile.layers)
     now = {layer.name: layer.ms for layer in profile.layers}
+    total = sum(layer.ms for layer in profile.layers)
 
-    def row(name: str) -> LayerRow:
-        before = then.get(name)
-        lost = None if before is None else ratio(now[name] - before, before)
-        part = fmt.share(ratio(now[name], total))
-        return LayerRow(fmt.clip(name, 120), fmt.ms(now[name]), part, fmt.ms(before), fmt.percent(lost))
+    def table(title: str, names: Sequence[str]) -> tuple[str, Table]:
+        rows = []
+        for name in names:
+            before = then.get(name)
+            lost = None if before is None else ratio(now[name] - before, before)
+            part = fmt.share(ratio(now[name], total))
+            rows.append(Row((fmt.clip(name, 120), fmt.ms(now[name]), part, fmt.ms(before), fmt.percent(lost))))
+        columns = ("Layer", "Mean", "Share", "Baseline", "Change")
+        label, classes = f"{title}: {n.label}", {"Mean": "d"}
+        return title, Table(label, columns, tuple(rows), kind="sortable layers", classes=classes, tall=True)
 
     slowest = sorted(now, key=lambda name: -now[name])[:SHOWN]
     worse = [change.name for change in slower_layers(profile.layers, stored)[:SHOWN]]
     count = f"{len(slowest)} slowest of {fmt.plural(len(now), 'layer')}, mean of {profile.runs} runs"
-    tables = [LayerTable(f"The {count}", tuple(map(row, slowest)))]
+    tables = [table(f"The {count}", slowest)]
     if worse:
-        tables.append(LayerTable("Layers that lost most time since the baseline", tuple(map(row, worse))))
+        tables.append(table("Layers that lost most time since the baseline", worse))
     return tuple(tables)

@@ -16,7 +16,8 @@ from markupsafe import Markup
 from ... import text as fmt
 from ...records import BaselineUse, RunRecord
 from ..media import Media
-from .media_view import media_view
+from .pictures_view import CellPicturesView, Sprite, picture_views
+from .video_view import VideoView, video_views
 from .view import page
 
 EMBED_BYTES = 1_000_000
@@ -34,6 +35,31 @@ class Attachment:
     size: str
     json: Markup
     href: str
+
+
+@dataclass(frozen=True)
+class MediaView:
+    """Images that drawings refer to; pictures by the anchor of a run and the key of a cell; videos by the former."""
+
+    sprites: tuple[Sprite, ...]
+    pictures: dict[tuple[str, str], CellPicturesView]
+    videos: dict[str, tuple[VideoView, ...]]
+
+
+def media_view(runs: Sequence[RunRecord], media: Sequence[Media], anchors: Sequence[str], room_bytes: int) -> MediaView:
+    """Return what a page shows of pictures and videos; the pictures may add ``room_bytes`` to it.
+
+    ``media`` is what lies beside each run, and empty where that is not known.
+    """
+    sprites, pictures = picture_views(runs, media, room_bytes)
+    return MediaView(
+        sprites=sprites,
+        pictures={(anchors[number], key): view for (number, key), view in pictures.items()},
+        videos={
+            anchor: video_views(run, media[number] if media else None)
+            for number, (anchor, run) in enumerate(zip(anchors, runs, strict=True))
+        },
+    )
 
 
 @lru_cache(maxsize=1)

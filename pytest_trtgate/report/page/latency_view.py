@@ -5,73 +5,31 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from markupsafe import Markup
+
 from ... import text as fmt
-from ...records import CONTEXTS, PRECISIONS, REFERENCE, Cell, Check, Context, LatencyRecord, RunRecord
+from ...records import CONTEXTS, PRECISIONS, REFERENCE, Check, Context, LatencyRecord, RunRecord
 from ..numbers import (
     STAGES,
+    CellNumbers,
     Distribution,
     accuracy_of,
     arms_of,
-    before_ms,
-    cells_of,
-    change_of,
     distribution,
     gated_context,
-    latency_of,
-    least_metric,
+    numbers_of,
     primary,
     primary_of,
     ratio,
-    replay_arm,
     session_times,
-    sessions_of,
-    verdict_of,
 )
 from . import charts
 from .matrix import CONTEXT_NAMES, column_name
+from .parts import Row, Table
 
 LEVELS = (50, 90, 95, 99)
 TITLES: dict[Context, str] = {"engine": "Engine", "end-to-end": "End to end"}
 MEANINGS: dict[Context, str] = {"engine": "tensor in, tensors out", "end-to-end": "decoded image in, final boxes out"}
-
-
-@dataclass(frozen=True)
-class LevelRow:
-    """One level of the distribution, against the baseline, its limits and the ``.pt``."""
-
-    name: str
-    now: str
-    baseline: str
-    change: str
-    limit: str
-    reference: str
-    factor: str
-
-
-@dataclass(frozen=True)
-class ContextTable:
-    """The levels of one context; ``gated`` where the limits apply to it.
-
-    ``paired`` where changes are of each launch, and so need not be those between the levels of all.
-    """
-
-    title: str
-    meaning: str
-    sampled: str
-    gated: bool
-    paired: bool
-    rows: tuple[LevelRow, ...]
-
-
-@dataclass(frozen=True)
-class StageRow:
-    """One stage of an end-to-end inference; ``part`` is its share of the sum of all p50."""
-
-    name: str
-    p50: str
-    p95: str
-    part: str
-    baseline: str
 
 
 @dataclass(frozen=True)
@@ -88,19 +46,17 @@ class ModelCharts:
     budgets: bool
 
 
-def before_name(run: RunRecord, cell: Cell) -> str:
+def before_name(n: CellNumbers) -> str:
     """Return where the times come from that a cell is drawn against; empty without any."""
-    if replay_arm(latency_of(run, cell), cell):
+    if n.replay_arm:
         return "baseline engine, timed in this run"
-    sessions = sessions_of(run, cell)
-    return f"baseline of {fmt.date(sessions[-1].recorded_at)}" if sessions else ""
+    return f"baseline of {fmt.date(n.sessions[-1].recorded_at)}" if n.sessions else ""
 
 
-def history(run: RunRecord, cell: Cell, percent: int = 50) -> tuple[str, str]:
+def history(n: CellNumbers, percent: int = 50) -> tuple[str, str]:
     """Return one level of each stored session and then of this run, as a drawing and in words; empty without both."""
-    context = gated_context(run)
-    now = distribution(latency_of(run, cell), cell.precision, context)
-    found = [session_times(session, context) for session in sessions_of(run, cell)]
+    now = n.times()
+    found = [session_times(session, n.context) for session in n.sessions]
     levels = [level for times in (*found, now) if times and (level := times.level_ms(percent)) is not None]
     if now is None or len(levels) < 2:
         return "", ""
@@ -110,24 +66,21 @@ def history(run: RunRecord, cell: Cell, percent: int = 50) -> tuple[str, str]:
     )
 
 
-def _latency_checks(run: RunRecord, cell: Cell, context: Context) -> Iterator[tuple[int, Check]]:
-    """Yield what was judged in one context, with the level that it was judged at."""
-    verdict = verdict_of(run, cell, "latency")
-    for check in verdict.checks if verdict and context == gated_context(run) else ():
+def _limited(n: CellNumbers) -> Iterator[tuple[int, Check]]:
+    """Yield the checks of the gated context that have a limit, with the level that they judged."""
+    for check in n.latency_verdict.checks if n.latency_verdict else ():
         for level in LEVELS:
             if f"p{level}" in check.name.split() and check.limit is not None:
                 yield level, check
 
 
-def budgets_of(run: RunRecord, cell: Cell, context: Context) -> dict[int, float]:
+def budgets_of(n: CellNumbers) -> dict[int, float]:
     """Return the absolute limits in milliseconds by percentile, from the checks that judged them."""
-    return {
-        level: c.limit for level, c in _latency_checks(run, cell, context) if c.unit == "ms" and c.limit is not None
-    }
+    return {level: c.limit for level, c in _limited(n) if c.unit == "ms" and c.limit is not None}
 
 
-def _limits(run: RunRecord, cell: Cell, context: Context, level: int) -> str:
-    found = [check for at, check in _latency_checks(run, cell, context) if at == level]
+def _limits(n: CellNumbers, level: int) -> str:
+    found = [check for at, check in _limited(n) if at == level]
     budgets = [f"\N{LESS-THAN OR EQUAL TO} {fmt.ms(check.limit)}" for check in found if check.unit == "ms"]
     slower = [
         f"+{fmt.threshold(check.limit)}" for check in found if check.unit == "ratio" and check.against == "baseline"
@@ -143,54 +96,67 @@ def _sampled(times: Distribution, batch: int) -> str:
     return f"{fmt.plural(launches, 'launch')}, {each}" + (f", {fmt.number(rate)} images/s" if rate else "")
 
 
-def _row(run: RunRecord, cell: Cell, context: Context, level: int | None) -> LevelRow:
+def _level_row(n: CellNumbers, context: Context, level: int | None) -> Row:
     def at(times: Distribution | None) -> float | None:
         return None if times is None else times.mean_ms if level is None else times.level_ms(level)
 
-    latency = latency_of(run, cell)
-    now, reference = (at(distribution(latency, arm, context)) for arm in (cell.precision, REFERENCE))
-    return LevelRow(
-        name="mean of all" if level is None else f"p{level}",
-        now=fmt.ms(now),
-        baseline=fmt.ms(before_ms(run, cell, context, level)),
-        change=fmt.percent(change_of(run, cell, level, context)),
-        limit=fmt.MISSING if level is None else _limits(run, cell, context, level),
-        reference=fmt.ms(reference),
-        factor=fmt.times(ratio(reference, now)),
+    now, reference = at(n.times(context)), at(n.times(context, REFERENCE))
+    limited = level is not None and context == n.context
+    entries = (
+        "mean of all" if level is None else f"p{level}",
+        fmt.ms(now),
+        fmt.ms(n.before_ms(context, level)),
+        fmt.percent(n.change(level, context)),
+        _limits(n, level) if limited and level else fmt.MISSING,
+        fmt.ms(reference),
+        fmt.times(ratio(reference, now)),
+    )
+    return Row(entries)
+
+
+def context_tables(n: CellNumbers) -> tuple[Table, ...]:
+    """Return the levels of each context that was timed, against the baseline, their limits and the ``.pt``."""
+    return tuple(_context_table(n, context, times) for context in CONTEXTS if (times := n.times(context)))
+
+
+def _context_table(n: CellNumbers, context: Context, times: Distribution) -> Table:
+    title = TITLES[context]
+    said = f"{_sampled(times, n.cell.batch)}; levels are medians of launches"
+    if context == n.context:
+        # Judged changes are of each launch, and so need not be those between the levels of all.
+        said += "; gated; change as judged, launch by launch" if n.replay_arm else "; gated"
+    return Table(
+        label=f"{title} latency of {n.label}",
+        columns=("Level", "This run", "Baseline", "Change", "Allowed", ".pt", "Speed-up"),
+        rows=tuple(_level_row(n, context, level) for level in (*LEVELS, None)),
+        caption=Markup("<b>{}</b> ({}): {}").format(title, MEANINGS[context], said),
+        classes={"This run": "d"},
     )
 
 
-def context_tables(run: RunRecord, cell: Cell) -> tuple[ContextTable, ...]:
-    """Return a table per context that was timed, empty where the engine was not."""
-    tables = []
-    for context in CONTEXTS:
-        times = distribution(latency_of(run, cell), cell.precision, context)
-        if times is not None:
-            rows = tuple(_row(run, cell, context, level) for level in (*LEVELS, None))
-            gated = context == gated_context(run)
-            paired = gated and replay_arm(latency_of(run, cell), cell) is not None
-            sampled = _sampled(times, cell.batch)
-            tables.append(ContextTable(TITLES[context], MEANINGS[context], sampled, gated, paired, rows))
-    return tuple(tables)
-
-
-def stage_rows(run: RunRecord, cell: Cell) -> tuple[StageRow, ...]:
-    """Return the stages of an end-to-end inference, empty where they were not timed."""
-    latency = latency_of(run, cell)
-    found = [(stage, d) for stage in STAGES if (d := distribution(latency, cell.precision, stage))]
-    total = sum(times.level_ms(50) or 0.0 for _, times in found)
+def stage_table(n: CellNumbers) -> Table | None:
+    """Return the stages of an end-to-end inference with their shares; None where they were not timed."""
+    found = [(stage, times) for stage in STAGES if (times := n.times(stage))]
+    p50s_ms = [times.level_ms(50) or 0.0 for _, times in found]
     rows = []
-    for stage, times in found:
-        rows.append(
-            StageRow(
-                name=stage,
-                p50=fmt.ms(times.level_ms(50)),
-                p95=fmt.ms(times.level_ms(95)),
-                part=fmt.share(ratio(times.level_ms(50), total)),
-                baseline=fmt.ms(before_ms(run, cell, stage, 50)),
-            )
+    for number, (stage, times) in enumerate(found):
+        now = times.level_ms(50)
+        name = Markup('<span class="key s{}"></span>{}').format(number, stage)
+        part, before = fmt.share(ratio(now, sum(p50s_ms))), fmt.ms(n.before_ms(stage, 50))
+        rows.append(Row((name, fmt.ms(now), fmt.ms(times.level_ms(95)), part, before)))
+    names = [stage for stage, _ in found]
+    bar = charts.stage_bar(list(zip(names, p50s_ms, strict=True)), "Stages of one end-to-end inference, by p50")
+    return (
+        Table(
+            label=f"Stages of {n.label}",
+            columns=("Stage", "p50", "p95", "Share", "Baseline p50"),
+            rows=tuple(rows),
+            caption=Markup("<b>Stages</b> of the same end-to-end calls") + Markup(bar),
+            kind="stages",
         )
-    return tuple(rows)
+        if rows
+        else None
+    )
 
 
 def _level(times: Distribution | None, percent: int) -> charts.Level | None:
@@ -201,18 +167,17 @@ def _level(times: Distribution | None, percent: int) -> charts.Level | None:
     return charts.Level(level, min(per_launch), max(per_launch))
 
 
-def _forest(run: RunRecord, latency: LatencyRecord, cells: Mapping[str, Cell]) -> str:
+def _forest(run: RunRecord, latency: LatencyRecord, cells: Mapping[str, CellNumbers]) -> str:
     rows, context = [], gated_context(run)
     for arm in _ordered([*arms_of(latency), *cells]):
-        times = distribution(latency, arm, context)
-        cell = cells.get(arm)
+        times, n = distribution(latency, arm, context), cells.get(arm)
         rows.append(
             charts.ForestRow(
                 label=column_name(arm),
                 p50=_level(times, 50),
                 p95=_level(times, 95),
-                baseline_ms=tuple(before_ms(run, cell, context, percent) for percent in (50, 95)) if cell else (),
-                budgets_ms=budgets_of(run, cell, context) if cell else None,
+                baseline_ms=tuple(n.before_ms(context, percent) for percent in (50, 95)) if n else (),
+                budgets_ms=budgets_of(n) if n else None,
                 shape=charts.SHAPES.get(arm, "circle"),
             )
         )
@@ -221,35 +186,30 @@ def _forest(run: RunRecord, latency: LatencyRecord, cells: Mapping[str, Cell]) -
     )
 
 
-def _scatter(run: RunRecord, latency: LatencyRecord, cells: Mapping[str, Cell]) -> tuple[str, int, str]:
+def _scatter(run: RunRecord, latency: LatencyRecord, cells: Mapping[str, CellNumbers]) -> tuple[str, int, str]:
     """Return the chart, which percentile it shows (the one that has budgets, p50 before others), and its limits."""
-    points, context = [], gated_context(run)
-    any_cell = next(iter(cells.values()), None)
-    budgets = {arm: budgets_of(run, cell, context) for arm, cell in cells.items()}
+    points, metric = [], _metric(run, latency)
+    any_cell = next(iter(cells.values())).cell
+    budgets = {arm: budgets_of(n) for arm, n in cells.items()}
     percent = min((level for found in budgets.values() for level in found), default=50)
     for arm in _ordered(arms_of(latency)):
-        cell = cells.get(arm, any_cell if arm == REFERENCE else None)
-        accuracy = accuracy_of(run, cell, arm) if cell else None
-        times = distribution(latency, arm, context)
-        x, y = times.level_ms(percent) if times else None, primary(accuracy)
+        known = arm in cells or arm == REFERENCE
+        times = distribution(latency, arm, gated_context(run))
+        x, y = times.level_ms(percent) if times else None, primary(accuracy_of(run, any_cell, arm)) if known else None
         if x is not None and y is not None:
-            points.append(charts.Point(column_name(arm), x, y, charts.SHAPES.get(arm, "circle")))
-    lines = [charts.Line(column_name(arm), found[percent]) for arm, found in budgets.items() if percent in found]
-    floors = [line for cell in cells.values() if (line := _floor(run, cell))]
-    title = f"{_metric(run, latency)} of {fmt.clip(latency.model)} against p{percent}; up and left is better"
-    limits = [f"the least {_metric(run, latency)} that passes"] if floors else []
+            points.append(charts.ScatterPoint(column_name(arm), x, y, charts.SHAPES.get(arm, "circle")))
+    lines = [charts.LimitLine(column_name(arm), found[percent]) for arm, found in budgets.items() if percent in found]
+    floors = [
+        charts.LimitLine(column_name(a), least) for a, n in cells.items() if (least := n.least_metric) is not None
+    ]
+    title = f"{metric} of {fmt.clip(latency.model)} against p{percent}; up and left is better"
+    limits = [f"the least {metric} that passes"] if floors else []
     limits += [f"the largest p{percent} that passes"] if lines else []
     return charts.scatter(points, title, lines, floors), percent, " and ".join(limits)
 
 
 def _metric(run: RunRecord, latency: LatencyRecord) -> str:
     return primary_of(next((a for a in run.accuracies if a.model == latency.model), None))
-
-
-def _floor(run: RunRecord, cell: Cell) -> charts.Line | None:
-    """Return the least accuracy that passes."""
-    least = least_metric(run, cell)
-    return None if least is None else charts.Line(column_name(cell.precision), least)
 
 
 def _ordered(arms: list[str]) -> list[str]:
@@ -261,26 +221,24 @@ def _ordered(arms: list[str]) -> list[str]:
 
 def model_charts(run: RunRecord) -> tuple[ModelCharts, ...]:
     """Return the charts of every model that was timed, the one with the worst verdict first."""
-    groups: dict[tuple[str, int, int], dict[str, Cell]] = {}
-    for cell in cells_of(run):
-        groups.setdefault((cell.model, cell.imgsz, cell.batch), {})[cell.precision] = cell
-    views = []
+    groups: dict[tuple[str, int, int], dict[str, CellNumbers]] = {}
+    for n in numbers_of(run):
+        groups.setdefault((n.cell.model, n.cell.imgsz, n.cell.batch), {})[n.cell.precision] = n
+    context, views = gated_context(run), []
     for (model, imgsz, batch), cells in groups.items():
-        latency = latency_of(run, next(iter(cells.values())))
+        latency = next(iter(cells.values())).latency
         if latency is not None:
-            title = f"{fmt.clip(model, 60)}, {imgsz} px, batch {batch}, {CONTEXT_NAMES[gated_context(run)]}"
-            budgets = any(budgets_of(run, cell, gated_context(run)) for cell in cells.values())
             scatter, percent, limits = _scatter(run, latency, cells)
             views.append(
                 ModelCharts(
-                    title=title,
+                    title=f"{fmt.clip(model, 60)}, {imgsz} px, batch {batch}, {CONTEXT_NAMES[context]}",
                     forest=_forest(run, latency, cells),
                     scatter=scatter,
                     scatter_level=f"p{percent}",
                     metric=_metric(run, latency),
                     limits=limits,
-                    baselines=any(before_ms(run, cell, gated_context(run), 50) for cell in cells.values()),
-                    budgets=budgets,
+                    baselines=any(n.before_ms(context, 50) for n in cells.values()),
+                    budgets=any(budgets_of(n) for n in cells.values()),
                 )
             )
     return tuple(views)

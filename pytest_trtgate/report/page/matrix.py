@@ -2,30 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from ... import text as fmt
-from ...records import PRECISIONS, REFERENCE, Cell, Context, RunRecord
-from ..numbers import (
-    Distribution,
-    accuracy_of,
-    allowed_change,
-    allowed_drop,
-    cells_of,
-    change_of,
-    distribution,
-    drop_of,
-    fallen_since,
-    gated_context,
-    latency_of,
-    primary_name,
-    primary_text,
-    same_engine,
-    speedup_of,
-    verdict_of,
-    verdicts_of,
-    worst_of,
-)
+from ...records import PRECISIONS, REFERENCE, AccuracyRecord, Context, RunRecord
+from ..numbers import CellNumbers, gated_context, primary_name, rows_of
 from .parts import REFERENCE_BADGE, Anchors, Badge, badge_of, where
 
 
@@ -52,7 +34,7 @@ class Square:
 
 
 @dataclass(frozen=True)
-class Row:
+class MatrixRow:
     """One model at one image size, batch, backend and device; None where a precision was not planned."""
 
     label: str
@@ -67,7 +49,7 @@ class MatrixView:
     metric: str
     timed: str
     columns: tuple[str, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[MatrixRow, ...]
 
 
 CONTEXT_NAMES: dict[Context, str] = {"engine": "engine only", "end-to-end": "end to end"}
@@ -78,67 +60,69 @@ def column_name(arm: str) -> str:
     return ".pt" if arm == REFERENCE else arm.upper()
 
 
-def _latency_half(times: Distribution | None, mark: Badge, compared: tuple[str, ...]) -> Half:
-    if times is None:
+def _accuracy_half(mark: Badge, n: CellNumbers, accuracy: AccuracyRecord | None, lines: Iterable[str]) -> Half:
+    return Half(mark, n.metric_text(accuracy) if accuracy else fmt.NOT_MEASURED, tuple(lines))
+
+
+def _latency_half(mark: Badge, n: CellNumbers, arm: str, compared: Iterable[str]) -> Half:
+    if n.times(arm=arm) is None:
         return Half(mark, fmt.NOT_MEASURED, ())
-    return Half(mark, f"{fmt.ms(times.level_ms(50))}", (f"p95 {fmt.ms(times.level_ms(95))}", *compared))
+    return Half(mark, fmt.ms(n.level_ms(50, arm)), (f"p95 {fmt.ms(n.level_ms(95, arm))}", *compared))
 
 
-def _reference(run: RunRecord, cell: Cell) -> Square:
-    accuracy = accuracy_of(run, cell, REFERENCE)
-    value = primary_text(run, accuracy) if accuracy else fmt.NOT_MEASURED
-    lines = (fmt.plural(accuracy.images, "image"),) if accuracy else ()
-    times = distribution(latency_of(run, cell), REFERENCE, gated_context(run))
-    half = _latency_half(times, REFERENCE_BADGE, ())
-    return Square(".pt", "", "", REFERENCE_BADGE, Half(REFERENCE_BADGE, value, lines), half, "")
+def _reference(n: CellNumbers) -> Square:
+    mark, lines = REFERENCE_BADGE, [fmt.plural(n.reference.images, "image")] if n.reference else []
+    accuracy, latency = _accuracy_half(mark, n, n.reference, lines), _latency_half(mark, n, REFERENCE, ())
+    return Square(".pt", "", "", mark, accuracy, latency, "")
 
 
-def _square(run: RunRecord, cell: Cell, anchors: Anchors) -> Square:
-    accuracy = accuracy_of(run, cell, cell.precision)
-    drop = drop_of(run, cell)
-    value = primary_text(run, accuracy) if accuracy else fmt.NOT_MEASURED
-    context = gated_context(run)
-    slower, faster = change_of(run, cell, 50, context), speedup_of(run, cell, context)
-    compared = []
-    if same_engine(run, cell):
-        compared.append("same engine as baseline")
-    elif slower is not None:
-        limit = allowed_change(run, cell)
-        compared.append(f"{fmt.percent(slower)} vs baseline")
-        compared += [] if limit is None else [f"{fmt.threshold(limit)} allowed"]
-    if faster is not None:
-        compared.append(f"{fmt.times(faster)} vs .pt")
-    limit = allowed_drop(run, cell)
-    digits = fmt.digits_apart(drop, limit)
-    at_most = () if limit is None else (f"{fmt.metric(limit, digits)} allowed",)
-    fell = () if drop is None else (fmt.drop(drop, digits), *at_most)
-    if since := fallen_since(run, cell):
-        fell += (f"{fmt.drop(since.change)} since baseline", f"{fmt.metric(since.limit)} allowed")
-    times = distribution(latency_of(run, cell), cell.precision, context)
-    engine = run.engines.get(cell.key)
+def _square(n: CellNumbers, anchors: Anchors) -> Square:
+    precision = n.cell.precision
     return Square(
-        column=column_name(cell.precision),
-        href=anchors.cells[cell],
-        label=fmt.clip(cell.label, 60),
-        badge=badge_of(worst_of(verdicts_of(run, cell))),
-        accuracy=Half(badge_of(verdict_of(run, cell, "accuracy")), value, fell),
-        latency=_latency_half(times, badge_of(verdict_of(run, cell, "latency")), tuple(compared)),
-        size=fmt.size(engine.size_bytes) if engine else "no engine",
+        column=column_name(precision),
+        href=anchors.cells[n.cell],
+        label=fmt.clip(n.cell.label, 60),
+        badge=badge_of(n.worst),
+        accuracy=_accuracy_half(badge_of(n.accuracy_verdict), n, n.accuracy, _fallen(n)),
+        latency=_latency_half(badge_of(n.latency_verdict), n, precision, _compared(n)),
+        size=fmt.size(n.size_bytes) if n.engine else "no engine",
     )
+
+
+def _fallen(n: CellNumbers) -> Iterator[str]:
+    """Yield how far the accuracy fell from the ``.pt`` and since the baseline, and how far it may."""
+    drop, limit = n.drop(), n.allowed_drop
+    digits = fmt.digits_apart(drop, limit)
+    if drop is not None:
+        yield fmt.drop(drop, digits)
+        if limit is not None:
+            yield f"{fmt.metric(limit, digits)} allowed"
+    if since := n.fallen_since():
+        yield f"{fmt.drop(since.change)} since baseline"
+        yield f"{fmt.metric(since.limit)} allowed"
+
+
+def _compared(n: CellNumbers) -> Iterator[str]:
+    """Yield how the latency compares with the baseline and with the ``.pt``."""
+    slower, faster = n.change(), n.speedup
+    if n.same_engine:
+        yield "same engine as baseline"
+    elif slower is not None:
+        yield f"{fmt.percent(slower)} vs baseline"
+        if n.allowed_change is not None:
+            yield f"{fmt.threshold(n.allowed_change)} allowed"
+    if faster is not None:
+        yield f"{fmt.times(faster)} vs .pt"
 
 
 def matrix_view(run: RunRecord, anchors: Anchors) -> MatrixView:
     """Return the matrix, the model with the worst verdict first; the ``.pt`` is the first column."""
-    rows: dict[tuple[object, ...], dict[str, Cell]] = {}
-    for cell in cells_of(run):
-        rows.setdefault((cell.model, cell.imgsz, cell.batch, cell.backend, cell.device), {})[cell.precision] = cell
-    arms = [precision for precision in PRECISIONS if any(precision in row for row in rows.values())]
+    rows = [{n.cell.precision: n for n in cells} for cells in rows_of(run)]
+    arms = [precision for precision in PRECISIONS if any(precision in row for row in rows)]
     views = []
-    for row in rows.values():
+    for row in rows:
         first = next(iter(row.values()))
-        squares = (_square(run, row[arm], anchors) if arm in row else None for arm in arms)
-        views.append(Row(fmt.clip(first.model, 60), where(first), (_reference(run, first), *squares)))
-    timed = CONTEXT_NAMES[gated_context(run)]
-    return MatrixView(
-        primary_name(run), timed, tuple(column_name(arm) for arm in (REFERENCE, *arms)) if rows else (), tuple(views)
-    )
+        squares = (_square(row[arm], anchors) if arm in row else None for arm in arms)
+        views.append(MatrixRow(fmt.clip(first.cell.model, 60), where(first.cell), (_reference(first), *squares)))
+    columns = tuple(column_name(arm) for arm in (REFERENCE, *arms)) if rows else ()
+    return MatrixView(primary_name(run), CONTEXT_NAMES[gated_context(run)], columns, tuple(views))

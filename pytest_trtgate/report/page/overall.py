@@ -1,4 +1,4 @@
-"""The verdict on a whole page: its badge, its headline, and one sentence that says how many of what was planned."""
+"""The verdict on all runs together: a badge, a headline, and a sentence that counts verdicts."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Sequence
 
 from ... import text as fmt
-from ...records import WORDS, Cell, Outcome, RunRecord, Verdict
-from ..numbers import SUBJECTS, Subject, cells_of, excess, is_speedup, verdict_of, worst_first
+from ...records import WORDS, Outcome, RunRecord, Verdict
+from ..numbers import SUBJECTS, excess, is_speedup, numbers_of, worst_first
 from .parts import Badge, badge
 
 
@@ -16,46 +16,43 @@ def overall(runs: Sequence[RunRecord], *, named: bool = True) -> tuple[Badge, st
 
     A run that judged nothing has failed: a gate that measured nothing is not green.
 
-    Args:
-        runs: The records.
-        named: Whether the sentence names what failed, rather than something beside it.
+    ``named``: whether the sentence names what failed.
     """
     verdicts = [verdict for run in runs for verdict in worst_first(run)]
     unfinished = "; ".join(run.unfinished for run in runs if run.unfinished)
+    total = fmt.plural(len(verdicts), "verdict")
     if not verdicts and not unfinished and all(run.engines for run in runs):
         lead = "Engines were built or measured for tests of your own; the gate itself was asked for no verdict."
         return badge(Outcome.INCONCLUSIVE), "Nothing was judged", lead
     if not verdicts:
         lead = "No verdict was reached, so this run does not count as passed."
         return badge(Outcome.ERROR), "Nothing was judged", lead
-    failed = [verdict for verdict in verdicts if verdict.failed]
-    silent = [run for run in runs if not run.verdicts]
-    missing = unjudged(runs)
-    total = fmt.plural(len(verdicts), "verdict")
-    if failed:
-        names = [f"{fmt.clip(v.cell.label, 60)} {v.subject}" for v in failed]
-        shown = names if len(names) <= 4 else [*names[:3], f"{len(names) - 3} more"]
-        tail = " and ".join((", ".join(shown[:-1]), shown[-1])) if len(shown) > 1 else shown[0]
-        excused = sum(bool(verdict.waived) for verdict in verdicts)
-        waived = f"{excused} more failed and {'is' if excused == 1 else 'are'} waived for now" if excused else ""
-        worst = badge(Outcome.ERROR if all(v.outcome is Outcome.ERROR for v in failed) else Outcome.FAIL)
-        return (
-            worst,
-            "Gate failed",
-            _sentences(
-                f"{len(failed)} of {total} failed{_kinds(failed)}{f': {tail}' if named else ''}", waived, missing
-            ),
-        )
+    if any(verdict.failed for verdict in verdicts):
+        return _failed(verdicts, unjudged(runs), named)
     if unfinished:
         lead = f"{total} so far, and none of them failed, but {unfinished}."
         return badge(Outcome.ERROR), "Not passed", lead
-    if silent:
+    if silent := [run for run in runs if not run.verdicts]:
         return badge(Outcome.ERROR), "Gate failed", f"{fmt.plural(len(silent), 'run')} judged nothing."
-    return _passed(verdicts, sum(len(_planned(run)) for run in runs), missing)
+    planned = sum(len(numbers_of(run)) * len(SUBJECTS) for run in runs)
+    return _passed(verdicts, planned, unjudged(runs))
+
+
+def _failed(verdicts: Sequence[Verdict], missing: str, named: bool) -> tuple[Badge, str, str]:
+    """Return the overall verdict where something failed."""
+    failed = [verdict for verdict in verdicts if verdict.failed]
+    names = [f"{fmt.clip(v.cell.label, 60)} {v.subject}" for v in failed]
+    shown = names if len(names) <= 4 else [*names[:3], f"{len(names) - 3} more"]
+    tail = " and ".join((", ".join(shown[:-1]), shown[-1])) if len(shown) > 1 else shown[0]
+    excused = sum(bool(verdict.waived) for verdict in verdicts)
+    waived = f"{excused} more failed and {'is' if excused == 1 else 'are'} waived for now" if excused else ""
+    said = f"{len(failed)} of {fmt.plural(len(verdicts), 'verdict')} failed{_kinds(failed)}"
+    worst = Outcome.ERROR if all(v.outcome is Outcome.ERROR for v in failed) else Outcome.FAIL
+    return badge(worst), "Gate failed", _sentences(said + (f": {tail}" if named else ""), waived, missing)
 
 
 def _passed(verdicts: Sequence[Verdict], planned: int, missing: str) -> tuple[Badge, str, str]:
-    """Return the same where nothing failed."""
+    """Return the overall verdict where nothing failed."""
     passed = sum(verdict.outcome is Outcome.PASS for verdict in verdicts)
     total = fmt.plural(len(verdicts), "verdict")
     notes = _undecided(verdicts)
@@ -70,7 +67,7 @@ def _passed(verdicts: Sequence[Verdict], planned: int, missing: str) -> tuple[Ba
 
 
 def _kinds(failed: Sequence[Verdict]) -> str:
-    """Return how often each outcome failed the run, in brackets, where some did so without being a failure itself."""
+    """Return how often each outcome failed the run, in brackets; empty where all are failures or errors."""
     counts = Counter(verdict.outcome for verdict in failed)
     if counts.keys() <= {Outcome.FAIL, Outcome.ERROR}:
         return ""
@@ -92,17 +89,14 @@ def _undecided(verdicts: Sequence[Verdict]) -> str:
     return ", ".join(rest)
 
 
-def _planned(run: RunRecord) -> list[tuple[Cell, Subject]]:
-    return [(cell, subject) for cell in cells_of(run) for subject in SUBJECTS]
-
-
 def unjudged(runs: Sequence[RunRecord]) -> str:
-    """Return which planned verdicts were not reached, as of a run of some tests only; empty where all were."""
+    """Return which planned verdicts are missing, as after a run of some tests only; empty where none is."""
+    cells = [n for run in runs for n in numbers_of(run)]
     parts = []
     for subject in SUBJECTS:
-        cells = [c.label for run in runs for c, s in _planned(run) if s == subject and not verdict_of(run, c, subject)]
-        if cells:
-            parts.append(f"{subject} of {fmt.clip(cells[0], 60) if len(cells) == 1 else f'{len(cells)} cells'}")
+        labels = [n.cell.label for n in cells if subject not in {v.subject for v in n.verdicts}]
+        if labels:
+            parts.append(f"{subject} of {fmt.clip(labels[0], 60) if len(labels) == 1 else f'{len(labels)} cells'}")
     return f"Not judged: {' and '.join(parts)}" if parts else ""
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from ... import text as fmt
 from ...records import WORDS, Cell, Check, Finding, Outcome, RunRecord, Verdict, word
-from ..numbers import BUDGET_UNITS, cells_of, excess, is_speedup, ratio
+from ..numbers import BUDGET_UNITS, excess, is_speedup, numbers_of, ratio
 from . import charts
 
 
@@ -31,6 +31,43 @@ class Fact:
     more: str = ""
 
 
+Entry = str | Badge
+"""What stands in one place of a table: text, markup that is safe already, or a verdict."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of a table, what it is about first; ``kind`` is its class."""
+
+    entries: tuple[Entry, ...]
+    kind: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of the page.
+
+    Attributes:
+        label: What screen readers call it.
+        columns: Their titles.
+        rows: The lines.
+        caption: What stands above it.
+        kind: Its class.
+        classes: Those of columns, by title: ``l`` for text, ``d`` for what matters most.
+        sorted_by: The title of the column that a table that can be sorted begins with.
+        tall: Whether a long one scrolls.
+    """
+
+    label: str
+    columns: tuple[str, ...]
+    rows: tuple[Row, ...]
+    caption: str = ""
+    kind: str = ""
+    classes: Mapping[str, str] = field(default_factory=dict)
+    sorted_by: str = ""
+    tall: bool = False
+
+
 @dataclass(frozen=True)
 class CheckView:
     """One check with its numbers; ``over`` says in words how much of the limit was used."""
@@ -43,15 +80,11 @@ class CheckView:
     over: str
     gauge: str
 
-    def beside(self, sentence: str) -> CheckView:
-        """Return the check without its own sentence where another one beside it says the same."""
-        return replace(self, sentence="") if self.sentence in sentence else self
-
 
 NOT_JUDGED = Badge("none", "Not judged")
 REFERENCE_BADGE = Badge("none", "Reference")
 WAIVED = Badge("waived", "Waived")
-"""For a number of failures that are waived; one of them says that it is a failure too."""
+"""For a count of waived failures; the badge of one says ``Fail, waived``."""
 
 
 def badge(outcome: Outcome) -> Badge:
@@ -60,7 +93,7 @@ def badge(outcome: Outcome) -> Badge:
 
 
 def badge_of(verdict: Verdict | None) -> Badge:
-    """Return the badge of a verdict, or of there being none."""
+    """Return the badge of a verdict, ``Not judged`` without one."""
     if verdict is None:
         return NOT_JUDGED
     return replace(WAIVED, word=word(verdict)) if verdict.waived else badge(verdict.outcome)
@@ -72,7 +105,7 @@ def against_name(against: str) -> str:
 
 
 def where(cell: Cell) -> str:
-    """Return what sets a cell apart besides model and precision."""
+    """Return a cell's image size, batch, backend and device."""
     return f"{cell.imgsz} px, batch {cell.batch}, {fmt.clip(cell.backend, 40)} on {fmt.clip(cell.device, 40)}"
 
 
@@ -84,7 +117,7 @@ class Anchors:
 
     def __init__(self, run: RunRecord, taken: set[str]) -> None:
         self.run = self._free("run", taken)
-        self.cells = {cell: self._free(self._safe(cell.key), taken) for cell in cells_of(run)}
+        self.cells = {n.cell: self._free(self._safe(n.cell.key), taken) for n in numbers_of(run)}
 
     @staticmethod
     def _safe(key: str) -> str:
@@ -152,7 +185,7 @@ def _limits(check: Check) -> str:
 
 
 def untitled(sentence: str, cell: Cell) -> str:
-    """Return a sentence about a cell without its precision in front, for a place whose title has that."""
+    """Return a sentence about a cell without its leading precision, which the title beside it has."""
     return sentence.removeprefix(f"{cell.precision}: ")
 
 
@@ -201,13 +234,13 @@ def _used(check: Check) -> float:
 
 
 def warnings_of(runs: Sequence[RunRecord]) -> tuple[str, ...]:
-    """Return what was found beside the verdicts and did not fail a run, each once, with what to do about it."""
+    """Return the findings that did not fail a run, each once, with what to do about it."""
     said = [f"{_of_model(run, f)}; {f.remedy} [{f.id}]" for run in runs for f in run.findings() if f.severity == "warn"]
     return tuple(fmt.clip(text, 1000) for text in dict.fromkeys(said))
 
 
 def _of_model(run: RunRecord, finding: Finding) -> str:
-    """Return what was found, with the model where there are several and it names the precision only."""
+    """Return a finding's sentence, with the model where a run has several and the sentence names the precision only."""
     cell = next((v.cell for v in run.verdicts if finding in v.findings), None)
     if cell is None or len({c.model for c in run.cells}) < 2 or not finding.sentence.startswith(f"{cell.precision}: "):
         return finding.sentence

@@ -191,11 +191,7 @@ def _name(shape: Shape) -> str:
 
 
 class _Canvas:
-    """The area of a drawing: places outlines and names in it, no name on another.
-
-    Args:
-        picture: The original, whose pixels shapes are in.
-    """
+    """The area of a drawing of a picture: places outlines and names in it, no name on another."""
 
     def __init__(self, picture: Picture) -> None:
         self._factor = min(WIDTH / picture.width, HEIGHT / picture.height)
@@ -207,7 +203,7 @@ class _Canvas:
     def draw(self, shapes: Sequence[Shape], kind: str = "") -> str:
         """Return outlines with names beside them, the first shape on top.
 
-        With a ``kind``, that is their class rather than their mark, and their names are rather below than above.
+        ``kind`` replaces their marks as their class, and puts their names below rather than above.
         """
         few, taken = len(shapes) <= LABELLED, [self._arm]
         outlines, names = list[str](), list[str]()
@@ -223,7 +219,7 @@ class _Canvas:
         return "".join((*reversed(outlines), *names))
 
     def _corners(self, shape: Shape) -> list[tuple[float, float]]:
-        """Return the corners of a shape in the drawing; none where it is nowhere."""
+        """Return the corners of a shape in the drawing; none where a coordinate is not finite."""
         if len(shape.points) < 2 or not all(math.isfinite(part) for point in shape.points for part in point):
             return []
         if len(shape.points) > 2:
@@ -234,7 +230,7 @@ class _Canvas:
     def _placed(self, point: Point) -> Point:
         """Return where a point of the picture is in the drawing.
 
-        Points outside of it stay there, or sides to them would be turned; those far away come nearer.
+        Points outside stay outside, so that sides keep their directions; those far away are moved nearer.
         """
         x, y = (part * self._factor for part in point)
         return min(max(x, -WIDTH), 2.0 * WIDTH), min(max(y, -HEIGHT), 2.0 * HEIGHT)

@@ -97,6 +97,16 @@ def axis(scale: Scale, y: float, top: float, unit: str) -> str:
     return "".join(parts)
 
 
+def side_axis(scale: Scale, left: float, right: float, wanted: int = 4) -> str:
+    """Return a vertical axis: numbers at the left, and grid lines from there to ``right``."""
+    ticks = scale.ticks(wanted)
+    parts = []
+    for value, label in zip(ticks, labels(ticks), strict=True):
+        y = scale(value)
+        parts += [line(left, y, right, y, "grid"), text(left - 6, y + 4, label, "t m", "end")]
+    return "".join(parts)
+
+
 def labels(ticks: Sequence[float]) -> list[str]:
     """Return the ticks as text, with the fewest decimals that tell them apart."""
     step = ticks[1] - ticks[0] if len(ticks) > 1 else ticks[0] if ticks else 1.0

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from ... import text as fmt
 from ...records import JobRecord, Phase, RunRecord
+from .parts import Row, Table
 
 KINDS = {
     "build": "Builds",
@@ -31,27 +31,8 @@ PHASES: dict[Phase, str] = {
 AHEAD = " What was imported ahead of a job is not in its seconds, but for what the job still had to wait."
 
 
-@dataclass(frozen=True)
-class TimingRow:
-    """The jobs of one kind: how many, their seconds together, those of each phase and of the rest, and those ahead."""
-
-    label: str
-    jobs: str
-    seconds: str
-    parts: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class TimingView:
-    """A table of the time of one run; ``note`` says what is not in it."""
-
-    columns: tuple[str, ...]
-    rows: tuple[TimingRow, ...]
-    note: str
-
-
-def timing_view(run: RunRecord) -> TimingView | None:
-    """Return where a run's time went; None where no job said."""
+def timing_view(run: RunRecord) -> tuple[Table, str] | None:
+    """Return where a run's time went, and what is not in the table; None where no job said."""
     phases = [phase for phase in PHASES if any(phase in job.phases for job in run.jobs)]
     if not phases:
         return None
@@ -60,11 +41,14 @@ def timing_view(run: RunRecord) -> TimingView | None:
     rows = [_row(kind, [job for job in run.jobs if job.kind == kind], phases, ahead) for kind in kinds]
     busy = _busy_s(run.jobs)
     outside = "" if busy is None else f"; {fmt.duration(max(0.0, run.seconds - busy))} of it were outside of jobs"
-    return TimingView(
-        columns=(*(PHASES[phase] for phase in phases), "Waiting, end", *(["Imported ahead"] if ahead else [])),
+    named = (*(PHASES[phase] for phase in phases), "Waiting, end", *(["Imported ahead"] if ahead else []))
+    table = Table(
+        label="Where the time went",
+        columns=("Jobs", "Number", "Together", *named),
         rows=tuple(rows),
-        note=f"The run took {fmt.duration(run.seconds)}{outside}.{AHEAD if ahead else ''}",
+        caption="Seconds that the jobs took, by kind of job and by phase; of a job that failed, all is waiting",
     )
+    return table, f"The run took {fmt.duration(run.seconds)}{outside}.{AHEAD if ahead else ''}"
 
 
 def _busy_s(jobs: Sequence[JobRecord]) -> float | None:
@@ -79,16 +63,12 @@ def _busy_s(jobs: Sequence[JobRecord]) -> float | None:
     return busy
 
 
-def _row(kind: str, jobs: Sequence[JobRecord], phases: Sequence[Phase], ahead: bool) -> TimingRow:
-    total = sum(job.seconds for job in jobs)
+def _row(kind: str, jobs: Sequence[JobRecord], phases: Sequence[Phase], ahead: bool) -> Row:
     parts = [sum(job.phases.get(phase, 0.0) for job in jobs) for phase in phases]
     # Of a job that failed nothing is known but its end.
     parts.append(sum(max(0.0, job.seconds - sum(job.phases.values())) for job in jobs))
     if ahead:
         parts.append(sum(job.ahead_s for job in jobs))
-    return TimingRow(
-        label=KINDS.get(kind, fmt.clip(kind, 40)),
-        jobs=str(len(jobs)),
-        seconds=fmt.duration(total),
-        parts=tuple(fmt.duration(part) if part else fmt.MISSING for part in parts),
-    )
+    together = fmt.duration(sum(job.seconds for job in jobs))
+    said = (fmt.duration(part) if part else fmt.MISSING for part in parts)
+    return Row((KINDS.get(kind, fmt.clip(kind, 40)), str(len(jobs)), together, *said))

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from markupsafe import Markup
+
 from ... import text as fmt
 from ...records import REFERENCE, STAGES, RunRecord, VideoArm, VideoRecord
 from ..media import Media
 from ..numbers import ABSURD_MS
 from .charts import WIDTH
-from .svg import Scale, axis, labels, line, picture, polyline, tag, text
+from .parts import Row, Table
+from .svg import Scale, axis, picture, polyline, side_axis, tag, text
 
 PLAYERS = {
     "avc1": "MP4 with H.264, which plays anywhere",
@@ -20,28 +23,12 @@ PLAYERS = {
 
 
 @dataclass(frozen=True)
-class VideoRow:
-    """One arm on a clip."""
-
-    name: str
-    series: str
-    p50: str
-    p95: str
-    p99: str
-    fps: str
-    factor: str
-    stages: tuple[str, ...]
-    link: str
-
-
-@dataclass(frozen=True)
 class VideoView:
-    """One model on one clip; ``failure`` says why there is nothing else, where there is nothing else."""
+    """One model on one clip; ``failure`` says why nothing was filmed, empty where it was."""
 
     title: str
     facts: str
-    rows: tuple[VideoRow, ...]
-    stages: tuple[str, ...]
+    table: Table
     chart: str
     poster: str
     links: tuple[tuple[str, str], ...]
@@ -64,8 +51,13 @@ def _view(video: VideoRecord, media: Media | None) -> VideoView:
     return VideoView(
         title=title,
         facts=_facts(video),
-        rows=tuple(_row(arm, number, reference, media) for number, arm in enumerate(video.arms)),
-        stages=tuple(STAGES),
+        table=Table(
+            label=title,
+            columns=("Arm", "p50", "p95", "p99", "FPS", "Speed-up", *(stage.capitalize() for stage in STAGES), "Video"),
+            rows=tuple(_row(arm, number, reference, media) for number, arm in enumerate(video.arms)),
+            caption=Markup("<b>Milliseconds per frame</b>; stages and speed-up by p50, FPS by the mean"),
+            classes={"p50": "d", "FPS": "d", "Video": "l"},
+        ),
         chart=frame_chart(video.arms, video.frames, f"{title}: milliseconds per frame"),
         poster=_poster(video, still, f"{title}, all arms side by side") if still else "",
         links=tuple((name, link) for name, link in (("WebM, for browsers", webm), ("MP4", mp4)) if link),
@@ -86,23 +78,19 @@ def _facts(video: VideoRecord) -> str:
     return f"{counted} of {video.width}\N{MULTIPLICATION SIGN}{video.height}{batch}; {how}"
 
 
-def _row(arm: VideoArm, number: int, reference: VideoArm | None, media: Media | None) -> VideoRow:
+def _row(arm: VideoArm, number: int, reference: VideoArm | None, media: Media | None) -> Row:
     frame = arm.timings["frame"]
     then = reference.timings["frame"].quantile_ms(50) if reference is not None and reference is not arm else 0.0
-    now = frame.quantile_ms(50)
-    return VideoRow(
-        name=_name(arm, 40),
-        series=f"v{number % 4}",
-        p50=fmt.ms(now),
-        p95=fmt.ms(frame.quantile_ms(95)),
-        p99=fmt.ms(frame.quantile_ms(99)),
-        fps=fmt.number(arm.fps if frame.mean_ms else None),
-        factor=fmt.times(then / now) if then and now else fmt.MISSING,
-        stages=tuple(
-            fmt.number(arm.timings[stage].quantile_ms(50)) if stage in arm.timings else fmt.MISSING for stage in STAGES
-        ),
-        link=media.link(arm.file) if media else "",
+    now, link = frame.quantile_ms(50), media.link(arm.file) if media else ""
+    entries = (
+        Markup('<span class="key v{}"></span>{}').format(number % 4, _name(arm, 40)),
+        *(fmt.ms(frame.quantile_ms(percent)) for percent in (50, 95, 99)),
+        fmt.number(arm.fps if frame.mean_ms else None),
+        fmt.times(then / now) if then and now else fmt.MISSING,
+        *(fmt.number(times.quantile_ms(50) if (times := arm.timings.get(stage)) else None) for stage in STAGES),
+        Markup('<a href="{}">MP4</a>').format(link) if link else fmt.MISSING,
     )
+    return Row(entries)
 
 
 def _files(video: VideoRecord, found: bool, players: Sequence[str]) -> str:
@@ -129,10 +117,7 @@ def frame_chart(arms: Sequence[VideoArm], frames: int, title: str) -> str:
     # A few frames that something held up would press all else flat.
     top = min(values[-1] * 1.05, values[int(0.98 * (len(values) - 1))] * 1.5) or 1.0
     x, y = Scale(0, max(frames, 2), 40, WIDTH - 52), Scale(0, top, height - 34, 8)
-    parts = [axis(x, height - 34.0, height - 30.0, "")]
-    ticks = y.ticks(4)
-    for value, label in zip(ticks, labels(ticks), strict=True):
-        parts += [line(x.start, y(value), x.end, y(value), "grid"), text(34, y(value) + 4, label, "t m", "end")]
+    parts = [axis(x, height - 34.0, height - 30.0, ""), side_axis(y, x.start, x.end)]
     beyond = f" (the slowest, up to {fmt.ms(values[-1])}, are cut off)" if values[-1] > top else ""
     parts.append(text((x.start + x.end) / 2, height - 4, f"frame{beyond}", "t m", "middle"))
     ends = _apart([y(course[-1]) + 4 for _, _, course in known], 16.0, height - 36.0)

@@ -10,15 +10,17 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from markupsafe import Markup
+
 from ... import text as fmt
-from ...records import BaselineUse, Environment, JobRecord, Outcome, RunRecord
-from ..numbers import cells_of, worst_outcome
+from ...records import BaselineUse, Environment, Outcome, RunRecord
+from ..numbers import numbers_of
 from . import detail, matrix
 from .cards import Card, cards, first_baseline
 from .latency_view import ModelCharts, model_charts
 from .overall import overall
-from .parts import WAIVED, Anchors, Badge, Fact, badge, warnings_of
-from .timing_view import TimingView, timing_view
+from .parts import WAIVED, Anchors, Badge, Fact, Row, Table, badge, warnings_of
+from .timing_view import timing_view
 
 PAGE_IDS = (
     *("top", "main", "failures", "remarks", "matrix", "charts", "video", "cells", "environment", "timing", "record"),
@@ -32,23 +34,11 @@ SHOWN = 12
 
 @dataclass(frozen=True)
 class EnvironmentRow:
-    """One fact of the machine, with what the baselines had where that differs."""
+    """One fact of the machine, and the baselines' values where they differ."""
 
     label: str
     value: str
     others: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class JobView:
-    """One job and the name of its log file."""
-
-    name: str
-    kind: str
-    seconds: str
-    badge: Badge
-    log: str
-    log_path: str
 
 
 @dataclass(frozen=True)
@@ -67,8 +57,8 @@ class RunView:
     environment: tuple[EnvironmentRow, ...]
     differences: str
     settings: str
-    jobs: tuple[JobView, ...]
-    timing: TimingView | None
+    jobs: Table | None
+    timing: tuple[Table, str] | None
     command: str
     version: str
 
@@ -92,7 +82,7 @@ class Page:
 
 
 def counts_of(runs: Sequence[RunRecord]) -> tuple[tuple[Badge, int], ...]:
-    """Return how often each outcome occurs, best first, without those that do not; waived failures are on their own."""
+    """Return how often each outcome occurs, best first; waived failures are counted apart."""
     totals = {outcome: sum(run.counts()[outcome] for run in runs) for outcome in Outcome}
     waived = sum(bool(verdict.waived) for run in runs for verdict in run.verdicts)
     totals[Outcome.FAIL] -= waived
@@ -143,7 +133,7 @@ def environment_rows(environment: Environment, baselines: Sequence[BaselineUse])
 
 def baseline_fact(run: RunRecord) -> Fact:
     """Return which baselines the latencies of a run were compared with."""
-    uses = [use for cell in cells_of(run) if (use := run.baselines.get(cell.key))]
+    uses = [n.baseline_use for n in numbers_of(run) if n.baseline_use]
     compared = [use for use in uses if use.outcome is Outcome.PASS and use.baseline]
     sessions = [use.baseline.sessions[-1] for use in compared if use.baseline and use.baseline.sessions]
     if compared:
@@ -158,22 +148,30 @@ def baseline_fact(run: RunRecord) -> Fact:
 
 
 def differences(rows: Sequence[EnvironmentRow]) -> str:
-    """Return in a sentence in what the machine differs from that of the baselines; empty without any."""
+    """Say in which facts the machine differs from the baselines'; empty where in none."""
     changed = [row.label for row in rows if row.others]
     return f"Not as in the baselines: {', '.join(changed)}." if changed else ""
 
 
-def job_view(job: JobRecord) -> JobView:
-    """Return one job; of its log only the folder and the file name are shown, whichever system wrote the path."""
-    ended = Badge("pass", "Done") if job.ok else Badge("error", "Failed")
-    log = "/".join(re.split(r"[\\/]+", job.log)[-2:])
-    return JobView(
-        name=fmt.clip(job.name),
-        kind=fmt.clip(job.kind, 40),
-        seconds=fmt.duration(job.seconds),
-        badge=ended,
-        log=fmt.clip(log, 80),
-        log_path=fmt.clip(job.log, 300),
+def job_table(run: RunRecord) -> Table | None:
+    """Return the jobs; of a log, the folder and file name, whichever system wrote the path."""
+    rows = []
+    for job in run.jobs:
+        shown = fmt.clip("/".join(re.split(r"[\\/]+", job.log)[-2:]), 80)
+        log = Markup('<span title="{}">{}</span>').format(fmt.clip(job.log, 300), shown) if shown else ""
+        ended = Badge("pass", "Done") if job.ok else Badge("error", "Failed")
+        rows.append(Row((fmt.clip(job.name), fmt.clip(job.kind, 40), fmt.duration(job.seconds), ended, log)))
+    return (
+        Table(
+            label="Jobs",
+            columns=("Job", "Kind", "Took", "Ended", "Log"),
+            rows=tuple(rows),
+            caption="Jobs, each in a process of its own",
+            kind="jobs",
+            classes={"Kind": "l", "Ended": "l", "Log": "l"},
+        )
+        if rows
+        else None
     )
 
 
@@ -194,7 +192,8 @@ def run_view(run: RunRecord, anchors: Anchors, several: bool) -> RunView:
     environment = environment_rows(e, list(run.baselines.values()))
     counted = [v for v in run.verdicts if v.failed is run.failed]
     # A waived failure is no reason to call a run failed that passed.
-    worst = worst_outcome(v for v in counted if not v.waived) or (Outcome.PASS if counted else Outcome.ERROR)
+    unwaived = [v.outcome for v in counted if not v.waived]
+    worst = max(unwaived, key=lambda outcome: outcome.rank, default=Outcome.PASS if counted else Outcome.ERROR)
     return RunView(
         anchor=anchors.run,
         title=fmt.clip(f"{e.machine}, {e.backend} {e.backend_version}", 120) if several else "",
@@ -208,7 +207,7 @@ def run_view(run: RunRecord, anchors: Anchors, several: bool) -> RunView:
         environment=environment,
         differences=differences(environment),
         settings=fmt.clean(json.dumps(run.settings, indent=2, ensure_ascii=False, default=str)),
-        jobs=tuple(job_view(job) for job in run.jobs),
+        jobs=job_table(run),
         timing=timing_view(run),
         command=fmt.clean(run.command),
         version=f"pytest-trtgate {fmt.clip(run.plugin_version, 40)}, record schema {run.schema_version}",

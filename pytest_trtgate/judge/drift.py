@@ -19,10 +19,6 @@ def distance(a: Sequence[float], b: Sequence[float]) -> float:
     """Return the Kolmogorov-Smirnov distance of two samples, 0 (alike) to 1: the largest gap between their shares.
 
     It compares ranks, so it asks for no unit, and a few odd images move it little.
-
-    Args:
-        a: One number per image.
-        b: The same of other images.
     """
     if not a or not b:
         return 0.0
@@ -46,10 +42,7 @@ def shift(a: Sequence[float], b: Sequence[float]) -> float:
 def unlike(a: Sequence[float], b: Sequence[float], visible: float) -> float | None:
     """Return the distance of two samples where they are visibly unlike and chance is no explanation; else None.
 
-    Args:
-        a: One number per image.
-        b: The same of other images.
-        visible: The smallest average shift that can be seen. Images that are nearly all alike may have any distance.
+    ``visible``: the smallest average shift that can be seen. Images that are nearly all alike may have any distance.
     """
     found = distance(a, b)
     if found < DISTANCE or found < SIGNIFICANT * (1 / len(a) + 1 / len(b)) ** 0.5 or shift(a, b) < visible:

@@ -1,0 +1,97 @@
+"""Which baseline a cell of a run is compared with, and why its latency is not comparable where it is not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+
+from ..errors import BaselineError, JobError
+from ..machine import differences
+from ..records import Baseline, BaselineUse, Cell, Environment, Head, Outcome, Workspace
+from .store import BaselineStore
+
+
+def machine_differences(
+    now: Environment, threads_now: Collection[int], then: Environment, threads_then: Collection[int]
+) -> list[str]:
+    """Return what of two machines makes latencies incomparable, such as ``threads 1, baseline 4``."""
+    found = differences(now, then)
+    if threads_now and threads_then and set(threads_now) != set(threads_then):
+        numbers = [", ".join(map(str, sorted(set(threads)))) for threads in (threads_now, threads_then)]
+        found.append(f"threads {numbers[0]}, baseline {numbers[1]}")
+    return found
+
+
+def session_threads(baseline: Baseline) -> set[int]:
+    """Return the numbers of threads that the sessions of a baseline were timed with."""
+    return {session.threads for session in baseline.sessions}
+
+
+def other_heads(now: Head | None, then: Head | None) -> bool:
+    """Return whether two engines are known to be built for different heads: no time of one tells of the other."""
+    return now is not None and then is not None and now != then
+
+
+@dataclass(frozen=True)
+class BaselineLookup:
+    """The baselines of a run's cells, each looked for once.
+
+    Attributes:
+        store: Where they are.
+        mode: Whether the run checks baselines, adds them or updates them.
+        threads: With how many threads the run times its engines.
+        workspace: Where each baseline is put for the run's record.
+        head_of: Returns the head that a cell's engine is built for.
+    """
+
+    store: BaselineStore
+    mode: str
+    threads: int
+    workspace: Workspace
+    head_of: Callable[[Cell], Head | None]
+    _uses: dict[Cell, BaselineUse] = field(default_factory=dict)
+
+    def accepts(self, cell: Cell) -> bool:
+        """Return whether this run is to write the cell's baseline instead of judging against it."""
+        return self.mode == "update" or (self.mode == "add" and not self.store.path(cell).exists())
+
+    def comparable(self, cell: Cell) -> Baseline | None:
+        """Return the baseline that a cell's latency is to be compared with, if any.
+
+        Raises:
+            BaselineError: It is damaged.
+        """
+        use = self.use(cell)
+        return use.baseline if use.outcome is Outcome.PASS and not self.accepts(cell) else None
+
+    def use(self, cell: Cell) -> BaselineUse:
+        """Return the baseline of a cell, INCOMPATIBLE where its latency is not comparable; raises as above."""
+        if cell not in self._uses:
+            use = self._uses[cell] = self._find(cell)
+            self.workspace.put(f"baseline-{cell.key}", use)
+        return self._uses[cell]
+
+    def _find(self, cell: Cell) -> BaselineUse:
+        try:
+            use = self.store.find(cell)
+        except BaselineError:
+            if self.mode != "update":
+                raise
+            return BaselineUse(path=str(self.store.path(cell)), outcome=Outcome.NO_BASELINE, note="damaged")
+        why = self._why_not_comparable(cell, use.baseline) if use.baseline else ""
+        if not why:
+            return use
+        note = f"latency is not comparable: {why}"
+        return use.model_copy(update={"outcome": Outcome.INCOMPATIBLE, "note": note})
+
+    def _why_not_comparable(self, cell: Cell, baseline: Baseline) -> str:
+        found = machine_differences(
+            self.store.environment, {self.threads}, baseline.environment, session_threads(baseline)
+        )
+        try:
+            head = self.head_of(cell) if baseline.head else None
+        except JobError:
+            head = None
+        if other_heads(head, baseline.head):
+            found.append(f"the engine is built for {head}, the baseline's for {baseline.head} (export.nms)")
+        return "; ".join(found)

@@ -1,0 +1,71 @@
+"""The latency of a cell judged: against budgets, other arms of its launches, and its baseline."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ..baselines import BaselineLookup
+from ..errors import JobError
+from ..findings import engine_findings, unstable_warmup
+from ..judge.engine import judge_engine, judge_resources
+from ..judge.latency.candidate import Against, Candidate
+from ..judge.latency.checks import judge_latency
+from ..measuring import Measurements, Replays, profile_layers, why_not_replayed
+from ..records import Cell, Check, LatencyRecord, Preflight, slowest_change
+from .decide import Judgement, explained
+
+
+@dataclass(frozen=True)
+class LatencyJudge:
+    """Judges the launches of engines; ``preflight`` returns what was found before the build."""
+
+    measure: Measurements
+    replays: Replays
+    lookup: BaselineLookup
+    preflight: Callable[[], Preflight]
+
+    def launches(self, cell: Cell) -> LatencyRecord:
+        """Return the launches that timed a cell, with stored baseline engines to compare with.
+
+        Raises:
+            JobError: It could not be timed.
+        """
+        latency = self.measure.latency(cell.model, self.replays)
+        if failure := latency.failures.get(cell.precision):
+            raise JobError(failure.job, failure.reason, failure.log_tail)
+        return latency
+
+    def judge(self, cell: Cell) -> Judgement:
+        """Return the checks of a cell's latency, and what was found beside them.
+
+        Raises:
+            TrtGateError: It could not be measured.
+        """
+        latency = self.launches(cell)
+        engine, use = self.measure.engine(cell), self.lookup.use(cell)
+        checks = self._times(cell, latency)
+        checks += judge_resources(latency, cell.precision, *self.measure.settings.latency.resources(cell.precision))
+        if self.measure.settings.profile:
+            layers = profile_layers(self.measure, cell).layers
+            checks = explained(checks, slowest_change(layers, use.baseline.layers if use.baseline else ()))
+        checks += judge_engine(engine, self.measure.settings.engine.limits(cell.precision))
+        launches = latency.of_arm(cell.precision)
+        unstable = sum(not launch.arms[cell.precision].warmup_stable for launch in launches)
+        return checks, [*engine_findings(self.measure, cell), *unstable_warmup(cell.label, unstable, len(launches))]
+
+    def _times(self, cell: Cell, latency: LatencyRecord) -> list[Check]:
+        rules = self.measure.settings.latency
+        baseline = self.lookup.comparable(cell)
+        against = None
+        if baseline is not None:
+            same = baseline.engine_sha256 == self.measure.engine(cell).sha256
+            against = Against(baseline, same, why_not_replayed(latency, cell), self.preflight().busy)
+        candidate = Candidate(latency, cell.precision, rules.context, rules.limits(cell.precision, cell.backend))
+        speedup = rules.speedup_rule(cell.precision, cell.backend, self.measure.settings.precisions)
+        checks = judge_latency(candidate, speedup, against)
+        if baseline is None and not self.lookup.accepts(cell):
+            use = self.lookup.use(cell)
+            sentence = f"{cell.precision}: latency was not compared with a baseline: {use.note}"
+            checks.append(Check(name="baseline", against="baseline", outcome=use.outcome, sentence=sentence))
+        return checks
