@@ -1,6 +1,6 @@
 """Draw how often each rule calls an engine slower, by how much slower it is, from ``results/gate_quality.json``.
 
-python bench/gate_plot.py                      # writes docs/gate_quality.svg
+python bench/gate_plot.py                      # writes docs/images/gate_quality.svg
 
 Left: simulated launches. Right: launches recorded on a GPU. Where the slow-down is 0, what is called slower is a false
 alarm. Text and axes take the colour of the reader's theme.
@@ -19,7 +19,7 @@ from machine import RESULTS
 matplotlib.use("svg")
 from matplotlib import pyplot
 
-TARGET = Path(__file__).parent.parent / "docs" / "gate_quality.svg"
+TARGET = Path(__file__).parent.parent / "docs" / "images" / "gate_quality.svg"
 INK = "#010203"
 """Stands for the colour of the theme until the file is written."""
 THEME = "<style>svg{color:#1f2328}@media(prefers-color-scheme:dark){svg{color:#e6edf3}}</style>"

@@ -1,6 +1,6 @@
 """Takes the picture of a report that README shows: its top, down to the details, as wide as a desk's screen.
 
-    python docs/screenshot.py reports/trtgate.html docs/report.png
+    python docs/screenshot.py reports/trtgate.html docs/images/report.png
 
 Needs Chromium on the PATH, and Pillow.
 """
@@ -14,7 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))
 
 from chromium import Chromium
 from PIL import Image

@@ -10,7 +10,7 @@ from pathlib import Path
 from ..errors import TrtGateError
 
 _CONFIGURATION = """\
-# What the gate compares, and what is still fine. All keys: README of pytest-trtgate.
+# What the gate compares, and what is still fine. All keys: docs/reference/settings.md of pytest-trtgate.
 models = ["shapes.pt"]
 data = "data/data.yaml"
 imgsz = 320

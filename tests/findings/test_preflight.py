@@ -675,5 +675,5 @@ def test_the_doctor_of_a_folder_that_is_not_there_is_wrong_usage(capsys: pytest.
 
 
 def test_every_finding_has_a_section_in_the_docs() -> None:
-    text = (Path(__file__).parents[2] / "docs" / "findings.md").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[2] / "docs" / "reference" / "findings.md").read_text(encoding="utf-8")
     assert {line[4:].strip("`") for line in text.splitlines() if line.startswith("### ")} == set(FINDING_KINDS)

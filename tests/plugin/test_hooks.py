@@ -16,7 +16,7 @@ from pytest_trtgate.plugin.hooks import with_models
 from pytest_trtgate.records.verdict import Outcome
 from pytest_trtgate.settings.load import project_settings
 
-DOCS = (Path(__file__).parents[2] / "docs" / "hooks.md").read_text(encoding="utf-8")
+DOCS = (Path(__file__).parents[2] / "docs" / "how-to" / "hooks.md").read_text(encoding="utf-8")
 FP16 = "--trt-precision=fp16"
 
 

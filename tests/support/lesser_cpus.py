@@ -2,7 +2,7 @@
 
 Each emulation is a run of pytest in tox's environment ``engines``. What PyTorch and oneDNN compute with is limited by
 their own variables. ONNX Runtime has none: what it computes without VNNI is seen under QEMU alone (see
-``int8-saturates`` in docs/findings.md).
+``int8-saturates`` in docs/reference/findings.md).
 """
 
 from __future__ import annotations

@@ -1,0 +1,100 @@
+"""What each setting means, for the page that ``generated.py`` makes. A name that ends in ``*`` stands for many."""
+
+from __future__ import annotations
+
+WORDS: dict[str, str] = {
+    "models": "Checkpoints to gate, of any task. An entry may be a table with settings of its own: see below.",
+    "data": (
+        "Data YAML as Ultralytics reads it, or the folder of a classification dataset. Nothing is ever downloaded. "
+        "Needs a split to evaluate on and, for INT8, one to calibrate on."
+    ),
+    "split": "The split that accuracy and latency are measured on.",
+    "precisions": "The precisions to build, each an engine of its own.",
+    "imgsz": "Image size in pixels. Engines have this one static shape.",
+    "batch": "Batch size. Engines have this one static batch.",
+    "device": (
+        "A GPU by its number among those that `CUDA_VISIBLE_DEVICES` leaves, in the order of `nvidia-smi`, or `cpu`."
+    ),
+    "backend": "`auto` takes TensorRT where it and a GPU are present, else ONNX Runtime on the CPU.",
+    "threads": "Threads of every arm, the `.pt` included. Unset: the usable cores, at most 8.",
+    "cache_dir": "Folder of the engine cache. Unset: `pytest-trtgate` in the user's cache folder.",
+    "baselines": (
+        "`check` compares with the baselines. `add` also writes missing ones. `update` also replaces those that differ."
+    ),
+    "baseline_dir": "Folder of the baselines: one JSON file per cell, to be committed.",
+    "report": "The HTML report. `run.json` and a CSV file are written beside it.",
+    "videos": (
+        "Clips that each model's `.pt` and engines are timed on, end to end: see "
+        "[Time a model on a video](../how-to/videos.md)."
+    ),
+    "pictures": "How many images per cell the report shows on which engine and `.pt` disagree most.",
+    "fresh": "Measure accuracies again, even of bytes that were measured before, and trust no stored digest of a file.",
+    "profile": (
+        "Time each layer of the engines too, in a job apart from all timing: see "
+        "[Find the slow layer](../how-to/profiles.md)."
+    ),
+    "keep_runs": (
+        "How many runs keep their logs and samples in `reports/trtgate-runs/`. A run is removed once so many newer "
+        "runs have at least as many verdicts, so runs of a few tests do not push out full ones. Git ignores the "
+        "folder, by a `.gitignore` in it."
+    ),
+    "inconclusive": "Whether the verdict INCONCLUSIVE fails the run.",
+    "missing_baseline": (
+        "Whether a cell without a usable baseline fails the run. `auto`: `fail` where the environment variable `CI` is "
+        "set, else `record`."
+    ),
+    "models[].path": "The checkpoint. An entry of `models` that is only a path means the same.",
+    "models[].data": "The dataset of this model.",
+    "models[].imgsz": "The image size of this model.",
+    "models[].accuracy": "Tolerances of this model, as a table like `accuracy`.",
+    "accuracy.mode": (
+        "`contract`: the drop on these images decides. `population`: its confidence limits decide: see "
+        "[Accuracy](../explanation/verdict.md#accuracy)."
+    ),
+    "accuracy.*": "Largest allowed drop of this metric from the `.pt`, and since the baseline.",
+    "latency.context": "What is judged: the engine alone, or image in to result out. Both are measured.",
+    "latency.launches": "How many launches a run has. A replayed baseline is looked at after 3, 5, 8 and 12.",
+    "latency.max_launches": "How many launches a run gets at most where fewer do not decide.",
+    "latency.samples": (
+        "Timed inferences per launch, arm and context. The context that is not judged gets a quarter of them."
+    ),
+    "latency.max_seconds": (
+        "Time limit for these samples; slow arms get fewer. The context that is not judged gets a quarter of it."
+    ),
+    "latency.block": "Timed inferences of one arm before it is the next arm's turn.",
+    "latency.warmup_min": "Untimed inferences at least, before those that count.",
+    "latency.warmup_max_seconds": "The warm-up goes on until times are stable, or for this long.",
+    "latency.images": "Images of the split that inference is timed on, evenly spread.",
+    "latency.seed": "Seed of the order of the arms.",
+    "latency.p*.regression": "The smallest slow-down since the baseline that is worth failing for.",
+    "latency.p*.budget_ms": "The largest value of this percentile.",
+    "latency.speedup.over": "The arm to compare with, at p50. A rule for all precisions leaves this one out.",
+    "latency.speedup.at_least": "How many times as fast the engine must be.",
+    "latency.energy_mj": "Largest energy per inference on a GPU.",
+    "latency.memory_mb": "Largest memory on a GPU.",
+    "calibration.split": "The split that INT8 is calibrated on.",
+    "calibration.fraction": "The share of that split. Ultralytics takes the first images by name.",
+    "validation.conf": "Lowest confidence that counts, the same for every arm.",
+    "validation.iou": "Overlap from which non-maximum suppression removes a box, the same for every arm.",
+    "validation.max_det": "Most detections per image, the same for every arm.",
+    "findings.*": "[What it looks at](findings.md#{name}).",
+    "deployment.engine": (
+        "The file that is deployed now, an `.engine` or `.onnx` of Ultralytics. Its metadata is read; it is never run."
+    ),
+    "deployment.imgsz": "The image size that is deployed.",
+    "deployment.batch": "The batch size that is deployed.",
+    "timeouts.build_s": "For one build.",
+    "timeouts.accuracy_s": "For an evaluation, for each arm in it.",
+    "timeouts.launch_s": "For one launch; also for layer profiles, pictures, and the first look at each clip.",
+    "timeouts.video_s": "For one clip.",
+    "export.nms": (
+        "Unset: suppression follows the engine. `false`: a head that needs none, where the model has one. `true`: "
+        "suppression inside the engine. See [Two heads](../how-to/tasks.md#two-heads)."
+    ),
+    "export.opset": "ONNX opset, passed to the exporter. Unset: the exporter's own.",
+    "export.simplify": "Passed to the exporter.",
+    "export.workspace": "TensorRT's workspace. Unset: TensorRT's own. ONNX Runtime ignores it.",
+    "export.optimization_level": "TensorRT's builder level. Unset: TensorRT's own. ONNX Runtime ignores it.",
+    "engine.max_size_mb": "Largest file. Judged with the latency.",
+    "engine.max_device_memory_mb": "Largest memory for activations on the GPU. Judged with the latency.",
+}
