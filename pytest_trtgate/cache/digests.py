@@ -7,15 +7,13 @@ sets the one before it.
 
 from __future__ import annotations
 
-import contextlib
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ..errors import RecordError
-from ..records import FileRecord, file_sha256, key_sha256, load, save
+from ..records import FileRecord, file_sha256, key_sha256
+from .store import Store
 
 SETTLED_NS = 2_000_000_000
 """A file changed so shortly before it was read may be changed again without its times showing it."""
@@ -42,11 +40,9 @@ class FileFacts:
     def __init__(
         self, cache_root: Path, what: dict[str, Any], compute: Callable[[Path], str], fresh: bool = False
     ) -> None:
-        self.store = cache_root / "digests" / f"{key_sha256(what)[:32]}.json"
+        self._store, self._key = _store(cache_root), key_sha256(what)[:32]
         self._compute = compute
         self._known = {} if fresh else self._stored()
-        with contextlib.suppress(OSError):  # none yet, or another user's
-            os.utime(self.store)
         self._seen: dict[str, tuple[Stamp, str]] = {}
         self._new = False
 
@@ -72,16 +68,13 @@ class FileFacts:
         if not self._new:
             return
         others = {name: known for name, known in self._stored().items() if name not in self._seen}
-        with contextlib.suppress(OSError):
-            files = {name: known for name, known in others.items() if Path(name).exists()} | self._seen
-            save(self.store, DigestTable(files=files))
+        files = {name: known for name, known in others.items() if Path(name).exists()} | self._seen
+        self._store.put(self._key, DigestTable(files=files))
         self._new = False
 
     def _stored(self) -> dict[str, tuple[Stamp, str]]:
-        try:
-            return load(self.store, DigestTable).files
-        except RecordError:  # none yet, or damaged
-            return {}
+        stored = self._store.get(self._key, DigestTable)
+        return stored.files if stored else {}
 
 
 class FileDigests(FileFacts):
@@ -94,7 +87,7 @@ class FileDigests(FileFacts):
     """
 
     def __init__(self, cache_root: Path, source: Path, fresh: bool = False) -> None:
-        super().__init__(cache_root, {"source": str(source)}, lambda path: file_sha256(path), fresh)
+        super().__init__(cache_root, {"source": str(source)}, file_sha256, fresh)
 
     def sha256(self, path: Path) -> str:
         """Return the SHA-256 of a file's bytes, in hexadecimal; raises as :meth:`of`."""
@@ -102,11 +95,12 @@ class FileDigests(FileFacts):
 
 
 def prune_digests(cache_root: Path, older_than_s: float) -> None:
-    """Delete the digests of datasets that were not used for ``older_than_s`` seconds."""
-    for store in (cache_root / "digests").glob("*"):
-        with contextlib.suppress(OSError):  # deleted meanwhile, or another user's
-            if time.time() - store.stat().st_mtime >= older_than_s:
-                store.unlink()
+    """Delete the digests of datasets that were not used for so long."""
+    _store(cache_root).prune(older_than_s)
+
+
+def _store(cache_root: Path) -> Store:
+    return Store(cache_root / "digests")
 
 
 def _stamp(path: Path) -> Stamp:

@@ -21,10 +21,9 @@ import filelock
 from ..errors import CacheError, RecordError
 from ..records import EngineRecord, FileDigest, file_sha256, load, save
 from .pins import pinned
+from .store import STALE_S, prune_folder
 
 MANIFEST = "manifest.json"
-STALE_S = 24 * 3600
-"""After so many seconds what was being written into a cache has been abandoned; no build takes as long."""
 
 
 def default_root() -> Path:
@@ -112,7 +111,7 @@ class EngineCache:
     def _store(self, key: str, build: Callable[[Path], EngineRecord]) -> EngineRecord:
         self._make(self.root / "tmp")
         self._make(self.root / "engines")
-        self._sweep()
+        prune_folder(self.root / "tmp", STALE_S)  # what killed builds left behind
         folder = Path(tempfile.mkdtemp(prefix=f"{key[:12]}-", dir=self.root / "tmp"))
         try:
             record = build(folder)
@@ -163,7 +162,7 @@ class EngineCache:
                 if old and self._delete(entry.path):
                     gone.append(entry)
             shutil.rmtree(self.root / "damaged", ignore_errors=True)
-            self._sweep()
+            prune_folder(self.root / "tmp", STALE_S)  # what killed builds left behind
             self._sweep_locks()
         return gone
 
@@ -178,13 +177,6 @@ class EngineCache:
             return False
         shutil.rmtree(aside)
         return True
-
-    def _sweep(self) -> None:
-        """Remove what killed builds left behind."""
-        for folder in (self.root / "tmp").iterdir() if (self.root / "tmp").is_dir() else ():
-            with suppress(FileNotFoundError):  # published meanwhile
-                if time.time() - folder.stat().st_mtime > STALE_S:
-                    shutil.rmtree(folder, ignore_errors=True)
 
     def _sweep_locks(self) -> None:
         """Remove the locks of keys that have no entry and that no process is busy with."""

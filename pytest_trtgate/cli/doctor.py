@@ -11,7 +11,7 @@ from .. import text as fmt
 from ..findings import run_preflight
 from ..jobs import Launcher, LocalLauncher
 from ..machine import collect, gpu_of_worker
-from ..measuring import Measurements, check_inputs, make_plan
+from ..measuring import Caller, RunContext, check_inputs, make_plan
 from ..records import Workspace, new_run_id
 from ..settings import Settings
 
@@ -38,15 +38,13 @@ def check_up(
     datasets = check_inputs(settings, plan)
     gpu, only_gpu = gpu_of_worker(settings, backend, device, "")
     with tempfile.TemporaryDirectory(prefix="trtgate-") as folder:
-        measure = Measurements(
+        measure = RunContext(
             settings=settings,
             plan=plan,
             datasets=datasets,
             environment=collect(backend, device, Path.cwd()),
             workspace=Workspace(Path(folder), new_run_id()),
-            launcher=launcher or LocalLauncher(gpu=gpu, only_gpu=only_gpu),
-            milestone=lambda text: None,
-            progress=say,
+            caller=Caller(launcher or LocalLauncher(gpu=gpu, only_gpu=only_gpu), lambda text: None, say),
         )
         preflight = run_preflight(measure, gpu, os.environ)
     for early in preflight.findings:

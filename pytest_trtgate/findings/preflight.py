@@ -13,7 +13,7 @@ from ..data import Dataset, shared_contents
 from ..errors import BaselineError, DataError, JobError
 from ..jobs import SurveyResponse
 from ..machine import foreign_processes, too_many_threads, why_busy
-from ..measuring import Measurements
+from ..measuring import RunContext
 from ..records import BUSY, EarlyFinding, Finding, Preflight
 from ..settings import REMEDIES, Settings, severity_of
 from . import before as early
@@ -32,7 +32,7 @@ SUBJECTS: Mapping[str, tuple[str, ...]] = {
 
 
 def run_preflight(
-    measure: Measurements,
+    measure: RunContext,
     gpu: str,
     environ: Mapping[str, str],
     concerns: Callable[[EarlyFinding], bool] = lambda _: True,
@@ -62,12 +62,12 @@ def run_preflight(
     return Preflight(findings=tuple(found), seconds=time.monotonic() - started)
 
 
-def _found(measure: Measurements, gpu: str, environ: Mapping[str, str]) -> Iterator[Early]:
+def _found(measure: RunContext, gpu: str, environ: Mapping[str, str]) -> Iterator[Early]:
     settings, cells = measure.settings, measure.plan.cells
     # First, before this run itself keeps the machine busy.
     busy, processes = why_busy(gpu=gpu), foreign_processes(gpu) if gpu else 0
     yield from (Early(BUSY, why) for why in busy)
-    measure.early.begin()
+    measure.expected.begin()
     yield from early.timing(settings, too_many_threads(measure.threads), processes)
     if why := why_thrown_away(measure.cache.root, environ):
         yield Early("throwaway-cache", f"the engine cache is in {measure.cache.root}, and {why}")
@@ -83,7 +83,7 @@ def _found(measure: Measurements, gpu: str, environ: Mapping[str, str]) -> Itera
             yield found
 
 
-def _of_data(measure: Measurements, dataset: Dataset, digests: FileDigests, models: tuple[str, ...]) -> Iterator[Early]:
+def _of_data(measure: RunContext, dataset: Dataset, digests: FileDigests, models: tuple[str, ...]) -> Iterator[Early]:
     settings = measure.settings
     evaluated = dataset.images(settings.split)
     yield from (Early(*found) for found in few_images(len(evaluated), settings.split))
@@ -101,7 +101,7 @@ def _of_data(measure: Measurements, dataset: Dataset, digests: FileDigests, mode
     yield from _of_survey(measure, dataset, seen, len(calibration), models)
 
 
-def _calibration_images(measure: Measurements, dataset: Dataset) -> tuple[Path, ...]:
+def _calibration_images(measure: RunContext, dataset: Dataset) -> tuple[Path, ...]:
     """Return the images that INT8 will be calibrated on; none where no INT8 is planned."""
     wanted = measure.settings.calibration
     if all(cell.precision != "int8" for cell in measure.plan.cells):
@@ -112,7 +112,7 @@ def _calibration_images(measure: Measurements, dataset: Dataset) -> tuple[Path, 
 
 
 def _of_survey(
-    measure: Measurements, dataset: Dataset, seen: SurveyResponse, calibrated_on: int, models: tuple[str, ...]
+    measure: RunContext, dataset: Dataset, seen: SurveyResponse, calibrated_on: int, models: tuple[str, ...]
 ) -> Iterator[Early]:
     settings, names = measure.settings, dataset.names
     cells = [cell for cell in measure.plan.cells if cell.model in models]
@@ -158,7 +158,7 @@ def _of_contents(
     digests.save()
 
 
-def _of_baselines(measure: Measurements) -> Iterator[Early]:
+def _of_baselines(measure: RunContext) -> Iterator[Early]:
     if measure.settings.baselines == "update":  # accepts another engine in any case
         return
     store = BaselineStore(measure.settings.baseline_dir, measure.environment)

@@ -22,7 +22,7 @@ from ..jobs import (
     SurveyRequest,
     SurveyResponse,
 )
-from ..measuring import Measurements
+from ..measuring import RunContext
 from ..records import file_sha256
 
 SURVEY_VERSION = 4
@@ -32,7 +32,7 @@ SAMPLE = 256
 
 
 def survey(
-    measure: Measurements, dataset: Dataset, splits: Mapping[str, tuple[Path, ...]], models: tuple[str, ...]
+    measure: RunContext, dataset: Dataset, splits: Mapping[str, tuple[Path, ...]], models: tuple[str, ...]
 ) -> SurveyResponse:
     """Return what is known of some splits, of the checkpoints, and of the engine that is deployed.
 
@@ -47,7 +47,7 @@ def survey(
         JobError: The job that looks failed.
     """
     settings, names = measure.settings, dataset.names
-    store = SurveyStore(measure.cache.root / "preflight", settings.fresh)
+    store = SurveyStore(measure.cache.root, settings.fresh)
     keypoints = "kpt_shape" in dataset.extra
     split_keys = {name: _split_key(images, f"{len(names)} {keypoints}") for name, images in splits.items()}
     seen = {name: facts for name, key in split_keys.items() if (facts := store.get(key, SplitFacts))}
@@ -72,7 +72,7 @@ def survey(
         images = sum(len(split.images) for split in request.splits)
         looked = [fmt.plural(n, what) for n, what in ((images, "image"), (len(request.checkpoints), "checkpoint")) if n]
         measure.milestone(f"preflight: looking at {' and '.join(looked) or 'the deployed engine'}")
-        new = measure.job(name, "survey", request, settings.timeouts.accuracy_s, SurveyResponse)
+        new = measure.job(name, request)
         for name, found in new.splits.items():
             store.put(split_keys[name], found)
         for model, said in new.checkpoints.items():

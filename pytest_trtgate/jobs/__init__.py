@@ -1,4 +1,4 @@
-"""Jobs: the work that touches the device, each in a process of its own. Only this package imports torch and its kin."""
+"""Jobs: the work that touches the device, each in a process of its own. The workers do it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from .contract import (
     ARM_NAME,
     PROGRESS,
     RESERVED,
-    RESPONSES,
     AccuracyArm,
     AccuracyRequest,
     AccuracyResponse,
@@ -27,6 +26,7 @@ from .contract import (
     PicturesResponse,
     ProfileRequest,
     ProfileResponse,
+    Request,
     Response,
     SmallPicture,
     SplitFacts,
@@ -37,18 +37,19 @@ from .contract import (
     VideoRequest,
     VideoResponse,
 )
-from .expected import EarlyJobs
+from .expected import ExpectedJobs
+from .kinds import JOBS
 from .launcher import LOG_NAME, Job, Launcher, LocalLauncher
 from .logs import log_tail
 from .processes import READY
 
 __all__ = [
     "ARM_NAME",
+    "JOBS",
     "LOG_NAME",
     "PROGRESS",
     "READY",
     "RESERVED",
-    "RESPONSES",
     "AccuracyArm",
     "AccuracyRequest",
     "AccuracyResponse",
@@ -60,8 +61,8 @@ __all__ = [
     "CheckpointFacts",
     "ClipRequest",
     "ClipResponse",
-    "EarlyJobs",
     "EngineFacts",
+    "ExpectedJobs",
     "Job",
     "JobFailure",
     "JobKind",
@@ -73,6 +74,7 @@ __all__ = [
     "PicturesResponse",
     "ProfileRequest",
     "ProfileResponse",
+    "Request",
     "Response",
     "SmallPicture",
     "SplitFacts",

@@ -6,10 +6,10 @@ from collections.abc import Collection
 from pathlib import Path
 
 from .contract import JobKind
-from .launcher import EarlyLauncher, Launcher
+from .launcher import Launcher, PreparingLauncher
 
 
-class EarlyJobs:
+class ExpectedJobs:
     """Tells a launcher what will come, if it is one that prepares anything.
 
     Args:
@@ -21,7 +21,7 @@ class EarlyJobs:
     """
 
     def __init__(self, launcher: Launcher, device: str, threads: int, folder: Path, launches: int) -> None:
-        self._launcher = launcher if isinstance(launcher, EarlyLauncher) else None
+        self._launcher = launcher if isinstance(launcher, PreparingLauncher) else None
         self._device = device
         self._threads = threads
         self._folder = folder

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Protocol, runtime_checkable
+from typing import IO, Any, Protocol, runtime_checkable
 
 import filelock
 
@@ -18,36 +18,12 @@ from ..machine import VISIBLE, machine_locks, make_locks
 from ..records import FileRecord, load, save
 from . import processes
 from .ahead import Ahead
-from .contract import PROGRESS, RESPONSES, JobFailure, JobKind
+from .contract import PROGRESS, JobFailure, JobKind, Request
+from .kinds import JOBS
 from .logs import log_tail
 
 LOG_NAME = "log.txt"
 _WAITING_S = 5.0
-JOB_MODULES: Mapping[JobKind, str] = {
-    "build": "pytest_trtgate.workers.building.build",
-    "accuracy": "pytest_trtgate.workers.evaluating.accuracy",
-    "latency": "pytest_trtgate.workers.timing.latency",
-    "profile": "pytest_trtgate.workers.timing.profile",
-    "pictures": "pytest_trtgate.workers.media.pictures",
-    "clip": "pytest_trtgate.workers.media.clip",
-    "video": "pytest_trtgate.workers.media.video",
-    "survey": "pytest_trtgate.workers.survey.survey",
-}
-IMPORTS: Mapping[str, tuple[str, ...]] = {
-    JOB_MODULES["latency"]: ("pytest_trtgate.workers.timing.arms", "pytest_trtgate.workers.timing.cuda_timing"),
-    JOB_MODULES["accuracy"]: (
-        "pytest_trtgate.workers.timing.arms",
-        "pytest_trtgate.workers.evaluating.collectors",
-        "onnxruntime",
-    ),
-    JOB_MODULES["build"]: (
-        *("pytest_trtgate.workers.timing.arms", "pytest_trtgate.workers.building.tensorrt_build", "onnx", "onnxslim"),
-        *("onnxruntime.quantization", "onnxruntime.transformers.float16"),
-    ),
-}
-"""What a module of a job would import first, for a process that does so ahead."""
-SERVED: tuple[JobKind, ...] = ("build", "accuracy")
-"""Kinds of jobs whose processes on a CPU are copies of one that has imported what they need."""
 
 
 @dataclass(frozen=True)
@@ -58,10 +34,14 @@ class Job:
     """
 
     name: str
-    kind: JobKind
-    request: FileRecord
+    request: Request[Any]
     device: str
     timeout_s: float
+
+    @property
+    def kind(self) -> JobKind:
+        """What kind of job it is."""
+        return self.request.kind
 
 
 class Launcher(Protocol):
@@ -76,7 +56,7 @@ class Launcher(Protocol):
 
 
 @runtime_checkable
-class EarlyLauncher(Launcher, Protocol):
+class PreparingLauncher(Launcher, Protocol):
     """A launcher whose processes can begin to import before their jobs are known."""
 
     def prepare(self, kind: JobKind, count: int, device: str, threads: int, folder: Path) -> None:
@@ -104,7 +84,7 @@ class LocalLauncher:
     afresh: a build takes minutes there, an import seconds.
 
     Args:
-        modules: Module to run for each kind of job.
+        modules: Modules to run in place of the usual ones, by kind of job; nothing is imported ahead for them.
         locks: Folder of the device locks; all processes that share a device must share it. By default one of the
             machine, whatever the sessions' TMPDIR.
         gpu: UUID of the GPU that the jobs use, since its number may differ among processes; empty for the CPU.
@@ -114,13 +94,13 @@ class LocalLauncher:
 
     def __init__(
         self,
-        modules: Mapping[JobKind, str] = JOB_MODULES,
+        modules: Mapping[JobKind, str] | None = None,
         locks: Path | None = None,
         gpu: str = "",
         only_gpu: bool = False,
         ahead: bool = True,
     ) -> None:
-        self.modules = modules
+        self.modules = modules or {}
         self.locks = locks
         self.gpu = gpu
         self.only_gpu = only_gpu
@@ -130,9 +110,9 @@ class LocalLauncher:
         return processes.environment() | ({VISIBLE: self.gpu} if self.only_gpu else {})
 
     def prepare(self, kind: JobKind, count: int, device: str, threads: int, folder: Path) -> None:
-        """Let processes begin to import; see :meth:`EarlyLauncher.prepare`. Not where another job has the device."""
-        served = _is_served(kind, device)
-        if self._ahead is None or not (served or kind == "latency"):
+        """Let processes begin to import; see :class:`PreparingLauncher`. Not where another job has the device."""
+        copied = _is_copied(kind, device)
+        if self._ahead is None or not (copied or kind == "latency"):
             return
         with suppress(OSError, filelock.Timeout):
             path = self._lock_path(device)
@@ -141,7 +121,7 @@ class LocalLauncher:
                 lock = _lock(path)
                 lock.acquire(timeout=0)
             try:
-                if served:
+                if copied:
                     self._ahead.start_server(folder, threads, self._imports("accuracy", "build"))
                 else:
                     runtime = ("onnxruntime",) if device == "cpu" and self._imports(kind) else ()
@@ -150,7 +130,7 @@ class LocalLauncher:
                 self._ahead.leave_lock(lock)
 
     def _imports(self, *kinds: JobKind) -> tuple[str, ...]:
-        return tuple(name for kind in kinds for name in IMPORTS.get(self.modules.get(kind, ""), ()))
+        return tuple(name for kind in kinds if kind not in self.modules for name in JOBS[kind].imports)
 
     def close(self) -> None:
         """End every process that waits for a job."""
@@ -227,9 +207,9 @@ class LocalLauncher:
 
     def _process(self, job: Job, folder: Path, streams: tuple[int, int]) -> processes.Process:
         """Return the process of a job: one that waits for it, a copy of one, or a new one."""
-        module, ahead = self.modules[job.kind], self._ahead
-        threads: int = getattr(job.request, "threads", 1)
-        if ahead is not None and _is_served(job.kind, job.device):
+        module, ahead = self.modules.get(job.kind, JOBS[job.kind].module), self._ahead
+        threads = job.request.threads
+        if ahead is not None and _is_copied(job.kind, job.device):
             ahead.start_server(folder / "ahead", threads, self._imports(job.kind))
             if server := ahead.server(threads):
                 try:
@@ -257,7 +237,8 @@ class LocalLauncher:
                 raise JobError(job.name, f"its process was killed by {processes.signal_name(-status)}", tail)
             if status != 0:
                 raise JobError(job.name, f"its process ended with exit code {status}", tail)
-            return load(folder / "response.json", RESPONSES[job.kind])
+            answer: FileRecord = load(folder / "response.json", job.request.response())
+            return answer
         except RecordError as error:
             raise JobError(job.name, f"it gave no usable answer ({error})", tail) from error
 
@@ -266,8 +247,8 @@ def _lock(path: Path) -> filelock.BaseFileLock:
     return filelock.FileLock(path, mode=0o666, thread_local=False)
 
 
-def _is_served(kind: JobKind, device: str) -> bool:
-    return kind in SERVED and device == "cpu"
+def _is_copied(kind: JobKind, device: str) -> bool:
+    return JOBS[kind].copied and device == "cpu"
 
 
 def _pump(stream: IO[bytes], path: Path, progress: Callable[[str], None]) -> None:

@@ -2,26 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Protocol
-from zipfile import BadZipFile
 
 from ..errors import JobError
 from ..jobs import ArmRequest
 from ..judge.latency.fitness import unfit
-from ..records import (
-    COPY,
-    PRECISIONS,
-    REFERENCE,
-    Context,
-    EngineRecord,
-    Failure,
-    LatencyRecord,
-    Launch,
-    replay_of,
-)
+from ..records import COPY, PRECISIONS, REFERENCE, Failure, LatencyRecord, Launch, replay_of
 
 REPEATS = 3
 """So many unfit launches of a model are repeated; a further one stays, and nothing is judged by it."""
@@ -39,16 +26,6 @@ class Extension:
     arms: frozenset[str]
     why: str = ""
     confirms: bool = False
-
-
-class Comparison(Protocol):
-    """What a model's engines are to be compared with, and when there are enough launches for it."""
-
-    def replays(self, engines: Mapping[str, EngineRecord]) -> list[ArmRequest]:
-        """Return the stored baseline engines to be timed beside a model's engines, which come by precision."""
-
-    def more(self, record: LatencyRecord) -> Extension | None:
-        """Return what is still needed after some launches, or None."""
 
 
 class LaunchSeries:
@@ -118,7 +95,8 @@ class LaunchSeries:
 
     def _requests(self, names: frozenset[str]) -> list[ArmRequest]:
         found = [arm for arm in self.arms if arm.arm in names]
-        copies = [arm.model_copy(update={"arm": arm.arm + COPY}) for arm in found if arm.arm + COPY in names]
+        copied = [arm for arm in found if arm.arm + COPY in names]
+        copies = [arm.model_copy(update={"arm": arm.arm + COPY, "budgets_ms": {}}) for arm in copied]
         return found + copies
 
     def _drop_broken(self, arms: list[ArmRequest], error: JobError) -> None:
@@ -146,34 +124,3 @@ class LaunchSeries:
 def failure(error: JobError) -> Failure:
     """Return a failed job as a record."""
     return Failure(job=error.job, reason=error.reason, log_tail=error.log_tail)
-
-
-def with_counts(
-    launch: Launch, samples: Path, context: Context, budgets_ms: Mapping[str, Mapping[str, float]]
-) -> Launch:
-    """Return a launch with how many of its inferences were over budget.
-
-    Args:
-        launch: The launch.
-        samples: Its ``.npz`` of durations in nanoseconds, one array per ``ARM/CONTEXT``.
-        context: The context that budgets apply to.
-        budgets_ms: Per arm and percentile.
-
-    Raises:
-        JobError: The samples cannot be read.
-    """
-    arms = dict(launch.arms)
-    wanted = {name: budgets for name, budgets in budgets_ms.items() if budgets and name in arms}
-    if not wanted:
-        return launch
-    import numpy as np
-
-    try:
-        with np.load(samples) as arrays:
-            for name, budgets in wanted.items():
-                durations = arrays[f"{name}/{context}"]
-                over = {percentile: int((durations > ms * 1e6).sum()) for percentile, ms in budgets.items()}
-                arms[name] = arms[name].model_copy(update={"over_budget": over})
-    except (OSError, EOFError, ValueError, KeyError, BadZipFile) as error:
-        raise JobError(samples.parent.name, f"{samples.name}: the samples cannot be read ({error})") from error
-    return launch.model_copy(update={"arms": arms})

@@ -7,16 +7,16 @@ from collections.abc import Callable
 
 from ..errors import TrtGateError, reason_of
 from ..records import JobRecord, RunRecord
-from .context import Measurements
+from .engines import Engines
 from .pictures import choose, with_pictures
 from .videos import film, with_videos
 
 
-def with_media(measure: Measurements, run: RunRecord, save: Callable[[RunRecord], None]) -> tuple[RunRecord, str, bool]:
+def with_media(engines: Engines, run: RunRecord, save: Callable[[RunRecord], None]) -> tuple[RunRecord, str, bool]:
     """Return a run's record with its videos and pictures.
 
     Args:
-        measure: What the run measured.
+        engines: The run's engines.
         run: Its record, all but them.
         save: Writes what a run leaves behind. It is called before any job, which may take minutes: whatever ends this
             process meanwhile, the run is on disk.
@@ -24,25 +24,25 @@ def with_media(measure: Measurements, run: RunRecord, save: Callable[[RunRecord]
     Returns:
         The record; in a sentence why not everything was made, empty where all was; and whether that was an interrupt.
     """
-    started = time.monotonic()
-    clips = measure.settings.videos and any(latency.launches for latency in run.latencies.values())
+    context, started = engines.context, time.monotonic()
+    clips = context.settings.videos and any(latency.launches for latency in run.latencies.values())
     what = f"not all {'videos and pictures' if clips else 'pictures'} of this run were made"
     missing, interrupted = "", False
     try:
-        choice = choose(measure, run)
+        choice = choose(context, run)
         if clips or any(choice.drafts.values()):
             save(noted(run, f"{what}: it ended before"))
         for latency in run.latencies.values():
-            film(measure, latency)
-        run = with_pictures(measure, run, choice)
+            film(engines, latency)
+        run = with_pictures(context, run, choice)
     except KeyboardInterrupt:
         missing, interrupted = f"{what}: it was interrupted; its verdicts are whole", True
     except TrtGateError as error:
         missing = f"{what}: {reason_of(error)}"
     except Exception as error:  # a defect of what is only to be looked at costs nothing else
         missing = f"{what}: {type(error).__name__}: {error}"
-    run = with_videos(measure, run)
-    jobs = tuple(measure.workspace.all("job-", JobRecord))
+    run = with_videos(context, run)
+    jobs = tuple(context.workspace.all("job-", JobRecord))
     run = run.model_copy(update={"jobs": jobs, "seconds": run.seconds + time.monotonic() - started})
     return (noted(run, missing) if missing else run), missing, interrupted
 

@@ -26,12 +26,11 @@ from ..records import (
     save,
 )
 from ..settings import DEPLOYMENT_CONF
-from .context import Measurements
+from .context import RunContext
 
 if TYPE_CHECKING:
-    from ..judge.accuracy.disagreement import Disagreement
-if TYPE_CHECKING:
     from ..judge.accuracy.average_precision import Array
+    from ..judge.accuracy.disagreement import Disagreement
 
 SIDE_PX = 320
 """Longest side of a small copy."""
@@ -54,17 +53,17 @@ class Choice:
     drafts: dict[str, list[Draft]]
 
 
-def choose(measure: Measurements, run: RunRecord) -> Choice:
+def choose(context: RunContext, run: RunRecord) -> Choice:
     """Return the images on which the engines of a run disagree most with their checkpoints."""
     choice = Choice({}, {})
-    for cell in run.cells if measure.settings.pictures else ():
+    for cell in run.cells if context.settings.pictures else ():
         arms = run.accuracy(cell.model, REFERENCE), run.accuracy(cell.model, cell.precision)
         if arms[0] is not None and arms[1] is not None:
-            choice.told[cell.key], choice.drafts[cell.key] = _choose(measure, arms[0], arms[1])
+            choice.told[cell.key], choice.drafts[cell.key] = _choose(context, arms[0], arms[1])
     return choice
 
 
-def with_pictures(measure: Measurements, run: RunRecord, choice: Choice) -> RunRecord:
+def with_pictures(context: RunContext, run: RunRecord, choice: Choice) -> RunRecord:
     """Return a run's record with its pictures, which are put into the run's folder.
 
     Whatever is in the way of a picture is said in its cell's note, and fails nothing.
@@ -72,9 +71,9 @@ def with_pictures(measure: Measurements, run: RunRecord, choice: Choice) -> RunR
     told, drafts = choice.told, [draft for found in choice.drafts.values() for draft in found]
     if drafts:
         try:
-            small = _small_copies(measure, dict.fromkeys(str(draft.path) for draft in drafts))
+            small = _small_copies(context, dict.fromkeys(str(draft.path) for draft in drafts))
             book = {key: tuple(_finished(found, small)) for key, found in choice.drafts.items()}
-            _save(measure.workspace.path / BOOK, PictureBook(cells={k: v for k, v in book.items() if v}))
+            _save(context.workspace.path / BOOK, PictureBook(cells={k: v for k, v in book.items() if v}))
             counts = {key: (len(found), len(choice.drafts[key]) - len(found)) for key, found in book.items()}
             told = {
                 key: x.model_copy(update=dict(zip(("kept", "undecoded"), counts[key], strict=True)))
@@ -100,9 +99,7 @@ class Draft:
         self.reference, self.engine, self.truth = (tuple(shapes[:MOST_SHAPES]) for shapes in found)
 
 
-def _choose(
-    measure: Measurements, reference: AccuracyRecord, engine: AccuracyRecord
-) -> tuple[CellPictures, list[Draft]]:
+def _choose(context: RunContext, reference: AccuracyRecord, engine: AccuracyRecord) -> tuple[CellPictures, list[Draft]]:
     """Return the worst images of one cell; none, and why, where its arms cannot be compared image by image."""
     from ..judge.accuracy.agreement import Detections
     from ..judge.accuracy.disagreement import disagreements
@@ -111,7 +108,7 @@ def _choose(
     if engine.task == "classify":
         return CellPictures(note="a classifier finds no boxes to be drawn"), []
     try:
-        folder = measure.workspace.path
+        folder = context.workspace.path
         arms = [_deployed(PerImage(folder / record.per_image)) for record in (reference, engine)]
         if arms[0]["images"].tolist() != arms[1]["images"].tolist():
             raise RecordError(f"{engine.per_image}: not of the same images as those of the .pt")
@@ -121,8 +118,8 @@ def _choose(
         forms = [Forms(*map(arm.get, names_of_forms)) for arm in arms]
         worst = disagreements(found[0], found[1], DEPLOYMENT_CONF, (forms[0], forms[1]))
         names = arms[0]["images"].tolist()
-        kept = worst[: measure.settings.pictures]
-        root = measure.data[reference.model].dataset.root
+        kept = worst[: context.settings.pictures]
+        root = context.data[reference.model].dataset.root
         drafts = [Draft(root / names[x.image], names[x.image], x, arms) for x in kept]
     except (RecordError, ValueError, IndexError, TypeError) as error:
         return CellPictures(note=f"the arms cannot be compared image by image ({error})"), []
@@ -148,11 +145,11 @@ def _shapes(arm: Arrays, detections: Iterable[tuple[int, Mark]]) -> list[Shape]:
     return [shape_of(arm, "pred", index, float(arm["conf"][index]), mark) for index, mark in ordered]
 
 
-def _small_copies(measure: Measurements, paths: Iterable[str]) -> PicturesResponse:
+def _small_copies(context: RunContext, paths: Iterable[str]) -> PicturesResponse:
     """Return small copies of some images, each made once, however many cells show it."""
-    folder = (measure.workspace.path / BOOK).parent
+    folder = (context.workspace.path / BOOK).parent
     request = PicturesRequest(images=tuple(paths), output=str(folder), side_px=SIDE_PX)
-    return measure.job("pictures", "pictures", request, measure.settings.timeouts.launch_s, PicturesResponse)
+    return context.job("pictures", request)
 
 
 def _finished(drafts: Iterable[Draft], small: PicturesResponse) -> Iterable[Picture]:

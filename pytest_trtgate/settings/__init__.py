@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from .findings import OF_DETECTIONS, REMEDIES, VOID, Findings, graded, severity_of
-from .latency import PERCENTILES, Limit, Speedup
+from .latency import PERCENTILES, Latency, Limit, Speedup
 from .load import build, find_table, project_settings, recorded_settings, table_name
-from .settings import DEPLOYMENT_CONF, EngineLimits, Settings, in_ci
+from .settings import DEPLOYMENT_CONF, Calibration, EngineLimits, Settings, in_ci
 from .types import Severity
 
 __all__ = [
@@ -14,8 +14,10 @@ __all__ = [
     "PERCENTILES",
     "REMEDIES",
     "VOID",
+    "Calibration",
     "EngineLimits",
     "Findings",
+    "Latency",
     "Limit",
     "Settings",
     "Severity",

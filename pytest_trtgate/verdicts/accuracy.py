@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..errors import RecordError, SettingsError
 from ..findings import confidence_collapse, detections_not_compared, few_images, low_agreement
 from ..judge.accuracy.parity import judge_parity
-from ..measuring import Measurements
+from ..measuring import RunContext
 from ..records import METRICS, AccuracyRecord, Cell, Check, Outcome, Task
 from ..settings import DEPLOYMENT_CONF, OF_DETECTIONS
 from .evidence import Evidence, gather
@@ -19,7 +19,7 @@ class AccuracyJudge:
         measure: What the verdicts are about.
     """
 
-    def __init__(self, measure: Measurements) -> None:
+    def __init__(self, measure: RunContext) -> None:
         self.measure = measure
         self.settings = measure.settings
 

@@ -18,7 +18,7 @@ from ..findings import calibration_leak, inconclusive_checks, skewed_engine, uns
 from ..judge.accuracy.parity import finds_nothing, judge_accepted
 from ..judge.engine import judge_engine, judge_resources, precision_finding
 from ..judge.latency.checks import judge_latency
-from ..measuring import Evaluations, Measurements, Replays, profile_layers, why_not_replayed
+from ..measuring import Engines, Evaluations, Latencies, RunContext, profile_layers, why_not_replayed
 from ..records import (
     REFERENCE,
     AccuracyRecord,
@@ -66,7 +66,7 @@ class GateRun:
 
     def __init__(
         self,
-        measure: Measurements,
+        measure: RunContext,
         started: float,
         command: str = "pytest",
         source: Path | None = None,
@@ -75,14 +75,15 @@ class GateRun:
         amend: Amend = no_amendment,
     ) -> None:
         self.measure = measure
-        self.evaluations = Evaluations(measure, measure.plan.cells if selected is None else selected)
+        self.engines = Engines(measure)
+        self.evaluations = Evaluations(self.engines, measure.plan.cells if selected is None else selected)
         self.command = command
         self.source = source
         self.started = started
         self.settings = measure.settings
         self.workspace = measure.workspace
         self.store = BaselineStore(self.settings.baseline_dir, measure.environment)
-        self.replays = Replays(self.settings, measure.plan, measure.cache, self._comparable)
+        self.latencies = Latencies(self.engines, self._comparable)
         self._preflight = preflight
         self._amend = amend
         self._uses: dict[Cell, BaselineUse] = {}
@@ -129,7 +130,7 @@ class GateRun:
         if cell.precision != "int8":
             return []
         data = self.measure.data[cell.model]
-        calibration = calibrated_on(self.measure.engine(cell), data.calibration_images)
+        calibration = calibrated_on(self.engines.of(cell), data.calibration_images)
         leaked = shared_contents(data.images, calibration, data.digests.sha256)
         first = leaked[0].name if leaked else ""
         return calibration_leak(len(leaked), len(data.images), first, self.settings.split)
@@ -140,7 +141,7 @@ class GateRun:
         Raises:
             JobError: No launch succeeded.
         """
-        return self.measure.latency(model, self.replays)
+        return self.latencies.of(model)
 
     def _latency_checks(self, cell: Cell) -> Judgement:
         rules = self.settings.latency
@@ -157,7 +158,7 @@ class GateRun:
             rules.limits(cell.precision, cell.backend),
             rules.speedup_rule(cell.precision, cell.backend, self.settings.precisions),
             baseline,
-            same_engine=baseline is not None and baseline.engine_sha256 == self.measure.engine(cell).sha256,
+            same_engine=baseline is not None and baseline.engine_sha256 == self.engines.of(cell).sha256,
             note=why_not_replayed(latency, cell),
             busy=self._preflighted().busy,
         )
@@ -166,9 +167,9 @@ class GateRun:
             checks.append(Check(name="baseline", against="baseline", outcome=use.outcome, sentence=sentence))
         checks += judge_resources(latency, cell.precision, *rules.resources(cell.precision))
         if self.settings.profile:
-            layers = profile_layers(self.measure, cell).layers
+            layers = profile_layers(self.engines, cell).layers
             checks = explained(checks, slowest_change(layers, use.baseline.layers if use.baseline else ()))
-        checks += judge_engine(self.measure.engine(cell), self.settings.engine.limits(cell.precision))
+        checks += judge_engine(self.engines.of(cell), self.settings.engine.limits(cell.precision))
         launches = latency.of_arm(cell.precision)
         unstable = sum(not launch.arms[cell.precision].warmup_stable for launch in launches)
         return checks, [
@@ -177,7 +178,7 @@ class GateRun:
         ]
 
     def _engine_findings(self, cell: Cell) -> list[tuple[str, str]]:
-        engine = self.measure.engine(cell)
+        engine = self.engines.of(cell)
         versions = self.measure.environment.versions
         skewed = skewed_engine(cell.label, engine.metadata.get("version"), versions.get("ultralytics"))
         asks_size = engine.inspection is not None and not engine.inspection.known
@@ -189,7 +190,7 @@ class GateRun:
         """Return the size of the FP32 engine of a cell's model; None where this run has none."""
         try:
             found = [c for c in self.measure.plan.of_model(cell.model) if c.precision == "fp32"]
-            return self.measure.engine(found[0]).size_bytes if found else None
+            return self.engines.of(found[0]).size_bytes if found else None
         except JobError:
             return None
 
@@ -266,7 +267,7 @@ class GateRun:
         """Return a baseline's use, without any comparison where its engine was built for another head."""
         before = use.baseline.head if use.baseline else None
         try:
-            now = self.measure.engine(cell).head if before else None
+            now = self.engines.of(cell).head if before else None
         except JobError:
             return use
         if before is None or now is None or before == now:

@@ -20,6 +20,7 @@ from pytest_trtgate.jobs import processes
 from pytest_trtgate.jobs.contract import BuildRequest, BuildResponse
 from pytest_trtgate.jobs.launcher import Job, LocalLauncher
 from pytest_trtgate.jobs.logs import log_tail
+from pytest_trtgate.records.cell import Cell
 
 FAULTS = {
     "segfault": "its process was killed by SIGSEGV",
@@ -45,17 +46,9 @@ class Jobs:
         """Run one build that has a fault."""
         weights = Behaviour(faults={"build-int8": fault}).save(self.path / "shapes.pt")
         (self.path / "out").mkdir(exist_ok=True)
-        request = BuildRequest(
-            weights=str(weights),
-            precision="int8",
-            imgsz=320,
-            batch=1,
-            backend="onnxruntime",
-            device="cpu",
-            threads=1,
-            output=str(self.path / "out"),
-        )
-        answer = self.launcher.run(Job("job", "build", request, device, timeout_s), self.folder, self.told.append)
+        cell = Cell(model="shapes", precision="int8", imgsz=320, batch=1, backend="onnxruntime", device="cpu")
+        request = BuildRequest(weights=str(weights), cell=cell, output=str(self.path / "out"))
+        answer = self.launcher.run(Job("job", request, device, timeout_s), self.folder, self.told.append)
         assert isinstance(answer, BuildResponse)
         return answer
 

@@ -45,8 +45,8 @@ environment.installed_versions = lambda: versions
 environment.visible_gpus = lambda: (Gpu("NVIDIA L4", "GPU-1111", "8.9", "580.65"),)
 
 def pytest_trtgate_launcher(config):
-    from pytest_trtgate.jobs.launcher import JOB_MODULES, LocalLauncher
-    modules = {**JOB_MODULES, "build": "build_without_gpu", "accuracy": "equal_accuracy"}
+    from pytest_trtgate.jobs.launcher import LocalLauncher
+    modules = {"build": "build_without_gpu", "accuracy": "equal_accuracy"}
     return LocalLauncher(modules, locks=Path("device-locks").absolute())
 """
 TESTS = """

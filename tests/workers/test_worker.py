@@ -17,6 +17,7 @@ from forks import fork
 from material import ROOT, build_request, job_environment
 
 from pytest_trtgate.jobs.contract import ArmRequest, LatencyRequest
+from pytest_trtgate.settings.latency import Latency
 from pytest_trtgate.workers import worker
 from pytest_trtgate.workers.timing.cpu import machine_state
 from pytest_trtgate.workers.timing.latency import PARTS, Track, balanced_orders, course_ms, timing
@@ -227,9 +228,7 @@ class SteadyTrack(Track):
 def test_what_is_only_shown_takes_a_quarter_of_what_is_judged(
     gated: str | None, samples: int, max_seconds: float, planned: tuple[int, int]
 ) -> None:
-    request = LatencyRequest.model_construct(
-        gated=gated, samples=samples, max_seconds=max_seconds, warmup_min=20, warmup_max_seconds=5.0
-    )
+    request = LatencyRequest.model_construct(gated=gated, rules=Latency(samples=samples, max_seconds=max_seconds))
     found = [SteadyTrack(None, context, [], []) for context in ("engine", "end-to-end")]
     found[1].warm_up(request, None, None)
     found[0].warm_up(request, None, found[1])

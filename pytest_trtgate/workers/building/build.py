@@ -31,10 +31,10 @@ def work(request: BuildRequest, folder: Path) -> BuildResponse:
         DataError: The weights or the calibration data cannot be used.
         TrtGateError: The exporter refused, or what it made is not what was asked for.
     """
-    exporter = EXPORTERS.get(request.backend)
+    exporter = EXPORTERS.get(request.cell.backend)
     if exporter is None:
         known = ", ".join(EXPORTERS)
-        raise SettingsError(f"backend '{request.backend}' cannot build engines; it must be one of: {known}")
+        raise SettingsError(f"backend '{request.cell.backend}' cannot build engines; it must be one of: {known}")
     taken = sorted(RESERVED & set(request.export_args))
     if taken:
         raise SettingsError(f"export_args: '{taken[0]}' is decided by pytest-trtgate itself; remove it")
@@ -56,8 +56,8 @@ def work(request: BuildRequest, folder: Path) -> BuildResponse:
     PHASES.begin("write")
     built = exported.artifact
     metadata = yolo.read_metadata(built)
-    yolo.check_shape(f"{weights.name} as {request.precision}", metadata, request.imgsz, request.batch)
-    _check_head(f"{weights.name} as {request.precision}", metadata, request.export_args.get("nms"))
+    yolo.check_shape(f"{weights.name} as {request.cell.precision}", metadata, request.cell.imgsz, request.cell.batch)
+    _check_head(f"{weights.name} as {request.cell.precision}", metadata, request.export_args.get("nms"))
     output = Path(request.output)
     output.mkdir(parents=True, exist_ok=True)
     artifact = output / built.name
@@ -92,16 +92,16 @@ def export_onnx(request: BuildRequest, weights: Path, images: Calibration) -> Ex
     yolo.pin_onnxruntime(request.threads)
     model = yolo.load_model(weights, shown=Path(request.weights))
     watch_calibration(request, images)
-    if request.precision == "int8":
+    if request.cell.precision == "int8":
         calibrate_several()
     progress("exporting to ONNX")
-    subject = f"{Path(request.weights).name} as {request.precision}: Ultralytics could not export it to ONNX"
+    subject = f"{Path(request.weights).name} as {request.cell.precision}: Ultralytics could not export it to ONNX"
     traced = None if request.traced is None else Path(request.traced)
     with yolo.refusals(subject), traced_once(traced), without_time_and_place():
         built = Path(model.export(format="onnx", device="cpu", **arguments(request)))
     final = weights.with_suffix(".onnx")
     built.replace(final)
-    _check_precision(final, request.precision)
+    _check_precision(final, request.cell.precision)
     return Exported(final)
 
 

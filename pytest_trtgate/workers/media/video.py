@@ -29,8 +29,8 @@ COURSE_PARTS = 160
 def work(request: VideoRequest, folder: Path) -> VideoResponse:
     """Time all arms on the frames of a clip, in turns, and only then draw and encode what they found.
 
-    Every duration goes to ``request.samples_file``: nanoseconds as int64, in the order of the frames, one array per
-    ``ARM/STAGE``. With a batch of N, frames go through in groups of N, and a frame's time is its part of the group's.
+    Every duration goes to the launch's ``samples_file``: nanoseconds as int64, in the order of the frames, one array
+    per ``ARM/STAGE``. With a batch of N, frames go through in groups of N; a frame's time is its part of the group's.
 
     Raises:
         DataError: The clip or an artifact is missing or cannot be read.
@@ -50,9 +50,9 @@ def work(request: VideoRequest, folder: Path) -> VideoResponse:
     capture = open_clip(request.clip)
     clip = describe(capture, request.clip)
     capture.release()
-    progress(f"{name}: loading {', '.join(arm.arm for arm in request.arms)}")
-    arms = load_arms(request, folder, lambda _, load: load())
-    tracks = [Track(arm, request.batch, open_clip(request.clip)) for arm in arms]
+    progress(f"{name}: loading {', '.join(arm.arm for arm in request.launch.arms)}")
+    arms = load_arms(request.launch, folder, lambda _, load: load())
+    tracks = [Track(arm, request.launch.how.batch, open_clip(request.clip)) for arm in arms]
     PHASES.begin("warm-up")
     with torch.inference_mode():
         for track in tracks:
@@ -69,8 +69,8 @@ def work(request: VideoRequest, folder: Path) -> VideoResponse:
         for track in tracks:
             track.capture.release()
         arrays = {f"{t.arm.name}/{stage}": array for t in tracks for stage, array in t.arrays(frames).items()}
-        np.savez_compressed(request.samples_file, **arrays)
-        order = [arm.arm for arm in request.arms]
+        np.savez_compressed(request.launch.samples_file, **arrays)
+        order = [arm.arm for arm in request.launch.arms]
         tracks.sort(key=lambda track: order.index(track.arm.name))
         films = Films(Path(request.output), clip, [track.arm.name for track in tracks])
         _draw(tracks, films, request, frames, name)
@@ -83,11 +83,11 @@ def work(request: VideoRequest, folder: Path) -> VideoResponse:
             clip_fps=clip.fps,
             frames=frames,
             cut=frames == request.frames and clip.frames > frames,
-            imgsz=request.imgsz,
-            batch=request.batch,
-            conf=request.conf,
+            imgsz=request.launch.how.imgsz,
+            batch=request.launch.how.batch,
+            conf=request.launch.how.conf,
             threads=request.threads,
-            seed=request.seed,
+            seed=request.launch.seed,
             arms=tuple(_summary(track, frames, films) for track in tracks),
             side_by_side=films.side_by_side.path.name,
             side_by_side_codec=films.side_by_side.codec,
@@ -119,9 +119,9 @@ class Track:
         """Run on the first frames until that was often enough; then the clip is at its beginning again."""
         frames = self._read()
         self.arm.aim(frames)
-        self.arm.rehearse(frames, request.imgsz)
-        deadline = time.monotonic() + request.warmup_max_seconds
-        for _ in range(request.warmup_min):
+        self.arm.rehearse(frames, request.launch.how.imgsz)
+        deadline = time.monotonic() + request.launch.rules.warmup_max_seconds
+        for _ in range(request.launch.rules.warmup_min):
             self._detect(frames)
             if time.monotonic() > deadline:
                 break
@@ -185,7 +185,7 @@ def _light(result: Any) -> Any:
 
 def _measure(tracks: Sequence[Track], request: VideoRequest, name: str) -> int:
     """Take all arms through the clip, group by group, in a new balanced order each time; return how many frames."""
-    orders = balanced_orders(random.Random(request.seed), list(tracks))
+    orders = balanced_orders(random.Random(request.launch.seed), list(tracks))
     frames = 0
     while frames < request.frames:
         taken = [track.step() for track in next(orders)]

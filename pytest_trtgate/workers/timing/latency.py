@@ -14,7 +14,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ...jobs import LatencyRequest, LatencyResponse
+from ...jobs import ArmRequest, LatencyRequest, LatencyResponse
 from ...records import ArmLaunch, Context, Launch, MachineState, Timing
 from ..worker import PHASES, leave, main, progress
 from .cpu import machine_state
@@ -81,7 +81,7 @@ def work(request: LatencyRequest, folder: Path) -> LatencyResponse:
     with torch.inference_mode():
         for arm in arms:
             arm.aim(batches[0])
-            memory.charge(arm.name, partial(arm.rehearse, batches[0], request.imgsz))
+            memory.charge(arm.name, partial(arm.rehearse, batches[0], request.how.imgsz))
         inputs = _inputs(arms, batches)
         benches = {} if device is None else cuda_timing.make_benches(arms, inputs, device)
         tracks = [
@@ -113,11 +113,11 @@ def work(request: LatencyRequest, folder: Path) -> LatencyResponse:
         index=request.index,
         seed=request.seed,
         threads=request.threads,
-        block=request.block,
+        block=request.rules.block,
         started_at=started.isoformat(timespec="seconds"),
         seconds=time.monotonic() - began,
         arms={
-            a.arm: _summary(a.arm, a.sha256, tracks, request.batch, arrays).model_copy(
+            a.arm: _summary(a, request, tracks, arrays).model_copy(
                 update={"memory_peak_bytes": memory.taken.get(a.arm), "energy_mj": energies.get(a.arm)}
             )
             for a in request.arms
@@ -199,22 +199,22 @@ class Track:
             warm: The same arm in another context, where that has warmed up all of this one: then a glance is enough.
         """
         durations: list[int] = []
-        deadline = time.monotonic() + request.warmup_max_seconds
+        deadline = time.monotonic() + request.rules.warmup_max_seconds
         while warm is not None and len(durations) < GLANCE:
             durations.append(self.once(len(durations))[0])
         self.warmup_stable = warm is not None and warm.warmup_stable
         while warm is None and not self.warmup_stable and (time.monotonic() < deadline or not durations):
             durations.append(self.once(len(durations))[0])
             count = len(durations)
-            if count >= max(request.warmup_min, 2 * WINDOW) and count % WINDOW == 0:
+            if count >= max(request.rules.warmup_min, 2 * WINDOW) and count % WINDOW == 0:
                 earlier, later = median(durations[-2 * WINDOW : -WINDOW]), median(durations[-WINDOW:])
                 agree = abs(later - earlier) < STABLE * earlier
                 self.warmup_stable = agree and (clock is None or clock.settled())
         self.warmup_iterations = len(durations)
         judged = request.gated in (None, self.context)
         share, least = (1, LEAST_SAMPLES) if judged else (SHOWN_SHARE, LEAST_SHOWN)
-        affordable = int(request.max_seconds * 1e9 / max(1.0, median(durations[-WINDOW:])))
-        self.planned = min(request.samples, max(least, min(request.samples, affordable) // share))
+        affordable = int(request.rules.max_seconds * 1e9 / max(1.0, median(durations[-WINDOW:])))
+        self.planned = min(request.rules.samples, max(least, min(request.rules.samples, affordable) // share))
 
     def block(self, count: int) -> None:
         """Time ``count`` inferences, after some that are not timed."""
@@ -258,7 +258,7 @@ def _measure(
     during = []
     rng = random.Random(request.seed)
     by_context = {c: [t for t in tracks if t.context == c] for c in contexts(request)}
-    rounds = max(math.ceil(track.planned / request.block) for track in tracks)
+    rounds = max(math.ceil(track.planned / request.rules.block) for track in tracks)
     context_orders = balanced_orders(rng, list(by_context))
     arm_orders = {context: balanced_orders(rng, found) for context, found in by_context.items()}
     total = sum(track.planned for track in tracks)
@@ -266,8 +266,8 @@ def _measure(
         for context in next(context_orders):
             for track in next(arm_orders[context]):
                 # Rounding up spreads a slow arm's fewer inferences evenly and ends at exactly what was planned.
-                blocks = -(-track.planned * number // (rounds * request.block))
-                due = min(track.planned, blocks * request.block)
+                blocks = -(-track.planned * number // (rounds * request.rules.block))
+                due = min(track.planned, blocks * request.rules.block)
                 if due > len(track.durations):
                     track.block(due - len(track.durations))
         if gpu is not None and number % -(-rounds // LOOKS) == 0:
@@ -292,7 +292,8 @@ def balanced_orders(rng: random.Random, items: Sequence[T]) -> Iterator[list[T]]
         yield from rng.sample(rows, len(rows))
 
 
-def _summary(arm: str, sha256: str, tracks: Sequence[Track], batch: int, arrays: dict[str, Any]) -> ArmLaunch:
+def _summary(asked: ArmRequest, request: LatencyRequest, tracks: Sequence[Track], arrays: dict[str, Any]) -> ArmLaunch:
+    arm = asked.arm
     mine = [track for track in tracks if track.arm.name == arm]
     timings: dict[Context, Timing] = {}
     courses_ms: dict[Context, tuple[float, ...]] = {}
@@ -303,12 +304,16 @@ def _summary(arm: str, sha256: str, tracks: Sequence[Track], batch: int, arrays:
     whole = timings.get("end-to-end") or timings["engine"]
     return ArmLaunch(
         arm=arm,
-        sha256=sha256,
+        sha256=asked.sha256,
         warmup_iterations=sum(track.warmup_iterations for track in mine),
         warmup_stable=all(track.warmup_stable for track in mine),
-        images_per_second=batch * 1000 / whole.mean_ms,
+        images_per_second=request.how.batch * 1000 / whole.mean_ms,
         timings=timings,
         course_ms=courses_ms,
+        over_budget={
+            percentile: int((arrays[f"{arm}/{request.gated}"] > ms * 1e6).sum())
+            for percentile, ms in asked.budgets_ms.items()
+        },
         clock="host" if mine[0].bench is None else "cuda events",
         cuda_graph=mine[0].arm.cuda_graph,
     )
