@@ -594,9 +594,7 @@ def test_a_finding_about_timing_fails_no_accuracy(project: Project) -> None:
 
 @pytest.fixture
 def doctor(desk: Project, monkeypatch: pytest.MonkeyPatch) -> Callable[[], tuple[int, list[str]]]:
-    monkeypatch.setattr(
-        checkup, "collect", lambda *_: environment().model_copy(update={"versions": VERSIONS, "device": device})
-    )
+    monkeypatch.setattr(checkup, "collect", lambda *_: environment().model_copy(update={"versions": VERSIONS}))
     monkeypatch.setattr(machine, "installed_versions", lambda: VERSIONS)
 
     def run() -> tuple[int, list[str]]:
