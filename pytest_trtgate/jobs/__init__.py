@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from .ahead import Ahead
 from .contract import (
     ARM_NAME,
     PROGRESS,
@@ -19,7 +18,6 @@ from .contract import (
     ClipResponse,
     EngineFacts,
     JobFailure,
-    JobKind,
     LatencyRequest,
     LatencyResponse,
     PicturesRequest,
@@ -53,7 +51,6 @@ __all__ = [
     "AccuracyArm",
     "AccuracyRequest",
     "AccuracyResponse",
-    "Ahead",
     "ArmAccuracy",
     "ArmRequest",
     "BuildRequest",
@@ -65,7 +62,6 @@ __all__ = [
     "ExpectedJobs",
     "Job",
     "JobFailure",
-    "JobKind",
     "LatencyRequest",
     "LatencyResponse",
     "Launcher",

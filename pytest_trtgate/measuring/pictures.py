@@ -40,6 +40,10 @@ _DETECTED = ("conf", "pred_cls", "pred_image", "pred_box")
 _WHOLE = ("target_cls", "target_image", "target_box", "images", "names")
 
 
+Draft = tuple[Path, Picture]
+"""An image on which two arms disagree, and its picture but for the small copy, which is not made yet."""
+
+
 @dataclass(frozen=True)
 class Choice:
     """The images that a run's report is to show.
@@ -68,35 +72,18 @@ def with_pictures(context: RunContext, run: RunRecord, choice: Choice) -> RunRec
 
     Whatever is in the way of a picture is said in its cell's note, and fails nothing.
     """
-    told, drafts = choice.told, [draft for found in choice.drafts.values() for draft in found]
-    if drafts:
+    told, paths = choice.told, dict.fromkeys(str(path) for found in choice.drafts.values() for path, _ in found)
+    if paths:
         try:
-            small = _small_copies(context, dict.fromkeys(str(draft.path) for draft in drafts))
+            small = _small_copies(context, paths)
             book = {key: tuple(_finished(found, small)) for key, found in choice.drafts.items()}
             _save(context.workspace.path / BOOK, PictureBook(cells={k: v for k, v in book.items() if v}))
-            counts = {key: (len(found), len(choice.drafts[key]) - len(found)) for key, found in book.items()}
-            told = {
-                key: x.model_copy(update=dict(zip(("kept", "undecoded"), counts[key], strict=True)))
-                for key, x in told.items()
-            }
+            for key, kept in book.items():
+                counts = {"kept": len(kept), "undecoded": len(choice.drafts[key]) - len(kept)}
+                told = told | {key: told[key].model_copy(update=counts)}
         except TrtGateError as error:
             told = {key: x.model_copy(update={"note": x.note or reason_of(error)}) for key, x in told.items()}
     return run.model_copy(update={"pictures": told})
-
-
-class Draft:
-    """An image on which two arms disagree, before anything is drawn of it."""
-
-    def __init__(self, path: Path, name: str, disagreement: Disagreement, arms: Sequence[Arrays]) -> None:
-        self.path = path
-        self.name = name
-        self.badness = disagreement.badness
-        reference, engine = arms
-        found = [_shapes(arm, x) for arm, x in ((reference, disagreement.reference), (engine, disagreement.engine))]
-        objects = (reference["target_image"] == disagreement.image).nonzero()[0].tolist()
-        found.append([shape_of(reference, "target", index) for index in objects])
-        self.left_out = sum(max(0, len(shapes) - MOST_SHAPES) for shapes in found)
-        self.reference, self.engine, self.truth = (tuple(shapes[:MOST_SHAPES]) for shapes in found)
 
 
 def _choose(context: RunContext, reference: AccuracyRecord, engine: AccuracyRecord) -> tuple[CellPictures, list[Draft]]:
@@ -120,7 +107,7 @@ def _choose(context: RunContext, reference: AccuracyRecord, engine: AccuracyReco
         names = arms[0]["images"].tolist()
         kept = worst[: context.settings.pictures]
         root = context.data[reference.model].dataset.root
-        drafts = [Draft(root / names[x.image], names[x.image], x, arms) for x in kept]
+        drafts = [(root / names[x.image], _picture(names[x.image], x, arms)) for x in kept]
     except (RecordError, ValueError, IndexError, TypeError) as error:
         return CellPictures(note=f"the arms cannot be compared image by image ({error})"), []
     return CellPictures(images=len(names), disagreeing=len(worst), conf=DEPLOYMENT_CONF), drafts
@@ -139,6 +126,20 @@ def _deployed(file: PerImage) -> Arrays:
     return arrays | file.read([*_WHOLE, *(name for name in TRUTH if name in there)])
 
 
+def _picture(image: str, disagreement: Disagreement, arms: Sequence[Arrays]) -> Picture:
+    """Return what is to be drawn of an image; file and size are those of the small copy."""
+    reference, engine = arms
+    objects = (reference["target_image"] == disagreement.image).nonzero()[0].tolist()
+    shapes = {
+        "reference": _shapes(reference, disagreement.reference),
+        "engine": _shapes(engine, disagreement.engine),
+        "truth": [shape_of(reference, "target", index) for index in objects],
+    }
+    left_out = sum(max(0, len(found) - MOST_SHAPES) for found in shapes.values())
+    kept = {name: tuple(found[:MOST_SHAPES]) for name, found in shapes.items()}
+    return Picture(image=image, file="", width=0, height=0, badness=disagreement.badness, left_out=left_out, **kept)
+
+
 def _shapes(arm: Arrays, detections: Iterable[tuple[int, Mark]]) -> list[Shape]:
     """Return the detections of one arm, those that disagree first."""
     ordered = sorted(detections, key=lambda detection: detection[1] == "same")
@@ -153,20 +154,10 @@ def _small_copies(context: RunContext, paths: Iterable[str]) -> PicturesResponse
 
 
 def _finished(drafts: Iterable[Draft], small: PicturesResponse) -> Iterable[Picture]:
-    for draft in drafts:
-        copy = small.pictures.get(str(draft.path))
+    for path, picture in drafts:
+        copy = small.pictures.get(str(path))
         if copy is not None:
-            yield Picture(
-                image=draft.name,
-                file=copy.file,
-                width=copy.width,
-                height=copy.height,
-                badness=draft.badness,
-                reference=draft.reference,
-                engine=draft.engine,
-                truth=draft.truth,
-                left_out=draft.left_out,
-            )
+            yield picture.model_copy(update=dict(copy))
 
 
 def _save(path: Path, book: PictureBook) -> None:
