@@ -44,7 +44,7 @@ RESERVED = frozenset({"batch", "data", "device", "fraction", "imgsz", "split"}) 
 class Response(FileRecord):
     """Base of all responses; ``phases`` says where the time of the job's process went, in seconds.
 
-    ``ahead_s`` is how long that process, or the one that it is a copy of, had imported before the job began.
+    ``ahead_s``: for how long that process, or the one that it is a copy of, imported before the job began.
     """
 
     phases: dict[Phase, float] = Field(default_factory=dict)
@@ -83,9 +83,9 @@ class BuildResponse(Response):
 class BuildRequest(Request[BuildResponse]):
     """Build the engine of one cell from a checkpoint. ``data`` is None unless the precision is calibrated.
 
-    For TensorRT: ``optimization_level`` is the builder's, None for its default, and ``timing_cache`` the file in which
-    the builder's measurements are kept from one build to the next. For ONNX Runtime: ``traced`` is a folder for what
-    builds of other precisions of the same model, shape and arguments can use too, None to share nothing.
+    For TensorRT: ``optimization_level`` is the builder's, None for its default; ``timing_cache`` is the file that keeps
+    the builder's measurements from one build to the next. For ONNX Runtime: ``traced`` is a folder for the graph that
+    builds of other precisions of the same model, shape and arguments can use too; None to share nothing.
     """
 
     kind: ClassVar[JobKind] = "build"
@@ -109,10 +109,10 @@ class AccuracyArm(Record):
 
 
 class ArmAccuracy(Record):
-    """What was found of one arm; ``task`` says which metrics there are, ``head`` how boxes were thinned out.
+    """The accuracy of one arm; ``task`` says which metrics there are, ``head`` how boxes were thinned out.
 
     ``unreadable`` names images that Ultralytics left out of every arm, since they or their labels are damaged.
-    ``seconds`` leaves out what all arms share: decoding.
+    ``seconds`` leaves out decoding, which all arms share.
     """
 
     images: int
@@ -126,7 +126,7 @@ class ArmAccuracy(Record):
 
 
 class AccuracyResponse(Response):
-    """The arms that could be evaluated, and in one sentence each why others could not."""
+    """The accuracy of each arm that could be evaluated, and in a sentence each why others could not."""
 
     arms: dict[str, ArmAccuracy] = Field(default_factory=dict)
     failures: dict[str, str] = Field(default_factory=dict)
@@ -135,8 +135,8 @@ class AccuracyResponse(Response):
 class AccuracyRequest(Request[AccuracyResponse]):
     """Evaluate ``arms`` on one split of the resolved YAML ``data``, in one pass over its images.
 
-    ``sparing``: memory may be short, so that a checkpoint is given no more than one batch at a time. While the job
-    works, ``arm.txt`` in its folder names the arm that it is at.
+    ``sparing``: memory may be short, so a checkpoint gets one batch at a time. While the job works, ``arm.txt`` in its
+    folder names the arm that it is at.
     """
 
     kind: ClassVar[JobKind] = "accuracy"

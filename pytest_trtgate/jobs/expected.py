@@ -1,4 +1,4 @@
-"""What the launcher is told to prepare before its jobs are known, so that no job waits for imports."""
+"""What a run expects to do, told to the launcher before the jobs are known, so that none waits for its imports."""
 
 from __future__ import annotations
 
@@ -22,20 +22,13 @@ class ExpectedJobs:
 
     def __init__(self, launcher: Launcher, device: str, threads: int, folder: Path, launches: int) -> None:
         self._launcher = launcher if isinstance(launcher, PreparingLauncher) else None
-        self._device = device
-        self._threads = threads
-        self._folder = folder
+        self._where = device, threads, folder
         self._launches = launches
         self._models: set[str] = set()
         self._builds = False
 
     def expect(self, models: Collection[str], builds: bool) -> None:
-        """Take note of what a run is likely to do.
-
-        Args:
-            models: Those that will be timed.
-            builds: Whether engines will be built first. Launches are then prepared beside the first build.
-        """
+        """Note which models will be timed, and whether engines are built first: launches are prepared beside that."""
         self._models = set(models)
         self._builds = builds
 
@@ -47,11 +40,8 @@ class ExpectedJobs:
             self._prepare("latency", self._launches)
 
     def before(self, kind: JobKind) -> None:
-        """Prepare launches beside a job that leaves the processor time for it and times nothing.
-
-        TensorRT chooses kernels by timing them.
-        """
-        if self._models and (kind == "accuracy" or (kind == "build" and self._device == "cpu")):
+        """Prepare launches beside a job that times nothing, as TensorRT's builder does, and leaves processor time."""
+        if self._models and (kind == "accuracy" or (kind == "build" and self._where[0] == "cpu")):
             self._prepare("latency", self._launches)
 
     def before_launches(self, model: str) -> None:
@@ -61,7 +51,7 @@ class ExpectedJobs:
 
     def _prepare(self, kind: JobKind, count: int) -> None:
         if self._launcher is not None:
-            self._launcher.prepare(kind, count, self._device, self._threads, self._folder)
+            self._launcher.prepare(kind, count, *self._where)
 
     def close(self) -> None:
         """End what is left waiting."""

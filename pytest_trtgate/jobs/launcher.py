@@ -17,7 +17,7 @@ from ..errors import JobError, JobTimeoutError, RecordError
 from ..machine import VISIBLE, machine_locks, make_locks
 from ..records import FileRecord, load, save
 from . import processes
-from .ahead import Ahead
+from .ahead import AT_MOST, Ahead
 from .contract import PROGRESS, JobFailure, JobKind, Request
 from .kinds import JOBS
 from .logs import log_tail
@@ -60,16 +60,10 @@ class PreparingLauncher(Launcher, Protocol):
     """A launcher whose processes can begin to import before their jobs are known."""
 
     def prepare(self, kind: JobKind, count: int, device: str, threads: int, folder: Path) -> None:
-        """Let processes begin to import what jobs of one kind need, where that helps and disturbs nobody.
+        """Let processes begin to import what ``count`` jobs of one kind need, where that helps and disturbs nobody.
 
-        Returns at once. What is prepared already counts; what is never used is ended by :meth:`close`.
-
-        Args:
-            kind: What the jobs are.
-            count: How many will come.
-            device: The device that they will use. Nothing touches it before they begin.
-            threads: Threads of each numeric library.
-            folder: Where the processes may write.
+        Returns at once. Processes that wait already count; :meth:`close` ends those that are never used. They write
+        into ``folder`` only, and leave ``device``, which the jobs will use, alone before they begin.
         """
 
     def close(self) -> None:
@@ -79,9 +73,9 @@ class PreparingLauncher(Launcher, Protocol):
 class LocalLauncher:
     """Runs each job as a child process of this one.
 
-    A launch is a fresh process, which may have imported before it was its turn. On a CPU, builds and evaluations are
-    copies (forks) of one process that has done no more than import, so that each is as fresh. On a GPU each is started
-    afresh: a build takes minutes there, an import seconds.
+    A launch is a fresh process, which may have imported before its turn. On a CPU, builds and evaluations are copies
+    (forks) of one process that has done no more than import, so that each is as fresh. On a GPU each is started afresh:
+    a build takes minutes there, an import seconds.
 
     Args:
         modules: Modules to run in place of the usual ones, by kind of job; nothing is imported ahead for them.
@@ -104,7 +98,7 @@ class LocalLauncher:
         self.locks = locks
         self.gpu = gpu
         self.only_gpu = only_gpu
-        self._ahead = Ahead(self._environment) if ahead else None
+        self._ahead = Ahead(self._environment, AT_MOST if ahead else 0)
 
     def _environment(self) -> dict[str, str]:
         return processes.environment() | ({VISIBLE: self.gpu} if self.only_gpu else {})
@@ -112,7 +106,7 @@ class LocalLauncher:
     def prepare(self, kind: JobKind, count: int, device: str, threads: int, folder: Path) -> None:
         """Let processes begin to import; see :class:`PreparingLauncher`. Not where another job has the device."""
         copied = _is_copied(kind, device)
-        if self._ahead is None or not (copied or kind == "latency"):
+        if not (copied or kind == "latency"):
             return
         with suppress(OSError, filelock.Timeout):
             path = self._lock_path(device)
@@ -134,8 +128,7 @@ class LocalLauncher:
 
     def close(self) -> None:
         """End every process that waits for a job."""
-        if self._ahead is not None:
-            self._ahead.close()
+        self._ahead.close()
 
     def run(self, job: Job, folder: Path, progress: Callable[[str], None]) -> FileRecord:
         """Run one job; see :meth:`Launcher.run`."""
@@ -155,7 +148,7 @@ class LocalLauncher:
     def device(self, device: str, progress: Callable[[str], None]) -> Iterator[None]:
         """Hold a device: nothing else that asks for it, in any process on this machine, runs meanwhile."""
         path = self._lock_path(device)
-        lock = self._ahead.take_lock(str(path)) if self._ahead else None
+        lock = self._ahead.take_lock(str(path))
         if lock is None:
             lock = _lock(path)
             patience_s = 0.5
@@ -169,10 +162,7 @@ class LocalLauncher:
         try:
             yield
         finally:
-            if self._ahead:
-                self._ahead.leave_lock(lock)
-            else:
-                lock.release()
+            self._ahead.leave_lock(lock)
 
     def _lock_path(self, device: str) -> Path:
         locks = self.locks or machine_locks()
@@ -209,7 +199,7 @@ class LocalLauncher:
         """Return the process of a job: one that waits for it, a copy of one, or a new one."""
         module, ahead = self.modules.get(job.kind, JOBS[job.kind].module), self._ahead
         threads = job.request.threads
-        if ahead is not None and _is_copied(job.kind, job.device):
+        if _is_copied(job.kind, job.device):
             ahead.start_server(folder / "ahead", threads, self._imports(job.kind))
             if server := ahead.server(threads):
                 try:
@@ -218,7 +208,7 @@ class LocalLauncher:
                     ahead.end_server()  # what it may still tell of this copy would be taken for the next
                     if not isinstance(error, OSError):
                         raise
-        elif ahead is not None and job.device and job.kind != "accuracy":
+        elif job.device and job.kind != "accuracy":
             ahead.settle()  # nothing imports while something is timed
             if job.kind == "latency" and (waiting := ahead.pick(threads)):
                 with suppress(OSError):
