@@ -8,7 +8,7 @@ from .engines import EngineCache, default_root, verify_entry
 from .key import check_built_here, key_parts, timing_cache_path
 from .pins import pin, pinned
 from .prune import prune
-from .surveys import SurveyStore
+from .store import SurveyStore
 
 __all__ = [
     "AccuracyCache",

@@ -1,8 +1,7 @@
 """Digests of files that have not changed since they were last read: looked up, not computed again.
 
-``<cache root>/digests/<key>.json`` holds what was computed of one dataset's files. A file counts as unchanged while its
-size, inode, time of modification and time of change are; the last of these cannot be set by a program, as ``touch``
-sets the one before it.
+``<cache root>/digests/<key>.json`` holds those of one dataset. A file counts as unchanged while its size, inode, time
+of modification and time of change are. No program can set the last of these, as ``touch`` sets the one before.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from ..records import FileRecord, file_sha256, key_sha256
 from .store import Store
 
 SETTLED_NS = 2_000_000_000
-"""A file changed so shortly before it was read may be changed again without its times showing it."""
+"""A file that was changed so shortly before it was read may be changed again at the same times."""
 Stamp = tuple[int, int, int, int]
 """Size, inode, time of modification and time of change of a file; times in nanoseconds."""
 
@@ -28,11 +27,11 @@ class DigestTable(FileRecord):
 
 
 class FileFacts:
-    """What is computed of files, such as their digests, by path.
+    """A fact that is computed of each file, such as its digest.
 
     Args:
-        cache_root: The folder of the engine cache; what is known is in a folder of its own inside it.
-        what: What tells this table from others: the dataset, and how a fact is computed.
+        cache_root: The folder of the engine cache; facts are in a folder of their own inside it.
+        what: What tells this table from others: the dataset, and how the fact is computed.
         compute: Returns the fact of a file.
         fresh: Whether to believe nothing that was stored by an earlier run.
     """
@@ -64,7 +63,7 @@ class FileFacts:
         return fact
 
     def save(self) -> None:
-        """Store what is known, where any of it is new; where it cannot be stored, a later run reads the files again."""
+        """Store what is known, where any of it is new."""
         if not self._new:
             return
         others = {name: known for name, known in self._stored().items() if name not in self._seen}

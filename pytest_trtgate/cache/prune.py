@@ -10,15 +10,10 @@ from .engines import EngineCache, Entry
 
 
 def prune(root: Path, older_than_s: float) -> tuple[list[Entry], int]:
-    """Delete what was not used for so long from the cache at ``root``, and what is damaged or abandoned.
-
-    Engines that a baseline names stay. Surveys are forgotten as new ones are stored.
+    """Delete what was not used for so long from the cache at ``root``; but for engines that a baseline names.
 
     Returns:
         The deleted engines, and how many measured accuracies were deleted.
-
-    Raises:
-        CacheError: The cache folder cannot be written.
     """
     engines = EngineCache(root).prune(older_than_s)
     accuracies = AccuracyCache(root).prune(older_than_s)

@@ -1,4 +1,4 @@
-"""Records by key in a folder, what they share with other cached files, and what is deleted when nobody uses it."""
+"""Records by key in a folder, and what becomes of cached files that nobody uses."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from ..records import FileRecord, load, save
 
 R = TypeVar("R", bound=FileRecord)
 STALE_S = 24 * 3600
-"""What was being written for so long has been abandoned; no build takes as long."""
+"""After so many seconds what was being written has been abandoned; no build takes as long."""
+MONTH_S = 30 * 86400
 
 
 class Store:
@@ -22,17 +23,21 @@ class Store:
 
     Args:
         folder: Where they are; made with the first of them.
+        fresh: Whether to believe nothing that was stored by an earlier run.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, fresh: bool = False) -> None:
         self.folder = folder
+        self.fresh = fresh
 
     def path(self, key: str) -> Path:
         """Return the file of a key."""
         return self.folder / f"{key}.json"
 
     def get(self, key: str, model: type[R]) -> R | None:
-        """Return the record of a key, which counts as use; None where there is none that can be read."""
+        """Return the record of a key, which counts as use; None where there is none to be believed."""
+        if self.fresh:
+            return None
         with suppress(OSError):  # none yet, or another user's
             os.utime(self.path(key))
         try:
@@ -50,15 +55,23 @@ class Store:
         return prune_folder(self.folder, older_than_s)
 
 
-def prune_folder(folder: Path, older_than_s: float) -> int:
-    """Delete the entries of a folder that were not used for so long, and what was abandoned while it was written.
+class SurveyStore(Store):
+    """What was seen of splits, checkpoints and the deployed engine; forgotten when nobody asked for it in a month."""
 
-    Args:
-        folder: The folder; it need not exist. Names that begin with a dot are of what is being written.
-        older_than_s: Seconds without use.
+    def __init__(self, root: Path, fresh: bool) -> None:
+        super().__init__(root / "preflight", fresh)
+
+    def put(self, key: str, record: FileRecord) -> None:
+        """Store what was seen, and delete what is forgotten."""
+        super().put(key, record)
+        self.prune(MONTH_S)
+
+
+def prune_folder(folder: Path, older_than_s: float) -> int:
+    """Delete what was not used in a folder for so long, and after a day what begins with a dot, half written.
 
     Returns:
-        How many were deleted.
+        How many entries were deleted.
     """
     gone = 0
     for entry in folder.glob("*"):

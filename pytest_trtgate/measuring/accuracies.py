@@ -1,8 +1,8 @@
-"""Accuracies: those of a model's arms that are not known yet come from one pass over the images."""
+"""Accuracies: those of a model's arms that are not in the cache are measured in one pass over the images."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ Found = tuple[str, "AccuracyRecord | JobError"]
 class _Arm:
     """One arm that has to be evaluated: the name of its record, what the job is asked, and its keys in the cache.
 
-    The second key is that of a checkpoint that was evaluated in smaller batches to spare memory.
+    The second key is for an evaluation that spared memory.
     """
 
     name: str
@@ -57,27 +57,15 @@ class Evaluations:
         self._cache = AccuracyCache(self.context.cache.root)
 
     def engine(self, cell: Cell) -> AccuracyRecord:
-        """Return the accuracy of a cell's engine.
-
-        Raises:
-            JobError: The build or the evaluation failed.
-        """
+        """Return the accuracy of a cell's engine; raises ``JobError`` where it could not be built or evaluated."""
         return self._obtain(cell.model, cell.precision, self._together(cell))
 
     def reference(self, model: str) -> AccuracyRecord:
-        """Return the accuracy of a model's ``.pt``.
-
-        Raises:
-            JobError: The evaluation failed.
-        """
+        """Return the accuracy of a model's ``.pt``; raises ``JobError`` where it could not be evaluated."""
         return self._obtain(model, REFERENCE, [REFERENCE])
 
     def pair(self, cell: Cell) -> tuple[AccuracyRecord, AccuracyRecord]:
-        """Return the accuracies of the ``.pt`` and of a cell's engine.
-
-        Raises:
-            JobError: The build or an evaluation failed.
-        """
+        """Return the accuracies of the ``.pt`` and of a cell's engine; raises ``JobError`` where one could not be."""
         arms = [REFERENCE, *self._together(cell)]
         engine = self._obtain(cell.model, cell.precision, arms)
         return self._obtain(cell.model, REFERENCE, arms), engine
@@ -139,8 +127,8 @@ class Evaluations:
     def _pass(self, model: str, arms: list[_Arm], sparing: bool = False) -> Iterator[Found]:
         """Evaluate arms in one job; where it dies, the others without the arm that it died at, and that one alone.
 
-        That one is tried once more, with as few images in memory as can be, in company or not and on any device. Its
-        batch stays: one of another size may be computed by other kernels, and is not what is judged.
+        That one is tried once more, with as few images in memory as can be. Its batch stays: one of another size may
+        be computed by other kernels, and is not what is judged.
         """
         context, names = self.context, [arm.request.arm for arm in arms]
         data = context.data[model]
@@ -220,7 +208,7 @@ def _arm_at(folder: Path) -> str:
 
 
 EVALUATOR_VERSION = 3
-"""Part of every key: to be raised when the accuracy job changes what it makes of the same request."""
+"""Part of every key. Raise it when the accuracy job makes something else of the same request."""
 VERSIONS = ("ultralytics", "torch", "torchvision", "numpy", *DECODERS)
 
 
@@ -234,15 +222,10 @@ def result_parts(
 ) -> dict[str, Any]:
     """Return everything that can change an accuracy, but for whether memory was spared.
 
-    Args:
-        artifact_sha256: Digest of the checkpoint or engine.
-        data_digest: Digest of the split's images and labels, by content.
-        dataset: For the names of its images and classes, and what else its YAML says.
-        how: What the evaluation is run with.
-        environment: Machine and versions.
-        threads: Threads of the evaluation.
+    ``data_digest`` is of the contents of the split's images and labels. The dataset adds the names of its images and
+    classes, and what else its YAML says.
     """
-    versions: Mapping[str, str] = environment.versions
+    versions = environment.versions
     return {
         "schema": SCHEMA_VERSION,
         "evaluator": EVALUATOR_VERSION,

@@ -1,4 +1,4 @@
-"""The launches of one model: repeated where unfit, extended where they did not decide, without broken arms."""
+"""The launches of one model: repeated where unfit, extended where they decide nothing, without broken arms."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from ..judge.latency.fitness import unfit
 from ..records import COPY, PRECISIONS, REFERENCE, Failure, LatencyRecord, Launch, replay_of
 
 REPEATS = 3
-"""So many unfit launches of a model are repeated; a further one stays, and nothing is judged by it."""
+"""Unfit launches of a model that are repeated; a further one stays, and nothing is judged by it."""
 PROBE_SAMPLES = 5
 
 
 @dataclass(frozen=True)
 class Extension:
-    """Launches that are still needed: until there are ``launches`` in all, of the arms that are named; and why.
+    """Launches of some arms that are still needed, until there are ``launches`` in all, and why.
 
-    ``confirms``: those so far point to a failure, which the others are to confirm.
+    ``confirms``: those so far point to a failure, which further ones are to confirm.
     """
 
     launches: int
@@ -100,7 +100,7 @@ class LaunchSeries:
         return found + copies
 
     def _drop_broken(self, arms: list[ArmRequest], error: JobError) -> None:
-        """Go on without the arms that fail alone; where none does, without the baseline engines of the launch."""
+        """Drop the arms that fail alone too; where none does, the baseline engines of the launch."""
         bad: dict[str, Failure] = {}
         for arm in arms:
             if arm.arm.endswith(COPY):

@@ -1,4 +1,4 @@
-"""What a finished run makes for people to look at: videos and pictures, which no verdict and no baseline waits for."""
+"""Videos and pictures of a finished run, for people to look at: no verdict and no baseline waits for them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def with_media(engines: Engines, run: RunRecord, save: Callable[[RunRecord], Non
             process meanwhile, the run is on disk.
 
     Returns:
-        The record; in a sentence why not everything was made, empty where all was; and whether that was an interrupt.
+        The record; why media are missing, empty if none are; and whether an interrupt is why.
     """
     context, started = engines.context, time.monotonic()
     clips = context.settings.videos and any(latency.launches for latency in run.latencies.values())

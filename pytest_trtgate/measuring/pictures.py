@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 SIDE_PX = 320
 """Longest side of a small copy."""
 MOST_SHAPES = 60
-"""So many shapes of one arm are kept of a picture; those that disagree come first."""
+"""Shapes of one arm that are kept of a picture; those that disagree come first."""
 _DETECTED = ("conf", "pred_cls", "pred_image", "pred_box")
 _WHOLE = ("target_cls", "target_image", "target_box", "images", "names")
 
@@ -70,7 +70,7 @@ def choose(context: RunContext, run: RunRecord) -> Choice:
 def with_pictures(context: RunContext, run: RunRecord, choice: Choice) -> RunRecord:
     """Return a run's record with its pictures, which are put into the run's folder.
 
-    Whatever is in the way of a picture is said in its cell's note, and fails nothing.
+    Its cell's note says why there is no picture, which fails nothing.
     """
     told, paths = choice.told, dict.fromkeys(str(path) for found in choice.drafts.values() for path, _ in found)
     if paths:
@@ -114,7 +114,7 @@ def _choose(context: RunContext, reference: AccuracyRecord, engine: AccuracyReco
 
 
 def _deployed(file: PerImage) -> Arrays:
-    """Return what can be seen in pictures of an arm: the detections that count when deployed, and all objects."""
+    """Return what pictures show of an arm: the detections that count when deployed, and all objects."""
     import numpy as np
 
     there = file.names()
@@ -147,7 +147,7 @@ def _shapes(arm: Arrays, detections: Iterable[tuple[int, Mark]]) -> list[Shape]:
 
 
 def _small_copies(context: RunContext, paths: Iterable[str]) -> PicturesResponse:
-    """Return small copies of some images, each made once, however many cells show it."""
+    """Return small copies of some images, each made once however many cells show it."""
     folder = (context.workspace.path / BOOK).parent
     request = PicturesRequest(images=tuple(paths), output=str(folder), side_px=SIDE_PX)
     return context.job("pictures", request)
@@ -173,7 +173,7 @@ DETECTED = ("pred_rbox", f"{OUTLINE}_points", "pred_keypoints")
 TRUTH = ("target_rbox", "target_outline", "target_outline_points", "target_keypoints")
 """The same of the objects."""
 MOST_POINTS = 40
-"""So many points are kept of an outline."""
+"""Points that are kept of an outline."""
 VISIBLE = 0.5
 """Keypoints that are less likely to be seen are not drawn."""
 Arrays = dict[str, Any]
