@@ -13,8 +13,8 @@ from pathlib import Path
 
 from ..errors import RecordError
 from ..records import AccuracyRecord, FileRecord, file_sha256, load, save
-from .store import prune_folder
 
+FOLDER = "results"
 _RECORD, _ARRAYS = "accuracy.json", "per_image.npz"
 
 
@@ -33,7 +33,7 @@ class AccuracyCache:
     """
 
     def __init__(self, root: Path) -> None:
-        self.root = root / "results"
+        self.root = root / FOLDER
 
     def get(self, key: str, arrays: Path) -> AccuracyRecord | None:
         """Return a stored accuracy and copy its per-image arrays to ``arrays``; None where there is none to be used."""
@@ -65,7 +65,3 @@ class AccuracyCache:
                 new.rename(self.root / key)
             finally:
                 shutil.rmtree(folder, ignore_errors=True)
-
-    def prune(self, older_than_s: float) -> int:
-        """Delete accuracies that were not used for so long; return how many."""
-        return prune_folder(self.root, older_than_s)

@@ -14,6 +14,7 @@ from typing import Any
 from ..records import FileRecord, file_sha256, key_sha256
 from .store import Store
 
+FOLDER = "digests"
 SETTLED_NS = 2_000_000_000
 """A file that was changed so shortly before it was read may be changed again at the same times."""
 Stamp = tuple[int, int, int, int]
@@ -27,19 +28,16 @@ class DigestTable(FileRecord):
 
 
 class FileFacts:
-    """A fact that is computed of each file, such as its digest.
+    """A fact that ``compute`` returns of each file, such as its digest.
 
-    Args:
-        cache_root: The folder of the engine cache; facts are in a folder of their own inside it.
-        what: What tells this table from others: the dataset, and how the fact is computed.
-        compute: Returns the fact of a file.
-        fresh: Whether to believe nothing that was stored by an earlier run.
+    ``what`` tells this table from others in the engine cache: the dataset, and how the fact is computed. A ``fresh``
+    one believes nothing that was stored by an earlier run.
     """
 
     def __init__(
         self, cache_root: Path, what: dict[str, Any], compute: Callable[[Path], str], fresh: bool = False
     ) -> None:
-        self._store, self._key = _store(cache_root), key_sha256(what)[:32]
+        self._store, self._key = Store(cache_root / FOLDER), key_sha256(what)[:32]
         self._compute = compute
         self._known = {} if fresh else self._stored()
         self._seen: dict[str, tuple[Stamp, str]] = {}
@@ -77,29 +75,12 @@ class FileFacts:
 
 
 class FileDigests(FileFacts):
-    """The SHA-256 of files, by path.
-
-    Args:
-        cache_root: The folder of the engine cache.
-        source: The data YAML whose files these are.
-        fresh: Whether to believe nothing that was stored by an earlier run.
-    """
+    """The SHA-256 of the files of the data YAML ``source``, in hexadecimal."""
 
     def __init__(self, cache_root: Path, source: Path, fresh: bool = False) -> None:
         super().__init__(cache_root, {"source": str(source)}, file_sha256, fresh)
 
-    def sha256(self, path: Path) -> str:
-        """Return the SHA-256 of a file's bytes, in hexadecimal; raises as :meth:`of`."""
-        return self.of(path)
-
-
-def prune_digests(cache_root: Path, older_than_s: float) -> None:
-    """Delete the digests of datasets that were not used for so long."""
-    _store(cache_root).prune(older_than_s)
-
-
-def _store(cache_root: Path) -> Store:
-    return Store(cache_root / "digests")
+    sha256 = FileFacts.of
 
 
 def _stamp(path: Path) -> Stamp:

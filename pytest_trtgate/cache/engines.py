@@ -67,9 +67,7 @@ class EngineCache:
     def obtain(self, key: str, build: Callable[[Path], EngineRecord]) -> EngineRecord:
         """Return the engine of ``key``: from the cache, else from ``build``, which only one process runs at a time.
 
-        Args:
-            key: The content address.
-            build: Fills the empty folder it is given and returns the record of what it put there.
+        ``build`` fills the empty folder that it is given and returns the record of what it put there.
 
         Raises:
             CacheError: The cache folder cannot be read or written.

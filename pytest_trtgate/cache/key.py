@@ -29,12 +29,8 @@ def key_parts(
 ) -> dict[str, Any]:
     """Return everything that can change the bytes of an engine or their meaning; its key is the digest of this.
 
-    Args:
-        cell: What the engine is for.
-        environment: The machine and the versions that build it.
-        weights_sha256: Digest of the checkpoint.
-        export: Arguments for the exporter beyond those of the cell.
-        calibration: Split, fraction and all that can change the calibration images; None where nothing is calibrated.
+    ``export``: arguments for the exporter beyond those of the cell. ``calibration``: split, fraction and all that can
+    change the calibration images; None where nothing is calibrated.
     """
     versions = (*KEY_VERSIONS, cell.backend, *BACKEND_VERSIONS.get(cell.backend, ()))
     versions += CALIBRATION_VERSIONS if calibration is not None else ()

@@ -50,10 +50,6 @@ class Store:
         with suppress(OSError):
             save(self.path(key), record)
 
-    def prune(self, older_than_s: float) -> int:
-        """Delete records that were not used for so long; return how many."""
-        return prune_folder(self.folder, older_than_s)
-
 
 class SurveyStore(Store):
     """What was seen of splits, checkpoints and the deployed engine; forgotten when nobody asked for it in a month."""
@@ -64,7 +60,7 @@ class SurveyStore(Store):
     def put(self, key: str, record: FileRecord) -> None:
         """Store what was seen, and delete what is forgotten."""
         super().put(key, record)
-        self.prune(MONTH_S)
+        prune_folder(self.folder, MONTH_S)
 
 
 def prune_folder(folder: Path, older_than_s: float) -> int:

@@ -12,12 +12,7 @@ from .launcher import Launcher, PreparingLauncher
 class ExpectedJobs:
     """Tells a launcher what will come, if it is one that prepares anything.
 
-    Args:
-        launcher: Runs the jobs.
-        device: The device that they use.
-        threads: Threads of each numeric library.
-        folder: Where processes may write before they have a job.
-        launches: How many each model gets where nothing is in doubt.
+    Processes write into ``folder`` before they have a job. A model gets ``launches`` where nothing is in doubt.
     """
 
     def __init__(self, launcher: Launcher, device: str, threads: int, folder: Path, launches: int) -> None:

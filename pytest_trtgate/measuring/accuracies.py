@@ -45,9 +45,7 @@ class _Arm:
 class Evaluations:
     """The accuracies of a run, each obtained once.
 
-    Args:
-        engines: The run's engines.
-        selected: The cells that the run's tests are about. The first of a model to be evaluated takes the others along.
+    The run's tests are about the ``selected`` cells: the first of a model to be evaluated takes the others along.
     """
 
     def __init__(self, engines: Engines, selected: Collection[Cell]) -> None:

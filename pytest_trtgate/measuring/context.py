@@ -45,15 +45,9 @@ class Caller:
 
 
 class RunContext:
-    """What all measuring of a run shares. All device work goes through :meth:`job`.
+    """What all measuring of a run shares; all device work goes through :meth:`job`.
 
-    Args:
-        settings: The run's settings.
-        plan: Its cells.
-        datasets: The dataset of each model.
-        environment: The machine, part of every engine's key.
-        workspace: The run's folder, by which processes share results.
-        caller: The side that starts the run.
+    The processes of a run share what they have done by its folder, ``workspace``. ``datasets`` come by model.
     """
 
     def __init__(
@@ -91,7 +85,7 @@ class RunContext:
         """Return what the exporter is asked for a cell's engine, beyond what the cell itself says.
 
         Raises:
-            SettingsError: A hook asks for what the exporter must not be asked for.
+            SettingsError: A hook sets what it may not set.
         """
         if cell not in self._export_arguments:
             given = self.settings.export_arguments(cell.backend)
@@ -112,15 +106,9 @@ class RunContext:
         )
 
     def job(self, name: str, request: Request[A], times: int = 1) -> A:
-        """Run a job, on the run's device unless its kind needs none, and return its answer.
+        """Run a job, on the run's device unless its kind needs none, and return its answer; raises ``JobError``.
 
-        Args:
-            name: Its name, and that of its folder.
-            request: What is asked.
-            times: How many times as long as its kind's limit it may take.
-
-        Raises:
-            JobError: It failed.
+        It may take ``times`` as long as the settings say for its kind. Its folder has its name.
         """
         spec, folder = JOBS[request.kind], self.workspace.job_folder(name)
         limit_s: float = times * getattr(self.settings.timeouts, spec.limit)

@@ -17,17 +17,7 @@ READ_AS = ("channels", "kpt_shape")
 
 
 class EvaluatedData:
-    """What a run needs of one dataset.
-
-    Args:
-        dataset: The dataset.
-        settings: The run's settings.
-        cache_root: The folder of the engine cache, which keeps digests of files that have not changed.
-        folder: The run's folder.
-
-    Attributes:
-        digests: The SHA-256 of its files.
-    """
+    """What a run needs of one dataset, such as the ``digests`` of its files; ``folder`` is the run's."""
 
     def __init__(self, dataset: Dataset, settings: Settings, cache_root: Path, folder: Path) -> None:
         self.dataset = dataset

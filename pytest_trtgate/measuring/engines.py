@@ -14,21 +14,13 @@ from .context import RunContext, now
 
 
 class Engines:
-    """The engines of a run.
-
-    Args:
-        context: What the run's measuring shares.
-    """
+    """The engines of a run, obtained once each."""
 
     def __init__(self, context: RunContext) -> None:
         self.context = context
 
     def of(self, cell: Cell) -> EngineRecord:
-        """Return the engine of a cell, from the cache or built now.
-
-        Raises:
-            JobError: The build failed.
-        """
+        """Return the engine of a cell, from the cache or built now; raises ``JobError`` where its build failed."""
         return self.context.workspace.once(f"engine-{cell.key}", EngineRecord, lambda: self._obtain(cell))
 
     def _obtain(self, cell: Cell) -> EngineRecord:

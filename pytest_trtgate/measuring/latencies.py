@@ -17,12 +17,7 @@ from .launches import Extension, LaunchSeries, failure
 
 
 class Latencies:
-    """The latencies of a run, each obtained once.
-
-    Args:
-        engines: The run's engines.
-        baseline_of: Returns the baseline that a cell's latency is to be compared with, or None.
-    """
+    """The latencies of a run, each obtained once; ``baseline_of`` returns what a cell is compared with, if any."""
 
     def __init__(self, engines: Engines, baseline_of: Callable[[Cell], Baseline | None]) -> None:
         self.engines = engines

@@ -15,11 +15,8 @@ from .videos import film, with_videos
 def with_media(engines: Engines, run: RunRecord, save: Callable[[RunRecord], None]) -> tuple[RunRecord, str, bool]:
     """Return a run's record with its videos and pictures.
 
-    Args:
-        engines: The run's engines.
-        run: Its record, all but them.
-        save: Writes what a run leaves behind. It is called before any job, which may take minutes: whatever ends this
-            process meanwhile, the run is on disk.
+    Before any job, which may take minutes, ``save`` writes the run: whatever ends this process meanwhile, it is on
+    disk.
 
     Returns:
         The record; why media are missing, empty if none are; and whether an interrupt is why.

@@ -38,8 +38,16 @@ MOST_SHAPES = 60
 """Shapes of one arm that are kept of a picture; those that disagree come first."""
 _DETECTED = ("conf", "pred_cls", "pred_image", "pred_box")
 _WHOLE = ("target_cls", "target_image", "target_box", "images", "names")
-
-
+OUTLINE = "pred_outline"
+DETECTED = ("pred_rbox", f"{OUTLINE}_points", "pred_keypoints")
+"""Per-image arrays with a row for each detection, of which an arm has those of its task; older records have none."""
+TRUTH = ("target_rbox", "target_outline", "target_outline_points", "target_keypoints")
+"""The same of the objects."""
+MOST_POINTS = 40
+"""Points that are kept of an outline."""
+VISIBLE = 0.5
+"""Keypoints that are less likely to be seen are not drawn."""
+Arrays = dict[str, Any]
 Draft = tuple[Path, Picture]
 """An image on which two arms disagree, and its picture but for the small copy, which is not made yet."""
 
@@ -167,27 +175,10 @@ def _save(path: Path, book: PictureBook) -> None:
         raise RecordError(f"{path}: cannot be written ({error.strerror})") from error
 
 
-OUTLINE = "pred_outline"
-DETECTED = ("pred_rbox", f"{OUTLINE}_points", "pred_keypoints")
-"""Per-image arrays with a row for each detection, of which an arm has those of its task; older records have none."""
-TRUTH = ("target_rbox", "target_outline", "target_outline_points", "target_keypoints")
-"""The same of the objects."""
-MOST_POINTS = 40
-"""Points that are kept of an outline."""
-VISIBLE = 0.5
-"""Keypoints that are less likely to be seen are not drawn."""
-Arrays = dict[str, Any]
-
-
 def shape_of(arm: Arrays, kind: str, index: int, conf: float | None = None, mark: Mark = "same") -> Shape:
-    """Return one detection or object as it is drawn.
+    """Return a detection (``kind`` is ``pred``) or object (``target``) of an arm's per-image arrays as it is drawn.
 
-    Args:
-        arm: Per-image arrays as an accuracy job writes them, in the job's order.
-        kind: ``pred`` or ``target``.
-        index: Which of them.
-        conf: Its confidence; None for ground truth.
-        mark: How it stands to the other arm's.
+    ``mark`` says how it stands to the other arm's.
 
     Raises:
         ValueError: The arrays have other columns than an accuracy job writes.

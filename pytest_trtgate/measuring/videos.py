@@ -13,7 +13,7 @@ from .engines import Engines
 from .latencies import checkpoint_arm, engine_arm, launch_request
 
 MOST_FRAMES = 3000
-"""Frames of a clip that are timed: what is kept of each until it is drawn again takes memory."""
+"""Frames of a clip that are timed: each takes memory until it is drawn."""
 
 
 def open_clips(context: RunContext) -> None:
@@ -34,9 +34,7 @@ def _open(context: RunContext, name: str, clip: Path) -> ClipRecord:
 def film(engines: Engines, latency: LatencyRecord) -> None:
     """Time the arms of a model on every clip, once per run; one that fails says why, and fails nothing else.
 
-    Args:
-        engines: The run's engines.
-        latency: The model's launches, which are over: nothing is filmed beside a launch.
+    The model's launches, ``latency``, are over: nothing is filmed beside a launch.
     """
     context = engines.context
     for number, clip in enumerate(context.settings.videos if latency.launches else (), 1):

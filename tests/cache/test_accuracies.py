@@ -14,7 +14,7 @@ from fake_jobs import Behaviour
 from project import VERSIONS, Project, write_dataset
 from records_example import SETTINGS, environment
 
-from pytest_trtgate.cache.accuracies import AccuracyCache
+from pytest_trtgate.cache.prune import prune
 from pytest_trtgate.data.dataset import load_dataset
 from pytest_trtgate.machine.environment import installed_versions
 from pytest_trtgate.measuring.accuracies import VERSIONS as VERSIONS_OF_RESULTS
@@ -195,15 +195,15 @@ def test_what_decodes_the_images_is_among_the_versions() -> None:
 def test_pruning_results_spares_what_is_being_written_and_minds_nothing_that_vanishes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    results = AccuracyCache(tmp_path)
+    results = tmp_path / "results"
     for name, days in (("a" * 64, 0), (".new-fresh", 0.5), (".new-stale", 1.5)):
-        (results.root / name).mkdir(parents=True)
+        (results / name).mkdir(parents=True)
         used = time.time() - days * 86400
-        os.utime(results.root / name, (used, used))
+        os.utime(results / name, (used, used))
     real = Path.glob
     monkeypatch.setattr(Path, "glob", lambda self, pattern: [self / "gone-meanwhile", *real(self, pattern)])
-    assert results.prune(0) == 2
-    assert [path.name for path in results.root.iterdir()] == [".new-fresh"]
+    assert prune(tmp_path, 0) == ([], 2)
+    assert [path.name for path in results.iterdir()] == [".new-fresh"]
 
 
 def test_two_names_of_the_same_weights_share_engine_and_accuracy_and_keep_their_names(project: Project) -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from pytest_trtgate.cache import digests as filedigests
-from pytest_trtgate.cache.digests import FileDigests, prune_digests
+from pytest_trtgate.cache.digests import FileDigests
+from pytest_trtgate.cache.prune import prune
 
 
 @pytest.fixture
@@ -100,5 +101,5 @@ def test_digests_that_no_run_has_used_for_long_are_deleted(tmp_path: Path, read:
         os.utime(store, (0, 0))
         if used:
             digests(tmp_path)
-        prune_digests(tmp_path / "cache", 3600)
+        prune(tmp_path / "cache", 3600)
         assert store.exists() == used
