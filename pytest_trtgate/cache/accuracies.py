@@ -26,11 +26,7 @@ class StoredAccuracy(FileRecord):
 
 
 class AccuracyCache:
-    """Accuracies by key under one folder.
-
-    Args:
-        root: The folder of the engine cache; accuracies are in a folder of their own inside it.
-    """
+    """Accuracies by key, in a folder of the engine cache at ``root``."""
 
     def __init__(self, root: Path) -> None:
         self.root = root / FOLDER

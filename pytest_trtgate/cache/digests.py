@@ -31,7 +31,7 @@ class FileFacts:
     """A fact that ``compute`` returns of each file, such as its digest.
 
     ``what`` tells this table from others in the engine cache: the dataset, and how the fact is computed. A ``fresh``
-    one believes nothing that was stored by an earlier run.
+    table believes nothing that an earlier run has left.
     """
 
     def __init__(

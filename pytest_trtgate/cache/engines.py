@@ -53,12 +53,7 @@ class Entry:
 
 
 class EngineCache:
-    """Engines by key under one folder.
-
-    Args:
-        root: The folder; made when the first engine is stored.
-        notify: Told in one sentence what the user should know: a wait, or a damaged entry.
-    """
+    """Engines by key under ``root``; ``notify`` is told in one sentence of a wait or a damaged entry."""
 
     def __init__(self, root: Path, notify: Callable[[str], None] = lambda _: None) -> None:
         self.root = root

@@ -21,9 +21,7 @@ MONTH_S = 30 * 86400
 class Store:
     """Records by key, a file each, that a run can do without: what cannot be read or stored is computed again.
 
-    Args:
-        folder: Where they are; made with the first of them.
-        fresh: Whether to believe nothing that was stored by an earlier run.
+    A ``fresh`` store believes nothing that an earlier run has left.
     """
 
     def __init__(self, folder: Path, fresh: bool = False) -> None:

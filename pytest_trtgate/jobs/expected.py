@@ -35,7 +35,7 @@ class ExpectedJobs:
             self._prepare("latency", self._launches)
 
     def before(self, kind: JobKind) -> None:
-        """Prepare launches beside a job that times nothing, as TensorRT's builder does, and leaves processor time."""
+        """Prepare launches beside a job that leaves processor time for it. TensorRT's builder must not be disturbed."""
         if self._models and (kind == "accuracy" or (kind == "build" and self._where[0] == "cpu")):
             self._prepare("latency", self._launches)
 

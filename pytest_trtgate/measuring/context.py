@@ -84,8 +84,7 @@ class RunContext:
     def export_arguments(self, cell: Cell) -> dict[str, Any]:
         """Return what the exporter is asked for a cell's engine, beyond what the cell itself says.
 
-        Raises:
-            SettingsError: A hook sets what it may not set.
+        Raises ``SettingsError`` where a hook sets what it may not set.
         """
         if cell not in self._export_arguments:
             given = self.settings.export_arguments(cell.backend)

@@ -27,10 +27,7 @@ class Latencies:
     def of(self, model: str) -> LatencyRecord:
         """Return the launches of a model: its ``.pt``, its planned engines and their stored baseline engines.
 
-        Arms that cannot be timed are named in ``failures``; the others are timed without them.
-
-        Raises:
-            JobError: No launch succeeded.
+        Arms that cannot be timed are named in ``failures``. Raises ``JobError`` where no launch succeeded.
         """
         return self.context.workspace.once(f"latency-{model}", LatencyRecord, lambda: self._launches(model))
 

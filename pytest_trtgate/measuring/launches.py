@@ -29,13 +29,9 @@ class Extension:
 
 
 class LaunchSeries:
-    """Makes the launches of one model.
+    """Makes the launches of one model, and fills the record ``start``, in which some arms may have failed already.
 
-    Args:
-        start: The record to fill: the model, its shape, and which of its arms failed before they could be timed.
-        arms: The ``.pt``, the engines, and stored baseline engines.
-        launch: Makes one launch of some arms: its name, number, arms, and samples where fewer are enough.
-        milestone: Told in one sentence what was begun.
+    ``launch`` makes one: its name, number, arms, and samples where fewer than usual are enough.
     """
 
     def __init__(

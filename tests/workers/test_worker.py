@@ -12,15 +12,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from forks import fork
 from material import ROOT, build_request, job_environment
+from records_example import SETTINGS
 
 from pytest_trtgate.jobs.contract import ArmRequest, LatencyRequest
 from pytest_trtgate.settings.latency import Latency
 from pytest_trtgate.workers import worker
 from pytest_trtgate.workers.timing.cpu import machine_state
-from pytest_trtgate.workers.timing.latency import PARTS, Track, balanced_orders, course_ms, timing
+from pytest_trtgate.workers.timing.latency import (
+    PARTS,
+    STAGES,
+    Track,
+    _summary,
+    balanced_orders,
+    course_ms,
+    timing,
+)
 from pytest_trtgate.workers.worker import plain
 
 _JOB = """
@@ -190,6 +200,17 @@ def test_a_timing_has_99_linear_quantiles_in_milliseconds() -> None:
     summary = timing([n * 1_000_000 for n in range(101)])
     assert summary.quantiles_ms == pytest.approx(range(1, 100))
     assert (summary.n, summary.min_ms, summary.mean_ms, summary.max_ms) == (101, 0.0, 50.0, 100.0)
+
+
+def test_inferences_over_budget_are_counted_in_the_context_that_is_gated() -> None:
+    arm = SimpleNamespace(name="int8", cuda_graph=None)
+    tracks = [Track(arm, context, [], [], durations=[]) for context in ("engine", "end-to-end")]
+    ms = {"int8/engine": [1, 2, 3, 4], **{f"int8/{name}": [9] for name in ("end-to-end", *STAGES)}}
+    arrays = {name: np.array(values) * 1_000_000 for name, values in ms.items()}
+    asked = ArmRequest(arm="int8", artifact="b.onnx", sha256="", budgets_ms={"p50": 2, "p95": 3.5})
+    request = LatencyRequest.model_construct(gated="engine", how=SETTINGS)
+    assert _summary(asked, request, tracks, arrays).over_budget == {"p50": 2, "p95": 1}
+    assert _summary(asked, request.model_copy(update={"gated": "end-to-end"}), tracks, arrays).over_budget["p95"] == 1
 
 
 def test_a_course_has_the_medians_of_equal_parts_in_the_order_of_time() -> None:
