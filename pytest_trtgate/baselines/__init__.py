@@ -8,20 +8,21 @@ from .lookup import BaselineLookup
 from .offers import cell_commands, way_to_accept
 from .overview import changes, delete, overview, stored
 from .store import BaselineStore
-from .waivers import Waiver, load_waivers, save_waivers, waived
+from .waivers import Waiver, Waivers, change_waivers, load_waivers, waived
 
 __all__ = [
     "Acceptance",
     "BaselineLookup",
     "BaselineStore",
     "Waiver",
+    "Waivers",
     "cell_commands",
+    "change_waivers",
     "changes",
     "compare",
     "delete",
     "load_waivers",
     "overview",
-    "save_waivers",
     "stored",
     "waived",
     "way_to_accept",

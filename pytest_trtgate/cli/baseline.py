@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from datetime import date, datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -162,8 +163,11 @@ def _diff(arguments: argparse.Namespace) -> int:
 
 
 def _accept(arguments: argparse.Namespace) -> int:
+    from ..records import updating
+
     acceptance, cells = _acceptance(arguments)
-    written = [acceptance.write(cell) for cell in cells]
+    with updating(acceptance.store.root):
+        written = [acceptance.write(cell) for cell in cells]
     for sentence, _ in written:
         print(sentence)
     return 0 if all(done for _, done in written) else 1
@@ -171,32 +175,40 @@ def _accept(arguments: argparse.Namespace) -> int:
 
 def _prune(arguments: argparse.Namespace) -> int:
     from ..baselines import delete, stored
+    from ..records import updating
 
     settings, root, _ = _project(arguments)
     if not settings.models:
         raise SettingsError(
             "the settings name no model, so every baseline would seem unused; name them in the settings"
         )
-    unused = [one for one in stored(root, settings) if one.unused]
-    for one in unused:
-        print(f"{one.path}: {one.unused}")
-    if arguments.yes:
-        delete(unused)
+    with updating(root) if arguments.yes else nullcontext():
+        unused = [one for one in stored(root, settings) if one.unused]
+        for one in unused:
+            print(f"{one.path}: {one.unused}")
+        if arguments.yes:
+            delete(unused)
     print(f"{len(unused)} unused in {root}{', deleted' if arguments.yes else ''}")
     return 1 if unused and not arguments.yes else 0
 
 
 def _waive(arguments: argparse.Namespace) -> int:
-    from ..baselines import Waiver, load_waivers, save_waivers
+    from ..baselines import Waiver, Waivers, change_waivers
 
     settings, root, _ = _project(arguments)
-    waivers = load_waivers(root)
     if arguments.remove:
-        left = waivers.removed(arguments.cell, arguments.subject)
-        gone = len(waivers.waivers) - len(left.waivers)
-        if not gone:
-            raise SettingsError(f"no waiver of {arguments.cell}; there are: {_listed(waivers.waivers)}")
-        print(f"{save_waivers(root, left)}: {gone} waiver{'s' if gone > 1 else ''} of {arguments.cell} removed")
+        gone = 0
+
+        def removed(waivers: Waivers) -> Waivers:
+            nonlocal gone
+            left = waivers.removed(arguments.cell, arguments.subject)
+            gone = len(waivers.waivers) - len(left.waivers)
+            if not gone:
+                raise SettingsError(f"no waiver of {arguments.cell}; there are: {_listed(waivers.waivers)}")
+            return left
+
+        path = change_waivers(root, removed)
+        print(f"{path}: {gone} waiver{'s' if gone > 1 else ''} of {arguments.cell} removed")
         return 0
     _check_key(arguments.cell, settings)
     waiver = Waiver(
@@ -205,7 +217,7 @@ def _waive(arguments: argparse.Namespace) -> int:
         until=_until(arguments.until),
         reason=_reason(arguments.reason),
     )
-    path = save_waivers(root, waivers.granted(waiver))
+    path = change_waivers(root, lambda waivers: waivers.granted(waiver))
     print(f"{path}: {waiver.what} waived until {waiver.until}: {waiver.reason}")
     return 0
 

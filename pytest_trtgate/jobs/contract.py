@@ -22,6 +22,7 @@ from ..records import (
     Head,
     Launch,
     LayerTime,
+    Name,
     Phase,
     Precision,
     Record,
@@ -82,7 +83,7 @@ class BuildRequest(Message):
 class BuildResponse(Response):
     """A built engine. ``artifact`` is a file name inside ``output``; ``calibration_images`` are absolute paths."""
 
-    artifact: str
+    artifact: Name
     metadata: dict[str, Any]
     calibration_images: tuple[str, ...] | None = None
     inspection: EngineInspection | None = None
@@ -219,7 +220,7 @@ class PicturesRequest(Message):
 class SmallPicture(Record):
     """A small copy: its file name, and the size of the original in pixels."""
 
-    file: str
+    file: Name
     width: int
     height: int
 

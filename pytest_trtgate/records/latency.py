@@ -11,6 +11,7 @@ from pydantic import Field
 
 from .base import Failure, FileRecord, Record
 from .cell import Cell, Context, replay_of
+from .names import InnerPath
 
 
 class Timing(Record):
@@ -90,7 +91,7 @@ class Launch(Record):
     before: MachineState = MachineState()
     after: MachineState = MachineState()
     during: tuple[MachineState, ...] = ()
-    samples: str = ""
+    samples: InnerPath = ""
 
     @property
     def states(self) -> tuple[MachineState, ...]:
