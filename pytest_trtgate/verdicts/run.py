@@ -10,7 +10,7 @@ from pathlib import Path
 from ..baselines import Acceptance, BaselineLookup, BaselineStore, waived, way_to_accept
 from ..cache import pin
 from ..errors import CacheError, JobError, RecordError, TrtGateError
-from ..measuring import Evaluations, Measurements, Replays
+from ..measuring import Engines, Evaluations, Latencies, RunContext
 from ..records import (
     REFERENCE,
     Cell,
@@ -46,7 +46,7 @@ class GateRun:
 
     def __init__(
         self,
-        measure: Measurements,
+        measure: RunContext,
         command: str,
         source: Path | None,
         selected: Collection[Cell],
@@ -55,7 +55,8 @@ class GateRun:
         amend: Amend = no_amendment,
     ) -> None:
         self.measure = measure
-        self.evaluations = Evaluations(measure, selected)
+        self.engines = Engines(measure)
+        self.evaluations = Evaluations(self.engines, selected)
         self.command = command
         self.source = source
         self.settings = measure.settings
@@ -64,11 +65,14 @@ class GateRun:
         self._preflight = preflight
         self._amend = amend
         self._lookup = lookup = BaselineLookup(
-            self.store, self.settings.baselines, measure.threads, self.workspace, lambda cell: measure.engine(cell).head
+            self.store,
+            self.settings.baselines,
+            measure.threads,
+            self.workspace,
+            lambda cell: self.engines.of(cell).head,
         )
-        replays = Replays(self.settings, measure.plan, measure.cache, lookup.comparable)
-        self._accuracy = AccuracyJudge(measure, self.evaluations, lookup, self.preflight)
-        self._latency = LatencyJudge(measure, replays, lookup, self.preflight)
+        self._accuracy = AccuracyJudge(self.evaluations, lookup, self.preflight)
+        self._latency = LatencyJudge(Latencies(self.engines, lookup.comparable), lookup, self.preflight)
 
     def preflight(self) -> Preflight:
         """Return what was found before anything was built; looked for now where no process of this run has yet."""
@@ -143,7 +147,6 @@ class GateRun:
             except CacheError as error:
                 written.append((str(error), True))
         return written
-
 
     def _write_baseline(self, acceptance: Acceptance, cell: Cell) -> tuple[str, bool]:
         if self._lookup.accepts(cell):

@@ -10,7 +10,7 @@ import pytest
 from fake_jobs import Behaviour
 from project import Project, snapshot
 
-from pytest_trtgate.baselines.waivers import Waiver, Waivers, load_waivers, change_waivers
+from pytest_trtgate.baselines.waivers import Waiver, Waivers, change_waivers, load_waivers
 from pytest_trtgate.cli import main
 
 FP16 = "--trt-precision=fp16"
