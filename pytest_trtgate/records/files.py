@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from uuid import uuid4
 
 from pydantic import ValidationError
-from pydantic_core import from_json
+from pydantic_core import PydanticSerializationError, from_json
 
 from ..errors import RecordError
 from .base import SCHEMA_VERSION, FileRecord
@@ -31,7 +31,7 @@ def load(path: Path, model: type[R]) -> R:
         RecordError: The file is missing, not JSON, lacks a field, or has a newer ``schema_version``.
     """
     try:
-        raw = from_json(path.read_bytes())
+        raw = _parsed(path.read_bytes())
     except OSError as error:
         raise RecordError(f"{path}: cannot be read ({error.strerror})") from error
     except ValueError as error:
@@ -51,6 +51,16 @@ def load(path: Path, model: type[R]) -> R:
         raise RecordError(f"{path}: not a valid {model.__name__} (field '{where}': {first['msg']})") from error
 
 
+def _parsed(text: bytes) -> Any:
+    try:
+        return from_json(text)
+    except ValueError:
+        # Names of files that are no Unicode are written with single surrogates, which only json takes.
+        if rb"\udc" not in text:
+            raise
+        return json.loads(text)
+
+
 def save(path: Path, record: FileRecord) -> None:
     """Write one record as JSON, whole or not at all: a reader never sees half a file."""
     write_whole(path, as_json(record))
@@ -58,7 +68,11 @@ def save(path: Path, record: FileRecord) -> None:
 
 def as_json(record: FileRecord) -> bytes:
     """Return a record as JSON that people can compare: a line per field, and per group of numbers."""
-    text = record.model_dump_json(indent=1).encode()
+    try:
+        text = record.model_dump_json(indent=1).encode()
+    except PydanticSerializationError:
+        # The name of a file that is no Unicode, which Python and json hold as single surrogates.
+        text = json.dumps(record.model_dump(), indent=1, ensure_ascii=True).encode()
     for group in (_NUMBERS, _MEASURED):
         text = group.sub(_on_one_line, text)
     return text + b"\n"

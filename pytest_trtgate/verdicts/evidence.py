@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -153,8 +154,8 @@ def calibrated_on(engine: EngineRecord, split: tuple[Path, ...]) -> tuple[Path, 
     if calibration.images == len(split):
         return split
     try:
-        listed = (Path(engine.entry) / "calibration.txt").read_text(encoding="utf-8").splitlines()
-        images = tuple(map(Path, listed))
+        listed = (Path(engine.entry) / "calibration.txt").read_bytes().splitlines()
+        images = tuple(Path(os.fsdecode(line)) for line in listed)
         # The paths are those of the checkout that built the engine, which may be gone or hold other files now.
         return images if files_sha256(images) == calibration.digest else ()
     except OSError:
