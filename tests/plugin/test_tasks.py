@@ -185,10 +185,7 @@ def test_an_image_that_moves_to_another_class_changes_the_digest(tmp_path: Path)
     assert load_dataset(root).digest("test") != before
 
 
-FOLDERS = [("test/cat", "and no folder 'train'"), ("train", "no folder of images per class")]
-
-
-@pytest.mark.parametrize(("made", "words"), FOLDERS)
+@pytest.mark.parametrize(
     ("made", "words"), [("test/cat", "and no folder 'train'"), ("train", "no folder of images per class")]
 )
 def test_a_folder_that_is_no_classification_dataset_is_one_sentence(tmp_path: Path, made: str, words: str) -> None:
