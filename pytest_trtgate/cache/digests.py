@@ -79,7 +79,7 @@ class FileFacts:
 
     def _stored(self) -> dict[str, tuple[Stamp, str]]:
         try:
-            return load(self.store, DigestTable).files
+            return load(self.store, DigestTable, own=True).files
         except RecordError:  # none yet, or damaged
             return {}
 
