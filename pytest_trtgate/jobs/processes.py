@@ -20,7 +20,7 @@ GRACE_S = 5.0
 """How long a process has to end when it is asked to, before it is killed."""
 READY = b"ready"
 READY_S = 60.0
-"""How long an import may take; then a process that waits is given up, and its job gets a fresh one."""
+"""How long an import may take before its process is given up, and the job gets a fresh one."""
 _MESSAGE_BYTES = 4096
 
 
@@ -37,14 +37,7 @@ class Process(Protocol):
 
 
 def start(module: str, folder: Path, environment: Mapping[str, str], streams: tuple[int, int]) -> Process:
-    """Start a process for one job.
-
-    Args:
-        module: What it runs.
-        folder: The folder of the job.
-        environment: Its environment.
-        streams: Its standard input, and what its standard output and error go to.
-    """
+    """Start a process that runs a module on a job's folder; ``streams`` are its input, and its output with errors."""
     return subprocess.Popen(
         [sys.executable, "-m", module, str(folder)],
         cwd=folder,
@@ -57,18 +50,10 @@ def start(module: str, folder: Path, environment: Mapping[str, str], streams: tu
 
 
 class Waiting:
-    """A process that imports what jobs need, and then waits, asleep, to be told what to do.
+    """A process that imports what jobs need, then sleeps until it is told what to do, and ends when we do.
 
-    It touches no device and loads no model before that. It ends by itself where we are gone.
-
-    Args:
-        folder: Its own folder, for the settings of libraries and for what it says while it imports.
-        threads: Threads of each numeric library.
-        imports: Modules to import.
-        environment: Its environment.
-
-    Raises:
-        OSError: It could not be started.
+    It touches no device and loads no model before that. Its ``folder`` is for the settings of libraries and for its
+    log. Raises ``OSError`` where it cannot be started.
     """
 
     def __init__(self, folder: Path, threads: int, imports: Sequence[str], environment: Mapping[str, str]) -> None:
@@ -99,22 +84,18 @@ class Waiting:
             self._is_ready = self._channel.recv(_MESSAGE_BYTES) == READY
 
     def ready(self) -> bool:
-        """Return whether it has imported all, once it has or has failed to, or has had its time."""
+        """Wait until it has imported, has failed to, or has had its time; return whether it can do a job."""
         self._listener.join(timeout=READY_S)
         return self._is_ready and self.process.poll() is None
 
     def become(self, module: str, folder: Path, streams: tuple[int, int]) -> Process:
-        """Have it do one job and end, as a process of :func:`start` does."""
+        """Have it do one job and end, like a process of :func:`start`."""
         self._tell({"module": module, "folder": str(folder), "fork": False}, streams)
         self._channel.close()
         return self.process
 
     def fork(self, module: str, folder: Path, streams: tuple[int, int], imports: Sequence[str] = ()) -> Process:
-        """Have a copy of it do one job and end, once it has imported some further modules.
-
-        Raises:
-            OSError: It is gone, or could not make the copy.
-        """
+        """Have a copy of it import some further modules, do one job and end; raises ``OSError`` where it cannot."""
         order = {"module": module, "folder": str(folder), "fork": True, "imports": list(imports)}
         self._tell(order, streams)
         return _Forked(self._channel)
@@ -130,12 +111,12 @@ class Waiting:
 
 
 class _Forked:
-    """A copy of a waiting process, which tells of it."""
+    """A copy of a waiting process, which tells us what becomes of it."""
 
     def __init__(self, channel: socket.socket) -> None:
         self._channel = channel
         self._status: int | None = None
-        # Before this comes what is imported first.
+        # Its further imports come before this answer.
         self.pid = int(self._receive(READY_S) or 0)
         if not self.pid:
             raise ChildProcessError("the process that was to make a copy of itself is gone")
@@ -156,7 +137,7 @@ class _Forked:
         """Return the exit status once it has ended."""
         if self._status is None:
             try:
-                # What cannot be told any more had no good end.
+                # Where the waiting process is gone too, the copy came to no good end.
                 self._status = int(self._receive(timeout) or -signal.SIGKILL)
             except (TimeoutError, BlockingIOError) as error:
                 raise subprocess.TimeoutExpired("fork", timeout or 0.0) from error
