@@ -152,7 +152,7 @@ SPLITS = "test: images/test\n"
         ("names: {0: a, 5: b}\n", "'names' must name classes from 0 upwards without a gap; it names 0, 5"),
         ("names: [a, b]\nnc: 3\n", "nc = 3, but 'names' has 2; remove nc"),
         ("names: {a: b}\n", "'names' must be a list of class names"),
-        ("nc: true\n", "'names' must be a list of class names"),
+        ("nc: true\n", "nc = True is not a whole number; remove nc"),
     ],
 )
 def test_what_is_wrong_with_a_yaml_is_one_sentence(tmp_path: Path, text: str, sentence: str) -> None:
