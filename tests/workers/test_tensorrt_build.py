@@ -304,7 +304,7 @@ def export(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Export:
         monkeypatch.setattr(workers, "yolo", yolo, raising=False)
         images = watch_calibration(asked)
         artifact, inspection = export_tensorrt(
-            asked, SimpleNamespace(export=do_export), f"best.pt as {asked.precision}"
+            asked, SimpleNamespace(export=do_export), f"best.pt as {asked.cell.precision}"
         )
         return SimpleNamespace(artifact=artifact, inspection=inspection, images=images, asked=asked_for[0])
 

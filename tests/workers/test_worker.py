@@ -201,7 +201,7 @@ def test_inferences_over_budget_are_counted_in_the_context_that_is_gated() -> No
     ms = {"int8/engine": [1, 2, 3, 4], **{f"int8/{name}": [9] for name in ("end-to-end", *STAGES)}}
     arrays = {name: np.array(values) * 1_000_000 for name, values in ms.items()}
     asked = ArmRequest(arm="int8", artifact="b.onnx", sha256="", budgets_ms={"p50": 2, "p95": 3.5})
-    request = LatencyRequest.model_construct(gated="engine", how=SETTINGS)
+    request = LatencyRequest.model_construct(gated="engine", how=SETTINGS, device="cpu")
     assert _summary(asked, request, every, arrays).over_budget == {"p50": 2, "p95": 1}
     assert _summary(asked, request.model_copy(update={"gated": "end-to-end"}), every, arrays).over_budget["p95"] == 1
 
