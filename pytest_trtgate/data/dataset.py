@@ -98,6 +98,13 @@ class Dataset:
         with reading():
             return files_sha256((file for image in images for file in (image, label_of(image))), sha256)
 
+    def classes(self, split: str) -> dict[int, str]:
+        """Return the classes of the dataset; where folders are classes, those of which a split has images."""
+        if not self.folders:
+            return self.names
+        there = sorted({image.relative_to(self.splits[split][0]).parts[0] for image in self.images(split)})
+        return readable_names(dict(enumerate(there)))
+
     def shown(self, image: Path) -> str:
         """Return the name of an image: its path, relative to the root of the dataset if it is below that."""
         return image.relative_to(self.root).as_posix() if image.is_relative_to(self.root) else image.as_posix()
@@ -107,33 +114,37 @@ class Dataset:
         if self.folders:
             return self.root
         path.parent.mkdir(parents=True, exist_ok=True)
+        all_places = [place for places in self.splits.values() for place in places]
+        linked = not is_plain([str(place) for place in (self.root, *all_places)])
         data = {
             **self.extra,
-            "path": str(self.root),
+            "path": str(path.parent if linked else self.root),
             "names": self.names,
-            **{split: [self._place(p, path.parent) for p in places] for split, places in self.splits.items()},
+            **{split: [self._place(p, path.parent, linked) for p in places] for split, places in self.splits.items()},
         }
         if not is_plain(data["path"]):
-            del data["path"]  # then places are relative to the YAML
+            del data["path"]  # places are then relative to the YAML itself
         # Ultralytics wants both keys, whichever split it reads.
         for split in ("train", "val"):
             data.setdefault(split, next(iter(data[s] for s in SPLITS if s in data)))
-        # JSON is YAML, but for the characters that it need not escape or escapes in two halves.
+        # JSON is YAML, unless it escapes one character as two.
         text = json.dumps(data, ensure_ascii=False, indent=1)
-        path.write_text(re.sub(r"[^\n -~]", lambda found: f"\\U{ord(found[0]):08x}", text), encoding="ascii")
+        text = re.sub("[\x7f-\uffff]", lambda found: f"\\u{ord(found[0]):04x}", text)
+        path.write_text(text, encoding="utf-8")
         return path
 
-    def _place(self, place: Path, folder: Path) -> str:
+    @staticmethod
+    def _place(place: Path, folder: Path, linked: bool) -> str:
         """Return how a YAML in ``folder`` names a place: of a list of images, a copy with absolute paths.
 
-        A path that is no Unicode cannot be written; Ultralytics resolves a link to it.
+        ``linked``: some path is no Unicode and cannot be written, so that a link is named; Ultralytics resolves it.
         """
         number = len(list(folder.iterdir()))
         if place.is_file():
             listed = "\n".join(map(str, _listed(place)))
             place = folder / f"{place.stem}-{number}.txt"
             place.write_text(listed, encoding="utf-8", errors="surrogateescape")
-        if is_plain(str(self.root)) and is_plain(str(place)):
+        if not linked:
             return str(place)
         link = folder / f"place-{number}"
         link.symlink_to(place)

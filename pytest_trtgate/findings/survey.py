@@ -25,7 +25,7 @@ from ..jobs import (
 from ..measuring import RunContext
 from ..records import file_sha256
 
-SURVEY_VERSION = 4
+SURVEY_VERSION = 5
 """Part of every key: to be raised when the survey job changes what it makes of the same files."""
 SAMPLE = 256
 """Images of a split that are decoded: enough to tell a distance of 0.3, and a second's work."""

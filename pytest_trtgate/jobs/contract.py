@@ -310,11 +310,15 @@ class SplitFacts(FileRecord):
 
 
 class CheckpointFacts(FileRecord):
-    """What a checkpoint says of its training; None where it does not tell. ``problem``: why nothing is known."""
+    """What a checkpoint says of its training; None where it does not tell. ``problem``: why nothing is known.
+
+    ``keypoints``: how many key points the model finds, and the numbers of each.
+    """
 
     imgsz: int | None = None
     names: dict[int, str] | None = None
     task: str | None = None
+    keypoints: tuple[int, int] | None = None
     version: str | None = None
     problem: str = ""
 

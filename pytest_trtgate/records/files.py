@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, TypeVar
 from uuid import uuid4
 
 from pydantic import ValidationError
-from pydantic_core import from_json
+from pydantic_core import PydanticSerializationError, from_json
 
 from ..errors import RecordError
 from ..text import plain, size
@@ -108,7 +108,7 @@ def load(path: Path, model: type[R], *, own: bool = False) -> R:
         values = sum(map(content.count, (b",", b"[", b"{")))
         if values > RECORD_VALUES and not own:
             raise RecordError(f"{path}: holds {values:,} values, more than the {RECORD_VALUES:,} of a record")
-        raw = from_json(content)
+        raw = _parsed(content)
     except OSError as error:
         raise RecordError(f"{path}: cannot be read ({error.strerror})") from error
     except ValueError as error:
@@ -128,6 +128,19 @@ def load(path: Path, model: type[R], *, own: bool = False) -> R:
         raise RecordError(f"{path}: not a valid {model.__name__} (field '{where}': {first['msg']})") from error
 
 
+def _parsed(text: bytes) -> Any:
+    try:
+        return from_json(text)
+    except ValueError:
+        # Names of files that are no Unicode are written with single surrogates, which only json takes.
+        if rb"\udc" not in text:
+            raise
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+
+
 def save(path: Path, record: FileRecord) -> None:
     """Write one record as JSON, whole or not at all: a reader never sees half a file."""
     write_whole(path, as_json(record))
@@ -135,7 +148,11 @@ def save(path: Path, record: FileRecord) -> None:
 
 def as_json(record: FileRecord) -> bytes:
     """Return a record as JSON that people can compare: a line per field, and per group of numbers."""
-    text = record.model_dump_json(indent=1).encode()
+    try:
+        text = record.model_dump_json(indent=1).encode()
+    except PydanticSerializationError:
+        # The name of a file that is no Unicode, which Python and json hold as single surrogates.
+        text = json.dumps(record.model_dump(), indent=1, ensure_ascii=True).encode()
     for group in (_NUMBERS, _MEASURED):
         text = group.sub(_on_one_line, text)
     return text + b"\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from ..records import (
     PerImage,
     Task,
     files_sha256,
-    read_text,
+    read_bytes,
     true_positives,
 )
 
@@ -163,8 +164,8 @@ def calibrated_on(engine: EngineRecord, split: tuple[Path, ...]) -> tuple[Path, 
     if calibration.images == len(split):
         return split
     try:
-        listed = read_text(Path(engine.entry) / "calibration.txt", LIST_BYTES).splitlines()
-        images = tuple(map(Path, listed))
+        listed = read_bytes(Path(engine.entry) / "calibration.txt", LIST_BYTES).splitlines()
+        images = tuple(Path(os.fsdecode(line)) for line in listed)
         # The paths are those of the checkout that built the engine, which may be gone or hold other files now.
         return images if files_sha256(images) == calibration.digest else ()
     except OSError:

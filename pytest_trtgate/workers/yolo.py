@@ -164,6 +164,20 @@ def load_model(weights: Path, shown: Path | None = None) -> Any:
     return model
 
 
+def check_data(subject: str, task: str, data: str) -> None:
+    """Check that a model is given the kind of data that its task needs: a folder per class, or a YAML and labels.
+
+    Raises:
+        DataError: It is not.
+    """
+    if task != "classify" and Path(data).is_dir():
+        raise DataError(
+            f"{subject}: its task is {task}, which needs a data YAML and label files, but {data} is a folder"
+        )
+    if task == "classify" and not Path(data).is_dir():
+        raise DataError(f"{subject}: a classifier needs a folder with one per split and class, but {data} is a file")
+
+
 def require(artifact: Path) -> None:
     """Raise DataError if a file is missing: Ultralytics would try to download it."""
     if not artifact.is_file():

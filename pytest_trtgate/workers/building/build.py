@@ -50,6 +50,8 @@ def work(request: BuildRequest, folder: Path) -> BuildResponse:
     shutil.copyfile(weights, copy)
     subject = f"{weights.name} as {request.cell.precision}"
     model = yolo.load_model(copy, shown=weights)
+    if request.data is not None:
+        yolo.check_data(subject, model.task, request.data)
     images = watch_calibration(request)
     built, inspection = exporter(request, model, subject)
     PHASES.begin("write")

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ...data import is_image
 from ...errors import DataError
 from ...jobs import AccuracyRequest, ArmAccuracy
 from ...records import CURVE, KINDS, TOP, ClassAccuracy, Head, Task, true_positives
@@ -51,6 +52,7 @@ class DetectionCollector(Collector):
             raise DataError(f"{data}: split '{split}' has no labelled objects, so there is no accuracy")
 
     def _init_metrics(self, init: Callable[..., None], model: Any) -> None:
+        self._check_keypoints(model)
         super()._init_metrics(init, model)
         settings, found = self.request.settings, self._validator.args.max_det
         if found != settings.max_det:
@@ -60,6 +62,14 @@ class DetectionCollector(Collector):
             )
         metrics = self._validator.metrics
         metrics.stats = self._stats = {key: Spool(self._folder) for key in metrics.stats}
+
+    def _check_keypoints(self, model: Any) -> None:
+        in_model, in_data = getattr(model, "kpt_shape", None), self._validator.data.get("kpt_shape")
+        if self.task == "pose" and in_model is not None and list(in_model) != in_data:
+            raise DataError(
+                f"{self.arm}: the model has key points of shape {list(in_model)}, but {self.request.data} says "
+                f"kpt_shape = {in_data}; gate the model on data with its key points"
+            )
 
     def _process_batch(self, process: Callable[..., Any], predictions: Any, batch: Any) -> Any:
         import numpy as np
@@ -167,16 +177,32 @@ class ClassCollector(Collector):
         self._conf: list[Any] = []
 
     def _check_dataset(self, dataset: Any) -> None:
-        folders, known = list(dataset.base.classes), set(self._validator.names.values())
-        strange = sorted(set(folders) - known)
+        from ultralytics.nn.autobackend import check_class_names
+
+        def named(classes: list[str]) -> list[str]:
+            return list(check_class_names(classes).values())
+
+        every, folders, known = dataset.base.classes, named(dataset.base.classes), self._validator.names.values()
+        images = {
+            file: folders[index]
+            for file, index in dataset.base.samples
+            if not every[index].startswith(".") and is_image(Path(file))
+        }
+        strange = sorted(set(images.values()).difference(known))
         where = f"{self.request.data}: split '{self.request.settings.split}'"
-        if strange and len(strange) < len(folders):
+        if strange and set(images.values()).intersection(known):
             raise DataError(f"{where} has the class {strange[0]}, which the model does not know")
-        if strange and folders != list(self._validator.data["names"].values()):
+        if strange and folders != named(list(self._validator.data["names"].values())):
             # Classes are then counted, and would be counted differently.
             raise DataError(f"{where} has other classes than 'train', and the model knows them by other names")
-        every, read = {file for file, _ in dataset.base.samples}, {sample[0] for sample in dataset.samples}
-        self.batches.unreadable = tuple(sorted(every - read))
+        if strange and len(folders) != len(known):
+            raise DataError(
+                f"{self.arm}: the model has {len(known)} classes, but {self.request.data} has {len(folders)}"
+            )
+        self.batches.unreadable = tuple(sorted(images.keys() - {sample[0] for sample in dataset.samples}))
+
+    def _init_metrics(self, init: Callable[..., None], model: Any) -> None:
+        init(model)  # its classes are known by name: a split may lack some, and have folders that are none
 
     def _update_metrics(self, update: Callable[..., None], predictions: Any, batch: Any) -> None:
         update(predictions, batch)

@@ -13,6 +13,7 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
+from ...data import keypoints_of
 from ...jobs import CheckpointFacts
 
 _REAL: dict[tuple[str, str], Any] = {("collections", "OrderedDict"): OrderedDict, ("builtins", "set"): set}
@@ -68,11 +69,14 @@ def read_checkpoint(path: Path) -> CheckpointFacts:
         raise ValueError(f"{path}: no checkpoint of Ultralytics")
     model = content.get("ema") or content.get("model")
     trained = content.get("train_args") or getattr(model, "args", None)
-    names = getattr(model, "names", None)
+    names, built = getattr(model, "names", None), getattr(model, "yaml", None)
     return CheckpointFacts(
         imgsz=_side(trained.get("imgsz") if isinstance(trained, dict) else None),
         names=_by_index(names),
         task=str(trained["task"]) if isinstance(trained, dict) and trained.get("task") else None,
+        keypoints=keypoints_of(list(built["kpt_shape"]))
+        if isinstance(built, dict) and built.get("kpt_shape")
+        else None,
         version=str(content["version"]) if content.get("version") else None,
     )
 
