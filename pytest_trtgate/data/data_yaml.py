@@ -10,11 +10,18 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DataError
+from ..records import read_bytes
 from .ultralytics_files import datasets_dir, readable_names
 
 SPLITS = ("train", "val", "test")
+YAML_BYTES = 4_000_000
+MOST_DIGITS = 1000
+"""Longer numbers are taken for text."""
+_TEXT = "tag:yaml.org,2002:str"
 MOST_VALUES = 1_000_000
 """Values that a data YAML may have once its aliases are written out: a few hundred bytes can stand for billions."""
+_IMPOSSIBLE = (ValueError, ArithmeticError, LookupError, AttributeError, TypeError)
+"""What PyYAML raises for values that are no dates or numbers, or not what their tag says."""
 _NOT_PRINTABLE = re.compile("[^\t\n\r -~\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]+")
 """Characters that YAML does not allow; Ultralytics leaves them out and tries again."""
 
@@ -31,7 +38,7 @@ def read_yaml(source: Path) -> dict[str, Any]:
     import yaml
 
     try:
-        text = source.read_bytes().decode("utf-8", errors="ignore")
+        text = read_bytes(source, YAML_BYTES).decode("utf-8", errors="ignore")
         try:
             data = _values(text, source)
         except yaml.reader.ReaderError:
@@ -40,7 +47,7 @@ def read_yaml(source: Path) -> dict[str, Any]:
         raise DataError(f"{source}: cannot be read ({error.strerror})") from error
     except RecursionError as error:
         raise DataError(f"{source}: not a data YAML; its values are nested too deeply") from error
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: impossible dates
+    except (yaml.YAMLError, *_IMPOSSIBLE) as error:
         raise DataError(f"{source}: not valid YAML ({_problem(error)})") from error
     if not isinstance(data, dict):
         raise DataError(f"{source}: not a data YAML; it needs 'names' and at least one of {', '.join(SPLITS)}")
@@ -69,6 +76,8 @@ def _values(text: str, source: Path) -> Any:
 def _count(node: Any, known: dict[int, float]) -> float:
     """Return how many values a node of YAML has with its aliases written out; infinite if it contains itself."""
     if isinstance(node.value, str):
+        if len(node.value) > MOST_DIGITS and node.tag != _TEXT:  # a number to the base 60 takes the square of that
+            node.tag = _TEXT
         return 1
     if id(node) not in known:
         known[id(node)] = math.inf
@@ -81,7 +90,7 @@ def _problem(error: Exception) -> str:
     """Return what is wrong with a YAML file, and at which line and column if the parser says so."""
     mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
     if mark is None:
-        return str(error).splitlines()[0]
+        return next(iter(str(error).splitlines()), type(error).__name__)
     return f"line {mark.line + 1}, column {mark.column + 1}: {problem}"
 
 

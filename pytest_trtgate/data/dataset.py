@@ -5,7 +5,6 @@ It is resolved once, so that every job sees the same files and none is downloade
 
 from __future__ import annotations
 
-import glob
 import json
 import os
 import re
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DataError
-from ..records import file_sha256, files_sha256, key_sha256
+from ..records import LIST_BYTES, file_sha256, files_sha256, key_sha256, open_regular, read_text
 from .data_yaml import SPLITS, is_plain, names_of, places_of, read_yaml
 from .ultralytics_files import readable_names
 
@@ -26,6 +25,8 @@ IMAGE_SUFFIXES = frozenset(
     for suffix in ("avif", "bmp", "dng", "heic", "heif", "jp2", "jpeg", "jpg", "mpo", "png", "tif", "tiff", "webp")
 )
 """Files that count as images; the formats that Ultralytics lists as supported."""
+MOST_FOLDERS = 100_000
+"""Folders of a split; the largest classification sets have some ten thousand."""
 _APPLE_DOUBLE = b"\0\5\x16\7"
 """What a file begins with that macOS leaves beside another, such as ._cat.jpg, on disks that are not its own."""
 _SPLIT_FOLDERS = {"train": ("train",), "val": ("val", "validation", "valid"), "test": ("test",)}
@@ -71,10 +72,8 @@ class Dataset:
             if place.is_dir() and self.folders:
                 found += (image for folder in class_folders(place) for image in _images_below(folder))
             elif place.is_dir():
-                # glob, unlike Path.rglob, follows linked folders on every Python, as Ultralytics does.
-                names = glob.glob("**/*.*", root_dir=place, recursive=True)  # noqa: PTH207
-                found += (place / name for name in names)
-            elif place.is_file():
+                found += _below(place, hidden=False)
+            elif place.exists():
                 found += _listed(place)
             else:
                 also = f"; neither is it in {' or '.join(map(str, self.tried))}" if self.tried else ""
@@ -163,8 +162,26 @@ def class_folders(split: Path) -> list[Path]:
 
 def _images_below(folder: Path) -> Iterator[Path]:
     """Yield the images of a class, hidden ones too, as Ultralytics counts them."""
-    for place, _, files in os.walk(folder, followlinks=True):
-        yield from (path for path in (Path(place, name) for name in files) if is_image(path))
+    yield from filter(is_image, _below(folder, hidden=True))
+
+
+def _below(place: Path, *, hidden: bool) -> Iterator[Path]:
+    """Yield what is below a folder and its linked folders, as Ultralytics finds it; hidden ones only if asked.
+
+    Raises:
+        DataError: A link leads to a folder above it, so that its images would count many times, or there are very many
+            folders.
+    """
+    for number, (folder, folders, files) in enumerate(os.walk(place, followlinks=True)):
+        here = Path(folder)
+        if number and here.is_symlink() and here.parent.resolve().is_relative_to(here.resolve()):
+            raise DataError(f"{here}: a link to a folder above it; remove it")
+        if number == MOST_FOLDERS:
+            raise DataError(f"{place}: more than {MOST_FOLDERS:,} folders below it, too many for a dataset")
+        if not hidden:
+            folders[:] = [name for name in folders if not name.startswith(".")]
+            files = [name for name in (*folders, *files) if not name.startswith(".")]
+        yield from (here / name for name in files)
 
 
 def is_image(path: Path) -> bool:
@@ -173,7 +190,7 @@ def is_image(path: Path) -> bool:
         return False
     if not path.name.startswith("._"):
         return True
-    with reading(), path.open("rb") as file:
+    with reading(), open_regular(path) as file:
         return file.read(len(_APPLE_DOUBLE)) != _APPLE_DOUBLE
 
 
@@ -226,9 +243,9 @@ def _listed(listing: Path) -> list[Path]:
     there is no such file, these too are relative to the list.
     """
     try:
-        lines = listing.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{listing}: cannot be read as a list of images ({error})") from error
+        lines = read_text(listing, LIST_BYTES).splitlines()
+    except OSError as error:
+        raise DataError(f"{listing}: cannot be read as a list of images ({error.strerror})") from error
     here, found = Path.cwd(), []
     for line in filter(None, map(str.strip, lines)):
         beside = listing.parent / line
@@ -247,7 +264,7 @@ def load_dataset(source: Path) -> Dataset:
     """
     if source.is_dir():
         return _of_folder(source)
-    if not source.is_file():
+    if not source.exists():
         hint = "; nothing is ever downloaded" if {"http:", "https:"} & set(source.parts) else ""
         raise DataError(f"{source}: no such data YAML{hint}")
     data = read_yaml(source)

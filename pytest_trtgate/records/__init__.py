@@ -22,6 +22,8 @@ from .cell import (
 from .engine import OTHER, UNKNOWN, Calibration, EngineInspection, EngineRecord
 from .figures import CURVE_RECALLS, SCORE_BINS, AccuracyFigures, Course, DropInterval, PrecisionRecall, Scores
 from .files import (
+    LIST_BYTES,
+    RECORD_BYTES,
     as_json,
     file_sha256,
     files_sha256,

@@ -23,6 +23,8 @@ from .base import SCHEMA_VERSION, FileRecord
 R = TypeVar("R", bound=FileRecord)
 TEXT_BYTES = 16_000_000
 """Settings, waivers, label files and other texts of people are far smaller."""
+LIST_BYTES = 128_000_000
+"""A list of images; one of a million takes half of it."""
 RECORD_BYTES = 64_000_000
 RECORD_VALUES = 3_000_000
 """Values in a record. Each takes up to 200 bytes of memory; a run has some thousand per cell."""

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import quote
 
 from ..errors import RecordError
-from ..records import BOOK, Picture, PictureBook, RunRecord, load
+from ..records import BOOK, Picture, PictureBook, RunRecord, load, read_bytes
 
 MOST_BYTES = 300_000
 """The gate writes no larger pictures."""
@@ -75,7 +75,7 @@ def find_media(run: RunRecord, place: Path, page: Path) -> Media:
 
 def _jpeg(path: Path) -> str:
     try:
-        data = path.read_bytes() if path.stat().st_size <= MOST_BYTES else b""
+        data = read_bytes(path, MOST_BYTES)
     except OSError:
         return ""
     return "data:image/jpeg;base64," + base64.b64encode(data).decode("ascii") if data.startswith(b"\xff\xd8") else ""
