@@ -5,8 +5,8 @@ from __future__ import annotations
 WORDS: dict[str, str] = {
     "models": "Checkpoints to gate, of any task. An entry may be a table with settings of its own: see below.",
     "data": (
-        "Data YAML as Ultralytics reads it, or the folder of a classification dataset. Nothing is ever downloaded. "
-        "Needs a split to evaluate on and, for INT8, one to calibrate on."
+        "Data YAML or folder, as Ultralytics reads it: see [Name a dataset](../how-to/datasets.md). "
+        "Nothing is ever downloaded. Needs a split to evaluate on and, for INT8, one to calibrate on."
     ),
     "split": "The split that accuracy and latency are measured on.",
     "precisions": "The precisions to build, each an engine of its own.",
