@@ -175,7 +175,8 @@ def names_of(data: dict[str, Any], source: Path) -> dict[int, str]:
     Raises:
         DataError: There are none, an index is left out, or there are not as many as ``nc`` says.
     """
-    names, count = data.get("names"), _count_of(data.get("nc"), source)
+    names: Any = data.get("names")
+    count = _count_of(data.get("nc"), source)
     if names is None and count is not None:
         names = [f"class_{i}" for i in range(count)]
     try:
