@@ -38,6 +38,14 @@ WORDS: dict[str, str] = {
         "runs have at least as many verdicts, so runs of a few tests do not push out full ones. Git ignores the "
         "folder, by a `.gitignore` in it."
     ),
+    "weights": (
+        "`trusted`: a checkpoint is loaded as Ultralytics loads it, which runs code that is in it. `safe`: it is loaded "
+        "with torch's `weights_only`, and refused where it names classes of others than torch and Ultralytics. Needs "
+        "torch 2.6 or newer."
+    ),
+    "strict": (
+        "Fail the run where a verdict failed but no test did, such as with `xfail` or where a test catches the failure."
+    ),
     "inconclusive": "Whether the verdict INCONCLUSIVE fails the run.",
     "missing_baseline": (
         "Whether a cell without a usable baseline fails the run. `auto`: `fail` where the environment variable `CI` is "
@@ -95,6 +103,11 @@ WORDS: dict[str, str] = {
     "export.simplify": "Passed to the exporter.",
     "export.workspace": "TensorRT's workspace. Unset: TensorRT's own. ONNX Runtime ignores it.",
     "export.optimization_level": "TensorRT's builder level. Unset: TensorRT's own. ONNX Runtime ignores it.",
+    "inputs.max_megapixels": "Largest image that is decoded, by its header. Larger ones are left out, and said.",
+    "inputs.max_weights_gb": (
+        "To how much a checkpoint may unpack. Unset: ten times the size of its file, and 0.1 at least, since torch does "
+        "not compress."
+    ),
     "engine.max_size_mb": "Largest file. Judged with the latency.",
     "engine.max_device_memory_mb": "Largest memory for activations on the GPU. Judged with the latency.",
 }

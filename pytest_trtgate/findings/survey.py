@@ -45,7 +45,8 @@ def survey(
     """
     store = SurveyStore(measure.cache.root, measure.settings.fresh)
     keypoints = "kpt_shape" in dataset.extra
-    split_keys = {name: _split_key(x, f"{len(dataset.names)} {keypoints}") for name, x in splits.items()}
+    how = f"{len(dataset.names)} {keypoints} {measure.settings.inputs.max_pixels}"
+    split_keys = {name: _split_key(x, how) for name, x in splits.items()}
     model_keys = {model: _key("checkpoint", measure.weights_sha256[model]) for model in models}
     engine = measure.settings.deployment.engine
     with reading():

@@ -57,11 +57,14 @@ A = TypeVar("A", bound=Response)
 class Request(FileRecord, Generic[A]):
     """Base of all requests: each names its kind of job, and in its base class the class of its answer.
 
-    ``threads``: those of each numeric library.
+    ``threads``: those of each numeric library. ``safe_weights``: load no checkpoint that names other classes than those
+    of torch and Ultralytics. ``max_pixels``: decode no image of more.
     """
 
     kind: ClassVar[JobKind]
     threads: int = 1
+    safe_weights: bool = False
+    max_pixels: int = 200_000_000
 
     @classmethod
     def response(cls) -> type[A]:

@@ -43,7 +43,7 @@ def work(request: BuildRequest, folder: Path) -> BuildResponse:
     from .. import yolo
 
     PHASES.begin("work")
-    yolo.isolate(request.threads)
+    yolo.isolate(request)
     # The exporter writes beside the weights, under the same name for every precision.
     copy = folder / "export" / f"engine{weights.suffix}"
     copy.parent.mkdir(exist_ok=True)

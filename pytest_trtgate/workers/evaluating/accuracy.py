@@ -55,7 +55,7 @@ def work(request: AccuracyRequest, folder: Path) -> AccuracyResponse:
 
     names = [arm.arm for arm in request.arms]
     progress(f"loading {', '.join(names)}")
-    yolo.isolate(request.threads)
+    yolo.isolate(request)
     if any(arm.artifact.endswith(".onnx") for arm in request.arms):
         yolo.pin_onnxruntime(request.threads)
     PHASES.begin("load")
