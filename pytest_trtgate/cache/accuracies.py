@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ..errors import RecordError
-from ..records import AccuracyRecord, FileRecord, file_sha256, load, save
+from ..records import AccuracyRecord, FileRecord, file_sha256, load, open_regular, save
 
 FOLDER = "results"
 _RECORD, _ARRAYS = "accuracy.json", "per_image.npz"
@@ -37,7 +37,8 @@ class AccuracyCache:
         try:
             stored = load(entry / _RECORD, StoredAccuracy)
             arrays.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(entry / _ARRAYS, arrays)
+            with open_regular(entry / _ARRAYS) as file, arrays.open("wb") as copy:
+                shutil.copyfileobj(file, copy)
             if file_sha256(arrays) != stored.arrays_sha256:
                 return None
             os.utime(entry)

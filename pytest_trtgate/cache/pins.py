@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ..errors import CacheError, RecordError
-from ..records import FileRecord, key_sha256, load, save
+from ..records import RECORD_BYTES, FileRecord, key_sha256, load, read_text, save
 
 
 class Pins(FileRecord):
@@ -58,6 +58,6 @@ def pinned(root: Path, older_than_s: float) -> frozenset[str]:
 def _keys(folder: Path) -> tuple[str, ...]:
     found = set()
     for path in folder.glob("*/*/*.json"):
-        with suppress(OSError, ValueError, KeyError, TypeError):  # a damaged baseline names no engine
-            found.add(str(json.loads(path.read_text(encoding="utf-8"))["cache_key"]))
+        with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):  # a damaged baseline names no engine
+            found.add(str(json.loads(read_text(path, RECORD_BYTES))["cache_key"]))
     return tuple(sorted(found))

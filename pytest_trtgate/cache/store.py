@@ -39,7 +39,7 @@ class Store:
         with suppress(OSError):  # none yet, or another user's
             os.utime(self.path(key))
         try:
-            return load(self.path(key), model)
+            return load(self.path(key), model, own=True)
         except RecordError:
             return None
 

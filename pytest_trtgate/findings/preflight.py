@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..baselines import BaselineStore
-from ..data import Dataset, shared_contents
+from ..data import Dataset, keypoints_of, shared_contents
 from ..errors import BaselineError, DataError, JobError
 from ..jobs import SurveyResponse
 from ..machine import too_many_threads
@@ -102,7 +102,11 @@ def _of_survey(
     metadata = seen.deployed.metadata if seen.deployed else {}
     yield from early.deployed_engine(settings, cells, metadata, measure.environment.versions.get("ultralytics"))
     yield from early.unknown_checkpoints(seen.checkpoints)
-    yield from early.other_classes(seen.checkpoints, names, by_index=not dataset.folders)
+    kind = list(early.other_kind(seen.checkpoints, dataset.source, folders=dataset.folders))
+    yield from kind or early.other_keypoints(seen.checkpoints, keypoints_of(dataset.extra.get("kpt_shape")))
+    told = [model for found in kind for model in found.models]
+    others = {model: facts for model, facts in seen.checkpoints.items() if model not in told}
+    yield from early.other_classes(others, dataset.classes(settings.split), by_index=not dataset.folders)
     labelled = not dataset.folders and any(facts.task != "classify" for facts in seen.checkpoints.values())
     for split, facts in seen.splits.items():
         yield from early.dataset_trouble(split, facts, labelled=labelled, evaluated=split == settings.split)

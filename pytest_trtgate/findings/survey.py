@@ -25,7 +25,7 @@ from ..jobs import (
 from ..measuring import RunContext
 from ..records import file_sha256
 
-SURVEY_VERSION = 4
+SURVEY_VERSION = 5
 """Part of every key: to be raised when the survey job changes what it makes of the same files."""
 SAMPLE = 256
 """Images of a split that are decoded: enough to tell a distance of 0.3, and a second's work."""
@@ -45,7 +45,8 @@ def survey(
     """
     store = SurveyStore(measure.cache.root, measure.settings.fresh)
     keypoints = "kpt_shape" in dataset.extra
-    split_keys = {name: _split_key(x, f"{len(dataset.names)} {keypoints}") for name, x in splits.items()}
+    how = f"{len(dataset.names)} {keypoints} {measure.settings.inputs.max_pixels}"
+    split_keys = {name: _split_key(x, how) for name, x in splits.items()}
     model_keys = {model: _key("checkpoint", measure.weights_sha256[model]) for model in models}
     engine = measure.settings.deployment.engine
     with reading():

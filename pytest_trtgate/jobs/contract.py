@@ -58,11 +58,14 @@ A = TypeVar("A", bound=Response)
 class Request(FileRecord, Generic[A]):
     """Base of all requests: each names its kind of job, and in its base class the class of its answer.
 
-    ``threads``: those of each numeric library.
+    ``threads``: those of each numeric library. ``safe_weights``: load no checkpoint that names other classes than those
+    of torch and Ultralytics. ``max_pixels``: decode no image of more.
     """
 
     kind: ClassVar[JobKind]
     threads: int = 1
+    safe_weights: bool = False
+    max_pixels: int = 200_000_000
 
     @classmethod
     def response(cls) -> type[A]:
@@ -311,11 +314,15 @@ class SplitFacts(FileRecord):
 
 
 class CheckpointFacts(FileRecord):
-    """What a checkpoint says of its training; None where it does not tell. ``problem``: why nothing is known."""
+    """What a checkpoint says of its training; None where it does not tell. ``problem``: why nothing is known.
+
+    ``keypoints``: how many key points the model finds, and the numbers of each.
+    """
 
     imgsz: int | None = None
     names: dict[int, str] | None = None
     task: str | None = None
+    keypoints: tuple[int, int] | None = None
     version: str | None = None
     problem: str = ""
 

@@ -222,12 +222,12 @@ class LocalLauncher:
         try:
             # First, since a process that has said why it gives up may still be aborted by what it frees at its end.
             if (folder / "error.json").exists():
-                raise JobError(job.name, load(folder / "error.json", JobFailure).sentence, tail)
+                raise JobError(job.name, load(folder / "error.json", JobFailure, own=True).sentence, tail)
             if status < 0:
                 raise JobError(job.name, f"its process was killed by {processes.signal_name(-status)}", tail)
             if status != 0:
                 raise JobError(job.name, f"its process ended with exit code {status}", tail)
-            answer: FileRecord = load(folder / "response.json", job.request.response())
+            answer: FileRecord = load(folder / "response.json", job.request.response(), own=True)
             return answer
         except RecordError as error:
             raise JobError(job.name, f"it gave no usable answer ({error})", tail) from error

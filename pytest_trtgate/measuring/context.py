@@ -114,6 +114,8 @@ class RunContext:
         """
         spec, folder = JOBS[request.kind], self.workspace.job_folder(name)
         limit_s: float = times * getattr(self.settings.timeouts, spec.limit)
+        kept = {"safe_weights": self.settings.weights == "safe", "max_pixels": self.settings.inputs.max_pixels}
+        request = request.model_copy(update=kept)
         began_s, started = time.time(), time.monotonic()
         ok, phases, ahead_s = False, dict[Phase, float](), 0.0
         self.expected.before(request.kind)

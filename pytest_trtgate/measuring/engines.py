@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -96,7 +97,7 @@ def _calibrated(request: BuildRequest, answer: BuildResponse) -> Calibration | N
     images = answer.calibration_images
     if images is None:
         return None
-    (Path(request.output) / "calibration.txt").write_text("\n".join(images) + "\n", encoding="utf-8")
+    (Path(request.output) / "calibration.txt").write_bytes(b"".join(os.fsencode(image) + b"\n" for image in images))
     return Calibration(
         split=request.calibration.split,
         fraction=request.calibration.fraction,

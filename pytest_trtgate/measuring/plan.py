@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from .. import text as fmt
 from ..data import Dataset, load_dataset, reading
 from ..errors import DataError
 from ..records import RECORD_NAME, Cell, run_folder_of, why_no_name
@@ -65,7 +66,7 @@ def check_inputs(settings: Settings, plan: Plan) -> dict[str, Dataset]:
         DataError: Weights or a dataset are missing or not what they should be, or a folder to be written is none.
     """
     for path in plan.weights.values():
-        check_weights(path)
+        check_weights(path, settings.inputs.max_weights_gb)
     _check_places(settings)
     datasets: dict[Path, Dataset] = {}
     found = {}
@@ -125,8 +126,11 @@ def _why_read_only(folder: Path) -> str:
         return f"{folder}: {error.strerror}"
 
 
-def check_weights(path: Path) -> None:
-    """Raise :class:`DataError` unless ``path`` looks like a PyTorch checkpoint (a ZIP archive, or a legacy pickle)."""
+def check_weights(path: Path, max_gb: float | None = None) -> None:
+    """Raise :class:`DataError` unless ``path`` looks like a PyTorch checkpoint (a ZIP archive, or a legacy pickle).
+
+    ``max_gb``: to how much it may unpack; None for ten times its own size, since torch does not compress.
+    """
     if path.is_dir():
         raise DataError(f"{path}: a folder, not a weights file")
     if not path.is_file():
@@ -138,5 +142,17 @@ def check_weights(path: Path) -> None:
             pickled = file.read(1) == b"\x80"
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
-    if not pickled and not zipfile.is_zipfile(path):
-        raise DataError(f"{path}: not a PyTorch checkpoint, or a truncated one")
+    if pickled:
+        return
+    try:
+        with zipfile.ZipFile(path) as archive:
+            unpacked = sum(member.file_size for member in archive.infolist())
+    except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError) as error:
+        raise DataError(f"{path}: not a PyTorch checkpoint, or a truncated one") from error
+    size = path.stat().st_size
+    most = max(10 * size, 100_000_000) if max_gb is None else max_gb * 1e9
+    if unpacked > most:
+        raise DataError(
+            f"{path}: {fmt.plain(fmt.size(size))} that unpack to {fmt.plain(fmt.size(unpacked))}, more than "
+            f"{fmt.plain(fmt.size(most))}; a checkpoint that is meant to is allowed by inputs.max_weights_gb"
+        )

@@ -147,7 +147,7 @@ def home(config: pytest.Config) -> Path | None:
 
 def _mentions_us(pyproject: Path) -> bool:
     try:
-        text = pyproject.read_bytes()
+        text = pyproject.read_bytes() if pyproject.is_file() else b""
     except OSError:
         return False
     # A project that merely depends on us has no settings of ours.

@@ -148,7 +148,7 @@ class Workspace:
         """Return a record that was computed once, or its failure; None before that. Each process reads it once."""
         known = self._known.get(name)
         if known is None and self._is_kept(name):
-            known = self.get(f"{name}.failure", Failure) or load(self._file(name), model)
+            known = self.get(f"{name}.failure", Failure) or load(self._file(name), model, own=True)
             self._known[name] = known
         return known if isinstance(known, (model, Failure)) else None
 
@@ -170,7 +170,7 @@ class Workspace:
 
     def get(self, name: str, model: type[R]) -> R | None:
         """Return the record of that name, None where there is none; computes nothing and waits for nobody."""
-        return load(self._file(name), model) if self._file(name).is_file() else None
+        return load(self._file(name), model, own=True) if self._file(name).is_file() else None
 
     def _make_root(self) -> None:
         """Make the folder of the runs, which git ignores, where it is missing."""
@@ -189,7 +189,7 @@ class Workspace:
         """Yield the records whose names start with ``prefix``, in order of their names."""
         for path in sorted((self.path / "records").glob(f"{glob.escape(prefix)}*.json")):
             if not path.name.endswith(".failure.json"):
-                yield load(path, model)
+                yield load(path, model, own=True)
 
     def discard_older(self, keep: int) -> None:
         """Delete each run that has no more verdicts than each of ``keep`` newer ones: a short run outdates no full one.

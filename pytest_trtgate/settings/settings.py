@@ -98,6 +98,22 @@ class Export(Section):
         return self.optimization_level if backend == "tensorrt" else None
 
 
+class Inputs(Section):
+    """``[tool.trtgate.inputs]``: how large images and checkpoints may be once they are unpacked.
+
+    A gigabyte is a billion bytes. ``max_weights_gb`` None: ten times the size of the file, and 0.1 at least.
+    """
+
+    example = "{ max_megapixels = 800 }"
+    max_megapixels: PositiveFloat = allowed("megapixels, more than 0", default=200.0)
+    max_weights_gb: PositiveFloat | None = allowed("gigabytes, more than 0", default=None)
+
+    @property
+    def max_pixels(self) -> int:
+        """Pixels that an image may have."""
+        return int(self.max_megapixels * 1e6)
+
+
 class EngineLimits(Section):
     """Budgets of an engine's size and memory; a megabyte is a million bytes."""
 
@@ -144,6 +160,8 @@ class Settings(Section):
     fresh: Flag = allowed("true or false", default=False)
     profile: Flag = allowed("true or false", default=False)
     keep_runs: PositiveInt = allowed(POSITIVE, default=5)
+    weights: Literal["trusted", "safe"] = allowed("trusted or safe", default="trusted")
+    strict: Flag = allowed("true or false", default=True)
     inconclusive: Literal["warn", "fail"] = allowed("warn or fail", default="warn")
     missing_baseline: Literal["auto", "record", "fail"] = allowed("auto, record or fail", default="auto")
     accuracy: Accuracy = Accuracy()
@@ -155,6 +173,7 @@ class Settings(Section):
     timeouts: Timeouts = Timeouts()
     export: Export = Export()
     engine: EngineBudgets = EngineBudgets()
+    inputs: Inputs = Inputs()
 
     @field_validator("device")
     @classmethod

@@ -42,7 +42,7 @@ def main(request_model: type[Q], work: Callable[[Q, Path], Response]) -> int:
     folder = Path(sys.argv[1]).resolve()
     _watch_launcher()
     try:
-        request = load(folder / "request.json", request_model)
+        request = load(folder / "request.json", request_model, own=True)
         prepare(folder, request.threads)
         PHASES.begin("imports")
         answer = work(request, folder)

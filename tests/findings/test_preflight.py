@@ -13,7 +13,7 @@ import pytest
 from fake_jobs import Behaviour
 from inline_launcher import InlineLauncher
 from pretended import VERSIONS, PretendedMachine
-from project import Project
+from project import SETTINGS, Project, png
 from records_example import environment
 
 from pytest_trtgate.baselines.waivers import Waiver, Waivers, change_waivers
@@ -108,6 +108,15 @@ def early(project: Project, gpu: str = "", **more: Any) -> list[EarlyFinding]:
 def found(project: Project, gpu: str = "", **more: Any) -> list[tuple[str, str]]:
     """Return ids and sentences of what the preflight finds."""
     return [(one.finding.id, one.finding.sentence) for one in early(project, gpu, **more)]
+
+
+def write_classes(project: Project) -> None:
+    """Give a project a dataset with a folder per class."""
+    for number, place in enumerate(f"{split}/{name}" for split in ("train", "test") for name in ("circle", "square")):
+        (project.path / "set" / place).mkdir(parents=True)
+        for image in range(2):
+            png(project.path / "set" / place / f"{image}.png", 10 * number + image)
+    project.settings(base=SETTINGS.replace("data/data.yaml", "set"))
 
 
 def sees(project: Project, **changes: dict[str, Any]) -> list[tuple[str, str]]:
@@ -292,6 +301,7 @@ def test_images_without_objects_are_no_trouble(desk: Project) -> None:
 
 
 def test_a_classifier_needs_no_label_files(desk: Project) -> None:
+    write_classes(desk)
     assert sees(desk, test={"unlabelled": 400}, train={"unlabelled": 400}, checkpoint={"task": "classify"}) == []
 
 
@@ -333,11 +343,43 @@ def test_names_that_differ_only_in_case_or_signs_are_told_apart_by_these(first: 
     assert found.id == "class-mismatch"
 
 
+def test_a_model_that_needs_another_kind_of_data_is_found(desk: Project) -> None:
+    data = desk.path / "data" / "data.yaml"
+    assert sees(desk, checkpoint={"task": "classify", "names": {0: "x"}}) == [
+        ("class-mismatch", f"shapes: a classifier needs a folder per class, but {data} is a data YAML")
+    ]
+    write_classes(desk)
+    assert sees(desk, checkpoint={"task": "segment", "names": {0: "x"}}) == [
+        (
+            "class-mismatch",
+            f"shapes: its task is segment, which needs label files, but {desk.path / 'set'} has a folder per class",
+        )
+    ]
+
+
+@pytest.mark.parametrize(
+    ("shape", "dataset_has"), [("", "no kpt_shape that can be used"), ("[17, 2]", "17 of 2"), ("[17, 3]", "")]
+)
+def test_a_model_of_other_key_points_than_the_dataset_is_found(desk: Project, shape: str, dataset_has: str) -> None:
+    with (desk.path / "data" / "data.yaml").open("a") as file:
+        file.write(f"kpt_shape: {shape}\n")
+    said = f"shapes: the model finds 17 key points of 3 numbers each, the dataset has {dataset_has}"
+    assert sees(desk, checkpoint={"task": "pose", "keypoints": (17, 3)}) == (
+        [("class-mismatch", said)] if dataset_has else []
+    )
+
+
 def test_folders_of_a_class_each_may_be_in_another_order_than_the_classes_of_the_model() -> None:
     facts = {"sorts": CheckpointFacts(names={0: "b", 1: "a"})}
     assert list(early_findings.other_classes(facts, {0: "a", 1: "b"}, by_index=False)) == []
-    [found] = early_findings.other_classes(facts, {0: "a"}, by_index=False)
-    assert found.id == "class-mismatch"
+    assert list(early_findings.other_classes(facts, {0: "a"}, by_index=False)) == []  # a split may lack some
+    [found] = early_findings.other_classes(facts, {0: "a", 1: "c"}, by_index=False)
+    assert (found.id, found.sentence) == (
+        "class-mismatch",
+        "sorts: the model does not know the class 'c' of the dataset",
+    )
+    [found] = early_findings.other_classes(facts, {0: "x", 1: "y", 2: "z"}, by_index=False)
+    assert found.sentence == "sorts: the model has 2 classes, the dataset 3"
 
 
 def test_an_evaluated_split_without_any_object_is_found(desk: Project) -> None:
@@ -355,7 +397,6 @@ def test_an_evaluated_split_without_any_object_is_found(desk: Project) -> None:
         "of those that cannot be used, the first is a.txt (line 1: class 2 of 2)"
     )
     assert sees(desk, train=nothing) == []
-    assert sees(desk, test=nothing, train=nothing, checkpoint={"task": "classify"}) == []
 
 
 def test_no_engine_is_built_for_an_accuracy_that_could_not_be_trusted(project: Project) -> None:

@@ -43,13 +43,15 @@ def work(request: BuildRequest, folder: Path) -> BuildResponse:
     from .. import yolo
 
     PHASES.begin("work")
-    yolo.isolate(request.threads)
+    yolo.isolate(request)
     # The exporter writes beside the weights, under the same name for every precision.
     copy = folder / "export" / f"engine{weights.suffix}"
     copy.parent.mkdir(exist_ok=True)
     shutil.copyfile(weights, copy)
     subject = f"{weights.name} as {request.cell.precision}"
     model = yolo.load_model(copy, shown=weights)
+    if request.data is not None:
+        yolo.check_data(subject, model, {}, request.data)
     images = watch_calibration(request)
     built, inspection = exporter(request, model, subject)
     PHASES.begin("write")

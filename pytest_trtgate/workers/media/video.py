@@ -43,7 +43,7 @@ def work(request: VideoRequest, folder: Path) -> VideoResponse:
     from .film import Films
 
     PHASES.begin("load")
-    yolo.isolate(request.threads)
+    yolo.isolate(request)
     name = Path(request.clip).name
     capture = open_clip(request.clip)
     clip = describe(capture, request.clip)

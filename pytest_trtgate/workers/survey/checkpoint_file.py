@@ -13,8 +13,12 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
+from ...data import keypoints_of
 from ...jobs import CheckpointFacts
+from ...text import clip
 
+PICKLE_BYTES = 64_000_000
+"""The object that holds a model, without its tensors, is far smaller."""
 _REAL: dict[tuple[str, str], Any] = {("collections", "OrderedDict"): OrderedDict, ("builtins", "set"): set}
 
 
@@ -41,7 +45,8 @@ class _Blank:
         pass
 
 
-class _Reader(pickle.Unpickler):
+# The one in C keeps what it has read in an array, whose length a few bytes can make 16 GB.
+class _Reader(pickle._Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         return _REAL.get((module, name)) or type(name, (_Blank,), {})
 
@@ -59,20 +64,27 @@ def read_checkpoint(path: Path) -> CheckpointFacts:
     try:
         with zipfile.ZipFile(path) as archive:
             name = next(n for n in archive.namelist() if n.rpartition("/")[2] == "data.pkl")
+            if archive.getinfo(name).file_size > PICKLE_BYTES:
+                raise OverflowError(f"{name} unpacks to more than {PICKLE_BYTES:,} bytes")
             content = _Reader(io.BytesIO(archive.read(name))).load()
     except OSError:
         raise
     except Exception as error:
-        raise ValueError(f"{path}: no checkpoint that can be looked into ({type(error).__name__})") from error
+        raise ValueError(
+            f"{path}: no checkpoint that can be looked into ({type(error).__name__}: {clip(error)})"
+        ) from error
     if not isinstance(content, dict):
         raise ValueError(f"{path}: no checkpoint of Ultralytics")
     model = content.get("ema") or content.get("model")
     trained = content.get("train_args") or getattr(model, "args", None)
-    names = getattr(model, "names", None)
+    names, built = getattr(model, "names", None), getattr(model, "yaml", None)
     return CheckpointFacts(
         imgsz=_side(trained.get("imgsz") if isinstance(trained, dict) else None),
         names=_by_index(names),
         task=str(trained["task"]) if isinstance(trained, dict) and trained.get("task") else None,
+        keypoints=keypoints_of(list(built["kpt_shape"]))
+        if isinstance(built, dict) and built.get("kpt_shape")
+        else None,
         version=str(content["version"]) if content.get("version") else None,
     )
 

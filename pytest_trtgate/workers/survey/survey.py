@@ -22,7 +22,9 @@ from ...jobs import (
     SurveyResponse,
     Trouble,
 )
+from ...records import read_text
 from .. import engine_file
+from ..image_header import refusal
 from ..worker import PHASES, leave, main, plain, progress
 from .checkpoint_file import read_checkpoint
 from .image_length import BOXED, is_cut_off
@@ -66,7 +68,7 @@ def survey_split(split: SplitRequest, request: SurveyRequest, done: int, total: 
     step = max(1, math.ceil(len(split.images) / request.sample))
     for index, name in enumerate(split.images):
         image = Path(name)
-        what = image_problem(image)
+        what = refusal(image, request.max_pixels) or image_problem(image)
         if index % step == 0 and not what and image.suffix.lower() in PILLOW_READS:
             try:
                 looks.append(brightness_and_contrast(image))
@@ -82,7 +84,7 @@ def survey_split(split: SplitRequest, request: SurveyRequest, done: int, total: 
         try:
             rows = read_label(label, request.classes, boxes_first=request.keypoints)
         except (OSError, ValueError) as error:
-            bad_labels.append(f"{label.name} ({error})")
+            bad_labels.append(f"{label.name} ({getattr(error, 'strerror', None) or error})")
             continue
         classes.update(cls for cls, _ in rows)
         sizes += [median(size for _, size in rows)] if rows else []
@@ -152,7 +154,7 @@ def read_label(path: Path, classes: int, *, boxes_first: bool) -> list[tuple[int
         ValueError: A row is neither, or out of range; Ultralytics then leaves out the whole image.
     """
     found = []
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), 1):
+    for number, line in enumerate(read_text(path).splitlines(), 1):
         if not line.strip():
             continue
         try:

@@ -73,7 +73,7 @@ def work(request: LatencyRequest, folder: Path) -> LatencyResponse:
     from .cuda_timing import open_device
 
     PHASES.begin("images")
-    yolo.isolate(request.threads)
+    yolo.isolate(request)
     batches = decode(request)
     PHASES.begin("load")
     device = open_device(request.device)
