@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 import re
-import subprocess
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ import filelock
 
 from ..records import Environment
 from . import load
+from .commit import commit_of
 from .environment import INSTRUCTIONS, cpu_name, machine_slug
 from .gpus import VISIBLE, Gpu, GpuNow, all_gpus, chosen, gpu_now
 from .locks import LOCKS, device_locks
@@ -70,7 +70,7 @@ class Machine:
 
     def commit(self, folder: Path) -> str | None:
         """Return the Git commit of a folder; None outside of a repository."""
-        return _commit(folder, self.environ)
+        return commit_of(folder, self.environ)
 
     def why_busy(self, gpu: str = "") -> list[str]:
         """Return what would disturb timing, each as a sentence without its full stop.
@@ -153,21 +153,3 @@ def _memory_bytes() -> int:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
         return 0
-
-
-def _commit(folder: Path, environ: Mapping[str, str]) -> str | None:
-    # Not every project is in Git, and to start a process takes longer than to look.
-    if "GIT_DIR" not in environ and not any((above / ".git").exists() for above in (folder, *folder.parents)):
-        return None
-    try:
-        done = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=False,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip() or None if done.returncode == 0 else None

@@ -142,7 +142,6 @@ class Gate:
 
     def _close(self, verdict: Verdict) -> Verdict:
         properties = self._request.node.user_properties
-        properties.append(("trtgate_cell", self.cell.key))
         properties.append((f"trtgate_{verdict.subject}", str(verdict.outcome)))
         properties += [(f"trtgate_{verdict.subject}_waived", verdict.waived)] if verdict.waived else []
         for check in verdict.checks:

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 _NAME = "trtgate-run"
 _RUN_ID = "trtgate_run_id"
 _SELECTED = "trtgate_selected"
+_CELL = "trtgate_cell"
+_ENDED_WELL = (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
 _PROBLEM = "trtgate_problem"
 
 
@@ -40,7 +42,8 @@ class GatePlugin:
 
     Attributes:
         problem: Why the gate cannot run, in one sentence; empty while it can.
-        selected: How many tests of this process use the gate.
+        selected: Names of the tests that use the gate, as far as this process knows.
+        reported: Names of those that were run, or began to be.
         launches_expected: Whether any of them looks as if it asked for launches.
         written: What is said beneath the table: baselines that were written, and pictures that were not.
         stopped: Whether the user interrupted the run when all its verdicts were reached.
@@ -52,7 +55,8 @@ class GatePlugin:
         self.settings = with_models(config, settings)
         self.started = time.time()
         self.problem = ""
-        self.selected = 0
+        self.selected: set[str] = set()
+        self.reported: set[str] = set()
         self.launches_expected = False
         self.cells: set[Cell] = set()
         self.run: RunRecord | None = None
@@ -184,8 +188,11 @@ class GatePlugin:
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         """Count the gate's tests, and end the run where they cannot work."""
-        gate = [item for item in items if "trt_cell" in getattr(item, "fixturenames", ())]
-        self.selected = len(gate)
+        gate = _of_gate(items)
+        self.selected = {item.nodeid for item in gate}
+        for item in gate:  # so that a report tells of the gate, wherever the test was run
+            cell = item.callspec.params["trt_cell"] if hasattr(item, "callspec") else None
+            item.user_properties.append((_CELL, cell.key if cell else ""))
         self.launches_expected = any(map(_looks_timed, gate))
         self.cells = {item.callspec.params["trt_cell"] for item in gate if hasattr(item, "callspec")}
         if self.problem and self.selected and not self.is_worker:
@@ -214,17 +221,25 @@ class GatePlugin:
     def pytest_testnodedown(self, node: Any, error: object) -> None:
         """Learn from a worker whether any of its tests used the gate, and why they could not."""
         output = getattr(node, "workeroutput", {})
-        self.selected = max(self.selected, output.get(_SELECTED, 0))
+        self.selected.update(output.get(_SELECTED, ()))
         self.problem = self.problem or output.get(_PROBLEM, "")
 
     # The end
 
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Note which tests of the gate were run, also by a worker that dies before it says so."""
+        if any(name == _CELL for name, _ in report.user_properties):
+            self.selected.add(report.nodeid)
+            self.reported.add(report.nodeid)
+
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int | pytest.ExitCode) -> None:
         """Write baselines and report; fail a run that was to measure something and did not."""
+        if items := getattr(session, "items", None):  # others may have taken some out, or named them anew
+            self.selected = {item.nodeid for item in _of_gate(items)}
         if self.is_worker:
             output: dict[str, Any] = self.config.workeroutput  # type: ignore[attr-defined]
-            output.update({_SELECTED: self.selected, _PROBLEM: self.problem})
+            output.update({_SELECTED: sorted(self.selected), _PROBLEM: self.problem})
             return
         if self.config.option.collectonly or exitstatus in (
             pytest.ExitCode.USAGE_ERROR,
@@ -237,10 +252,23 @@ class GatePlugin:
             self._conclude(exitstatus)
         except TrtGateError as error:
             self.problem = str(error)
-        if self.problem and exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
-            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        if exitstatus in _ENDED_WELL:
+            self.problem = self.problem or self._why_not_green()
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED if self.problem else exitstatus
         if self.stopped:
             session.exitstatus = pytest.ExitCode.INTERRUPTED
+
+    def _why_not_green(self) -> str:
+        """Return why a run that pytest takes for passed has not; empty where it has."""
+        failed = [f"{v.cell.label} {v.subject}" for v in self.run.verdicts if v.failed] if self.run else []
+        if failed and self.settings.strict:
+            return (
+                f"failed, and pytest did not: {', '.join(failed)}; a test expects, catches or skips the failure, or "
+                f"ends pytest: let it fail, or set strict = false"
+            )
+        if left := sorted(self.selected - self.reported):
+            return f"pytest ended before {fmt.plural(len(left), 'test')} of the gate, first {left[0]}"
+        return ""
 
     def _conclude(self, exitstatus: int | pytest.ExitCode) -> None:
         """Record the run, write the baselines that it was asked for, and its reports."""
@@ -335,6 +363,10 @@ class GatePlugin:
                 write_line(terminalreporter, problem)
         for line in lines:
             terminalreporter.write_line(line)  # a command to GitHub, as safe as any line
+
+
+def _of_gate(items: list[pytest.Item]) -> list[pytest.Item]:
+    return [item for item in items if "trt_cell" in getattr(item, "fixturenames", ())]
 
 
 def _looks_timed(item: pytest.Item) -> bool:

@@ -13,7 +13,7 @@ from project import SETTINGS, Project, png, snapshot, write_dataset
 
 from pytest_trtgate.data.dataset import load_dataset
 from pytest_trtgate.errors import DataError
-from pytest_trtgate.measuring.plan import check_inputs, make_plan
+from pytest_trtgate.measuring.plan import check_inputs, check_weights, make_plan
 from pytest_trtgate.settings.load import build
 
 
@@ -35,6 +35,11 @@ def truncated_weights(project: Project) -> None:
         archive.writestr("data.pkl", "x" * 200)
     weights = project.path / "shapes.pt"
     weights.write_bytes(weights.read_bytes()[:100])
+
+
+def weights_that_unpack_to_far_more(project: Project) -> None:
+    with zipfile.ZipFile(project.path / "shapes.pt", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("shapes/data.pkl", bytes(101_000_000))
 
 
 def weights_of_another_kind(project: Project) -> None:
@@ -79,6 +84,10 @@ WRONG: dict[str, tuple[Callable[[Project], None], str]] = {
     "no weights": (no_weights, "shapes.pt: no such weights file"),
     "text for weights": (text_for_weights, "shapes.pt: not a PyTorch checkpoint, or a truncated one"),
     "truncated weights": (truncated_weights, "shapes.pt: not a PyTorch checkpoint, or a truncated one"),
+    "weights that unpack to far more": (
+        weights_that_unpack_to_far_more,
+        "kB that unpack to 101 MB, more than 100 MB; a checkpoint that is meant to is allowed by inputs.max_weights_gb",
+    ),
     "weights of another kind": (weights_of_another_kind, "shapes.onnx: not a .pt checkpoint"),
     "no data YAML": (no_data_yaml, "data.yaml: no such data YAML"),
     "data of the web": (web_data, "coco8.yaml: no such data YAML; nothing is ever downloaded"),
@@ -320,3 +329,11 @@ def test_what_is_no_yaml_is_told_with_its_place(tmp_path: Path, text: bytes, pro
     with pytest.raises(DataError) as caught:
         load_dataset(tmp_path / "data.yaml")
     assert str(caught.value).startswith(f"{tmp_path / 'data.yaml'}: not valid YAML ({problem}")
+
+
+def test_a_checkpoint_may_unpack_to_as_much_as_the_settings_say(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.pt", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a/data.pkl", bytes(101_000_000))
+    check_weights(tmp_path / "a.pt", max_gb=0.2)
+    with pytest.raises(DataError, match="unpack to 101 MB, more than 80.0 MB"):
+        check_weights(tmp_path / "a.pt", max_gb=0.08)

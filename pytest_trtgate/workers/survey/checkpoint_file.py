@@ -15,7 +15,6 @@ from typing import Any
 
 from ...data import keypoints_of
 from ...jobs import CheckpointFacts
-from ...text import clip
 
 PICKLE_BYTES = 64_000_000
 """The object that holds a model, without its tensors, is far smaller."""
@@ -70,9 +69,8 @@ def read_checkpoint(path: Path) -> CheckpointFacts:
     except OSError:
         raise
     except Exception as error:
-        raise ValueError(
-            f"{path}: no checkpoint that can be looked into ({type(error).__name__}: {clip(error)})"
-        ) from error
+        why = str(error) if isinstance(error, OverflowError) else type(error).__name__
+        raise ValueError(f"{path}: no checkpoint that can be looked into ({why})") from error
     if not isinstance(content, dict):
         raise ValueError(f"{path}: no checkpoint of Ultralytics")
     model = content.get("ema") or content.get("model")
