@@ -33,7 +33,6 @@ from .contract import (
     SplitRequest,
     SurveyRequest,
     SurveyResponse,
-    Trouble,
     VideoRequest,
     VideoResponse,
 )
@@ -80,7 +79,6 @@ __all__ = [
     "SplitRequest",
     "SurveyRequest",
     "SurveyResponse",
-    "Trouble",
     "VideoRequest",
     "VideoResponse",
     "log_tail",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .accuracies import Evaluations
+from .accuracies import Evaluations, checkpoint_name
 from .context import Measurements
 from .data import EvaluatedData
 from .latencies import Replays, why_not_replayed
@@ -19,6 +19,7 @@ __all__ = [
     "Replays",
     "check_clips",
     "check_inputs",
+    "checkpoint_name",
     "make_plan",
     "profile_layers",
     "why_not_replayed",

@@ -10,7 +10,16 @@ from typing import Any
 
 from ..data import Dataset, reading
 from ..errors import JobError, JobTimeoutError
-from ..jobs import ARM_NAME, LOG_NAME, AccuracyArm, AccuracyRequest, AccuracyResponse, ArmAccuracy, log_tail
+from ..jobs import (
+    ARM_NAME,
+    LOG_NAME,
+    AccuracyArm,
+    AccuracyRequest,
+    AccuracyResponse,
+    ArmAccuracy,
+    CheckpointFacts,
+    log_tail,
+)
 from ..machine import DECODERS
 from ..records import (
     REFERENCE,
@@ -55,6 +64,7 @@ class Evaluations:
 
     def _how(self, model: str) -> AccuracySettings:
         settings = self.measure.settings.of(model)
+        trained = self.measure.workspace.get(checkpoint_name(model), CheckpointFacts)
         return AccuracySettings(
             split=settings.split,
             imgsz=settings.imgsz,
@@ -63,6 +73,7 @@ class Evaluations:
             iou=settings.validation.iou,
             max_det=settings.validation.max_det,
             nms=settings.export.nms,
+            single_cls=trained is not None and trained.single_cls,
         )
 
     def engine(self, cell: Cell) -> AccuracyRecord:
@@ -215,6 +226,11 @@ class Evaluations:
         return record
 
 
+def checkpoint_name(model: str) -> str:
+    """Return the name under which the preflight leaves in the workspace what it saw of a model's checkpoint."""
+    return f"checkpoint-{model}"
+
+
 def _name(model: str, arm: str) -> str:
     return f"accuracy-{model}-{arm}"
 
@@ -227,7 +243,7 @@ def _arm_at(folder: Path) -> str:
         return ""
 
 
-EVALUATOR_VERSION = 3
+EVALUATOR_VERSION = 4
 """Part of every key: to be raised when the accuracy job changes what it makes of the same request."""
 VERSIONS = ("ultralytics", "torch", "torchvision", "numpy", *DECODERS)
 
@@ -261,7 +277,8 @@ def result_key(
         "images": [dataset.shown(image) for image in dataset.images(how.split)],
         "names": {str(i): name for i, name in dataset.names.items()},
         "extra": sorted((repr(name), repr(value)) for name, value in dataset.extra.items()),
-        "settings": how.model_dump(mode="json"),
+        # Only where it is so: the keys of other results stay as they were.
+        "settings": how.model_dump(mode="json", exclude=set() if how.single_cls else {"single_cls"}),
         "machine": [environment.arch, environment.cpu, environment.gpu, environment.driver, environment.device],
         "instructions": environment.instructions,
         "threads": threads,

@@ -85,6 +85,7 @@ def engine_record(
             fraction=request.fraction,
             images=len(answer.calibration_images),
             digest=files_sha256(map(Path, answer.calibration_images)),
+            left_out=answer.left_out,
         )
     return EngineRecord(
         cell=cell,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .base import FileRecord, Record
+from .base import FileRecord, Record, Trouble
 from .tasks import Head, Task
 
 
@@ -16,7 +16,10 @@ class ClassAccuracy(Record):
 
 
 class AccuracySettings(Record):
-    """The settings of an evaluation; arms are comparable only if theirs are equal. ``nms`` is ``export.nms``."""
+    """The settings of an evaluation; arms are comparable only if theirs are equal.
+
+    ``nms`` is ``export.nms``. ``single_cls``: all objects count as one class, as the checkpoint was trained.
+    """
 
     split: str
     imgsz: int
@@ -26,6 +29,7 @@ class AccuracySettings(Record):
     max_det: int
     rect: bool = False
     nms: bool | None = None
+    single_cls: bool = False
 
     def differing(self, other: AccuracySettings) -> list[str]:
         """Return what differs from other settings, as ``name here, there``."""
@@ -34,8 +38,9 @@ class AccuracySettings(Record):
 
 
 class AccuracyRecord(FileRecord):
-    """Accuracy of one arm on one split; ``unreadable`` names damaged images, which no arm was evaluated on.
+    """Accuracy of one arm on one split; ``unreadable`` names images that no arm was evaluated on, damaged as they are.
 
+    ``left_out`` counts them and says why the first was left out; records of earlier releases do not have it.
     ``head``: where its boxes are suppressed; None for a classifier, and in records that do not say.
     """
 
@@ -48,6 +53,7 @@ class AccuracyRecord(FileRecord):
     instances: int
     data_digest: str = ""
     unreadable: tuple[str, ...] = ()
+    left_out: Trouble = Trouble()
     metrics: dict[str, float]
     classes: tuple[ClassAccuracy, ...]
     per_image: str
