@@ -72,30 +72,21 @@ def main() -> None:
     images = tuple(str(p.resolve()) for p in sorted(arguments.images.iterdir())[:32])
 
     from pytest_trtgate.jobs.contract import ArmRequest, LatencyRequest
-    from pytest_trtgate.settings.settings import Settings
+    from pytest_trtgate.records.accuracy import AccuracySettings
+    from pytest_trtgate.settings.latency import Latency
     from pytest_trtgate.workers.worker import prepare
 
-    latency = Settings().latency
     with tempfile.TemporaryDirectory() as name:
         folder, home = Path(name), Path.cwd()
         prepare(folder, 8)
         request = LatencyRequest(
             index=0,
-            seed=0,
             arms=(ArmRequest(arm="engine", artifact=str(engine), sha256=""),),
-            imgsz=arguments.imgsz,
-            batch=1,
             device=arguments.device,
             threads=8,
             images=images,
-            samples=500,
-            max_seconds=5,
-            block=BLOCK,
-            warmup_min=latency.warmup_min,
-            warmup_max_seconds=5,
-            conf=0.25,
-            iou=0.7,
-            max_det=300,
+            how=AccuracySettings(split="test", imgsz=arguments.imgsz, batch=1, conf=0.25, iou=0.7, max_det=300),
+            rules=Latency(block=BLOCK),
             samples_file=str(folder / "samples.npz"),
         )
         figures = measure(request, engine, folder)
@@ -144,14 +135,14 @@ def load(request: Any, engine: Path, folder: Path, batches: Any, *, plain_first:
     from pytest_trtgate.workers.engine_file import read_engine
     from pytest_trtgate.workers.timing.arms import load_arms
 
-    tensor = torch.rand(request.batch, 3, request.imgsz, request.imgsz, device=f"cuda:{request.device}")
+    tensor = torch.rand(request.how.batch, 3, request.how.imgsz, request.how.imgsz, device=f"cuda:{request.device}")
     early = PlainLoop(read_engine(engine)[1], tensor) if plain_first else None
     started = time.perf_counter()
     (arm,) = load_arms(request, folder, lambda _, load: load())
     load_s = time.perf_counter() - started
     with torch.inference_mode():
         arm.aim(batches[0])
-        arm.rehearse(batches[0], request.imgsz)
+        arm.rehearse(batches[0], request.how.imgsz)
     return arm, early or PlainLoop(read_engine(engine)[1], tensor), load_s
 
 

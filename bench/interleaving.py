@@ -23,6 +23,8 @@ from machine import keep
 from pytest_trtgate.jobs.contract import ArmRequest, LatencyRequest, LatencyResponse
 from pytest_trtgate.jobs.launcher import Job, LocalLauncher
 from pytest_trtgate.machine.environment import threads_of
+from pytest_trtgate.records.accuracy import AccuracySettings
+from pytest_trtgate.settings.latency import Latency
 from pytest_trtgate.settings.settings import Settings
 
 IMGSZ = 320
@@ -45,10 +47,10 @@ device = cuda_timing.open_device(request.device)
 taken_ns = []
 with torch.inference_mode():
     arm.aim(batches[0])
-    arm.rehearse(batches[0], request.imgsz)
+    arm.rehearse(batches[0], request.how.imgsz)
     inputs = {arm.half: [arm.preprocess(batch) for batch in batches]}
     bench = None if device is None else cuda_timing.make_benches([arm], inputs, device)[arm.name]
-    for number in range(warm_up + request.samples):
+    for number in range(warm_up + request.rules.samples):
         index = number % len(batches)
         if bench is not None:
             taken_ns.append(bench.time("engine", index))
@@ -90,25 +92,16 @@ def figures(
         print(f"launch {index + 1} of {asked.launches}", file=sys.stderr, flush=True)
         request = LatencyRequest(
             index=index,
-            seed=index,
             arms=tuple(ArmRequest(arm=arm, artifact=artifact, sha256="") for arm, artifact in artifacts.items()),
-            imgsz=IMGSZ,
-            batch=1,
             device=device,
             threads=threads_of(Settings()),
             images=tuple(str(p) for p in sorted((project / "data" / "images" / "test").iterdir())[:32]),
             contexts=("engine",),
-            samples=asked.samples,
-            max_seconds=60,
-            block=Settings().latency.block,
-            warmup_min=20,
-            warmup_max_seconds=5,
-            conf=0.25,
-            iou=0.7,
-            max_det=300,
+            how=AccuracySettings(split="test", imgsz=IMGSZ, batch=1, conf=0.25, iou=0.7, max_det=300),
+            rules=Latency(samples=asked.samples, max_seconds=60),
             samples_file=str(folder / "samples.npz"),
         )
-        job = Job(f"launch-{index}", "latency", request, device, 600)
+        job = Job(f"launch-{index}", request, device, 600)
         answer = launcher.run(job, folder / f"launch-{index}", lambda text: None)
         assert isinstance(answer, LatencyResponse)
         timed_s = 0.0

@@ -23,7 +23,9 @@ from numpy.typing import NDArray
 from pytest_trtgate.jobs.contract import ArmRequest, LatencyRequest
 from pytest_trtgate.jobs.launcher import Job, LocalLauncher
 from pytest_trtgate.machine import Machine, threads_of
+from pytest_trtgate.records.accuracy import AccuracySettings
 from pytest_trtgate.records.files import file_sha256
+from pytest_trtgate.settings.latency import Latency
 from pytest_trtgate.settings.settings import Settings
 
 COPIES = "abc"
@@ -60,25 +62,16 @@ def launch(
     latency = Settings().latency
     request = LatencyRequest(
         index=index,
-        seed=time.time_ns() % 2**31,
         arms=tuple(ArmRequest(arm=arm, artifact=str(p.resolve()), sha256=file_sha256(p)) for arm, p in arms.items()),
-        imgsz=arguments.imgsz,
-        batch=1,
         device=arguments.device,
         threads=threads_of(Settings(), Machine()),
         images=tuple(str(p.resolve()) for p in images[: latency.images]),
         contexts=("engine",),
-        samples=arguments.samples,
-        max_seconds=arguments.max_seconds,
-        block=latency.block,
-        warmup_min=latency.warmup_min,
-        warmup_max_seconds=latency.warmup_max_seconds,
-        conf=0.25,
-        iou=0.7,
-        max_det=300,
+        how=AccuracySettings(split="test", imgsz=arguments.imgsz, batch=1, conf=0.25, iou=0.7, max_det=300),
+        rules=Latency(seed=time.time_ns() % 2**31, samples=arguments.samples, max_seconds=arguments.max_seconds),
         samples_file=str(folder / "samples.npz"),
     )
-    LocalLauncher().run(Job(f"launch-{index}", "latency", request, arguments.device, 600), folder, print)
+    LocalLauncher().run(Job(f"launch-{index}", request, arguments.device, 600), folder, print)
     with np.load(folder / "samples.npz") as arrays:
         return {arm: np.round(arrays[f"{arm}/engine"] / 100).astype(np.int32) for arm in arms}
 

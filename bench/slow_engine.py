@@ -24,6 +24,7 @@ from onnx import helper, numpy_helper
 from pytest_trtgate.jobs.contract import BuildRequest, BuildResponse
 from pytest_trtgate.jobs.launcher import Job, LocalLauncher
 from pytest_trtgate.machine.environment import threads_of
+from pytest_trtgate.records.cell import Cell
 from pytest_trtgate.settings.settings import Settings
 
 
@@ -81,15 +82,11 @@ def exported(weights: Path, imgsz: int, folder: Path) -> onnx.ModelProto:
     """Export a checkpoint as the gate does, in FP32."""
     request = BuildRequest(
         weights=str(weights.resolve()),
-        precision="fp32",
-        imgsz=imgsz,
-        batch=1,
-        backend="onnxruntime",
-        device="cpu",
+        cell=Cell(model=weights.stem, precision="fp32", imgsz=imgsz, batch=1, backend="onnxruntime", device="cpu"),
         threads=threads_of(Settings()),
         output=str(folder / "engine"),
     )
-    answer = LocalLauncher(ahead=False).run(Job("wide", "build", request, "cpu", 600), folder, print)
+    answer = LocalLauncher(ahead=False).run(Job("wide", request, "cpu", 600), folder, print)
     assert isinstance(answer, BuildResponse)
     return onnx.load(folder / "engine" / answer.artifact)
 

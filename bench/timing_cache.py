@@ -18,6 +18,9 @@ from machine import keep
 
 from pytest_trtgate.jobs.contract import ArmRequest, BuildRequest, BuildResponse, LatencyRequest, LatencyResponse
 from pytest_trtgate.jobs.launcher import Job, LocalLauncher
+from pytest_trtgate.records.accuracy import AccuracySettings
+from pytest_trtgate.records.cell import Cell
+from pytest_trtgate.settings.latency import Latency
 
 MODEL = Path(__file__).resolve().parents[1] / "examples" / "shapes" / "shapes.pt"
 BUILDS = {"first": True, "shared": True, "none": False}
@@ -48,20 +51,16 @@ def figures(asked: argparse.Namespace, folder: Path) -> dict[str, object]:
         output.mkdir()
         request = BuildRequest(
             weights=str(MODEL),
-            precision=asked.precision,
-            imgsz=asked.imgsz,
-            batch=1,
-            backend="tensorrt",
-            device="0",
+            cell=Cell(
+                model=MODEL.stem, precision=asked.precision, imgsz=asked.imgsz, batch=1, backend="tensorrt", device="0"
+            ),
             threads=8,
             optimization_level=asked.level,
             timing_cache=str(folder / "timing.cache") if cached else None,
             output=str(output),
         )
         started = time.perf_counter()
-        answer = launcher.run(
-            Job(f"build-{build}", "build", request, "0", asked.limit_s), folder / f"job-{build}", print
-        )
+        answer = launcher.run(Job(f"build-{build}", request, "0", asked.limit_s), folder / f"job-{build}", print)
         assert isinstance(answer, BuildResponse)
         seconds[build] = round(time.perf_counter() - started, 1)
         engines[build] = output / answer.artifact
@@ -71,25 +70,16 @@ def figures(asked: argparse.Namespace, folder: Path) -> dict[str, object]:
     for index in range(asked.launches):
         timed = LatencyRequest(
             index=index,
-            seed=index,
             arms=tuple(ArmRequest(arm=build, artifact=str(engine), sha256="") for build, engine in engines.items()),
-            imgsz=asked.imgsz,
-            batch=1,
             device="0",
             threads=8,
             images=images,
             contexts=("engine",),
-            samples=500,
-            max_seconds=5,
-            block=10,
-            warmup_min=20,
-            warmup_max_seconds=5,
-            conf=0.25,
-            iou=0.7,
-            max_det=300,
+            how=AccuracySettings(split="test", imgsz=asked.imgsz, batch=1, conf=0.25, iou=0.7, max_det=300),
+            rules=Latency(),
             samples_file=str(folder / f"samples-{index}.npz"),
         )
-        done = launcher.run(Job(f"launch-{index}", "latency", timed, "0", 300), folder / f"job-launch-{index}", print)
+        done = launcher.run(Job(f"launch-{index}", timed, "0", 300), folder / f"job-launch-{index}", print)
         assert isinstance(done, LatencyResponse)
         for build, found in done.launch.arms.items():
             p50_ms[build].append(found.timings["engine"].quantiles_ms[49])

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from .accuracies import ResultCache
-from .digests import FileDigests, FileFacts, prune_digests
-from .engines import STALE_S, EngineCache, default_root, verify_entry
+from .accuracies import AccuracyCache
+from .digests import FileDigests, FileFacts
+from .engines import EngineCache, default_root, verify_entry
 from .key import check_built_here, key_parts, timing_cache_path
 from .pins import pin, pinned
-from .surveys import SurveyStore
+from .prune import prune
+from .store import SurveyStore
 
 __all__ = [
-    "STALE_S",
+    "AccuracyCache",
     "EngineCache",
     "FileDigests",
     "FileFacts",
-    "ResultCache",
     "SurveyStore",
     "check_built_here",
     "default_root",
     "key_parts",
     "pin",
     "pinned",
-    "prune_digests",
+    "prune",
     "timing_cache_path",
     "verify_entry",
 ]

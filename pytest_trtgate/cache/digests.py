@@ -1,24 +1,22 @@
 """Digests of files that have not changed since they were last read: looked up, not computed again.
 
-``<cache root>/digests/<key>.json`` holds what was computed of one dataset's files. A file counts as unchanged while its
-size, inode, time of modification and time of change are; the last of these cannot be set by a program, as ``touch``
-sets the one before it.
+``<cache root>/digests/<key>.json`` holds those of one dataset. A file counts as unchanged while its size, inode, time
+of modification and time of change are. No program can set the last of these, as ``touch`` sets the one before.
 """
 
 from __future__ import annotations
 
-import contextlib
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ..errors import RecordError
-from ..records import FileRecord, file_sha256, key_sha256, load, save
+from ..records import FileRecord, file_sha256, key_sha256
+from .store import Store
 
+FOLDER = "digests"
 SETTLED_NS = 2_000_000_000
-"""A file changed so shortly before it was read may be changed again without its times showing it."""
+"""A file that was changed so shortly before it was read may be changed again at the same times."""
 Stamp = tuple[int, int, int, int]
 """Size, inode, time of modification and time of change of a file; times in nanoseconds."""
 
@@ -30,23 +28,18 @@ class DigestTable(FileRecord):
 
 
 class FileFacts:
-    """What is computed of files, such as their digests, by path.
+    """A fact that ``compute`` returns of each file, such as its digest.
 
-    Args:
-        cache_root: The folder of the engine cache; what is known is in a folder of its own inside it.
-        what: What tells this table from others: the dataset, and how a fact is computed.
-        compute: Returns the fact of a file.
-        fresh: Whether to believe nothing that was stored by an earlier run.
+    ``what`` tells this table from others in the engine cache: the dataset, and how the fact is computed. A ``fresh``
+    table believes nothing that an earlier run has left.
     """
 
     def __init__(
         self, cache_root: Path, what: dict[str, Any], compute: Callable[[Path], str], fresh: bool = False
     ) -> None:
-        self.store = cache_root / "digests" / f"{key_sha256(what)[:32]}.json"
+        self._store, self._key = Store(cache_root / FOLDER), key_sha256(what)[:32]
         self._compute = compute
         self._known = {} if fresh else self._stored()
-        with contextlib.suppress(OSError):  # none yet, or another user's
-            os.utime(self.store)
         self._seen: dict[str, tuple[Stamp, str]] = {}
         self._new = False
 
@@ -68,45 +61,26 @@ class FileFacts:
         return fact
 
     def save(self) -> None:
-        """Store what is known, where any of it is new; where it cannot be stored, a later run reads the files again."""
+        """Store what is known, where any of it is new."""
         if not self._new:
             return
         others = {name: known for name, known in self._stored().items() if name not in self._seen}
-        with contextlib.suppress(OSError):
-            files = {name: known for name, known in others.items() if Path(name).exists()} | self._seen
-            save(self.store, DigestTable(files=files))
+        files = {name: known for name, known in others.items() if Path(name).exists()} | self._seen
+        self._store.put(self._key, DigestTable(files=files))
         self._new = False
 
     def _stored(self) -> dict[str, tuple[Stamp, str]]:
-        try:
-            return load(self.store, DigestTable).files
-        except RecordError:  # none yet, or damaged
-            return {}
+        stored = self._store.get(self._key, DigestTable)
+        return stored.files if stored else {}
 
 
 class FileDigests(FileFacts):
-    """The SHA-256 of files, by path.
-
-    Args:
-        cache_root: The folder of the engine cache.
-        source: The data YAML whose files these are.
-        fresh: Whether to believe nothing that was stored by an earlier run.
-    """
+    """The SHA-256 of the files of the data YAML ``source``, in hexadecimal."""
 
     def __init__(self, cache_root: Path, source: Path, fresh: bool = False) -> None:
-        super().__init__(cache_root, {"source": str(source)}, lambda path: file_sha256(path), fresh)
+        super().__init__(cache_root, {"source": str(source)}, file_sha256, fresh)
 
-    def sha256(self, path: Path) -> str:
-        """Return the SHA-256 of a file's bytes, in hexadecimal; raises as :meth:`of`."""
-        return self.of(path)
-
-
-def prune_digests(cache_root: Path, older_than_s: float) -> None:
-    """Delete the digests of datasets that were not used for ``older_than_s`` seconds."""
-    for store in (cache_root / "digests").glob("*"):
-        with contextlib.suppress(OSError):  # deleted meanwhile, or another user's
-            if time.time() - store.stat().st_mtime >= older_than_s:
-                store.unlink()
+    sha256 = FileFacts.of
 
 
 def _stamp(path: Path) -> Stamp:

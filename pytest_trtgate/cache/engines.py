@@ -1,7 +1,7 @@
-"""The engine cache: content-addressed, safe among processes, and never in use half written.
+"""The engine cache: engines by content, shared safely among processes, and never used half written.
 
 ``<root>/engines/<key>/`` holds an artifact, its ``manifest.json`` and what belongs to it. An entry appears by one
-atomic rename, under a lock of its key, so that of many processes that want a key one builds and the rest wait.
+atomic rename, under a lock of its key: of many processes that want an engine one builds it and the rest wait.
 """
 
 from __future__ import annotations
@@ -21,10 +21,9 @@ import filelock
 from ..errors import CacheError, RecordError
 from ..records import EngineRecord, FileDigest, file_sha256, load, save
 from .pins import pinned
+from .store import STALE_S, prune_folder
 
 MANIFEST = "manifest.json"
-STALE_S = 24 * 3600
-"""After so many seconds what was being written into a cache has been abandoned; no build takes as long."""
 
 
 def default_root() -> Path:
@@ -54,12 +53,7 @@ class Entry:
 
 
 class EngineCache:
-    """Engines by key under one folder.
-
-    Args:
-        root: The folder; made when the first engine is stored.
-        notify: Called with one sentence where the user should know: a wait, or a damaged entry.
-    """
+    """Engines by key under ``root``; ``notify`` is told in one sentence of a wait or a damaged entry."""
 
     def __init__(self, root: Path, notify: Callable[[str], None] = lambda _: None) -> None:
         self.root = root
@@ -68,51 +62,36 @@ class EngineCache:
     def obtain(self, key: str, build: Callable[[Path], EngineRecord]) -> EngineRecord:
         """Return the engine of ``key``: from the cache, else from ``build``, which only one process runs at a time.
 
-        Args:
-            key: The content address.
-            build: Fills the empty folder it is given and returns the record of what it put there.
+        ``build`` fills the empty folder that it is given and returns the record of what it put there.
 
         Raises:
             CacheError: The cache folder cannot be read or written.
         """
         with self._guard():
-            self._make(self.root / "locks")
+            self._make("locks")
             with self._locked(key):
-                found = self._serve(key)
-                if found is not None:
-                    return found
-                return self._store(key, build)
+                return self._serve(key) or self._store(key, build)
 
     def find(self, key: str) -> EngineRecord | None:
-        """Return the engine of ``key`` if it is in the cache and whole, which counts as use; never builds."""
-        entry = self.root / "engines" / key
-        with suppress(OSError, RecordError):  # pruned meanwhile
-            if not verify_entry(entry).problem:
-                return self._used(entry)
+        """Return the engine of ``key`` if it is in the cache and whole, which counts as use; build nothing."""
+        with suppress(OSError):  # pruned meanwhile
+            return _used(verify_entry(self.root / "engines" / key))
         return None
 
     def _serve(self, key: str) -> EngineRecord | None:
         entry = self.root / "engines" / key
         if not entry.is_dir():
             return None
-        problem = verify_entry(entry).problem
-        if problem:
-            aside = self.root / "damaged" / f"{key}-{time.time_ns()}"
-            self._make(aside.parent)
-            entry.rename(aside)
-            self.notify(f"cached engine {key[:12]} is damaged ({problem}); set aside in {aside} and built again")
-            return None
-        return self._used(entry)
-
-    @staticmethod
-    def _used(entry: Path) -> EngineRecord:
-        os.utime(entry)
-        return load(entry / MANIFEST, EngineRecord).model_copy(update={"from_cache": True, "entry": str(entry)})
+        found = verify_entry(entry)
+        if found.problem:
+            self._make("damaged")
+            aside = entry.rename(self.root / "damaged" / f"{key}-{time.time_ns()}")
+            self.notify(f"cached engine {key[:12]} is damaged ({found.problem}); set aside in {aside} and built again")
+        return _used(found)
 
     def _store(self, key: str, build: Callable[[Path], EngineRecord]) -> EngineRecord:
-        self._make(self.root / "tmp")
-        self._make(self.root / "engines")
-        self._sweep()
+        self._make("tmp", "engines")
+        prune_folder(self.root / "tmp", STALE_S)  # what killed builds left behind
         folder = Path(tempfile.mkdtemp(prefix=f"{key[:12]}-", dir=self.root / "tmp"))
         try:
             record = build(folder)
@@ -147,12 +126,9 @@ class EngineCache:
                 yield Entry(path, None, str(error))
 
     def prune(self, older_than_s: float) -> list[Entry]:
-        """Delete entries that were not used for ``older_than_s`` seconds, and all damaged and abandoned ones.
+        """Delete entries that were not used for so long, and all damaged and abandoned ones; return the former.
 
         Engines that a baseline names stay, however long they were not used.
-
-        Returns:
-            The deleted entries.
         """
         gone = []
         with self._guard():
@@ -163,14 +139,13 @@ class EngineCache:
                 if old and self._delete(entry.path):
                     gone.append(entry)
             shutil.rmtree(self.root / "damaged", ignore_errors=True)
-            self._sweep()
+            prune_folder(self.root / "tmp", STALE_S)  # what killed builds left behind
             self._sweep_locks()
         return gone
 
     def _delete(self, path: Path) -> bool:
         """Delete an entry at once for every other process; leave it where one is busy with its key."""
-        for folder in ("locks", "tmp"):
-            self._make(self.root / folder)
+        self._make("locks", "tmp")
         try:
             with filelock.FileLock(self.root / "locks" / f"{path.name}.lock", timeout=0):
                 aside = path.rename(self.root / "tmp" / f"{path.name[:12]}-{time.time_ns()}")
@@ -178,13 +153,6 @@ class EngineCache:
             return False
         shutil.rmtree(aside)
         return True
-
-    def _sweep(self) -> None:
-        """Remove what killed builds left behind."""
-        for folder in (self.root / "tmp").iterdir() if (self.root / "tmp").is_dir() else ():
-            with suppress(FileNotFoundError):  # published meanwhile
-                if time.time() - folder.stat().st_mtime > STALE_S:
-                    shutil.rmtree(folder, ignore_errors=True)
 
     def _sweep_locks(self) -> None:
         """Remove the locks of keys that have no entry and that no process is busy with."""
@@ -211,19 +179,24 @@ class EngineCache:
         try:
             yield
         except OSError as error:
+            why = f"the engine cache failed ({error})"
             if error.errno == errno.ENOSPC:
-                raise CacheError(
-                    f"{self.root}: no space left for engines; free some, or name another --trt-cache-dir"
-                ) from error
-            if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
-                raise CacheError(
-                    f"{self.root}: the engine cache is not writable; name another --trt-cache-dir"
-                ) from error
-            raise CacheError(f"{self.root}: the engine cache failed ({error})") from error
+                why = "no space left for engines; free some, or name another --trt-cache-dir"
+            elif error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
+                why = "the engine cache is not writable; name another --trt-cache-dir"
+            raise CacheError(f"{self.root}: {why}") from error
 
-    @staticmethod
-    def _make(folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+    def _make(self, *folders: str) -> None:
+        for folder in folders:
+            (self.root / folder).mkdir(parents=True, exist_ok=True)
+
+
+def _used(entry: Entry) -> EngineRecord | None:
+    """Return the engine of an entry, which counts as use; None where it cannot be used."""
+    if entry.manifest is None:
+        return None
+    os.utime(entry.path)
+    return entry.manifest.model_copy(update={"from_cache": True, "entry": str(entry.path)})
 
 
 def digest_of(path: Path) -> FileDigest:

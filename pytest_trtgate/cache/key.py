@@ -1,8 +1,4 @@
-"""The engine cache: content-addressed, safe among processes, and never in use half written.
-
-``<root>/engines/<key>/`` holds an artifact, its ``manifest.json`` and what belongs to it. An entry appears by one
-atomic rename, under a lock of its key, so that of many processes that want a key one builds and the rest wait.
-"""
+"""The key of an engine: all that can change its bytes or their meaning."""
 
 from __future__ import annotations
 
@@ -15,7 +11,7 @@ from ..machine import DECODERS, slug
 from ..records import SCHEMA_VERSION, Cell, EngineRecord, Environment
 
 BUILDER_VERSION = 2
-"""Part of every key: to be raised when the build job changes what it makes of the same request."""
+"""Part of every key. Raise it when the build job makes something else of the same request."""
 KEY_VERSIONS = ("ultralytics", "torch", "onnx", "onnxslim", "numpy")
 """Distributions that take part in a build, besides the backend itself."""
 BACKEND_VERSIONS = {"tensorrt": ("nvidia-modelopt",)}
@@ -33,12 +29,8 @@ def key_parts(
 ) -> dict[str, Any]:
     """Return everything that can change the bytes of an engine or their meaning; its key is the digest of this.
 
-    Args:
-        cell: What the engine is for.
-        environment: The machine and the versions that build it.
-        weights_sha256: Digest of the checkpoint.
-        export: Arguments for the exporter beyond those of the cell.
-        calibration: Split, fraction and all that can change the calibration images; None where nothing is calibrated.
+    ``export``: arguments for the exporter beyond those of the cell. ``calibration``: split, fraction and all that can
+    change the calibration images; None where nothing is calibrated.
     """
     versions = (*KEY_VERSIONS, cell.backend, *BACKEND_VERSIONS.get(cell.backend, ()))
     versions += CALIBRATION_VERSIONS if calibration is not None else ()
@@ -64,7 +56,7 @@ def key_parts(
 
 
 def check_built_here(engine: EngineRecord, now: Environment) -> None:
-    """Check that TensorRT can load an engine here; it takes those of its own version and kind of GPU only.
+    """Check that TensorRT can load an engine here: it takes those of its own version and kind of GPU only.
 
     Raises:
         CacheError: The engine's manifest says that it was built with others.

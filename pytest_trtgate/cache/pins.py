@@ -1,7 +1,7 @@
-"""Engines that baselines name: a project's accepted engines stay in the cache, to be timed beside later ones.
+"""Engines that baselines name: they stay in the cache, to be timed beside later ones.
 
-``<cache root>/pins/<digest of the baseline folder's path>.json`` lists them, one file per project, so that a cache that
-several projects share can be pruned from anywhere.
+``<cache root>/pins/<digest of the baseline folder's path>.json`` lists a project's, so that a cache that several
+projects share can be pruned from anywhere.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Pins(FileRecord):
 
 
 def pin(root: Path, baseline_dir: Path) -> None:
-    """Note in the cache at ``root`` which engines the baselines under a folder name, in place of an earlier note.
+    """List in the cache at ``root`` the engines that the baselines under a folder name, in place of an earlier list.
 
     Raises:
         CacheError: The cache folder cannot be written.
@@ -41,10 +41,10 @@ def pin(root: Path, baseline_dir: Path) -> None:
 
 
 def pinned(root: Path, older_than_s: float) -> frozenset[str]:
-    """Return the keys that are pinned in a cache.
+    """Return the keys that are pinned in a cache, but for those of projects that are gone.
 
-    A project is taken for gone, and its pins with it, when its baseline folder is not there and it has not run for
-    ``older_than_s`` seconds; either alone may be a container that does not see the folder, or a project that rests.
+    A project is gone when its baseline folder is not there and it has not run for ``older_than_s`` seconds. Either
+    alone may be a container that does not see the folder, or a project that rests.
     """
     found: set[str] = set()
     for path in (root / "pins").glob("*.json"):

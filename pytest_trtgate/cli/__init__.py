@@ -173,20 +173,17 @@ def _cache_verify(arguments: argparse.Namespace) -> int:
 
 
 def _cache_prune(arguments: argparse.Namespace) -> int:
-    from ..cache import EngineCache, ResultCache, pin, pinned, prune_digests
+    from ..cache import EngineCache, pin, pinned, prune
     from ..settings import project_settings
 
     root, age_s = _cache_root(arguments.cache_dir), arguments.older_than * _DAY_S
     if (baselines := project_settings(Path.cwd())[0].baseline_dir).is_dir():
         pin(root, baselines)
-    cache = EngineCache(root)
-    gone = cache.prune(age_s)
-    results = ResultCache(root).prune(age_s)
-    prune_digests(root, age_s)
+    gone, accuracies = prune(root, age_s)
     keys = pinned(root, age_s)
-    kept = sum(entry.path.name in keys for entry in cache.entries())
+    kept = sum(entry.path.name in keys for entry in EngineCache(root).entries())
     why = f"; {kept} kept, since baselines name them" if kept else ""
-    print(f"{len(gone)} engines and {results} measured accuracies deleted from {root}{why}")
+    print(f"{len(gone)} engines and {accuracies} measured accuracies deleted from {root}{why}")
     return 0
 
 

@@ -10,7 +10,7 @@ from .. import text as fmt
 from ..findings import run_preflight
 from ..jobs import Launcher, LocalLauncher
 from ..machine import Machine, gpu_of_worker
-from ..measuring import Measurements, check_inputs, make_plan
+from ..measuring import Caller, RunContext, check_inputs, make_plan
 from ..records import Workspace, new_run_id
 from ..settings import Settings
 
@@ -35,16 +35,18 @@ def check_up(
     datasets = check_inputs(settings, plan)
     gpu, only_gpu = gpu_of_worker(settings, backend, device, "", machine)
     with tempfile.TemporaryDirectory(prefix="trtgate-") as folder:
-        measure = Measurements(
+        measure = RunContext(
             settings=settings,
             plan=plan,
             datasets=datasets,
             environment=machine.environment(backend, device, Path.cwd()),
             workspace=Workspace(Path(folder), new_run_id()),
-            launcher=launcher or LocalLauncher(locks=machine.device_locks(), gpu=gpu, only_gpu=only_gpu),
-            machine=machine,
-            milestone=lambda text: None,
-            progress=say,
+            caller=Caller(
+                launcher=launcher or LocalLauncher(locks=machine.device_locks(), gpu=gpu, only_gpu=only_gpu),
+                machine=machine,
+                milestone=lambda text: None,
+                progress=say,
+            ),
         )
         preflight = run_preflight(measure, gpu)
     for early in preflight.findings:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import JobError
 from ..judge.engine import precision_finding
-from ..measuring import Measurements
+from ..measuring import Engines
 from ..records import FINDING, Cell, Check, Finding, Outcome, Task, Trouble
 from ..settings import DEPLOYMENT_CONF, FINDING_KINDS
 from .found import Found
@@ -122,21 +122,21 @@ def skewed_engine(label: str, exported: str | None, running: str | None) -> list
     return [Found("version-skew", f"{label} was exported by Ultralytics {exported}, {running} is running")]
 
 
-def engine_findings(measure: Measurements, cell: Cell) -> list[Found]:
+def engine_findings(engines: Engines, cell: Cell) -> list[Found]:
     """Return what is found of a cell's engine: other versions than those that run, and a precision that it has not."""
-    engine, versions = measure.engine(cell), measure.environment.versions
+    engine, versions = engines.of(cell), engines.context.environment.versions
     found = skewed_engine(cell.label, engine.metadata.get("version"), versions.get("ultralytics"))
     asks_size = engine.inspection is not None and not engine.inspection.known
-    fp32_bytes = _fp32_bytes(measure, cell) if asks_size else None
+    fp32_bytes = _fp32_bytes(engines, cell) if asks_size else None
     sentence = precision_finding(cell.precision, engine.inspection, engine.size_bytes, fp32_bytes)
     return found + ([Found("precision-not-taken", f"{cell.model}: {sentence}")] if sentence else [])
 
 
-def _fp32_bytes(measure: Measurements, cell: Cell) -> int | None:
+def _fp32_bytes(engines: Engines, cell: Cell) -> int | None:
     """Return the size of the FP32 engine of a cell's model; None where this run has none."""
     try:
-        found = [c for c in measure.plan.of_model(cell.model) if c.precision == "fp32"]
-        return measure.engine(found[0]).size_bytes if found else None
+        found = [c for c in engines.context.plan.of_model(cell.model) if c.precision == "fp32"]
+        return engines.of(found[0]).size_bytes if found else None
     except JobError:
         return None
 

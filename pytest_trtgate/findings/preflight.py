@@ -12,7 +12,7 @@ from ..data import keypoints_of, shared_contents
 from ..errors import BaselineError, DataError, JobError
 from ..jobs import SurveyResponse
 from ..machine import too_many_threads
-from ..measuring import EvaluatedData, Measurements, checkpoint_name
+from ..measuring import EvaluatedData, RunContext, checkpoint_name
 from ..records import BUSY, EarlyFinding, Preflight
 from ..settings import Settings
 from . import before as early
@@ -25,7 +25,7 @@ INT8 = ("int8",)
 
 
 def run_preflight(
-    measure: Measurements,
+    measure: RunContext,
     gpu: str,
     concerns: Callable[[EarlyFinding], bool] = lambda _: True,
 ) -> Preflight:
@@ -45,12 +45,12 @@ def run_preflight(
     return Preflight(findings=tuple(found), seconds=time.monotonic() - started)
 
 
-def _found(measure: Measurements, gpu: str) -> Iterator[Found]:
+def _found(measure: RunContext, gpu: str) -> Iterator[Found]:
     settings, cells, machine = measure.settings, measure.plan.cells, measure.machine
     # First, before this run itself keeps the machine busy.
     busy, processes = machine.why_busy(gpu), machine.foreign_processes(gpu) if gpu else 0
     yield from (Found(BUSY, why) for why in busy)
-    measure.early.begin()
+    measure.expected.begin()
     yield from early.timing(settings, too_many_threads(measure.threads, machine.usable_cores()), processes)
     if why := why_thrown_away(measure.cache.root, machine.environ, machine.temporary):
         yield Found("throwaway-cache", f"the engine cache is in {measure.cache.root}, and {why}")
@@ -67,7 +67,7 @@ def _found(measure: Measurements, gpu: str) -> Iterator[Found]:
             yield found
 
 
-def _of_data(measure: Measurements, data: EvaluatedData, models: tuple[str, ...]) -> Iterator[Found]:
+def _of_data(measure: RunContext, data: EvaluatedData, models: tuple[str, ...]) -> Iterator[Found]:
     settings, dataset = measure.settings, data.dataset
     calibration = _calibration_images(measure, data)
     yield from _of_contents(settings, data, calibration)
@@ -85,7 +85,7 @@ def _of_data(measure: Measurements, data: EvaluatedData, models: tuple[str, ...]
     yield from _of_survey(measure, data, seen, len(calibration), models)
 
 
-def _calibration_images(measure: Measurements, data: EvaluatedData) -> tuple[Path, ...]:
+def _calibration_images(measure: RunContext, data: EvaluatedData) -> tuple[Path, ...]:
     """Return the images that INT8 will be calibrated on; none where no INT8 is planned."""
     if all(cell.precision != "int8" for cell in measure.plan.cells):
         return ()
@@ -95,7 +95,7 @@ def _calibration_images(measure: Measurements, data: EvaluatedData) -> tuple[Pat
 
 
 def _of_survey(
-    measure: Measurements, data: EvaluatedData, seen: SurveyResponse, calibrated_on: int, models: tuple[str, ...]
+    measure: RunContext, data: EvaluatedData, seen: SurveyResponse, calibrated_on: int, models: tuple[str, ...]
 ) -> Iterator[Found]:
     settings, dataset = measure.settings, data.dataset
     names, tasks = dataset.names, {facts.task for facts in seen.checkpoints.values()}
@@ -143,7 +143,7 @@ def _of_contents(settings: Settings, data: EvaluatedData, calibration: tuple[Pat
     data.digests.save()
 
 
-def _of_baselines(measure: Measurements) -> Iterator[Found]:
+def _of_baselines(measure: RunContext) -> Iterator[Found]:
     if measure.settings.baselines == "update":  # accepts another engine in any case
         return
     store = BaselineStore(measure.settings.baseline_dir, measure.environment)

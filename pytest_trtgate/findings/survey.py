@@ -22,7 +22,7 @@ from ..jobs import (
     SurveyRequest,
     SurveyResponse,
 )
-from ..measuring import Measurements
+from ..measuring import RunContext
 from ..records import file_sha256
 
 SURVEY_VERSION = 5
@@ -35,7 +35,7 @@ NO_ENGINE = EngineFacts(metadata={"problem": "no such file"})
 
 
 def survey(
-    measure: Measurements, dataset: Dataset, splits: Mapping[str, tuple[Path, ...]], models: tuple[str, ...]
+    measure: RunContext, dataset: Dataset, splits: Mapping[str, tuple[Path, ...]], models: tuple[str, ...]
 ) -> SurveyResponse:
     """Return what is known of some splits, of the checkpoints of some models, and of the engine that is deployed.
 
@@ -43,7 +43,7 @@ def survey(
         DataError: A checkpoint or the deployed engine cannot be read.
         JobError: The job that looks failed.
     """
-    store = SurveyStore(measure.cache.root / "preflight", measure.settings.fresh)
+    store = SurveyStore(measure.cache.root, measure.settings.fresh)
     kpt_shape = keypoints_of(dataset.extra.get("kpt_shape"))
     split_keys = {name: _split_key(x, f"{len(dataset.names)} {kpt_shape}") for name, x in splits.items()}
     model_keys = {model: _key("checkpoint", measure.weights_sha256[model]) for model in models}
@@ -82,12 +82,12 @@ def survey(
     )
 
 
-def _ask(measure: Measurements, request: SurveyRequest, models: tuple[str, ...]) -> SurveyResponse:
+def _ask(measure: RunContext, request: SurveyRequest, models: tuple[str, ...]) -> SurveyResponse:
     name = "preflight" if len(models) == len(measure.plan.weights) else f"preflight-{models[0]}"
     images = sum(len(split.images) for split in request.splits)
     looked = [fmt.plural(n, what) for n, what in ((images, "image"), (len(request.checkpoints), "checkpoint")) if n]
     measure.milestone(f"preflight: looking at {' and '.join(looked) or 'the deployed engine'}")
-    return measure.job(name, "survey", request, measure.settings.timeouts.accuracy_s, SurveyResponse)
+    return measure.job(name, request)
 
 
 def _split_key(images: tuple[Path, ...], how: str) -> str:

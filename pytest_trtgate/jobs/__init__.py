@@ -1,13 +1,11 @@
-"""Jobs: the work that touches the device, each in a process of its own. Only this package imports torch and its kin."""
+"""Jobs: the work that touches the device, each in a process of its own. The workers do it."""
 
 from __future__ import annotations
 
-from .ahead import Ahead
 from .contract import (
     ARM_NAME,
     PROGRESS,
     RESERVED,
-    RESPONSES,
     AccuracyArm,
     AccuracyRequest,
     AccuracyResponse,
@@ -20,13 +18,13 @@ from .contract import (
     ClipResponse,
     EngineFacts,
     JobFailure,
-    JobKind,
     LatencyRequest,
     LatencyResponse,
     PicturesRequest,
     PicturesResponse,
     ProfileRequest,
     ProfileResponse,
+    Request,
     Response,
     SmallPicture,
     SplitFacts,
@@ -36,22 +34,22 @@ from .contract import (
     VideoRequest,
     VideoResponse,
 )
-from .expected import EarlyJobs
+from .expected import ExpectedJobs
+from .kinds import JOBS
 from .launcher import LOG_NAME, EarlyLauncher, Job, Launcher, LocalLauncher
 from .logs import log_tail
 from .processes import READY
 
 __all__ = [
     "ARM_NAME",
+    "JOBS",
     "LOG_NAME",
     "PROGRESS",
     "READY",
     "RESERVED",
-    "RESPONSES",
     "AccuracyArm",
     "AccuracyRequest",
     "AccuracyResponse",
-    "Ahead",
     "ArmAccuracy",
     "ArmRequest",
     "BuildRequest",
@@ -59,12 +57,11 @@ __all__ = [
     "CheckpointFacts",
     "ClipRequest",
     "ClipResponse",
-    "EarlyJobs",
     "EarlyLauncher",
     "EngineFacts",
+    "ExpectedJobs",
     "Job",
     "JobFailure",
-    "JobKind",
     "LatencyRequest",
     "LatencyResponse",
     "Launcher",
@@ -73,6 +70,7 @@ __all__ = [
     "PicturesResponse",
     "ProfileRequest",
     "ProfileResponse",
+    "Request",
     "Response",
     "SmallPicture",
     "SplitFacts",

@@ -12,16 +12,16 @@ import filelock
 from .processes import Waiting
 
 AT_MOST = 3
-"""So many processes wait for launches: as many as a run makes where nothing is in doubt."""
+"""Processes that wait for launches: as many as a run makes where nothing is in doubt."""
 EACH_BYTES = 600_000_000
 """Memory of a process that waits, with some to spare."""
 KEEP_FREE_BYTES = 3_000_000_000
-"""What is left to the jobs that run meanwhile."""
+"""Memory that is left to the jobs that run meanwhile."""
 _CGROUPS = (
     ("memory.max", "memory.current", "memory.stat", "inactive_file"),
     ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat", "total_inactive_file"),
 )
-"""Of both versions: the files with the limit, what is used, and of what; and what of it files have left in memory."""
+"""Of versions 2 and 1: the files of the limit, of the use, and of its kinds, and the kind that can be reclaimed."""
 
 
 class Ahead:
@@ -29,10 +29,12 @@ class Ahead:
 
     Args:
         environment: Returns the environment of a process.
+        most: The most processes to start at once; 0 where each job is to get a fresh one.
     """
 
-    def __init__(self, environment: Callable[[], dict[str, str]]) -> None:
+    def __init__(self, environment: Callable[[], dict[str, str]], most: int = AT_MOST) -> None:
         self._environment = environment
+        self._most = most
         self._idle: list[Waiting] = []
         self._server: Waiting | None = None
         self._started = 0
@@ -43,15 +45,8 @@ class Ahead:
     # Before the jobs
 
     def start_idle(self, count: int, folder: Path, threads: int, imports: Sequence[str]) -> None:
-        """Start processes until so many wait to do one job each, or fewer where memory is short; returns at once.
-
-        Args:
-            count: How many, three at most.
-            folder: Where each gets a folder of its own.
-            threads: Threads of each numeric library.
-            imports: What they import.
-        """
-        missing, new = min(count, AT_MOST) - len(self._idle), list[Waiting]()
+        """Start processes until ``count`` wait to do one job each, or fewer where memory is short; returns at once."""
+        missing, new = min(count, self._most) - len(self._idle), list[Waiting]()
         with suppress(OSError):  # a job gets a fresh process then
             for _ in range(affordable(missing) if missing > 0 else 0):
                 new.append(self._new(folder, threads, imports))
@@ -60,7 +55,7 @@ class Ahead:
 
     def start_server(self, folder: Path, threads: int, imports: Sequence[str]) -> None:
         """Start the process of which each job gets a copy, where there is none, and memory for it; returns at once."""
-        if self._server is None and affordable(1):
+        if self._server is None and self._most and affordable(1):
             with suppress(OSError):
                 self._server = self._new(folder, threads, imports)
                 self._watch([self._server])
@@ -87,10 +82,10 @@ class Ahead:
                     self._lock.release()
                     self._lock = None
 
-    # The device, which is held while anything imports: nothing is timed on it meanwhile, by whomever
+    # The device's lock is held while anything imports, so that nobody times anything meanwhile
 
     def take_lock(self, path: str) -> filelock.BaseFileLock | None:
-        """Return the lock of that path where it is held for those that import: now the caller holds it."""
+        """Return the lock of that path where it is held for processes that import; the caller holds it from now on."""
         with self._mutex:
             if self._lock is None or self._lock.lock_file != path:
                 return None
@@ -98,7 +93,7 @@ class Ahead:
             return lock
 
     def leave_lock(self, lock: filelock.BaseFileLock) -> None:
-        """Release a lock that the caller holds, or keep it for those that still import."""
+        """Release a lock that the caller holds, or keep it for processes that still import."""
         with self._mutex:
             if self._importing is not None and self._lock is None:
                 self._lock = lock
@@ -106,7 +101,7 @@ class Ahead:
                 lock.release()
 
     def settle(self) -> None:
-        """Return once nothing imports any more."""
+        """Wait until nothing imports any more."""
         with self._mutex:
             importing = self._importing
         if importing is not None:
@@ -115,7 +110,7 @@ class Ahead:
     # For the jobs
 
     def pick(self, threads: int) -> Waiting | None:
-        """Return a process that waits for a job, which is then the caller's; None where there is none."""
+        """Return a process that waits for a job and is the caller's from now on; None where there is none."""
         while self._idle:
             process = self._idle.pop(0)
             if process.threads == threads and process.ready():
@@ -124,7 +119,7 @@ class Ahead:
         return None
 
     def server(self, threads: int) -> Waiting | None:
-        """Return the process of which jobs get copies; None where it does not work."""
+        """Return the process of which jobs get copies; None where there is none that works."""
         if self._server is not None and self._server.threads == threads and self._server.ready():
             return self._server
         self.end_server()
@@ -145,14 +140,10 @@ class Ahead:
 
 
 def affordable(count: int, system: Path = Path("/")) -> int:
-    """Return how many of so many processes there is memory for.
+    """Return how many of ``count`` processes there is memory for; ``system`` holds ``/proc`` and ``/sys``.
 
-    What is free is what the system calls available, or what the limit of our control group leaves where that is less:
-    what was read from files and not used again goes where memory is wanted.
-
-    Args:
-        count: How many are wanted.
-        system: The root folder of ``/proc`` and ``/sys``.
+    Free is what the system calls available, or what the limit of our control group leaves where that is less. Memory
+    that holds files which were read and not used again is given up where it is wanted.
     """
     free = [_field(system / "proc/meminfo", "MemAvailable:", 1024)]
     groups = system / "sys/fs/cgroup"

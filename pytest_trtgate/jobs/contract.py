@@ -7,13 +7,14 @@ standard output are shown to the user; everything else goes to the log.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 from pydantic import Field
 
 from ..records import (
     CONTEXTS,
     AccuracySettings,
+    Cell,
     ClassAccuracy,
     ClipRecord,
     Context,
@@ -23,12 +24,12 @@ from ..records import (
     Launch,
     LayerTime,
     Phase,
-    Precision,
     Record,
     Task,
     Trouble,
     VideoRecord,
 )
+from ..settings import Calibration, Latency
 
 JobKind = Literal["build", "accuracy", "latency", "profile", "pictures", "clip", "video", "survey"]
 PROGRESS = "@trtgate-progress "
@@ -41,43 +42,34 @@ RESERVED = frozenset({"batch", "data", "device", "fraction", "imgsz", "split"}) 
 """Arguments of the exporter that a build request itself decides."""
 
 
-class Message(FileRecord):
-    """Base of all requests and responses."""
-
-
-class Response(Message):
+class Response(FileRecord):
     """Base of all responses; ``phases`` says where the time of the job's process went, in seconds.
 
-    ``ahead_s`` is how long that process, or the one that it is a copy of, had imported before the job began.
+    ``ahead_s``: for how long that process, or the one that it is a copy of, imported before the job began.
     """
 
     phases: dict[Phase, float] = Field(default_factory=dict)
     ahead_s: float = 0.0
 
 
-class BuildRequest(Message):
-    """Build one engine from one checkpoint. ``data`` is None unless the precision is calibrated.
+A = TypeVar("A", bound=Response)
 
-    For TensorRT: ``optimization_level`` is the builder's, None for its default, and ``timing_cache`` the file in which
-    the builder's measurements are kept from one build to the next. For ONNX Runtime: ``traced`` is a folder for what
-    builds of other precisions of the same model, shape and arguments can use too, None to share nothing.
+
+class Request(FileRecord, Generic[A]):
+    """Base of all requests: each names its kind of job, and in its base class the class of its answer.
+
+    ``threads``: those of each numeric library.
     """
 
-    weights: str
-    precision: Precision
-    imgsz: int
-    batch: int
-    backend: str
-    device: str
-    threads: int
-    data: str | None = None
-    split: str = "train"
-    fraction: float = 1.0
-    export_args: dict[str, Any] = Field(default_factory=dict)
-    optimization_level: int | None = None
-    timing_cache: str | None = None
-    traced: str | None = None
-    output: str
+    kind: ClassVar[JobKind]
+    threads: int = 1
+
+    @classmethod
+    def response(cls) -> type[A]:
+        """Return the class of the answer."""
+        base: Any = cls.__bases__[0]
+        found: type[A] = base.__pydantic_generic_metadata__["args"][0]
+        return found
 
 
 class BuildResponse(Response):
@@ -93,6 +85,26 @@ class BuildResponse(Response):
     inspection: EngineInspection | None = None
 
 
+class BuildRequest(Request[BuildResponse]):
+    """Build the engine of one cell from a checkpoint. ``data`` is None unless the precision is calibrated.
+
+    For TensorRT: ``optimization_level`` is the builder's, None for its default; ``timing_cache`` is the file that keeps
+    the builder's measurements from one build to the next. For ONNX Runtime: ``traced`` is a folder for the graph that
+    builds of other precisions of the same model, shape and arguments can use too; None to share nothing.
+    """
+
+    kind: ClassVar[JobKind] = "build"
+    weights: str
+    cell: Cell
+    data: str | None = None
+    calibration: Calibration = Calibration()
+    export_args: dict[str, Any] = Field(default_factory=dict)
+    optimization_level: int | None = None
+    timing_cache: str | None = None
+    traced: str | None = None
+    output: str
+
+
 class AccuracyArm(Record):
     """One arm to be evaluated; its per-image records go to ``per_image``."""
 
@@ -101,27 +113,11 @@ class AccuracyArm(Record):
     per_image: str
 
 
-class AccuracyRequest(Message):
-    """Evaluate ``arms`` on one split of the resolved YAML ``data``, in one pass over its images.
-
-    ``sparing``: memory may be short, so that a checkpoint is given no more than one batch at a time. While the job
-    works, ``arm.txt`` in its folder names the arm that it is at.
-    """
-
-    arms: tuple[AccuracyArm, ...]
-    data: str
-    device: str
-    threads: int
-    settings: AccuracySettings
-    sparing: bool = False
-
-
 class ArmAccuracy(Record):
-    """What was found of one arm; ``task`` says which metrics there are, ``head`` how boxes were thinned out.
+    """The accuracy of one arm; ``task`` says which metrics there are, ``head`` how boxes were thinned out.
 
     ``unreadable`` names images that Ultralytics left out of every arm, since they or their labels are damaged;
-    ``left_out`` says why the first was.
-    ``seconds`` leaves out what all arms share: decoding.
+    ``left_out`` says why the first was. ``seconds`` leaves out decoding, which all arms share.
     """
 
     images: int
@@ -136,49 +132,66 @@ class ArmAccuracy(Record):
 
 
 class AccuracyResponse(Response):
-    """The arms that could be evaluated, and in one sentence each why others could not."""
+    """The accuracy of each arm that could be evaluated, and in a sentence each why others could not."""
 
     arms: dict[str, ArmAccuracy] = Field(default_factory=dict)
     failures: dict[str, str] = Field(default_factory=dict)
 
 
+class AccuracyRequest(Request[AccuracyResponse]):
+    """Evaluate ``arms`` on one split of the resolved YAML ``data``, in one pass over its images.
+
+    ``sparing``: memory may be short, so a checkpoint gets one batch at a time. While the job works, ``arm.txt`` in its
+    folder names the arm that it is at.
+    """
+
+    kind: ClassVar[JobKind] = "accuracy"
+    arms: tuple[AccuracyArm, ...]
+    data: str
+    device: str
+    settings: AccuracySettings
+    sparing: bool = False
+
+
 class ArmRequest(Record):
-    """One arm of a launch."""
+    """One arm of a launch; ``budgets_ms`` by percentile, if it has any."""
 
     arm: str
     artifact: str
     sha256: str
+    budgets_ms: dict[str, float] = Field(default_factory=dict)
 
 
-class LatencyRequest(Message):
+class LatencyResponse(Response):
+    """One finished launch."""
+
+    launch: Launch
+
+
+class LatencyRequest(Request[LatencyResponse]):
     """One launch: time ``arms`` interleaved on ``images`` (absolute paths), decoded before the clock starts.
 
-    Each arm gets ``samples`` timed inferences per context, fewer where they would take longer than ``max_seconds``.
-    Where limits apply to one context only, ``gated``, the others are for show and get a quarter of both.
-    ``nms`` is as the exporter was asked for it. Raw durations in nanoseconds go to ``samples_file``, one array per
-    ``ARM/CONTEXT``.
+    It takes the first ``rules.images`` of them that can be read. Each arm gets ``rules.samples`` timed inferences per
+    context, fewer where they would take longer than ``rules.max_seconds``. Where limits apply to one context only,
+    ``gated``, the others are for show and get a quarter of both. Raw durations in
+    nanoseconds go to ``samples_file``, one array per ``ARM/CONTEXT``.
     """
 
+    kind: ClassVar[JobKind] = "latency"
     index: int
-    seed: int
     arms: tuple[ArmRequest, ...]
-    imgsz: int
-    batch: int
     device: str
-    threads: int
     images: tuple[str, ...]
     contexts: tuple[Context, ...] = CONTEXTS
     gated: Context | None = None
-    samples: int
-    max_seconds: float
-    block: int
-    warmup_min: int
-    warmup_max_seconds: float
-    conf: float
-    iou: float
-    max_det: int
-    nms: bool | None = None
+    how: AccuracySettings
+    rules: Latency
     samples_file: str
+
+    @property
+    def seed(self) -> int:
+        """What decides the order of the arms: another number for each launch."""
+        return self.rules.seed + self.index
 
     @property
     def load_order(self) -> tuple[ArmRequest, ...]:
@@ -192,35 +205,20 @@ class LatencyRequest(Message):
         return checkpoints + engines[:: -1 if self.index % 2 else 1]
 
 
-class LatencyResponse(Response):
-    """One finished launch."""
-
-    launch: Launch
-
-
-class ProfileRequest(Message):
-    """Time each layer of an engine, over ``runs`` inferences on random input."""
-
-    arm: str
-    artifact: str
-    device: str
-    threads: int
-    runs: int
-
-
 class ProfileResponse(Response):
     """The layers, the slowest first, with their mean times over the runs."""
 
     layers: tuple[LayerTime, ...]
 
 
-class PicturesRequest(Message):
-    """Make small copies of ``images`` (absolute paths), at most ``side_px`` wide and high, in the folder ``output``."""
+class ProfileRequest(Request[ProfileResponse]):
+    """Time each layer of an engine, over ``runs`` inferences on random input."""
 
-    images: tuple[str, ...]
-    output: str
-    side_px: int
-    threads: int = 1
+    kind: ClassVar[JobKind] = "profile"
+    arm: str
+    artifact: str
+    device: str
+    runs: int
 
 
 class SmallPicture(Record):
@@ -237,11 +235,13 @@ class PicturesResponse(Response):
     pictures: dict[str, SmallPicture]
 
 
-class ClipRequest(Message):
-    """Open a video file and decode its first frame."""
+class PicturesRequest(Request[PicturesResponse]):
+    """Make small copies of ``images`` (absolute paths), at most ``side_px`` wide and high, in the folder ``output``."""
 
-    clip: str
-    threads: int = 1
+    kind: ClassVar[JobKind] = "pictures"
+    images: tuple[str, ...]
+    output: str
+    side_px: int
 
 
 class ClipResponse(Response):
@@ -250,15 +250,11 @@ class ClipResponse(Response):
     clip: ClipRecord
 
 
-class VideoRequest(LatencyRequest):
-    """Time the arms of a launch on the frames of ``clip``, in turns, then write videos and a poster into ``output``.
+class ClipRequest(Request[ClipResponse]):
+    """Open a video file and decode its first frame."""
 
-    ``images``, ``contexts``, ``samples`` and ``block`` are a launch's own. At most ``frames`` frames are taken.
-    """
-
+    kind: ClassVar[JobKind] = "clip"
     clip: str
-    frames: int
-    output: str
 
 
 class VideoResponse(Response):
@@ -267,27 +263,24 @@ class VideoResponse(Response):
     video: VideoRecord
 
 
+class VideoRequest(Request[VideoResponse]):
+    """Time the arms of a launch on the frames of ``clip``, in turns, then write videos and a poster into ``output``.
+
+    Images, contexts, samples and blocks mean nothing here. At most ``frames`` frames are taken.
+    """
+
+    kind: ClassVar[JobKind] = "video"
+    launch: LatencyRequest
+    clip: str
+    frames: int
+    output: str
+
+
 class SplitRequest(Record):
     """One split to be looked at: the absolute paths of its images."""
 
     name: str
     images: tuple[str, ...]
-
-
-class SurveyRequest(Message):
-    """Look at the images and labels of ``splits``, into ``checkpoints`` by model, and into the ``deployed`` engine.
-
-    ``classes``: how many the dataset has; ``kpt_shape``: how many key points follow each box, and the numbers of each,
-    where its YAML says so. Up to ``sample`` images of each split are decoded for their brightness and contrast.
-    """
-
-    threads: int
-    splits: tuple[SplitRequest, ...] = ()
-    classes: int
-    kpt_shape: tuple[int, int] | None = None
-    sample: int
-    checkpoints: dict[str, str] = Field(default_factory=dict)
-    deployed: str | None = None
 
 
 class SplitFacts(FileRecord):
@@ -349,19 +342,23 @@ class SurveyResponse(Response):
     deployed: EngineFacts | None = None
 
 
-class JobFailure(Message):
+class SurveyRequest(Request[SurveyResponse]):
+    """Look at the images and labels of ``splits``, into ``checkpoints`` by model, and into the ``deployed`` engine.
+
+    ``classes``: how many the dataset has; ``kpt_shape``: how many key points follow each box, and the numbers of each,
+    where its YAML says so. Up to ``sample`` images of each split are decoded for their brightness and contrast.
+    """
+
+    kind: ClassVar[JobKind] = "survey"
+    splits: tuple[SplitRequest, ...] = ()
+    classes: int
+    kpt_shape: tuple[int, int] | None = None
+    sample: int
+    checkpoints: dict[str, str] = Field(default_factory=dict)
+    deployed: str | None = None
+
+
+class JobFailure(FileRecord):
     """Why a job gave up, in one sentence."""
 
     sentence: str
-
-
-RESPONSES: dict[JobKind, type[Response]] = {
-    "build": BuildResponse,
-    "accuracy": AccuracyResponse,
-    "latency": LatencyResponse,
-    "profile": ProfileResponse,
-    "pictures": PicturesResponse,
-    "clip": ClipResponse,
-    "video": VideoResponse,
-    "survey": SurveyResponse,
-}

@@ -1,4 +1,4 @@
-"""What the launcher is told to prepare before its jobs are known, so that no job waits for imports."""
+"""What a run expects to do, told to the launcher before the jobs are known, so that none waits for its imports."""
 
 from __future__ import annotations
 
@@ -9,33 +9,21 @@ from .contract import JobKind
 from .launcher import EarlyLauncher, Launcher
 
 
-class EarlyJobs:
+class ExpectedJobs:
     """Tells a launcher what will come, if it is one that prepares anything.
 
-    Args:
-        launcher: Runs the jobs.
-        device: The device that they use.
-        threads: Threads of each numeric library.
-        folder: Where processes may write before they have a job.
-        launches: How many each model gets where nothing is in doubt.
+    Processes write into ``folder`` before they have a job. A model gets ``launches`` where nothing is in doubt.
     """
 
     def __init__(self, launcher: Launcher, device: str, threads: int, folder: Path, launches: int) -> None:
         self._launcher = launcher if isinstance(launcher, EarlyLauncher) else None
-        self._device = device
-        self._threads = threads
-        self._folder = folder
+        self._where = device, threads, folder
         self._launches = launches
         self._models: set[str] = set()
         self._builds = False
 
     def expect(self, models: Collection[str], builds: bool) -> None:
-        """Take note of what a run is likely to do.
-
-        Args:
-            models: Those that will be timed.
-            builds: Whether engines will be built first. Launches are then prepared beside the first build.
-        """
+        """Note which models will be timed, and whether engines are built first: launches are prepared beside that."""
         self._models = set(models)
         self._builds = builds
 
@@ -47,11 +35,8 @@ class EarlyJobs:
             self._prepare("latency", self._launches)
 
     def before(self, kind: JobKind) -> None:
-        """Prepare launches beside a job that leaves the processor time for it and times nothing.
-
-        TensorRT chooses kernels by timing them.
-        """
-        if self._models and (kind == "accuracy" or (kind == "build" and self._device == "cpu")):
+        """Prepare launches beside a job that leaves processor time for it. TensorRT's builder must not be disturbed."""
+        if self._models and (kind == "accuracy" or (kind == "build" and self._where[0] == "cpu")):
             self._prepare("latency", self._launches)
 
     def before_launches(self, model: str) -> None:
@@ -61,7 +46,7 @@ class EarlyJobs:
 
     def _prepare(self, kind: JobKind, count: int) -> None:
         if self._launcher is not None:
-            self._launcher.prepare(kind, count, self._device, self._threads, self._folder)
+            self._launcher.prepare(kind, count, *self._where)
 
     def close(self) -> None:
         """End what is left waiting."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Protocol, runtime_checkable
+from typing import IO, Any, Protocol, runtime_checkable
 
 import filelock
 
@@ -17,37 +17,13 @@ from ..errors import JobError, JobTimeoutError, RecordError
 from ..machine import VISIBLE, device_locks, make_locks
 from ..records import FileRecord, load, save
 from . import processes
-from .ahead import Ahead
-from .contract import PROGRESS, RESPONSES, JobFailure, JobKind
+from .ahead import AT_MOST, Ahead
+from .contract import PROGRESS, JobFailure, JobKind, Request
+from .kinds import JOBS
 from .logs import log_tail
 
 LOG_NAME = "log.txt"
 _WAITING_S = 5.0
-JOB_MODULES: Mapping[JobKind, str] = {
-    "build": "pytest_trtgate.workers.building.build",
-    "accuracy": "pytest_trtgate.workers.evaluating.accuracy",
-    "latency": "pytest_trtgate.workers.timing.latency",
-    "profile": "pytest_trtgate.workers.timing.profile",
-    "pictures": "pytest_trtgate.workers.media.pictures",
-    "clip": "pytest_trtgate.workers.media.clip",
-    "video": "pytest_trtgate.workers.media.video",
-    "survey": "pytest_trtgate.workers.survey.survey",
-}
-IMPORTS: Mapping[str, tuple[str, ...]] = {
-    JOB_MODULES["latency"]: ("pytest_trtgate.workers.timing.arms", "pytest_trtgate.workers.timing.cuda_timing"),
-    JOB_MODULES["accuracy"]: (
-        "pytest_trtgate.workers.timing.arms",
-        "pytest_trtgate.workers.evaluating.collectors",
-        "onnxruntime",
-    ),
-    JOB_MODULES["build"]: (
-        *("pytest_trtgate.workers.timing.arms", "pytest_trtgate.workers.building.tensorrt_build", "onnx", "onnxslim"),
-        *("onnxruntime.quantization", "onnxruntime.transformers.float16"),
-    ),
-}
-"""What a module of a job would import first, for a process that does so ahead."""
-SERVED: tuple[JobKind, ...] = ("build", "accuracy")
-"""Kinds of jobs whose processes on a CPU are copies of one that has imported what they need."""
 
 
 @dataclass(frozen=True)
@@ -58,10 +34,14 @@ class Job:
     """
 
     name: str
-    kind: JobKind
-    request: FileRecord
+    request: Request[Any]
     device: str
     timeout_s: float
+
+    @property
+    def kind(self) -> JobKind:
+        """What kind of job it is."""
+        return self.request.kind
 
 
 class Launcher(Protocol):
@@ -80,16 +60,10 @@ class EarlyLauncher(Launcher, Protocol):
     """A launcher whose processes can begin to import before their jobs are known."""
 
     def prepare(self, kind: JobKind, count: int, device: str, threads: int, folder: Path) -> None:
-        """Let processes begin to import what jobs of one kind need, where that helps and disturbs nobody.
+        """Let processes begin to import what ``count`` jobs of one kind need, where that helps and disturbs nobody.
 
-        Returns at once. What is prepared already counts; what is never used is ended by :meth:`close`.
-
-        Args:
-            kind: What the jobs are.
-            count: How many will come.
-            device: The device that they will use. Nothing touches it before they begin.
-            threads: Threads of each numeric library.
-            folder: Where the processes may write.
+        Returns at once. Processes that wait already count; :meth:`close` ends those that are never used. They write
+        into ``folder`` only, and leave ``device``, which the jobs will use, alone before they begin.
         """
 
     def close(self) -> None:
@@ -99,40 +73,43 @@ class EarlyLauncher(Launcher, Protocol):
 class LocalLauncher:
     """Runs each job as a child process of this one.
 
-    A launch is a fresh process, which may have imported before it was its turn. On a CPU, builds and evaluations are
-    copies (forks) of one process that has done no more than import, so that each is as fresh. On a GPU each is started
-    afresh: a build takes minutes there, an import seconds.
+    A launch is a fresh process, which may have imported before its turn. On a CPU, builds and evaluations are copies
+    (forks) of one process that has done no more than import, so that each is as fresh. On a GPU each is started afresh:
+    a build takes minutes there, an import seconds.
 
     Args:
-        modules: Module to run for each kind of job.
+        modules: Modules to run in place of the usual ones, by kind of job; nothing is imported ahead for them.
         locks: Folder of the device locks; all processes that share a device must share it. By default one of the
             machine, whatever the sessions' TMPDIR.
         gpu: UUID of the GPU that the jobs use, since its number may differ among processes; empty for the CPU.
         only_gpu: Whether the jobs see no other GPU, so that to them its number is 0.
         ahead: Whether processes may import ahead of their jobs.
+        python_path: Folders of modules that checkpoints may need.
     """
 
     def __init__(
         self,
-        modules: Mapping[JobKind, str] = JOB_MODULES,
+        modules: Mapping[JobKind, str] | None = None,
         locks: Path | None = None,
         gpu: str = "",
         only_gpu: bool = False,
         ahead: bool = True,
+        python_path: Sequence[str] = (),
     ) -> None:
-        self.modules = modules
+        self.modules = modules or {}
         self.locks = locks
         self.gpu = gpu
         self.only_gpu = only_gpu
-        self._ahead = Ahead(self._environment) if ahead else None
+        self.python_path = python_path
+        self._ahead = Ahead(self._environment, AT_MOST if ahead else 0)
 
     def _environment(self) -> dict[str, str]:
-        return processes.environment() | ({VISIBLE: self.gpu} if self.only_gpu else {})
+        return processes.environment(self.python_path) | ({VISIBLE: self.gpu} if self.only_gpu else {})
 
     def prepare(self, kind: JobKind, count: int, device: str, threads: int, folder: Path) -> None:
-        """Let processes begin to import; see :meth:`EarlyLauncher.prepare`. Not where another job has the device."""
-        served = _is_served(kind, device)
-        if self._ahead is None or not (served or kind == "latency"):
+        """Let processes begin to import; see :class:`EarlyLauncher`. Not where another job has the device."""
+        copied = _is_copied(kind, device)
+        if not (copied or kind == "latency"):
             return
         with suppress(OSError, filelock.Timeout):
             path = self._lock_path(device)
@@ -141,7 +118,7 @@ class LocalLauncher:
                 lock = _lock(path)
                 lock.acquire(timeout=0)
             try:
-                if served:
+                if copied:
                     self._ahead.start_server(folder, threads, self._imports("accuracy", "build"))
                 else:
                     runtime = ("onnxruntime",) if device == "cpu" and self._imports(kind) else ()
@@ -150,12 +127,11 @@ class LocalLauncher:
                 self._ahead.leave_lock(lock)
 
     def _imports(self, *kinds: JobKind) -> tuple[str, ...]:
-        return tuple(name for kind in kinds for name in IMPORTS.get(self.modules.get(kind, ""), ()))
+        return tuple(name for kind in kinds if kind not in self.modules for name in JOBS[kind].imports)
 
     def close(self) -> None:
         """End every process that waits for a job."""
-        if self._ahead is not None:
-            self._ahead.close()
+        self._ahead.close()
 
     def run(self, job: Job, folder: Path, progress: Callable[[str], None]) -> FileRecord:
         """Run one job; see :meth:`Launcher.run`."""
@@ -175,7 +151,7 @@ class LocalLauncher:
     def device(self, device: str, progress: Callable[[str], None]) -> Iterator[None]:
         """Hold a device: nothing else that asks for it, in any process on this machine, runs meanwhile."""
         path = self._lock_path(device)
-        lock = self._ahead.take_lock(str(path)) if self._ahead else None
+        lock = self._ahead.take_lock(str(path))
         if lock is None:
             lock = _lock(path)
             patience_s = 0.5
@@ -189,10 +165,7 @@ class LocalLauncher:
         try:
             yield
         finally:
-            if self._ahead:
-                self._ahead.leave_lock(lock)
-            else:
-                lock.release()
+            self._ahead.leave_lock(lock)
 
     def _lock_path(self, device: str) -> Path:
         locks = self.locks or device_locks()
@@ -227,9 +200,9 @@ class LocalLauncher:
 
     def _process(self, job: Job, folder: Path, streams: tuple[int, int]) -> processes.Process:
         """Return the process of a job: one that waits for it, a copy of one, or a new one."""
-        module, ahead = self.modules[job.kind], self._ahead
-        threads: int = getattr(job.request, "threads", 1)
-        if ahead is not None and _is_served(job.kind, job.device):
+        module, ahead = self.modules.get(job.kind, JOBS[job.kind].module), self._ahead
+        threads = job.request.threads
+        if _is_copied(job.kind, job.device):
             ahead.start_server(folder / "ahead", threads, self._imports(job.kind))
             if server := ahead.server(threads):
                 try:
@@ -238,7 +211,7 @@ class LocalLauncher:
                     ahead.end_server()  # what it may still tell of this copy would be taken for the next
                     if not isinstance(error, OSError):
                         raise
-        elif ahead is not None and job.device and job.kind != "accuracy":
+        elif job.device and job.kind != "accuracy":
             ahead.settle()  # nothing imports while something is timed
             if job.kind == "latency" and (waiting := ahead.pick(threads)):
                 with suppress(OSError):
@@ -257,7 +230,8 @@ class LocalLauncher:
                 raise JobError(job.name, f"its process was killed by {processes.signal_name(-status)}", tail)
             if status != 0:
                 raise JobError(job.name, f"its process ended with exit code {status}", tail)
-            return load(folder / "response.json", RESPONSES[job.kind])
+            answer: FileRecord = load(folder / "response.json", job.request.response())
+            return answer
         except RecordError as error:
             raise JobError(job.name, f"it gave no usable answer ({error})", tail) from error
 
@@ -266,8 +240,8 @@ def _lock(path: Path) -> filelock.BaseFileLock:
     return filelock.FileLock(path, mode=0o666, thread_local=False)
 
 
-def _is_served(kind: JobKind, device: str) -> bool:
-    return kind in SERVED and device == "cpu"
+def _is_copied(kind: JobKind, device: str) -> bool:
+    return JOBS[kind].copied and device == "cpu"
 
 
 def _pump(stream: IO[bytes], path: Path, progress: Callable[[str], None]) -> None:

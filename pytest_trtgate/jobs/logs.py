@@ -1,4 +1,4 @@
-"""Logs of jobs as people read them: their last lines, as a terminal would have left them standing."""
+"""Logs of jobs as people read them: their last lines, as a terminal would show them."""
 
 from __future__ import annotations
 
@@ -10,16 +10,15 @@ from ..text import CONTROL, without_escapes
 
 TAIL_LINES = 25
 TAIL_BYTES = 2**20
-"""The last lines are looked for in this much of a log: a progress bar may draw itself thousands of times in one."""
+"""How much of a log is searched for its last lines: a progress bar may draw itself thousands of times in one."""
 LINE_CHARACTERS = 2000
-"""Of a longer line, such as a dump without line breaks, beginning and end are shown."""
+"""A longer line, such as a dump without line breaks, is cut in its middle."""
 
 
 def log_tail(path: Path) -> str:
-    """Return the last lines of a log, empty where there is none.
+    """Return the last lines of a log without colours and control characters; empty where there is none.
 
-    They have neither colours nor control characters, and of a line that was written over, as progress bars are, the
-    last state. What nothing is left of to see does not count at their end.
+    A line that was written over, as progress bars are, is shown in its last state. Trailing blank lines are dropped.
     """
     try:
         with path.open("rb") as file:
@@ -32,7 +31,7 @@ def log_tail(path: Path) -> str:
 
 
 def _shown(line: str) -> str:
-    """Return what is left to see of a line that ends with, or is parted by, carriage returns."""
+    """Return what a terminal shows of a line with carriage returns."""
     states = (CONTROL.sub("", state).rstrip() for state in without_escapes(line).split("\r"))
     last = next((state for state in reversed(list(states)) if state), "")
     half = LINE_CHARACTERS // 2

@@ -11,8 +11,11 @@ import subprocess
 import sys
 import threading
 import time
+from _socket import socket as RawSocket  # noqa: N812 - what plugins such as pytest-socket leave as it is
+from _socket import socketpair
+from array import array
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -20,8 +23,10 @@ GRACE_S = 5.0
 """How long a process has to end when it is asked to, before it is killed."""
 READY = b"ready"
 READY_S = 60.0
-"""How long an import may take; then a process that waits is given up, and its job gets a fresh one."""
+"""How long an import may take before its process is given up, and the job gets a fresh one."""
 _MESSAGE_BYTES = 4096
+_NOT_FOR_JOBS = ("PYTHONWARNINGS", "PYTHONDEVMODE", "PYTHONOPTIMIZE")
+"""What is for a project's own code: in others', it makes warnings errors, slows all down, or drops checks."""
 
 
 class Process(Protocol):
@@ -37,14 +42,7 @@ class Process(Protocol):
 
 
 def start(module: str, folder: Path, environment: Mapping[str, str], streams: tuple[int, int]) -> Process:
-    """Start a process for one job.
-
-    Args:
-        module: What it runs.
-        folder: The folder of the job.
-        environment: Its environment.
-        streams: Its standard input, and what its standard output and error go to.
-    """
+    """Start a process that runs a module on a job's folder; ``streams`` are its input, and its output with errors."""
     return subprocess.Popen(
         [sys.executable, "-m", module, str(folder)],
         cwd=folder,
@@ -57,26 +55,18 @@ def start(module: str, folder: Path, environment: Mapping[str, str], streams: tu
 
 
 class Waiting:
-    """A process that imports what jobs need, and then waits, asleep, to be told what to do.
+    """A process that imports what jobs need, then sleeps until it is told what to do, and ends when we do.
 
-    It touches no device and loads no model before that. It ends by itself where we are gone.
-
-    Args:
-        folder: Its own folder, for the settings of libraries and for what it says while it imports.
-        threads: Threads of each numeric library.
-        imports: Modules to import.
-        environment: Its environment.
-
-    Raises:
-        OSError: It could not be started.
+    It touches no device and loads no model before that. Its ``folder`` is for the settings of libraries and for its
+    log. Raises ``OSError`` where it cannot be started.
     """
 
     def __init__(self, folder: Path, threads: int, imports: Sequence[str], environment: Mapping[str, str]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.threads = threads
         # Messages of this kind have ends; an empty one says that nobody is there any more.
-        self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs, (folder / "log.txt").open("wb") as log:
+        self._channel, theirs = socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with closing(theirs), (folder / "log.txt").open("wb") as log:
             self.process = subprocess.Popen(
                 [
                     *(sys.executable, "-m", "pytest_trtgate.workers.waiting"),
@@ -99,28 +89,25 @@ class Waiting:
             self._is_ready = self._channel.recv(_MESSAGE_BYTES) == READY
 
     def ready(self) -> bool:
-        """Return whether it has imported all, once it has or has failed to, or has had its time."""
+        """Wait until it has imported, has failed to, or has had its time; return whether it can do a job."""
         self._listener.join(timeout=READY_S)
         return self._is_ready and self.process.poll() is None
 
     def become(self, module: str, folder: Path, streams: tuple[int, int]) -> Process:
-        """Have it do one job and end, as a process of :func:`start` does."""
+        """Have it do one job and end, like a process of :func:`start`."""
         self._tell({"module": module, "folder": str(folder), "fork": False}, streams)
         self._channel.close()
         return self.process
 
     def fork(self, module: str, folder: Path, streams: tuple[int, int], imports: Sequence[str] = ()) -> Process:
-        """Have a copy of it do one job and end, once it has imported some further modules.
-
-        Raises:
-            OSError: It is gone, or could not make the copy.
-        """
+        """Have a copy of it import some further modules, do one job and end; raises ``OSError`` where it cannot."""
         order = {"module": module, "folder": str(folder), "fork": True, "imports": list(imports)}
         self._tell(order, streams)
         return _Forked(self._channel)
 
     def _tell(self, order: Mapping[str, object], streams: tuple[int, int]) -> None:
-        socket.send_fds(self._channel, [json.dumps(order).encode()], list(streams))
+        passed = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", streams))
+        self._channel.sendmsg([json.dumps(order).encode()], [passed])
 
     def end(self) -> None:
         """End it, whatever it does."""
@@ -130,12 +117,12 @@ class Waiting:
 
 
 class _Forked:
-    """A copy of a waiting process, which tells of it."""
+    """A copy of a waiting process, which tells us what becomes of it."""
 
-    def __init__(self, channel: socket.socket) -> None:
+    def __init__(self, channel: RawSocket) -> None:
         self._channel = channel
         self._status: int | None = None
-        # Before this comes what is imported first.
+        # Its further imports come before this answer.
         self.pid = int(self._receive(READY_S) or 0)
         if not self.pid:
             raise ChildProcessError("the process that was to make a copy of itself is gone")
@@ -156,7 +143,7 @@ class _Forked:
         """Return the exit status once it has ended."""
         if self._status is None:
             try:
-                # What cannot be told any more had no good end.
+                # Where the waiting process is gone too, the copy came to no good end.
                 self._status = int(self._receive(timeout) or -signal.SIGKILL)
             except (TimeoutError, BlockingIOError) as error:
                 raise subprocess.TimeoutExpired("fork", timeout or 0.0) from error
@@ -176,12 +163,18 @@ def end(process: Process) -> None:
     process.wait()
 
 
-def environment() -> dict[str, str]:
-    """Return our environment, with this package importable in a child whose working folder is another."""
-    found = dict(os.environ)
+def environment(python_path: Sequence[str] = ()) -> dict[str, str]:
+    """Return our environment for a child whose working folder is another, and for which warnings are no errors.
+
+    It finds this package, and modules in the folders ``python_path`` and PYTHONPATH.
+    """
+    found = {name: value for name, value in os.environ.items() if name not in _NOT_FOR_JOBS}
+    paths = [*python_path, *filter(None, found.get("PYTHONPATH", "").split(os.pathsep))]
     home = str(Path(__file__).parents[2])
     if home not in {*site.getsitepackages(), site.getusersitepackages()}:
-        found["PYTHONPATH"] = os.pathsep.join(filter(None, (home, found.get("PYTHONPATH"))))
+        paths.insert(0, home)
+    if paths:
+        found["PYTHONPATH"] = os.pathsep.join(str(Path(path).absolute()) for path in paths)
     found["PYTHONUNBUFFERED"] = "1"
     # CUDA would count the fastest GPU first, the driver's tools count by bus; a number must mean one GPU.
     found.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")

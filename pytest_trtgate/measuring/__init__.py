@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from .accuracies import Evaluations, checkpoint_name
-from .context import Measurements
+from .accuracies import Evaluations
+from .context import Caller, RunContext, checkpoint_name
 from .data import EvaluatedData
-from .latencies import Replays, why_not_replayed
+from .engines import Engines
+from .latencies import Latencies, why_not_replayed
 from .media import with_media
 from .plan import Plan, check_inputs, make_plan
 from .profiles import profile_layers
-from .videos import check_clips
+from .videos import open_clips
 
 __all__ = [
+    "Caller",
+    "Engines",
     "EvaluatedData",
     "Evaluations",
-    "Measurements",
+    "Latencies",
     "Plan",
-    "Replays",
-    "check_clips",
+    "RunContext",
     "check_inputs",
     "checkpoint_name",
     "make_plan",
+    "open_clips",
     "profile_layers",
     "why_not_replayed",
     "with_media",

@@ -1,4 +1,4 @@
-"""One dataset of a run: its splits, resolved for jobs, and its digests, each computed once per process."""
+"""One dataset of a run: its images, its YAML as jobs read it, and its digests, each computed once per process."""
 
 from __future__ import annotations
 
@@ -17,17 +17,7 @@ READ_AS = ("channels", "kpt_shape")
 
 
 class EvaluatedData:
-    """What a run needs of one dataset.
-
-    Args:
-        dataset: The dataset.
-        settings: The run's settings.
-        cache_root: The folder of the engine cache, which keeps digests of files that have not changed.
-        folder: The run's folder.
-
-    Attributes:
-        digests: The SHA-256 of its files.
-    """
+    """What a run needs of one dataset, such as the ``digests`` of its files; ``folder`` is the run's."""
 
     def __init__(self, dataset: Dataset, settings: Settings, cache_root: Path, folder: Path) -> None:
         self.dataset = dataset
@@ -47,13 +37,13 @@ class EvaluatedData:
 
     @cached_property
     def resolved(self) -> Path:
-        """What jobs are given as data."""
+        """The data YAML, or the folder, that jobs are given."""
         # One per process, so that none reads what another is writing.
         name = f"data-{os.getpid()}-{key_sha256({'source': str(self.dataset.source)})[:8]}"
         return self.dataset.write_resolved(self._folder / name / "data.yaml")
 
     def in_own_words(self, sentence: str) -> str:
-        """Return what a job said with the YAML that the user wrote in place of the resolved one."""
+        """Return a job's sentence with the YAML that the user wrote in place of the resolved one."""
         return sentence.replace(str(self.resolved), str(self.dataset.source))
 
     @cached_property

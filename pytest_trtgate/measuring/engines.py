@@ -1,103 +1,106 @@
-"""What a build job is asked for one cell, and the record of what it made."""
+"""The engines of a run's cells, each from the cache or built once."""
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
-from ..jobs import BuildRequest, BuildResponse
-from ..records import Calibration, Cell, EngineRecord, files_sha256
-from ..settings import Settings
+from ..cache import check_built_here, key_parts, timing_cache_path
+from ..errors import JobError
+from ..jobs import LOG_NAME, BuildRequest, BuildResponse
+from ..records import Calibration, Cell, EngineRecord, files_sha256, key_sha256
+from .context import RunContext, now
 
 
-def build_request(
-    cell: Cell,
-    settings: Settings,
-    weights: Path,
-    data: Path | None,
-    export_args: dict[str, Any],
-    threads: int,
-    timing_cache: str | None,
-    traced: Path | None,
-    output: Path,
-) -> BuildRequest:
-    """Return the request for the engine of a cell.
+class Engines:
+    """The engines of a run, obtained once each."""
 
-    Args:
-        cell: What the engine is for.
-        settings: The run's settings.
-        weights: The checkpoint.
-        data: The resolved data YAML to calibrate on; None where nothing is calibrated.
-        export_args: What the exporter is asked for beyond what the cell says.
-        threads: Threads of each numeric library.
-        timing_cache: Where TensorRT's builder keeps what it measures; None for another backend.
-        traced: Where this run keeps the graphs that builds of several precisions begin with; None to keep none.
-        output: The folder of the cache entry.
-    """
-    return BuildRequest(
-        weights=str(weights),
-        precision=cell.precision,
-        imgsz=cell.imgsz,
-        batch=cell.batch,
-        backend=cell.backend,
-        device=cell.device,
-        threads=threads,
-        data=None if data is None else str(data),
-        split=settings.calibration.split,
-        fraction=settings.calibration.fraction,
-        export_args=export_args,
-        optimization_level=settings.export.builder_level(cell.backend),
-        timing_cache=timing_cache,
-        traced=None if traced is None else str(traced),
-        output=str(output),
-    )
+    def __init__(self, context: RunContext) -> None:
+        self.context = context
 
+    def of(self, cell: Cell) -> EngineRecord:
+        """Return the engine of a cell, from the cache or built now; raises ``JobError`` where its build failed."""
+        return self.context.workspace.once(f"engine-{cell.key}", EngineRecord, lambda: self._obtain(cell))
 
-def engine_record(
-    cell: Cell,
-    key: str,
-    parts: dict[str, Any],
-    request: BuildRequest,
-    answer: BuildResponse,
-    log: Path,
-    seconds: float,
-    built_at: str,
-) -> EngineRecord:
-    """Return the record of a built engine, and put the log and the list of calibration images beside the engine.
+    def _obtain(self, cell: Cell) -> EngineRecord:
+        context = self.context
+        export = context.settings.export_key(cell.backend) | context.export_arguments(cell)
+        sha256 = context.weights_sha256[cell.model]
+        parts = key_parts(cell, context.environment, sha256, export, self._calibration(cell))
+        key = key_sha256(parts)
+        record = context.cache.obtain(key, lambda folder: self._build(cell, parts, folder))
+        check_built_here(record, context.environment)
+        # Equal bytes under another name, or in another project, share an entry.
+        record = record.model_copy(update={"cell": cell})
+        source = "from the cache" if record.from_cache else f"built in {record.build_seconds:.1f} s"
+        context.milestone(f"{cell.label}: engine {source} ({record.size_bytes / 1e6:.1f} MB, key {key[:12]})")
+        return record
 
-    Args:
-        cell: What the engine is for.
-        key: Its key in the cache.
-        parts: What the key is the digest of.
-        request: What was asked.
-        answer: What the job made of it.
-        log: The log of the job.
-        seconds: How long it took.
-        built_at: When it was done, as ISO 8601.
-    """
-    folder = Path(request.output)
-    (folder / "build.log").write_bytes(log.read_bytes() if log.exists() else b"")
-    calibration = None
-    if answer.calibration_images is not None:
-        (folder / "calibration.txt").write_text("\n".join(answer.calibration_images) + "\n", encoding="utf-8")
-        calibration = Calibration(
-            split=request.split,
-            fraction=request.fraction,
-            images=len(answer.calibration_images),
-            digest=files_sha256(map(Path, answer.calibration_images)),
-            left_out=answer.left_out,
+    def _calibration(self, cell: Cell) -> dict[str, Any] | None:
+        if cell.precision != "int8":
+            return None
+        wanted = self.context.settings.calibration
+        return {"split": wanted.split, "fraction": wanted.fraction, **self.context.data[cell.model].calibration_facts}
+
+    def _build(self, cell: Cell, parts: dict[str, Any], folder: Path) -> EngineRecord:
+        """Build the engine of a cell into a folder, with the log and the list of calibration images beside it."""
+        context, name, started = self.context, f"build-{cell.key}", time.monotonic()
+        data = context.data[cell.model] if cell.precision == "int8" else None
+        request = BuildRequest(
+            weights=str(context.plan.weights[cell.model]),
+            cell=cell,
+            threads=context.threads,
+            data=None if data is None else str(data.resolved),
+            calibration=context.settings.calibration,
+            export_args=context.export_arguments(cell),
+            optimization_level=context.settings.export.builder_level(cell.backend),
+            timing_cache=timing_cache_path(context.cache.root, context.environment),
+            traced=self._traced(cell),
+            output=str(folder),
         )
-    return EngineRecord(
-        cell=cell,
-        cache_key=key,
-        key_parts=parts,
-        artifact=answer.artifact,
-        files=(),
-        sha256="",
-        size_bytes=0,
-        built_at=built_at,
-        build_seconds=seconds,
-        calibration=calibration,
-        metadata=answer.metadata,
-        inspection=answer.inspection,
+        context.milestone(f"{cell.label}: building the engine")
+        try:
+            answer = context.job(name, request)
+        except JobError as error:
+            reason = error.reason if data is None else data.in_own_words(error.reason)
+            raise JobError(error.job, reason, error.log_tail) from error
+        seconds, log = time.monotonic() - started, context.workspace.job_folder(name) / LOG_NAME
+        (folder / "build.log").write_bytes(log.read_bytes() if log.exists() else b"")
+        return EngineRecord(
+            cell=cell,
+            cache_key=key_sha256(parts),
+            key_parts=parts,
+            artifact=answer.artifact,
+            files=(),
+            sha256="",
+            size_bytes=0,
+            built_at=now(),
+            build_seconds=seconds,
+            calibration=_calibrated(request, answer),
+            metadata=answer.metadata,
+            inspection=answer.inspection,
+        )
+
+    def _traced(self, cell: Cell) -> str | None:
+        """Return where this run keeps the traced graph that all precisions of a model and shape share, if any."""
+        context, arguments = self.context, self.context.export_arguments(cell)
+        if cell.backend != "onnxruntime" or arguments.get("dynamic"):  # where FP16 is traced in another way
+            return None
+        parts = {"weights": context.weights_sha256[cell.model], "imgsz": cell.imgsz, "batch": cell.batch, **arguments}
+        return str(context.workspace.traced / key_sha256(parts))
+
+
+def _calibrated(request: BuildRequest, answer: BuildResponse) -> Calibration | None:
+    """Return what an engine was calibrated on, which is listed beside it; None where it was not."""
+    images = answer.calibration_images
+    if images is None:
+        return None
+    (Path(request.output) / "calibration.txt").write_text("\n".join(images) + "\n", encoding="utf-8")
+    return Calibration(
+        split=request.calibration.split,
+        fraction=request.calibration.fraction,
+        images=len(images),
+        digest=files_sha256(map(Path, images)),
+        left_out=answer.left_out,
     )

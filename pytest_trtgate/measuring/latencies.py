@@ -1,39 +1,62 @@
-"""What a model's engines are compared with in its launches: their stored baseline engines, where those are at hand."""
+"""Latencies: a model's checkpoint, engines and stored baseline engines, timed side by side in launches."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
 
-from ..cache import EngineCache
-from ..errors import BaselineError
-from ..jobs import ArmRequest
+from ..errors import BaselineError, JobError
+from ..jobs import ArmRequest, LatencyRequest
 from ..judge.latency.candidate import Candidate
 from ..judge.latency.checks import still_needed
-from ..records import Baseline, Cell, EngineRecord, LatencyRecord, replay_of
-from ..settings import Settings
-from .launches import Extension
-from .plan import Plan
+from ..records import REFERENCE, Baseline, Cell, EngineRecord, Failure, LatencyRecord, Launch, replay_of
+from ..settings import DEPLOYMENT_CONF
+from .context import RunContext
+from .engines import Engines
+from .launches import Extension, LaunchSeries
 
 
-class Replays:
-    """The comparison of a run: which baseline engines to time, and until when.
+class Latencies:
+    """The latencies of a run, each obtained once; ``baseline_of`` returns what a cell is compared with, if any."""
 
-    Args:
-        settings: The run's settings.
-        plan: Its cells.
-        cache: Where the baselines' engines may be.
-        baseline_of: Returns the baseline that a cell's latency is to be compared with, or None.
-    """
-
-    def __init__(
-        self, settings: Settings, plan: Plan, cache: EngineCache, baseline_of: Callable[[Cell], Baseline | None]
-    ) -> None:
-        self.settings = settings
-        self.plan = plan
-        self.cache = cache
+    def __init__(self, engines: Engines, baseline_of: Callable[[Cell], Baseline | None]) -> None:
+        self.engines = engines
+        self.context = engines.context
         self.baseline_of = baseline_of
 
-    def replays(self, engines: Mapping[str, EngineRecord]) -> list[ArmRequest]:
+    def of(self, model: str) -> LatencyRecord:
+        """Return the launches of a model: its ``.pt``, its planned engines and their stored baseline engines.
+
+        Arms that cannot be timed are named in ``failures``. Raises ``JobError`` where no launch succeeded.
+        """
+        return self.context.workspace.once(f"latency-{model}", LatencyRecord, lambda: self._launches(model))
+
+    def _launches(self, model: str) -> LatencyRecord:
+        context, settings = self.context, self.context.settings.of(model)
+        arms = [checkpoint_arm(context, model)]
+        failures: dict[str, Failure] = {}
+        engines: dict[str, EngineRecord] = {}
+        for cell in context.plan.of_model(model):
+            try:
+                engine = engines[cell.precision] = self.engines.of(cell)
+            except JobError as error:
+                failures[cell.precision] = Failure.of(error)
+            else:
+                arms.append(engine_arm(cell.precision, engine, self._budgets_ms(cell)))
+        start = LatencyRecord(model=model, imgsz=settings.imgsz, batch=settings.batch, launches=(), failures=failures)
+        if not engines:
+            return start  # there is nothing to compare the .pt with
+        context.expected.before_launches(model)
+        arms += self._replays(engines)
+        series = LaunchSeries(start, arms, partial(self._launch, model), context.milestone)
+        return series.run(settings.latency.launches, self._more)
+
+    def _budgets_ms(self, cell: Cell) -> dict[str, float]:
+        limits = self.context.settings.latency.limits(cell.precision, cell.backend)
+        return {name: limit.budget_ms for name, limit in limits.items() if limit.budget_ms is not None}
+
+    def _replays(self, engines: Mapping[str, EngineRecord]) -> list[ArmRequest]:
         """Return the baseline engines that are in the cache, with the bytes that were accepted, and are not the new."""
         found = []
         for precision, engine in engines.items():
@@ -43,17 +66,16 @@ class Replays:
                 continue  # its own cell's verdict says so
             if baseline is None or baseline.engine_sha256 == engine.sha256:
                 continue
-            stored = self.cache.find(baseline.cache_key)
+            stored = self.context.cache.find(baseline.cache_key)
             if stored is not None and stored.sha256 == baseline.engine_sha256:
-                request = ArmRequest(arm=replay_of(precision), artifact=str(stored.path), sha256=stored.sha256)
-                found.append(request)
+                found.append(engine_arm(replay_of(precision), stored))
         return found
 
-    def more(self, record: LatencyRecord) -> Extension | None:
+    def _more(self, record: LatencyRecord) -> Extension | None:
         """Return what the undecided cells of a model still need, at most up to ``latency.max_launches``."""
-        rules = self.settings.latency
+        rules = self.context.settings.latency
         have = len(record.launches)
-        cells = [cell for cell in self.plan.of_model(record.model) if cell.precision not in record.failures]
+        cells = [cell for cell in self.context.plan.of_model(record.model) if cell.precision not in record.failures]
         judged = [Candidate(record, c.precision, rules.context, rules.limits(c.precision, c.backend)) for c in cells]
         needs = {candidate.arm: need for candidate in judged if (need := still_needed(candidate))}
         if not needs or have >= rules.max_launches:
@@ -62,6 +84,43 @@ class Replays:
         why = "; ".join(f"{precision} {need.why}" for precision, need in needs.items())
         arms = frozenset().union(*(need.arms for need in needs.values()))
         return Extension(launches, arms, why, all(need.confirms for need in needs.values()))
+
+    def _launch(self, model: str, name: str, index: int, arms: list[ArmRequest], samples: int | None = None) -> Launch:
+        request = launch_request(self.context, model, name, index, arms)
+        if samples is not None:
+            request = request.model_copy(update={"rules": request.rules.model_copy(update={"samples": samples})})
+        launch = self.context.job(name, request).launch
+        place = Path(request.samples_file).relative_to(self.context.workspace.path)
+        return launch.model_copy(update={"samples": str(place)})
+
+
+def checkpoint_arm(context: RunContext, model: str) -> ArmRequest:
+    """Return the arm of a model's ``.pt``."""
+    return ArmRequest(arm=REFERENCE, artifact=str(context.plan.weights[model]), sha256=context.weights_sha256[model])
+
+
+def engine_arm(name: str, engine: EngineRecord, budgets_ms: Mapping[str, float] | None = None) -> ArmRequest:
+    """Return the arm of an engine, under a name that says which of its model's it is."""
+    return ArmRequest(arm=name, artifact=str(engine.path), sha256=engine.sha256, budgets_ms=dict(budgets_ms or {}))
+
+
+def launch_request(context: RunContext, model: str, name: str, index: int, arms: list[ArmRequest]) -> LatencyRequest:
+    """Return the request for a launch of some arms of a model, as a job of that name."""
+    rules, images = context.settings.latency, context.data[model].images
+    step = max(1, len(images) // rules.images)
+    chosen = images[::step][: rules.images]
+    spare = [image for image in images[: 2 * rules.images] if image not in chosen]
+    return LatencyRequest(
+        index=index,
+        arms=tuple(arms),
+        device=context.environment.device,
+        threads=context.threads,
+        gated=rules.context,
+        images=tuple(map(str, (*chosen, *spare))),
+        how=context.evaluation(model).model_copy(update={"conf": DEPLOYMENT_CONF}),
+        rules=rules,
+        samples_file=str(context.workspace.job_folder(name) / "samples.npz"),
+    )
 
 
 def why_not_replayed(record: LatencyRecord, cell: Cell) -> str:

@@ -1,39 +1,25 @@
-"""The launches of one model: repeated where unfit, extended where they did not decide, without broken arms."""
+"""The launches of one model: repeated where unfit, extended where they decide nothing, without broken arms."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Protocol
-from zipfile import BadZipFile
 
 from ..errors import JobError
 from ..jobs import ArmRequest
 from ..judge.latency.fitness import unfit
-from ..records import (
-    PLACEBOS,
-    PRECISIONS,
-    REFERENCE,
-    REPLAYS,
-    Context,
-    EngineRecord,
-    Failure,
-    LatencyRecord,
-    Launch,
-    placebo_of,
-)
+from ..records import PLACEBOS, PRECISIONS, REFERENCE, REPLAYS, Failure, LatencyRecord, Launch, placebo_of
 
 REPEATS = 3
-"""So many unfit launches of a model are repeated; a further one stays, and nothing is judged by it."""
+"""Unfit launches of a model that are repeated; a further one stays, and nothing is judged by it."""
 PROBE_SAMPLES = 5
 
 
 @dataclass(frozen=True)
 class Extension:
-    """Launches that are still needed: until there are ``launches`` in all, of the arms that are named; and why.
+    """Launches of some arms that are still needed, until there are ``launches`` in all, and why.
 
-    ``confirms``: those so far point to a failure, which the others are to confirm.
+    ``confirms``: those so far point to a failure, which further ones are to confirm.
     """
 
     launches: int
@@ -42,24 +28,10 @@ class Extension:
     confirms: bool = False
 
 
-class Comparison(Protocol):
-    """What a model's engines are to be compared with, and when there are enough launches for it."""
-
-    def replays(self, engines: Mapping[str, EngineRecord]) -> list[ArmRequest]:
-        """Return the stored baseline engines to be timed beside a model's engines, which come by precision."""
-
-    def more(self, record: LatencyRecord) -> Extension | None:
-        """Return what is still needed after some launches, or None."""
-
-
 class LaunchSeries:
-    """Makes the launches of one model.
+    """Makes the launches of one model, and fills the record ``start``, in which some arms may have failed already.
 
-    Args:
-        start: The record to fill: the model, its shape, and which of its arms failed before they could be timed.
-        arms: The ``.pt``, the engines, and stored baseline engines.
-        launch: Makes one launch of some arms: its name, number, arms, and samples where fewer are enough.
-        milestone: Told in one sentence what was begun.
+    ``launch`` makes one: its name, number, arms, and samples where fewer than usual are enough.
     """
 
     def __init__(
@@ -119,11 +91,15 @@ class LaunchSeries:
 
     def _requests(self, names: frozenset[str]) -> list[ArmRequest]:
         found = [arm for arm in self.arms if arm.arm in names]
-        copies = [arm.model_copy(update={"arm": copy}) for arm in found if (copy := placebo_of(arm.arm)) in names]
+        copies = [
+            arm.model_copy(update={"arm": copy, "budgets_ms": {}})
+            for arm in found
+            if (copy := placebo_of(arm.arm)) in names
+        ]
         return found + copies
 
     def _drop_broken(self, arms: list[ArmRequest], error: JobError) -> None:
-        """Go on without the arms that fail alone; where none does, without the baseline engines of the launch."""
+        """Drop the arms that fail alone too; where none does, the baseline engines of the launch."""
         bad: dict[str, Failure] = {}
         for arm in arms:
             if arm.arm in PLACEBOS:
@@ -141,34 +117,3 @@ class LaunchSeries:
 
     def _update(self, **changes: object) -> None:
         self.record = self.record.model_copy(update=changes)
-
-
-def with_counts(
-    launch: Launch, samples: Path, context: Context, budgets_ms: Mapping[str, Mapping[str, float]]
-) -> Launch:
-    """Return a launch with how many of its inferences were over budget.
-
-    Args:
-        launch: The launch.
-        samples: Its ``.npz`` of durations in nanoseconds, one array per ``ARM/CONTEXT``.
-        context: The context that budgets apply to.
-        budgets_ms: Per arm and percentile.
-
-    Raises:
-        JobError: The samples cannot be read.
-    """
-    arms = dict(launch.arms)
-    wanted = {name: budgets for name, budgets in budgets_ms.items() if budgets and name in arms}
-    if not wanted:
-        return launch
-    import numpy as np
-
-    try:
-        with np.load(samples) as arrays:
-            for name, budgets in wanted.items():
-                durations = arrays[f"{name}/{context}"]
-                over = {percentile: int((durations > ms * 1e6).sum()) for percentile, ms in budgets.items()}
-                arms[name] = arms[name].model_copy(update={"over_budget": over})
-    except (OSError, EOFError, ValueError, KeyError, BadZipFile) as error:
-        raise JobError(samples.parent.name, f"{samples.name}: the samples cannot be read ({error})") from error
-    return launch.model_copy(update={"arms": arms})

@@ -1,4 +1,4 @@
-"""What a finished run makes for people to look at: videos and pictures, which no verdict and no baseline waits for."""
+"""Videos and pictures of a finished run, for people to look at: no verdict and no baseline waits for them."""
 
 from __future__ import annotations
 
@@ -7,42 +7,39 @@ from collections.abc import Callable
 
 from ..errors import TrtGateError, reason_of
 from ..records import JobRecord, RunRecord
-from .context import Measurements
+from .engines import Engines
 from .pictures import choose, with_pictures
 from .videos import film, with_videos
 
 
-def with_media(measure: Measurements, run: RunRecord, save: Callable[[RunRecord], None]) -> tuple[RunRecord, str, bool]:
+def with_media(engines: Engines, run: RunRecord, save: Callable[[RunRecord], None]) -> tuple[RunRecord, str, bool]:
     """Return a run's record with its videos and pictures.
 
-    Args:
-        measure: What the run measured.
-        run: Its record, all but them.
-        save: Writes what a run leaves behind. It is called before any job, which may take minutes: whatever ends this
-            process meanwhile, the run is on disk.
+    Before any job, which may take minutes, ``save`` writes the run: whatever ends this process meanwhile, it is on
+    disk.
 
     Returns:
-        The record; in a sentence why not everything was made, empty where all was; and whether that was an interrupt.
+        The record; why media are missing, empty if none are; and whether an interrupt is why.
     """
-    started = time.monotonic()
-    clips = measure.settings.videos and any(latency.launches for latency in run.latencies.values())
+    context, started = engines.context, time.monotonic()
+    clips = context.settings.videos and any(latency.launches for latency in run.latencies.values())
     what = f"not all {'videos and pictures' if clips else 'pictures'} of this run were made"
     missing, interrupted = "", False
     try:
-        choice = choose(measure, run)
+        choice = choose(context, run)
         if clips or any(choice.drafts.values()):
             save(noted(run, f"{what}: it ended before"))
         for latency in run.latencies.values():
-            film(measure, latency)
-        run = with_pictures(measure, run, choice)
+            film(engines, latency)
+        run = with_pictures(context, run, choice)
     except KeyboardInterrupt:
         missing, interrupted = f"{what}: it was interrupted; its verdicts are whole", True
     except TrtGateError as error:
         missing = f"{what}: {reason_of(error)}"
     except Exception as error:  # a defect of what is only to be looked at costs nothing else
         missing = f"{what}: {type(error).__name__}: {error}"
-    run = with_videos(measure, run)
-    jobs = tuple(measure.workspace.all("job-", JobRecord))
+    run = with_videos(context, run)
+    jobs = tuple(context.workspace.all("job-", JobRecord))
     run = run.model_copy(update={"jobs": jobs, "seconds": run.seconds + time.monotonic() - started})
     return (noted(run, missing) if missing else run), missing, interrupted
 

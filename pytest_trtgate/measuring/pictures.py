@@ -26,19 +26,30 @@ from ..records import (
     save,
 )
 from ..settings import DEPLOYMENT_CONF
-from .context import Measurements
+from .context import RunContext
 
 if TYPE_CHECKING:
-    from ..judge.accuracy.disagreement import Disagreement
-if TYPE_CHECKING:
     from ..judge.accuracy.average_precision import Array
+    from ..judge.accuracy.disagreement import Disagreement
 
 SIDE_PX = 320
 """Longest side of a small copy."""
 MOST_SHAPES = 60
-"""So many shapes of one arm are kept of a picture; those that disagree come first."""
+"""Shapes of one arm that are kept of a picture; those that disagree come first."""
 _DETECTED = ("conf", "pred_cls", "pred_image", "pred_box")
 _WHOLE = ("target_cls", "target_image", "target_box", "images", "names")
+OUTLINE = "pred_outline"
+DETECTED = ("pred_rbox", f"{OUTLINE}_points", "pred_keypoints")
+"""Per-image arrays with a row for each detection, of which an arm has those of its task; older records have none."""
+TRUTH = ("target_rbox", "target_outline", "target_outline_points", "target_keypoints")
+"""The same of the objects."""
+MOST_POINTS = 40
+"""Points that are kept of an outline."""
+VISIBLE = 0.5
+"""Keypoints that are less likely to be seen are not drawn."""
+Arrays = dict[str, Any]
+Draft = tuple[Path, Picture]
+"""An image on which two arms disagree, and its picture but for the small copy, which is not made yet."""
 
 
 @dataclass(frozen=True)
@@ -54,55 +65,36 @@ class Choice:
     drafts: dict[str, list[Draft]]
 
 
-def choose(measure: Measurements, run: RunRecord) -> Choice:
+def choose(context: RunContext, run: RunRecord) -> Choice:
     """Return the images on which the engines of a run disagree most with their checkpoints."""
     choice = Choice({}, {})
-    for cell in run.cells if measure.settings.pictures else ():
+    for cell in run.cells if context.settings.pictures else ():
         arms = run.accuracy(cell.model, REFERENCE), run.accuracy(cell.model, cell.precision)
         if arms[0] is not None and arms[1] is not None:
-            choice.told[cell.key], choice.drafts[cell.key] = _choose(measure, arms[0], arms[1])
+            choice.told[cell.key], choice.drafts[cell.key] = _choose(context, arms[0], arms[1])
     return choice
 
 
-def with_pictures(measure: Measurements, run: RunRecord, choice: Choice) -> RunRecord:
+def with_pictures(context: RunContext, run: RunRecord, choice: Choice) -> RunRecord:
     """Return a run's record with its pictures, which are put into the run's folder.
 
-    Whatever is in the way of a picture is said in its cell's note, and fails nothing.
+    Its cell's note says why there is no picture, which fails nothing.
     """
-    told, drafts = choice.told, [draft for found in choice.drafts.values() for draft in found]
-    if drafts:
+    told, paths = choice.told, dict.fromkeys(str(path) for found in choice.drafts.values() for path, _ in found)
+    if paths:
         try:
-            small = _small_copies(measure, dict.fromkeys(str(draft.path) for draft in drafts))
+            small = _small_copies(context, paths)
             book = {key: tuple(_finished(found, small)) for key, found in choice.drafts.items()}
-            _save(measure.workspace.path / BOOK, PictureBook(cells={k: v for k, v in book.items() if v}))
-            counts = {key: (len(found), len(choice.drafts[key]) - len(found)) for key, found in book.items()}
-            told = {
-                key: x.model_copy(update=dict(zip(("kept", "undecoded"), counts[key], strict=True)))
-                for key, x in told.items()
-            }
+            _save(context.workspace.path / BOOK, PictureBook(cells={k: v for k, v in book.items() if v}))
+            for key, kept in book.items():
+                counts = {"kept": len(kept), "undecoded": len(choice.drafts[key]) - len(kept)}
+                told = told | {key: told[key].model_copy(update=counts)}
         except TrtGateError as error:
             told = {key: x.model_copy(update={"note": x.note or reason_of(error)}) for key, x in told.items()}
     return run.model_copy(update={"pictures": told})
 
 
-class Draft:
-    """An image on which two arms disagree, before anything is drawn of it."""
-
-    def __init__(self, path: Path, name: str, disagreement: Disagreement, arms: Sequence[Arrays]) -> None:
-        self.path = path
-        self.name = name
-        self.badness = disagreement.badness
-        reference, engine = arms
-        found = [_shapes(arm, x) for arm, x in ((reference, disagreement.reference), (engine, disagreement.engine))]
-        objects = (reference["target_image"] == disagreement.image).nonzero()[0].tolist()
-        found.append([shape_of(reference, "target", index) for index in objects])
-        self.left_out = sum(max(0, len(shapes) - MOST_SHAPES) for shapes in found)
-        self.reference, self.engine, self.truth = (tuple(shapes[:MOST_SHAPES]) for shapes in found)
-
-
-def _choose(
-    measure: Measurements, reference: AccuracyRecord, engine: AccuracyRecord
-) -> tuple[CellPictures, list[Draft]]:
+def _choose(context: RunContext, reference: AccuracyRecord, engine: AccuracyRecord) -> tuple[CellPictures, list[Draft]]:
     """Return the worst images of one cell; none, and why, where its arms cannot be compared image by image."""
     from ..judge.accuracy.agreement import Detections
     from ..judge.accuracy.disagreement import disagreements
@@ -111,7 +103,7 @@ def _choose(
     if engine.task == "classify":
         return CellPictures(note="a classifier finds no boxes to be drawn"), []
     try:
-        folder = measure.workspace.path
+        folder = context.workspace.path
         arms = [_deployed(PerImage(folder / record.per_image)) for record in (reference, engine)]
         if arms[0]["images"].tolist() != arms[1]["images"].tolist():
             raise RecordError(f"{engine.per_image}: not of the same images as those of the .pt")
@@ -121,16 +113,16 @@ def _choose(
         forms = [Forms(*map(arm.get, names_of_forms)) for arm in arms]
         worst = disagreements(found[0], found[1], DEPLOYMENT_CONF, (forms[0], forms[1]))
         names = arms[0]["images"].tolist()
-        kept = worst[: measure.settings.pictures]
-        root = measure.data[reference.model].dataset.root
-        drafts = [Draft(root / names[x.image], names[x.image], x, arms) for x in kept]
+        kept = worst[: context.settings.pictures]
+        root = context.data[reference.model].dataset.root
+        drafts = [(root / names[x.image], _picture(names[x.image], x, arms)) for x in kept]
     except (RecordError, ValueError, IndexError, TypeError) as error:
         return CellPictures(note=f"the arms cannot be compared image by image ({error})"), []
     return CellPictures(images=len(names), disagreeing=len(worst), conf=DEPLOYMENT_CONF), drafts
 
 
 def _deployed(file: PerImage) -> Arrays:
-    """Return what can be seen in pictures of an arm: the detections that count when deployed, and all objects."""
+    """Return what pictures show of an arm: the detections that count when deployed, and all objects."""
     import numpy as np
 
     there = file.names()
@@ -142,34 +134,38 @@ def _deployed(file: PerImage) -> Arrays:
     return arrays | file.read([*_WHOLE, *(name for name in TRUTH if name in there)])
 
 
+def _picture(image: str, disagreement: Disagreement, arms: Sequence[Arrays]) -> Picture:
+    """Return what is to be drawn of an image; file and size are those of the small copy."""
+    reference, engine = arms
+    objects = (reference["target_image"] == disagreement.image).nonzero()[0].tolist()
+    shapes = {
+        "reference": _shapes(reference, disagreement.reference),
+        "engine": _shapes(engine, disagreement.engine),
+        "truth": [shape_of(reference, "target", index) for index in objects],
+    }
+    left_out = sum(max(0, len(found) - MOST_SHAPES) for found in shapes.values())
+    kept = {name: tuple(found[:MOST_SHAPES]) for name, found in shapes.items()}
+    return Picture(image=image, file="", width=0, height=0, badness=disagreement.badness, left_out=left_out, **kept)
+
+
 def _shapes(arm: Arrays, detections: Iterable[tuple[int, Mark]]) -> list[Shape]:
     """Return the detections of one arm, those that disagree first."""
     ordered = sorted(detections, key=lambda detection: detection[1] == "same")
     return [shape_of(arm, "pred", index, float(arm["conf"][index]), mark) for index, mark in ordered]
 
 
-def _small_copies(measure: Measurements, paths: Iterable[str]) -> PicturesResponse:
-    """Return small copies of some images, each made once, however many cells show it."""
-    folder = (measure.workspace.path / BOOK).parent
+def _small_copies(context: RunContext, paths: Iterable[str]) -> PicturesResponse:
+    """Return small copies of some images, each made once however many cells show it."""
+    folder = (context.workspace.path / BOOK).parent
     request = PicturesRequest(images=tuple(paths), output=str(folder), side_px=SIDE_PX)
-    return measure.job("pictures", "pictures", request, measure.settings.timeouts.launch_s, PicturesResponse)
+    return context.job("pictures", request)
 
 
 def _finished(drafts: Iterable[Draft], small: PicturesResponse) -> Iterable[Picture]:
-    for draft in drafts:
-        copy = small.pictures.get(str(draft.path))
+    for path, picture in drafts:
+        copy = small.pictures.get(str(path))
         if copy is not None:
-            yield Picture(
-                image=draft.name,
-                file=copy.file,
-                width=copy.width,
-                height=copy.height,
-                badness=draft.badness,
-                reference=draft.reference,
-                engine=draft.engine,
-                truth=draft.truth,
-                left_out=draft.left_out,
-            )
+            yield picture.model_copy(update=dict(copy))
 
 
 def _save(path: Path, book: PictureBook) -> None:
@@ -179,27 +175,10 @@ def _save(path: Path, book: PictureBook) -> None:
         raise RecordError(f"{path}: cannot be written ({error.strerror})") from error
 
 
-OUTLINE = "pred_outline"
-DETECTED = ("pred_rbox", f"{OUTLINE}_points", "pred_keypoints")
-"""Per-image arrays with a row for each detection, of which an arm has those of its task; older records have none."""
-TRUTH = ("target_rbox", "target_outline", "target_outline_points", "target_keypoints")
-"""The same of the objects."""
-MOST_POINTS = 40
-"""So many points are kept of an outline."""
-VISIBLE = 0.5
-"""Keypoints that are less likely to be seen are not drawn."""
-Arrays = dict[str, Any]
-
-
 def shape_of(arm: Arrays, kind: str, index: int, conf: float | None = None, mark: Mark = "same") -> Shape:
-    """Return one detection or object as it is drawn.
+    """Return a detection (``kind`` is ``pred``) or object (``target``) of an arm's per-image arrays as it is drawn.
 
-    Args:
-        arm: Per-image arrays as an accuracy job writes them, in the job's order.
-        kind: ``pred`` or ``target``.
-        index: Which of them.
-        conf: Its confidence; None for ground truth.
-        mark: How it stands to the other arm's.
+    ``mark`` says how it stands to the other arm's.
 
     Raises:
         ValueError: The arrays have other columns than an accuracy job writes.

@@ -55,19 +55,13 @@ def make_plan(settings: Settings, backend: str, device: str) -> Plan:
     return Plan(cells, weights)
 
 
+@reading()
 def check_inputs(settings: Settings, plan: Plan) -> dict[str, Dataset]:
-    """Return the dataset of each model once everything the plan needs is known to be there.
-
-    Models on the same data share the dataset.
+    """Return the dataset of each model, shared by models on the same data, once all that the plan needs is there.
 
     Raises:
         DataError: Weights or a dataset are missing or not what they should be, or a folder to be written is none.
     """
-    with reading():
-        return _check_inputs(settings, plan)
-
-
-def _check_inputs(settings: Settings, plan: Plan) -> dict[str, Dataset]:
     for path in plan.weights.values():
         check_weights(path)
     _check_places(settings)
@@ -100,7 +94,7 @@ def check_clips(clips: Sequence[Path]) -> None:
 
 
 def _check_places(settings: Settings) -> None:
-    """Raise :class:`DataError` where something is in the way of what a run writes, before it has measured anything."""
+    """Raise :class:`DataError` where something is in the way of what a run writes."""
     report = settings.report
     if report.is_dir():
         raise DataError(f"report = {report} is a folder; name an .html file")
@@ -111,7 +105,7 @@ def _check_places(settings: Settings) -> None:
     written += [("baseline_dir", settings.baseline_dir)] if settings.baselines != "check" else []
     only_read = [("cache_dir", settings.cache_dir), ("baseline_dir", settings.baseline_dir)]
     for key, folder in (*only_read, *written):
-        # What does not exist yet will be made in the first folder above it that does.
+        # A folder that does not exist yet will be made in the first one above it that does.
         there = next((p for p in (folder, *folder.parents) if p.exists()), None) if folder else None
         if there is None:
             continue
@@ -121,7 +115,7 @@ def _check_places(settings: Settings) -> None:
 
 
 def _why_read_only(folder: Path) -> str:
-    """Return why nothing can be put into a folder; empty where something can, which is gone again."""
+    """Return why nothing can be put into a folder; empty where something can."""
     try:
         with tempfile.TemporaryFile(dir=folder):
             return ""

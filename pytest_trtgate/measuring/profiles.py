@@ -3,31 +3,31 @@
 from __future__ import annotations
 
 from ..errors import JobError
-from ..jobs import ProfileRequest, ProfileResponse
+from ..jobs import ProfileRequest
 from ..records import Cell, LayerProfile
-from .context import Measurements
+from .engines import Engines
 
 RUNS = 50
 """Inferences that a profile is the mean of."""
 
 
-def profile_layers(measure: Measurements, cell: Cell) -> LayerProfile:
+def profile_layers(engines: Engines, cell: Cell) -> LayerProfile:
     """Return how long each layer of a cell's engine takes; a profile that failed says why, and fails nothing else."""
-    return measure.workspace.once(f"profile-{cell.key}", LayerProfile, lambda: _profile(measure, cell))
+    return engines.context.workspace.once(f"profile-{cell.key}", LayerProfile, lambda: _profile(engines, cell))
 
 
-def _profile(measure: Measurements, cell: Cell) -> LayerProfile:
-    measure.milestone(f"{cell.label}: profiling its layers")
+def _profile(engines: Engines, cell: Cell) -> LayerProfile:
+    context = engines.context
+    context.milestone(f"{cell.label}: profiling its layers")
     try:
         request = ProfileRequest(
             arm=cell.precision,
-            artifact=str(measure.engine(cell).path),
-            device=measure.environment.device,
-            threads=measure.threads,
+            artifact=str(engines.of(cell).path),
+            device=context.environment.device,
+            threads=context.threads,
             runs=RUNS,
         )
-        limit_s = measure.settings.timeouts.launch_s
-        answer = measure.job(f"profile-{cell.key}", "profile", request, limit_s, ProfileResponse)
+        answer = context.job(f"profile-{cell.key}", request)
     except JobError as error:
         return LayerProfile(cell=cell, runs=RUNS, failure=error.reason)
     return LayerProfile(cell=cell, runs=RUNS, layers=answer.layers)

@@ -6,60 +6,57 @@ from functools import partial
 from pathlib import Path
 
 from ..errors import TrtGateError, reason_of
-from ..jobs import ArmRequest, ClipRequest, ClipResponse, VideoRequest, VideoResponse
-from ..records import REFERENCE, ClipRecord, LatencyRecord, RunRecord, VideoRecord
-from .context import Measurements
+from ..jobs import ClipRequest, VideoRequest
+from ..records import ClipRecord, LatencyRecord, RunRecord, VideoRecord
+from .context import RunContext
+from .engines import Engines
+from .latencies import checkpoint_arm, engine_arm, launch_request
 
 MOST_FRAMES = 3000
-"""Frames of a clip that are timed: what is kept of each until it is drawn again takes memory."""
+"""Frames of a clip that are timed: each takes memory until it is drawn."""
 
 
-def check_clips(measure: Measurements) -> None:
+def open_clips(context: RunContext) -> None:
     """Open every clip of the settings once per run.
 
     Raises:
         JobError: One is no video, has no frames, or is in a format that OpenCV does not know.
     """
-    for number, clip in enumerate(measure.settings.videos, 1):
-        _clip(measure, number, clip)
+    for number, clip in enumerate(context.settings.videos, 1):
+        name = f"clip-{number}"
+        context.workspace.once(name, ClipRecord, partial(_open, context, name, clip))
 
 
-def _clip(measure: Measurements, number: int, clip: Path) -> ClipRecord:
-    def look() -> ClipRecord:
-        limit_s = measure.settings.timeouts.launch_s
-        return measure.job(f"clip-{number}", "clip", ClipRequest(clip=str(clip)), limit_s, ClipResponse).clip
-
-    return measure.workspace.once(f"clip-{number}", ClipRecord, look)
+def _open(context: RunContext, name: str, clip: Path) -> ClipRecord:
+    return context.job(name, ClipRequest(clip=str(clip))).clip
 
 
-def film(measure: Measurements, latency: LatencyRecord) -> None:
+def film(engines: Engines, latency: LatencyRecord) -> None:
     """Time the arms of a model on every clip, once per run; one that fails says why, and fails nothing else.
 
-    Args:
-        measure: What the run measures.
-        latency: The model's launches, which are over: nothing is filmed beside a launch.
+    The model's launches, ``latency``, are over: nothing is filmed beside a launch.
     """
-    for number, clip in enumerate(measure.settings.videos if latency.launches else (), 1):
+    context = engines.context
+    for number, clip in enumerate(context.settings.videos if latency.launches else (), 1):
         name = f"video-{latency.model}-{number}"
-        measure.workspace.once(name, VideoRecord, partial(_film, measure, latency, name, clip))
+        context.workspace.once(name, VideoRecord, partial(_film, engines, latency, name, clip))
 
 
-def _film(measure: Measurements, latency: LatencyRecord, name: str, clip: Path) -> VideoRecord:
-    model = latency.model
-    measure.milestone(f"{model}: timing its arms on {clip.name}, then writing the videos")
+def _film(engines: Engines, latency: LatencyRecord, name: str, clip: Path) -> VideoRecord:
+    context, model = engines.context, latency.model
+    context.milestone(f"{model}: timing its arms on {clip.name}, then writing the videos")
     try:
-        timed = [cell for cell in measure.plan.of_model(model) if cell.precision not in latency.failures]
-        engines = [(cell.precision, measure.engine(cell)) for cell in timed]
-        arms = [ArmRequest(arm=arm, artifact=str(engine.path), sha256=engine.sha256) for arm, engine in engines]
-        weights = ArmRequest(arm=REFERENCE, artifact=str(measure.plan.weights[model]), sha256="")
+        timed = [cell for cell in context.plan.of_model(model) if cell.precision not in latency.failures]
+        arms = [engine_arm(cell.precision, engines.of(cell)) for cell in timed]
         place = Path("videos") / name.removeprefix("video-")
         request = VideoRequest(
-            **measure.launch_request(model, name, 0, [weights, *arms]).model_dump(),
+            launch=launch_request(context, model, name, 0, [checkpoint_arm(context, model), *arms]),
+            threads=context.threads,
             clip=str(clip),
             frames=MOST_FRAMES,
-            output=str(measure.workspace.path / place),
+            output=str(context.workspace.path / place),
         )
-        answer = measure.job(name, "video", request, measure.settings.timeouts.video_s, VideoResponse).video
+        answer = context.job(name, request).video
     except TrtGateError as error:
         return VideoRecord(model=model, clip=clip.name, failure=reason_of(error))
     names = {key: getattr(answer, key) for key in ("side_by_side", "for_browsers", "poster")}
@@ -68,8 +65,8 @@ def _film(measure: Measurements, latency: LatencyRecord, name: str, clip: Path) 
     return answer.model_copy(update={**files, "model": model, "arms": shown})
 
 
-def with_videos(measure: Measurements, run: RunRecord) -> RunRecord:
+def with_videos(context: RunContext, run: RunRecord) -> RunRecord:
     """Return a run's record with what was measured on its clips."""
-    videos = tuple(measure.workspace.all("video-", VideoRecord))
+    videos = tuple(context.workspace.all("video-", VideoRecord))
     notes = [f"{x.model}: {x.clip} was not filmed: {x.failure}" for x in videos if x.failure]
     return run.model_copy(update={"videos": videos, "notes": (*run.notes, *notes)})

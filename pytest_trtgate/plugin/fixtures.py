@@ -44,7 +44,7 @@ def trt_engine(request: pytest.FixtureRequest, trt_cell: Cell) -> Engine:
     from .handles import Engine
 
     try:
-        return Engine(_ready(request.config, trt_cell).measure.engine(trt_cell))
+        return Engine(_ready(request.config, trt_cell).engines.of(trt_cell))
     except TrtGateError as error:
         _fail(error)
 

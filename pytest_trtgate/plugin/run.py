@@ -13,7 +13,7 @@ import pytest
 from ..errors import SettingsError, TrtGateError
 from ..findings import run_preflight
 from ..machine import Machine, gpu_of_worker, resolve_backend
-from ..measuring import Measurements, Plan, check_clips, check_inputs, make_plan, with_media
+from ..measuring import Caller, Plan, RunContext, check_inputs, make_plan, open_clips, with_media
 from ..records import RECORD_NAME, RunRecord, Workspace, new_run_id, run_folder_of
 from ..settings import in_ci
 from ..verdicts import GateRun, measured, record_run
@@ -119,22 +119,30 @@ class GatePlugin:
         gpu, only_gpu = gpu_of_worker(self.settings, backend, device, self.worker, self.machine)
         launcher: Launcher | None = self.config.hook.pytest_trtgate_launcher(config=self.config)
         environment = self.machine.environment(backend, device, options.project_folder(self.config))
-        measure = Measurements(
+        measure = RunContext(
             settings=self.settings,
             plan=self.plan,
             datasets=self.datasets,
             environment=with_extra(self.config, environment),
             workspace=self.workspace,
-            launcher=launcher or LocalLauncher(locks=self.machine.device_locks(), gpu=gpu, only_gpu=only_gpu),
-            machine=self.machine,
-            milestone=narrator.milestone,
-            progress=narrator.progress,
-            export_args=partial(export_args, self.config, self.settings),
+            caller=Caller(
+                launcher=launcher
+                or LocalLauncher(
+                    locks=self.machine.device_locks(),
+                    gpu=gpu,
+                    only_gpu=only_gpu,
+                    python_path=options.python_path(self.config),
+                ),
+                machine=self.machine,
+                milestone=narrator.milestone,
+                progress=narrator.progress,
+                export_args=partial(export_args, self.config, self.settings),
+            ),
         )
-        check_clips(measure)
+        open_clips(measure)
         if not self.is_worker:  # of several, one makes the launches, and none knows which
             models = {cell.model for cell in self.cells} if self.launches_expected else set()
-            measure.early.expect(models, builds=measure.cache.is_empty)
+            measure.expected.expect(models, builds=measure.cache.is_empty)
         return GateRun(
             measure,
             options.accept_command(self.config),
@@ -269,7 +277,7 @@ class GatePlugin:
         before = richer_run(run, report)
         save = partial(publish, report=report, workspace=self.workspace)
         if not interrupted:
-            self.run, missing, self.stopped = with_media(self.session.measure, run, save)
+            self.run, missing, self.stopped = with_media(self.session.engines, run, save)
             self.written += [missing] if missing else []
         save(self.run or run)
         self.report = report
@@ -295,7 +303,7 @@ class GatePlugin:
     def pytest_unconfigure(self) -> None:
         """End processes that still wait for a job."""
         if "session" in vars(self):
-            self.session.measure.early.close()
+            self.session.measure.expected.close()
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter, exitstatus: int) -> None:
         """Show one table, what each verdict that is no PASS says, and where the report is."""

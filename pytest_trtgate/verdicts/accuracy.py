@@ -18,7 +18,7 @@ from ..findings import (
     inconclusive_checks,
 )
 from ..judge.accuracy.parity import finds_nothing, judge_accepted, judge_parity, of_other_instructions
-from ..measuring import Evaluations, Measurements
+from ..measuring import Evaluations, RunContext
 from ..records import METRICS, AccuracyRecord, Cell, Check, Outcome, Preflight, Task, Trouble
 from ..settings import DEPLOYMENT_CONF, FINDING_KINDS
 from .decide import Judgement
@@ -30,10 +30,14 @@ from .figures import accuracy_figures
 class AccuracyJudge:
     """Judges engines against their checkpoints and baselines; ``preflight`` returns what was found before the build."""
 
-    measure: Measurements
     evaluations: Evaluations
     lookup: BaselineLookup
     preflight: Callable[[], Preflight]
+
+    @property
+    def context(self) -> RunContext:
+        """What the measuring of the run shares."""
+        return self.evaluations.context
 
     def judge(self, cell: Cell) -> Judgement:
         """Return the checks of a cell's accuracy, and what was found beside them.
@@ -44,22 +48,23 @@ class AccuracyJudge:
         reference, engine = self.evaluations.pair(cell)
         checks, found = self._parity(cell, reference, engine)
         checks += inconclusive_checks(self.preflight().concerning(cell, "accuracy"))
-        found += engine_findings(self.measure, cell) + self._calibration_leak(cell) + self._left_out(cell, engine)
+        found += engine_findings(self.evaluations.engines, cell) + self._calibration_leak(cell)
+        found += self._left_out(cell, engine)
         use = self.lookup.use(cell)
         # Another CPU or number of threads makes latencies incomparable, not accuracies.
         # Of a checkpoint that finds nothing, an engine that fell to nothing as well is no news.
         if not self.lookup.accepts(cell) and use.baseline is not None and not finds_nothing(reference):
             since = judge_accepted(use.baseline, reference, engine, self.tolerances(cell, engine.task))
-            checks += of_other_instructions(since, cell, use.baseline.environment, self.measure.environment)
+            checks += of_other_instructions(since, cell, use.baseline.environment, self.context.environment)
         return checks, found
 
     def _left_out(self, cell: Cell, accuracy: AccuracyRecord) -> list[Found]:
-        share = self.measure.settings.findings.left_out_share
+        share = self.context.settings.findings.left_out_share
         split, images = accuracy.settings.split, accuracy.images
         # Records of earlier releases only name them.
         missing = accuracy.left_out if accuracy.left_out.count else Trouble(count=len(accuracy.unreadable))
         found = images_left_out(split, "evaluation", images, missing, share)
-        if used := self.measure.engine(cell).calibration:
+        if used := self.evaluations.engines.of(cell).calibration:
             of_what = "calibration"
             found += images_left_out(used.split, of_what, used.images, used.left_out, share, cell.precision)
         return found
@@ -67,26 +72,26 @@ class AccuracyJudge:
     def _calibration_leak(self, cell: Cell) -> list[Found]:
         if cell.precision != "int8":
             return []
-        data = self.measure.data[cell.model]
-        calibration = calibrated_on(self.measure.engine(cell), data.calibration_images)
+        data = self.context.data[cell.model]
+        calibration = calibrated_on(self.evaluations.engines.of(cell), data.calibration_images)
         leaked = shared_contents(data.images, calibration, data.digests.sha256)
-        return calibration_leak(leaked, len(data.images), self.measure.settings.split)
+        return calibration_leak(leaked, len(data.images), self.context.settings.split)
 
     def _parity(self, cell: Cell, reference: AccuracyRecord, engine: AccuracyRecord) -> tuple[list[Check], list[Found]]:
         """Judge an engine against its checkpoint."""
         tolerances = self.tolerances(cell, engine.task)
-        population = self.measure.settings.of(cell.model).accuracy.mode == "population"
+        population = self.context.settings.of(cell.model).accuracy.mode == "population"
         evidence = self._evidence(reference, engine, population)
         comparison = None if isinstance(evidence, str) else evidence.comparison
         checks = judge_parity(reference, engine, tolerances, comparison, population=population)
         found = few_images(engine.images, engine.settings.split)
         if not isinstance(evidence, str):
             figures = accuracy_figures(cell, engine, evidence, DEPLOYMENT_CONF)
-            self.measure.workspace.put(f"figures-{cell.key}", figures)
+            self.context.workspace.put(f"figures-{cell.key}", figures)
         agreement = evidence if isinstance(evidence, str) else evidence.agreement
         # Where mAP has said it already, a failure still has to be known: the tolerance of mAP may be changed.
         fallen = any(check.outcome in (Outcome.FAIL, Outcome.ERROR) for check in checks)
-        collapse = not fallen or self.measure.settings.findings.of("confidence-collapse") == "fail"
+        collapse = not fallen or self.context.settings.findings.of("confidence-collapse") == "fail"
         return checks, found + agreement_findings(cell.precision, agreement, engine.task, collapse=collapse)
 
     def tolerances(self, cell: Cell, task: Task) -> dict[str, float]:
@@ -95,7 +100,7 @@ class AccuracyJudge:
         Raises:
             SettingsError: The settings gate a metric that the model does not have.
         """
-        settings = self.measure.settings.of(cell.model)
+        settings = self.context.settings.of(cell.model)
         own = next((model.accuracy for model in settings.models if model.name == cell.model), None)
         # A general tolerance may be meant for another model of the run.
         chosen = settings.accuracy if len(settings.models) == 1 else own
@@ -108,9 +113,9 @@ class AccuracyJudge:
     def _evidence(self, reference: AccuracyRecord, engine: AccuracyRecord, population: bool) -> Evidence | str:
         """Return the evidence, or why there is none; raises where the settings have something fail that hangs on it."""
         try:
-            return gather(self.measure.workspace.path, reference, engine, DEPLOYMENT_CONF, decides=population)
+            return gather(self.context.workspace.path, reference, engine, DEPLOYMENT_CONF, decides=population)
         except RecordError as error:
-            failing = [kind for kind in FINDING_KINDS if self.measure.settings.findings.of(kind) == "fail"]
+            failing = [kind for kind in FINDING_KINDS if self.context.settings.findings.of(kind) == "fail"]
             needing = [f"findings.{kind} = 'fail'" for kind in failing if FINDING_KINDS[kind].of_detections]
             if population or needing:
                 what = "accuracy.mode 'population'" if population else needing[0]

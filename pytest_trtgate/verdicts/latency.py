@@ -11,7 +11,7 @@ from ..findings import engine_findings, unstable_warmup
 from ..judge.engine import judge_engine, judge_resources
 from ..judge.latency.candidate import Against, Candidate
 from ..judge.latency.checks import judge_latency
-from ..measuring import Measurements, Replays, profile_layers, why_not_replayed
+from ..measuring import Latencies, RunContext, profile_layers, why_not_replayed
 from ..records import Cell, Check, LatencyRecord, Preflight, slowest_change
 from .decide import Judgement, explained
 
@@ -20,10 +20,14 @@ from .decide import Judgement, explained
 class LatencyJudge:
     """Judges the launches of engines; ``preflight`` returns what was found before the build."""
 
-    measure: Measurements
-    replays: Replays
+    latencies: Latencies
     lookup: BaselineLookup
     preflight: Callable[[], Preflight]
+
+    @property
+    def context(self) -> RunContext:
+        """What the measuring of the run shares."""
+        return self.latencies.context
 
     def launches(self, cell: Cell) -> LatencyRecord:
         """Return the launches that timed a cell, with stored baseline engines to compare with.
@@ -31,7 +35,7 @@ class LatencyJudge:
         Raises:
             JobError: It could not be timed.
         """
-        latency = self.measure.latency(cell.model, self.replays)
+        latency = self.latencies.of(cell.model)
         if failure := latency.failures.get(cell.precision):
             raise JobError(failure.job, failure.reason, failure.log_tail)
         return latency
@@ -43,26 +47,29 @@ class LatencyJudge:
             TrtGateError: It could not be measured.
         """
         latency = self.launches(cell)
-        engine, use = self.measure.engine(cell), self.lookup.use(cell)
+        engine, use = self.latencies.engines.of(cell), self.lookup.use(cell)
         checks = self._times(cell, latency)
-        checks += judge_resources(latency, cell.precision, *self.measure.settings.latency.resources(cell.precision))
-        if self.measure.settings.profile:
-            layers = profile_layers(self.measure, cell).layers
+        checks += judge_resources(latency, cell.precision, *self.context.settings.latency.resources(cell.precision))
+        if self.context.settings.profile:
+            layers = profile_layers(self.latencies.engines, cell).layers
             checks = explained(checks, slowest_change(layers, use.baseline.layers if use.baseline else ()))
-        checks += judge_engine(engine, self.measure.settings.engine.limits(cell.precision))
+        checks += judge_engine(engine, self.context.settings.engine.limits(cell.precision))
         launches = latency.of_arm(cell.precision)
         unstable = sum(not launch.arms[cell.precision].warmup_stable for launch in launches)
-        return checks, [*engine_findings(self.measure, cell), *unstable_warmup(cell.label, unstable, len(launches))]
+        return checks, [
+            *engine_findings(self.latencies.engines, cell),
+            *unstable_warmup(cell.label, unstable, len(launches)),
+        ]
 
     def _times(self, cell: Cell, latency: LatencyRecord) -> list[Check]:
-        rules = self.measure.settings.latency
+        rules = self.context.settings.latency
         baseline = self.lookup.comparable(cell)
         against = None
         if baseline is not None:
-            same = baseline.engine_sha256 == self.measure.engine(cell).sha256
+            same = baseline.engine_sha256 == self.latencies.engines.of(cell).sha256
             against = Against(baseline, same, why_not_replayed(latency, cell), self.preflight().busy)
         candidate = Candidate(latency, cell.precision, rules.context, rules.limits(cell.precision, cell.backend))
-        speedup = rules.speedup_rule(cell.precision, cell.backend, self.measure.settings.precisions)
+        speedup = rules.speedup_rule(cell.precision, cell.backend, self.context.settings.precisions)
         checks = judge_latency(candidate, speedup, against)
         if baseline is None and not self.lookup.accepts(cell):
             use = self.lookup.use(cell)

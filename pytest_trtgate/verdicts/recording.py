@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime, timezone
 
 from .. import __version__
-from ..measuring import Measurements
+from ..measuring import RunContext
 from ..records import (
     INTERRUPTED,
     AccuracyFigures,
@@ -27,7 +27,7 @@ from ..text import age
 from .figures import courses
 
 
-def record_run(measure: Measurements, started: float, argv: list[str], *, interrupted: bool, red: bool) -> RunRecord:
+def record_run(measure: RunContext, started: float, argv: list[str], *, interrupted: bool, red: bool) -> RunRecord:
     """Return the record of a run, all but its media, its baselines and the commands that accept its cells.
 
     ``started`` is in seconds since the epoch, ``argv`` are pytest's arguments; ``red``: some test failed.

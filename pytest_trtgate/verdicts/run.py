@@ -9,7 +9,7 @@ from pathlib import Path
 from ..baselines import Acceptance, BaselineLookup, BaselineStore, waived, way_to_accept
 from ..cache import pin
 from ..errors import CacheError, JobError, TrtGateError
-from ..measuring import Evaluations, Measurements, Replays
+from ..measuring import Engines, Evaluations, Latencies, RunContext
 from ..records import REFERENCE, Cell, Check, Finding, LatencyRecord, Preflight, RunRecord, Subject, Verdict, failures
 from .accuracy import AccuracyJudge
 from .amend import Amend, Softening, context_of, no_amendment, parse_answers
@@ -33,7 +33,7 @@ class GateRun:
 
     def __init__(
         self,
-        measure: Measurements,
+        measure: RunContext,
         command: str,
         source: Path | None,
         selected: Collection[Cell],
@@ -42,7 +42,8 @@ class GateRun:
         amend: Amend = no_amendment,
     ) -> None:
         self.measure = measure
-        self.evaluations = Evaluations(measure, selected)
+        self.engines = Engines(measure)
+        self.evaluations = Evaluations(self.engines, selected)
         self.command = command
         self.source = source
         self.settings = measure.settings
@@ -51,11 +52,14 @@ class GateRun:
         self._preflight = preflight
         self._amend = amend
         self._lookup = lookup = BaselineLookup(
-            self.store, self.settings.baselines, measure.threads, self.workspace, lambda cell: measure.engine(cell).head
+            self.store,
+            self.settings.baselines,
+            measure.threads,
+            self.workspace,
+            lambda cell: self.engines.of(cell).head,
         )
-        replays = Replays(self.settings, measure.plan, measure.cache, lookup.comparable)
-        self._accuracy = AccuracyJudge(measure, self.evaluations, lookup, self.preflight)
-        self._latency = LatencyJudge(measure, replays, lookup, self.preflight)
+        self._accuracy = AccuracyJudge(self.evaluations, lookup, self.preflight)
+        self._latency = LatencyJudge(Latencies(self.engines, lookup.comparable), lookup, self.preflight)
 
     def preflight(self) -> Preflight:
         """Return what was found before anything was built; looked for now where no process of this run has yet."""

@@ -19,37 +19,15 @@ import traceback
 import unicodedata
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from ..errors import TrtGateError
-from ..jobs import (
-    PROGRESS,
-    AccuracyRequest,
-    BuildRequest,
-    ClipRequest,
-    JobFailure,
-    LatencyRequest,
-    PicturesRequest,
-    ProfileRequest,
-    Response,
-    SurveyRequest,
-    VideoRequest,
-)
+from ..jobs import PROGRESS, JobFailure, Request, Response
 from ..records import load, save
 from ..text import counted, without_escapes
 from .phases import Phases
 
-Q = TypeVar(
-    "Q",
-    BuildRequest,
-    AccuracyRequest,
-    LatencyRequest,
-    ProfileRequest,
-    PicturesRequest,
-    ClipRequest,
-    VideoRequest,
-    SurveyRequest,
-)
+Q = TypeVar("Q", bound=Request[Any])
 PHASES = Phases()
 """The phases of this process; a job begins with its imports and says when the next phase begins."""
 PROGRESS_INTERVAL_S = 2.0

@@ -148,6 +148,11 @@ def load_model(weights: Path, shown: Path | None = None) -> Any:
         model = YOLO(weights, task=read_metadata(weights).get("task"))
     except Exception as error:
         reason = plain(error).replace(str(weights), shown.name)
+        if isinstance(error, ModuleNotFoundError) and error.name:
+            raise DataError(
+                f"{shown}: needs the module {error.name}, which is not found where engines are built and run; name its "
+                f"folder in the environment variable PYTHONPATH, or as pythonpath in pytest's settings"
+            ) from error
         raise DataError(
             f"{shown}: not a YOLO checkpoint that Ultralytics {ultralytics.__version__} can load ({reason})"
         ) from error

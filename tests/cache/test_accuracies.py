@@ -14,11 +14,12 @@ from fake_jobs import Behaviour
 from project import VERSIONS, Project, write_dataset
 from records_example import SETTINGS, environment
 
-from pytest_trtgate.cache.accuracies import ResultCache
+from pytest_trtgate.cache.prune import prune
 from pytest_trtgate.data.dataset import load_dataset
 from pytest_trtgate.machine.packages import installed_versions
 from pytest_trtgate.measuring.accuracies import VERSIONS as VERSIONS_OF_RESULTS
-from pytest_trtgate.measuring.accuracies import result_key
+from pytest_trtgate.measuring.accuracies import result_parts
+from pytest_trtgate.records.files import key_sha256
 
 ONE = "--trt-precision=fp16"
 ACCURACY = ("-k", "accuracy")
@@ -159,12 +160,12 @@ def test_each_part_of_a_key_makes_another(tmp_path: Path, part: str) -> None:
         changes += [{"dataset": replace(dataset, extra={"channels": 1})}]
         changes += [{"dataset": replace(dataset, extra={"channels": 1, 7: "a number as a key"})}]
         moved = write_dataset(tmp_path / "moved")
-        assert result_key(**(given | {"dataset": load_dataset(moved)})) == result_key(**given)
+        assert result_parts(**(given | {"dataset": load_dataset(moved)})) == result_parts(**given)
         (tmp_path / "moved" / "images" / "test" / "0.png").rename(tmp_path / "moved" / "images" / "test" / "00.png")
         changes += [{"dataset": load_dataset(moved)}]
     else:
-        changes += [{"artifact_sha256": "b"}, {"data_digest": "e"}, {"threads": 3}, {"sparing": True}]
-    keys = [result_key(**given), *(result_key(**(given | change)) for change in changes)]
+        changes += [{"artifact_sha256": "b"}, {"data_digest": "e"}, {"threads": 3}]
+    keys = [key_sha256(result_parts(**one)) for one in (given, *(given | change for change in changes))]
     assert len(set(keys)) == len(keys) > 1
 
 
@@ -194,15 +195,15 @@ def test_what_decodes_the_images_is_among_the_versions() -> None:
 def test_pruning_results_spares_what_is_being_written_and_minds_nothing_that_vanishes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    results = ResultCache(tmp_path)
+    results = tmp_path / "results"
     for name, days in (("a" * 64, 0), (".new-fresh", 0.5), (".new-stale", 1.5)):
-        (results.root / name).mkdir(parents=True)
+        (results / name).mkdir(parents=True)
         used = time.time() - days * 86400
-        os.utime(results.root / name, (used, used))
+        os.utime(results / name, (used, used))
     real = Path.glob
     monkeypatch.setattr(Path, "glob", lambda self, pattern: [self / "gone-meanwhile", *real(self, pattern)])
-    assert results.prune(0) == 2
-    assert [path.name for path in results.root.iterdir()] == [".new-fresh"]
+    assert prune(tmp_path, 0) == ([], 2)
+    assert [path.name for path in results.iterdir()] == [".new-fresh"]
 
 
 def test_two_names_of_the_same_weights_share_engine_and_accuracy_and_keep_their_names(project: Project) -> None:

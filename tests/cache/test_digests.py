@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from pytest_trtgate.cache import digests as filedigests
-from pytest_trtgate.cache.digests import FileDigests, prune_digests
+from pytest_trtgate.cache.digests import FileDigests
+from pytest_trtgate.cache.prune import prune
 
 
 @pytest.fixture
@@ -24,6 +25,12 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def digests(folder: Path, fresh: bool = False) -> FileDigests:
     return FileDigests(folder / "cache", folder / "data.yaml", fresh)
+
+
+def stored(folder: Path) -> Path:
+    """Return the only table that is stored."""
+    [path] = (folder / "cache" / "digests").iterdir()
+    return path
 
 
 def known(folder: Path, name: str = "a.png") -> Path:
@@ -76,12 +83,12 @@ def test_a_table_keeps_what_others_know_and_forgets_files_that_are_gone(tmp_path
     table = digests(tmp_path)
     assert (table.sha256(first), table.sha256(second)) == (hashlib.sha256(b"before").hexdigest(),) * 2
     assert read == ["a.png", "b.png", "c.png", "d.png"]
-    assert "c.png" not in table.store.read_text()
+    assert "c.png" not in stored(tmp_path).read_text()
 
 
 def test_a_damaged_table_is_as_good_as_none(tmp_path: Path, read: list[str]) -> None:
     path = known(tmp_path)
-    store = digests(tmp_path).store
+    store = stored(tmp_path)
     store.write_bytes(store.read_bytes()[:-9])
     assert digests(tmp_path).sha256(path) == hashlib.sha256(b"before").hexdigest()
     assert digests(tmp_path / "elsewhere").sha256(path)
@@ -89,10 +96,10 @@ def test_a_damaged_table_is_as_good_as_none(tmp_path: Path, read: list[str]) -> 
 
 def test_digests_that_no_run_has_used_for_long_are_deleted(tmp_path: Path, read: list[str]) -> None:
     known(tmp_path)
-    store = digests(tmp_path).store
+    store = stored(tmp_path)
     for used in (True, False):
         os.utime(store, (0, 0))
         if used:
             digests(tmp_path)
-        prune_digests(tmp_path / "cache", 3600)
+        prune(tmp_path / "cache", 3600)
         assert store.exists() == used

@@ -58,7 +58,7 @@ def test_builds_that_differ_by_precision_begin_with_one_graph(project: Project) 
     project.run("--trt-precision=fp16,int8").assert_outcomes(passed=2)
     (run,) = project.run_folders()
     requests = [json.loads(path.read_text()) for path in sorted(run.glob("jobs/build-*/request.json"))]
-    assert [request["precision"] for request in requests] == ["fp16", "int8"]
+    assert [request["cell"]["precision"] for request in requests] == ["fp16", "int8"]
     (traced,) = {Path(request["traced"]) for request in requests}
     assert traced.parent == run / "traced"
     hook = "\ndef pytest_trtgate_export_args(cell):\n    return {'dynamic': cell.precision == 'fp16', 'opset': 17}\n"

@@ -116,9 +116,9 @@ def test_a_build_published_while_leftovers_are_swept_is_no_error(
     cache: EngineCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (cache.root / "tmp" / "other").mkdir()
-    real = Path.iterdir
-    monkeypatch.setattr(Path, "iterdir", lambda self: iter([*real(self), self / "published-meanwhile"]))
-    cache._sweep()
+    real = Path.glob
+    monkeypatch.setattr(Path, "glob", lambda self, pattern: iter([*real(self, pattern), self / "published-meanwhile"]))
+    store(cache, "d" * 64)
     assert (cache.root / "tmp" / "other").exists()
 
 

@@ -28,7 +28,7 @@ from pytest_trtgate.findings.preflight import run_preflight
 from pytest_trtgate.jobs.contract import CheckpointFacts, SplitFacts
 from pytest_trtgate.machine.gpus import GpuNow
 from pytest_trtgate.measuring import context as measure
-from pytest_trtgate.measuring.context import Measurements
+from pytest_trtgate.measuring.context import Caller, RunContext
 from pytest_trtgate.measuring.plan import check_inputs, make_plan
 from pytest_trtgate.records.files import load
 from pytest_trtgate.records.run_folder import Workspace
@@ -77,19 +77,27 @@ class Listening(InlineLauncher):
         return super().run(job, folder, progress)
 
 
-def measurements(project: Project, milestone: Callable[[str], None] = lambda _: None, **more: Any) -> Measurements:
+def measurements(
+    project: Project,
+    milestone: Callable[[str], None] = lambda _: None,
+    launcher: InlineLauncher | None = None,
+    device: str = "cpu",
+    **more: Any,
+) -> RunContext:
     settings = project_settings(project.path)[0]
     plan = make_plan(settings, "onnxruntime", "cpu")
-    return Measurements(
+    return RunContext(
         settings=settings,
         plan=plan,
         datasets=check_inputs(settings, plan),
-        environment=environment().model_copy(update={"versions": VERSIONS}),
+        environment=environment().model_copy(update={"versions": VERSIONS, "device": device}),
         workspace=Workspace(project.path / "runs", "one"),
-        launcher=InlineLauncher(),
-        milestone=milestone,
-        progress=lambda _: None,
-        **{"machine": PretendedMachine(), **more},
+        caller=Caller(
+            launcher or InlineLauncher(),
+            **{"machine": PretendedMachine(), **more},
+            milestone=milestone,
+            progress=lambda _: None,
+        ),
     )
 
 
@@ -501,10 +509,8 @@ def test_what_has_not_changed_is_not_looked_at_again(desk: Project) -> None:
 
 
 def test_a_survey_waits_for_no_device(desk: Project) -> None:
-    here = measurements(desk)
-    here.launcher = listening = Listening()
-    here.environment = here.environment.model_copy(update={"device": "0"})
-    run_preflight(here, "")
+    listening = Listening()
+    run_preflight(measurements(desk, launcher=listening, device="0"), "")
     assert [job.device for job in listening.asked] == [""]
 
 

@@ -20,11 +20,11 @@ CALLS_BEFORE = 3
 
 
 def pytest_trtgate_launcher(config: Any) -> Any:
-    from pytest_trtgate.jobs.launcher import JOB_MODULES, LocalLauncher
+    from pytest_trtgate.jobs.launcher import LocalLauncher
 
     # Locks of its own: what it times is of no interest.
     harmed = dict.fromkeys(("build", "accuracy", "latency"), __name__)
-    return LocalLauncher({**JOB_MODULES, **harmed}, Path(os.environ["TRTGATE_TEST_LOCKS"]))
+    return LocalLauncher(harmed, Path(os.environ["TRTGATE_TEST_LOCKS"]))
 
 
 def harm(faults: dict[Path, str]) -> None:
@@ -57,7 +57,9 @@ def main() -> int:
     asked = json.loads((Path(sys.argv[1]) / "request.json").read_text(encoding="utf-8"))
     faults = json.loads(os.environ["TRTGATE_TEST_FAULTS"])
     if "weights" in asked:
-        return worker.main(BuildRequest, build if faults.get(asked["precision"]) == "little-memory" else jobs("build"))
+        return worker.main(
+            BuildRequest, build if faults.get(asked["cell"]["precision"]) == "little-memory" else jobs("build")
+        )
     harmed = {Path(arm["artifact"]): faults[arm["arm"]] for arm in asked["arms"] if arm["arm"] in faults}
     kind = "latency" if "samples_file" in asked else "accuracy"
 
@@ -68,11 +70,11 @@ def main() -> int:
     return worker.main(LatencyRequest if kind == "latency" else AccuracyRequest, work)
 
 
-def jobs(kind: str) -> Any:
+def jobs(kind: Any) -> Any:
     """Return what does a job of a kind."""
-    from pytest_trtgate.jobs.launcher import JOB_MODULES
+    from pytest_trtgate.jobs.kinds import JOBS
 
-    return importlib.import_module(JOB_MODULES[kind]).work
+    return importlib.import_module(JOBS[kind].module).work
 
 
 def build(request: Any, folder: Path) -> Any:

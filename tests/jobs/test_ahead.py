@@ -17,17 +17,20 @@ import pytest
 from fake_jobs import Behaviour
 from inline_launcher import InlineLauncher
 from project import SUPPORT, Project, is_running, wait_for
+from records_example import SETTINGS
 
 from pytest_trtgate.errors import JobError
 from pytest_trtgate.jobs import ahead as ahead_module
-from pytest_trtgate.jobs import launcher as launcher_module
 from pytest_trtgate.jobs import processes
 from pytest_trtgate.jobs.ahead import EACH_BYTES, KEEP_FREE_BYTES, affordable
 from pytest_trtgate.jobs.contract import ArmRequest, BuildRequest, JobKind, LatencyRequest, LatencyResponse
-from pytest_trtgate.jobs.expected import EarlyJobs
+from pytest_trtgate.jobs.expected import ExpectedJobs
+from pytest_trtgate.jobs.kinds import JOBS, JobSpec
 from pytest_trtgate.jobs.launcher import EarlyLauncher, Job, LocalLauncher
+from pytest_trtgate.records.cell import Cell
+from pytest_trtgate.settings.latency import Latency
 
-SHAPE = {"schema_version": 1, "imgsz": 32, "batch": 1, "backend": "onnxruntime", "device": "cpu", "threads": 1}
+CELL = Cell(model="shapes", precision="fp32", imgsz=32, batch=1, backend="onnxruntime", device="cpu")
 SLOW = """
 import pathlib, sys, time
 time.sleep(0.4 * int(pathlib.Path(sys.argv[2]).name))  # the second process takes longer than the first
@@ -65,34 +68,23 @@ class Jobs:
         """Make a launch and return its process."""
         request = LatencyRequest(
             index=0,
-            seed=0,
             arms=(ArmRequest(arm="pt", artifact=str(self.weights), sha256=""),),
-            imgsz=32,
-            batch=1,
             device="cpu",
-            threads=1,
             images=(),
-            samples=30,
-            max_seconds=1,
-            block=1,
-            warmup_min=1,
-            warmup_max_seconds=1,
-            conf=0.25,
-            iou=0.7,
-            max_det=300,
+            how=SETTINGS,
+            rules=Latency(samples=30),
             samples_file=str(self.path / name / "samples.npz"),
         )
-        answer = self.launcher.run(Job(name, "latency", request, "cpu", 60), self.path / name, lambda _: None)
+        answer = self.launcher.run(Job(name, request, "cpu", 60), self.path / name, lambda _: None)
         assert isinstance(answer, LatencyResponse)
         return self.pid(name)
 
     def build(self, precision: str, timeout_s: float = 60.0) -> int:
         """Build an engine and return the process that did."""
         (self.path / "out").mkdir(exist_ok=True)
-        request = BuildRequest.model_validate(
-            {"weights": str(self.weights), "precision": precision, "output": str(self.path / "out"), **SHAPE}
-        )
-        job = Job(precision, "build", request, "cpu", timeout_s)
+        cell = CELL.model_copy(update={"precision": precision})
+        request = BuildRequest(weights=str(self.weights), cell=cell, output=str(self.path / "out"))
+        job = Job(precision, request, "cpu", timeout_s)
         self.launcher.run(job, self.path / precision, lambda _: None)
         return self.pid(precision)
 
@@ -137,7 +129,8 @@ def test_each_launch_is_a_process_of_its_own_prepared_or_not(jobs: Jobs) -> None
 
 
 def test_nothing_is_timed_while_anything_imports(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(launcher_module, "IMPORTS", {"fake_jobs": ("slow_import",)})
+    monkeypatch.setitem(JOBS, "latency", JobSpec("fake_jobs", imports=("slow_import",)))  # type: ignore[arg-type]
+    jobs.launcher.modules = {}
     jobs.prepare(2)
     assert not jobs.device_is_free  # for other sessions on this machine
     jobs.launch("one")
@@ -284,10 +277,10 @@ class Recorder(InlineLauncher):
         self.asked.append("close")
 
 
-def early(models: set[str], builds: bool, device: str = "cpu") -> tuple[EarlyJobs, list[str]]:
+def early(models: set[str], builds: bool, device: str = "cpu") -> tuple[ExpectedJobs, list[str]]:
     """Return what prepares the jobs of a run, and where it is noted."""
     launcher = Recorder()
-    jobs = EarlyJobs(launcher, device, 1, Path("ahead"), 5)
+    jobs = ExpectedJobs(launcher, device, 1, Path("ahead"), 5)
     jobs.expect(models, builds)
     jobs.begin()
     return jobs, launcher.asked
@@ -315,7 +308,7 @@ def test_launches_that_nobody_expects_are_prepared_when_they_come() -> None:
     jobs.before("accuracy")
     jobs.close()
     assert asked == ["latency 5", "close"]
-    EarlyJobs(InlineLauncher(), "cpu", 1, Path("ahead"), 3).before_launches("shapes")  # nothing to tell it
+    ExpectedJobs(InlineLauncher(), "cpu", 1, Path("ahead"), 3).before_launches("shapes")  # nothing to tell it
     assert not isinstance(InlineLauncher(), EarlyLauncher)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import signal
@@ -16,10 +17,12 @@ from fake_jobs import REFUSAL, Behaviour
 from project import SUPPORT, Project, is_running, wait_for
 
 from pytest_trtgate.errors import JobError
-from pytest_trtgate.jobs import processes
+from pytest_trtgate.jobs import contract, processes
 from pytest_trtgate.jobs.contract import BuildRequest, BuildResponse
+from pytest_trtgate.jobs.kinds import JOBS
 from pytest_trtgate.jobs.launcher import Job, LocalLauncher
 from pytest_trtgate.jobs.logs import log_tail
+from pytest_trtgate.records.cell import Cell
 
 FAULTS = {
     "segfault": "its process was killed by SIGSEGV",
@@ -45,17 +48,9 @@ class Jobs:
         """Run one build that has a fault."""
         weights = Behaviour(faults={"build-int8": fault}).save(self.path / "shapes.pt")
         (self.path / "out").mkdir(exist_ok=True)
-        request = BuildRequest(
-            weights=str(weights),
-            precision="int8",
-            imgsz=320,
-            batch=1,
-            backend="onnxruntime",
-            device="cpu",
-            threads=1,
-            output=str(self.path / "out"),
-        )
-        answer = self.launcher.run(Job("job", "build", request, device, timeout_s), self.folder, self.told.append)
+        cell = Cell(model="shapes", precision="int8", imgsz=320, batch=1, backend="onnxruntime", device="cpu")
+        request = BuildRequest(weights=str(weights), cell=cell, output=str(self.path / "out"))
+        answer = self.launcher.run(Job("job", request, device, timeout_s), self.folder, self.told.append)
         assert isinstance(answer, BuildResponse)
         return answer
 
@@ -327,3 +322,11 @@ def test_an_interrupted_run_says_so_and_ends_its_job(project: Project) -> None:
     assert "interrupted" in project.record.unfinished
     assert project.outcomes("accuracy") == {"fp16": "PASS"}
     assert not (project.path / "baselines").exists()
+
+
+def test_each_kind_of_job_has_a_module_a_request_and_a_response() -> None:
+    requests = [x for name, x in vars(contract).items() if name.endswith("Request") and hasattr(x, "kind")]
+    assert sorted(request.kind for request in requests) == sorted(JOBS)
+    for request in requests:
+        assert request.__name__.removesuffix("Request") == request.response().__name__.removesuffix("Response")
+        assert importlib.util.find_spec(JOBS[request.kind].module)

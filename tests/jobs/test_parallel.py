@@ -15,6 +15,7 @@ from project import SUPPORT, TESTS, Project, jobs_of, snapshot
 from pytest_trtgate.jobs.contract import BuildRequest
 from pytest_trtgate.jobs.launcher import Job, LocalLauncher
 from pytest_trtgate.machine import device_locks
+from pytest_trtgate.records.cell import Cell
 
 Spans = list[tuple[int, int, str]]
 
@@ -48,17 +49,9 @@ def _spans_of_two_launchers(
         for number in range(2):
             output = tmp_path / f"out-{name}-{number}"
             output.mkdir()
-            request = BuildRequest(
-                weights=str(weights),
-                precision="fp32",
-                imgsz=320,
-                batch=1,
-                backend="onnxruntime",
-                device=device,
-                threads=1,
-                output=str(output),
-            )
-            job = Job(output.name, "build", request, device, 60.0)
+            cell = Cell(model="shapes", precision="fp32", imgsz=320, batch=1, backend="onnxruntime", device=device)
+            request = BuildRequest(weights=str(weights), cell=cell, output=str(output))
+            job = Job(output.name, request, device, 60.0)
             launcher.run(job, tmp_path / "jobs" / output.name, lambda _: None)
 
     threads = [threading.Thread(target=work, args=pair) for pair in zip("ab", devices, strict=True)]

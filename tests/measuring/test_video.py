@@ -123,15 +123,15 @@ def test_whatever_is_in_the_way_of_a_video_costs_the_video_only(tmp_path: Path) 
         raise CacheError("the cache cannot be read")
 
     run, workspace = passing_run(), Workspace(tmp_path, "run")
-    measure: Any = SimpleNamespace(
+    context: Any = SimpleNamespace(
         settings=SimpleNamespace(videos=(tmp_path / "clip.mp4",)),
         plan=SimpleNamespace(of_model=lambda _: run.cells),
         workspace=workspace,
         milestone=lambda _: None,
-        engine=engine,
     )
-    film(measure, run.latencies["shapes"])
-    told = with_videos(measure, run)
+    engines: Any = SimpleNamespace(context=context, of=engine)
+    film(engines, run.latencies["shapes"])
+    told = with_videos(context, run)
     assert [video.failure for video in told.videos] == ["the cache cannot be read"]
     assert told.notes[-1] == "shapes: clip.mp4 was not filmed: the cache cannot be read"
 

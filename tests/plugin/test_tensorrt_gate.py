@@ -12,9 +12,9 @@ from fake_jobs import Behaviour
 from project import H200, Project, wait_for
 
 from pytest_trtgate.errors import JobError
+from pytest_trtgate.jobs.contract import BuildRequest
 from pytest_trtgate.jobs.launcher import Job, LocalLauncher
 from pytest_trtgate.machine.gpus import Gpu
-from pytest_trtgate.records.base import FileRecord
 
 SECOND = Gpu("NVIDIA H200", "GPU-3333", "9.0", "575.57")
 L4 = Gpu("NVIDIA L4", "GPU-2222", "8.9", "575.57")
@@ -86,7 +86,7 @@ def test_a_run_records_the_gpu_and_how_engines_were_asked_for(project: Project) 
     assert "timing" not in json.dumps(parts)
     (request,) = (project.run_folders()[-1] / "jobs").glob("build-*/request.json")
     asked = json.loads(request.read_text())
-    assert (asked["device"], asked["optimization_level"]) == ("0", 0)
+    assert (asked["cell"]["device"], asked["optimization_level"]) == ("0", 0)
     assert asked["export_args"] == {"simplify": True, "opset": 17, "workspace": 4.0}
     assert asked["timing_cache"] == str(project.path / "cache" / "timing" / "nvidia-h200_8.6.0.cache")
 
@@ -224,7 +224,7 @@ def test_jobs_see_only_the_gpu_of_their_worker(tmp_path: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(tmp_path))
         launcher = LocalLauncher({"build": "job"}, tmp_path / "locks", gpu="GPU-3333", only_gpu=True)
-        job = Job("build-x", "build", FileRecord(), "0", 60)
+        job = Job("build-x", BuildRequest.model_construct(threads=1), "0", 60)
         with pytest.raises(JobError, match="no usable answer"):
             launcher.run(job, tmp_path / "folder", print)
     assert json.loads((tmp_path / "folder" / "seen.json").read_text()) == ["GPU-3333", "PCI_BUS_ID"]

@@ -122,7 +122,7 @@ for arm, asked in zip(arms.load_arms(request, folder, lambda arm, load: load()),
         tensor = arm.preprocess(batch)
         ours = arm.postprocess(arm.infer(tensor), tensor, batch)[0].boxes.data
     theirs = YOLO(asked.artifact, task="detect").predict(
-        request.images[1], imgsz=request.imgsz, conf=request.conf, iou=request.iou, max_det=request.max_det,
+        request.images[1], **request.how.model_dump(include={{"imgsz", "conf", "iou", "max_det"}}),
         rect=False, device="cpu", verbose=False)[0].boxes.data
     print("equal", arm.name, len(ours), torch.equal(ours, theirs))
 """

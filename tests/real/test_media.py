@@ -104,8 +104,11 @@ def films(material: Material, fp32: Path, clip: Path, tmp_path_factory: pytest.T
     folder = tmp_path_factory.mktemp("video")
     arms = {"pt": material.weights, "fp32": fp32}
     asked: dict[str, dict[str, Any]] = {
-        "two": latency_request(arms, [], folder / "two.npz", conf=0.02, warmup_min=3) | {"frames": TAKEN},
-        "batch": latency_request({"pt": material.weights}, [], folder / "batch.npz", batch=8) | {"frames": 100},
+        "two": {"launch": latency_request(arms, [], folder / "two.npz", conf=0.02, warmup_min=3), "frames": TAKEN},
+        "batch": {
+            "launch": latency_request({"pt": material.weights}, [], folder / "batch.npz", batch=8),
+            "frames": 100,
+        },
     }
     requests = {name: {**x, "clip": str(clip), "output": str(folder / f"{name}-videos")} for name, x in asked.items()}
     done = run_jobs("video", requests, folder / "jobs")

@@ -17,7 +17,8 @@ from forking_launcher import ForkingLauncher
 from material import build_request, job_environment
 from task_material import KINDS, TaskMaterial, make_tasks
 
-from pytest_trtgate.jobs.launcher import JOB_MODULES
+from pytest_trtgate.jobs.contract import JobKind
+from pytest_trtgate.jobs.kinds import JOBS
 from pytest_trtgate.records.cell import PRECISIONS
 from pytest_trtgate.records.files import load
 from pytest_trtgate.records.run import RunRecord
@@ -186,11 +187,11 @@ def test_one_report_has_every_model_with_the_metrics_of_its_task(gated: Gated) -
 def test_engines_for_other_heads_are_built_and_evaluated_as_asked(
     gated: Gated, launcher: ForkingLauncher, tmp_path: Path, nms: bool, head: str
 ) -> None:
-    def job(kind: str, request: dict[str, Any]) -> dict[str, Any]:
+    def job(kind: JobKind, request: dict[str, Any]) -> dict[str, Any]:
         folder = tmp_path / kind
         folder.mkdir()
         (folder / "request.json").write_text(json.dumps({"schema_version": 1, **request}))
-        assert launcher.fork(JOB_MODULES[kind], folder) == 0, (folder / "log.txt").read_text()[-2000:]
+        assert launcher.fork(JOBS[kind].module, folder) == 0, (folder / "log.txt").read_text()[-2000:]
         answer: dict[str, Any] = json.loads((folder / "response.json").read_text())
         return answer
 

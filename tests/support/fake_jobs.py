@@ -152,25 +152,26 @@ def build(request: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Copy the weights as the engine."""
     weights = Path(request["weights"])
     (Path(request["output"]) / "half-written.onnx").write_bytes(b"half")
-    misbehave(Behaviour.load(weights), "build", request["precision"], folder)
+    precision, size, batch = (request["cell"][name] for name in ("precision", "imgsz", "batch"))
+    misbehave(Behaviour.load(weights), "build", precision, folder)
     (Path(request["output"]) / "half-written.onnx").rename(Path(request["output"]) / "engine.onnx")
     # No two precisions have the same bytes; white space behind it means nothing in JSON.
-    mark = b" " * (1 + ["fp32", "fp16", "int8"].index(request["precision"]))
+    mark = b" " * (1 + ["fp32", "fp16", "int8"].index(precision))
     (Path(request["output"]) / "engine.onnx").write_bytes(weights.read_bytes() + mark)
     images = None
     if request["data"] is not None:
-        images = [str(p) for p in images_of(resolved(request["data"]), request["split"])]
+        images = [str(p) for p in images_of(resolved(request["data"]), request["calibration"]["split"])]
     behaviour = Behaviour.load(weights)
     nms = request["export_args"].get("nms")
     metadata = {
-        "imgsz": [request["imgsz"], request["imgsz"]],
-        "batch": request["batch"],
+        "imgsz": [size, size],
+        "batch": batch,
         "task": behaviour.task,
         "args": {"nms": nms},
         "end2end": nms is False,
         **behaviour.metadata,
     }
-    inspection = behaviour.inspections.get(request["precision"])
+    inspection = behaviour.inspections.get(precision)
     return {"artifact": "engine.onnx", "metadata": metadata, "calibration_images": images, "inspection": inspection}
 
 
@@ -254,36 +255,45 @@ def latency(request: dict[str, Any], folder: Path) -> dict[str, Any]:
     import random
     from itertools import accumulate
 
-    arms, arrays = {}, {}
+    arms, arrays, rules = {}, {}, request["rules"]
+    seed = rules["seed"] + request["index"]
     for asked in request["arms"]:
         arm = asked["arm"]
         behaviour = Behaviour.load(Path(asked["artifact"]))
         misbehave(behaviour, "latency", arm, folder)
         # Not seeded with the request's alone: two runs of one launch differ, as real ones do.
-        noise = random.Random(f"{arm}-{request['seed']}-{time.time_ns()}")
+        noise = random.Random(f"{arm}-{seed}-{time.time_ns()}")
         precision = arm.removeprefix("baseline-").removesuffix("-placebo")
         p50_ms = behaviour.p50_ms.get(arm) or behaviour.p50_ms[precision]
         timings = {}
         for context, factor in CONTEXTS.items():
             centre_ns = p50_ms * factor * 1e6
             # Even rather than normal noise: it is drawn in no time.
-            draws = noise.randbytes(request["samples"])
+            draws = noise.randbytes(rules["samples"])
             ns = [int(centre_ns * (1 + 4e-5 * (draw - 128))) for draw in draws]
             arrays[f"{arm}/{context}"] = ns
             arrays[f"{arm}/{context}/at"] = list(accumulate(ns, initial=0))[:-1]
             timings[context] = timing(ns)
+        budgets_ns = {name: ms * 1e6 for name, ms in asked["budgets_ms"].items()}
         arms[arm] = {
             "arm": arm,
             "sha256": asked["sha256"],
-            "warmup_iterations": request["warmup_min"],
+            "warmup_iterations": rules["warmup_min"],
             "warmup_stable": True,
-            "images_per_second": request["batch"] * 1000 / timings["end-to-end"]["mean_ms"],
+            "over_budget": {
+                name: sum(ns > budget for ns in arrays[f"{arm}/{request['gated']}"])
+                for name, budget in budgets_ns.items()
+            },
+            "images_per_second": request["how"]["batch"] * 1000 / timings["end-to-end"]["mean_ms"],
             "timings": timings,
             **behaviour.gpu.get(arm, {}),
         }
     save_npz(Path(request["samples_file"]), arrays)
     launch = {
-        **{key: request[key] for key in ("index", "seed", "threads", "block")},
+        "index": request["index"],
+        "seed": seed,
+        "threads": request["threads"],
+        "block": rules["block"],
         "started_at": "2026-01-01T00:00:00+00:00",
         "seconds": 1.0,
         "arms": arms,
@@ -314,7 +324,8 @@ def video(request: dict[str, Any], folder: Path) -> dict[str, Any]:
     output, stages = Path(request["output"]), ("decode", "preprocess", "inference", "postprocess", "drawing")
     output.mkdir(parents=True)
     arms = []
-    for asked in request["arms"]:
+    launch = request["launch"]
+    for asked in launch["arms"]:
         arm, behaviour = asked["arm"], Behaviour.load(Path(asked["artifact"]))
         misbehave(behaviour, "video", arm, folder)
         (output / f"{arm}.mp4").write_bytes(VIDEO)
@@ -325,7 +336,8 @@ def video(request: dict[str, Any], folder: Path) -> dict[str, Any]:
     names = {"side_by_side": "side-by-side.mp4", "for_browsers": "side-by-side.webm", "poster": "poster.jpg"}
     for name in names.values():
         (output / name).write_bytes(JPEG if name.endswith("jpg") else VIDEO)
-    how = {key: request[key] for key in ("imgsz", "batch", "conf", "threads", "seed")}
+    how = {key: launch["how"][key] for key in ("imgsz", "batch", "conf")}
+    how |= {"threads": request["threads"], "seed": launch["rules"]["seed"]}
     size = {"width": 64, "height": 48, "clip_fps": 30.0, "frames": 60, "poster_width": 80, "poster_height": 74}
     told = {"model": "", "clip": Path(request["clip"]).name, "arms": arms, "side_by_side_codec": "mp4v"}
     return {"video": {"schema_version": 1, **told, **how, **size, **names}}

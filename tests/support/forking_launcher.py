@@ -10,8 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pytest_trtgate.errors import JobError
-from pytest_trtgate.jobs.contract import RESPONSES, JobFailure
-from pytest_trtgate.jobs.launcher import JOB_MODULES, LOG_NAME, Job
+from pytest_trtgate.jobs.contract import JobFailure
+from pytest_trtgate.jobs.kinds import JOBS
+from pytest_trtgate.jobs.launcher import LOG_NAME, Job
 from pytest_trtgate.records.base import FileRecord
 from pytest_trtgate.records.files import load, save
 
@@ -57,13 +58,14 @@ class ForkingLauncher:
         """Do one job; as the protocol says."""
         folder.mkdir(parents=True, exist_ok=True)
         save(folder / "request.json", job.request)
-        status = self.fork(JOB_MODULES[job.kind], folder)
+        status = self.fork(JOBS[job.kind].module, folder)
         log = (folder / LOG_NAME).read_text(errors="replace")[-3000:]
         if (folder / "error.json").exists():
             raise JobError(job.name, load(folder / "error.json", JobFailure).sentence, log)
         if status:
             raise JobError(job.name, f"the job ended with status {status}", log)
-        return load(folder / "response.json", RESPONSES[job.kind])
+        response: FileRecord = load(folder / "response.json", job.request.response())
+        return response
 
     def fork(self, module: str, folder: Path) -> int:
         """Run a module in a fork of the server, and return the status of its process."""

@@ -10,7 +10,6 @@ from fake_jobs import RefusedError, answer_to
 from pydantic_core import to_json
 
 from pytest_trtgate.errors import JobError
-from pytest_trtgate.jobs.contract import RESPONSES
 from pytest_trtgate.jobs.launcher import LOG_NAME, Job
 from pytest_trtgate.records.base import FileRecord
 
@@ -30,4 +29,5 @@ class InlineLauncher:
             answer = answer_to(json.loads(request), folder)
         except RefusedError as refusal:
             raise JobError(job.name, str(refusal), log) from refusal
-        return RESPONSES[job.kind].model_validate_json(to_json(answer))
+        response: FileRecord = job.request.response().model_validate_json(to_json(answer))
+        return response

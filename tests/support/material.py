@@ -9,8 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pytest_trtgate.jobs.contract import AccuracyResponse, ArmAccuracy
-from pytest_trtgate.jobs.launcher import JOB_MODULES
+from pydantic import BaseModel
+
+from pytest_trtgate.jobs.contract import AccuracyResponse, ArmAccuracy, JobKind
+from pytest_trtgate.jobs.kinds import JOBS
+from pytest_trtgate.records.accuracy import AccuracySettings
+from pytest_trtgate.records.cell import Cell
+from pytest_trtgate.settings.settings import Calibration
 
 IMGSZ = 64
 CLASSES = ("dark", "bright")
@@ -161,23 +166,23 @@ class Done:
         return json.loads(path.read_text()) if path.exists() else {}
 
 
-def run_job(kind: str, request: dict[str, Any], folder: Path, before: str = "", module: str = "") -> Done:
+def run_job(kind: JobKind, request: dict[str, Any], folder: Path, before: str = "", module: str = "") -> Done:
     """Run a job module as the launcher does, or another in its place, after the code ``before``."""
-    module = module or JOB_MODULES[kind]
+    module = module or JOBS[kind].module
     _ask(request, folder)
     start = f"import runpy\n{before}\nrunpy.run_module({module!r}, run_name='__main__')"
     command = ["-c", start] if before else ["-m", module]
     return _run(command, [folder], folder)
 
 
-def run_jobs(kind: str, requests: dict[str, dict[str, Any]], folder: Path) -> dict[str, Done]:
+def run_jobs(kind: JobKind, requests: dict[str, dict[str, Any]], folder: Path) -> dict[str, Done]:
     """Run several requests one after another in one process, which starts torch only once."""
     for name, request in requests.items():
         _ask(request, folder / name)
     code = f"""
 import sys
 from pytest_trtgate.jobs.contract import {kind.title()}Request as Request
-from {JOB_MODULES[kind]} import work
+from {JOBS[kind].module} import work
 from pytest_trtgate.workers.worker import main
 for folder in sys.argv[1:]:
     sys.argv[1] = folder
@@ -217,15 +222,20 @@ def build_request(weights: Path, output: Path, precision: str = "fp32", **change
     """Return a request to build an engine."""
     return {
         "weights": str(weights),
-        "precision": precision,
-        "imgsz": IMGSZ,
-        "batch": 1,
-        "backend": "onnxruntime",
-        "device": "cpu",
+        "cell": {"model": weights.stem, "precision": precision, "imgsz": IMGSZ, **taken(changes, Cell, CELL)},
+        "calibration": taken(changes, Calibration),
         "threads": THREADS,
         "output": str(output),
         **changes,
     }
+
+
+CELL = {"batch": 1, "backend": "onnxruntime", "device": "cpu"}
+
+
+def taken(changes: dict[str, Any], model: type[BaseModel], defaults: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Return the changes that are fields of a record, over some defaults; they are taken out of the others."""
+    return (defaults or {}) | {name: changes.pop(name) for name in model.model_fields if name in changes}
 
 
 def accuracy_request(arms: dict[str, Path], data: Path, folder: Path, **settings: Any) -> dict[str, Any]:
@@ -244,24 +254,20 @@ def latency_request(arms: dict[str, Path], images: list[Path], samples_file: Pat
     """Return a request for one launch."""
     return {
         "index": 0,
-        "seed": 5,
         "arms": [{"arm": arm, "artifact": str(path), "sha256": "0" * 64} for arm, path in arms.items()],
-        "imgsz": IMGSZ,
-        "batch": 1,
         "device": "cpu",
         "threads": THREADS,
         "images": [str(image) for image in images],
-        "samples": 40,
-        "max_seconds": 5.0,
-        "block": 10,
-        "warmup_min": 10,
-        "warmup_max_seconds": 2.0,
-        "conf": 0.25,
-        "iou": 0.7,
-        "max_det": 300,
+        "how": taken(changes, AccuracySettings, HOW),
+        "rules": {"seed": 5, "samples": 40, "block": 10, "warmup_min": 10, "warmup_max_seconds": 2.0}
+        | {name: changes.pop(name) for name in RULES if name in changes},
         "samples_file": str(samples_file),
         **changes,
     }
+
+
+HOW = {"split": "test", "imgsz": IMGSZ, "batch": 1, "conf": 0.25, "iou": 0.7, "max_det": 300}
+RULES = ("seed", "samples", "max_seconds", "block", "warmup_min", "warmup_max_seconds")
 
 
 PRECISIONS = ("fp32", "fp16", "int8")

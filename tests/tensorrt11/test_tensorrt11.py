@@ -51,8 +51,8 @@ def pytest_trtgate_machine(config):
     return WithGpu()
 
 def pytest_trtgate_launcher(config):
-    from pytest_trtgate.jobs.launcher import JOB_MODULES, LocalLauncher
-    modules = {**JOB_MODULES, "build": "build_without_gpu", "accuracy": "equal_accuracy"}
+    from pytest_trtgate.jobs.launcher import LocalLauncher
+    modules = {"build": "build_without_gpu", "accuracy": "equal_accuracy"}
     return LocalLauncher(modules, locks=Path("device-locks").absolute())
 """
 TESTS = """

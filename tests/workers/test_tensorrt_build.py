@@ -12,10 +12,13 @@ from typing import Any
 
 import pytest
 from fake_tensorrt import VERSIONS, FakeTensorRT
+from material import taken
 
 from pytest_trtgate import workers
 from pytest_trtgate.errors import DataError, TrtGateError
 from pytest_trtgate.jobs.contract import PROGRESS, BuildRequest
+from pytest_trtgate.records.cell import Cell
+from pytest_trtgate.settings.settings import Calibration
 from pytest_trtgate.workers import engine_file, worker
 from pytest_trtgate.workers.building import tensorrt_build
 from pytest_trtgate.workers.building.exporting import watch_calibration
@@ -255,6 +258,7 @@ class SimpleLoader:
 
 
 Export = Callable[..., Any]
+ON_GPU = {"batch": 1, "backend": "tensorrt", "device": "0"}
 
 
 @pytest.fixture
@@ -265,12 +269,8 @@ def export(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Export:
         asked = BuildRequest(
             **{
                 "weights": "best.pt",
-                "precision": "fp16",
-                "imgsz": 320,
-                "batch": 1,
-                "backend": "tensorrt",
-                "device": "0",
-                "threads": 1,
+                "cell": {"model": "best", "precision": "fp16", "imgsz": 320, **taken(request, Cell, ON_GPU)},
+                "calibration": taken(request, Calibration),
                 "output": str(tmp_path / "out"),
                 **request,
             }
@@ -304,7 +304,7 @@ def export(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Export:
         monkeypatch.setattr(workers, "yolo", yolo, raising=False)
         images = watch_calibration(asked)
         artifact, inspection = export_tensorrt(
-            asked, SimpleNamespace(export=do_export), f"best.pt as {asked.precision}"
+            asked, SimpleNamespace(export=do_export), f"best.pt as {asked.cell.precision}"
         )
         return SimpleNamespace(artifact=artifact, inspection=inspection, images=images, asked=asked_for[0])
 
@@ -375,5 +375,5 @@ def test_the_lowest_level_leaves_the_timing_cache_alone(export: Export, tmp_path
 def test_hands_are_laid_once_tensorrt_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
     fake = FakeTensorRT(OLD)
     monkeypatch.setitem(sys.modules, "tensorrt", fake.module)
-    request = SimpleNamespace(precision="fp16", timing_cache=None, optimization_level=5)
+    request = SimpleNamespace(cell=SimpleNamespace(precision="fp16"), timing_cache=None, optimization_level=5)
     assert lay_hands(request).optimization_level == 5  # type: ignore[arg-type]

@@ -12,15 +12,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from forks import fork
 from material import ROOT, build_request, job_environment
+from records_example import SETTINGS
 
 from pytest_trtgate.jobs.contract import ArmRequest, LatencyRequest
+from pytest_trtgate.settings.latency import Latency
 from pytest_trtgate.workers import worker
 from pytest_trtgate.workers.timing.cpu import machine_state
 from pytest_trtgate.workers.timing.gpu import ClockWatch
-from pytest_trtgate.workers.timing.latency import PARTS, Series, balanced_orders, course_ms, timing
+from pytest_trtgate.workers.timing.latency import PARTS, STAGES, Series, _summary, balanced_orders, course_ms, timing
 from pytest_trtgate.workers.worker import plain
 
 _JOB = """
@@ -192,6 +195,17 @@ def test_a_timing_has_99_linear_quantiles_in_milliseconds() -> None:
     assert (summary.n, summary.min_ms, summary.mean_ms, summary.max_ms) == (101, 0.0, 50.0, 100.0)
 
 
+def test_inferences_over_budget_are_counted_in_the_context_that_is_gated() -> None:
+    arm = SimpleNamespace(name="int8", cuda_graph=None)
+    every = [Series(arm, context, [], []) for context in ("engine", "end-to-end")]
+    ms = {"int8/engine": [1, 2, 3, 4], **{f"int8/{name}": [9] for name in ("end-to-end", *STAGES)}}
+    arrays = {name: np.array(values) * 1_000_000 for name, values in ms.items()}
+    asked = ArmRequest(arm="int8", artifact="b.onnx", sha256="", budgets_ms={"p50": 2, "p95": 3.5})
+    request = LatencyRequest.model_construct(gated="engine", how=SETTINGS, device="cpu")
+    assert _summary(asked, request, every, arrays).over_budget == {"p50": 2, "p95": 1}
+    assert _summary(asked, request.model_copy(update={"gated": "end-to-end"}), every, arrays).over_budget["p95"] == 1
+
+
 def test_a_course_has_the_medians_of_equal_parts_in_the_order_of_time() -> None:
     course = course_ms([n * 1_000_000 for n in range(10 * PARTS)])
     assert course == pytest.approx([10 * n + 4.5 for n in range(PARTS)])
@@ -228,9 +242,7 @@ class SteadySeries(Series):
 def test_what_is_only_shown_takes_a_quarter_of_what_is_judged(
     gated: str | None, samples: int, max_seconds: float, planned: tuple[int, int]
 ) -> None:
-    request = LatencyRequest.model_construct(
-        gated=gated, samples=samples, max_seconds=max_seconds, warmup_min=20, warmup_max_seconds=5.0
-    )
+    request = LatencyRequest.model_construct(gated=gated, rules=Latency(samples=samples, max_seconds=max_seconds))
     found = [SteadySeries(None, context, [], []) for context in ("engine", "end-to-end")]
     no_clock = ClockWatch(lambda: None)
     found[1].warm_up(request, no_clock, None)

@@ -28,10 +28,10 @@ def work(request: BuildRequest, folder: Path) -> BuildResponse:
         DataError: The weights or the calibration data cannot be used.
         TrtGateError: The exporter refused, or what it made is not what was asked for.
     """
-    exporter = EXPORTERS.get(request.backend)
+    exporter = EXPORTERS.get(request.cell.backend)
     if exporter is None:
         known = ", ".join(EXPORTERS)
-        raise SettingsError(f"backend '{request.backend}' cannot build engines; it must be one of: {known}")
+        raise SettingsError(f"backend '{request.cell.backend}' cannot build engines; it must be one of: {known}")
     taken = sorted(RESERVED & set(request.export_args))
     if taken:
         raise SettingsError(f"export_args: '{taken[0]}' is decided by pytest-trtgate itself; remove it")
@@ -48,13 +48,13 @@ def work(request: BuildRequest, folder: Path) -> BuildResponse:
     copy = folder / "export" / f"engine{weights.suffix}"
     copy.parent.mkdir(exist_ok=True)
     shutil.copyfile(weights, copy)
-    subject = f"{weights.name} as {request.precision}"
+    subject = f"{weights.name} as {request.cell.precision}"
     model = yolo.load_model(copy, shown=weights)
     images = watch_calibration(request)
     built, inspection = exporter(request, model, subject)
     PHASES.begin("write")
     metadata = yolo.read_metadata(built)
-    yolo.check_shape(subject, metadata, request.imgsz, request.batch)
+    yolo.check_shape(subject, metadata, request.cell.imgsz, request.cell.batch)
     _check_head(subject, metadata, request.export_args.get("nms"))
     output = Path(request.output)
     output.mkdir(parents=True, exist_ok=True)
@@ -80,14 +80,14 @@ def export_onnx(request: BuildRequest, model: Any, subject: str) -> tuple[Path, 
     from .. import yolo
 
     yolo.pin_onnxruntime(request.threads)
-    if request.precision == "int8":
+    if request.cell.precision == "int8":
         calibrate_several()
     progress("exporting to ONNX")
     traced = None if request.traced is None else Path(request.traced)
     refused = f"{subject}: Ultralytics could not export it to ONNX"
     with yolo.refusals(refused), traced_once(traced), without_time_and_place():
         built = Path(model.export(format="onnx", device="cpu", **arguments(request)))
-    _check_precision(built, request.precision)
+    _check_precision(built, request.cell.precision)
     return built, None
 
 

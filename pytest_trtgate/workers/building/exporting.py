@@ -17,13 +17,13 @@ def arguments(request: BuildRequest) -> dict[str, Any]:
     from ultralytics.utils import DEFAULT_CFG_DICT
 
     arguments: dict[str, Any] = {"dynamic": False, "simplify": True, **request.export_args}
-    arguments.update(imgsz=request.imgsz, batch=request.batch)
+    arguments.update(imgsz=request.cell.imgsz, batch=request.cell.batch)
     if "quantize" in DEFAULT_CFG_DICT:
-        arguments["quantize"] = {"fp32": 32, "fp16": 16, "int8": 8}[request.precision]
+        arguments["quantize"] = {"fp32": 32, "fp16": 16, "int8": 8}[request.cell.precision]
     else:
-        arguments.update(half=request.precision == "fp16", int8=request.precision == "int8")
-    if request.precision == "int8":
-        arguments.update(data=request.data, split=request.split, fraction=request.fraction)
+        arguments.update(half=request.cell.precision == "fp16", int8=request.cell.precision == "int8")
+    if request.cell.precision == "int8":
+        arguments.update(data=request.data, split=request.calibration.split, fraction=request.calibration.fraction)
     return arguments
 
 
@@ -67,13 +67,13 @@ def watch_calibration(request: BuildRequest) -> list[str]:
         try:
             loader = make(self, prefix)
         except Exception as error:
-            subject = f"{request.data}: no images to calibrate on in split '{request.split}'"
+            subject = f"{request.data}: no images to calibrate on in split '{request.calibration.split}'"
             raise DataError(f"{subject} ({plain(error)})") from error
-        if request.backend == "tensorrt" and loader.batch_size != request.batch:
+        if request.cell.backend == "tensorrt" and loader.batch_size != request.cell.batch:
             # TensorRT would read past the end of a smaller batch.
             raise DataError(
-                f"{request.data}: split '{request.split}' has {loader.batch_size} images to calibrate on, fewer than "
-                f"the batch of {request.batch}; lower batch, or calibrate on more"
+                f"{request.data}: split '{request.calibration.split}' has {loader.batch_size} images to calibrate on, "
+                f"fewer than the batch of {request.cell.batch}; lower batch, or calibrate on more"
             )
         yolo.ignore_cached_images(loader.dataset)
         return _WatchedLoader(loader, images)

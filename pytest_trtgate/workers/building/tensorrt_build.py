@@ -52,7 +52,7 @@ def export_tensorrt(request: BuildRequest, model: Any, subject: str) -> tuple[Pa
     subject = f"{subject}: TensorRT could not build it"
     with yolo.refusals(subject):
         try:
-            built = Path(model.export(format="engine", device=request.device, **arguments(request)))
+            built = Path(model.export(format="engine", device=request.cell.device, **arguments(request)))
         except Exception as error:
             said = builders[0].last_error if builders else ""
             if isinstance(error, TrtGateError) or is_disk_full(error) or is_out_of_memory(error) or not said:
@@ -71,10 +71,10 @@ def lay_hands(request: BuildRequest) -> BuilderHands:
     """
     import tensorrt
 
-    if major_version(tensorrt) >= STRONGLY_TYPED and request.precision != "fp32" and find_spec("modelopt") is None:
+    if major_version(tensorrt) >= STRONGLY_TYPED and request.cell.precision != "fp32" and find_spec("modelopt") is None:
         raise TrtGateError(
-            f"TensorRT {tensorrt.__version__} takes {request.precision} from the ONNX graph, which NVIDIA ModelOpt "
-            f"writes, missing here: python -m pip install 'nvidia-modelopt[onnx]'"
+            f"TensorRT {tensorrt.__version__} takes {request.cell.precision} from the ONNX graph, which NVIDIA "
+            f"ModelOpt writes, missing here: python -m pip install 'nvidia-modelopt[onnx]'"
         )
     # At level 0 the builder measures nothing and ignores a cache.
     path = request.timing_cache if request.optimization_level != 0 else None

@@ -27,8 +27,8 @@ COURSE_PARTS = 160
 def work(request: VideoRequest, folder: Path) -> VideoResponse:
     """Time all arms on the frames of a clip in turns, and only then draw and encode what they found.
 
-    Every duration goes to ``request.samples_file``: nanoseconds as int64, in the order of the frames, one array per
-    ``ARM/STAGE``. With a batch of N, frames go through in groups of N, and a frame's time is its part of the group's.
+    Every duration goes to the launch's ``samples_file``: nanoseconds as int64, in the order of the frames, one array
+    per ``ARM/STAGE``. With a batch of N, frames go through in groups of N; a frame's time is its part of the group's.
 
     Raises:
         DataError: The clip or an artifact is missing or cannot be read.
@@ -45,16 +45,17 @@ def work(request: VideoRequest, folder: Path) -> VideoResponse:
     PHASES.begin("load")
     yolo.isolate(request.threads)
     name = Path(request.clip).name
-    channels = channels_of(request)
+    channels = channels_of(request.launch)
     if channels not in (1, 3):
         raise DataError(f"{request.clip}: a video has three channels, the model takes {channels}; it is not filmed")
     capture = open_clip(request.clip)
     clip = describe(capture, request.clip)
     capture.release()
-    names = [arm.arm for arm in request.arms]
+    names = [arm.arm for arm in request.launch.arms]
     progress(f"{name}: loading {', '.join(names)}")
-    arms = load_arms(request, folder, lambda _, load: load())
-    viewers = [Viewer(arm, request.batch, open_clip(request.clip), grey=channels == 1) for arm in arms]
+    arms = load_arms(request.launch, folder, lambda _, load: load())
+    batch, grey = request.launch.how.batch, channels == 1
+    viewers = [Viewer(arm, batch, open_clip(request.clip), grey) for arm in arms]
     PHASES.begin("warm-up")
     with torch.inference_mode():
         for viewer in viewers:
@@ -69,7 +70,7 @@ def work(request: VideoRequest, folder: Path) -> VideoResponse:
         viewers.sort(key=lambda viewer: names.index(viewer.arm.name))
         times = {viewer.arm.name: viewer.nanoseconds(frames) for viewer in viewers}
         arrays = {f"{arm}/{stage}": array for arm, stages in times.items() for stage, array in stages.items()}
-        np.savez_compressed(request.samples_file, **arrays)
+        np.savez_compressed(request.launch.samples_file, **arrays)
         films = Films(Path(request.output), clip, names)
         _draw(viewers, films, request, times, name)
     return VideoResponse(video=_record(request, clip, frames, films, times))
@@ -86,11 +87,11 @@ def _record(
         clip_fps=clip.fps,
         frames=frames,
         cut=frames == request.frames and clip.frames > frames,
-        imgsz=request.imgsz,
-        batch=request.batch,
-        conf=request.conf,
+        imgsz=request.launch.how.imgsz,
+        batch=request.launch.how.batch,
+        conf=request.launch.how.conf,
         threads=request.threads,
-        seed=request.seed,
+        seed=request.launch.seed,
         arms=tuple(
             VideoArm(
                 arm=arm,
@@ -132,9 +133,9 @@ class Viewer:
         """Run on the first frames often enough, then rewind the clip."""
         frames = self._read()
         self.arm.aim(frames)
-        self.arm.rehearse(frames, request.imgsz)
-        deadline = time.monotonic() + request.warmup_max_seconds
-        for _ in range(request.warmup_min):
+        self.arm.rehearse(frames, request.launch.how.imgsz)
+        deadline = time.monotonic() + request.launch.rules.warmup_max_seconds
+        for _ in range(request.launch.rules.warmup_min):
             self._detect(frames)
             if time.monotonic() > deadline:
                 break
@@ -193,7 +194,7 @@ def _light(result: Any) -> Any:
 
 def _measure(viewers: Sequence[Viewer], request: VideoRequest, name: str) -> int:
     """Take all arms through the clip, each group of frames in a new balanced order; return the number of frames."""
-    orders = balanced_orders(random.Random(request.seed), list(viewers))
+    orders = balanced_orders(random.Random(request.launch.seed), list(viewers))
     frames = 0
     while frames < request.frames:
         taken = [viewer.step() for viewer in next(orders)]

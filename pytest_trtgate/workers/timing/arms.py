@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -38,19 +39,19 @@ class Arm:
     def __init__(self, arm: ArmRequest, request: LatencyRequest, folder: Path) -> None:
         artifact = Path(arm.artifact)
         self.name = arm.arm
-        yolo.check_shape(arm.arm, yolo.read_metadata(artifact), request.imgsz, request.batch)
+        yolo.check_shape(arm.arm, yolo.read_metadata(artifact), request.how.imgsz, request.how.batch)
         model = yolo.load_model(artifact)
         self._predictor = model.task_map[model.task]["predictor"](
             overrides={
                 "task": model.task,
                 "mode": "predict",
-                "imgsz": request.imgsz,
-                "batch": request.batch,
-                "conf": request.conf,
-                "iou": request.iou,
-                "max_det": request.max_det,
+                "imgsz": request.how.imgsz,
+                "batch": request.how.batch,
+                "conf": request.how.conf,
+                "iou": request.how.iou,
+                "max_det": request.how.max_det,
                 "rect": False,
-                "nms": request.nms,
+                "nms": request.how.nms,
                 "device": request.device,
                 "save": False,
                 "verbose": False,
@@ -62,7 +63,7 @@ class Arm:
         self.backend = self._predictor.model
         if artifact.suffix == ".pt" and hasattr(self.backend.model, "set_head_attr") and self.backend.end2end:
             # As the predictor's own loop does: filter candidates before taking the best.
-            self.backend.model.set_head_attr(max_det=max(request.max_det, 300), agnostic_nms=False)
+            self.backend.model.set_head_attr(max_det=max(request.how.max_det, 300), agnostic_nms=False)
         self.half: bool = self.backend.fp16
         self._on_gpu = self.backend.device.type == "cuda"
         # Ultralytics has a graph, or None in its place, for engines only.
@@ -173,10 +174,11 @@ def decode(request: LatencyRequest) -> list[Batch]:
         DataError: There are no images, or none can be read.
     """
     channels = channels_of(request)
-    found = (read_image(path, channels) for path in request.images)
-    images = [image for image in found if image is not None]
+    readable = (image for path in request.images if (image := read_image(path, channels)) is not None)
+    images = list(islice(readable, request.rules.images))
     if not images:
         first = f"; none of {len(request.images)} can be read, first {request.images[0]}" if request.images else ""
         raise DataError(f"no images to time inference on{first or '; the split is empty'}")
-    groups = -(-len(images) // request.batch)
-    return [[images[(g * request.batch + i) % len(images)] for i in range(request.batch)] for g in range(groups)]
+    batch = request.how.batch
+    groups = -(-len(images) // batch)
+    return [[images[(g * batch + i) % len(images)] for i in range(batch)] for g in range(groups)]

@@ -100,7 +100,7 @@ def work(request: LatencyRequest, folder: Path) -> LatencyResponse:
         index=request.index,
         seed=request.seed,
         threads=request.threads,
-        block=request.block,
+        block=request.rules.block,
         started_at=started.isoformat(timespec="seconds"),
         seconds=time.monotonic() - began,
         arms={
@@ -175,17 +175,17 @@ class Series:
         self.warmup_iterations = len(durations)
         judged = request.gated in (None, self.context)
         share, least = (1, LEAST_SAMPLES) if judged else (SHOWN_SHARE, LEAST_SHOWN)
-        affordable = int(request.max_seconds * 1e9 / max(1.0, median(durations[-WINDOW:])))
-        self.planned = min(request.samples, max(least, min(request.samples, affordable) // share))
+        affordable = int(request.rules.max_seconds * 1e9 / max(1.0, median(durations[-WINDOW:])))
+        self.planned = min(request.rules.samples, max(least, min(request.rules.samples, affordable) // share))
 
     def _settle(self, request: LatencyRequest, clock: ClockWatch) -> list[int]:
         """Run until two successive windows agree and the GPU's clock has settled; return all durations."""
         durations: list[int] = []
-        deadline = time.monotonic() + request.warmup_max_seconds
+        deadline = time.monotonic() + request.rules.warmup_max_seconds
         while not self.warmup_stable and (time.monotonic() < deadline or not durations):
             durations.append(self._duration(len(durations)))
             count = len(durations)
-            if count >= max(request.warmup_min, 2 * WINDOW) and count % WINDOW == 0:
+            if count >= max(request.rules.warmup_min, 2 * WINDOW) and count % WINDOW == 0:
                 earlier, later = median(durations[-2 * WINDOW : -WINDOW]), median(durations[-WINDOW:])
                 self.warmup_stable = abs(later - earlier) < STABLE * earlier and clock.settled()
         return durations
@@ -233,7 +233,7 @@ def _load(
     with torch.inference_mode():
         for arm in arms:
             arm.aim(batches[0])
-            memory.charge(arm.name, partial(arm.rehearse, batches[0], request.imgsz))
+            memory.charge(arm.name, partial(arm.rehearse, batches[0], request.how.imgsz))
         # Letterboxed once for arms that take FP16, and once for those that do not.
         halves = {arm.half: arm for arm in arms}
         inputs = {half: [arm.preprocess(batch) for batch in batches] for half, arm in halves.items()}
@@ -262,7 +262,7 @@ def _measure(every: Sequence[Series], request: LatencyRequest, name: str, gpu: S
     during = []
     rng = random.Random(request.seed)
     by_context = {c: [series for series in every if series.context == c] for c in contexts(request)}
-    rounds = max(math.ceil(series.planned / request.block) for series in every)
+    rounds = max(math.ceil(series.planned / request.rules.block) for series in every)
     context_orders = balanced_orders(rng, list(by_context))
     arm_orders = {context: balanced_orders(rng, found) for context, found in by_context.items()}
     total = sum(series.planned for series in every)
@@ -270,8 +270,8 @@ def _measure(every: Sequence[Series], request: LatencyRequest, name: str, gpu: S
         for context in next(context_orders):
             for series in next(arm_orders[context]):
                 # Rounding up spreads a slow arm's fewer inferences evenly and ends at exactly what was planned.
-                blocks = -(-series.planned * number // (rounds * request.block))
-                due = min(series.planned, blocks * request.block)
+                blocks = -(-series.planned * number // (rounds * request.rules.block))
+                due = min(series.planned, blocks * request.rules.block)
                 if due > len(series.readings):
                     series.block(due - len(series.readings))
         if every[0].bench is not None and number % -(-rounds // LOOKS) == 0:
@@ -314,9 +314,13 @@ def _summary(asked: ArmRequest, request: LatencyRequest, every: Sequence[Series]
         sha256=asked.sha256,
         warmup_iterations=sum(series.warmup_iterations for series in mine),
         warmup_stable=all(series.warmup_stable for series in mine),
-        images_per_second=request.batch * 1000 / whole.mean_ms,
+        images_per_second=request.how.batch * 1000 / whole.mean_ms,
         timings=timings,
         course_ms={context: course_ms(durations) for context, durations in found.items()},
+        over_budget={
+            percentile: int((arrays[f"{arm}/{request.gated}"] > ms * 1e6).sum())
+            for percentile, ms in asked.budgets_ms.items()
+        },
         clock="host" if mine[0].bench is None else "cuda events",
         cuda_graph=mine[0].arm.cuda_graph,
     )

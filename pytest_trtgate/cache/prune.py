@@ -1,0 +1,20 @@
+"""Deleting what no run has used for long."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from . import accuracies, digests
+from .engines import EngineCache, Entry
+from .store import prune_folder
+
+
+def prune(root: Path, older_than_s: float) -> tuple[list[Entry], int]:
+    """Delete what was not used for so long from the cache at ``root``, but for engines that a baseline names.
+
+    Returns:
+        The deleted engines, and how many measured accuracies were deleted.
+    """
+    engines = EngineCache(root).prune(older_than_s)
+    prune_folder(root / digests.FOLDER, older_than_s)
+    return engines, prune_folder(root / accuracies.FOLDER, older_than_s)

@@ -1,0 +1,80 @@
+"""Records by key in a folder, and what becomes of cached files that nobody uses."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import TypeVar
+
+from ..errors import RecordError
+from ..records import FileRecord, load, save
+
+R = TypeVar("R", bound=FileRecord)
+STALE_S = 24 * 3600
+"""After so many seconds what was being written has been abandoned; no build takes as long."""
+MONTH_S = 30 * 86400
+
+
+class Store:
+    """Records by key, a file each, that a run can do without: what cannot be read or stored is computed again.
+
+    A ``fresh`` store believes nothing that an earlier run has left.
+    """
+
+    def __init__(self, folder: Path, fresh: bool = False) -> None:
+        self.folder = folder
+        self.fresh = fresh
+
+    def path(self, key: str) -> Path:
+        """Return the file of a key."""
+        return self.folder / f"{key}.json"
+
+    def get(self, key: str, model: type[R]) -> R | None:
+        """Return the record of a key, which counts as use; None where there is none to be believed."""
+        if self.fresh:
+            return None
+        with suppress(OSError):  # none yet, or another user's
+            os.utime(self.path(key))
+        try:
+            return load(self.path(key), model)
+        except RecordError:
+            return None
+
+    def put(self, key: str, record: FileRecord) -> None:
+        """Store a record in place of any older one."""
+        with suppress(OSError):
+            save(self.path(key), record)
+
+
+class SurveyStore(Store):
+    """What was seen of splits, checkpoints and the deployed engine; forgotten when nobody asked for it in a month."""
+
+    def __init__(self, root: Path, fresh: bool) -> None:
+        super().__init__(root / "preflight", fresh)
+
+    def put(self, key: str, record: FileRecord) -> None:
+        """Store what was seen, and delete what is forgotten."""
+        super().put(key, record)
+        prune_folder(self.folder, MONTH_S)
+
+
+def prune_folder(folder: Path, older_than_s: float) -> int:
+    """Delete what was not used in a folder for so long, and after a day what begins with a dot, half written.
+
+    Returns:
+        How many entries were deleted.
+    """
+    gone = 0
+    for entry in folder.glob("*"):
+        limit_s = STALE_S if entry.name.startswith(".") else older_than_s
+        with suppress(OSError):  # replaced or deleted meanwhile, or another user's
+            if time.time() - entry.stat().st_mtime >= limit_s:
+                if entry.is_dir():
+                    shutil.rmtree(entry)
+                else:
+                    entry.unlink()
+                gone += 1
+    return gone
