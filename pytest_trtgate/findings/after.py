@@ -10,7 +10,7 @@ from ..errors import JobError
 from ..judge.engine import precision_finding
 from ..measuring import Engines
 from ..records import FINDING, Cell, Check, Finding, Outcome, Task, Trouble
-from ..settings import DEPLOYMENT_CONF, FINDING_KINDS
+from ..settings import DEPLOYMENT_CONF, FINDING_KINDS, LEFT_OUT
 from .found import Found
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def images_left_out(
     said = f"{engine}Ultralytics left {left_out.count} of {total} images of split '{split}' out of the {of_what}"
     said += f", first {left_out.first}" if left_out.first else ""
     fails = left_out.count > allowed * total
-    return [Found("images-left-out", said + (f"; allowed are {100 * allowed:g} %" if fails else ""), fails=fails)]
+    return [Found(LEFT_OUT, said + (f"; allowed are {100 * allowed:g} %" if fails else ""), fails=fails)]
 
 
 def calibration_leak(leaked: Sequence[Path], images: int, split: str) -> list[Found]:

@@ -30,6 +30,7 @@ class Kind(NamedTuple):
     of_detections: bool = False
 
 
+LEFT_OUT = "images-left-out"
 FINDING_KINDS: Mapping[str, Kind] = {
     "few-images": Kind("evaluate on a larger split: with so few images, one of them moves mAP", subjects=("accuracy",)),
     "precision-not-taken": Kind(
@@ -65,7 +66,7 @@ FINDING_KINDS: Mapping[str, Kind] = {
         surveyed=True,
         void=True,
     ),
-    "images-left-out": Kind(
+    LEFT_OUT: Kind(
         "mend these images and labels, or take them out of the split: what is measured is of the others alone"
     ),
     "batch-mismatch": Kind(
