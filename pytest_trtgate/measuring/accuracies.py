@@ -232,8 +232,7 @@ def result_parts(
         "images": [dataset.shown(image) for image in dataset.images(how.split)],
         "names": {str(i): name for i, name in dataset.names.items()},
         "extra": sorted((repr(name), repr(value)) for name, value in dataset.extra.items()),
-        # Only where it is so: the keys of other results stay as they were.
-        "settings": how.model_dump(mode="json", exclude=set() if how.single_cls else {"single_cls"}),
+        "settings": how.model_dump(mode="json"),
         "machine": [environment.arch, environment.cpu, environment.gpu, environment.driver, environment.device],
         "instructions": environment.instructions,
         "threads": threads,

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from pydantic import SerializerFunctionWrapHandler, model_serializer
+
 from .base import FileRecord, Record, Trouble
 from .tasks import Head, Task
 
@@ -30,6 +34,12 @@ class AccuracySettings(Record):
     rect: bool = False
     nms: bool | None = None
     single_cls: bool = False
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out ``single_cls`` where it is false, so that files and keys are those of earlier releases."""
+        fields: dict[str, Any] = dump(self)
+        return fields if self.single_cls else {name: value for name, value in fields.items() if name != "single_cls"}
 
     def differing(self, other: AccuracySettings) -> list[str]:
         """Return what differs from other settings, as ``name here, there``."""
