@@ -25,7 +25,11 @@ def why_busy(system: Path, cores: int, wait: Callable[[float], None] = time.slee
         cores: How many cores the machine has.
         wait: Waits so many seconds.
     """
-    return [why for why in (_load(system, cores, wait), _quota(system, wait), _battery(system), _power_saving(system)) if why]
+    return [
+        why
+        for why in (_load(system, cores, wait), _quota(system, wait), _battery(system), _power_saving(system))
+        if why
+    ]
 
 
 def _load(system: Path, cores: int, wait: Callable[[float], None]) -> str:

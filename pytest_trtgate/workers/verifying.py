@@ -1,7 +1,7 @@
 """Ultralytics' own verification of images and labels, kept off the user's files, and noted down.
 
-Ultralytics writes JPEGs without an end anew, and leaves out images that it cannot read or whose labels it refuses.
-Here, what it mends is mended in a copy, which is then read in place of the image.
+Ultralytics writes JPEGs anew that do not end as they should, and leaves out images that it cannot read or whose labels
+it refuses. Here, what it mends is mended in a copy, which is then read in place of the image.
 
 Import it only after :func:`pytest_trtgate.workers.worker.prepare`: this module imports torch and Ultralytics.
 """

@@ -711,7 +711,11 @@ def test_labels_of_key_points_are_looked_at_as_the_model_reads_them(desk: Projec
     ("facts", "kpt_shape", "said"),
     [
         ({"task": "detect"}, None, ""),
-        ({"task": "segment"}, None, "segment models need outlines of all objects; 1 label file of split 'test' without"),
+        (
+            {"task": "segment"},
+            None,
+            "segment models need outlines of all objects; 1 label file of split",
+        ),
         ({"task": "obb"}, None, "obb models need outlines"),
         ({"task": "pose"}, None, "pose models need a kpt_shape in the data YAML"),
         ({"task": "pose"}, (17, 3), ""),
