@@ -179,7 +179,4 @@ def project_folder(config: pytest.Config) -> Path:
 
 def python_path(config: pytest.Config) -> tuple[str, ...]:
     """Return the folders of pytest's setting ``pythonpath``, from which a project's own modules are imported."""
-    try:
-        return tuple(map(str, config.getini("pythonpath")))
-    except ValueError:  # the plugin that knows the setting is switched off
-        return ()
+    return tuple(map(str, config.getini("pythonpath")))
