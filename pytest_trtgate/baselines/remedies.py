@@ -10,7 +10,7 @@ from pathlib import Path
 from ..judge.accuracy.parity import ROUNDING
 from ..judge.engine import ENGINE_BUDGETS
 from ..records import FINDING, HOOK, REFERENCE, Cell, Check, Outcome
-from ..settings import Settings, table_name
+from ..settings import LEFT_OUT, Settings, table_name
 
 _KEY = re.compile(r"[\w.-]+(?: [\w.-]+)*")
 """What a setting can be about: a record from elsewhere may hold checks of any name."""
@@ -37,6 +37,8 @@ def _setting(check: Check, cell: Cell, settings: Settings) -> tuple[str, str] | 
         return None
     if check.against == REFERENCE and check.unit == "points":
         return _tolerance(check, cell, settings)
+    if check.name == LEFT_OUT and settings.findings.of(LEFT_OUT) == "warn":
+        return "findings", "left-out-share"  # it fails for being too many
     if check.against == FINDING:
         # What is not decided for a finding has been only warned of.
         return "findings", f'{check.name} = "{"off" if check.outcome is Outcome.INCONCLUSIVE else "warn"}"'

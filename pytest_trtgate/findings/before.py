@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from .. import text as fmt
 from ..data import KeypointShape, readable_names
-from ..jobs import CheckpointFacts, SplitFacts, Trouble
+from ..jobs import CheckpointFacts, SplitFacts
 from ..judge.drift import unlike
 from ..machine import saturates
-from ..records import Cell, Environment
+from ..records import Cell, Environment, Trouble
 from ..settings import Settings
 from .after import skewed_engine
 from .found import Found
@@ -31,6 +31,8 @@ VISIBLE_SIZE = 1.25
 """How many times as large objects are on average that are visibly larger."""
 NAMED = 4
 """How many classes a sentence names."""
+OUTLINED = ("segment", "obb")
+"""Tasks for which Ultralytics refuses a split with a single label file of boxes."""
 RENAMED = "name the classes of the dataset as the model does, or gate the model on data of its own classes"
 
 
@@ -125,11 +127,18 @@ def _listed(names: list[str]) -> str:
     return shown if len(names) <= NAMED else f"{shown} and {len(names) - NAMED} more"
 
 
-def dataset_trouble(split: str, facts: SplitFacts, *, labelled: bool, evaluated: bool) -> Iterator[Found]:
+def unusable_labels(facts: SplitFacts, tasks: Collection[str | None]) -> Trouble:
+    """Return the label files of a split for which models of some tasks leave out images."""
+    return facts.bad_poses if set(tasks) == {"pose"} else facts.bad_labels
+
+
+def dataset_trouble(
+    split: str, facts: SplitFacts, tasks: Collection[str | None], *, labelled: bool, evaluated: bool
+) -> Iterator[Found]:
     """Yield what is wrong with the images and labels of a split.
 
-    ``labelled``: it is to have label files, as for every task but classification. ``evaluated``: accuracy is of it, and
-    so is nothing without objects.
+    ``tasks``: those of the models. ``labelled``: it is to have label files, as for every task but classification.
+    ``evaluated``: accuracy is of it, and so is nothing without objects.
     """
 
     def trouble(found: Trouble, what: str) -> Iterator[Found]:
@@ -139,13 +148,14 @@ def dataset_trouble(split: str, facts: SplitFacts, *, labelled: bool, evaluated:
     yield from trouble(facts.corrupt, "missing or damaged image")
     if not labelled:
         return
-    yield from trouble(facts.bad_labels, "unusable label file")
+    unusable = unusable_labels(facts, tasks)
+    yield from trouble(unusable, "unusable label file")
     yield from trouble(facts.without_image, "orphaned label file")
     if evaluated and not facts.classes:
         files = "no image has a label file" if facts.unlabelled == facts.images else "no label file names an object"
         said = f"split '{split}': {files}, of {fmt.plural(facts.images, 'image')}"
-        if facts.bad_labels.count:
-            said += f"; of those that cannot be used, the first is {facts.bad_labels.first}"
+        if unusable.count:
+            said += f"; of those that cannot be used, the first is {unusable.first}"
         yield Found("no-labels", said)
     elif facts.unlabelled > MOSTLY_UNLABELLED * facts.images:
         said = f"split '{split}': {facts.unlabelled} of {facts.images} images have no label file"
@@ -175,9 +185,9 @@ def other_kind(checkpoints: Mapping[str, CheckpointFacts], source: Path, *, fold
 def other_keypoints(checkpoints: Mapping[str, CheckpointFacts], labelled: KeypointShape | None) -> Iterator[Found]:
     """Yield where a model finds other key points than the dataset's labels have, or has none to compare with."""
     for model, facts in checkpoints.items():
-        if facts.task == "pose" and facts.keypoints and facts.keypoints != labelled:
+        if facts.task == "pose" and facts.kpt_shape and facts.kpt_shape != labelled:
             theirs = "no kpt_shape that can be used" if labelled is None else f"{labelled[0]} of {labelled[1]}"
-            said = f"{model}: the model finds {facts.keypoints[0]} key points of {facts.keypoints[1]} numbers each"
+            said = f"{model}: the model finds {facts.kpt_shape[0]} key points of {facts.kpt_shape[1]} numbers each"
             remedy = "gate the model on data with its key points, named by kpt_shape in the data YAML"
             yield Found("class-mismatch", f"{said}, the dataset has {theirs}", (model,), remedy=remedy)
 
@@ -191,7 +201,7 @@ def other_classes(
     which the model knows by their names, or all by their order.
     """
     for model, facts in checkpoints.items():
-        if facts.names is None:
+        if facts.names is None or (facts.single_cls and len(facts.names) == 1):
             continue
         theirs = readable_names(facts.names)
         strange = [name for name in names.values() if name not in theirs.values()]
@@ -217,6 +227,16 @@ def other_classes(
             many = f", and {len(others) - 1} more differ" if len(others) > 1 else ""
             unlike = "unless they mean the same, its accuracy cannot be trusted"
             yield Found("dataset-trouble", f"{model}: {said}{many}; {unlike}", (model,), remedy=RENAMED)
+
+
+def other_labels(checkpoints: Mapping[str, CheckpointFacts], splits: Mapping[str, SplitFacts]) -> Iterator[Found]:
+    """Yield where the labels are for another task than a model's, so that Ultralytics would refuse them."""
+    for model, facts in checkpoints.items():
+        for split, seen in splits.items() if facts.task in OUTLINED else ():
+            if seen.boxes.count:
+                hold = f"{fmt.plural(seen.boxes.count, 'label file')} of split '{split}' without, first"
+                said = f"{model}: {facts.task} models need outlines of all objects; {hold} {seen.boxes.first}"
+                yield Found("task-mismatch", said, (model,))
 
 
 def _folded(name: str) -> str:

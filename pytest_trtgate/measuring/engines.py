@@ -103,4 +103,5 @@ def _calibrated(request: BuildRequest, answer: BuildResponse) -> Calibration | N
         fraction=request.calibration.fraction,
         images=len(images),
         digest=files_sha256(map(Path, images)),
+        left_out=answer.left_out,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .accuracy import AccuracyRecord, AccuracySettings, ClassAccuracy
-from .base import SCHEMA_VERSION, Failure, FileDigest, FileRecord, Record
+from .base import SCHEMA_VERSION, Failure, FileDigest, FileRecord, Record, Trouble
 from .baseline import Baseline, BaselineLaunch, BaselineSession, BaselineUse
 from .cell import (
     CONTEXTS,
@@ -24,6 +24,7 @@ from .figures import CURVE_RECALLS, SCORE_BINS, AccuracyFigures, Course, DropInt
 from .files import (
     LIST_BYTES,
     RECORD_BYTES,
+    TEXT_BYTES,
     as_json,
     file_sha256,
     files_sha256,

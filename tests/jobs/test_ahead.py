@@ -128,6 +128,17 @@ def test_each_launch_is_a_process_of_its_own_prepared_or_not(jobs: Jobs) -> None
     assert not any(map(is_running, did))
 
 
+def test_no_plugin_that_forbids_sockets_is_in_the_way(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Refused(socket.socket):
+        def __init__(self, *_: object, **__: object) -> None:
+            raise RuntimeError("no sockets in tests")
+
+    monkeypatch.setattr(socket, "socket", Refused)
+    [prepared] = jobs.prepare(1)
+    assert jobs.launch("one") == prepared
+    assert jobs.build("fp32") != prepared
+
+
 def test_nothing_is_timed_while_anything_imports(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(JOBS, "latency", JobSpec("fake_jobs", imports=("slow_import",)))  # type: ignore[arg-type]
     jobs.launcher.modules = {}

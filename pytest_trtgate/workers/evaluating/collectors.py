@@ -46,7 +46,6 @@ class DetectionCollector(Collector):
         return "nms-free" if validator.end2end or isinstance(validator, RTDETRValidator) else "nms"
 
     def _check_dataset(self, dataset: Any) -> None:
-        self.batches.unreadable = tuple(sorted(set(dataset.get_img_files(dataset.img_path)) - set(dataset.im_files)))
         if not any(len(label["cls"]) for label in dataset.labels):
             data, split = self.request.data, self.request.settings.split
             raise DataError(f"{data}: split '{split}' has no labelled objects, so there is no accuracy")
@@ -153,7 +152,7 @@ class DetectionCollector(Collector):
             instances=len(records["target_cls"]),
             metrics=overall,
             classes=tuple(classes),
-            unreadable=self.batches.unreadable,
+            **self._left_out(),
         )
 
 
@@ -190,7 +189,6 @@ class ClassCollector(Collector):
             raise DataError(
                 f"{self.arm}: the model has {len(known)} classes, but {self.request.data} has {len(folders)}"
             )
-        self.batches.unreadable = tuple(sorted(images.keys() - {sample[0] for sample in dataset.samples}))
 
     def _init_metrics(self, init: Callable[..., None], model: Any) -> None:
         init(model)  # its classes are known by name: a split may lack some, and have folders that are none
@@ -228,7 +226,7 @@ class ClassCollector(Collector):
             instances=len(records["images"]),
             metrics=finite({"top1": metrics.top1, "top5": metrics.top5}),
             classes=tuple(classes),
-            unreadable=self.batches.unreadable,
+            **self._left_out(),
         )
 
 
