@@ -77,6 +77,7 @@ WORDS: dict[str, str] = {
     "validation.conf": "Lowest confidence that counts, the same for every arm.",
     "validation.iou": "Overlap from which non-maximum suppression removes a box, the same for every arm.",
     "validation.max_det": "Most detections per image, the same for every arm.",
+    "findings.left-out-share": "From which share of a split on `images-left-out` fails instead of warning.",
     "findings.*": "[What it looks at](findings.md#{name}).",
     "deployment.engine": (
         "The file that is deployed now, an `.engine` or `.onnx` of Ultralytics. Its metadata is read; it is never run."

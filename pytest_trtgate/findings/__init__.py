@@ -7,6 +7,7 @@ from .after import (
     calibration_leak,
     engine_findings,
     few_images,
+    images_left_out,
     inconclusive_checks,
     skewed_engine,
     unstable_warmup,

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from ..errors import JobError
 from ..judge.engine import precision_finding
 from ..measuring import Engines
-from ..records import FINDING, Cell, Check, Finding, Outcome, Task
-from ..settings import DEPLOYMENT_CONF, FINDING_KINDS
+from ..records import FINDING, Cell, Check, Finding, Outcome, Task, Trouble
+from ..settings import DEPLOYMENT_CONF, FINDING_KINDS, LEFT_OUT
 from .found import Found
 
 if TYPE_CHECKING:
@@ -43,6 +43,28 @@ def few_images(images: int, split: str) -> list[Found]:
     if images >= FEW_IMAGES:
         return []
     return [Found("few-images", f"split '{split}' has {images} images, fewer than {FEW_IMAGES}")]
+
+
+def images_left_out(
+    split: str, of_what: str, used: int, left_out: Trouble, allowed: float, precision: str = ""
+) -> list[Found]:
+    """Return a finding where Ultralytics left images out of what was measured; it fails over a share of the split.
+
+    Args:
+        split: The split.
+        of_what: What they were left out of.
+        used: How many images were not.
+        left_out: How many were, and why the first.
+        allowed: The share that may be left out, from 0 to 1.
+        precision: The engine that they were left out of; empty where it is every arm.
+    """
+    if not left_out.count:
+        return []
+    total, engine = used + left_out.count, f"{precision}: " if precision else ""
+    said = f"{engine}Ultralytics left {left_out.count} of {total} images of split '{split}' out of the {of_what}"
+    said += f", first {left_out.first}" if left_out.first else ""
+    fails = left_out.count > allowed * total
+    return [Found(LEFT_OUT, said + (f"; allowed are {100 * allowed:g} %" if fails else ""), fails=fails)]
 
 
 def calibration_leak(leaked: Sequence[Path], images: int, split: str) -> list[Found]:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from .. import text as fmt
-from ..jobs import CheckpointFacts, SplitFacts, Trouble
+from ..jobs import CheckpointFacts, SplitFacts
 from ..judge.drift import unlike
 from ..machine import saturates
-from ..records import Cell, Environment
+from ..records import Cell, Environment, Trouble
 from ..settings import Settings
 from .after import skewed_engine
 from .found import Found
@@ -30,6 +30,8 @@ VISIBLE_SIZE = 1.25
 """How many times as large objects are on average that are visibly larger."""
 NAMED = 4
 """How many classes a sentence names."""
+OUTLINED = ("segment", "obb")
+"""Tasks for which Ultralytics refuses a split with a single label file of boxes."""
 RENAMED = "name the classes of the dataset as the model does, or gate the model on data of its own classes"
 
 
@@ -124,11 +126,18 @@ def _listed(names: list[str]) -> str:
     return shown if len(names) <= NAMED else f"{shown} and {len(names) - NAMED} more"
 
 
-def dataset_trouble(split: str, facts: SplitFacts, *, labelled: bool, evaluated: bool) -> Iterator[Found]:
+def unusable_labels(facts: SplitFacts, tasks: Collection[str | None]) -> Trouble:
+    """Return the label files of a split for which models of some tasks leave out images."""
+    return facts.bad_poses if set(tasks) == {"pose"} else facts.bad_labels
+
+
+def dataset_trouble(
+    split: str, facts: SplitFacts, tasks: Collection[str | None], *, labelled: bool, evaluated: bool
+) -> Iterator[Found]:
     """Yield what is wrong with the images and labels of a split.
 
-    ``labelled``: it is to have label files, as for every task but classification. ``evaluated``: accuracy is of it, and
-    so is nothing without objects.
+    ``tasks``: those of the models. ``labelled``: it is to have label files, as for every task but classification.
+    ``evaluated``: accuracy is of it, and so is nothing without objects.
     """
 
     def trouble(found: Trouble, what: str) -> Iterator[Found]:
@@ -138,13 +147,14 @@ def dataset_trouble(split: str, facts: SplitFacts, *, labelled: bool, evaluated:
     yield from trouble(facts.corrupt, "missing or damaged image")
     if not labelled:
         return
-    yield from trouble(facts.bad_labels, "unusable label file")
+    unusable = unusable_labels(facts, tasks)
+    yield from trouble(unusable, "unusable label file")
     yield from trouble(facts.without_image, "orphaned label file")
     if evaluated and not facts.classes:
         files = "no image has a label file" if facts.unlabelled == facts.images else "no label file names an object"
         said = f"split '{split}': {files}, of {fmt.plural(facts.images, 'image')}"
-        if facts.bad_labels.count:
-            said += f"; of those that cannot be used, the first is {facts.bad_labels.first}"
+        if unusable.count:
+            said += f"; of those that cannot be used, the first is {unusable.first}"
         yield Found("no-labels", said)
     elif facts.unlabelled > MOSTLY_UNLABELLED * facts.images:
         said = f"split '{split}': {facts.unlabelled} of {facts.images} images have no label file"
@@ -167,7 +177,7 @@ def other_classes(
     """
     for model, facts in checkpoints.items():
         theirs = facts.names
-        if theirs is None:
+        if theirs is None or (facts.single_cls and len(theirs) == 1):
             continue
         if len(theirs) != len(names):
             said = f"{model}: the model has {fmt.plural(len(theirs), 'class')}, the dataset {len(names)}"
@@ -186,6 +196,29 @@ def other_classes(
             many = f", and {len(others) - 1} more differ" if len(others) > 1 else ""
             unlike = "unless they mean the same, its accuracy cannot be trusted"
             yield Found("dataset-trouble", f"{model}: {said}{many}; {unlike}", (model,), remedy=RENAMED)
+
+
+def other_labels(
+    checkpoints: Mapping[str, CheckpointFacts], kpt_shape: tuple[int, int] | None, splits: Mapping[str, SplitFacts]
+) -> Iterator[Found]:
+    """Yield where the labels are for another task than a model's, so that Ultralytics would refuse them.
+
+    ``kpt_shape``: how many key points the dataset's objects have, and the numbers of each; None where it does not say.
+    """
+    for model, facts in checkpoints.items():
+        for split, seen in splits.items() if facts.task in OUTLINED else ():
+            if seen.boxes.count:
+                hold = f"{fmt.plural(seen.boxes.count, 'label file')} of split '{split}' without, first"
+                said = f"{model}: {facts.task} models need outlines of all objects; {hold} {seen.boxes.first}"
+                yield Found("task-mismatch", said, (model,))
+        if facts.task != "pose":
+            continue
+        if kpt_shape is None:
+            said = f"{model}: pose models need a kpt_shape in the data YAML, such as [17, 3]; it has none that can be"
+            yield Found("task-mismatch", said, (model,))
+        elif facts.kpt_shape and facts.kpt_shape != kpt_shape:
+            said = f"{model}: kpt_shape is {list(facts.kpt_shape)} to the model, {list(kpt_shape)} in the data YAML"
+            yield Found("task-mismatch", said, (model,))
 
 
 def _folded(name: str) -> str:

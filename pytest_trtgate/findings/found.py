@@ -12,7 +12,8 @@ from ..settings import FINDING_KINDS, Findings
 class Found:
     """A kind of finding, what it says, and what it concerns; empty ``models`` or ``precisions`` mean all of them.
 
-    ``remedy``: what to do about it, where that is not what there is to do about the others of its kind.
+    ``remedy``: what to do about it, where that is not what there is to do about the others of its kind. ``fails``: it
+    fails a run even where its kind only warns.
     """
 
     id: str
@@ -20,12 +21,14 @@ class Found:
     models: tuple[str, ...] = ()
     precisions: tuple[str, ...] = ()
     remedy: str = ""
+    fails: bool = False
 
     def graded(self, severities: Findings) -> tuple[Finding, ...]:
         """Return the finding with its severity and remedy; none where the settings switch its kind off."""
         severity = severities.of(self.id)
         if severity == "off":
             return ()
+        severity = "fail" if self.fails else severity
         remedy = self.remedy or FINDING_KINDS[self.id].remedy
         return (Finding(id=self.id, severity=severity, sentence=self.sentence, remedy=remedy),)
 

@@ -8,11 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..baselines import BaselineStore
-from ..data import Dataset, shared_contents
+from ..data import keypoints_of, shared_contents
 from ..errors import BaselineError, DataError, JobError
 from ..jobs import SurveyResponse
 from ..machine import too_many_threads
-from ..measuring import EvaluatedData, RunContext
+from ..measuring import EvaluatedData, RunContext, checkpoint_name
 from ..records import BUSY, EarlyFinding, Preflight
 from ..settings import Settings
 from . import before as early
@@ -69,7 +69,6 @@ def _found(measure: RunContext, gpu: str) -> Iterator[Found]:
 
 def _of_data(measure: RunContext, data: EvaluatedData, models: tuple[str, ...]) -> Iterator[Found]:
     settings, dataset = measure.settings, data.dataset
-    yield from few_images(len(data.images), settings.split)
     calibration = _calibration_images(measure, data)
     yield from _of_contents(settings, data, calibration)
     splits = {settings.split: data.images}
@@ -81,7 +80,9 @@ def _of_data(measure: RunContext, data: EvaluatedData, models: tuple[str, ...]) 
         why = error.reason if isinstance(error, JobError) else str(error)
         yield Found("preflight-incomplete", f"images and checkpoints were not looked at: {why}")
         seen = SurveyResponse()
-    yield from _of_survey(measure, dataset, seen, len(calibration), models)
+    for model, facts in seen.checkpoints.items():
+        measure.workspace.put(checkpoint_name(model), facts)
+    yield from _of_survey(measure, data, seen, len(calibration), models)
 
 
 def _calibration_images(measure: RunContext, data: EvaluatedData) -> tuple[Path, ...]:
@@ -94,19 +95,28 @@ def _calibration_images(measure: RunContext, data: EvaluatedData) -> tuple[Path,
 
 
 def _of_survey(
-    measure: RunContext, dataset: Dataset, seen: SurveyResponse, calibrated_on: int, models: tuple[str, ...]
+    measure: RunContext, data: EvaluatedData, seen: SurveyResponse, calibrated_on: int, models: tuple[str, ...]
 ) -> Iterator[Found]:
-    settings, names = measure.settings, dataset.names
+    settings, dataset = measure.settings, data.dataset
+    names, tasks = dataset.names, {facts.task for facts in seen.checkpoints.values()}
     cells = [cell for cell in measure.plan.cells if cell.model in models]
     yield from early.shapes(settings, cells, seen.checkpoints)
     metadata = seen.deployed.metadata if seen.deployed else {}
     yield from early.deployed_engine(settings, cells, metadata, measure.environment.versions.get("ultralytics"))
     yield from early.unknown_checkpoints(seen.checkpoints)
     yield from early.other_classes(seen.checkpoints, names, by_index=not dataset.folders)
-    labelled = not dataset.folders and any(facts.task != "classify" for facts in seen.checkpoints.values())
+    kpt_shape = keypoints_of(dataset.extra.get("kpt_shape"))
+    yield from early.other_labels(seen.checkpoints, kpt_shape, seen.splits)
+    labelled = not dataset.folders and any(task != "classify" for task in tasks)
+    unused = dict.fromkeys((settings.split, settings.calibration.split), 0)
     for split, facts in seen.splits.items():
-        yield from early.dataset_trouble(split, facts, labelled=labelled, evaluated=split == settings.split)
-    if calibrated_on:
+        unused[split] = facts.corrupt.count + (early.unusable_labels(facts, tasks).count if labelled else 0)
+        yield from early.dataset_trouble(split, facts, tasks, labelled=labelled, evaluated=split == settings.split)
+    yield from few_images(len(data.images) - unused[settings.split], settings.split)
+    calibrated_on -= unused[settings.calibration.split]
+    if calibrated_on > settings.batch:  # the last batch is left out if it is not full
+        calibrated_on -= calibrated_on % settings.batch
+    if calibrated_on > 0:
         pair = (seen.splits.get(settings.calibration.split), seen.splits.get(settings.split))
         for sentence in early.weak_calibration(settings, calibrated_on, names, *pair):
             yield Found("weak-calibration", sentence, precisions=INT8)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from .. import text as fmt
 from ..cache import SurveyStore
-from ..data import Dataset, label_of, reading
+from ..data import Dataset, keypoints_of, label_of, reading
 from ..jobs import (
     CheckpointFacts,
     EngineFacts,
@@ -25,7 +25,7 @@ from ..jobs import (
 from ..measuring import RunContext
 from ..records import file_sha256
 
-SURVEY_VERSION = 4
+SURVEY_VERSION = 5
 """Part of every key: to be raised when the survey job changes what it makes of the same files."""
 SAMPLE = 256
 """Images of a split that are decoded: enough to tell a distance of 0.3, and a second's work."""
@@ -44,8 +44,8 @@ def survey(
         JobError: The job that looks failed.
     """
     store = SurveyStore(measure.cache.root, measure.settings.fresh)
-    keypoints = "kpt_shape" in dataset.extra
-    split_keys = {name: _split_key(x, f"{len(dataset.names)} {keypoints}") for name, x in splits.items()}
+    kpt_shape = keypoints_of(dataset.extra.get("kpt_shape"))
+    split_keys = {name: _split_key(x, f"{len(dataset.names)} {kpt_shape}") for name, x in splits.items()}
     model_keys = {model: _key("checkpoint", measure.weights_sha256[model]) for model in models}
     engine = measure.settings.deployment.engine
     with reading():
@@ -60,7 +60,7 @@ def survey(
         threads=measure.threads,
         splits=tuple(SplitRequest(name=name, images=tuple(map(str, images))) for name, images in asked.items()),
         classes=len(dataset.names),
-        keypoints=keypoints,
+        kpt_shape=kpt_shape,
         sample=SAMPLE,
         checkpoints={model: str(measure.plan.weights[model]) for model in models if model not in known.checkpoints},
         deployed=None if engine is None or known.deployed else str(engine),

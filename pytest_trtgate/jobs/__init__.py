@@ -31,7 +31,6 @@ from .contract import (
     SplitRequest,
     SurveyRequest,
     SurveyResponse,
-    Trouble,
     VideoRequest,
     VideoResponse,
 )

@@ -26,6 +26,7 @@ from ..records import (
     Phase,
     Record,
     Task,
+    Trouble,
     VideoRecord,
 )
 from ..settings import Calibration, Latency
@@ -72,11 +73,15 @@ class Request(FileRecord, Generic[A]):
 
 
 class BuildResponse(Response):
-    """A built engine. ``artifact`` is a file name inside ``output``; ``calibration_images`` are absolute paths."""
+    """A built engine. ``artifact`` is a file name inside ``output``; ``calibration_images`` are absolute paths.
+
+    ``left_out``: images that Ultralytics left out of the calibration.
+    """
 
     artifact: str
     metadata: dict[str, Any]
     calibration_images: tuple[str, ...] | None = None
+    left_out: Trouble = Trouble()
     inspection: EngineInspection | None = None
 
 
@@ -111,8 +116,8 @@ class AccuracyArm(Record):
 class ArmAccuracy(Record):
     """The accuracy of one arm; ``task`` says which metrics there are, ``head`` how boxes were thinned out.
 
-    ``unreadable`` names images that Ultralytics left out of every arm, since they or their labels are damaged.
-    ``seconds`` leaves out decoding, which all arms share.
+    ``unreadable`` names images that Ultralytics left out of every arm, since they or their labels are damaged;
+    ``left_out`` says why the first was. ``seconds`` leaves out decoding, which all arms share.
     """
 
     images: int
@@ -122,6 +127,7 @@ class ArmAccuracy(Record):
     metrics: dict[str, float]
     classes: tuple[ClassAccuracy, ...]
     unreadable: tuple[str, ...] = ()
+    left_out: Trouble = Trouble()
     seconds: float = 0.0
 
 
@@ -165,9 +171,10 @@ class LatencyResponse(Response):
 class LatencyRequest(Request[LatencyResponse]):
     """One launch: time ``arms`` interleaved on ``images`` (absolute paths), decoded before the clock starts.
 
-    Each arm gets ``rules.samples`` timed inferences per context, fewer where they would take longer than
-    ``rules.max_seconds``. Where limits apply to one context only, ``gated``, the others are for show and get a quarter
-    of both. Raw durations in nanoseconds go to ``samples_file``, one array per ``ARM/CONTEXT``.
+    It takes the first ``rules.images`` of them that can be read. Each arm gets ``rules.samples`` timed inferences per
+    context, fewer where they would take longer than ``rules.max_seconds``. Where limits apply to one context only,
+    ``gated``, the others are for show and get a quarter of both. Raw durations in
+    nanoseconds go to ``samples_file``, one array per ``ARM/CONTEXT``.
     """
 
     kind: ClassVar[JobKind] = "latency"
@@ -276,20 +283,15 @@ class SplitRequest(Record):
     images: tuple[str, ...]
 
 
-class Trouble(Record):
-    """How many files have something wrong, and the first of them with what is wrong."""
-
-    count: int = 0
-    first: str = ""
-
-
 class SplitFacts(FileRecord):
     """What was seen of one split.
 
     Attributes:
         images: How many there are.
         corrupt: Those that are missing, damaged or too small.
-        bad_labels: Label files that cannot be used as they are.
+        bad_labels: Label files for which a model that finds no key points leaves out their images.
+        bad_poses: The same of one that finds key points, where the dataset has a shape of them.
+        boxes: Label files of boxes, with no outline.
         unlabelled: How many images have no label file.
         without_image: Label files to which there is no image.
         classes: How many objects there are of each class, by its index.
@@ -301,6 +303,8 @@ class SplitFacts(FileRecord):
     images: int
     corrupt: Trouble = Trouble()
     bad_labels: Trouble = Trouble()
+    bad_poses: Trouble = Trouble()
+    boxes: Trouble = Trouble()
     unlabelled: int = 0
     without_image: Trouble = Trouble()
     classes: dict[int, int] = Field(default_factory=dict)
@@ -310,10 +314,15 @@ class SplitFacts(FileRecord):
 
 
 class CheckpointFacts(FileRecord):
-    """What a checkpoint says of its training; None where it does not tell. ``problem``: why nothing is known."""
+    """What a checkpoint says of its training; None where it does not tell. ``problem``: why nothing is known.
+
+    ``single_cls``: it was trained to take all objects for one class, whatever classes the dataset has.
+    """
 
     imgsz: int | None = None
     names: dict[int, str] | None = None
+    kpt_shape: tuple[int, int] | None = None
+    single_cls: bool = False
     task: str | None = None
     version: str | None = None
     problem: str = ""
@@ -336,14 +345,14 @@ class SurveyResponse(Response):
 class SurveyRequest(Request[SurveyResponse]):
     """Look at the images and labels of ``splits``, into ``checkpoints`` by model, and into the ``deployed`` engine.
 
-    ``classes``: how many the dataset has; ``keypoints``: whether its labels hold key points after each box. Up to
-    ``sample`` images of each split are decoded for their brightness and contrast.
+    ``classes``: how many the dataset has; ``kpt_shape``: how many key points follow each box, and the numbers of each,
+    where its YAML says so. Up to ``sample`` images of each split are decoded for their brightness and contrast.
     """
 
     kind: ClassVar[JobKind] = "survey"
     splits: tuple[SplitRequest, ...] = ()
     classes: int
-    keypoints: bool = False
+    kpt_shape: tuple[int, int] | None = None
     sample: int
     checkpoints: dict[str, str] = Field(default_factory=dict)
     deployed: str | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,6 +84,7 @@ class LocalLauncher:
         gpu: UUID of the GPU that the jobs use, since its number may differ among processes; empty for the CPU.
         only_gpu: Whether the jobs see no other GPU, so that to them its number is 0.
         ahead: Whether processes may import ahead of their jobs.
+        python_path: Folders of modules that checkpoints may need.
     """
 
     def __init__(
@@ -93,15 +94,17 @@ class LocalLauncher:
         gpu: str = "",
         only_gpu: bool = False,
         ahead: bool = True,
+        python_path: Sequence[str] = (),
     ) -> None:
         self.modules = modules or {}
         self.locks = locks
         self.gpu = gpu
         self.only_gpu = only_gpu
+        self.python_path = python_path
         self._ahead = Ahead(self._environment, AT_MOST if ahead else 0)
 
     def _environment(self) -> dict[str, str]:
-        return processes.environment() | ({VISIBLE: self.gpu} if self.only_gpu else {})
+        return processes.environment(self.python_path) | ({VISIBLE: self.gpu} if self.only_gpu else {})
 
     def prepare(self, kind: JobKind, count: int, device: str, threads: int, folder: Path) -> None:
         """Let processes begin to import; see :class:`EarlyLauncher`. Not where another job has the device."""

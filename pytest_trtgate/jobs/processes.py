@@ -11,8 +11,11 @@ import subprocess
 import sys
 import threading
 import time
+from _socket import socket as RawSocket  # noqa: N812 - what plugins such as pytest-socket leave as it is
+from _socket import socketpair
+from array import array
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -22,6 +25,8 @@ READY = b"ready"
 READY_S = 60.0
 """How long an import may take before its process is given up, and the job gets a fresh one."""
 _MESSAGE_BYTES = 4096
+_NOT_FOR_JOBS = ("PYTHONWARNINGS", "PYTHONDEVMODE", "PYTHONOPTIMIZE")
+"""What is for a project's own code: in others', it makes warnings errors, slows all down, or drops checks."""
 
 
 class Process(Protocol):
@@ -60,8 +65,8 @@ class Waiting:
         folder.mkdir(parents=True, exist_ok=True)
         self.threads = threads
         # Messages of this kind have ends; an empty one says that nobody is there any more.
-        self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs, (folder / "log.txt").open("wb") as log:
+        self._channel, theirs = socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with closing(theirs), (folder / "log.txt").open("wb") as log:
             self.process = subprocess.Popen(
                 [
                     *(sys.executable, "-m", "pytest_trtgate.workers.waiting"),
@@ -101,7 +106,8 @@ class Waiting:
         return _Forked(self._channel)
 
     def _tell(self, order: Mapping[str, object], streams: tuple[int, int]) -> None:
-        socket.send_fds(self._channel, [json.dumps(order).encode()], list(streams))
+        passed = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", streams))
+        self._channel.sendmsg([json.dumps(order).encode()], [passed])
 
     def end(self) -> None:
         """End it, whatever it does."""
@@ -113,7 +119,7 @@ class Waiting:
 class _Forked:
     """A copy of a waiting process, which tells us what becomes of it."""
 
-    def __init__(self, channel: socket.socket) -> None:
+    def __init__(self, channel: RawSocket) -> None:
         self._channel = channel
         self._status: int | None = None
         # Its further imports come before this answer.
@@ -157,12 +163,18 @@ def end(process: Process) -> None:
     process.wait()
 
 
-def environment() -> dict[str, str]:
-    """Return our environment, with this package importable in a child whose working folder is another."""
-    found = dict(os.environ)
+def environment(python_path: Sequence[str] = ()) -> dict[str, str]:
+    """Return our environment for a child whose working folder is another, and for which warnings are no errors.
+
+    It finds this package, and modules in the folders ``python_path`` and PYTHONPATH.
+    """
+    found = {name: value for name, value in os.environ.items() if name not in _NOT_FOR_JOBS}
+    paths = [*python_path, *filter(None, found.get("PYTHONPATH", "").split(os.pathsep))]
     home = str(Path(__file__).parents[2])
     if home not in {*site.getsitepackages(), site.getusersitepackages()}:
-        found["PYTHONPATH"] = os.pathsep.join(filter(None, (home, found.get("PYTHONPATH"))))
+        paths.insert(0, home)
+    if paths:
+        found["PYTHONPATH"] = os.pathsep.join(str(Path(path).absolute()) for path in paths)
     found["PYTHONUNBUFFERED"] = "1"
     # CUDA would count the fastest GPU first, the driver's tools count by bus; a number must mean one GPU.
     found.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")

@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from .quota import quota_share
+
 LOADED = 0.5
 """A load average over this share of the cores means that others work too."""
 BUSY_SHARE = 0.25
@@ -23,7 +25,7 @@ def why_busy(system: Path, cores: int, wait: Callable[[float], None] = time.slee
         cores: How many cores the machine has.
         wait: Waits so many seconds.
     """
-    return [why for why in (_load(system, cores, wait), _battery(system), _power_saving(system)) if why]
+    return [why for why in (_load(system, cores, wait), _quota(system, wait), _battery(system), _power_saving(system)) if why]
 
 
 def _load(system: Path, cores: int, wait: Callable[[float], None]) -> str:
@@ -34,6 +36,13 @@ def _load(system: Path, cores: int, wait: Callable[[float], None]) -> str:
     if share is not None and share < BUSY_SHARE:
         return ""  # the last minute was busy, now is not
     return f"the load average is {load:.1f} on {cores} cores before the start"
+
+
+def _quota(system: Path, wait: Callable[[float], None]) -> str:
+    share = quota_share(system, LOOK_S, wait)
+    if share is None or share <= LOADED:
+        return ""
+    return f"others use {100 * share:.0f} % of the processor time that this container may use, before the start"
 
 
 def _busy_share(stat: Path, wait: Callable[[float], None]) -> float | None:

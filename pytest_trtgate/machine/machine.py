@@ -20,6 +20,7 @@ from .environment import INSTRUCTIONS, cpu_name, machine_slug
 from .gpus import VISIBLE, Gpu, GpuNow, all_gpus, chosen, gpu_now
 from .locks import LOCKS, device_locks
 from .packages import installed_versions
+from .quota import quota_cores
 
 TEMPORARY = ("/tmp", "/var/tmp", "/dev/shm")
 
@@ -53,11 +54,14 @@ class Machine:
         return gpu_now(uuid)
 
     def usable_cores(self) -> int:
-        """Return how many cores this process may run on."""
+        """Return how many cores this process may run on, or use the time of, where a container limits that."""
         try:
-            return len(os.sched_getaffinity(0))
+            cores = len(os.sched_getaffinity(0))
         except AttributeError:  # not on every platform
-            return os.cpu_count() or 1
+            cores = os.cpu_count() or 1
+        quota = quota_cores(self.system)
+        # Threads that share a core's part would wait for one another.
+        return cores if quota is None else max(1, min(cores, int(quota)))
 
     def cpu_model(self) -> str:
         """Return the CPU's name as the operating system gives it."""

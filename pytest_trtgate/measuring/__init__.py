@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .accuracies import Evaluations
-from .context import Caller, RunContext
+from .context import Caller, RunContext, checkpoint_name
 from .data import EvaluatedData
 from .engines import Engines
 from .latencies import Latencies, why_not_replayed

@@ -130,7 +130,7 @@ class Evaluations:
         """
         context, names = self.context, [arm.request.arm for arm in arms]
         data = context.data[model]
-        context.milestone(f"{model}: evaluating {', '.join(names)} on {len(data.images)} images")
+        context.milestone(f"{model}: evaluating {', '.join(names)} on split '{context.settings.split}'")
         job = f"accuracy-{model}-{'+'.join(names)}"
         request = AccuracyRequest(
             arms=tuple(arm.request for arm in arms),
@@ -205,7 +205,7 @@ def _arm_at(folder: Path) -> str:
         return ""
 
 
-EVALUATOR_VERSION = 3
+EVALUATOR_VERSION = 4
 """Part of every key. Raise it when the accuracy job makes something else of the same request."""
 VERSIONS = ("ultralytics", "torch", "torchvision", "numpy", *DECODERS)
 

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from ..cache import EngineCache, default_root
 from ..data import Dataset, reading
 from ..errors import JobError
-from ..jobs import JOBS, LOG_NAME, ExpectedJobs, Job, Launcher, Request, Response
+from ..jobs import JOBS, LOG_NAME, CheckpointFacts, ExpectedJobs, Job, Launcher, Request, Response
 from ..machine import Machine, threads_of
 from ..records import AccuracySettings, Cell, Environment, JobRecord, Phase, Workspace, file_sha256
 from ..settings import Settings
@@ -20,6 +20,11 @@ from .data import EvaluatedData
 from .plan import Plan
 
 A = TypeVar("A", bound=Response)
+
+
+def checkpoint_name(model: str) -> str:
+    """Return the name under which the preflight leaves in the workspace what it saw of a model's checkpoint."""
+    return f"checkpoint-{model}"
 
 
 def now() -> str:
@@ -97,6 +102,7 @@ class RunContext:
     def evaluation(self, model: str) -> AccuracySettings:
         """Return what every arm of a model is evaluated with."""
         settings = self.settings.of(model)
+        trained = self.workspace.get(checkpoint_name(model), CheckpointFacts)
         return AccuracySettings(
             split=settings.split,
             imgsz=settings.imgsz,
@@ -105,6 +111,7 @@ class RunContext:
             iou=settings.validation.iou,
             max_det=settings.validation.max_det,
             nms=settings.export.nms,
+            single_cls=trained is not None and trained.single_cls,
         )
 
     def job(self, name: str, request: Request[A], times: int = 1) -> A:

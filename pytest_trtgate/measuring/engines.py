@@ -102,4 +102,5 @@ def _calibrated(request: BuildRequest, answer: BuildResponse) -> Calibration | N
         fraction=request.calibration.fraction,
         images=len(images),
         digest=files_sha256(map(Path, images)),
+        left_out=answer.left_out,
     )

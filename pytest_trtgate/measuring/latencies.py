@@ -108,13 +108,15 @@ def launch_request(context: RunContext, model: str, name: str, index: int, arms:
     """Return the request for a launch of some arms of a model, as a job of that name."""
     rules, images = context.settings.latency, context.data[model].images
     step = max(1, len(images) // rules.images)
+    chosen = images[::step][: rules.images]
+    spare = [image for image in images[: 2 * rules.images] if image not in chosen]
     return LatencyRequest(
         index=index,
         arms=tuple(arms),
         device=context.environment.device,
         threads=context.threads,
         gated=rules.context,
-        images=tuple(str(p) for p in images[::step][: rules.images]),
+        images=tuple(map(str, (*chosen, *spare))),
         how=context.evaluation(model).model_copy(update={"conf": DEPLOYMENT_CONF}),
         rules=rules,
         samples_file=str(context.workspace.job_folder(name) / "samples.npz"),

@@ -175,3 +175,11 @@ def project_folder(config: pytest.Config) -> Path:
     # those that our options name: it looks at them before it knows the options.
     told = config.inipath is not None or config.getoption("rootdir") or (root / "setup.py").is_file()
     return root if told else config.invocation_params.dir
+
+
+def python_path(config: pytest.Config) -> tuple[str, ...]:
+    """Return the folders of pytest's setting ``pythonpath``, from which a project's own modules are imported."""
+    try:
+        return tuple(map(str, config.getini("pythonpath")))
+    except ValueError:  # the plugin that knows the setting is switched off
+        return ()

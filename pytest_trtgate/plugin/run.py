@@ -126,7 +126,13 @@ class GatePlugin:
             environment=with_extra(self.config, environment),
             workspace=self.workspace,
             caller=Caller(
-                launcher=launcher or LocalLauncher(locks=self.machine.device_locks(), gpu=gpu, only_gpu=only_gpu),
+                launcher=launcher
+                or LocalLauncher(
+                    locks=self.machine.device_locks(),
+                    gpu=gpu,
+                    only_gpu=only_gpu,
+                    python_path=options.python_path(self.config),
+                ),
                 machine=self.machine,
                 milestone=narrator.milestone,
                 progress=narrator.progress,

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from .base import FileRecord, Record
+from typing import Any
+
+from pydantic import SerializerFunctionWrapHandler, model_serializer
+
+from .base import FileRecord, Record, Trouble
 from .tasks import Head, Task
 
 
@@ -16,7 +20,10 @@ class ClassAccuracy(Record):
 
 
 class AccuracySettings(Record):
-    """The settings of an evaluation; arms are comparable only if theirs are equal. ``nms`` is ``export.nms``."""
+    """The settings of an evaluation; arms are comparable only if theirs are equal.
+
+    ``nms`` is ``export.nms``. ``single_cls``: all objects count as one class, as the checkpoint was trained.
+    """
 
     split: str
     imgsz: int
@@ -26,6 +33,13 @@ class AccuracySettings(Record):
     max_det: int
     rect: bool = False
     nms: bool | None = None
+    single_cls: bool = False
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out ``single_cls`` where it is false, so that files and keys are those of earlier releases."""
+        fields: dict[str, Any] = dump(self)
+        return fields if self.single_cls else {name: value for name, value in fields.items() if name != "single_cls"}
 
     def differing(self, other: AccuracySettings) -> list[str]:
         """Return what differs from other settings, as ``name here, there``."""
@@ -34,8 +48,9 @@ class AccuracySettings(Record):
 
 
 class AccuracyRecord(FileRecord):
-    """Accuracy of one arm on one split; ``unreadable`` names damaged images, which no arm was evaluated on.
+    """Accuracy of one arm on one split; ``unreadable`` names images that no arm was evaluated on, damaged as they are.
 
+    ``left_out`` counts them and says why the first was left out; records of earlier releases do not have it.
     ``head``: where its boxes are suppressed; None for a classifier, and in records that do not say.
     """
 
@@ -48,6 +63,7 @@ class AccuracyRecord(FileRecord):
     instances: int
     data_digest: str = ""
     unreadable: tuple[str, ...] = ()
+    left_out: Trouble = Trouble()
     metrics: dict[str, float]
     classes: tuple[ClassAccuracy, ...]
     per_image: str

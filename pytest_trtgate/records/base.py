@@ -37,6 +37,13 @@ class Failure(FileRecord):
         return cls(job=error.job, reason=error.reason, log_tail=error.log_tail)
 
 
+class Trouble(Record):
+    """How many files have something wrong, and the first of them with what is wrong."""
+
+    count: int = 0
+    first: str = ""
+
+
 class FileDigest(Record):
     """One file of a cache entry."""
 

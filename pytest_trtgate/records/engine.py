@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import Field
 
-from .base import FileDigest, FileRecord, Record
+from .base import FileDigest, FileRecord, Record, Trouble
 from .cell import Cell
 from .tasks import Head, head_of
 
@@ -60,12 +60,16 @@ class EngineInspection(Record):
 
 
 class Calibration(Record):
-    """The images that an INT8 engine was calibrated on, as listed in ``calibration.txt`` of its cache entry."""
+    """The images that an INT8 engine was calibrated on, as listed in ``calibration.txt`` of its cache entry.
+
+    ``left_out``: those of the split that Ultralytics left out, since they or their labels are damaged.
+    """
 
     split: str
     fraction: float
     images: int
     digest: str
+    left_out: Trouble = Trouble()
 
 
 class EngineRecord(FileRecord):

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from pydantic import create_model
 
-from .types import POSITIVE, SEVERITY, Place, PositiveInt, Section, Severity, allowed
+from .types import POSITIVE, SEVERITY, Place, PositiveInt, Section, Severity, Share, allowed
 
 
 class Kind(NamedTuple):
@@ -30,6 +30,7 @@ class Kind(NamedTuple):
     of_detections: bool = False
 
 
+LEFT_OUT = "images-left-out"
 FINDING_KINDS: Mapping[str, Kind] = {
     "few-images": Kind("evaluate on a larger split: with so few images, one of them moves mAP", subjects=("accuracy",)),
     "precision-not-taken": Kind(
@@ -58,6 +59,15 @@ FINDING_KINDS: Mapping[str, Kind] = {
         "fail",
         surveyed=True,
         void=True,
+    ),
+    "task-mismatch": Kind(
+        "label the data for the task of the model, or gate a model of the task that the labels are for",
+        "fail",
+        surveyed=True,
+        void=True,
+    ),
+    LEFT_OUT: Kind(
+        "mend these images and labels, or take them out of the split: what is measured is of the others alone"
     ),
     "batch-mismatch": Kind(
         "gate the batch that is deployed: latency and memory of one say little of another", surveyed=True
@@ -106,9 +116,13 @@ _FIELDS: dict[str, Any] = {
 
 
 class Findings(create_model("_Severities", __base__=Section, **_FIELDS)):  # type: ignore[misc]
-    """``[tool.trtgate.findings]``: what each kind of finding does: nothing, a warning, or a failed run."""
+    """``[tool.trtgate.findings]``: what each kind of finding does: nothing, a warning, or a failed run.
+
+    ``left-out-share``: ``images-left-out`` fails the run where more than this share of a split was left out.
+    """
 
     example = '{ few-images = "off" }'
+    left_out_share: Share = allowed("a number from 0 to 1", default=0.05, alias="left-out-share")
 
     def of(self, kind: str) -> Severity:
         """Return the severity of a kind of finding; what was not looked for fails where finding it was said to."""

@@ -59,6 +59,7 @@ Level = Annotated[Whole, Field(ge=0, le=5)]
 Fraction = Annotated[float, BeforeValidator(number), Field(gt=0, le=1)]
 Factor = Annotated[float, BeforeValidator(number), Field(ge=0, allow_inf_nan=False)]
 Tolerance = Annotated[float, BeforeValidator(number), Field(ge=0, le=1)]
+Share = Annotated[float, BeforeValidator(number), Field(ge=0, le=1)]
 TOLERANCE = "a drop from 0 to 1"
 IMGSZ = "a multiple of 32, from 32 to 8192"
 POSITIVE = "a whole number from 1 upwards"

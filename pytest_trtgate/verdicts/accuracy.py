@@ -14,11 +14,12 @@ from ..findings import (
     calibration_leak,
     engine_findings,
     few_images,
+    images_left_out,
     inconclusive_checks,
 )
 from ..judge.accuracy.parity import finds_nothing, judge_accepted, judge_parity, of_other_instructions
 from ..measuring import Evaluations, RunContext
-from ..records import METRICS, AccuracyRecord, Cell, Check, Outcome, Preflight, Task
+from ..records import METRICS, AccuracyRecord, Cell, Check, Outcome, Preflight, Task, Trouble
 from ..settings import DEPLOYMENT_CONF, FINDING_KINDS
 from .decide import Judgement
 from .evidence import Evidence, calibrated_on, gather
@@ -48,6 +49,7 @@ class AccuracyJudge:
         checks, found = self._parity(cell, reference, engine)
         checks += inconclusive_checks(self.preflight().concerning(cell, "accuracy"))
         found += engine_findings(self.evaluations.engines, cell) + self._calibration_leak(cell)
+        found += self._left_out(cell, engine)
         use = self.lookup.use(cell)
         # Another CPU or number of threads makes latencies incomparable, not accuracies.
         # Of a checkpoint that finds nothing, an engine that fell to nothing as well is no news.
@@ -55,6 +57,17 @@ class AccuracyJudge:
             since = judge_accepted(use.baseline, reference, engine, self.tolerances(cell, engine.task))
             checks += of_other_instructions(since, cell, use.baseline.environment, self.context.environment)
         return checks, found
+
+    def _left_out(self, cell: Cell, accuracy: AccuracyRecord) -> list[Found]:
+        share = self.context.settings.findings.left_out_share
+        split, images = accuracy.settings.split, accuracy.images
+        # Records of earlier releases only name them.
+        missing = accuracy.left_out if accuracy.left_out.count else Trouble(count=len(accuracy.unreadable))
+        found = images_left_out(split, "evaluation", images, missing, share)
+        if used := self.evaluations.engines.of(cell).calibration:
+            of_what = "calibration"
+            found += images_left_out(used.split, of_what, used.images, used.left_out, share, cell.precision)
+        return found
 
     def _calibration_leak(self, cell: Cell) -> list[Found]:
         if cell.precision != "int8":

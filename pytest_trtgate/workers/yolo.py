@@ -28,7 +28,8 @@ from ultralytics import YOLO
 
 from ..errors import DataError, TrtGateError
 from ..records import TASKS
-from . import engine_file
+from . import engine_file, verifying
+from .verifying import replace
 from .worker import is_cuda_fault, is_disk_full, is_out_of_memory, plain
 
 NMS_SECONDS_PER_IMAGE = 3600.0
@@ -37,32 +38,32 @@ NMS_SECONDS_PER_IMAGE = 3600.0
 def isolate(threads: int) -> None:
     """Make Ultralytics leave the network and the dataset alone, and use ``threads`` threads, in this process.
 
-    It neither reads nor writes label caches, which it trusts by sizes and times of files. It never repairs images in
-    place, downloads datasets, or ends non-maximum suppression early, which drops boxes silently on a slow machine.
+    It neither reads nor writes label caches, which it trusts by sizes and times of files. It mends images in copies
+    only, and never downloads datasets. It does not end non-maximum suppression early, which drops boxes silently on a
+    slow machine.
 
     Raises:
         TrtGateError: This release of Ultralytics lacks what has to be replaced for that.
     """
     load_torchvision()
+    verifying.watch()
     torch.set_num_threads(threads)
     if torch.get_num_interop_threads() != 1:  # it can be set only once
         torch.set_num_interop_threads(1)
     # select_device() sets torch's threads to this.
-    _replace(ultralytics.utils.torch_utils, "NUM_THREADS", lambda _: threads)
-    _replace(ultralytics.data.dataset, "load_dataset_cache_file", lambda _: _no_cache)
-    _replace(ultralytics.data.dataset, "save_dataset_cache_file", lambda _: _keep_version)
+    replace(ultralytics.utils.torch_utils, "NUM_THREADS", lambda _: threads)
+    replace(ultralytics.data.dataset, "load_dataset_cache_file", lambda _: _no_cache)
+    replace(ultralytics.data.dataset, "save_dataset_cache_file", lambda _: _keep_version)
     for place in (ultralytics.data.utils, ultralytics.utils.plotting):
-        _replace(place, "check_font", lambda _: _nothing)
-    _replace(ultralytics.utils.callbacks, "add_integration_callbacks", lambda _: _nothing)
+        replace(place, "check_font", lambda _: _nothing)
+    replace(ultralytics.utils.callbacks, "add_integration_callbacks", lambda _: _nothing)
     for module in (ultralytics.engine.exporter, ultralytics.engine.validator):
-        _replace(module, "check_det_dataset", lambda check: partial(check, autodownload=False))
+        replace(module, "check_det_dataset", lambda check: partial(check, autodownload=False))
         if hasattr(module, "TQDM"):
-            _replace(module, "TQDM", lambda bar: partial(bar, disable=True))
-    _replace(ultralytics.data.dataset.ClassificationDataset, "__getitem__", _with_file)
-    _replace(ultralytics.data.dataset, "TQDM", lambda bar: partial(bar, disable=True))
-    if hasattr(ultralytics.data.utils, "_replace_image"):
-        _replace(ultralytics.data.utils, "_replace_image", lambda _: _nothing)
-    _replace(ultralytics.utils.nms, "non_max_suppression", lambda f: partial(f, max_time_img=NMS_SECONDS_PER_IMAGE))
+            replace(module, "TQDM", lambda bar: partial(bar, disable=True))
+    replace(ultralytics.data.dataset.ClassificationDataset, "__getitem__", _with_file)
+    replace(ultralytics.data.dataset, "TQDM", lambda bar: partial(bar, disable=True))
+    replace(ultralytics.utils.nms, "non_max_suppression", lambda f: partial(f, max_time_img=NMS_SECONDS_PER_IMAGE))
 
 
 def load_torchvision() -> None:
@@ -85,15 +86,6 @@ def load_torchvision() -> None:
         for name in stand_ins:
             del sys.modules[name]
     import torchvision  # noqa: F401  (again, if a release needs more of the compiler)
-
-
-def _replace(module: Any, name: str, by: Callable[[Any], Any]) -> None:
-    if not hasattr(module, name):
-        raise TrtGateError(
-            f"Ultralytics {ultralytics.__version__} has no {module.__name__}.{name}, which pytest-trtgate needs in "
-            f"order to leave your dataset alone; install another release (8.4.190 is known to work)"
-        )
-    setattr(module, name, by(getattr(module, name)))
 
 
 def _with_file(get: Callable[[Any, int], dict[str, Any]]) -> Callable[[Any, int], dict[str, Any]]:
@@ -156,6 +148,11 @@ def load_model(weights: Path, shown: Path | None = None) -> Any:
         model = YOLO(weights, task=read_metadata(weights).get("task"))
     except Exception as error:
         reason = plain(error).replace(str(weights), shown.name)
+        if isinstance(error, ModuleNotFoundError) and error.name:
+            raise DataError(
+                f"{shown}: needs the module {error.name}, which is not found where engines are built and run; name its "
+                f"folder in the environment variable PYTHONPATH, or as pythonpath in pytest's settings"
+            ) from error
         raise DataError(
             f"{shown}: not a YOLO checkpoint that Ultralytics {ultralytics.__version__} can load ({reason})"
         ) from error

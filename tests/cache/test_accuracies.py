@@ -144,7 +144,7 @@ def test_each_part_of_a_key_makes_another(tmp_path: Path, part: str) -> None:
     changes: list[dict[str, Any]] = []
     if part == "how":
         doubled = {n: True if v is None else v * 2 for n, v in SETTINGS.model_dump().items()}
-        other = doubled | {"split": "val", "rect": True}
+        other = doubled | {"split": "val", "rect": True, "single_cls": True}
         changes += [{"how": SETTINGS.model_copy(update={name: value})} for name, value in other.items()]
     elif part == "environment":
         fields = ("arch", "cpu", "gpu", "driver", "device")

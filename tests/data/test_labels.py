@@ -1,4 +1,4 @@
-"""Which labels may keep an image from being calibrated on, and which a survey takes for unusable."""
+"""Which labels may keep an image from being calibrated on."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from pytest_trtgate.data.labels import keypoints_of, label_state
-from pytest_trtgate.workers.survey.survey import read_label
 
 BOX, POLYGON = "0 0.5 0.5 0.2 0.2\n", "1 0.1 0.1 0.9 0.1 0.9 0.9\n"
 PERSON = "0 0.5 0.5 0.2 0.2 0.4 0.4 2 0 0 0\n"
@@ -61,35 +60,3 @@ def test_labels_that_cannot_be_read_are_so_named(tmp_path: Path, monkeypatch: py
     (tmp_path / "a.txt").write_text(BOX)
     monkeypatch.setattr(Path, "read_bytes", lambda _: (_ for _ in ()).throw(PermissionError()))
     assert label_state(tmp_path / "a.txt", 2, None) == "unreadable"
-
-
-@pytest.mark.parametrize(
-    ("row", "size"),
-    [
-        ("0 1.01 0.5 0.2 0.8", 0.4),
-        ("0 0.9 0.5 1.1 0.5 1.1 0.6 0.9 0.6", 0.1414),  # rotated, half of it outside of the image
-        ("0 -0.2 0.1 0.6 0.1 0.6 0.9", 0.8),
-    ],
-)
-def test_an_object_that_reaches_out_of_its_image_is_one(tmp_path: Path, row: str, size: float) -> None:
-    (tmp_path / "a.txt").write_text(row)
-    [(cls, found)] = read_label(tmp_path / "a.txt", 1, boxes_first=False)
-    assert (cls, round(found, 4)) == (0, size)
-
-
-@pytest.mark.parametrize(
-    "row",
-    [
-        "0 1.02 0.5 0.2 0.2",
-        "0 0.5 0.5 1.02 0.2",
-        "0 0.5 0.5 -0.001 0.2",
-        "0 1 0.5 1.1 0.5 1.1 0.6 1 0.6",
-        "0 -0.1 0.1 1.1 0.1 1.1 0.9",
-        "0 nan 0.1 0.5 0.1 0.5 0.9",
-        "0 0.1 0.1 inf 0.1 0.5 0.9",
-    ],
-)
-def test_an_object_that_ultralytics_would_refuse_is_out_of_range(tmp_path: Path, row: str) -> None:
-    (tmp_path / "a.txt").write_text(row)
-    with pytest.raises(ValueError, match=r"^line 1: a coordinate out of range$"):
-        read_label(tmp_path / "a.txt", 1, boxes_first=False)

@@ -6,15 +6,16 @@ import pytest
 from fake_jobs import Behaviour
 from project import VERSIONS, Project
 
-from pytest_trtgate.findings.after import FEW_IMAGES, few_images, skewed_engine, unstable_warmup
+from pytest_trtgate.findings.after import FEW_IMAGES, few_images, images_left_out, skewed_engine, unstable_warmup
 from pytest_trtgate.findings.found import Found
+from pytest_trtgate.records.base import Trouble
 from pytest_trtgate.settings.findings import FINDING_KINDS, Findings
 
 FP16 = "--trt-precision=fp16"
 
 
 def test_every_kind_of_finding_has_a_severity_and_a_remedy() -> None:
-    assert {field.alias for field in Findings.model_fields.values()} == set(FINDING_KINDS)
+    assert {field.alias for field in Findings.model_fields.values()} == {*FINDING_KINDS, "left-out-share"}
 
 
 def test_a_small_split_is_found_and_a_large_one_is_not() -> None:
@@ -83,3 +84,35 @@ def test_what_only_the_engine_and_its_launches_tell_is_found_after_them(project:
     project.weights(Behaviour(metadata={"version": VERSIONS["ultralytics"]}))
     project.run(FP16).assert_outcomes(passed=2)
     assert project.verdict("fp16", "latency").findings == ()
+
+
+def test_images_that_are_left_out_fail_over_a_share_of_the_split() -> None:
+    some = Trouble(count=1, first="a.jpg (not an image)")
+    assert images_left_out("test", "evaluation", 12, Trouble(), 0.0) == []
+    [told] = images_left_out("test", "evaluation", 19, some, 0.05)
+    said = "Ultralytics left 1 of 20 images of split 'test' out of the evaluation, first a.jpg (not an image)"
+    assert (told.id, told.sentence, told.fails) == ("images-left-out", said, False)
+    [told] = images_left_out("train", "calibration", 18, some, 0.05, "int8")
+    assert told.fails
+    assert told.sentence.startswith("int8: Ultralytics left 1 of 19 images of split 'train' out of the calibration")
+    assert told.sentence.endswith("; allowed are 5 %")
+
+
+@pytest.mark.parametrize(("share", "failed"), [(0.25, False), (0.2, True)])
+def test_images_that_are_left_out_are_said_whatever_the_verdict(project: Project, share: float, failed: bool) -> None:
+    project.settings(f"[findings]\nleft-out-share = {share}\n")
+    project.weights(Behaviour(left_out={"accuracy": 1, "build": 1}))
+    result = project.run("--trt-precision=int8", "-k", "accuracy")
+    assert (result.ret == 1) is failed
+    said = " ".join(result.stdout.str().split())
+    assert "Ultralytics left 1 of 4 images of split 'test' out of the evaluation, first 0.png (damaged)" in said
+    assert "Ultralytics left 1 of 4 images of split 'train' out of the calibration" in said
+    assert ("set left-out-share under" in said) is failed
+
+
+def test_images_that_are_left_out_are_nobodys_concern_where_the_finding_is_off(project: Project) -> None:
+    project.settings('[findings]\nimages-left-out = "off"\n')
+    project.weights(Behaviour(left_out={"accuracy": 3}))
+    result = project.run(FP16, "-k", "accuracy")
+    result.assert_outcomes(passed=1)
+    assert "out of the evaluation" not in result.stdout.str()

@@ -281,6 +281,7 @@ def test_an_image_that_is_gone_is_trouble(desk: Project) -> None:
     ],
 )
 def test_trouble_with_images_and_labels_is_told(desk: Project, changes: dict[str, Any], sentence: str) -> None:
+    desk.settings('[findings]\nfew-images = "off"\n')
     [(name, said)] = sees(desk, test=changes)
     assert name == "dataset-trouble"
     assert sentence in said
@@ -348,7 +349,7 @@ def test_an_evaluated_split_without_any_object_is_found(desk: Project) -> None:
     ]
     assert sees(desk, test=nothing) == [("no-labels", "split 'test': no label file names an object, of 400 images")]
     unusable = {"count": 400, "first": "a.txt (line 1: class 2 of 2)"}
-    [_, (name, sentence)] = sees(desk, test={**nothing, "bad_labels": unusable})
+    [_, (name, sentence), _] = sees(desk, test={**nothing, "bad_labels": unusable})
     assert name == "no-labels"
     assert sentence.endswith(
         "no label file names an object, of 400 images; "
@@ -683,3 +684,51 @@ def test_the_doctor_of_a_folder_that_is_not_there_is_wrong_usage(capsys: pytest.
 def test_every_finding_has_a_section_in_the_docs() -> None:
     text = (Path(__file__).parents[2] / "docs" / "reference" / "findings.md").read_text(encoding="utf-8")
     assert {line[4:].strip("`") for line in text.splitlines() if line.startswith("### ")} == set(FINDING_KINDS)
+
+
+# What Ultralytics leaves out
+
+
+def test_images_that_are_left_out_do_not_count(desk: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(early_findings, "FEW_CALIBRATION_IMAGES", 5)
+    two, one = ({"count": count, "first": "a (damaged)"} for count in (2, 1))
+    said = [sentence for _, sentence in sees(desk, train={"bad_labels": two}, test={"corrupt": one, "bad_labels": one})]
+    assert "split 'test' has 2 images, fewer than 4" in said
+    assert "INT8 is calibrated on 2 images of split 'train', fewer than 5" in said
+
+
+def test_labels_of_key_points_are_looked_at_as_the_model_reads_them(desk: Project) -> None:
+    desk.settings('[findings]\nfew-images = "off"\n')
+    with (desk.path / "data" / "data.yaml").open("a") as file:
+        file.write("kpt_shape: [3, 2]\n")
+    bad = {"bad_poses": {"count": 1, "first": "a.txt (labels require 11 columns each)"}}
+    assert sees(desk, test=bad) == []
+    [(name, sentence)] = sees(desk, test=bad, checkpoint={"task": "pose"})
+    assert (name, "first a.txt (labels require 11" in sentence) == ("dataset-trouble", True)
+
+
+@pytest.mark.parametrize(
+    ("facts", "kpt_shape", "said"),
+    [
+        ({"task": "detect"}, None, ""),
+        ({"task": "segment"}, None, "segment models need outlines of all objects; 1 label file of split 'test' without"),
+        ({"task": "obb"}, None, "obb models need outlines"),
+        ({"task": "pose"}, None, "pose models need a kpt_shape in the data YAML"),
+        ({"task": "pose"}, (17, 3), ""),
+        ({"task": "pose", "kpt_shape": (17, 3)}, (17, 3), ""),
+        ({"task": "pose", "kpt_shape": (17, 3)}, (4, 2), "kpt_shape is [17, 3] to the model, [4, 2] in the data YAML"),
+    ],
+)
+def test_labels_of_another_task_than_the_models_are_found(
+    facts: dict[str, Any], kpt_shape: tuple[int, int] | None, said: str
+) -> None:
+    splits = {"test": SplitFacts(images=4, boxes={"count": 1, "first": "a.txt"})}
+    found = list(early_findings.other_labels({"m": CheckpointFacts(**facts)}, kpt_shape, splits))
+    assert [one.id for one in found] == (["task-mismatch"] if said else [])
+    assert all(said in one.sentence and one.sentence.startswith("m: ") for one in found)
+
+
+def test_a_model_of_one_class_for_all_is_no_model_of_other_classes(desk: Project) -> None:
+    one = {"names": {0: "item"}}
+    assert [name for name, _ in sees(desk, checkpoint=one)] == ["class-mismatch"]
+    assert sees(desk, checkpoint={**one, "single_cls": True}) == []

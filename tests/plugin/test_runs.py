@@ -90,7 +90,7 @@ def test_what_the_record_names_is_in_the_runs_folder(project: Project) -> None:
 
 def test_what_was_measured_once_is_not_measured_again_in_its_run(project: Project) -> None:
     lines = project.run().outlines
-    assert lines.count("  trtgate: shapes: evaluating pt, fp32, fp16, int8 on 4 images") == 1
+    assert lines.count("  trtgate: shapes: evaluating pt, fp32, fp16, int8 on split 'test'") == 1
     assert len([line for line in lines if "launch 1 of 3" in line]) == 1
 
 
@@ -299,7 +299,7 @@ def test_milestones_are_lines_of_their_own(project: Project) -> None:
         [
             "  trtgate: shapes int8: building the engine",
             "  trtgate: shapes int8: engine built in * s (*)",
-            "  trtgate: shapes: evaluating pt, int8 on 4 images",
+            "  trtgate: shapes: evaluating pt, int8 on split 'test'",
             "  trtgate: shapes: launch 1 of 3, timing pt, int8",
             "  trtgate: shapes: launch 3 of 3, timing pt, int8",
         ],

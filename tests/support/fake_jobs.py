@@ -43,6 +43,7 @@ class Behaviour:
         survey: What is seen of splits, checkpoints and the deployed engine, in the place of nothing remarkable.
         metadata: What an engine's metadata say beside the usual.
         task: What the checkpoint is for; the fake metrics of all its kinds are those of boxes.
+        left_out: How many images an evaluation (``accuracy``) or a calibration (``build``) leaves out.
         seen: For each arm, ``score`` of its detections and how many images (the first ones) it has ``missed``; written
             as per-image records. Without, there are none to be read.
     """
@@ -61,6 +62,7 @@ class Behaviour:
         survey: dict[str, Any] | None = None,
         metadata: dict[str, Any] | None = None,
         task: str = "detect",
+        left_out: dict[str, int] | None = None,
     ) -> None:
         self.map50_95 = map50_95
         self.drop = {"int8": 0.005} if drop is None else drop
@@ -74,6 +76,7 @@ class Behaviour:
         self.survey = survey or {}
         self.metadata = metadata or {}
         self.task = task
+        self.left_out = left_out or {}
 
     def save(self, path: Path) -> Path:
         """Write a checkpoint that behaves like this; equal behaviour means equal bytes."""
@@ -162,6 +165,8 @@ def build(request: dict[str, Any], folder: Path) -> dict[str, Any]:
     if request["data"] is not None:
         images = [str(p) for p in images_of(resolved(request["data"]), request["calibration"]["split"])]
     behaviour = Behaviour.load(weights)
+    left_out = behaviour.left_out.get("build", 0) if images else 0
+    images = images and images[left_out:]
     nms = request["export_args"].get("nms")
     metadata = {
         "imgsz": [size, size],
@@ -172,7 +177,13 @@ def build(request: dict[str, Any], folder: Path) -> dict[str, Any]:
         **behaviour.metadata,
     }
     inspection = behaviour.inspections.get(precision)
-    return {"artifact": "engine.onnx", "metadata": metadata, "calibration_images": images, "inspection": inspection}
+    return {
+        "artifact": "engine.onnx",
+        "metadata": metadata,
+        "calibration_images": images,
+        "left_out": {"count": left_out, "first": "0.png (damaged)" if left_out else ""},
+        "inspection": inspection,
+    }
 
 
 def resolved(data: str) -> dict[str, Any]:
@@ -224,14 +235,17 @@ def arm_accuracy(asked: dict[str, Any], request: dict[str, Any], folder: Path) -
         metrics = {"top1": value, "top5": value + extra}
     data = resolved(request["data"])
     files = images_of(data, request["settings"]["split"])
-    images = len(files)
+    left_out = behaviour.left_out.get("accuracy", 0)
+    images = len(files) - left_out
     classes = [
         {"name": name, "images": images, "instances": 3 * images, "metrics": metrics} for name in data["names"].values()
     ]
     Path(asked["per_image"]).parent.mkdir(parents=True, exist_ok=True)
     write_per_image(Path(asked["per_image"]), files, data, (behaviour.seen or {}).get(arm))
     found = {"images": images, "instances": 6 * images, "metrics": metrics, "classes": classes}
-    return {**found, "task": behaviour.task}
+    unreadable = [str(file) for file in files[:left_out]]
+    why = {"count": left_out, "first": "0.png (damaged)" if left_out else ""}
+    return {**found, "task": behaviour.task, "unreadable": unreadable, "left_out": why}
 
 
 def write_per_image(path: Path, files: list[Path], data: dict[str, Any], seen: dict[str, float] | None) -> None:

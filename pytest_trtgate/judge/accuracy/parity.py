@@ -45,7 +45,7 @@ def judge_parity(
         return [Check(name="settings", against="pt", outcome=Outcome.ERROR, sentence=f"{engine.arm}{mismatch}")]
     images = f"{engine.images} images"
     if engine.unreadable:
-        images += f" ({len(engine.unreadable)} more are damaged and were left out)"
+        images += f" ({len(engine.unreadable)} more left out)"
     worst_class = _worst_class(reference, engine, comparison)
     checks = []
     for metric, limit in tolerances.items():

@@ -40,7 +40,7 @@ def work(request: BuildRequest, folder: Path) -> BuildResponse:
         raise DataError(f"{weights}: no such file; it was there when the run was planned")
     progress(f"loading {weights.name}")
 
-    from .. import yolo
+    from .. import verifying, yolo
 
     PHASES.begin("work")
     yolo.isolate(request.threads)
@@ -66,6 +66,7 @@ def work(request: BuildRequest, folder: Path) -> BuildResponse:
         artifact=artifact.name,
         metadata=metadata,
         calibration_images=tuple(sorted(set(images))) or None,
+        left_out=verifying.left_out(),
         inspection=inspection,
     )
 

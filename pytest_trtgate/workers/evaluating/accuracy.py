@@ -140,7 +140,7 @@ def _evaluate(request: AccuracyRequest, arm: AccuracyArm, folder: Path, batches:
             nms=settings.nms,
             device=request.device,
             # A checkpoint may carry this from its training, an engine cannot.
-            single_cls=False,
+            single_cls=settings.single_cls,
             plots=False,
             save_json=False,
             verbose=False,

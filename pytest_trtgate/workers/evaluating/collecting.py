@@ -69,12 +69,12 @@ class Collector(ABC):
 
     @abstractmethod
     def _check_dataset(self, dataset: Any) -> None:
-        """Note unreadable images; raise if the others cannot be evaluated."""
+        """Raise if the images that are left cannot be evaluated."""
 
     def _init_metrics(self, init: Callable[..., None], model: Any) -> None:
         init(model)
         in_model, in_data = len(model.names), self._validator.data["nc"]
-        if in_model != in_data:
+        if in_model != in_data and not self.request.settings.single_cls:
             raise DataError(f"{self.arm}: the model has {in_model} classes, but {self.request.data} has {in_data}")
 
     def _preprocess(self, preprocess: Callable[..., Any], batch: Any) -> Any:
@@ -127,6 +127,13 @@ class Collector(ABC):
     @abstractmethod
     def answer(self, metrics: Any, records: dict[str, Any]) -> ArmAccuracy:
         """Return the metrics as Ultralytics returned them, overall and per class."""
+
+    @staticmethod
+    def _left_out() -> dict[str, Any]:
+        """Return the fields of an answer that say which images were left out of every arm."""
+        from .. import verifying
+
+        return {"unreadable": tuple(sorted(verifying.LEFT_OUT)), "left_out": verifying.left_out()}
 
     @property
     def _names(self) -> NDArray[Any]:

@@ -45,7 +45,6 @@ class DetectionCollector(Collector):
         return "nms-free" if validator.end2end or isinstance(validator, RTDETRValidator) else "nms"
 
     def _check_dataset(self, dataset: Any) -> None:
-        self.batches.unreadable = tuple(sorted(set(dataset.get_img_files(dataset.img_path)) - set(dataset.im_files)))
         if not any(len(label["cls"]) for label in dataset.labels):
             data, split = self.request.data, self.request.settings.split
             raise DataError(f"{data}: split '{split}' has no labelled objects, so there is no accuracy")
@@ -152,7 +151,7 @@ class DetectionCollector(Collector):
             instances=len(records["target_cls"]),
             metrics=overall,
             classes=tuple(classes),
-            unreadable=self.batches.unreadable,
+            **self._left_out(),
         )
 
 
@@ -175,8 +174,6 @@ class ClassCollector(Collector):
         if strange and folders != list(self._validator.data["names"].values()):
             # Classes are then counted, and would be counted differently.
             raise DataError(f"{where} has other classes than 'train', and the model knows them by other names")
-        every, read = {file for file, _ in dataset.base.samples}, {sample[0] for sample in dataset.samples}
-        self.batches.unreadable = tuple(sorted(every - read))
 
     def _update_metrics(self, update: Callable[..., None], predictions: Any, batch: Any) -> None:
         update(predictions, batch)
@@ -211,7 +208,7 @@ class ClassCollector(Collector):
             instances=len(records["images"]),
             metrics=finite({"top1": metrics.top1, "top5": metrics.top5}),
             classes=tuple(classes),
-            unreadable=self.batches.unreadable,
+            **self._left_out(),
         )
 
 

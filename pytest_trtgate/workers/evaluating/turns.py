@@ -71,12 +71,10 @@ class Batches:
 
     Attributes:
         loader: The dataloader, once the first arm has made it.
-        unreadable: Images left out because they or their labels are damaged.
     """
 
     def __init__(self, turns: Turns, phase: Callable[[Phase], None], group: int = 1, threads: int = 1) -> None:
         self.loader: Any = None
-        self.unreadable: tuple[str, ...] = ()
         self.group = group
         self._turns = turns
         self._phase = phase

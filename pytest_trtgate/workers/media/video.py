@@ -39,19 +39,23 @@ def work(request: VideoRequest, folder: Path) -> VideoResponse:
     import torch
 
     from .. import yolo
-    from ..timing.arms import load_arms
+    from ..timing.arms import channels_of, load_arms
     from .film import Films
 
     PHASES.begin("load")
     yolo.isolate(request.threads)
     name = Path(request.clip).name
+    channels = channels_of(request.launch)
+    if channels not in (1, 3):
+        raise DataError(f"{request.clip}: a video has three channels, the model takes {channels}; it is not filmed")
     capture = open_clip(request.clip)
     clip = describe(capture, request.clip)
     capture.release()
     names = [arm.arm for arm in request.launch.arms]
     progress(f"{name}: loading {', '.join(names)}")
     arms = load_arms(request.launch, folder, lambda _, load: load())
-    viewers = [Viewer(arm, request.launch.how.batch, open_clip(request.clip)) for arm in arms]
+    batch, grey = request.launch.how.batch, channels == 1
+    viewers = [Viewer(arm, batch, open_clip(request.clip), grey) for arm in arms]
     PHASES.begin("warm-up")
     with torch.inference_mode():
         for viewer in viewers:
@@ -113,6 +117,7 @@ class Viewer:
 
     Attributes:
         capture: Its own decoder, so that every arm's frame time holds the decoding.
+        grey: Whether the arm takes frames in grey.
         readings: The clock in nanoseconds before each group of frames and after each of :data:`STAGES`.
         found: What it detected in each frame, without the frame.
     """
@@ -120,6 +125,7 @@ class Viewer:
     arm: Arm
     batch: int
     capture: Any
+    grey: bool = False
     readings: list[tuple[int, ...]] = field(default_factory=list)
     found: list[Any] = field(default_factory=list)
 
@@ -153,7 +159,7 @@ class Viewer:
             decoded, frame = self.capture.read()
             if not decoded:
                 break
-            frames.append(frame)
+            frames.append(_in_grey(frame) if self.grey else frame)
         return frames
 
     def _detect(self, frames: list[Any]) -> tuple[Any, tuple[int, ...]]:
@@ -171,6 +177,12 @@ class Viewer:
         each = np.repeat(groups, self.batch, axis=0)[:frames]
         stages: dict[Stage, Any] = {stage: each[:, place] for place, stage in enumerate(STAGES)}
         return {"frame": each.sum(axis=1), **stages}
+
+
+def _in_grey(frame: Any) -> Any:
+    import cv2
+
+    return cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY)[..., None]
 
 
 def _light(result: Any) -> Any:

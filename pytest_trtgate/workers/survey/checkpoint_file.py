@@ -13,6 +13,7 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
+from ...data import keypoints_of
 from ...jobs import CheckpointFacts
 
 _REAL: dict[tuple[str, str], Any] = {("collections", "OrderedDict"): OrderedDict, ("builtins", "set"): set}
@@ -64,15 +65,20 @@ def read_checkpoint(path: Path) -> CheckpointFacts:
         raise
     except Exception as error:
         raise ValueError(f"{path}: no checkpoint that can be looked into ({type(error).__name__})") from error
-    if not isinstance(content, dict):
+    if not isinstance(content, (dict, _Blank)):
         raise ValueError(f"{path}: no checkpoint of Ultralytics")
+    content = content if isinstance(content, dict) else {"model": content}  # a model alone, which Ultralytics takes too
     model = content.get("ema") or content.get("model")
     trained = content.get("train_args") or getattr(model, "args", None)
+    trained = trained if isinstance(trained, dict) else {}
     names = getattr(model, "names", None)
     return CheckpointFacts(
-        imgsz=_side(trained.get("imgsz") if isinstance(trained, dict) else None),
+        imgsz=_side(trained.get("imgsz")),
         names=_by_index(names),
-        task=str(trained["task"]) if isinstance(trained, dict) and trained.get("task") else None,
+        kpt_shape=keypoints_of(_key_points(model)),
+        # Ultralytics takes it from here alone.
+        single_cls=bool(content.get("train_args") and trained.get("single_cls")),
+        task=str(trained["task"]) if trained.get("task") else None,
         version=str(content["version"]) if content.get("version") else None,
     )
 
@@ -80,6 +86,13 @@ def read_checkpoint(path: Path) -> CheckpointFacts:
 def _by_index(names: Any) -> dict[int, str] | None:
     pairs = names.items() if isinstance(names, dict) else enumerate(names) if isinstance(names, (list, tuple)) else ()
     return {int(index): str(name) for index, name in pairs if str(index).isdecimal()} or None
+
+
+def _key_points(model: Any) -> Any:
+    architecture, shape = getattr(model, "yaml", None), getattr(model, "kpt_shape", None)
+    if shape is None and isinstance(architecture, dict):
+        shape = architecture.get("kpt_shape")
+    return list(shape) if isinstance(shape, (list, tuple)) else None
 
 
 def _side(imgsz: Any) -> int | None:

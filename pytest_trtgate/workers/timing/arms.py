@@ -8,19 +8,20 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
-from ultralytics.utils.patches import imread
 
 from ...errors import DataError, TrtGateError
 from ...jobs import ArmRequest, LatencyRequest
 from .. import yolo
+from ..verifying import read_image
 
 yolo.load_torchvision()
 Batch = list[Any]
-"""BGR images, each height x width x 3, uint8."""
+"""Images as the model takes them, each height x width x channels, uint8; BGR where it takes three channels."""
 
 
 class Arm:
@@ -75,7 +76,7 @@ class Arm:
         self._predictor.setup_source(images)
 
     def preprocess(self, images: Batch) -> Any:
-        """Return the letterboxed input of a batch: batch x 3 x imgsz x imgsz, RGB, 0 to 1."""
+        """Return the letterboxed input of a batch: batch x channels x imgsz x imgsz, 0 to 1; RGB where three."""
         return self._predictor.preprocess(images)
 
     def run(self, tensor: Any) -> Any:
@@ -137,7 +138,7 @@ class Arm:
         """
         with yolo.refusals(f"{self.name}: its first inference failed"):
             tensor = self.preprocess(images)
-            shape, wanted = tuple(tensor.shape), (len(images), 3, imgsz, imgsz)
+            shape, wanted = tuple(tensor.shape), (len(images), images[0].shape[2], imgsz, imgsz)
             if shape != wanted:
                 raise TrtGateError(f"{self.name}: its input has the shape {shape}, not {wanted}")
             output = self.infer(tensor)
@@ -158,20 +159,26 @@ def load_arms(request: LatencyRequest, folder: Path, charge: Callable[[str, Call
     return arms
 
 
+def channels_of(request: LatencyRequest) -> int:
+    """Return how many channels the images have that a launch's models take: as its engines say, else three."""
+    engines = (Path(arm.artifact) for arm in request.arms if not arm.artifact.endswith(".pt"))
+    return next((int(yolo.read_metadata(engine).get("channels", 3)) for engine in engines), 3)
+
+
 def decode(request: LatencyRequest) -> list[Batch]:
     """Decode the images of a launch in groups of ``batch``; images from the front fill up the last group.
 
+    What Ultralytics would leave out of an evaluation is left out here.
+
     Raises:
-        DataError: There are no images, or one cannot be decoded.
+        DataError: There are no images, or none can be read.
     """
-    if not request.images:
-        raise DataError("no images to time inference on; the split is empty")
-    images = []
-    for path in request.images:
-        image = imread(path)
-        if image is None:
-            raise DataError(f"{path}: cannot be decoded as an image")
-        images.append(image)
+    channels = channels_of(request)
+    readable = (image for path in request.images if (image := read_image(path, channels)) is not None)
+    images = list(islice(readable, request.rules.images))
+    if not images:
+        first = f"; none of {len(request.images)} can be read, first {request.images[0]}" if request.images else ""
+        raise DataError(f"no images to time inference on{first or '; the split is empty'}")
     batch = request.how.batch
     groups = -(-len(images) // batch)
     return [[images[(g * batch + i) % len(images)] for i in range(batch)] for g in range(groups)]
