@@ -11,7 +11,7 @@ from ..cache import AccuracyCache
 from ..data import Dataset, reading
 from ..errors import JobError, JobTimeoutError
 from ..jobs import ARM_NAME, LOG_NAME, AccuracyArm, AccuracyRequest, ArmAccuracy, log_tail
-from ..machine import DECODERS
+from ..machine import DECODERS, versions_in_key
 from ..records import (
     REFERENCE,
     SCHEMA_VERSION,
@@ -223,7 +223,6 @@ def result_parts(
     ``data_digest`` is of the contents of the split's images and labels. The dataset adds the names of its images and
     classes, and what else its YAML says.
     """
-    versions = environment.versions
     return {
         "schema": SCHEMA_VERSION,
         "evaluator": EVALUATOR_VERSION,
@@ -236,5 +235,5 @@ def result_parts(
         "machine": [environment.arch, environment.cpu, environment.gpu, environment.driver, environment.device],
         "instructions": environment.instructions,
         "threads": threads,
-        "versions": {name: versions.get(name) for name in (*VERSIONS, environment.backend)},
+        "versions": versions_in_key((*VERSIONS, environment.backend), environment.versions),
     }
