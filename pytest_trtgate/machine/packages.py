@@ -7,6 +7,7 @@ import csv
 import hashlib
 import importlib.util
 import os
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from importlib import metadata
@@ -25,6 +26,10 @@ PACKAGES = (
 """Distributions whose version can change an engine or a measurement."""
 ALIASES = {"tensorrt": ("tensorrt-cu13", "tensorrt-cu12", "tensorrt-cu11", "tensorrt-bindings")}
 """Other distributions of the same library, of which one may be installed alone."""
+KNOWN = sys.stdlib_module_names | {
+    *("PIL", "cv2", "numpy", "onnx", "onnxruntime", "onnxslim", "torch", "torchvision", "ultralytics"),
+}
+"""Packages to import that come with Python, or whose versions are in keys."""
 _READ = {"ultralytics": "ultralytics", "onnxslim": "onnxslim"}
 """Distributions that people change, and the package of each: plain Python, so that all of it is read in no time."""
 _SUFFIXES = (".py", ".yaml")
@@ -73,7 +78,9 @@ def edits(distribution: str) -> str:
 
 
 def sources(package: Path) -> list[tuple[str, bytes]]:
-    """Return name, from the package's own, and SHA-256 of each source file of a package, sorted by name."""
+    """Return name, from the package's own, and SHA-256 of each source file of a package or module, sorted by name."""
+    if package.is_file():
+        return [(package.name, hashlib.sha256(package.read_bytes()).digest())]
     found = []
     for folder, _, names in os.walk(package):
         inside = Path(folder).relative_to(package.parent).as_posix()

@@ -19,7 +19,6 @@ from ..records import (
     AccuracySettings,
     Cell,
     Environment,
-    file_sha256,
     key_sha256,
 )
 from ..text import age
@@ -110,12 +109,13 @@ class Evaluations:
     def _keys(self, model: str, arm: str, path: Path) -> tuple[str, str]:
         context, data = self.context, self.context.data[model]
         with reading():
-            sha256 = file_sha256(path)
+            sha256 = context.inputs.sha256(path)
         how = context.evaluation(model)
         parts = result_parts(sha256, data.digest, data.dataset, how, context.environment, context.threads)
         # A checkpoint is given several batches at a time on a CPU. The second key is of one for which memory was short
         # then: it would die in every run.
         in_groups = arm == REFERENCE and context.environment.device == "cpu"
+        parts |= context.own_code(model) if arm == REFERENCE else {}
         return key_sha256({**parts, "sparing": False}), key_sha256({**parts, "sparing": in_groups})
 
     def _known(self, keys: tuple[str, ...], arrays: Path) -> AccuracyRecord | None:
@@ -152,6 +152,7 @@ class Evaluations:
             else:
                 yield from self._again(model, arms, _arm_at(folder), error)
             return
+        context.check_inputs(model, evaluated=True)
         tail = log_tail(folder / LOG_NAME)
         for arm in arms:
             found = answer.arms.get(arm.request.arm)

@@ -21,7 +21,7 @@ from .cell import (
 )
 from .engine import OTHER, UNKNOWN, Calibration, EngineInspection, EngineRecord
 from .figures import CURVE_RECALLS, SCORE_BINS, AccuracyFigures, Course, DropInterval, PrecisionRecall, Scores
-from .files import as_json, file_sha256, files_sha256, key_sha256, load, save, write_whole
+from .files import Stamp, as_json, file_sha256, files_sha256, key_sha256, load, save, stamp, write_whole
 from .latency import (
     ArmLaunch,
     LatencyRecord,

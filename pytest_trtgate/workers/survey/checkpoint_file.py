@@ -11,10 +11,11 @@ import pickle
 import zipfile
 from collections import OrderedDict
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from ...data import keypoints_of
 from ...jobs import CheckpointFacts
+from ...machine import KNOWN
 
 _REAL: dict[tuple[str, str], Any] = {("collections", "OrderedDict"): OrderedDict, ("builtins", "set"): set}
 
@@ -43,7 +44,12 @@ class _Blank:
 
 
 class _Reader(pickle.Unpickler):
+    def __init__(self, file: IO[bytes]) -> None:
+        super().__init__(file)
+        self.modules: set[str] = set()
+
     def find_class(self, module: str, name: str) -> Any:
+        self.modules.add(module)
         return _REAL.get((module, name)) or type(name, (_Blank,), {})
 
     def persistent_load(self, pid: Any) -> Any:  # the tensors' bytes, which are files of their own in the archive
@@ -60,7 +66,8 @@ def read_checkpoint(path: Path) -> CheckpointFacts:
     try:
         with zipfile.ZipFile(path) as archive:
             name = next(n for n in archive.namelist() if n.rpartition("/")[2] == "data.pkl")
-            content = _Reader(io.BytesIO(archive.read(name))).load()
+            reader = _Reader(io.BytesIO(archive.read(name)))
+            content = reader.load()
     except OSError:
         raise
     except Exception as error:
@@ -80,6 +87,7 @@ def read_checkpoint(path: Path) -> CheckpointFacts:
         single_cls=bool(content.get("train_args") and trained.get("single_cls")),
         task=str(trained["task"]) if trained.get("task") else None,
         version=str(content["version"]) if content.get("version") else None,
+        modules=tuple(sorted(module for module in reader.modules if module.partition(".")[0] not in KNOWN)),
     )
 
 
