@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 
 class TrtGateError(Exception):
     """Root of all errors raised by pytest-trtgate. Its text is one sentence: what, where, and what is allowed."""
@@ -25,6 +27,17 @@ class RecordError(TrtGateError):
 
 class BaselineError(RecordError):
     """A baseline file cannot be used."""
+
+
+class ChangedError(TrtGateError):
+    """A file that is measured is not what it was when the run first read it."""
+
+    def __init__(self, path: Path, how: str = "changed") -> None:
+        super().__init__(
+            f"{path} {how} during this run; nothing that was measured since is judged or stored: run again, and leave "
+            f"it alone meanwhile"
+        )
+        self.path = path
 
 
 class JobError(TrtGateError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .accuracies import AccuracyCache
-from .digests import FileDigests, FileFacts
+from .digests import SETTLED_NS, FileDigests, FileFacts
 from .engines import EngineCache, default_root, verify_entry
 from .key import check_built_here, key_parts, timing_cache_path
 from .pins import pin, pinned

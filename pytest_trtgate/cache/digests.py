@@ -1,7 +1,6 @@
 """Digests of files that have not changed since they were last read: looked up, not computed again.
 
-``<cache root>/digests/<key>.json`` holds those of one dataset. A file counts as unchanged while its size, inode, time
-of modification and time of change are. No program can set the last of these, as ``touch`` sets the one before.
+``<cache root>/digests/<key>.json`` holds those of one dataset. A file counts as unchanged while its stamp is.
 """
 
 from __future__ import annotations
@@ -11,14 +10,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ..records import FileRecord, file_sha256, key_sha256
+from ..records import FileRecord, Stamp, file_sha256, key_sha256, stamp
 from .store import Store
 
 FOLDER = "digests"
 SETTLED_NS = 2_000_000_000
 """A file that was changed so shortly before it was read may be changed again at the same times."""
-Stamp = tuple[int, int, int, int]
-"""Size, inode, time of modification and time of change of a file; times in nanoseconds."""
 
 
 class DigestTable(FileRecord):
@@ -49,14 +46,14 @@ class FileFacts:
         Raises:
             OSError: The file cannot be read.
         """
-        name, now_ns, stamp = str(path), time.time_ns(), _stamp(path)
+        name, now_ns, found = str(path), time.time_ns(), stamp(path)
         known = self._known.get(name)
-        if known is not None and known[0] == stamp:
+        if known is not None and known[0] == found:
             self._seen[name] = known
             return known[1]
         fact = self._compute(path)
-        if _stamp(path) == stamp and max(stamp[2:]) < now_ns - SETTLED_NS:
-            self._known[name] = self._seen[name] = (stamp, fact)
+        if found is not None and stamp(path) == found and max(found[2:]) < now_ns - SETTLED_NS:
+            self._known[name] = self._seen[name] = (found, fact)
             self._new = True
         return fact
 
@@ -81,8 +78,3 @@ class FileDigests(FileFacts):
         super().__init__(cache_root, {"source": str(source)}, file_sha256, fresh)
 
     sha256 = FileFacts.of
-
-
-def _stamp(path: Path) -> Stamp:
-    found = path.stat()
-    return found.st_size, found.st_ino, found.st_mtime_ns, found.st_ctime_ns

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import CacheError
-from ..machine import DECODERS, slug
+from ..machine import DECODERS, slug, versions_in_key
 from ..records import SCHEMA_VERSION, Cell, EngineRecord, Environment
 
 BUILDER_VERSION = 2
@@ -51,7 +51,7 @@ def key_parts(
         "driver": environment.driver,
         "os": platform.system(),
         "arch": environment.arch,
-        "versions": {name: environment.versions.get(name) for name in versions},
+        "versions": versions_in_key(versions, environment.versions),
     }
 
 

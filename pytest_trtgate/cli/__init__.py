@@ -125,7 +125,7 @@ def _project(text: str) -> Path:
 
 
 def _doctor(arguments: argparse.Namespace) -> int:
-    from ..machine import Machine, instructions_text, package_lines, resolve_backend
+    from ..machine import Machine, instructions_text, package_lines, resolve_backend, with_edits
     from ..settings import project_settings
     from .doctor import check_up
 
@@ -134,7 +134,7 @@ def _doctor(arguments: argparse.Namespace) -> int:
     say(f"pytest-trtgate {__version__}, Python {sys.version.split()[0]}")
     instructions = instructions_text(machine.cpu_instructions())
     say(f"CPU: {machine.cpu_model()}, {machine.usable_cores()} cores, instructions {instructions}")
-    for line in package_lines(versions):
+    for line in package_lines(with_edits(versions, machine.edits)):
         say(f"  {line}")
     say(f"engine cache: {_cache_root(None, arguments.config)}")
     try:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import JobError
 from ..judge.engine import precision_finding
+from ..machine import released
 from ..measuring import Engines
 from ..records import FINDING, Cell, Check, Finding, Outcome, Task, Trouble
 from ..settings import DEPLOYMENT_CONF, FINDING_KINDS, LEFT_OUT
@@ -117,7 +118,7 @@ def agreement_findings(arm: str, agreement: Agreement | str, task: Task, *, coll
 
 def skewed_engine(label: str, exported: str | None, running: str | None) -> list[Found]:
     """Return a finding where an engine says that another Ultralytics exported it than is running."""
-    if not exported or not running or exported == running:
+    if not exported or not running or exported == released(running):
         return []
     return [Found("version-skew", f"{label} was exported by Ultralytics {exported}, {running} is running")]
 

@@ -68,14 +68,14 @@ def _found(measure: RunContext, gpu: str) -> Iterator[Found]:
 
 
 def _of_data(measure: RunContext, data: EvaluatedData, models: tuple[str, ...]) -> Iterator[Found]:
-    settings, dataset = measure.settings, data.dataset
+    settings = measure.settings
     calibration = _calibration_images(measure, data)
     yield from _of_contents(settings, data, calibration)
     splits = {settings.split: data.images}
     if calibration:
         splits.setdefault(settings.calibration.split, calibration)
     try:
-        seen = survey(measure, dataset, splits, models)
+        seen = survey(measure, data, splits, models)
     except (JobError, DataError) as error:
         why = error.reason if isinstance(error, JobError) else str(error)
         yield Found("preflight-incomplete", f"images and checkpoints were not looked at: {why}")
@@ -87,7 +87,7 @@ def _of_data(measure: RunContext, data: EvaluatedData, models: tuple[str, ...]) 
 
 def _calibration_images(measure: RunContext, data: EvaluatedData) -> tuple[Path, ...]:
     """Return the images that INT8 will be calibrated on; none where no INT8 is planned."""
-    if all(cell.precision != "int8" for cell in measure.plan.cells):
+    if not measure.plan.calibrates:
         return ()
     images = data.calibration_images
     # Ultralytics takes a fraction from the beginning.

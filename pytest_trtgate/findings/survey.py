@@ -1,19 +1,18 @@
 """What is known of splits, checkpoints and the deployed engine: from earlier runs where they are unchanged, else asked.
 
-``<cache root>/preflight/<key>.json`` holds what was seen. A split is unchanged while the paths, sizes and times of
-modification of its images and labels are; a checkpoint or an engine while its bytes are.
+``<cache root>/preflight/<key>.json`` holds what was seen. A split is unchanged while the paths of its
+images and labels and their sizes, inodes and times are; a checkpoint or an engine while its bytes are.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 from .. import text as fmt
 from ..cache import SurveyStore
-from ..data import Dataset, keypoints_of, label_of, reading
+from ..data import keypoints_of, label_of, reading
 from ..jobs import (
     CheckpointFacts,
     EngineFacts,
@@ -22,8 +21,8 @@ from ..jobs import (
     SurveyRequest,
     SurveyResponse,
 )
-from ..measuring import RunContext
-from ..records import file_sha256
+from ..measuring import EvaluatedData, RunContext
+from ..records import stamp
 
 SURVEY_VERSION = 6
 """Part of every key: to be raised when the survey job changes what it makes of the same files."""
@@ -35,14 +34,17 @@ NO_ENGINE = EngineFacts(metadata={"problem": "no such file"})
 
 
 def survey(
-    measure: RunContext, dataset: Dataset, splits: Mapping[str, tuple[Path, ...]], models: tuple[str, ...]
+    measure: RunContext, data: EvaluatedData, splits: Mapping[str, tuple[Path, ...]], models: tuple[str, ...]
 ) -> SurveyResponse:
     """Return what is known of some splits, of the checkpoints of some models, and of the engine that is deployed.
 
     Raises:
+        ChangedError: Something changed while it was looked at.
         DataError: A checkpoint or the deployed engine cannot be read.
         JobError: The job that looks failed.
     """
+    dataset, calibrated = data.dataset, measure.plan.calibrates
+    data.check(evaluated=True, calibrated=calibrated)
     store = SurveyStore(measure.cache.root, measure.settings.fresh)
     kpt_shape = keypoints_of(dataset.extra.get("kpt_shape"))
     how = f"{len(dataset.names)} {kpt_shape} {measure.settings.inputs.max_pixels}"
@@ -50,7 +52,7 @@ def survey(
     model_keys = {model: _key("checkpoint", measure.weights_sha256[model]) for model in models}
     engine = measure.settings.deployment.engine
     with reading():
-        engine_key = _key("engine", file_sha256(engine)) if engine and engine.is_file() else ""
+        engine_key = _key("engine", measure.inputs.sha256(engine)) if engine and engine.is_file() else ""
     known = SurveyResponse(
         splits={name: found for name, key in split_keys.items() if (found := store.get(key, SplitFacts))},
         checkpoints={model: told for model, key in model_keys.items() if (told := store.get(key, CheckpointFacts))},
@@ -69,6 +71,8 @@ def survey(
     if not (request.splits or request.checkpoints or request.deployed):
         return known
     new = _ask(measure, request, models)
+    for model in models:
+        measure.check_inputs(model, evaluated=True, calibrated=calibrated)
     for name, facts in new.splits.items():
         store.put(split_keys[name], facts)
     for model, said in new.checkpoints.items():
@@ -94,15 +98,7 @@ def _ask(measure: RunContext, request: SurveyRequest, models: tuple[str, ...]) -
 def _split_key(images: tuple[Path, ...], how: str) -> str:
     labels = [label_of(image) for image in images]
     files = [*images, *labels, *sorted({file.parent for file in (*images, *labels)})]
-    return _key("split", how, *(f"{file} {_stamp(file)}" for file in map(str, files)))
-
-
-def _stamp(file: str) -> str:
-    try:
-        found = os.stat(file)  # noqa: PTH116 (thousands of them, and Path takes twice as long)
-    except OSError:
-        return "missing"
-    return f"{found.st_size} {found.st_mtime_ns}"
+    return _key("split", how, *(f"{file} {stamp(file)}" for file in files))
 
 
 def _key(*parts: str) -> str:

@@ -46,11 +46,13 @@ RESERVED = frozenset({"batch", "data", "device", "fraction", "imgsz", "split"}) 
 class Response(FileRecord):
     """Base of all responses; ``phases`` says where the time of the job's process went, in seconds.
 
-    ``ahead_s``: for how long that process, or the one that it is a copy of, imported before the job began.
+    ``ahead_s``: for how long that process, or the one that it is a copy of, imported before the job began. ``read``:
+    the SHA-256 of each file that was measured, as it was when it was read, by path; empty of one that was missing.
     """
 
     phases: dict[Phase, float] = Field(default_factory=dict)
     ahead_s: float = 0.0
+    read: dict[str, str] = Field(default_factory=dict)
 
 
 A = TypeVar("A", bound=Response)
@@ -67,6 +69,11 @@ class Request(FileRecord, Generic[A]):
     threads: int = 1
     safe_weights: bool = False
     max_pixels: int = 200_000_000
+
+    @property
+    def artifacts(self) -> tuple[str, ...]:
+        """The checkpoints and engines whose SHA-256 the answer has to tell."""
+        return ()
 
     @classmethod
     def response(cls) -> type[A]:
@@ -107,6 +114,11 @@ class BuildRequest(Request[BuildResponse]):
     timing_cache: str | None = None
     traced: str | None = None
     output: str
+
+    @property
+    def artifacts(self) -> tuple[str, ...]:
+        """The checkpoint."""
+        return (self.weights,)
 
 
 class AccuracyArm(Record):
@@ -156,6 +168,11 @@ class AccuracyRequest(Request[AccuracyResponse]):
     settings: AccuracySettings
     sparing: bool = False
 
+    @property
+    def artifacts(self) -> tuple[str, ...]:
+        """Those of the arms."""
+        return tuple(arm.artifact for arm in self.arms)
+
 
 class ArmRequest(Record):
     """One arm of a launch; ``budgets_ms`` by percentile, if it has any."""
@@ -191,6 +208,11 @@ class LatencyRequest(Request[LatencyResponse]):
     how: AccuracySettings
     rules: Latency
     samples_file: str
+
+    @property
+    def artifacts(self) -> tuple[str, ...]:
+        """Those of the arms."""
+        return tuple(arm.artifact for arm in self.arms)
 
     @property
     def seed(self) -> int:
@@ -320,7 +342,8 @@ class SplitFacts(FileRecord):
 class CheckpointFacts(FileRecord):
     """What a checkpoint says of its training; None where it does not tell. ``problem``: why nothing is known.
 
-    ``single_cls``: it was trained to take all objects for one class, whatever classes the dataset has.
+    ``single_cls``: it was trained to take all objects for one class, whatever classes the dataset has. ``modules``: the
+    modules of its classes that neither Python nor a package of a known version has.
     """
 
     imgsz: int | None = None
@@ -329,6 +352,7 @@ class CheckpointFacts(FileRecord):
     single_cls: bool = False
     task: str | None = None
     version: str | None = None
+    modules: tuple[str, ...] = ()
     problem: str = ""
 
 
@@ -360,6 +384,11 @@ class SurveyRequest(Request[SurveyResponse]):
     sample: int
     checkpoints: dict[str, str] = Field(default_factory=dict)
     deployed: str | None = None
+
+    @property
+    def artifacts(self) -> tuple[str, ...]:
+        """The checkpoints and the deployed engine."""
+        return (*self.checkpoints.values(), *([self.deployed] if self.deployed else []))
 
 
 class JobFailure(FileRecord):

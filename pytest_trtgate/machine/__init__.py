@@ -8,4 +8,4 @@ from .gpus import VISIBLE, decoded, throttle_words
 from .load import too_many_threads
 from .locks import device_locks, make_locks
 from .machine import Machine
-from .packages import DECODERS, package_lines
+from .packages import DECODERS, KNOWN, package_lines, released, sources, versions_in_key, with_edits

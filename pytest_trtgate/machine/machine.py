@@ -19,7 +19,7 @@ from .commit import commit_of
 from .environment import INSTRUCTIONS, cpu_name, machine_slug
 from .gpus import VISIBLE, Gpu, GpuNow, all_gpus, chosen, gpu_now
 from .locks import LOCKS, device_locks
-from .packages import installed_versions
+from .packages import edits, installed_versions, with_edits
 from .quota import quota_cores
 
 TEMPORARY = ("/tmp", "/var/tmp", "/dev/shm")
@@ -44,6 +44,10 @@ class Machine:
     def versions(self) -> dict[str, str]:
         """Return the versions of the installed packages that can change an engine or a measurement."""
         return installed_versions()
+
+    def edits(self, distribution: str) -> str:
+        """Return a digest of a package's sources where they are not those of its version; else nothing."""
+        return edits(distribution)
 
     def gpus(self) -> tuple[Gpu, ...]:
         """Return the GPUs that CUDA would show to this process, in its order; none without a driver."""
@@ -109,7 +113,7 @@ class Machine:
 
     def environment(self, backend: str, device: str, folder: Path) -> Environment:
         """Return this machine's record for one backend and device; ``folder`` is the project that is gated."""
-        versions = self.versions()
+        versions = with_edits(self.versions(), self.edits)
         version = versions.get(backend, "unknown")
         arch = platform.machine()
         gpu = None if device == "cpu" else self.gpus()[int(device)]

@@ -1,11 +1,21 @@
-"""Which versions of the packages that matter are installed."""
+"""Which versions of the packages that matter are installed, and whether their files are those of the version."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import base64
+import csv
+import hashlib
+import importlib.util
+import os
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
 from importlib import metadata
+from pathlib import Path
 
-OPENCV = ("opencv-python", "opencv-python-headless")
+_CONTRIB = ("opencv-contrib-python", "opencv-contrib-python-headless")
+"""What keys name only where it is installed: 0.1.0 did not know it, and what it stored is to be found."""
+OPENCV = ("opencv-python", "opencv-python-headless", *_CONTRIB)
 """Distributions of one library, of which any will do."""
 DECODERS = (*OPENCV, "pillow")
 """Distributions that decode and resize images."""
@@ -16,6 +26,14 @@ PACKAGES = (
 """Distributions whose version can change an engine or a measurement."""
 ALIASES = {"tensorrt": ("tensorrt-cu13", "tensorrt-cu12", "tensorrt-cu11", "tensorrt-bindings")}
 """Other distributions of the same library, of which one may be installed alone."""
+KNOWN = sys.stdlib_module_names | {
+    *("PIL", "cv2", "numpy", "onnx", "onnxruntime", "onnxslim", "torch", "torchvision", "ultralytics"),
+}
+"""Packages to import that come with Python, or whose versions are in keys."""
+_READ = {"ultralytics": "ultralytics", "onnxslim": "onnxslim"}
+"""Distributions that people change, and the package of each: plain Python, so that all of it is read in no time."""
+_SUFFIXES = (".py", ".yaml")
+_EDITED = "+edited."
 
 
 def installed_versions(version: Callable[[str], str] = metadata.version) -> dict[str, str]:
@@ -35,10 +53,64 @@ def installed_versions(version: Callable[[str], str] = metadata.version) -> dict
     return found
 
 
+@lru_cache
+def edits(distribution: str) -> str:
+    """Return a digest of the sources of an installed package if they are not those that its installer wrote.
+
+    So it is where someone changed them, or where they are a folder of his own: an editable install, or one that comes
+    first on the path. Empty otherwise, and where there are none.
+    """
+    try:
+        spec = importlib.util.find_spec(_READ[distribution])
+        record = metadata.distribution(distribution).read_text("RECORD") or ""
+    except (ValueError, ImportError):  # a module of that name that says nothing of itself
+        return ""
+    if spec is None or spec.origin is None:
+        return ""
+    installed = {name: sha256 for name, sha256, *_ in csv.reader(record.splitlines()) if name.endswith(_SUFFIXES)}
+    found = sources(Path(spec.origin).parent)
+    as_installed = {name: f"sha256={base64.urlsafe_b64encode(digest).decode().rstrip('=')}" for name, digest in found}
+    if as_installed == installed:
+        return ""
+    return hashlib.sha256(
+        b"".join(name.encode(errors="surrogateescape") + digest for name, digest in found)
+    ).hexdigest()
+
+
+def sources(package: Path) -> list[tuple[str, bytes]]:
+    """Return name, from the package's own, and SHA-256 of each source file of a package or module, sorted by name."""
+    if package.is_file():
+        return [(package.name, hashlib.sha256(package.read_bytes()).digest())]
+    found = []
+    for folder, _, names in os.walk(package):
+        inside = Path(folder).relative_to(package.parent).as_posix()
+        for name in names:
+            if name.endswith(_SUFFIXES):
+                with open(f"{folder}/{name}", "rb") as file:  # noqa: PTH123 (hundreds of them)
+                    found.append((f"{inside}/{name}", hashlib.sha256(file.read()).digest()))
+    return sorted(found)
+
+
+def with_edits(versions: Mapping[str, str], edits: Callable[[str], str]) -> dict[str, str]:
+    """Return versions with the digest of what was edited behind them, as ``8.4.190+edited.0123456789ab``."""
+    found = {name: edits(name)[:12] if name in _READ else "" for name in versions}
+    return {name: version + (_EDITED + found[name] if found[name] else "") for name, version in versions.items()}
+
+
+def released(version: str) -> str:
+    """Return the version that a package gives itself, whatever was edited."""
+    return version.partition(_EDITED)[0]
+
+
+def versions_in_key(names: Iterable[str], versions: Mapping[str, str]) -> dict[str, str | None]:
+    """Return the part of a key that says which versions of some distributions are installed; None for those not."""
+    return {name: versions.get(name) for name in names if name in versions or name not in _CONTRIB}
+
+
 def package_lines(versions: Mapping[str, str]) -> list[str]:
     """Return a line per package: its version, or that it is not installed; of OpenCV's distributions, the installed."""
     there = [name for name in OPENCV if name in versions] or [OPENCV[0]]
     shown = [name for name in PACKAGES if name not in OPENCV or name in there]
-    width = max(map(len, PACKAGES))
-    lacking = {OPENCV[0]: f"not installed, nor is {' or '.join(OPENCV[1:])}"}
+    width = max(map(len, shown))
+    lacking = {OPENCV[0]: "not installed, nor is another distribution of OpenCV"}
     return [f"{name:<{width}} {versions.get(name) or lacking.get(name, 'not installed')}" for name in shown]

@@ -11,7 +11,7 @@ from ..cache import AccuracyCache
 from ..data import Dataset, reading
 from ..errors import JobError, JobTimeoutError
 from ..jobs import ARM_NAME, LOG_NAME, AccuracyArm, AccuracyRequest, ArmAccuracy, log_tail
-from ..machine import DECODERS
+from ..machine import DECODERS, versions_in_key
 from ..records import (
     REFERENCE,
     SCHEMA_VERSION,
@@ -19,7 +19,6 @@ from ..records import (
     AccuracySettings,
     Cell,
     Environment,
-    file_sha256,
     key_sha256,
 )
 from ..text import age
@@ -110,12 +109,13 @@ class Evaluations:
     def _keys(self, model: str, arm: str, path: Path) -> tuple[str, str]:
         context, data = self.context, self.context.data[model]
         with reading():
-            sha256 = file_sha256(path)
+            sha256 = context.inputs.sha256(path)
         how = context.evaluation(model)
         parts = result_parts(sha256, data.digest, data.dataset, how, context.environment, context.threads)
         # A checkpoint is given several batches at a time on a CPU. The second key is of one for which memory was short
         # then: it would die in every run.
         in_groups = arm == REFERENCE and context.environment.device == "cpu"
+        parts |= context.own_code(model) if arm == REFERENCE else {}
         return key_sha256({**parts, "sparing": False}), key_sha256({**parts, "sparing": in_groups})
 
     def _known(self, keys: tuple[str, ...], arrays: Path) -> AccuracyRecord | None:
@@ -152,6 +152,7 @@ class Evaluations:
             else:
                 yield from self._again(model, arms, _arm_at(folder), error)
             return
+        context.check_inputs(model, evaluated=True)
         tail = log_tail(folder / LOG_NAME)
         for arm in arms:
             found = answer.arms.get(arm.request.arm)
@@ -223,7 +224,6 @@ def result_parts(
     ``data_digest`` is of the contents of the split's images and labels. The dataset adds the names of its images and
     classes, and what else its YAML says.
     """
-    versions = environment.versions
     return {
         "schema": SCHEMA_VERSION,
         "evaluator": EVALUATOR_VERSION,
@@ -236,5 +236,5 @@ def result_parts(
         "machine": [environment.arch, environment.cpu, environment.gpu, environment.driver, environment.device],
         "instructions": environment.instructions,
         "threads": threads,
-        "versions": {name: versions.get(name) for name in (*VERSIONS, environment.backend)},
+        "versions": versions_in_key((*VERSIONS, environment.backend), environment.versions),
     }

@@ -14,9 +14,11 @@ from ..data import Dataset, reading
 from ..errors import JobError
 from ..jobs import JOBS, LOG_NAME, CheckpointFacts, ExpectedJobs, Job, Launcher, Request, Response
 from ..machine import Machine, threads_of
-from ..records import AccuracySettings, Cell, Environment, JobRecord, Phase, Workspace, file_sha256
+from ..records import AccuracySettings, Cell, Environment, JobRecord, Phase, Workspace
 from ..settings import Settings
 from .data import EvaluatedData
+from .inputs import Inputs, agree
+from .own_code import own_code
 from .plan import Plan
 
 A = TypeVar("A", bound=Response)
@@ -76,7 +78,8 @@ class RunContext:
         root = settings.cache_dir or default_root()
         self.cache = EngineCache(root, caller.milestone)
         # Models on the same data share what is known of it.
-        known = {d.source: EvaluatedData(d, settings, root, workspace.path) for d in datasets.values()}
+        self.inputs = Inputs()
+        known = {d.source: EvaluatedData(d, settings, root, workspace, self.inputs) for d in datasets.values()}
         self.data = {model: known[dataset.source] for model, dataset in datasets.items()}
         self.threads = threads_of(settings, caller.machine)
         ahead, launches = workspace.path / "ahead", settings.latency.launches
@@ -85,9 +88,42 @@ class RunContext:
 
     @cached_property
     def weights_sha256(self) -> dict[str, str]:
-        """The SHA-256 of each model's checkpoint."""
+        """The SHA-256 of each model's checkpoint, the same in all processes of the run."""
         with reading():
-            return {model: file_sha256(path) for model, path in self.plan.weights.items()}
+            found = {model: self.inputs.sha256(path) for model, path in self.plan.weights.items()}
+        for model, sha256 in found.items():
+            agree(self.workspace, f"weights-{model}", sha256, self.plan.weights[model])
+        return found
+
+    def own_code(self, model: str) -> dict[str, str]:
+        """Return what keys say of the code of a checkpoint's own modules; nothing where it has none."""
+        facts = self.workspace.get(checkpoint_name(model), CheckpointFacts)
+        return {"code": own_code(facts.modules)} if facts is not None and facts.modules else {}
+
+    def check_inputs(self, model: str, *, evaluated: bool = False, calibrated: bool = False) -> None:
+        """Check that what a model is measured with is what it was: the checkpoint, its own code, and its data.
+
+        Args:
+            model: The model.
+            evaluated: Whether the images and labels of the evaluated split count.
+            calibrated: Whether those that INT8 is calibrated on do.
+
+        Raises:
+            ChangedError: Something is not.
+            DataError: Something can no longer be read.
+        """
+        with reading():
+            _ = self.weights_sha256
+            self.inputs.check([self.plan.weights[model]])
+            if code := self.own_code(model):
+                agree(
+                    self.workspace,
+                    f"code-{model}",
+                    code["code"],
+                    self.plan.weights[model],
+                    "(code of its own modules) changed",
+                )
+            self.data[model].check(evaluated=evaluated, calibrated=calibrated)
 
     def export_arguments(self, cell: Cell) -> dict[str, Any]:
         """Return what the exporter is asked for a cell's engine, beyond what the cell itself says.
@@ -115,9 +151,13 @@ class RunContext:
         )
 
     def job(self, name: str, request: Request[A], times: int = 1) -> A:
-        """Run a job, on the run's device unless its kind needs none, and return its answer; raises ``JobError``.
+        """Run a job, on the run's device unless its kind needs none, and return its answer.
 
         It may take ``times`` as long as the settings say for its kind. Its folder has its name.
+
+        Raises:
+            JobError: It failed.
+            ChangedError: It read a file that is not what it was.
         """
         spec, folder = JOBS[request.kind], self.workspace.job_folder(name)
         limit_s: float = times * getattr(self.settings.timeouts, spec.limit)
@@ -131,6 +171,10 @@ class RunContext:
             answer = self._caller.launcher.run(job, folder, self._caller.progress)
             if not isinstance(answer, request.response()):
                 raise JobError(name, f"the launcher answered with a {type(answer).__name__}")
+            untold = next((path for path in request.artifacts if path not in answer.read), None)
+            if untold is not None:
+                raise JobError(name, f"the answer does not tell the SHA-256 of {untold}")
+            self.inputs.check_read(answer.read)
             ok, phases, ahead_s = True, answer.phases, answer.ahead_s
             return answer
         finally:

@@ -8,21 +8,26 @@ from pathlib import Path
 from typing import Any
 
 from ..cache import FileDigests, FileFacts
-from ..data import RULES_VERSION, SOUND, Dataset, keypoints_of, label_of, label_state
-from ..records import key_sha256
+from ..data import RULES_VERSION, SOUND, Dataset, keypoints_of, label_of, label_state, load_dataset, reading
+from ..errors import ChangedError
+from ..records import Workspace, key_sha256
 from ..settings import Settings
+from .inputs import Inputs, agree
 
 READ_AS = ("channels", "kpt_shape")
 """Keys of a data YAML that say how Ultralytics reads images and labels."""
 
 
 class EvaluatedData:
-    """What a run needs of one dataset, such as the ``digests`` of its files; ``folder`` is the run's."""
+    """What a run needs of one dataset, such as the ``digests`` of its files."""
 
-    def __init__(self, dataset: Dataset, settings: Settings, cache_root: Path, folder: Path) -> None:
+    def __init__(
+        self, dataset: Dataset, settings: Settings, cache_root: Path, workspace: Workspace, inputs: Inputs
+    ) -> None:
         self.dataset = dataset
+        self._workspace, self._inputs = workspace, inputs
         self._split, self._calibration_split = settings.split, settings.calibration.split
-        self._folder, self._cache_root, self._fresh = folder, cache_root, settings.fresh
+        self._cache_root, self._fresh = cache_root, settings.fresh
         self.digests = FileDigests(cache_root, dataset.source, self._fresh)
 
     @property
@@ -39,8 +44,8 @@ class EvaluatedData:
     def resolved(self) -> Path:
         """The data YAML, or the folder, that jobs are given."""
         # One per process, so that none reads what another is writing.
-        name = f"data-{os.getpid()}-{key_sha256({'source': str(self.dataset.source)})[:8]}"
-        return self.dataset.write_resolved(self._folder / name / "data.yaml")
+        name = f"data-{os.getpid()}-{self._name}"
+        return self.dataset.write_resolved(self._workspace.path / name / "data.yaml")
 
     def in_own_words(self, sentence: str) -> str:
         """Return a job's sentence with the YAML that the user wrote in place of the resolved one."""
@@ -49,15 +54,56 @@ class EvaluatedData:
     @cached_property
     def digest(self) -> str:
         """Digest of the evaluated images and their labels."""
-        digest = self.dataset.digest(self._split, self.digests.sha256)
-        self.digests.save()
+        self._read(self._split)
+        digest = self.dataset.digest(self._split, self.sha256)
+        said = [digest, self.dataset.names, self.dataset.extra, list(map(str, self.images))]
+        agree(self._workspace, f"data-{self._name}", key_sha256({"said": repr(said)}), self.dataset.source)
         return digest
+
+    def sha256(self, path: Path) -> str:
+        """Return the SHA-256 of a file of the dataset, as it was when this run first read it."""
+        return self._inputs.sha256(path, self.digests.sha256)
+
+    @property
+    def _name(self) -> str:
+        return key_sha256({"source": str(self.dataset.source)})[:8]
+
+    def _read(self, split: str) -> None:
+        """Have the digest of each image and label of a split, and of labels that are missing."""
+        with reading():
+            for path in _files(self.dataset, split):
+                self.sha256(path)
+        self.digests.save()
+
+    def check(self, *, evaluated: bool, calibrated: bool) -> None:
+        """Check that the dataset, and the images and labels of these splits, are what they were when first read.
+
+        Raises:
+            ChangedError: They are not.
+            DataError: They can no longer be read.
+        """
+        now = load_dataset(self.dataset.source)
+        if now != self.dataset:
+            raise ChangedError(self.dataset.source)
+        if evaluated:
+            _ = self.digest
+            self._check_files(now, self._split)
+        if calibrated:
+            _ = self.calibration_facts
+            self._check_files(now, self._calibration_split)
+
+    def _check_files(self, now: Dataset, split: str) -> None:
+        before = _files(self.dataset, split)
+        if added := set(now.images(split)).difference(before):
+            raise ChangedError(min(added), "was added")
+        with reading():
+            self._inputs.check(before)
 
     @cached_property
     def calibration_facts(self) -> dict[str, Any]:
         """All that can change what INT8 is calibrated on: the images, which are left out, and how they are read."""
-        images = self.dataset.images_digest(self._calibration_split, self.digests.sha256)
-        self.digests.save()
+        self._read(self._calibration_split)
+        images = self.dataset.images_digest(self._calibration_split, self.sha256)
         read_as = {name: str(self.dataset.extra[name]) for name in READ_AS if name in self.dataset.extra}
         labels = {} if self.dataset.folders else {"labels": self._labels()}
         return {"images": images, "classes": len(self.dataset.names), **labels, **read_as}
@@ -71,3 +117,9 @@ class EvaluatedData:
         doubtful = {n: state for n, label in labels if label.is_file() and (state := states.of(label)) != SOUND}
         states.save()
         return key_sha256({"doubtful": doubtful}) if doubtful else SOUND
+
+
+def _files(dataset: Dataset, split: str) -> list[Path]:
+    """Return the images of a split with their labels, which may be missing; without, where folders are classes."""
+    images = dataset.images(split)
+    return list(images) if dataset.folders else [file for image in images for file in (image, label_of(image))]

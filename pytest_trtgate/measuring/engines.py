@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..cache import check_built_here, key_parts, timing_cache_path
+from ..data import reading
 from ..errors import JobError
 from ..jobs import LOG_NAME, BuildRequest, BuildResponse
 from ..records import Calibration, Cell, EngineRecord, files_sha256, key_sha256
@@ -22,13 +23,26 @@ class Engines:
 
     def of(self, cell: Cell) -> EngineRecord:
         """Return the engine of a cell, from the cache or built now; raises ``JobError`` where its build failed."""
-        return self.context.workspace.once(f"engine-{cell.key}", EngineRecord, lambda: self._obtain(cell))
+        record = self.context.workspace.once(f"engine-{cell.key}", EngineRecord, lambda: self._obtain(cell))
+        self.context.inputs.expect(record.path, record.sha256)
+        return record
+
+    def check(self, cell: Cell, *, evaluated: bool) -> None:
+        """Check that a cell's engine and what it was made of are what they were; so the split if it was ``evaluated``.
+
+        Raises:
+            TrtGateError: Something is not or can no longer be read, or there is no engine.
+        """
+        self.context.check_inputs(cell.model, evaluated=evaluated, calibrated=evaluated and cell.precision == "int8")
+        with reading():
+            self.context.inputs.check([self.of(cell).path])
 
     def _obtain(self, cell: Cell) -> EngineRecord:
         context = self.context
         export = context.settings.export_key(cell.backend) | context.export_arguments(cell)
         sha256 = context.weights_sha256[cell.model]
         parts = key_parts(cell, context.environment, sha256, export, self._calibration(cell))
+        parts |= context.own_code(cell.model)
         key = key_sha256(parts)
         record = context.cache.obtain(key, lambda folder: self._build(cell, parts, folder))
         check_built_here(record, context.environment)
@@ -66,6 +80,7 @@ class Engines:
         except JobError as error:
             reason = error.reason if data is None else data.in_own_words(error.reason)
             raise JobError(error.job, reason, error.log_tail) from error
+        context.check_inputs(cell.model, calibrated=data is not None)
         seconds, log = time.monotonic() - started, context.workspace.job_folder(name) / LOG_NAME
         (folder / "build.log").write_bytes(log.read_bytes() if log.exists() else b"")
         return EngineRecord(

@@ -68,6 +68,7 @@ class Latencies:
                 continue
             stored = self.context.cache.find(baseline.cache_key)
             if stored is not None and stored.sha256 == baseline.engine_sha256:
+                self.context.inputs.expect(stored.path, stored.sha256)
                 found.append(engine_arm(replay_of(precision), stored))
         return found
 

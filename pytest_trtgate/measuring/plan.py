@@ -22,6 +22,11 @@ class Plan:
     cells: tuple[Cell, ...]
     weights: dict[str, Path]
 
+    @property
+    def calibrates(self) -> bool:
+        """Whether an engine is calibrated on images."""
+        return any(cell.precision == "int8" for cell in self.cells)
+
     def of_model(self, model: str) -> tuple[Cell, ...]:
         """Return the cells of one model."""
         return tuple(cell for cell in self.cells if cell.model == model)

@@ -25,6 +25,7 @@ from .files import (
     LIST_BYTES,
     RECORD_BYTES,
     TEXT_BYTES,
+    Stamp,
     as_json,
     file_sha256,
     files_sha256,
@@ -34,6 +35,7 @@ from .files import (
     read_bytes,
     read_text,
     save,
+    stamp,
     write_whole,
 )
 from .latency import (

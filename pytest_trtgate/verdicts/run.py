@@ -26,7 +26,7 @@ from ..records import (
 )
 from .accuracy import AccuracyJudge
 from .amend import Amend, Softening, context_of, no_amendment, parse_answers
-from .decide import Excuses, decide, error_check
+from .decide import Excuses, Judgement, decide, error_check
 from .latency import LatencyJudge
 
 UPDATE = "pytest --trt-baselines=update"
@@ -95,7 +95,7 @@ class GateRun:
             checks = self.preflight_failures(cell, subject)
             measured = not checks
             if measured:
-                checks, found = self._accuracy.judge(cell) if subject == "accuracy" else self._latency.judge(cell)
+                checks, found = self._judged(cell, subject)
                 findings = tuple(graded for one in found for graded in one.graded(self.settings.findings))
                 checks += failures(findings)
                 added, softenings = parse_answers(self._amend(context_of(self.workspace, cell, subject, checks)))
@@ -122,6 +122,16 @@ class GateRun:
         verdict = verdict.model_copy(update={"accept": accept})
         self.workspace.put(f"verdict-{cell.key}-{subject}", verdict)
         return verdict
+
+    def _judged(self, cell: Cell, subject: Subject) -> Judgement:
+        """Return what is judged of a cell, whose inputs are what they were when the run first read them."""
+        try:
+            judged = self._accuracy.judge(cell) if subject == "accuracy" else self._latency.judge(cell)
+        except TrtGateError:
+            self.engines.check(cell, evaluated=subject == "accuracy")  # what changed says more than what came of it
+            raise
+        self.engines.check(cell, evaluated=subject == "accuracy")
+        return judged
 
     def acceptance(self, run: RunRecord) -> Acceptance:
         """Return what accepts cells of the finished run."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from ultralytics.utils.patches import imread
 from ..errors import TrtGateError
 from ..records import Trouble
 from .image_header import refusal
+from .reading import noting
 from .worker import plain
 
 MENDED: dict[str, str] = {}
@@ -114,12 +116,14 @@ def _mend(image: str | Path, write: Callable[[str], object]) -> None:
 
 
 def _read(read: Callable[..., Any], path: str, *args: Any, **kwargs: Any) -> Any:
-    return read(MENDED.get(str(path), path), *args, **kwargs)
+    with noting(path):
+        return read(MENDED.get(str(path), path), *args, **kwargs)
 
 
 def _noted(verify: Callable[[Any], Any], args: Any) -> Any:
-    """Verify an image, alone or with its label, and note it where it is left out."""
-    found = verify(args)
+    """Verify an image, alone or with its label, and note what the label holds, and the image where it is left out."""
+    with noting(args[1]) if isinstance(args[0], str) else nullcontext():
+        found = verify(args)
     *_, corrupt, message = found
     if corrupt:
         image = str(args[0] if isinstance(args[0], str) else args[0][0])

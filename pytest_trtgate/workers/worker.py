@@ -26,6 +26,7 @@ from ..jobs import PROGRESS, JobFailure, Request, Response
 from ..records import load, save
 from ..text import counted, without_escapes
 from .phases import Phases
+from .reading import READ
 
 Q = TypeVar("Q", bound=Request[Any])
 PHASES = Phases()
@@ -41,12 +42,13 @@ def main(request_model: type[Q], work: Callable[[Q, Path], Response]) -> int:
     """
     folder = Path(sys.argv[1]).resolve()
     _watch_launcher()
+    READ.clear()
     try:
         request = load(folder / "request.json", request_model, own=True)
         prepare(folder, request.threads)
         PHASES.begin("imports")
         answer = work(request, folder)
-        told = {"phases": PHASES.end(), "ahead_s": round(PHASES.ahead_s, 3)}
+        told = {"phases": PHASES.end(), "ahead_s": round(PHASES.ahead_s, 3), "read": dict(READ)}
         save(folder / "response.json", answer.model_copy(update=told))
     except (Exception, SystemExit) as error:
         save(folder / "error.json", JobFailure(sentence=explain(error, folder)))

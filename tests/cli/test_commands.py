@@ -57,8 +57,8 @@ def test_the_doctor_says_what_is_installed_and_what_would_run(
     assert main(["doctor"], PretendedMachine()) == 0
     out = capsys.readouterr().out
     assert f"pytest-trtgate {__version__}" in out
-    assert "  torch                  2.11.0\n" in out
-    assert "  tensorrt               not installed\n" in out
+    assert "  torch           2.11.0\n" in out
+    assert "  tensorrt        not installed\n" in out
     assert f"engine cache: {tmp_path / 'xdg' / 'pytest-trtgate'}\n" in out
     assert "backend: onnxruntime 1.31.0 on cpu (since TensorRT is not installed)\n" in out
 
@@ -66,13 +66,14 @@ def test_the_doctor_says_what_is_installed_and_what_would_run(
 @pytest.mark.parametrize(
     ("versions", "lines"),
     [
-        ({"opencv-python": "5.0"}, ["opencv-python          5.0"]),
+        ({"opencv-python": "5.0"}, ["opencv-python   5.0"]),
         ({"opencv-python-headless": "5.0"}, ["opencv-python-headless 5.0"]),
+        ({"opencv-contrib-python": "5.0"}, ["opencv-contrib-python 5.0"]),
         (
             {"opencv-python": "5.0", "opencv-python-headless": "4.9"},
             ["opencv-python          5.0", "opencv-python-headless 4.9"],
         ),
-        ({}, ["opencv-python          not installed, nor is opencv-python-headless"]),
+        ({}, ["opencv-python   not installed, nor is another distribution of OpenCV"]),
     ],
 )
 def test_the_doctor_says_which_of_two_that_serve_alike_is_there(versions: dict[str, str], lines: list[str]) -> None:

@@ -151,6 +151,19 @@ def _hang() -> None:
     sys.exit(1)
 
 
+READ: dict[str, str] = {}
+"""The SHA-256 of each file that the job read; empty of one that is missing."""
+
+
+def read(path: Path) -> bytes:
+    """Return the bytes of a file, of which the answer tells the SHA-256."""
+    import hashlib
+
+    content = path.read_bytes() if path.exists() else b""
+    READ[str(path)] = hashlib.sha256(content).hexdigest() if path.exists() else ""
+    return content
+
+
 def build(request: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Copy the weights as the engine."""
     weights = Path(request["weights"])
@@ -160,10 +173,11 @@ def build(request: dict[str, Any], folder: Path) -> dict[str, Any]:
     (Path(request["output"]) / "half-written.onnx").rename(Path(request["output"]) / "engine.onnx")
     # No two precisions have the same bytes; white space behind it means nothing in JSON.
     mark = b" " * (1 + ["fp32", "fp16", "int8"].index(precision))
-    (Path(request["output"]) / "engine.onnx").write_bytes(weights.read_bytes() + mark)
+    (Path(request["output"]) / "engine.onnx").write_bytes(read(weights) + mark)
     images = None
     if request["data"] is not None:
-        images = [str(p) for p in images_of(resolved(request["data"]), request["calibration"]["split"])]
+        files = images_of(resolved(request["data"]), request["calibration"]["split"])
+        images = [str(p) for p in files if read(p)]
     behaviour = Behaviour.load(weights)
     left_out = behaviour.left_out.get("build", 0) if images else 0
     images = images and images[left_out:]
@@ -207,6 +221,12 @@ def images_of(data: dict[str, Any], split: str) -> list[Path]:
     return sorted(p for p in found if p.suffix in (".jpg", ".png"))
 
 
+def label_of(image: Path) -> Path:
+    """Return the label file of an image: beside the last folder of images."""
+    above, _, below = str(image).rpartition("/images/")
+    return Path(f"{above}/labels/{below}").with_suffix(".txt")
+
+
 def accuracy(request: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Answer each arm's accuracy, or why there is none."""
     answer: dict[str, dict[str, Any]] = {"arms": {}, "failures": {}}
@@ -224,6 +244,7 @@ def accuracy(request: dict[str, Any], folder: Path) -> dict[str, Any]:
 def arm_accuracy(asked: dict[str, Any], request: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Answer the checkpoint's mAP less the arm's drop."""
     arm = asked["arm"]
+    read(Path(asked["artifact"]))
     behaviour = Behaviour.load(Path(asked["artifact"]))
     misbehave(behaviour, "accuracy", arm, folder)
     value = behaviour.map50_95 - behaviour.drop.get(arm, 0.0)
@@ -235,6 +256,9 @@ def arm_accuracy(asked: dict[str, Any], request: dict[str, Any], folder: Path) -
         metrics = {"top1": value, "top5": value + extra}
     data = resolved(request["data"])
     files = images_of(data, request["settings"]["split"])
+    for file in files:
+        read(file)
+        read(label_of(file))
     left_out = behaviour.left_out.get("accuracy", 0)
     images = len(files) - left_out
     classes = [
@@ -273,6 +297,7 @@ def latency(request: dict[str, Any], folder: Path) -> dict[str, Any]:
     seed = rules["seed"] + request["index"]
     for asked in request["arms"]:
         arm = asked["arm"]
+        read(Path(asked["artifact"]))
         behaviour = Behaviour.load(Path(asked["artifact"]))
         misbehave(behaviour, "latency", arm, folder)
         # Not seeded with the request's alone: two runs of one launch differ, as real ones do.
@@ -376,7 +401,10 @@ def pictures(request: dict[str, Any], folder: Path) -> dict[str, Any]:
 def survey(request: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Answer what the checkpoint tells to have been seen: of each split, of itself, and of the deployed engine."""
     behaviour = Behaviour()
+    for deployed in filter(None, [request["deployed"]]):
+        read(Path(deployed))
     for weights in request["checkpoints"].values():
+        read(Path(weights))
         behaviour = Behaviour.load(Path(weights))
         misbehave(behaviour, "survey", "all", folder)
     told = behaviour.survey
@@ -436,7 +464,9 @@ def answer_to(request: dict[str, Any], folder: Path) -> dict[str, Any]:
     marks = {"frames": video, "clip": clip, "side_px": pictures, "samples_file": latency, "settings": accuracy}
     marks |= {"runs": profile, "sample": survey}
     work = next((job for key, job in marks.items() if key in request), build)
-    return {"schema_version": 1, "phases": {"start": 0.25, "work": 0.5}, **work(request, folder)}
+    READ.clear()
+    answer = work(request, folder)
+    return {"schema_version": 1, "phases": {"start": 0.25, "work": 0.5}, "read": dict(READ), **answer}
 
 
 def main() -> int:

@@ -47,6 +47,10 @@ class PretendedMachine(Machine):
         """Return the versions that are pretended."""
         return dict(self.installed)
 
+    def edits(self, distribution: str) -> str:
+        """Return that nothing was edited."""
+        return ""
+
     def gpus(self) -> tuple[Gpu, ...]:
         """Return the GPUs that are pretended."""
         return self.visible

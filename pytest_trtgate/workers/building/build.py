@@ -9,7 +9,8 @@ from typing import Any
 
 from ...errors import DataError, SettingsError, TrtGateError
 from ...jobs import RESERVED, BuildRequest, BuildResponse
-from ...records import EngineInspection, Precision, head_of
+from ...records import EngineInspection, Precision, file_sha256, head_of
+from ..reading import note
 from ..worker import PHASES, leave, main, progress
 from .calibrating import calibrate_several
 from .exporting import arguments, watch_calibration, without_time_and_place
@@ -48,6 +49,10 @@ def work(request: BuildRequest, folder: Path) -> BuildResponse:
     copy = folder / "export" / f"engine{weights.suffix}"
     copy.parent.mkdir(exist_ok=True)
     shutil.copyfile(weights, copy)
+    sha256 = file_sha256(copy)
+    note(weights, sha256)
+    if request.traced is not None:  # of these very bytes, whatever the file holds by the next build
+        request = request.model_copy(update={"traced": str(Path(request.traced) / sha256)})
     subject = f"{weights.name} as {request.cell.precision}"
     model = yolo.load_model(copy, shown=weights)
     if request.data is not None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from ...jobs import ARM_NAME, AccuracyArm, AccuracyRequest, AccuracyResponse, ArmAccuracy
 from ...records import head_of
+from ..reading import noting
 from ..worker import PHASES, explain, is_cuda_fault, is_out_of_memory, leave, main, progress
 from .turns import Batches, Turns
 
@@ -66,7 +67,7 @@ def work(request: AccuracyRequest, folder: Path) -> AccuracyResponse:
         done: queue.SimpleQueue[Ending] = queue.SimpleQueue()
         for one in request.arms:
             evaluate = partial(_evaluate, request, one, folder, batches)
-            how = (one.arm, evaluate, folder, turns, done)
+            how = (one, evaluate, folder, turns, done)
             threading.Thread(target=_take_turns, args=how, daemon=True).start()
         turns.begin()
         arms: dict[str, ArmAccuracy] = {}
@@ -94,12 +95,14 @@ def _group(request: AccuracyRequest) -> int:
 
 
 def _take_turns(
-    arm: str, evaluate: Callable[[], ArmAccuracy], folder: Path, turns: Turns, done: queue.SimpleQueue[Ending]
+    asked: AccuracyArm, evaluate: Callable[[], ArmAccuracy], folder: Path, turns: Turns, done: queue.SimpleQueue[Ending]
 ) -> None:
+    arm = asked.arm
     turns.wait(arm)
     found: ArmAccuracy | str
     try:
-        found = evaluate()
+        with noting(asked.artifact):
+            found = evaluate()
     except BaseException as error:
         if is_cuda_fault(error) or is_out_of_memory(error):
             done.put((arm, error))

@@ -11,10 +11,11 @@ import pickle
 import zipfile
 from collections import OrderedDict
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from ...data import keypoints_of
 from ...jobs import CheckpointFacts
+from ...machine import KNOWN
 
 PICKLE_BYTES = 64_000_000
 """The object that holds a model, without its tensors, is far smaller."""
@@ -46,7 +47,12 @@ class _Blank:
 
 # The one in C keeps what it has read in an array, whose length a few bytes can make 16 GB.
 class _Reader(pickle._Unpickler):
+    def __init__(self, file: IO[bytes]) -> None:
+        super().__init__(file)
+        self.modules: set[str] = set()
+
     def find_class(self, module: str, name: str) -> Any:
+        self.modules.add(module)
         return _REAL.get((module, name)) or type(name, (_Blank,), {})
 
     def persistent_load(self, pid: Any) -> Any:  # the tensors' bytes, which are files of their own in the archive
@@ -65,7 +71,8 @@ def read_checkpoint(path: Path) -> CheckpointFacts:
             name = next(n for n in archive.namelist() if n.rpartition("/")[2] == "data.pkl")
             if archive.getinfo(name).file_size > PICKLE_BYTES:
                 raise OverflowError(f"{name} unpacks to more than {PICKLE_BYTES:,} bytes")
-            content = _Reader(io.BytesIO(archive.read(name))).load()
+            reader = _Reader(io.BytesIO(archive.read(name)))
+            content = reader.load()
     except OSError:
         raise
     except Exception as error:
@@ -86,6 +93,7 @@ def read_checkpoint(path: Path) -> CheckpointFacts:
         single_cls=bool(content.get("train_args") and trained.get("single_cls")),
         task=str(trained["task"]) if trained.get("task") else None,
         version=str(content["version"]) if content.get("version") else None,
+        modules=tuple(sorted(module for module in reader.modules if module.partition(".")[0] not in KNOWN)),
     )
 
 

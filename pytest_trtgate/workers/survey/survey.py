@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ...jobs import CheckpointFacts, EngineFacts, SurveyRequest, SurveyResponse
 from .. import engine_file
+from ..reading import noting
 from ..worker import PHASES, leave, main, plain
 from .checkpoint_file import read_checkpoint
 
@@ -30,14 +31,16 @@ def work(request: SurveyRequest, folder: Path) -> SurveyResponse:
 
 def _facts(path: Path) -> CheckpointFacts:
     try:
-        return read_checkpoint(path)
+        with noting(path):
+            return read_checkpoint(path)
     except (ValueError, OSError) as error:
         return CheckpointFacts(problem=plain(error))
 
 
 def _metadata(path: Path) -> EngineFacts:
     try:
-        return EngineFacts(metadata=engine_file.read_metadata(path))
+        with noting(path):
+            return EngineFacts(metadata=engine_file.read_metadata(path))
     except Exception as error:
         return EngineFacts(metadata={"problem": plain(error)})
 

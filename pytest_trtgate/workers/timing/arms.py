@@ -17,6 +17,7 @@ import torch
 from ...errors import DataError, TrtGateError
 from ...jobs import ArmRequest, LatencyRequest
 from .. import yolo
+from ..reading import noting
 from ..verifying import read_image
 
 yolo.load_torchvision()
@@ -154,7 +155,10 @@ def load_arms(request: LatencyRequest, folder: Path, charge: Callable[[str, Call
     """Load all arms of a launch; ``charge`` is called with the name of each and with what loads it."""
     if any(arm.artifact.endswith(".onnx") for arm in request.arms):
         yolo.pin_onnxruntime(request.threads)
-    arms = [charge(arm.arm, partial(Arm, arm, request, folder)) for arm in request.load_order]
+    arms = []
+    for arm in request.load_order:
+        with noting(arm.artifact):
+            arms.append(charge(arm.arm, partial(Arm, arm, request, folder)))
     torch.set_num_threads(request.threads)
     return arms
 
