@@ -106,7 +106,7 @@ def _latency(before: RunRecord, after: RunRecord, cell: Cell, settings: Settings
         cell=cell,
         environment=before.environment,
         engine_sha256="",
-        cache_key="",
+        cache_key="none",
         accuracy={},
         reference_accuracy={},
         images=0,

@@ -164,9 +164,10 @@ def _rows(found: Acceptable, acceptance: Acceptance) -> Iterator[str]:
         yield f"{name:<10} {now:.4f}" if then is None else f"{name:<10} {then:.4f} -> {now:.4f} ({now - then:+.4f})"
     for name, percent in PERCENTILES.items():
         latency = acceptance.run.latencies[cell.model]
-        new = median(latency.per_launch_ms(cell.precision, settings.latency.context, percent))
+        now_ms = latency.per_launch_ms(cell.precision, settings.latency.context, percent)
+        new = median(now_ms) if now_ms else None
         old = _levels(found.before, settings, percent) if found.before else []
-        if not old:
+        if not old or new is None:
             yield fmt.plain(f"{name:<10} {fmt.ms(new)}")
             continue
         moved = fmt.percent(new / median(old) - 1)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import date
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import Field
+from pydantic import StringConstraints
 
 from ..errors import BaselineError, RecordError
-from ..records import FileRecord, Record, Subject, cell_of_key, load, save
+from ..records import FileRecord, Record, Subject, cell_of_key, load, save, updating
 
 FILE_NAME = "waivers.json"
 
@@ -19,7 +21,7 @@ class Waiver(Record):
     cell: str
     subject: Subject | None = None
     until: date
-    reason: str = Field(min_length=1)
+    reason: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 
     def covers(self, cell: str, subject: str) -> bool:
         """Return whether this is about one subject of a cell, given by its key."""
@@ -70,20 +72,25 @@ def load_waivers(root: Path) -> Waivers:
     return load(path, Waivers) if path.exists() else Waivers()
 
 
-def save_waivers(root: Path, waivers: Waivers) -> Path:
-    """Write the waivers, or delete their file where there are none; return it.
+def change_waivers(root: Path, change: Callable[[Waivers], Waivers]) -> Path:
+    """Write the waivers that ``change`` makes of those that there are, or delete their file where none are left.
+
+    Returns:
+        The file.
 
     Raises:
-        BaselineError: It cannot be written.
+        RecordError: What there is cannot be read, or the file cannot be written.
     """
     path = root / FILE_NAME
-    try:
-        if waivers.waivers:
-            save(path, waivers)
-        else:
-            path.unlink(missing_ok=True)
-    except OSError as error:
-        raise BaselineError(f"{path}: cannot be written ({error.strerror})") from error
+    with updating(root):
+        waivers = change(load_waivers(root))
+        try:
+            if waivers.waivers:
+                save(path, waivers)
+            else:
+                path.unlink(missing_ok=True)
+        except OSError as error:
+            raise BaselineError(f"{path}: cannot be written ({error.strerror})") from error
     return path
 
 

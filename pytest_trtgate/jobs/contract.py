@@ -23,6 +23,7 @@ from ..records import (
     Head,
     Launch,
     LayerTime,
+    Name,
     Phase,
     Record,
     Task,
@@ -74,7 +75,7 @@ class Request(FileRecord, Generic[A]):
 class BuildResponse(Response):
     """A built engine. ``artifact`` is a file name inside ``output``; ``calibration_images`` are absolute paths."""
 
-    artifact: str
+    artifact: Name
     metadata: dict[str, Any]
     calibration_images: tuple[str, ...] | None = None
     inspection: EngineInspection | None = None
@@ -217,7 +218,7 @@ class ProfileRequest(Request[ProfileResponse]):
 class SmallPicture(Record):
     """A small copy: its file name, and the size of the original in pixels."""
 
-    file: str
+    file: Name
     width: int
     height: int
 

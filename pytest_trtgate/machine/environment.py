@@ -14,7 +14,7 @@ INSTRUCTIONS = ("avx2", "avx512f", *VNNI, "asimddp", "i8mm")
 
 def machine_slug(device: str, backend: str, version: str) -> str:
     """Return the name of a kind of machine, such as ``nvidia-h200_tensorrt-8.6``: the folder of its baselines."""
-    return f"{slug(device)}_{backend}-{minor(version)}"
+    return f"{slug(device)[:100].lstrip('.')}_{backend}-{minor(version)}"
 
 
 def slug(name: str) -> str:

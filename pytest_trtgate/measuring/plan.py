@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ..data import Dataset, load_dataset, reading
 from ..errors import DataError
-from ..records import RECORD_NAME, Cell, run_folder_of
+from ..records import RECORD_NAME, Cell, run_folder_of, why_no_name
 from ..settings import Settings
 
 
@@ -30,12 +30,14 @@ def make_plan(settings: Settings, backend: str, device: str) -> Plan:
     """Return the matrix of models and precisions that the settings ask for.
 
     Raises:
-        DataError: No model is named, or two have the same file name and so could not be told apart.
+        DataError: No model is named, one has a name that no other file can have, or two have the same.
     """
     if not settings.models:
         raise DataError('no model to gate: name one with --trt-model=best.pt or models = ["best.pt"] in the settings')
     weights: dict[str, Path] = {}
     for model in settings.models:
+        if why := why_no_name(model.name):
+            raise DataError(f"{model.path}: the name of the model, '{model.name}', {why}; rename the file")
         if model.name in weights:
             both = f"{weights[model.name]} and {model.path}"
             raise DataError(f"models {both} have the same name '{model.name}'; rename one")

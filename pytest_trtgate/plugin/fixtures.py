@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
+from .. import text as fmt
 from ..errors import JobError, TrtGateError
 from .options import rerun_command
 
@@ -151,8 +152,7 @@ class Gate:
             lines = [verdict.summary]
             lines += [f"Accept: {verdict.accept}"] if verdict.accept else []
             lines += [f"Run again: {verdict.rerun}"]
-            lines += ["", "The job's log ends with:", verdict.log_tail] if verdict.log_tail else []
-            pytest.fail("\n".join(lines), pytrace=False)
+            _fail_with(lines, verdict.log_tail)
         return verdict
 
 
@@ -172,5 +172,10 @@ def _ready(config: pytest.Config, cell: Cell, subject: str = "") -> GateRun:
 
 
 def _fail(error: TrtGateError | str) -> NoReturn:
-    tail = f"\n\nThe job's log ends with:\n{error.log_tail}" if isinstance(error, JobError) and error.log_tail else ""
-    raise pytest.fail.Exception(f"{error}{tail}", pytrace=False) from None
+    _fail_with([str(error)], error.log_tail if isinstance(error, JobError) else "")
+
+
+def _fail_with(lines: list[str], log_tail: str) -> NoReturn:
+    said = list(map(fmt.safe_line, lines))
+    said += ["", "The job's log ends with:", fmt.safe_lines(log_tail)] if log_tail else []
+    raise pytest.fail.Exception("\n".join(said), pytrace=False) from None

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from .. import text as fmt
 from ..errors import SettingsError, TrtGateError
 from ..findings import run_preflight
 from ..machine import Machine, gpu_of_worker, resolve_backend
@@ -21,6 +22,7 @@ from . import options
 from .collection import IgnoredFolders
 from .hooks import amendments, export_args, with_extra, with_models
 from .narrator import Narrator
+from .writing import write_line
 
 if TYPE_CHECKING:
     from ..data import Dataset
@@ -187,7 +189,7 @@ class GatePlugin:
         self.launches_expected = any(map(_looks_timed, gate))
         self.cells = {item.callspec.params["trt_cell"] for item in gate if hasattr(item, "callspec")}
         if self.problem and self.selected and not self.is_worker:
-            raise pytest.UsageError(self.problem)
+            raise pytest.UsageError(fmt.safe_line(self.problem))
 
     def pytest_report_header(self) -> list[str] | None:
         """Say which backend and device the gate will use."""
@@ -196,7 +198,7 @@ class GatePlugin:
         try:
             backend, device, why = self._where
         except SettingsError as error:
-            return [f"trtgate: {error}"]
+            return [fmt.safe_line(f"trtgate: {error}")]
         sizes = dict.fromkeys(str(self.settings.of(model.name).imgsz) for model in self.settings.models)
         what = f"{', '.join(self.settings.precisions)} at {', '.join(sizes)}, batch {self.settings.batch}"
         return [f"trtgate: backend {backend} on {device} ({why}); {what}"]
@@ -310,13 +312,13 @@ class GatePlugin:
 
             width = terminalreporter._tw.fullwidth
             for text, markup in summary_lines(self.run, width):
-                terminalreporter.write_line(text, **markup)
+                write_line(terminalreporter, text, **markup)
             for note in self.written:
-                terminalreporter.write_line(note)
+                write_line(terminalreporter, note)
             if self.report:
-                terminalreporter.write_line(f"report: {self.report}")
+                write_line(terminalreporter, f"report: {self.report}")
         if self.problem:
-            terminalreporter.write_line(f"trtgate: {self.problem}", red=True, bold=True)
+            write_line(terminalreporter, f"trtgate: {self.problem}", red=True, bold=True)
         self._tell_github(terminalreporter)
 
     def _tell_github(self, terminalreporter: Any) -> None:
@@ -328,9 +330,11 @@ class GatePlugin:
         if self.run is not None:
             reports = (report for found in terminalreporter.stats.values() for report in found)
             lines += github.annotate(self.run, github.places_of(reports, self.config.rootpath))
-            lines += [problem] if (problem := github.write_summary(self.run)) else []
+            problem = github.write_summary(self.run)
+            if problem:
+                write_line(terminalreporter, problem)
         for line in lines:
-            terminalreporter.write_line(line)
+            terminalreporter.write_line(line)  # a command to GitHub, as safe as any line
 
 
 def _looks_timed(item: pytest.Item) -> bool:

@@ -70,11 +70,14 @@ def _on_one_line(group: re.Match[bytes]) -> bytes:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write one file, whole or not at all; folders above it are made.
+    """Write one file, whole or not at all; folders above it are made. A stream, such as /dev/stdout, is written to.
 
     Raises:
         OSError: It cannot be written.
     """
+    if path.parent in _STREAMS or (path.exists() and not path.is_file()):
+        path.write_bytes(content)
+        return
     # Not named after the process: containers that share a folder have the same process numbers.
     temporary = path.with_name(f".{path.name}.{uuid4().hex}")
     try:
@@ -89,6 +92,7 @@ def write_whole(path: Path, content: bytes) -> None:
         raise
 
 
+_STREAMS = frozenset(map(Path, ("/dev", "/dev/fd", "/proc/self/fd")))
 _CHUNK_BYTES = 1 << 20
 
 

@@ -23,12 +23,12 @@ R = TypeVar("R", bound=FileRecord)
 RECORD_NAME = "run.json"
 """Name of a finished run's record in its folder."""
 _ABANDONED_S = 24 * 3600
-_RUN_ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{4}")
+_RUN_ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{4,16}")
 
 
 def new_run_id() -> str:
-    """Return a name for a run that sorts by time and is unique among sessions that start at once."""
-    return f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{secrets.token_hex(2)}"
+    """Return a name for a run that sorts by time and that no other run has."""
+    return f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{secrets.token_hex(8)}"
 
 
 def run_folder_of(report: Path) -> Path:

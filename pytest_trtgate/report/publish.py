@@ -44,7 +44,6 @@ def render(runs: Sequence[RunRecord], path: Path, format_: str | None = None, pl
     """
     chosen = format_ or _FORMATS.get(path.suffix.lower())
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         if chosen == "html":
             from .media import find_media
             from .page import html
@@ -54,7 +53,7 @@ def render(runs: Sequence[RunRecord], path: Path, format_: str | None = None, pl
         elif chosen == "markdown":
             from . import markdown
 
-            path.write_text(markdown.render(runs), encoding="utf-8")
+            write_whole(path, markdown.render(runs).encode("utf-8", "replace"))
         elif chosen in ("csv", "parquet"):
             from . import table
 

@@ -10,7 +10,7 @@ import pytest
 from fake_jobs import Behaviour
 from project import Project, snapshot
 
-from pytest_trtgate.baselines.waivers import Waiver, Waivers, load_waivers, save_waivers
+from pytest_trtgate.baselines.waivers import Waiver, Waivers, change_waivers, load_waivers
 from pytest_trtgate.cli import main
 
 FP16 = "--trt-precision=fp16"
@@ -30,7 +30,7 @@ def waiver(
 
 
 def waive(project: Project, *waivers: Waiver) -> Path:
-    return save_waivers(project.path / "baselines", Waivers(waivers=waivers))
+    return change_waivers(project.path / "baselines", lambda _: Waivers(waivers=waivers))
 
 
 # In a run

@@ -11,7 +11,7 @@ import pytest
 from fake_jobs import Behaviour
 from project import Project, snapshot
 
-from pytest_trtgate.baselines.waivers import Waiver, Waivers, save_waivers
+from pytest_trtgate.baselines.waivers import Waiver, Waivers, change_waivers
 from pytest_trtgate.cli import main
 from pytest_trtgate.records.baseline import Baseline
 from pytest_trtgate.records.files import load, save
@@ -91,7 +91,7 @@ def test_show_lists_waivers_and_whether_they_hold(accepted: Project, capsys: pyt
         Waiver(cell=KEY, until=date(2999, 1, 31), reason="new"),
         Waiver(cell=other, subject="accuracy", until=date(2999, 1, 31), reason="slip"),
     )
-    save_waivers(accepted.path / "baselines", Waivers(waivers=waivers))
+    change_waivers(accepted.path / "baselines", lambda _: Waivers(waivers=waivers))
     out = done(capsys, "show")
     assert f"{KEY} latency: waived until 2020-01-31 (expired): old\n" in out
     assert f"{KEY} accuracy and latency: waived until 2999-01-31: new\n" in out

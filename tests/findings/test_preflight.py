@@ -16,7 +16,7 @@ from pretended import VERSIONS, PretendedMachine
 from project import Project
 from records_example import environment
 
-from pytest_trtgate.baselines.waivers import Waiver, Waivers, save_waivers
+from pytest_trtgate.baselines.waivers import Waiver, Waivers, change_waivers
 from pytest_trtgate.cli import doctor as checkup
 from pytest_trtgate.cli import main
 from pytest_trtgate.cli.doctor import check_up
@@ -589,7 +589,7 @@ def test_a_finding_that_fails_stops_before_anything_is_built(project: Project) -
 def test_neither_waiver_nor_softening_makes_a_run_that_measured_nothing_green(project: Project) -> None:
     project.settings('[deployment]\nimgsz = 640\n[findings]\nimgsz-mismatch = "fail"\n')
     waiver = Waiver(cell="shapes-fp16-320-b1-onnxruntime-cpu", until=datetime.now(timezone.utc).date(), reason="known")
-    save_waivers(project.path / "baselines", Waivers(waivers=(waiver,)))
+    change_waivers(project.path / "baselines", lambda _: Waivers(waivers=(waiver,)))
     with (project.path / "conftest.py").open("a") as file:
         file.write(
             "\nfrom pytest_trtgate.verdicts.amend import Softening\n"
