@@ -50,6 +50,9 @@ class Lock:
         self._opened: int | None = None
         self._name: RawSocket | None = None
 
+    def __del__(self) -> None:
+        self.release()
+
     @property
     def is_held(self) -> bool:
         """Whether it is ours."""

@@ -192,14 +192,16 @@ class LocalLauncher:
             reader = threading.Thread(target=_pump, args=(output, folder / LOG_NAME, progress), daemon=True)
             try:
                 reader.start()
-                return process.wait(timeout=job.timeout_s)
+                processes.wait(process, job.timeout_s)
+                in_time = True
             except subprocess.TimeoutExpired:
-                return None
+                in_time = False
             finally:
                 processes.end(process)
                 # What the job left in a session of its own may hold the pipe open: the reader then stays with it.
                 with suppress(RuntimeError):  # an interrupt came before it had begun
                     reader.join(timeout=processes.GRACE_S)
+            return process.wait() if in_time else None
 
     def _process(self, job: Job, folder: Path, streams: tuple[int, int]) -> processes.Process:
         """Return the process of a job: one that waits for it, a copy of one, or a new one."""
