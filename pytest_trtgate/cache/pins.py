@@ -7,12 +7,12 @@ projects share can be pruned from anywhere.
 from __future__ import annotations
 
 import json
-import time
 from contextlib import suppress
 from pathlib import Path
 
 from ..errors import CacheError, RecordError
 from ..records import RECORD_BYTES, FileRecord, key_sha256, load, read_text, save
+from .place import clock_of
 
 
 class Pins(FileRecord):
@@ -46,11 +46,11 @@ def pinned(root: Path, older_than_s: float) -> frozenset[str]:
     A project is gone when its baseline folder is not there and it has not run for ``older_than_s`` seconds. Either
     alone may be a container that does not see the folder, or a project that rests.
     """
-    found: set[str] = set()
+    found, now = set[str](), clock_of(root)
     for path in (root / "pins").glob("*.json"):
         with suppress(RecordError, OSError):
             pins = load(path, Pins)
-            if Path(pins.baseline_dir).is_dir() or time.time() - path.stat().st_mtime < older_than_s:
+            if Path(pins.baseline_dir).is_dir() or now - path.stat().st_mtime < older_than_s:
                 found.update(pins.keys)
     return frozenset(found)
 

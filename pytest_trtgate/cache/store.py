@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
-import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
 from ..errors import RecordError
 from ..records import FileRecord, load, save
+from .place import clock_of, is_own
 
 R = TypeVar("R", bound=FileRecord)
 STALE_S = 24 * 3600
@@ -61,17 +62,19 @@ class SurveyStore(Store):
         prune_folder(self.folder, MONTH_S)
 
 
-def prune_folder(folder: Path, older_than_s: float) -> int:
+def prune_folder(folder: Path, older_than_s: float, is_free: Callable[[Path], bool] = lambda _: True) -> int:
     """Delete what was not used in a folder for so long, and after a day what begins with a dot, half written.
+
+    Only what has a name that the cache gives is deleted, and what ``is_free``.
 
     Returns:
         How many entries were deleted.
     """
-    gone = 0
-    for entry in folder.glob("*"):
+    gone, now = 0, clock_of(folder)
+    for entry in filter(is_own, folder.glob("*")):
         limit_s = STALE_S if entry.name.startswith(".") else older_than_s
         with suppress(OSError):  # replaced or deleted meanwhile, or another user's
-            if time.time() - entry.stat().st_mtime >= limit_s:
+            if now - entry.stat().st_mtime >= limit_s and is_free(entry):
                 if entry.is_dir():
                     shutil.rmtree(entry)
                 else:

@@ -188,7 +188,7 @@ def _cache_prune(arguments: argparse.Namespace) -> int:
     root, age_s = _cache_root(arguments.cache_dir), arguments.older_than * _DAY_S
     if (baselines := project_settings(Path.cwd())[0].baseline_dir).is_dir():
         pin(root, baselines)
-    gone, accuracies = prune(root, age_s)
+    gone, accuracies = prune(root, age_s, say)
     keys = pinned(root, age_s)
     kept = sum(entry.path.name in keys for entry in EngineCache(root).entries())
     why = f"; {kept} kept, since baselines name them" if kept else ""

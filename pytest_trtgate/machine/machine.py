@@ -11,14 +11,12 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
-import filelock
-
 from ..records import Environment
 from . import load
 from .commit import commit_of
 from .environment import INSTRUCTIONS, cpu_name, machine_slug
 from .gpus import VISIBLE, Gpu, GpuNow, all_gpus, chosen, gpu_now
-from .locks import LOCKS, device_locks
+from .locks import LOCKS, device_lock
 from .packages import edits, installed_versions, with_edits
 from .quota import quota_cores
 
@@ -99,17 +97,20 @@ class Machine:
         Args:
             gpu: Its UUID.
         """
+        lock = device_lock(gpu, self.locks)
         try:
-            with filelock.FileLock(self.device_locks() / f"device-{gpu}.lock", timeout=0, mode=0o666):
-                return self.gpu_now(gpu).processes
-        except filelock.Timeout:
-            return 0
+            if not lock.take():
+                return 0
         except OSError:  # no place for locks: jobs will say so
+            pass
+        try:
             return self.gpu_now(gpu).processes
+        finally:
+            lock.release()
 
     def device_locks(self) -> Path:
         """Return the folder of the device locks."""
-        return device_locks(self.locks)
+        return self.locks
 
     def environment(self, backend: str, device: str, folder: Path) -> Environment:
         """Return this machine's record for one backend and device; ``folder`` is the project that is gated."""

@@ -135,6 +135,12 @@ class RunContext:
             self._export_arguments[cell] = given | self._caller.export_args(cell)
         return self._export_arguments[cell]
 
+    @property
+    def _longest_s(self) -> float:
+        """Seconds that one job of a run with these settings may keep a device."""
+        limits = self.settings.timeouts
+        return max(limits.build_s, limits.accuracy_s, limits.launch_s, limits.video_s if self.settings.videos else 0.0)
+
     def evaluation(self, model: str) -> AccuracySettings:
         """Return what every arm of a model is evaluated with."""
         settings = self.settings.of(model)
@@ -167,7 +173,8 @@ class RunContext:
         ok, phases, ahead_s = False, dict[Phase, float](), 0.0
         self.expected.before(request.kind)
         try:
-            job = Job(name, request, self.environment.device if spec.uses_device else "", limit_s)
+            device = self.environment.device if spec.uses_device else ""
+            job = Job(name, request, device, limit_s, max(limit_s, self._longest_s))
             answer = self._caller.launcher.run(job, folder, self._caller.progress)
             if not isinstance(answer, request.response()):
                 raise JobError(name, f"the launcher answered with a {type(answer).__name__}")

@@ -24,6 +24,7 @@ class Engines:
     def of(self, cell: Cell) -> EngineRecord:
         """Return the engine of a cell, from the cache or built now; raises ``JobError`` where its build failed."""
         record = self.context.workspace.once(f"engine-{cell.key}", EngineRecord, lambda: self._obtain(cell))
+        self.context.cache.hold(record.cache_key)  # as the process has that obtained it, which may end before us
         self.context.inputs.expect(record.path, record.sha256)
         return record
 

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .. import text as fmt
+from ..cache import default_root, why_foreign
 from ..data import Dataset, load_dataset, reading
-from ..errors import DataError
+from ..errors import CacheError, DataError
 from ..records import RECORD_NAME, Cell, run_folder_of, why_no_name
 from ..settings import Settings
 
@@ -103,6 +104,11 @@ def check_clips(clips: Sequence[Path]) -> None:
 
 def _check_places(settings: Settings) -> None:
     """Raise :class:`DataError` where something is in the way of what a run writes."""
+    try:
+        if why := why_foreign(settings.cache_dir or default_root()):
+            raise DataError(f"cache_dir: {why}")
+    except CacheError as error:
+        raise DataError(str(error)) from error
     report = settings.report
     if report.is_dir():
         raise DataError(f"report = {report} is a folder; name an .html file")

@@ -331,9 +331,10 @@ class GatePlugin:
         return cell_commands(self.session.acceptance(run), command)
 
     def pytest_unconfigure(self) -> None:
-        """End processes that still wait for a job."""
+        """End processes that still wait for a job, and let the engines of this run be pruned."""
         if "session" in vars(self):
             self.session.measure.expected.close()
+            self.session.measure.cache.close()
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter, exitstatus: int) -> None:
         """Show one table, what each verdict that is no PASS says, and where the report is."""

@@ -12,9 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-import filelock
-
 from ..errors import JobError, RecordError, TrtGateError
+from ..locks import Lock
 from .base import Failure, FileRecord
 from .files import load, save
 from .run import RunRecord
@@ -115,13 +114,16 @@ class Workspace:
         """
         found = self._kept(wanted, model)
         if found is None:
-            lock = self.path / "records" / f"{group}.lock"
+            lock = Lock(self.path / "records" / f"{group}.lock")
             with self._writing():
                 self._make_root()
-                lock.parent.mkdir(parents=True, exist_ok=True)
-            with filelock.FileLock(lock):
+                lock.path.parent.mkdir(parents=True, exist_ok=True)
+                lock.acquire()
+            try:
                 if not self._is_kept(wanted):
                     self._compute([name for name in names if not self._is_kept(name)], compute)
+            finally:
+                lock.release()
             found = self._kept(wanted, model)
         if isinstance(found, Failure):
             raise JobError(found.job, found.reason, found.log_tail)

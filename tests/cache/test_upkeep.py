@@ -8,12 +8,13 @@ import shutil
 import time
 from pathlib import Path
 
-import filelock
 import pytest
 
-from pytest_trtgate.cache.engines import EngineCache, default_root, verify_entry
+from pytest_trtgate.cache.engines import EngineCache, verify_entry
 from pytest_trtgate.cache.pins import pin
+from pytest_trtgate.cache.place import default_root
 from pytest_trtgate.cli import main
+from pytest_trtgate.locks import Lock
 from pytest_trtgate.records.cell import Cell
 from pytest_trtgate.records.engine import EngineRecord
 
@@ -47,7 +48,9 @@ def store(cache: EngineCache, key: str) -> EngineRecord:
             build_seconds=1.0,
         )
 
-    return cache.obtain(key, build)
+    record = cache.obtain(key, build)
+    cache.close()
+    return record
 
 
 def names(cache: EngineCache) -> str:
@@ -95,31 +98,33 @@ def test_pruning_deletes_what_was_set_aside(cache: EngineCache) -> None:
 
 def test_pruning_removes_the_locks_of_engines_that_are_gone(cache: EngineCache) -> None:
     locks = cache.root / "locks"
-    with filelock.FileLock(locks / f"{'d' * 64}.lock"):  # being built
+    with Lock(locks / f"{'d' * 64}.lock").held():  # being built
         cache.prune(30 * DAY)
-        assert sorted(path.name[0] for path in locks.iterdir()) == ["b", "c", "d"]
+        assert sorted(path.name[0] for path in locks.iterdir()) == ["b", "b", "c", "c", "d"]
     cache.prune(0)
     assert list(locks.iterdir()) == []
 
 
 def test_leftovers_of_killed_builds_go_after_a_day(cache: EngineCache) -> None:
-    for name, days in (("fresh", 0.5), ("stale", 1.5)):
+    fresh, stale = (f"{letter * 64}-{'0' * 32}" for letter in "ef")
+    for name, days in ((fresh, 0.5), (stale, 1.5)):
         folder = cache.root / "tmp" / name
         folder.mkdir()
         used = time.time() - days * DAY
         os.utime(folder, (used, used))
     store(cache, "d" * 64)
-    assert [p.name for p in (cache.root / "tmp").iterdir()] == ["fresh"]
+    assert [p.name for p in (cache.root / "tmp").iterdir()] == [fresh]
 
 
 def test_a_build_published_while_leftovers_are_swept_is_no_error(
     cache: EngineCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (cache.root / "tmp" / "other").mkdir()
+    other, published = (f"{letter * 64}-{'0' * 32}" for letter in "ef")
+    (cache.root / "tmp" / other).mkdir()
     real = Path.glob
-    monkeypatch.setattr(Path, "glob", lambda self, pattern: iter([*real(self, pattern), self / "published-meanwhile"]))
+    monkeypatch.setattr(Path, "glob", lambda self, pattern: iter([*real(self, pattern), self / published]))
     store(cache, "d" * 64)
-    assert (cache.root / "tmp" / "other").exists()
+    assert (cache.root / "tmp" / other).exists()
 
 
 def test_verifying_reads_every_byte(cache: EngineCache) -> None:

@@ -8,7 +8,6 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-import filelock
 import pytest
 from fake_jobs import Behaviour
 from inline_launcher import InlineLauncher
@@ -26,6 +25,7 @@ from pytest_trtgate.findings import before as early_findings
 from pytest_trtgate.findings.before import weak_calibration
 from pytest_trtgate.findings.preflight import run_preflight
 from pytest_trtgate.jobs.contract import CheckpointFacts, SplitFacts
+from pytest_trtgate.machine import device_lock
 from pytest_trtgate.machine.gpus import GpuNow
 from pytest_trtgate.measuring import context as measure
 from pytest_trtgate.measuring.context import Caller, RunContext
@@ -462,7 +462,7 @@ def test_another_process_on_the_gpu_is_unfair(desk: Project) -> None:
         ("unfair-timing", "1 other process computes on the GPU before the start")
     ]
     # The job of another session, which is kept off while this one times.
-    with filelock.FileLock(desk.path / "device-GPU-1.lock"):
+    with device_lock("GPU-1", desk.path).held():
         assert found(desk, gpu="GPU-1", machine=machine) == []
     (desk.path / "device-GPU-1.lock").unlink()
     (desk.path / "device-GPU-1.lock").mkdir()  # a place that holds no lock

@@ -12,7 +12,6 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import filelock
 import pytest
 from fake_jobs import Behaviour
 from inline_launcher import InlineLauncher
@@ -27,6 +26,7 @@ from pytest_trtgate.jobs.contract import ArmRequest, BuildRequest, JobKind, Late
 from pytest_trtgate.jobs.expected import ExpectedJobs
 from pytest_trtgate.jobs.kinds import JOBS, JobSpec
 from pytest_trtgate.jobs.launcher import EarlyLauncher, Job, LocalLauncher
+from pytest_trtgate.machine import device_lock
 from pytest_trtgate.records.cell import Cell
 from pytest_trtgate.settings.latency import Latency
 
@@ -95,11 +95,10 @@ class Jobs:
     @property
     def device_is_free(self) -> bool:
         """Whether another session could have the device now."""
-        try:
-            with filelock.FileLock(self.path / "locks" / "device-cpu.lock", timeout=0):
-                return True
-        except filelock.Timeout:
-            return False
+        lock = device_lock("cpu", self.path / "locks")
+        free = lock.take()
+        lock.release()
+        return free
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import filelock
 import pytest
 from project import TESTS, Project, snapshot
 from runs_example import empty_run
@@ -19,6 +18,7 @@ from pytest_trtgate.machine import Machine
 from pytest_trtgate.measuring.plan import Plan, check_inputs
 from pytest_trtgate.plugin import narrator as progress
 from pytest_trtgate.plugin.narrator import Narrator
+from pytest_trtgate.records import run_folder
 from pytest_trtgate.records.files import load, save
 from pytest_trtgate.records.run import RunRecord
 from pytest_trtgate.records.run_folder import Workspace, new_run_id
@@ -149,7 +149,7 @@ def test_what_a_run_knows_is_had_without_waiting_for_who_computes_the_rest(
 ) -> None:
     mine, other = (Workspace(tmp_path, "20200101T000000Z-0000") for _ in range(2))
     found = mine.once("preflight", Preflight, Preflight)
-    monkeypatch.setattr(filelock, "FileLock", lambda path: pytest.fail(f"waited for {path}"))
+    monkeypatch.setattr(run_folder, "Lock", lambda path: pytest.fail(f"waited for {path}"))
     assert mine.once("preflight", Preflight, lambda: pytest.fail("computed twice")) is found
     assert other.once("preflight", Preflight, lambda: pytest.fail("computed twice")) == found
 

@@ -13,10 +13,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import filelock
-
 from ...errors import TrtGateError
 from ...jobs import BuildRequest
+from ...locks import Lock
 from ...records import EngineInspection, write_whole
 from ..engine_file import read_engine
 from ..worker import is_disk_full, is_out_of_memory, plain, progress
@@ -234,7 +233,7 @@ class TimingCache:
         if self._cache is None:
             return
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with filelock.FileLock(f"{self.path}.lock"):
+        with Lock(Path(f"{self.path}.lock")).held():
             now = self.path.read_bytes() if self.path.is_file() else b""
             if now != self._read:
                 other = config.create_timing_cache(now)
