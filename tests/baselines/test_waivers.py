@@ -203,4 +203,4 @@ def test_waivers_that_cannot_be_read_are_left_as_they_are(folder: Path, capsys: 
 def test_waivers_that_cannot_be_written_are_one_sentence(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "baselines").write_text("not a folder")
     assert main(["baseline", "waive", CELL, UNTIL, "--reason=x"]) == 2
-    assert "waivers.json: cannot be written (" in capsys.readouterr().err
+    assert "baselines: cannot be written (" in capsys.readouterr().err
