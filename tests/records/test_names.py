@@ -59,7 +59,7 @@ PLACES = [
     ("accuracies", 0, "per_image"),
     ("latencies", "shapes", "launches", 0, "samples"),
     ("jobs", 0, "log"),
-    ("baselines", KEY, "baseline", "cache_key"),
+    ("baselines", cell("fp16").key, "baseline", "cache_key"),
 ]
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from pytest_trtgate.errors import RecordError
 from pytest_trtgate.records.files import write_whole
-from pytest_trtgate.records.updating import updating
+from pytest_trtgate.records.update_lock import updating
 
 
 def no_locks(*_: object) -> None:
@@ -23,7 +23,7 @@ def system(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
     if request.param == "no locks":
         monkeypatch.setattr("fcntl.flock", no_locks)
     if request.param == "no fcntl":
-        monkeypatch.setattr("pytest_trtgate.records.updating.fcntl", None)
+        monkeypatch.setattr("pytest_trtgate.records.update_lock.fcntl", None)
     return str(request.param)
 
 
@@ -43,7 +43,7 @@ def test_no_change_is_lost(tmp_path: Path) -> None:
 
 
 def test_who_waits_too_long_says_for_what(tmp_path: Path, system: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pytest_trtgate.records.updating.WAIT_S", 0.1)
+    monkeypatch.setattr("pytest_trtgate.records.update_lock.WAIT_S", 0.1)
     with (
         updating(tmp_path),
         pytest.raises(RecordError, match="another process has been changing files here") as e,
