@@ -94,11 +94,14 @@ def _lock_file(folder: Path) -> Iterator[None]:
 
     def created() -> bool | None:
         try:
+            folder.mkdir(parents=True, exist_ok=True)
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
         except FileExistsError:
-            return None
+            if folder.is_dir():
+                return None
+            raise RecordError(f"{folder}: cannot be written (not a folder)") from None
         except OSError as error:
-            raise RecordError(f"{path}: cannot be written ({error.strerror})") from error
+            raise RecordError(f"{folder}: cannot be written ({error.strerror})") from error
         return True
 
     _soon(path, created)
