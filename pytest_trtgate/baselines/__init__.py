@@ -9,23 +9,3 @@ from .offers import cell_commands, offered_anew, way_to_accept
 from .overview import changes, delete, overview, stored
 from .store import BaselineStore
 from .waivers import Waiver, Waivers, change_waivers, load_waivers, waived
-
-__all__ = [
-    "Acceptance",
-    "BaselineLookup",
-    "BaselineStore",
-    "Waiver",
-    "Waivers",
-    "cell_commands",
-    "change_waivers",
-    "changes",
-    "compare",
-    "delete",
-    "load_waivers",
-    "offered_anew",
-    "overview",
-    "stored",
-    "waived",
-    "way_to_accept",
-    "with_tolerances_of",
-]
