@@ -24,6 +24,8 @@ from ..errors import TrtGateError
 from ..records import Trouble
 from .worker import plain
 
+QUICK = frozenset((".jpeg", ".jpg", ".mpo", ".png", ".webp"))
+"""Formats whose damage shows without decoding: they end with a mark, hold checksums, or are read whole."""
 MENDED: dict[str, str] = {}
 """Copies that this process has made of images, by the path of the image."""
 LEFT_OUT: dict[str, str] = {}
@@ -43,6 +45,7 @@ def watch() -> None:
         TrtGateError: This release of Ultralytics lacks what has to be replaced for that.
     """
     replace(ultralytics.data.utils, "_replace_image", lambda _: _mend)
+    replace(ultralytics.data.utils, "check_image", lambda check: partial(_checked, check))
     for name in ("verify_image", "verify_image_label"):
         replace(ultralytics.data.dataset, name, lambda verify: partial(_noted, verify))
     for module, name in (
@@ -94,6 +97,14 @@ def why(path: str, reason: object) -> str:
         suffix = Path(path).suffix.lower()
         return "needs the package pi-heif" if suffix in (".heic", ".heif") else "not an image"
     return next((words for part, words in _INSTEAD if part in said), said)
+
+
+def _checked(check: Callable[[str], Any], image: str) -> Any:
+    """Check an image as Ultralytics does; also decode it where it might find only in an evaluation that it cannot."""
+    found = check(image)
+    if Path(image).suffix.lower() not in QUICK and imread(image) is None:
+        raise ValueError("cannot be decoded")
+    return found
 
 
 def _mend(image: str | Path, write: Callable[[str], object]) -> None:
