@@ -12,8 +12,10 @@ import importlib
 import json
 import os
 import runpy
+import select
 import socket
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Sequence
@@ -29,8 +31,13 @@ def main() -> None:
     channel = socket.socket(fileno=int(sys.argv[1]))
     # Imports leave hardly any garbage, and searching for it takes a sixth of their time.
     gc.disable()
+    imported = threading.Event()
+    watch = threading.Thread(target=_end_if_alone, args=(channel, imported), daemon=True)
+    watch.start()
     prepare(Path(sys.argv[2]), int(sys.argv[3]))
     _import(sys.argv[4:])
+    imported.set()
+    watch.join()  # of a process of several threads, no safe copy could be made
     gc.freeze()
     gc.enable()
     ahead_s = sum(PHASES.end().values())
@@ -60,6 +67,15 @@ def main() -> None:
         ahead_s = 0.0
     channel.close()
     _work(order["module"], order["folder"], streams, ahead_s)
+
+
+def _end_if_alone(channel: socket.socket, imported: threading.Event) -> None:
+    """End this process where nobody is at the other end of its socket any more, until all is imported."""
+    poll = select.poll()
+    poll.register(channel, 0)  # for no event but the other end's end
+    while not imported.is_set():
+        if poll.poll(100):
+            os._exit(1)
 
 
 def _import(modules: Sequence[str]) -> None:
