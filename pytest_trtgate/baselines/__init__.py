@@ -9,21 +9,3 @@ from .offers import cell_commands, way_to_accept
 from .overview import changes, delete, overview, stored
 from .store import BaselineStore
 from .waivers import Waiver, load_waivers, save_waivers, waived
-
-__all__ = [
-    "Acceptance",
-    "BaselineLookup",
-    "BaselineStore",
-    "Waiver",
-    "cell_commands",
-    "changes",
-    "compare",
-    "delete",
-    "load_waivers",
-    "overview",
-    "save_waivers",
-    "stored",
-    "waived",
-    "way_to_accept",
-    "with_tolerances_of",
-]

@@ -9,19 +9,3 @@ from .key import check_built_here, key_parts, timing_cache_path
 from .pins import pin, pinned
 from .prune import prune
 from .store import SurveyStore
-
-__all__ = [
-    "AccuracyCache",
-    "EngineCache",
-    "FileDigests",
-    "FileFacts",
-    "SurveyStore",
-    "check_built_here",
-    "default_root",
-    "key_parts",
-    "pin",
-    "pinned",
-    "prune",
-    "timing_cache_path",
-    "verify_entry",
-]

@@ -16,18 +16,3 @@ from .cache_place import why_thrown_away
 from .found import Found
 from .preflight import run_preflight
 from .survey import survey
-
-__all__ = [
-    "Found",
-    "agreement_findings",
-    "calibration_leak",
-    "engine_findings",
-    "few_images",
-    "images_left_out",
-    "inconclusive_checks",
-    "run_preflight",
-    "skewed_engine",
-    "survey",
-    "unstable_warmup",
-    "why_thrown_away",
-]

@@ -11,20 +11,3 @@ from .media import with_media
 from .plan import Plan, check_inputs, make_plan
 from .profiles import profile_layers
 from .videos import open_clips
-
-__all__ = [
-    "Caller",
-    "Engines",
-    "EvaluatedData",
-    "Evaluations",
-    "Latencies",
-    "Plan",
-    "RunContext",
-    "check_inputs",
-    "checkpoint_name",
-    "make_plan",
-    "open_clips",
-    "profile_layers",
-    "why_not_replayed",
-    "with_media",
-]

@@ -10,5 +10,3 @@ from .numbers import accuracy_of, distribution, latency_of
 from .publish import publish, render
 from .replaced import replaced, richer_run
 from .terminal import summary_lines
-
-__all__ = ["accuracy_of", "distribution", "latency_of", "publish", "render", "replaced", "richer_run", "summary_lines"]

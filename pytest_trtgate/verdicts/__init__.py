@@ -5,5 +5,3 @@ from __future__ import annotations
 from .amend import Judged, Softening
 from .recording import record_run
 from .run import GateRun, measured
-
-__all__ = ["GateRun", "Judged", "Softening", "measured", "record_run"]

@@ -336,7 +336,16 @@ def import_what_runs_import() -> None:
         module = file.relative_to(package).with_suffix("").parts
         if module[0] not in ("workers", "_demo"):
             importlib.import_module(".".join(("pytest_trtgate", *module)))
-    names = ("email.parser", "numpy", "yaml", "jinja2", "platformdirs", "pynvml", "pytest_trtgate.jobs.launcher")
+    names = (
+        "email.parser",
+        "numpy",
+        "scipy.special",
+        "yaml",
+        "jinja2",
+        "platformdirs",
+        "pynvml",
+        "pytest_trtgate.jobs.launcher",
+    )
     for name in (*names, "inline_launcher", "pretended"):
         with suppress(ImportError):  # not all of them need be installed
             importlib.import_module(name)
