@@ -16,7 +16,10 @@ WORDS: dict[str, str] = {
         "A GPU by its number among those that `CUDA_VISIBLE_DEVICES` leaves, in the order of `nvidia-smi`, or `cpu`."
     ),
     "backend": "`auto` takes TensorRT where it and a GPU are present, else ONNX Runtime on the CPU.",
-    "threads": "Threads of every arm, the `.pt` included. Unset: the usable cores, at most 8.",
+    "threads": (
+        "Threads of every arm, the `.pt` included. Unset: the usable cores, at most 8; a container's limit of processor "
+        "time counts as its cores."
+    ),
     "cache_dir": "Folder of the engine cache. Unset: `pytest-trtgate` in the user's cache folder.",
     "baselines": (
         "`check` compares with the baselines. `add` also writes missing ones. `update` also replaces those that differ."

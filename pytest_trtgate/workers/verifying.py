@@ -27,6 +27,8 @@ from .image_header import refusal
 from .reading import noting
 from .worker import plain
 
+QUICK = frozenset((".jpeg", ".jpg", ".mpo", ".png", ".webp"))
+"""Formats whose damage shows without decoding: they end with a mark, hold checksums, or are read whole."""
 MENDED: dict[str, str] = {}
 """Copies that this process has made of images, by the path of the image."""
 LEFT_OUT: dict[str, str] = {}
@@ -103,10 +105,16 @@ def why(path: str, reason: object) -> str:
 
 
 def _checked(check: Callable[[str], Any], max_pixels: int, image: str) -> Any:
-    """Have Ultralytics check an image that may be decoded; it leaves out those for which this raises."""
+    """Have Ultralytics check an image that may be decoded; it leaves out those for which this raises.
+
+    It is also decoded where Ultralytics might find only in an evaluation that it cannot.
+    """
     if why := refusal(Path(image), max_pixels):
         raise ValueError(why)
-    return check(image)
+    found = check(image)
+    if Path(image).suffix.lower() not in QUICK and imread(image) is None:
+        raise ValueError("cannot be decoded")
+    return found
 
 
 def _mend(image: str | Path, write: Callable[[str], object]) -> None:

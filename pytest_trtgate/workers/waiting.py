@@ -13,9 +13,11 @@ import importlib
 import json
 import os
 import runpy
+import select
 import signal
 import socket
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Sequence
@@ -34,8 +36,13 @@ def main() -> None:
     channel = socket.socket(fileno=int(sys.argv[1]))
     # Imports leave hardly any garbage, and searching for it takes a sixth of their time.
     gc.disable()
+    imported = threading.Event()
+    watch = threading.Thread(target=_end_if_alone, args=(channel, imported), daemon=True)
+    watch.start()
     prepare(Path(sys.argv[2]), int(sys.argv[3]))
     _import(sys.argv[4:])
+    imported.set()
+    watch.join()  # of a process of several threads, no safe copy could be made
     gc.freeze()
     gc.enable()
     ahead_s = sum(PHASES.end().values())
@@ -81,6 +88,15 @@ def _end_with(parent: int) -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL))
     if os.getppid() != parent:
         os._exit(1)
+
+
+def _end_if_alone(channel: socket.socket, imported: threading.Event) -> None:
+    """End this process where nobody is at the other end of its socket any more, until all is imported."""
+    poll = select.poll()
+    poll.register(channel, 0)  # for no event but the other end's end
+    while not imported.is_set():
+        if poll.poll(100):
+            os._exit(1)
 
 
 def _import(modules: Sequence[str]) -> None:

@@ -138,6 +138,14 @@ def test_no_plugin_that_forbids_sockets_is_in_the_way(jobs: Jobs, monkeypatch: p
     assert jobs.build("fp32") != prepared
 
 
+def test_a_process_whose_session_is_gone_does_not_import_to_the_end(jobs: Jobs) -> None:
+    (jobs.path / "endless_import.py").write_text("import time\ntime.sleep(60)")
+    process = processes.Waiting(jobs.path / "one", 1, ["endless_import"], processes.environment())
+    process._channel.shutdown(socket.SHUT_RDWR)
+    assert process.process.wait(timeout=20) == 1
+    process.end()
+
+
 def test_nothing_is_timed_while_anything_imports(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(JOBS, "latency", JobSpec("fake_jobs", imports=("slow_import",)))  # type: ignore[arg-type]
     jobs.launcher.modules = {}

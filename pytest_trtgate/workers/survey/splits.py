@@ -16,7 +16,6 @@ from statistics import median
 from typing import Any
 
 from ultralytics.data import utils
-from ultralytics.utils.patches import imread
 
 from ...data import IMAGE_SUFFIXES, label_of
 from ...jobs import SplitFacts, SplitRequest, SurveyRequest
@@ -24,8 +23,6 @@ from ...records import TEXT_BYTES, Trouble
 from ..verifying import MENDED, reason_in, replace, watch, why
 from ..worker import PHASES, progress
 
-QUICK = frozenset((".jpeg", ".jpg", ".mpo", ".png", ".webp"))
-"""Formats whose damage shows without decoding: they end with a mark, hold checksums, or are read whole."""
 SIDE = 64
 """Side of the squares to which images are shrunk for their brightness and contrast."""
 NO_LABELS = ("classes.txt", "notes.txt")
@@ -87,14 +84,14 @@ def _trouble(found: Sequence[str]) -> Trouble:
 
 
 def image_problem(path: Path) -> str:
-    """Return in a few words why Ultralytics leaves out an image, or cannot read it; empty if it does neither."""
+    """Return in a few words why an image is left out; empty if it is not."""
     if not path.is_file():
         return "missing"
     try:
         utils.check_image(str(path))
     except Exception as error:  # Pillow raises anything on a damaged file
         return why(str(path), error)
-    return "" if path.suffix.lower() in QUICK or imread(path) is not None else "cannot be decoded"
+    return ""
 
 
 def brightness_and_contrast(path: Path) -> tuple[float, float]:
