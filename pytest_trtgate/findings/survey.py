@@ -43,7 +43,7 @@ def survey(
         DataError: A checkpoint or the deployed engine cannot be read.
         JobError: The job that looks failed.
     """
-    store = SurveyStore(measure.cache.root, measure.settings.fresh)
+    store = SurveyStore(measure.cache.root, measure.settings.fresh, measure.milestone)
     keypoints = "kpt_shape" in dataset.extra
     how = f"{len(dataset.names)} {keypoints} {measure.settings.inputs.max_pixels}"
     split_keys = {name: _split_key(x, how) for name, x in splits.items()}

@@ -16,6 +16,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
+from ..settings import CACHE_KEY
+
 GRACE_S = 5.0
 """How long a process has to end when it is asked to, before it is killed."""
 READY = b"ready"
@@ -164,6 +166,7 @@ def environment() -> dict[str, str]:
     if home not in {*site.getsitepackages(), site.getusersitepackages()}:
         found["PYTHONPATH"] = os.pathsep.join(filter(None, (home, found.get("PYTHONPATH"))))
     found["PYTHONUNBUFFERED"] = "1"
+    found.pop(CACHE_KEY, None)
     # CUDA would count the fastest GPU first, the driver's tools count by bus; a number must mean one GPU.
     found.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
     return found

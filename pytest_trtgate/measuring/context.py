@@ -71,7 +71,9 @@ class RunContext:
         root = settings.cache_dir or default_root()
         self.cache = EngineCache(root, caller.milestone)
         # Models on the same data share what is known of it.
-        known = {d.source: EvaluatedData(d, settings, root, workspace.path) for d in datasets.values()}
+        known = {
+            d.source: EvaluatedData(d, settings, root, workspace.path, caller.milestone) for d in datasets.values()
+        }
         self.data = {model: known[dataset.source] for model, dataset in datasets.items()}
         self.threads = threads_of(settings, caller.machine)
         ahead, launches = workspace.path / "ahead", settings.latency.launches
