@@ -17,8 +17,17 @@ from pytest_trtgate.errors import RecordError
 from pytest_trtgate.records import file_sha256
 from pytest_trtgate.records.baseline import Baseline
 from pytest_trtgate.records.figures import AccuracyFigures, PrecisionRecall, Scores
-from pytest_trtgate.records.files import RECORD_BYTES, RECORD_VALUES, as_json, load, read_bytes, read_text
+from pytest_trtgate.records.files import (
+    RECORD_BYTES,
+    RECORD_VALUES,
+    as_json,
+    load,
+    read_bytes,
+    read_text,
+    write_whole,
+)
 from pytest_trtgate.records.run import RunRecord
+from pytest_trtgate.records.run_folder import new_run_id
 
 BASELINES = Path(__file__).parents[2] / "baselines"
 HARD = ("[\n 1,\n 2\n]", "[ 1, 2 ]", "\u2028[\\n 1\\n]", '{\n "a": 1\n}')
@@ -137,3 +146,16 @@ def test_json_that_is_too_deep_or_holds_impossible_values_is_a_sentence(tmp_path
     path.write_text(text)
     with pytest.raises(RecordError, match=r"odd\.json: not "):
         load(path, RunRecord)
+
+
+def test_a_stream_is_written_to_rather_than_replaced(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    write_whole(tmp_path / "pipe", b"text")
+    assert os.read(reader, 10) == b"text"
+    os.close(reader)
+    assert [(p.name, p.is_fifo()) for p in tmp_path.iterdir()] == [("pipe", True)]
+
+
+def test_no_two_runs_have_one_name() -> None:
+    assert len({new_run_id() for _ in range(100_000)}) == 100_000
