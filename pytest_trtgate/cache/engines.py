@@ -20,9 +20,10 @@ from uuid import uuid4
 
 from ..errors import CacheError, RecordError
 from ..locks import Lock
-from ..records import EngineRecord, FileDigest, file_sha256, load, save
+from ..records import EngineRecord, FileDigest, file_sha256
 from .pins import pinned
 from .place import claim, clock_of, is_own, key_of
+from .seal import load_sealed, save_sealed
 from .store import STALE_S, prune_folder
 
 MANIFEST = "manifest.json"
@@ -126,7 +127,7 @@ class EngineCache:
             record = record.model_copy(
                 update={"files": files, "sha256": artifact.sha256, "size_bytes": artifact.size_bytes}
             )
-            save(folder / MANIFEST, record)
+            save_sealed(folder / MANIFEST, key, record)
             entry = self.root / "engines" / key
             try:
                 folder.rename(entry)
@@ -155,7 +156,7 @@ class EngineCache:
         engines = self.root / "engines"
         for path in filter(is_own, sorted(engines.iterdir()) if engines.is_dir() else ()):
             try:
-                yield Entry(path, load(path / MANIFEST, EngineRecord))
+                yield Entry(path, load_sealed(path / MANIFEST, path.name, EngineRecord, checked=False))
             except RecordError as error:
                 yield Entry(path, None, str(error))
 
@@ -264,7 +265,7 @@ def digest_of(path: Path) -> FileDigest:
 def verify_entry(path: Path) -> Entry:
     """Compare every file of an entry with its manifest, by content."""
     try:
-        manifest = load(path / MANIFEST, EngineRecord)
+        manifest = load_sealed(path / MANIFEST, path.name, EngineRecord)
     except RecordError as error:
         return Entry(path, None, str(error))
     if manifest.cache_key != path.name:

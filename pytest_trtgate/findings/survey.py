@@ -45,7 +45,7 @@ def survey(
     """
     dataset, calibrated = data.dataset, measure.plan.calibrates
     data.check(evaluated=True, calibrated=calibrated)
-    store = SurveyStore(measure.cache.root, measure.settings.fresh)
+    store = SurveyStore(measure.cache.root, measure.settings.fresh, measure.milestone)
     kpt_shape = keypoints_of(dataset.extra.get("kpt_shape"))
     how = f"{len(dataset.names)} {kpt_shape} {measure.settings.inputs.max_pixels}"
     split_keys = {name: _split_key(x, how) for name, x in splits.items()}

@@ -19,6 +19,8 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Protocol
 
+from ..settings import CACHE_KEY
+
 GRACE_S = 5.0
 """How long a process has to end when it is asked to, before it is killed."""
 READY = b"ready"
@@ -204,6 +206,7 @@ def environment(python_path: Sequence[str] = ()) -> dict[str, str]:
     if paths:
         found["PYTHONPATH"] = os.pathsep.join(str(Path(path).absolute()) for path in paths)
     found["PYTHONUNBUFFERED"] = "1"
+    found.pop(CACHE_KEY, None)
     # CUDA would count the fastest GPU first, the driver's tools count by bus; a number must mean one GPU.
     found.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
     return found

@@ -79,7 +79,8 @@ class RunContext:
         self.cache = EngineCache(root, caller.milestone)
         # Models on the same data share what is known of it.
         self.inputs = Inputs()
-        known = {d.source: EvaluatedData(d, settings, root, workspace, self.inputs) for d in datasets.values()}
+        share = (settings, root, workspace, self.inputs, caller.milestone)
+        known = {d.source: EvaluatedData(d, *share) for d in datasets.values()}
         self.data = {model: known[dataset.source] for model, dataset in datasets.items()}
         self.threads = threads_of(settings, caller.machine)
         ahead, launches = workspace.path / "ahead", settings.latency.launches

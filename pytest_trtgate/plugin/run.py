@@ -44,6 +44,7 @@ class GatePlugin:
         problem: Why the gate cannot run, in one sentence; empty while it can.
         selected: Names of the tests that use the gate, as far as this process knows.
         reported: Names of those that were run, or began to be.
+        dead: Workers that ended without saying what they did.
         launches_expected: Whether any of them looks as if it asked for launches.
         written: What is said beneath the table: baselines that were written, and pictures that were not.
         stopped: Whether the user interrupted the run when all its verdicts were reached.
@@ -57,6 +58,7 @@ class GatePlugin:
         self.problem = ""
         self.selected: set[str] = set()
         self.reported: set[str] = set()
+        self.dead: list[str] = []
         self.launches_expected = False
         self.cells: set[Cell] = set()
         self.run: RunRecord | None = None
@@ -227,6 +229,8 @@ class GatePlugin:
     def pytest_testnodedown(self, node: Any, error: object) -> None:
         """Learn from a worker whether any of its tests used the gate, and why they could not."""
         output = getattr(node, "workeroutput", {})
+        if _SELECTED not in output:
+            self.dead.append(node.gateway.id)
         self.selected.update(output.get(_SELECTED, ()))
         self.problem = self.problem or output.get(_PROBLEM, "")
 
@@ -274,6 +278,8 @@ class GatePlugin:
             )
         if left := sorted(self.selected - self.reported):
             return f"pytest ended before {fmt.plural(len(left), 'test')} of the gate, first {left[0]}"
+        if self.dead:
+            return f"{' and '.join(self.dead)} died after the tests; run again to see whether all was measured"
         return ""
 
     def _conclude(self, exitstatus: int | pytest.ExitCode) -> None:

@@ -91,20 +91,23 @@ def read_text(path: Path, most_bytes: int = TEXT_BYTES) -> str:
         ) from error
 
 
-def load(path: Path, model: type[R], *, own: bool = False) -> R:
+def load(
+    path: Path, model: type[R], *, own: bool = False, opened: Callable[[bytes], bytes] = lambda content: content
+) -> R:
     """Read one record from a JSON file.
 
     Args:
         path: The file.
         model: Type of the record.
         own: Whether only the gate's own processes write it; then it may be large.
+        opened: Returns the record's text from the content of the file.
 
     Raises:
         RecordError: The file is missing, not regular, too large, not JSON, lacks a field, or has a newer
             ``schema_version``.
     """
     try:
-        content = read_bytes(path, OWN_BYTES if own else RECORD_BYTES)
+        content = opened(read_bytes(path, OWN_BYTES if own else RECORD_BYTES))
         values = sum(map(content.count, (b",", b"[", b"{")))
         if values > RECORD_VALUES and not own:
             raise RecordError(f"{path}: holds {values:,} values, more than the {RECORD_VALUES:,} of a record")

@@ -36,6 +36,10 @@ DEPLOYMENT_CONF = 0.25
 """Boxes above this confidence are kept while timing, and by suppression inside an engine: Ultralytics' default."""
 
 
+CACHE_KEY = "TRTGATE_CACHE_KEY"
+"""Environment variable of the secret with which cached records are sealed; jobs, which run weights, do not get it."""
+
+
 def in_ci() -> bool:
     """Return whether this process runs in a CI job: nearly all of them set ``CI``."""
     return os.environ.get("CI", "").lower() not in ("", "0", "false")

@@ -226,7 +226,7 @@ def test_a_folder_in_the_place_of_a_record_gets_one_sentence(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["report", str(tmp_path), "-o", "r.html"]) == 1
-    assert "cannot be read (Is a directory)" in capsys.readouterr().err
+    assert "cannot be read (a folder, not a regular file)" in capsys.readouterr().err
 
 
 def test_a_record_that_is_no_text_gets_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

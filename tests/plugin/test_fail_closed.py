@@ -234,20 +234,21 @@ def pytest_sessionfinish(session):
 
 
 @pytest.mark.parametrize(
-    ("test", "status", "said"),
+    ("test", "said"),
     [
-        ("def test_gate(trtgate): trtgate.check_accuracy()", pytest.ExitCode.OK, "report: "),
-        ("import pytest\ndef test_gate(trtgate): pytest.skip('x')", pytest.ExitCode.TESTS_FAILED, NOTHING[:-1]),
+        ("def test_gate(trtgate): trtgate.check_accuracy()", " died after the tests; run again"),
+        ("import pytest\ndef test_gate(trtgate): pytest.skip('x')", NOTHING[:-1]),
     ],
     ids=["judged", "skipped"],
 )
-def test_a_worker_that_dies_after_its_tests_leaves_a_record_or_a_failed_run(
-    project: Project, test: str, status: pytest.ExitCode, said: str
+def test_a_worker_that_dies_after_its_tests_fails_the_run_which_leaves_what_was_judged(
+    project: Project, test: str, said: str
 ) -> None:
     pytest.importorskip("xdist")
     project.tests(test)
     with (project.path / "conftest.py").open("a") as conftest:
         conftest.write(DIES)
     result = project.run_apart("-n1")
-    assert result.ret == status, result.output
+    assert result.ret == pytest.ExitCode.TESTS_FAILED, result.output
     assert said in result.output
+    assert ("report: " in result.output) is ("check" in test)
