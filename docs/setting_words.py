@@ -17,7 +17,10 @@ WORDS: dict[str, str] = {
     ),
     "backend": "`auto` takes TensorRT where it and a GPU are present, else ONNX Runtime on the CPU.",
     "threads": "Threads of every arm, the `.pt` included. Unset: the usable cores, at most 8.",
-    "cache_dir": "Folder of the engine cache. Unset: `pytest-trtgate` in the user's cache folder.",
+    "cache_dir": (
+        "Folder of the engine cache: new, empty or one that it has [marked](../explanation/engine-keys.md#its-folder). "
+        "Unset: `pytest-trtgate` in the user's cache folder."
+    ),
     "baselines": (
         "`check` compares with the baselines. `add` also writes missing ones. `update` also replaces those that differ."
     ),
