@@ -20,7 +20,7 @@ import grimp
 
 PICTURE = Path(__file__).parent / "images" / "architecture.svg"
 PAGE = Path(__file__).parent / "explanation" / "architecture.md"
-GROUND = ("errors", "text")
+GROUND = ("errors", "locks", "text")
 """Modules that every package may import: the ground that all floors stand on, drawn without arrows."""
 MAX_FLOORS = 10
 WIDTH, FLOOR, BOX, HIGH, MARGIN = 900, 78, 112, 34, 24

@@ -20,7 +20,10 @@ WORDS: dict[str, str] = {
         "Threads of every arm, the `.pt` included. Unset: the usable cores, at most 8; a container's limit of processor "
         "time counts as its cores."
     ),
-    "cache_dir": "Folder of the engine cache. Unset: `pytest-trtgate` in the user's cache folder.",
+    "cache_dir": (
+        "Folder of the engine cache: new, empty or one that it has [marked](../explanation/engine-keys.md#its-folder). "
+        "Unset: `pytest-trtgate` in the user's cache folder."
+    ),
     "baselines": (
         "`check` compares with the baselines. `add` also writes missing ones. `update` also replaces those that differ."
     ),

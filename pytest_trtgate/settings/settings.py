@@ -63,7 +63,10 @@ class Validation(Section):
 
 
 class Timeouts(Section):
-    """``[tool.trtgate.timeouts]``: seconds after which a job is ended; its cell's verdict is then ERROR."""
+    """``[tool.trtgate.timeouts]``: seconds after which a job is ended; its cell's verdict is then ERROR.
+
+    Where one process keeps a device for longer than the longest of them, jobs that wait for it end too.
+    """
 
     example = "{ build_s = 7200 }"
     build_s: PositiveFloat = allowed(SECONDS, default=3600.0)
