@@ -12,16 +12,16 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import filelock
 
 from ..errors import CacheError, RecordError
-from ..records import EngineRecord, FileDigest, file_sha256, load, save
+from ..records import EngineRecord, FileDigest, Holder, file_sha256, load, save, unheld
 from .pins import pinned
-from .store import STALE_S, prune_folder
+from .store import STALE_S
 
 MANIFEST = "manifest.json"
 
@@ -58,6 +58,7 @@ class EngineCache:
     def __init__(self, root: Path, notify: Callable[[str], None] = lambda _: None) -> None:
         self.root = root
         self.notify = notify
+        self._holder = Holder()
 
     def obtain(self, key: str, build: Callable[[Path], EngineRecord]) -> EngineRecord:
         """Return the engine of ``key``: from the cache, else from ``build``, which only one process runs at a time.
@@ -70,13 +71,22 @@ class EngineCache:
         with self._guard():
             self._make("locks")
             with self._locked(key):
-                return self._serve(key) or self._store(key, build)
+                found = self._serve(key) or self._store(key, build)
+                self.hold(key)
+                return found
 
     def find(self, key: str) -> EngineRecord | None:
         """Return the engine of ``key`` if it is in the cache and whole, which counts as use; build nothing."""
         with suppress(OSError):  # pruned meanwhile
-            return _used(verify_entry(self.root / "engines" / key))
+            return _used(verify_entry(self.root / "engines" / key)) if self.hold(key) else None
         return None
+
+    def hold(self, key: str) -> bool:
+        """Keep the engine of a key from being pruned while this process lives; false where it just is."""
+        return self._holder.hold(self._in_use(key))
+
+    def _in_use(self, key: str) -> Path:
+        return self.root / "locks" / f"{key}.used"
 
     def _serve(self, key: str) -> EngineRecord | None:
         entry = self.root / "engines" / key
@@ -91,7 +101,7 @@ class EngineCache:
 
     def _store(self, key: str, build: Callable[[Path], EngineRecord]) -> EngineRecord:
         self._make("tmp", "engines")
-        prune_folder(self.root / "tmp", STALE_S)  # what killed builds left behind
+        self._sweep_tmp(key)
         folder = Path(tempfile.mkdtemp(prefix=f"{key[:12]}-", dir=self.root / "tmp"))
         try:
             record = build(folder)
@@ -128,7 +138,7 @@ class EngineCache:
     def prune(self, older_than_s: float) -> list[Entry]:
         """Delete entries that were not used for so long, and all damaged and abandoned ones; return the former.
 
-        Engines that a baseline names stay, however long they were not used.
+        Engines that a baseline names or a run uses stay, however long they were not used.
         """
         gone = []
         with self._guard():
@@ -139,7 +149,7 @@ class EngineCache:
                 if old and self._delete(entry.path):
                     gone.append(entry)
             shutil.rmtree(self.root / "damaged", ignore_errors=True)
-            prune_folder(self.root / "tmp", STALE_S)  # what killed builds left behind
+            self._sweep_tmp()
             self._sweep_locks()
         return gone
 
@@ -147,18 +157,35 @@ class EngineCache:
         """Delete an entry at once for every other process; leave it where one is busy with its key."""
         self._make("locks", "tmp")
         try:
-            with filelock.FileLock(self.root / "locks" / f"{path.name}.lock", timeout=0):
+            lock = filelock.FileLock(self.root / "locks" / f"{path.name}.lock", timeout=0)
+            with lock, unheld(self._in_use(path.name)) as unused:
+                if not unused:
+                    return False
                 aside = path.rename(self.root / "tmp" / f"{path.name[:12]}-{time.time_ns()}")
         except filelock.Timeout:
             return False
         shutil.rmtree(aside)
         return True
 
+    def _sweep_tmp(self, own: str = "") -> None:
+        """Delete what killed builds left behind, but for what belongs to a key that another process is busy with.
+
+        Its age alone does not tell: clocks jump, and those of machines that share a cache differ.
+        """
+        for folder in (self.root / "tmp").glob("*"):
+            keys = {lock.stem for lock in (self.root / "locks").glob(f"{folder.name[:12]}*.lock")}
+            with suppress(OSError, filelock.Timeout), ExitStack() as free:
+                for key in keys - {own}:
+                    free.enter_context(filelock.FileLock(self.root / "locks" / f"{key}.lock", timeout=0))
+                if time.time() - folder.stat().st_mtime >= STALE_S:
+                    shutil.rmtree(folder)
+
     def _sweep_locks(self) -> None:
         """Remove the locks of keys that have no entry and that no process is busy with."""
         for lock in (self.root / "locks").glob("*.lock"):
             with suppress(OSError), filelock.FileLock(lock, timeout=0):  # busy, or another user's
                 if not (self.root / "engines" / lock.stem).exists():
+                    self._in_use(lock.stem).unlink(missing_ok=True)
                     lock.unlink()
 
     @contextmanager

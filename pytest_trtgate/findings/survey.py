@@ -44,7 +44,8 @@ def survey(
         JobError: The job that looks failed.
     """
     dataset, calibrated = data.dataset, measure.plan.calibrates
-    data.check(evaluated=True, calibrated=calibrated)
+    for model in models:  # what is now is what is measured
+        measure.check_inputs(model, evaluated=True, calibrated=calibrated)
     store = SurveyStore(measure.cache.root, measure.settings.fresh)
     kpt_shape = keypoints_of(dataset.extra.get("kpt_shape"))
     split_keys = {name: _split_key(x, f"{len(dataset.names)} {kpt_shape}") for name, x in splits.items()}

@@ -23,6 +23,7 @@ class Engines:
     def of(self, cell: Cell) -> EngineRecord:
         """Return the engine of a cell, from the cache or built now; raises ``JobError`` where its build failed."""
         record = self.context.workspace.once(f"engine-{cell.key}", EngineRecord, lambda: self._obtain(cell))
+        self.context.cache.hold(record.cache_key)
         self.context.inputs.expect(record.path, record.sha256)
         return record
 
@@ -79,6 +80,8 @@ class Engines:
         except JobError as error:
             reason = error.reason if data is None else data.in_own_words(error.reason)
             raise JobError(error.job, reason, error.log_tail) from error
+        if data is not None:
+            data.check_whole(answer.read, calibrated=True)
         context.check_inputs(cell.model, calibrated=data is not None)
         seconds, log = time.monotonic() - started, context.workspace.job_folder(name) / LOG_NAME
         (folder / "build.log").write_bytes(log.read_bytes() if log.exists() else b"")

@@ -22,6 +22,7 @@ from .cell import (
 from .engine import OTHER, UNKNOWN, Calibration, EngineInspection, EngineRecord
 from .figures import CURVE_RECALLS, SCORE_BINS, AccuracyFigures, Course, DropInterval, PrecisionRecall, Scores
 from .files import Stamp, as_json, file_sha256, files_sha256, key_sha256, load, save, stamp, write_whole
+from .holding import Holder, unheld
 from .latency import (
     ArmLaunch,
     LatencyRecord,

@@ -17,11 +17,14 @@ import filelock
 from ..errors import JobError, RecordError, TrtGateError
 from .base import Failure, FileRecord
 from .files import load, save
+from .holding import Holder, unheld
 from .run import RunRecord
 
 R = TypeVar("R", bound=FileRecord)
 RECORD_NAME = "run.json"
 """Name of a finished run's record in its folder."""
+_RUNS_ON = Path("records", "runs-on.lock")
+"""File that each process of a run holds, so that none takes its folder away, whatever the clocks say."""
 _ABANDONED_S = 24 * 3600
 _RUN_ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{4}")
 
@@ -69,6 +72,7 @@ class Workspace:
         self.path = root / run_id
         self.traced = self.path / "traced"
         self._known: dict[str, FileRecord] = {}
+        self._holder = Holder()
 
     def job_folder(self, name: str) -> Path:
         """Return the folder in which the job of that name works."""
@@ -118,7 +122,6 @@ class Workspace:
             lock = self.path / "records" / f"{group}.lock"
             with self._writing():
                 self._make_root()
-                lock.parent.mkdir(parents=True, exist_ok=True)
             with filelock.FileLock(lock):
                 if not self._is_kept(wanted):
                     self._compute([name for name in names if not self._is_kept(name)], compute)
@@ -173,10 +176,12 @@ class Workspace:
         return load(self._file(name), model) if self._file(name).is_file() else None
 
     def _make_root(self) -> None:
-        """Make the folder of the runs, which git ignores, where it is missing."""
+        """Make the folder of the runs, which git ignores, and of this one, where they are missing."""
         if not self.root.exists():
             self.root.mkdir(parents=True, exist_ok=True)
             (self.root / ".gitignore").write_text("*\n")
+        (self.path / "records").mkdir(parents=True, exist_ok=True)
+        self._holder.hold(self.path / _RUNS_ON)
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -211,6 +216,7 @@ def _is_over(run: Path) -> bool:
     if (run / RECORD_NAME).is_file():
         return True
     try:
-        return time.time() - run.stat().st_mtime > _ABANDONED_S
+        with unheld(run / _RUNS_ON) as over:
+            return over and time.time() - run.stat().st_mtime > _ABANDONED_S
     except OSError:
         return False  # deleted meanwhile

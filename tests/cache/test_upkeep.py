@@ -31,7 +31,7 @@ def cache(tmp_path: Path) -> EngineCache:
 
 
 def store(cache: EngineCache, key: str) -> EngineRecord:
-    """Put an engine into a cache."""
+    """Put an engine into a cache, as a run did that is over."""
 
     def build(folder: Path) -> EngineRecord:
         (folder / "engine.onnx").write_bytes(key.encode() * 1000)
@@ -47,7 +47,7 @@ def store(cache: EngineCache, key: str) -> EngineRecord:
             build_seconds=1.0,
         )
 
-    return cache.obtain(key, build)
+    return EngineCache(cache.root).obtain(key, build)
 
 
 def names(cache: EngineCache) -> str:
@@ -97,7 +97,7 @@ def test_pruning_removes_the_locks_of_engines_that_are_gone(cache: EngineCache) 
     locks = cache.root / "locks"
     with filelock.FileLock(locks / f"{'d' * 64}.lock"):  # being built
         cache.prune(30 * DAY)
-        assert sorted(path.name[0] for path in locks.iterdir()) == ["b", "c", "d"]
+        assert sorted({path.name[0] for path in locks.iterdir()}) == ["b", "c", "d"]
     cache.prune(0)
     assert list(locks.iterdir()) == []
 
@@ -248,3 +248,29 @@ def test_the_command_pins_what_the_projects_baselines_name(
     sentence = f"2 engines and 0 measured accuracies deleted from {cache.root}; 1 kept, since baselines name them\n"
     assert capsys.readouterr().out == sentence
     assert names(cache) == "a"
+
+
+def test_an_engine_that_a_run_uses_is_not_pruned_until_the_run_is_over(cache: EngineCache) -> None:
+    run = EngineCache(cache.root)
+    assert run.find("a" * 64)
+    cache.prune(0)
+    assert names(cache) == "a"
+    del run
+    cache.prune(0)
+    assert names(cache) == ""
+    assert list((cache.root / "locks").iterdir()) == []
+
+
+def test_what_another_process_builds_stays_whatever_the_clock_says(
+    cache: EngineCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    building, left = (cache.root / "tmp" / f"{key * 12}-x" for key in "de")
+    building.mkdir()
+    left.mkdir()
+    now = time.time()
+    with filelock.FileLock(cache.root / "locks" / f"{'d' * 64}.lock"):
+        monkeypatch.setattr(time, "time", lambda: now + 2 * DAY)
+        store(cache, "f" * 64)
+        assert (building.exists(), left.exists()) == (True, False)
+    cache.prune(30 * DAY)
+    assert not building.exists()
