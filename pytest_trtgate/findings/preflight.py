@@ -89,9 +89,7 @@ def _calibration_images(measure: RunContext, data: EvaluatedData) -> tuple[Path,
     """Return the images that INT8 will be calibrated on; none where no INT8 is planned."""
     if not measure.plan.calibrates:
         return ()
-    images = data.calibration_images
-    # Ultralytics takes a fraction from the beginning.
-    return images[: max(1, round(len(images) * measure.settings.calibration.fraction))]
+    return data.calibration_images[: data.calibration_count]
 
 
 def _of_survey(

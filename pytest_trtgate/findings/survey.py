@@ -44,7 +44,8 @@ def survey(
         JobError: The job that looks failed.
     """
     dataset, calibrated = data.dataset, measure.plan.calibrates
-    data.check(evaluated=True, calibrated=calibrated)
+    for model in models:  # what is now is what is measured
+        measure.check_inputs(model, evaluated=True, calibrated=calibrated)
     store = SurveyStore(measure.cache.root, measure.settings.fresh, measure.milestone)
     kpt_shape = keypoints_of(dataset.extra.get("kpt_shape"))
     how = f"{len(dataset.names)} {kpt_shape} {measure.settings.inputs.max_pixels}"

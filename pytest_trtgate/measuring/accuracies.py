@@ -152,7 +152,11 @@ class Evaluations:
             else:
                 yield from self._again(model, arms, _arm_at(folder), error)
             return
+        if answer.arms:
+            data.check_whole(answer.read)
         context.check_inputs(model, evaluated=True)
+        with reading():
+            context.inputs.check(Path(arm.request.artifact) for arm in arms)
         tail = log_tail(folder / LOG_NAME)
         for arm in arms:
             found = answer.arms.get(arm.request.arm)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,7 @@ class EvaluatedData:
         self.dataset = dataset
         self._workspace, self._inputs = workspace, inputs
         self._split, self._calibration_split = settings.split, settings.calibration.split
+        self._fraction = settings.calibration.fraction
         self._cache_root, self._fresh, self._notify = cache_root, settings.fresh, notify
         self.digests = FileDigests(cache_root, dataset.source, self._fresh, notify)
 
@@ -49,6 +50,11 @@ class EvaluatedData:
     def calibration_images(self) -> tuple[Path, ...]:
         """The images that INT8 may be calibrated on."""
         return self.dataset.images(self._calibration_split)
+
+    @property
+    def calibration_count(self) -> int:
+        """How many of those a build reads: Ultralytics takes a fraction from the beginning."""
+        return max(1, round(len(self.calibration_images) * self._fraction))
 
     @cached_property
     def resolved(self) -> Path:
@@ -101,6 +107,19 @@ class EvaluatedData:
         if calibrated:
             _ = self.calibration_facts
             self._check_files(now, self._calibration_split)
+
+    def check_whole(self, read: Mapping[str, str], *, calibrated: bool = False) -> None:
+        """Check that a job, by what it has read, saw every image that it was to evaluate or to calibrate on.
+
+        Raises:
+            ChangedError: One was away, even if it is there again.
+        """
+        if calibrated and self.dataset.folders:
+            return  # there is no label that tells, and the last batch is left out if it is not full
+        images = self.calibration_images if calibrated else self.images
+        away = [image for image in images if not {str(image), str(label_of(image))} & read.keys()]
+        if len(images) - len(away) < (self.calibration_count if calibrated else len(images)):
+            raise ChangedError(away[0], "was away")
 
     def _check_files(self, now: Dataset, split: str) -> None:
         before = _files(self.dataset, split)

@@ -81,6 +81,8 @@ class Engines:
         except JobError as error:
             reason = error.reason if data is None else data.in_own_words(error.reason)
             raise JobError(error.job, reason, error.log_tail) from error
+        if data is not None:
+            data.check_whole(answer.read, calibrated=True)
         context.check_inputs(cell.model, calibrated=data is not None)
         seconds, log = time.monotonic() - started, context.workspace.job_folder(name) / LOG_NAME
         (folder / "build.log").write_bytes(log.read_bytes() if log.exists() else b"")

@@ -21,7 +21,7 @@ class Inputs:
     def __init__(self) -> None:
         self._first: dict[str, tuple[Stamp | None, str]] = {}
 
-    def sha256(self, path: Path, compute: Callable[[Path], str] = file_sha256) -> str:
+    def sha256(self, path: Path, compute: Callable[[Path], str] | None = None) -> str:
         """Return the SHA-256 that a file had at first, empty of one that was missing; ``compute`` returns the present.
 
         Raises:
@@ -30,7 +30,7 @@ class Inputs:
         known = self._first.get(str(path))
         if known is None:
             before = _settled(path)
-            known = self._first[str(path)] = before, compute(path) if path.exists() else ""
+            known = self._first[str(path)] = before, (compute or file_sha256)(path) if path.exists() else ""
         return known[1]
 
     def expect(self, path: Path, sha256: str) -> None:
@@ -52,10 +52,13 @@ class Inputs:
                 self._compare(str(path), file_sha256(path) if path.exists() else "")
                 self._first[str(path)] = again, sha256
 
-    def check_read(self, read: Mapping[str, str]) -> None:
-        """Check the SHA-256 of files that a job has read; raise ChangedError where one had another before."""
+    def check_read(self, read: Mapping[str, str], *, all_known: bool = False) -> None:
+        """Check the SHA-256 of files that a job has read; raise ChangedError where one had another before.
+
+        ``all_known``: whether each was read here before the job, so that one which was not has been added.
+        """
         for name, sha256 in read.items():
-            self._first.setdefault(name, (None, sha256))
+            self._first.setdefault(name, (None, "" if all_known else sha256))
             self._compare(name, sha256)
 
     def _compare(self, name: str, sha256: str) -> None:

@@ -8,7 +8,7 @@ import secrets
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,6 +21,8 @@ from .run import RunRecord
 R = TypeVar("R", bound=FileRecord)
 RECORD_NAME = "run.json"
 """Name of a finished run's record in its folder."""
+_RUNS_ON = Path("records", "runs-on.lock")
+"""File that each process of a run holds, so that none takes its folder away, whatever the clocks say."""
 _ABANDONED_S = 24 * 3600
 _RUN_ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{4,16}")
 
@@ -68,6 +70,7 @@ class Workspace:
         self.path = root / run_id
         self.traced = self.path / "traced"
         self._known: dict[str, FileRecord] = {}
+        self._runs_on = Lock(self.path / _RUNS_ON, shared=True)
 
     def job_folder(self, name: str) -> Path:
         """Return the folder in which the job of that name works."""
@@ -117,7 +120,6 @@ class Workspace:
             lock = Lock(self.path / "records" / f"{group}.lock")
             with self._writing():
                 self._make_root()
-                lock.path.parent.mkdir(parents=True, exist_ok=True)
                 lock.acquire()
             try:
                 if not self._is_kept(wanted):
@@ -175,10 +177,13 @@ class Workspace:
         return load(self._file(name), model, own=True) if self._file(name).is_file() else None
 
     def _make_root(self) -> None:
-        """Make the folder of the runs, which git ignores, where it is missing."""
+        """Make the folder of the runs, which git ignores, and of this one, where they are missing."""
         if not self.root.exists():
             self.root.mkdir(parents=True, exist_ok=True)
             (self.root / ".gitignore").write_text("*\n")
+        (self.path / "records").mkdir(parents=True, exist_ok=True)
+        with suppress(OSError):  # where there are no locks, age alone tells
+            self._runs_on.take()
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -212,7 +217,10 @@ def _is_over(run: Path) -> bool:
     """Return whether a run has left its record, or has written nothing for a day."""
     if (run / RECORD_NAME).is_file():
         return True
+    lock = Lock(run / _RUNS_ON)
     try:
-        return time.time() - run.stat().st_mtime > _ABANDONED_S
+        return time.time() - run.stat().st_mtime > _ABANDONED_S and lock.take()
     except OSError:
         return False  # deleted meanwhile
+    finally:
+        lock.release()

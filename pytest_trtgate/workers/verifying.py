@@ -136,4 +136,6 @@ def _noted(verify: Callable[[Any], Any], args: Any) -> Any:
     if corrupt:
         image = str(args[0] if isinstance(args[0], str) else args[0][0])
         LEFT_OUT[image] = why(image, reason_in(message))
+        with noting(image):
+            pass
     return found

@@ -27,11 +27,11 @@ from pytest_trtgate.findings.preflight import run_preflight
 from pytest_trtgate.jobs.contract import CheckpointFacts, SplitFacts
 from pytest_trtgate.machine import device_lock
 from pytest_trtgate.machine.gpus import GpuNow
-from pytest_trtgate.measuring import context as measure
+from pytest_trtgate.measuring import inputs
 from pytest_trtgate.measuring.context import Caller, RunContext
 from pytest_trtgate.measuring.plan import check_inputs, make_plan
 from pytest_trtgate.records.files import load
-from pytest_trtgate.records.run_folder import Workspace
+from pytest_trtgate.records.run_folder import Workspace, new_run_id
 from pytest_trtgate.records.verdict import EarlyFinding, Outcome
 from pytest_trtgate.settings.findings import FINDING_KINDS
 from pytest_trtgate.settings.load import project_settings
@@ -91,7 +91,7 @@ def measurements(
         plan=plan,
         datasets=check_inputs(settings, plan),
         environment=environment().model_copy(update={"versions": VERSIONS, "device": device}),
-        workspace=Workspace(project.path / "runs", "one"),
+        workspace=Workspace(project.path / "runs", new_run_id()),
         caller=Caller(
             launcher or InlineLauncher(),
             **{"machine": PretendedMachine(), **more},
@@ -546,7 +546,7 @@ def test_what_has_not_changed_is_not_looked_at_again(desk: Project) -> None:
     assert len(said) == 1
     label = desk.path / "data" / "labels" / "test" / "1.txt"
     label.write_text("1 0.5 0.5 0.25 0.25\n")
-    run_preflight(here, "")
+    run_preflight(measurements(desk, said.append), "")
     assert said[1:] == ["preflight: looking at 4 images"]
 
 
@@ -578,7 +578,7 @@ def test_files_of_another_user_are_named_in_a_sentence(project: Project, monkeyp
     def refuse(path: Path) -> str:
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(measure, "file_sha256", refuse)
+    monkeypatch.setattr(inputs, "file_sha256", refuse)
     project.run("--trt-precision=fp16", "-k", "accuracy").assert_outcomes(failed=1)
     sentence = f"{project.path / 'shapes.pt'}: cannot be read (Permission denied)"
     incomplete = next(x.finding for x in project.record.preflight.findings if x.finding.id == "preflight-incomplete")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import tempfile
+import time
 from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
@@ -142,6 +143,22 @@ def test_a_run_that_goes_on_beside_this_one_is_not_deleted(tmp_path: Path) -> No
         workspace.job_folder("build").mkdir(parents=True)
     mine.discard_older(keep=1)
     assert other.path.exists()
+
+
+def test_a_run_that_goes_on_is_not_deleted_by_one_whose_clock_is_ahead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other, mine = Workspace(tmp_path, "20200101T000000Z-0000"), Workspace(tmp_path, "20200101T000001Z-0000")
+    for workspace in (other, mine):
+        workspace.put("preflight", Preflight())
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 2 * 86400)
+    mine.discard_older(keep=1)
+    assert other.path.exists()
+    place = other.path
+    del other, workspace
+    mine.discard_older(keep=1)
+    assert not place.exists()
 
 
 def test_what_a_run_knows_is_had_without_waiting_for_who_computes_the_rest(

@@ -177,7 +177,10 @@ def build(request: dict[str, Any], folder: Path) -> dict[str, Any]:
     images = None
     if request["data"] is not None:
         files = images_of(resolved(request["data"]), request["calibration"]["split"])
-        images = [str(p) for p in files if read(p)]
+        for file in files:
+            read(file)
+            read(label_of(file))
+        images = list(map(str, files))
     behaviour = Behaviour.load(weights)
     left_out = behaviour.left_out.get("build", 0) if images else 0
     images = images and images[left_out:]
