@@ -8,4 +8,4 @@ from .lookup import BaselineLookup
 from .offers import cell_commands, way_to_accept
 from .overview import changes, delete, overview, stored
 from .store import BaselineStore
-from .waivers import Waiver, load_waivers, save_waivers, waived
+from .waivers import Waiver, load_waivers, save_waivers, waiver_of

@@ -157,7 +157,7 @@ def end(process: Process) -> None:
     process.wait()
 
 
-def environment() -> dict[str, str]:
+def child_environment() -> dict[str, str]:
     """Return our environment, with this package importable in a child whose working folder is another."""
     found = dict(os.environ)
     home = str(Path(__file__).parents[2])

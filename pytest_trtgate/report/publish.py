@@ -49,7 +49,7 @@ def render(runs: Sequence[RunRecord], path: Path, format_: str | None = None, pl
             from .media import find_media
             from .page import html
 
-            found = zip(runs, places, strict=bool(places))
+            found = zip(runs, places, strict=True) if places else ()
             html.write(path, runs, [find_media(run, place, path.parent) for run, place in found])
         elif chosen == "markdown":
             from . import markdown
@@ -60,7 +60,7 @@ def render(runs: Sequence[RunRecord], path: Path, format_: str | None = None, pl
 
             (table.write_csv if chosen == "csv" else table.write_parquet)(path, runs)
         else:
-            raise RecordError(f"{path}: no format of that name; allowed: {', '.join(_FORMATS)}, or --format")
+            raise RecordError(f"{path}: its suffix names no format; allowed: {', '.join(_FORMATS)}; or give --format")
     except OSError as error:
         raise RecordError(f"{path}: cannot be written ({error.strerror})") from error
     return path

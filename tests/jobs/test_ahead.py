@@ -140,7 +140,7 @@ def test_nothing_is_timed_while_anything_imports(jobs: Jobs, monkeypatch: pytest
 
 
 def test_nothing_is_prepared_while_another_session_has_the_device(jobs: Jobs) -> None:
-    with LocalLauncher({}, jobs.path / "locks").device("cpu", lambda _: None):
+    with LocalLauncher({}, jobs.path / "locks").hold_device("cpu", lambda _: None):
         assert jobs.prepare(1) == []
 
 

@@ -16,7 +16,7 @@ from .exporting import arguments, watch_calibration, without_time_and_place
 from .tensorrt_build import export_tensorrt
 from .tracing import traced_once
 
-Exporter = Callable[[BuildRequest, Any, str], tuple[Path, EngineInspection | None]]
+ExportFunction = Callable[[BuildRequest, Any, str], tuple[Path, EngineInspection | None]]
 """Exports a loaded model, which messages name by the text; returns the artifact and, if known, what is in it."""
 
 
@@ -90,7 +90,7 @@ def export_onnx(request: BuildRequest, model: Any, subject: str) -> tuple[Path, 
     return built, None
 
 
-EXPORTERS: dict[str, Exporter] = {"onnxruntime": export_onnx, "tensorrt": export_tensorrt}
+EXPORTERS: dict[str, ExportFunction] = {"onnxruntime": export_onnx, "tensorrt": export_tensorrt}
 
 
 def _check_head(subject: str, metadata: dict[str, Any], nms: bool | None) -> None:
