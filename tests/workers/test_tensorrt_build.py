@@ -21,7 +21,7 @@ from pytest_trtgate.records.cell import Cell
 from pytest_trtgate.settings.settings import Calibration
 from pytest_trtgate.workers import engine_file, worker
 from pytest_trtgate.workers.building import tensorrt_build
-from pytest_trtgate.workers.building.exporting import watch_calibration
+from pytest_trtgate.workers.building.exporting import prepare_calibration
 from pytest_trtgate.workers.building.tensorrt_build import PatchedBuilder, TimingCache, export_tensorrt, patch_builder
 
 OLD, NEW = "8.6.0", "11.4.0.106"
@@ -302,7 +302,7 @@ def export(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Export:
         )
         monkeypatch.setitem(sys.modules, "pytest_trtgate.workers.yolo", yolo)
         monkeypatch.setattr(workers, "yolo", yolo, raising=False)
-        images = watch_calibration(asked)
+        images = prepare_calibration(asked)
         artifact, inspection = export_tensorrt(
             asked, SimpleNamespace(export=do_export), f"best.pt as {asked.cell.precision}"
         )

@@ -11,8 +11,8 @@ from ...errors import DataError, SettingsError, TrtGateError
 from ...jobs import RESERVED, BuildRequest, BuildResponse
 from ...records import EngineInspection, Precision, head_of
 from ..worker import PHASES, leave, main, progress
-from .calibrating import calibrate_several
-from .exporting import arguments, watch_calibration, without_time_and_place
+from .exporting import arguments, prepare_calibration, without_time_and_place
+from .parallel_calibration import calibrate_several
 from .tensorrt_build import export_tensorrt
 from .tracing import traced_once
 
@@ -50,7 +50,7 @@ def work(request: BuildRequest, folder: Path) -> BuildResponse:
     shutil.copyfile(weights, copy)
     subject = f"{weights.name} as {request.cell.precision}"
     model = yolo.load_model(copy, shown=weights)
-    images = watch_calibration(request)
+    images = prepare_calibration(request)
     built, inspection = exporter(request, model, subject)
     PHASES.begin("write")
     metadata = yolo.read_metadata(built)
