@@ -56,9 +56,9 @@ def render(runs: Sequence[RunRecord], path: Path, format_: str | None = None, pl
 
             path.write_text(markdown.render(runs), encoding="utf-8")
         elif chosen in ("csv", "parquet"):
-            from . import table
+            from . import measurements_table
 
-            (table.write_csv if chosen == "csv" else table.write_parquet)(path, runs)
+            (measurements_table.write_csv if chosen == "csv" else measurements_table.write_parquet)(path, runs)
         else:
             raise RecordError(f"{path}: its suffix names no format; allowed: {', '.join(_FORMATS)}; or give --format")
     except OSError as error:
