@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .acceptance import Acceptance, with_tolerances_of
-from .compare import compare
+from .compare_runs import compare
 from .lookup import BaselineLookup
 from .offers import cell_commands, way_to_accept
 from .overview import changes, delete, overview, stored
