@@ -17,8 +17,8 @@ WORDS: dict[str, str] = {
     ),
     "backend": "`auto` takes TensorRT where it and a GPU are present, else ONNX Runtime on the CPU.",
     "threads": (
-        "Threads of every arm, the `.pt` included. Unset: the usable cores, at most 8; a container's limit of processor "
-        "time counts as its cores."
+        "Threads of every arm, the `.pt` included. Unset: the usable cores, at most 8; a container's limit of "
+        "processor time counts as its cores."
     ),
     "cache_dir": (
         "Folder of the engine cache: new, empty or one that it has [marked](../explanation/engine-keys.md#its-folder). "
@@ -45,8 +45,8 @@ WORDS: dict[str, str] = {
         "folder, by a `.gitignore` in it."
     ),
     "weights": (
-        "`trusted`: a checkpoint is loaded as Ultralytics loads it, which runs code that is in it. `safe`: it is loaded "
-        "with torch's `weights_only`, and refused where it names classes of others than torch and Ultralytics. Needs "
+        "`trusted`: a checkpoint is loaded as Ultralytics loads it, which runs code that is in it. `safe`: it is "
+        "loaded with torch's `weights_only`, and refused where it names classes of others than torch and Ultralytics. Needs "
         "torch 2.6 or newer."
     ),
     "strict": (
@@ -112,8 +112,8 @@ WORDS: dict[str, str] = {
     "export.optimization_level": "TensorRT's builder level. Unset: TensorRT's own. ONNX Runtime ignores it.",
     "inputs.max_megapixels": "Largest image that is decoded, by its header. Larger ones are left out, and said.",
     "inputs.max_weights_gb": (
-        "To how much a checkpoint may unpack. Unset: ten times the size of its file, and 0.1 at least, since torch does "
-        "not compress."
+        "To how much a checkpoint may unpack. Unset: ten times the size of its file, and 0.1 at least, since torch "
+        "does not compress."
     ),
     "engine.max_size_mb": "Largest file. Judged with the latency.",
     "engine.max_device_memory_mb": "Largest memory for activations on the GPU. Judged with the latency.",

@@ -50,7 +50,7 @@ def as_user(user: int, umask: int, work: Callable[[], None]) -> Callable[[], int
 
 def hold(locks: Path, spans: Path) -> None:
     """Hold the device for a moment, and note from when to when."""
-    with LocalLauncher(locks=locks, ahead=False).device("cpu", lambda _: None):
+    with LocalLauncher(locks=locks, ahead=False).hold_device("cpu", lambda _: None):
         began_ns = time.monotonic_ns()
         time.sleep(0.05)
         (spans / str(os.getpid())).write_text(f"{began_ns} {time.monotonic_ns()}")

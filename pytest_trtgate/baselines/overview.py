@@ -24,13 +24,13 @@ class Stored:
     Attributes:
         baseline: What it holds, None where it cannot be read.
         problem: Why it cannot be read.
-        unused: Why no run of the project would look at it; empty where one would.
+        why_unused: Why no run of the project would look at it; empty where one would.
     """
 
     path: Path
     baseline: Baseline | None
     problem: str = ""
-    unused: str = ""
+    why_unused: str = ""
 
     @property
     def machine(self) -> str:
@@ -47,7 +47,7 @@ def stored(root: Path, settings: Settings) -> list[Stored]:
         except RecordError as error:
             found.append(Stored(path, None, problem=str(error)))
         else:
-            found.append(Stored(path, baseline, unused=unused_because(baseline.cell, settings)))
+            found.append(Stored(path, baseline, why_unused=unused_because(baseline.cell, settings)))
     return found
 
 
@@ -99,9 +99,9 @@ def overview(root: Path, settings: Settings, today: date) -> Iterator[str]:
             continue
         yield f"  {one.baseline.cell.key}"
         yield from (f"    {line}" for line in _facts(one.baseline, settings))
-        if one.unused:
-            yield f"    unused: {one.unused}"
-    count = sum(bool(one.unused) for one in baselines)
+        if one.why_unused:
+            yield f"    unused: {one.why_unused}"
+    count = sum(bool(one.why_unused) for one in baselines)
     yield f"{fmt.plural(len(baselines), 'baseline')} in {root}, {count} unused"
     for waiver in load_waivers(root).waivers:
         expired = "" if waiver.holds(today) else " (expired)"

@@ -43,7 +43,7 @@ class Waivers(FileRecord):
     waivers: tuple[Waiver, ...] = ()
 
     def find(self, cell: str, subject: str) -> Waiver | None:
-        """Return the waiver of one subject of a cell that holds longest, expired or not; None where there is none."""
+        """Return the waiver of one subject of a cell, of several the one with the latest day; it may have expired."""
         return max((w for w in self.waivers if w.covers(cell, subject)), key=lambda w: w.until, default=None)
 
     def granted(self, waiver: Waiver) -> Waivers:
@@ -58,8 +58,13 @@ class Waivers(FileRecord):
 
 def _same_cell(key: str, other: str) -> bool:
     """Return whether two keys are of one cell, on whichever GPU."""
-    first, second = (cell.on_any_gpu.key if (cell := cell_of_key(k)) else k for k in (key, other))
-    return first == second
+    return _on_any_gpu(key) == _on_any_gpu(other)
+
+
+def _on_any_gpu(key: str) -> str:
+    """Return the key of a cell without the number of its GPU; a text that is no key as it is."""
+    cell = cell_of_key(key)
+    return cell.on_any_gpu.key if cell else key
 
 
 def load_waivers(root: Path) -> Waivers:
@@ -94,7 +99,7 @@ def change_waivers(root: Path, change: Callable[[Waivers], Waivers]) -> Path:
     return path
 
 
-def waived(root: Path, cell: str, subject: str, today: date) -> tuple[bool, str]:
+def waiver_of(root: Path, cell: str, subject: str, today: date) -> tuple[bool, str]:
     """Return whether a failure of one subject of a cell is waived on a day in UTC, and what there is to say of that."""
     try:
         waiver = load_waivers(root).find(cell, subject)

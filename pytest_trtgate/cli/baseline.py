@@ -23,10 +23,10 @@ _PRUNE = (
     "where there are any, 0 where there are none."
 )
 _ACCEPT = (
-    "Write baselines from a run record, such as one of a CI run, for the machine of that run. A cell that is slower or "
-    "less accurate than its baseline is accepted; one in error, that fails its tolerance to the .pt (of the settings "
-    "here, where they name the model), that does not prove a budget or speed-up, or that was timed on an unfit device, "
-    "is not; nor, without --allow-busy, one of a run that notes machine-busy. Exit status 1 where a cell was refused."
+    "Write baselines from a run record, such as one of a CI run, for the machine of that run. A cell may be slower or "
+    "less accurate than its baseline. A cell is refused if it is in error; if it fails its tolerance to the .pt (of "
+    "the settings here, where they name the model); if it does not prove a budget or speed-up; if it was timed on an "
+    "unfit device; or if its run notes machine-busy and --allow-busy is not given. Exit status 1 if a cell was refused."
 )
 _WAIVE = (
     "Let a cell fail until a date, with a reason. What fails stays FAIL in every report and does not fail the run. A "
@@ -147,8 +147,8 @@ def _acceptance(arguments: argparse.Namespace) -> tuple[Acceptance, list[Cell]]:
     if not cells:
         raise SettingsError(f"{arguments.record}: has no cells")
     settings = recorded_settings(run.settings, arguments.record)
-    run, changes = with_tolerances_of(project, run, cells)
-    for sentence in changes:
+    run, rejudged = with_tolerances_of(project, run, cells)
+    for sentence in rejudged:
         say(sentence)
     store = BaselineStore(root, run.environment)
     return Acceptance(run, store, settings, source, arguments.allow_busy), cells
@@ -183,9 +183,9 @@ def _prune(arguments: argparse.Namespace) -> int:
             "the settings name no model, so every baseline would seem unused; name them in the settings"
         )
     with updating(root) if arguments.yes else nullcontext():
-        unused = [one for one in stored(root, settings) if one.unused]
+        unused = [one for one in stored(root, settings) if one.why_unused]
         for one in unused:
-            say(f"{one.path}: {one.unused}")
+            say(f"{one.path}: {one.why_unused}")
         if arguments.yes:
             delete(unused)
     say(f"{len(unused)} unused in {root}{', deleted' if arguments.yes else ''}")
@@ -247,7 +247,7 @@ def _until(text: str | None) -> date:
     except ValueError:
         raise SettingsError(f"--until = {text} is not a date such as 2027-01-31") from None
     if until < _today():
-        raise SettingsError(f"--until = {until} has passed; a waiver holds until a day that has not")
+        raise SettingsError(f"--until = {until} has passed; choose today or a later day")
     return until
 
 

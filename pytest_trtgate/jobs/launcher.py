@@ -64,8 +64,8 @@ class EarlyLauncher(Launcher, Protocol):
     def prepare(self, kind: JobKind, count: int, device: str, threads: int, folder: Path) -> None:
         """Let processes begin to import what ``count`` jobs of one kind need, where that helps and disturbs nobody.
 
-        Returns at once. Processes that wait already count; :meth:`close` ends those that are never used. They write
-        into ``folder`` only, and leave ``device``, which the jobs will use, alone before they begin.
+        Returns at once. If some processes wait already, only the missing ones are started. Before its job begins, a
+        process writes into ``folder`` only, and does not touch ``device``. :meth:`close` ends those that no job used.
         """
 
     def close(self) -> None:
@@ -107,7 +107,7 @@ class LocalLauncher:
         self._ahead = Ahead(self._environment, AT_MOST if ahead else 0)
 
     def _environment(self) -> dict[str, str]:
-        return processes.environment(self.python_path) | ({VISIBLE: self.gpu} if self.only_gpu else {})
+        return processes.child_environment(self.python_path) | ({VISIBLE: self.gpu} if self.only_gpu else {})
 
     def prepare(self, kind: JobKind, count: int, device: str, threads: int, folder: Path) -> None:
         """Let processes begin to import; see :class:`EarlyLauncher`. Not where another job has the device."""
@@ -142,7 +142,7 @@ class LocalLauncher:
             for old in ("response.json", "error.json"):
                 (folder / old).unlink(missing_ok=True)
             save(folder / "request.json", job.request)
-            with self.device(job.device, progress, job) if job.device else nullcontext():
+            with self.hold_device(job.device, progress, job) if job.device else nullcontext():
                 status = self._execute(job, folder, progress)
         except OSError as error:
             where = error.filename or folder
@@ -150,7 +150,7 @@ class LocalLauncher:
         return self._answer(job, folder, status)
 
     @contextmanager
-    def device(self, device: str, progress: Callable[[str], None], job: Job | None = None) -> Iterator[None]:
+    def hold_device(self, device: str, progress: Callable[[str], None], job: Job | None = None) -> Iterator[None]:
         """Hold a device: nothing else that asks for it, in any process on this machine, runs meanwhile.
 
         Raises ``JobError`` where the job has waited for too long.
@@ -216,7 +216,8 @@ class LocalLauncher:
                 try:
                     return server.fork(module, folder, streams, self._imports(job.kind))
                 except BaseException as error:
-                    ahead.end_server()  # what it may still tell of this copy would be taken for the next
+                    # A late message about this copy would be mistaken for one about the next.
+                    ahead.end_server()
                     if not isinstance(error, OSError):
                         raise
         elif job.device and job.kind != "accuracy":

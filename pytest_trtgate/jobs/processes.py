@@ -193,7 +193,7 @@ def _has_ended(process: Process) -> bool:
         return process.poll() is not None
 
 
-def environment(python_path: Sequence[str] = ()) -> dict[str, str]:
+def child_environment(python_path: Sequence[str] = ()) -> dict[str, str]:
     """Return our environment for a child whose working folder is another, and for which warnings are no errors.
 
     It finds this package, and modules in the folders ``python_path`` and PYTHONPATH.

@@ -66,10 +66,10 @@ def make_plan(settings: Settings, backend: str, device: str) -> Plan:
 
 @reading()
 def check_inputs(settings: Settings, plan: Plan) -> dict[str, Dataset]:
-    """Return the dataset of each model, shared by models on the same data, once all that the plan needs is there.
+    """Check that all that the plan needs is there, and return the dataset of each model; models may share one.
 
     Raises:
-        DataError: Weights or a dataset are missing or not what they should be, or a folder to be written is none.
+        DataError: Weights or a dataset are missing or of the wrong kind, or a place to write to is no folder.
     """
     for path in plan.weights.values():
         check_weights(path, settings.inputs.max_weights_gb)
@@ -115,16 +115,16 @@ def _check_places(settings: Settings) -> None:
     for file in (report.with_suffix(".csv"), report.parent / RECORD_NAME):
         if file.is_dir():
             raise DataError(f"report = {report} cannot be written: {file} beside it is a folder")
-    written = [("report", report.parent), ("report", run_folder_of(report))]
-    written += [("baseline_dir", settings.baseline_dir)] if settings.baselines != "check" else []
-    only_read = [("cache_dir", settings.cache_dir), ("baseline_dir", settings.baseline_dir)]
-    for key, folder in (*only_read, *written):
-        # A folder that does not exist yet will be made in the first one above it that does.
+    to_write = [("report", report.parent), ("report", run_folder_of(report))]
+    to_write += [("baseline_dir", settings.baseline_dir)] if settings.baselines != "check" else []
+    folders = [("cache_dir", settings.cache_dir), ("baseline_dir", settings.baseline_dir), *to_write]
+    for key, folder in folders:
+        # A folder that is not there yet will be made, inside the nearest one above it that is.
         there = next((p for p in (folder, *folder.parents) if p.exists()), None) if folder else None
         if there is None:
             continue
         why = "" if there.is_dir() else f"{there} is not a folder"
-        if why or ((key, folder) in written and (why := _why_read_only(there))):
+        if why or ((key, folder) in to_write and (why := _why_read_only(there))):
             raise DataError(f"{key} = {getattr(settings, key)} cannot be written: {why}")
 
 

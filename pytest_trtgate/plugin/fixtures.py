@@ -26,7 +26,7 @@ def trt_cell(request: pytest.FixtureRequest) -> Cell:
     """
     cell: Cell | None = getattr(request, "param", None)
     if cell is None:
-        _fail(run_of(request.config).problem or "the gate has no cells")
+        _fail(plugin_of(request.config).problem or "the gate has no cells")
     return cell
 
 
@@ -136,7 +136,7 @@ class Gate:
 
     def _judged(self, subject: Subject) -> Verdict:
         try:
-            return run_of(self._request.config).session.judge(self.cell, subject, rerun_command(self._request.node))
+            return plugin_of(self._request.config).session.judge(self.cell, subject, rerun_command(self._request.node))
         except TrtGateError as error:
             _fail(error)
 
@@ -155,7 +155,7 @@ class Gate:
         return verdict
 
 
-def run_of(config: pytest.Config) -> GatePlugin:
+def plugin_of(config: pytest.Config) -> GatePlugin:
     """Return the gate's part of this pytest run."""
     from .run import GatePlugin
 
@@ -164,7 +164,7 @@ def run_of(config: pytest.Config) -> GatePlugin:
 
 def _ready(config: pytest.Config, cell: Cell, subject: str = "") -> GateRun:
     """Return the session once its preflight has nothing against measuring a cell; fail the test where it has."""
-    session = run_of(config).session
+    session = plugin_of(config).session
     if found := session.preflight_failures(cell, subject):
         _fail("; ".join(check.sentence for check in found))
     return session

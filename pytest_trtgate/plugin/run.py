@@ -46,7 +46,8 @@ class GatePlugin:
         reported: Names of those that were run, or began to be.
         dead: Workers that ended without saying what they did.
         launches_expected: Whether any of them looks as if it asked for launches.
-        written: What is said beneath the table: baselines that were written, and pictures that were not.
+        run: The record of the run, once it has ended.
+        closing_lines: What is said beneath the table: baselines that were written, and pictures that were not.
         stopped: Whether the user interrupted the run when all its verdicts were reached.
     """
 
@@ -62,7 +63,7 @@ class GatePlugin:
         self.launches_expected = False
         self.cells: set[Cell] = set()
         self.run: RunRecord | None = None
-        self.written: list[str] = []
+        self.closing_lines: list[str] = []
         self.stopped = False
         self.report: Path | None = None
         worker: dict[str, Any] | None = getattr(config, "workerinput", None)
@@ -79,15 +80,15 @@ class GatePlugin:
     @classmethod
     def register(cls, config: pytest.Config) -> GatePlugin:
         """Make this run's plugin and register it."""
-        run = cls(config)
-        config.pluginmanager.register(run, _NAME)
-        return run
+        plugin = cls(config)
+        config.pluginmanager.register(plugin, _NAME)
+        return plugin
 
     @classmethod
     def of(cls, config: pytest.Config) -> GatePlugin:
         """Return this run's plugin; made now where nothing but a test's fixtures asked for the gate."""
-        run = config.pluginmanager.get_plugin(_NAME)
-        return run if isinstance(run, cls) else cls.register(config)
+        plugin = config.pluginmanager.get_plugin(_NAME)
+        return plugin if isinstance(plugin, cls) else cls.register(config)
 
     # The plan and the session
 
@@ -295,10 +296,10 @@ class GatePlugin:
             self.problem = "nothing was measured; a gate that measures nothing fails"
         if not interrupted:
             written = self.session.write_baselines(run)
-            self.written = [sentence for sentence, _ in written]
+            self.closing_lines = [sentence for sentence, _ in written]
             if not all(as_asked for _, as_asked in written):
                 self.problem = self.problem or "not every baseline was written; the lines above say why"
-        run = run.model_copy(update={"notes": (*run.notes, *self.written), **self._accepting(run)})
+        run = run.model_copy(update={"notes": (*run.notes, *self.closing_lines), **self._accepting(run)})
         self.run = run
         self._publish(run, interrupted)
 
@@ -314,14 +315,14 @@ class GatePlugin:
         save = partial(publish, report=report, workspace=self.workspace)
         if not interrupted:
             self.run, missing, self.stopped = with_media(self.session.engines, run, save)
-            self.written += [missing] if missing else []
+            self.closing_lines += [missing] if missing else []
         save(self.run or run)
         self.report = report
         if not interrupted:
             self.workspace.discard_older(self.settings.keep_runs)
         if before is not None:
             here = self.config.invocation_params.dir
-            self.written.append(replaced(before, run, report, self.workspace.root, here))
+            self.closing_lines.append(replaced(before, run, report, self.workspace.root, here))
 
     def _accepting(self, run: RunRecord) -> dict[str, Any]:
         """Return the fields of a run that say how to accept its cells: from its own folder, as another may follow."""
@@ -354,7 +355,7 @@ class GatePlugin:
             width = terminalreporter._tw.fullwidth
             for text, markup in summary_lines(self.run, width):
                 write_line(terminalreporter, text, **markup)
-            for note in self.written:
+            for note in self.closing_lines:
                 write_line(terminalreporter, note)
             if self.report:
                 write_line(terminalreporter, f"report: {self.report}")

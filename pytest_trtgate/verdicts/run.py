@@ -7,7 +7,7 @@ from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
 
-from ..baselines import Acceptance, BaselineLookup, BaselineStore, waived, way_to_accept
+from ..baselines import Acceptance, BaselineLookup, BaselineStore, waiver_of, way_to_accept
 from ..cache import pin
 from ..errors import CacheError, JobError, RecordError, TrtGateError
 from ..measuring import Engines, Evaluations, Latencies, RunContext
@@ -103,7 +103,7 @@ class GateRun:
         except TrtGateError as error:
             checks, measured = [error_check(cell, error)], False
             log_tail = error.log_tail if isinstance(error, JobError) else ""
-        waiver = waived(self.settings.baseline_dir, cell.key, subject, datetime.now(timezone.utc).date())
+        waiver = waiver_of(self.settings.baseline_dir, cell.key, subject, datetime.now(timezone.utc).date())
         excuses = Excuses(*waiver, softenings, measured)
         ruling = decide(cell, checks, self.settings.fails, excuses, accepting=self._lookup.accepts(cell))
         verdict = Verdict(
@@ -116,7 +116,7 @@ class GateRun:
             findings=findings,
             rerun=rerun,
             log_tail=log_tail,
-            waived=ruling.waived,
+            waived=ruling.waived_because,
         )
         accept = way_to_accept(verdict, self.settings, self.source, self.command)
         verdict = verdict.model_copy(update={"accept": accept})

@@ -178,7 +178,7 @@ def test_the_command_writes_what_a_run_reads(folder: Path, capsys: pytest.Captur
     [
         ([CELL, "--reason=x"], "--until is missing: the last day on which the cell may fail, such as 2027-01-31"),
         ([CELL, "--until=31.1.2027", "--reason=x"], "--until = 31.1.2027 is not a date such as 2027-01-31"),
-        ([CELL, "--until=2020-01-01", "--reason=x"], "--until = 2020-01-01 has passed; "),
+        ([CELL, "--until=2020-01-01", "--reason=x"], "--until = 2020-01-01 has passed; choose today"),
         ([CELL, UNTIL], "a waiver needs a reason: --reason 'TEXT'"),
         ([CELL, UNTIL, "--reason= "], "a waiver needs a reason: --reason 'TEXT'"),
         (["shapes-fp16", UNTIL, "--reason=x"], "'shapes-fp16' is not the key of a cell; "),

@@ -183,7 +183,7 @@ def test_a_format_that_nobody_knows_is_named(record: Path, capsys: pytest.Captur
     assert main(["report", str(record), "-o", "r.pdf"]) == 1
     assert (
         capsys.readouterr().err
-        == "trtgate: r.pdf: no format of that name; allowed: .html, .htm, .md, .csv, .parquet, or --format\n"
+        == "trtgate: r.pdf: its suffix names no format; allowed: .html, .htm, .md, .csv, .parquet; or give --format\n"
     )
 
 

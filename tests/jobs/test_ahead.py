@@ -140,7 +140,7 @@ def test_no_plugin_that_forbids_sockets_is_in_the_way(jobs: Jobs, monkeypatch: p
 
 def test_a_process_whose_session_is_gone_does_not_import_to_the_end(jobs: Jobs) -> None:
     (jobs.path / "endless_import.py").write_text("import time\ntime.sleep(60)")
-    process = processes.Waiting(jobs.path / "one", 1, ["endless_import"], processes.environment())
+    process = processes.Waiting(jobs.path / "one", 1, ["endless_import"], processes.child_environment())
     process._channel.shutdown(socket.SHUT_RDWR)
     assert process.process.wait(timeout=20) == 1
     process.end()
@@ -158,7 +158,7 @@ def test_nothing_is_timed_while_anything_imports(jobs: Jobs, monkeypatch: pytest
 
 
 def test_nothing_is_prepared_while_another_session_has_the_device(jobs: Jobs) -> None:
-    with LocalLauncher({}, jobs.path / "locks").device("cpu", lambda _: None):
+    with LocalLauncher({}, jobs.path / "locks").hold_device("cpu", lambda _: None):
         assert jobs.prepare(1) == []
 
 

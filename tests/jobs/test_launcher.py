@@ -233,7 +233,7 @@ def test_a_job_that_does_its_work_answers(jobs: Jobs) -> None:
 
 
 def test_work_without_a_device_waits_for_none(jobs: Jobs) -> None:
-    with jobs.launcher.device("cpu", jobs.told.append):
+    with jobs.launcher.hold_device("cpu", jobs.told.append):
         assert jobs.build(device="").artifact == "engine.onnx"
     assert [path.name for path in (jobs.path / "locks").iterdir()] == ["device-cpu.lock"]
     assert jobs.told == ["job: working"]

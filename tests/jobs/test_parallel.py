@@ -184,7 +184,7 @@ def test_sessions_with_temporary_folders_of_their_own_share_the_locks(
     (tmp_path / "machine").mkdir()
     for name in ("one", "other"):
         monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / name))
-        with LocalLauncher({}, tmp_path / "machine" / "locks").device(name, lambda _: None):
+        with LocalLauncher({}, tmp_path / "machine" / "locks").hold_device(name, lambda _: None):
             pass
     found = sorted(path.name for path in (tmp_path / "machine" / "locks").iterdir())
     assert found == ["device-one.lock", "device-other.lock"]
@@ -192,13 +192,13 @@ def test_sessions_with_temporary_folders_of_their_own_share_the_locks(
 
 def test_devices_are_held_also_where_the_machine_has_no_place_for_locks(tmp_path: Path) -> None:
     place = tmp_path / "missing" / "locks"
-    with LocalLauncher({}, place).device("cpu", lambda _: None):
+    with LocalLauncher({}, place).hold_device("cpu", lambda _: None):
         assert not device_lock("cpu", place).take()
     assert device_lock("cpu", place).take()
     assert not place.parent.exists()
 
 
 def test_locks_are_shared_by_all_users_of_the_machine(tmp_path: Path) -> None:
-    with LocalLauncher({}, tmp_path / "locks").device("cpu", lambda _: None):
+    with LocalLauncher({}, tmp_path / "locks").hold_device("cpu", lambda _: None):
         assert (tmp_path / "locks").stat().st_mode & 0o7777 == 0o1777
         assert [p.name for p in (tmp_path / "locks").iterdir()] == ["device-cpu.lock"]

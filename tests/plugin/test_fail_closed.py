@@ -61,8 +61,8 @@ def test_a_run_of_the_checkpoint_alone_measured_nothing(project: Project) -> Non
     project.tests(
         """
         def test_reference(trt_cell, request):
-            from pytest_trtgate.plugin.fixtures import run_of
-            run_of(request.config).session.evaluations.reference(trt_cell.model)
+            from pytest_trtgate.plugin.fixtures import plugin_of
+            plugin_of(request.config).session.evaluations.reference(trt_cell.model)
         """
     )
     result = project.run("--trt-precision=int8")

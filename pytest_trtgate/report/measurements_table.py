@@ -1,4 +1,4 @@
-"""All measurements of a run as one tidy table, for pandas and spreadsheets."""
+"""All measurements of a run as one tidy table, for pandas and spreadsheets: the CSV and Parquet files."""
 
 from __future__ import annotations
 
