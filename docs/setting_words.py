@@ -46,8 +46,8 @@ WORDS: dict[str, str] = {
     ),
     "weights": (
         "`trusted`: a checkpoint is loaded as Ultralytics loads it, which runs code that is in it. `safe`: it is "
-        "loaded with torch's `weights_only`, and refused where it names classes of others than torch and Ultralytics. Needs "
-        "torch 2.6 or newer."
+        "loaded with torch's `weights_only`, and refused where it names classes of others than torch and Ultralytics. "
+        "Needs torch 2.6 or newer."
     ),
     "strict": (
         "Fail the run where a verdict failed but no test did, such as with `xfail` or where a test catches the failure."

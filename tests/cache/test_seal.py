@@ -14,7 +14,7 @@ from project import Project
 from pytest_trtgate.cache.seal import UnsealedError, load_sealed, save_sealed
 from pytest_trtgate.errors import RecordError
 from pytest_trtgate.jobs.contract import SplitFacts
-from pytest_trtgate.jobs.processes import environment
+from pytest_trtgate.jobs.processes import child_environment
 from pytest_trtgate.settings import CACHE_KEY
 
 ONE = ("--trt-precision=fp16", "-k", "accuracy")

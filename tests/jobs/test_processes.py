@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_trtgate.jobs.processes import environment
+from pytest_trtgate.jobs.processes import child_environment
 from pytest_trtgate.plugin.options import python_path
 
 
@@ -26,7 +26,7 @@ def test_what_a_project_asks_of_its_own_code_is_not_asked_of_jobs(
 def test_jobs_find_modules_where_the_session_does(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(["src", "", "/opt/lib"]))
-    found = environment(["/project/own"])["PYTHONPATH"].split(os.pathsep)
+    found = child_environment(["/project/own"])["PYTHONPATH"].split(os.pathsep)
     assert found[-3:] == ["/project/own", str(tmp_path / "src"), "/opt/lib"]
     assert "" not in found
 
