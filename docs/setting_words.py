@@ -17,8 +17,8 @@ WORDS: dict[str, str] = {
     ),
     "backend": "`auto` takes TensorRT where it and a GPU are present, else ONNX Runtime on the CPU.",
     "threads": (
-        "Threads of every arm, the `.pt` included. Unset: the usable cores, at most 8; a container's limit of processor "
-        "time counts as its cores."
+        "Threads of every arm, the `.pt` included. Unset: the usable cores, at most 8; a container's limit of "
+        "processor time counts as its cores."
     ),
     "cache_dir": "Folder of the engine cache. Unset: `pytest-trtgate` in the user's cache folder.",
     "baselines": (
