@@ -5,8 +5,8 @@ from __future__ import annotations
 WORDS: dict[str, str] = {
     "models": "Checkpoints to gate, of any task. An entry may be a table with settings of its own: see below.",
     "data": (
-        "Data YAML as Ultralytics reads it, or the folder of a classification dataset. Nothing is ever downloaded. "
-        "Needs a split to evaluate on and, for INT8, one to calibrate on."
+        "Data YAML or folder, as Ultralytics reads it: see [Name a dataset](../how-to/datasets.md). "
+        "Nothing is ever downloaded. Needs a split to evaluate on and, for INT8, one to calibrate on."
     ),
     "split": "The split that accuracy and latency are measured on.",
     "precisions": "The precisions to build, each an engine of its own.",
@@ -39,9 +39,9 @@ WORDS: dict[str, str] = {
         "folder, by a `.gitignore` in it."
     ),
     "weights": (
-        "`trusted`: a checkpoint is loaded as Ultralytics loads it, which runs code that is in it. `safe`: it is loaded "
-        "with torch's `weights_only`, and refused where it names classes of others than torch and Ultralytics. Needs "
-        "torch 2.6 or newer."
+        "`trusted`: a checkpoint is loaded as Ultralytics loads it, which runs code that is in it. `safe`: it is "
+        "loaded with torch's `weights_only`, and refused where it names classes of others than torch and Ultralytics. "
+        "Needs torch 2.6 or newer."
     ),
     "strict": (
         "Fail the run where a verdict failed but no test did, such as with `xfail` or where a test catches the failure."
@@ -105,8 +105,8 @@ WORDS: dict[str, str] = {
     "export.optimization_level": "TensorRT's builder level. Unset: TensorRT's own. ONNX Runtime ignores it.",
     "inputs.max_megapixels": "Largest image that is decoded, by its header. Larger ones are left out, and said.",
     "inputs.max_weights_gb": (
-        "To how much a checkpoint may unpack. Unset: ten times the size of its file, and 0.1 at least, since torch does "
-        "not compress."
+        "To how much a checkpoint may unpack. Unset: ten times the size of its file, and 0.1 at least, since torch "
+        "does not compress."
     ),
     "engine.max_size_mb": "Largest file. Judged with the latency.",
     "engine.max_device_memory_mb": "Largest memory for activations on the GPU. Judged with the latency.",

@@ -51,6 +51,9 @@ def read_yaml(source: Path) -> dict[str, Any]:
         raise DataError(f"{source}: not valid YAML ({_problem(error)})") from error
     if not isinstance(data, dict):
         raise DataError(f"{source}: not a data YAML; it needs 'names' and at least one of {', '.join(SPLITS)}")
+    for key in ("kpt_shape", "flip_idx"):
+        if not isinstance(data.get(key) or [], list):
+            raise DataError(f"{source}: {key} = {data[key]!r} is not a list, such as [17, 3]")
     if "validation" in data:
         data.setdefault("val", data.pop("validation"))
     # People write None where YAML wants null.
@@ -172,15 +175,15 @@ def names_of(data: dict[str, Any], source: Path) -> dict[int, str]:
     Raises:
         DataError: There are none, an index is left out, or there are not as many as ``nc`` says.
     """
-    names, count = data.get("names"), _count_of(data.get("nc"), source)
+    names: Any = data.get("names")
+    count = _count_of(data.get("nc"), source)
     if names is None and count is not None:
         names = [f"class_{i}" for i in range(count)]
-    if isinstance(names, dict) and all(str(i).isdecimal() for i in names):
-        found = {int(i): str(name) for i, name in sorted(names.items(), key=lambda pair: int(pair[0]))}
-    elif isinstance(names, list):
-        found = {i: str(name) for i, name in enumerate(names)}
-    else:
-        raise DataError(f"{source}: 'names' must be a list of class names or a map from index to name")
+    try:
+        pairs = enumerate(names) if isinstance(names, list) else names.items()
+        found = dict(sorted((int(index), str(name)) for index, name in pairs))
+    except (AttributeError, TypeError, ValueError, OverflowError) as error:
+        raise DataError(f"{source}: 'names' must be a list of class names or a map from index to name") from error
     if not found or list(found) != list(range(len(found))):
         which = ", ".join(map(str, found)) or "none"
         raise DataError(f"{source}: 'names' must name classes from 0 upwards without a gap; it names {which}")

@@ -155,7 +155,7 @@ def as_json(record: FileRecord) -> bytes:
         text = record.model_dump_json(indent=1).encode()
     except PydanticSerializationError:
         # The name of a file that is no Unicode, which Python and json hold as single surrogates.
-        text = json.dumps(record.model_dump(), indent=1, ensure_ascii=True).encode()
+        text = json.dumps(record.model_dump(), indent=1, default=str).encode()
     for group in (_NUMBERS, _MEASURED):
         text = group.sub(_on_one_line, text)
     return text + b"\n"

@@ -207,18 +207,28 @@ def load_model(weights: Path, shown: Path | None = None) -> Any:
     return model
 
 
-def check_data(subject: str, task: str, data: str) -> None:
-    """Check that a model is given the kind of data that its task needs: a folder per class, or a YAML and labels.
+def check_data(subject: str, model: Any, metadata: dict[str, Any], data: str) -> None:
+    """Check that a loaded model is given data of the kind that its task needs, and with its key points.
+
+    ``metadata`` are those of an engine; ``data`` is a folder of classes, or a data YAML with label files.
 
     Raises:
         DataError: It is not.
     """
-    if task != "classify" and Path(data).is_dir():
+    folder = Path(data).is_dir()
+    if model.task != "classify" and folder:
         raise DataError(
-            f"{subject}: its task is {task}, which needs a data YAML and label files, but {data} is a folder"
+            f"{subject}: its task is {model.task}, which needs a data YAML and labels, but {data} is a folder"
         )
-    if task == "classify" and not Path(data).is_dir():
+    if model.task == "classify" and not folder:
         raise DataError(f"{subject}: a classifier needs a folder with one per split and class, but {data} is a file")
+    finds = metadata.get("kpt_shape") or getattr(model.model, "kpt_shape", None)
+    labelled = ultralytics.utils.YAML.load(data).get("kpt_shape") if model.task == "pose" else None
+    if finds and labelled and list(finds) != labelled:
+        raise DataError(
+            f"{subject}: the model finds key points of shape {list(finds)}, but {data} says kpt_shape = {labelled}; "
+            "gate the model on data with its key points"
+        )
 
 
 def require(artifact: Path) -> None:

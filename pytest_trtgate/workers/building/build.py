@@ -51,7 +51,7 @@ def work(request: BuildRequest, folder: Path) -> BuildResponse:
     subject = f"{weights.name} as {request.cell.precision}"
     model = yolo.load_model(copy, shown=weights)
     if request.data is not None:
-        yolo.check_data(subject, model.task, request.data)
+        yolo.check_data(subject, model, {}, request.data)
     images = watch_calibration(request)
     built, inspection = exporter(request, model, subject)
     PHASES.begin("write")

@@ -122,7 +122,7 @@ def _evaluate(request: AccuracyRequest, arm: AccuracyArm, folder: Path, batches:
     metadata = yolo.read_metadata(artifact)
     yolo.check_shape(arm.arm, metadata, settings.imgsz, settings.batch)
     model = yolo.load_model(artifact)
-    yolo.check_data(arm.arm, model.task, request.data)
+    yolo.check_data(arm.arm, model, metadata, request.data)
     make = model.task_map[model.task]["validator"]
     Path(arm.per_image).parent.mkdir(parents=True, exist_ok=True)
     collector = collector_of(model.task)(arm.arm, request, batches, model.task, make)

@@ -52,7 +52,6 @@ class DetectionCollector(Collector):
             raise DataError(f"{data}: split '{split}' has no labelled objects, so there is no accuracy")
 
     def _init_metrics(self, init: Callable[..., None], model: Any) -> None:
-        self._check_keypoints(model)
         super()._init_metrics(init, model)
         settings, found = self.request.settings, self._validator.args.max_det
         if found != settings.max_det:
@@ -62,14 +61,6 @@ class DetectionCollector(Collector):
             )
         metrics = self._validator.metrics
         metrics.stats = self._stats = {key: Spool(self._folder) for key in metrics.stats}
-
-    def _check_keypoints(self, model: Any) -> None:
-        in_model, in_data = getattr(model, "kpt_shape", None), self._validator.data.get("kpt_shape")
-        if self.task == "pose" and in_model is not None and list(in_model) != in_data:
-            raise DataError(
-                f"{self.arm}: the model has key points of shape {list(in_model)}, but {self.request.data} says "
-                f"kpt_shape = {in_data}; gate the model on data with its key points"
-            )
 
     def _process_batch(self, process: Callable[..., Any], predictions: Any, batch: Any) -> Any:
         import numpy as np
