@@ -19,8 +19,8 @@ def test_what_a_project_asks_of_its_own_code_is_not_asked_of_jobs(
 ) -> None:
     monkeypatch.setenv(name, value)
     monkeypatch.setenv("CUDA_CACHE_PATH", "mine")
-    assert name not in environment()
-    assert environment()["CUDA_CACHE_PATH"] == "mine"
+    assert name not in child_environment()
+    assert child_environment()["CUDA_CACHE_PATH"] == "mine"
 
 
 def test_jobs_find_modules_where_the_session_does(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from ...data import keypoints_of
 from ...jobs import CheckpointFacts
 from ...machine import KNOWN
 
-PICKLE_BYTES = 64_000_000
+PICKLE_BYTES = 4_000_000
 """The object that holds a model, without its tensors, is far smaller."""
 _REAL: dict[tuple[str, str], Any] = {("collections", "OrderedDict"): OrderedDict, ("builtins", "set"): set}
 
@@ -111,4 +111,4 @@ def _key_points(model: Any) -> Any:
 
 def _side(imgsz: Any) -> int | None:
     sides = [imgsz] if isinstance(imgsz, int) else list(imgsz) if isinstance(imgsz, (list, tuple)) else []
-    return max((side for side in sides if isinstance(side, int)), default=None)
+    return max((side for side in sides if isinstance(side, int) and 0 < side < 100_000), default=None)
