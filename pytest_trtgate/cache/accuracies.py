@@ -40,7 +40,8 @@ class AccuracyCache:
             shutil.copyfile(entry / _ARRAYS, arrays)
             if file_sha256(arrays) != stored.arrays_sha256:
                 return None
-            os.utime(entry)
+            with suppress(OSError):  # read-only, or another user's
+                os.utime(entry)
         except (RecordError, OSError):
             return None
         return stored.accuracy.model_copy(update={"reused": True})
