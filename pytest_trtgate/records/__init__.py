@@ -55,7 +55,7 @@ from .per_image import UNUSABLE, PerImage
 from .run import INTERRUPTED, JobRecord, Phase, RunRecord
 from .run_folder import RECORD_NAME, Workspace, load_run, new_run_id, run_folder_of
 from .tasks import CURVE, GATED, KINDS, METRICS, PRIMARY, TASKS, TOP, Head, Task, head_of, true_positives
-from .updating import updating
+from .update_lock import updating
 from .verdict import (
     ALLOW_BUSY,
     BUSY,

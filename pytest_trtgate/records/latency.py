@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -12,7 +11,6 @@ from pydantic import Field
 from .base import Failure, FileRecord, Record
 from .cell import Cell, Context, replay_of
 from .names import InnerPath
-
 
 _LEAST, _MOST = 1e-12, 1e15
 """Beyond these, what is computed of durations may overflow."""

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from .base import FileRecord, Record
 from .latency import Timing
-from .names import InnerPath, Name
+from .names import InnerPath
 
 Mark = Literal["same", "shifted", "class", "missed", "extra"]
 """How a detection compares with the other arm: both have it, alike, shifted or as another class; or only one has it."""
@@ -45,7 +45,7 @@ class Picture(Record):
     """
 
     image: str
-    file: Name
+    file: InnerPath
     width: int
     height: int
     badness: float

@@ -9,6 +9,7 @@ from typing import Literal
 import pytest
 from fake_jobs import Behaviour
 from project import Project, snapshot
+from pydantic import ValidationError
 
 from pytest_trtgate.baselines.waivers import Waiver, Waivers, change_waivers, load_waivers
 from pytest_trtgate.cli import main
@@ -31,6 +32,11 @@ def waiver(
 
 def waive(project: Project, *waivers: Waiver) -> Path:
     return change_waivers(project.path / "baselines", lambda _: Waivers(waivers=waivers))
+
+
+def test_a_reason_of_blanks_is_none() -> None:
+    with pytest.raises(ValidationError):
+        waiver(date(2030, 1, 1), reason="  ")
 
 
 # In a run
@@ -203,4 +209,4 @@ def test_waivers_that_cannot_be_read_are_left_as_they_are(folder: Path, capsys: 
 def test_waivers_that_cannot_be_written_are_one_sentence(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "baselines").write_text("not a folder")
     assert main(["baseline", "waive", CELL, UNTIL, "--reason=x"]) == 2
-    assert "waivers.json: cannot be written (" in capsys.readouterr().err
+    assert "baselines: cannot be written (" in capsys.readouterr().err

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from pathlib import Path
 
 from records_example import baseline, cell
@@ -11,8 +12,9 @@ from runs_example import failing_run
 
 from pytest_trtgate.records.baseline import Baseline
 from pytest_trtgate.records.figures import AccuracyFigures, PrecisionRecall, Scores
-from pytest_trtgate.records.files import as_json, load
+from pytest_trtgate.records.files import as_json, load, write_whole
 from pytest_trtgate.records.run import RunRecord
+from pytest_trtgate.records.run_folder import new_run_id
 
 BASELINES = Path(__file__).parents[2] / "baselines"
 HARD = ("[\n 1,\n 2\n]", "[ 1, 2 ]", "\u2028[\\n 1\\n]", '{\n "a": 1\n}')
@@ -67,3 +69,16 @@ def test_the_baselines_of_this_project_are_written_as_an_update_would_write_them
     found = sorted(BASELINES.glob("*/*/*.json"))
     assert len(found) >= 6
     assert [path for path in found if as_json(load(path, Baseline)) != path.read_bytes()] == []
+
+
+def test_a_stream_is_written_to_rather_than_replaced(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    write_whole(tmp_path / "pipe", b"text")
+    assert os.read(reader, 10) == b"text"
+    os.close(reader)
+    assert [(p.name, p.is_fifo()) for p in tmp_path.iterdir()] == [("pipe", True)]
+
+
+def test_no_two_runs_have_one_name() -> None:
+    assert len({new_run_id() for _ in range(100_000)}) == 100_000

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import math
 import re
@@ -14,9 +15,10 @@ from page_reader import lines
 from runs_example import empty_run, failing_run, gpu_run, passing_run
 
 from pytest_trtgate import text as fmt
+from pytest_trtgate.errors import RecordError
 from pytest_trtgate.records.run import RunRecord
 from pytest_trtgate.records.verdict import Check, Outcome
-from pytest_trtgate.report import markdown, table, terminal
+from pytest_trtgate.report import markdown, render, table, terminal
 from pytest_trtgate.report.numbers import CellNumbers
 from pytest_trtgate.report.page import html, view
 from pytest_trtgate.report.page.accuracy_view import metric_table
@@ -319,6 +321,25 @@ def test_csv_comes_back_through_pandas(tmp_path: Path) -> None:
     back = pd.read_csv(io.StringIO(written), dtype={"launch": "Int64", "imgsz": "Int64", "batch": "Int64"})
     pd.testing.assert_frame_equal(back, table.frame(failing_run()), check_dtype=False)
     assert tuple(back.columns) == table.COLUMNS
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".md", ".html"])
+def test_where_there_is_no_room_the_earlier_file_stays_whole(
+    suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = render([passing_run()], tmp_path / f"run{suffix}")
+    before = path.read_bytes()
+
+    def full(self: Path, content: bytes) -> int:
+        with self.open("wb") as file:
+            file.write(content[:100])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(RecordError, match="No space left on device"):
+        render([failing_run()], path)
+    assert path.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
 
 
 def test_csv_brings_no_formula_into_a_spreadsheet(tmp_path: Path) -> None:

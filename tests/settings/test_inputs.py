@@ -65,6 +65,14 @@ def two_models_of_one_name(project: Project) -> None:
     project.settings(base=SETTINGS.replace('"shapes.pt"', '"shapes.pt", "other/shapes.pt"'))
 
 
+def model_named(name: str) -> Callable[[Project], None]:
+    def spoil(project: Project) -> None:
+        (project.path / "shapes.pt").rename(project.path / f"{name}.pt")
+        project.settings(base=SETTINGS.replace('"shapes.pt"', json.dumps(f"{name}.pt")))
+
+    return spoil
+
+
 def empty_split(project: Project) -> None:
     for image in (project.path / "data" / "images" / "test").iterdir():
         image.unlink()
@@ -101,6 +109,9 @@ WRONG: dict[str, tuple[Callable[[Project], None], str]] = {
     "no model named": (no_model_named, "no model to gate: name one with --trt-model=best.pt"),
     "no dataset named": (no_dataset_named, "no dataset: name one with --trt-data=data.yaml"),
     "two models of one name": (two_models_of_one_name, "have the same name 'shapes'; rename one"),
+    "a model of a name of dots": (model_named("."), "the name of the model, '.', begins with a dot; rename the file"),
+    "a model of two lines": (model_named("a\n::error::b"), "has characters that are no text; rename the file"),
+    "a model of a long name": (model_named("x" * 151), "has more than 150 bytes; rename the file"),
 }
 
 
@@ -168,7 +179,7 @@ def test_what_is_wrong_with_a_yaml_is_one_sentence(tmp_path: Path, text: str, se
     ("spoil", "changes", "sentence"),
     [
         (Path.mkdir, {"models": ["folder.pt"]}, "folder.pt: a folder, not a weights file"),
-        (None, {"models": ["n" * 300 + ".pt"]}, ".pt: cannot be read (File name too long)"),
+        (None, {"models": ["n" * 300 + ".pt"]}, "has more than 150 bytes; rename the file"),
         (Path.mkdir, {"report": "folder.html"}, "folder.html is a folder; name an .html file"),
         (Path.touch, {"report": "file/r.html"}, "file is not a folder"),
         (Path.touch, {"cache_dir": "file"}, "file is not a folder"),

@@ -6,7 +6,7 @@ import errno
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from ..errors import RecordError
@@ -23,7 +23,7 @@ _LOCK_NAME = ".updating"
 
 @contextmanager
 def updating(folder: Path) -> Iterator[None]:
-    """Keep other processes from changing files of a folder meanwhile; the folder is made if missing.
+    """Keep other processes from changing files of a folder meanwhile; it is made if missing, and does not stay empty.
 
     The folder itself is locked: no file is left in it, and the lock of a killed process goes with it. Where the file
     system knows no such locks, a file in the folder stands for one. Not to be nested.
@@ -31,19 +31,39 @@ def updating(folder: Path) -> Iterator[None]:
     Raises:
         RecordError: The folder cannot be made, or another process changes it for :data:`WAIT_S` seconds.
     """
+    with ExitStack() as stack:
+        new = not folder.exists()
+        if not stack.enter_context(_folder_lock(folder)):
+            stack.enter_context(_lock_file(folder))
+        elif new:
+            stack.callback(_remove_empty, folder)
+        yield
+
+
+@contextmanager
+def _folder_lock(folder: Path) -> Iterator[bool]:
+    """Lock a folder; give whether that is possible there."""
+    opened = -1
+
+    def attempt() -> bool | None:
+        nonlocal opened
+        if opened < 0:
+            folder.mkdir(parents=True, exist_ok=True)
+            opened = os.open(folder, os.O_RDONLY)
+        done = _locked(opened)
+        if done and not _is_at(opened, folder):  # who had it has removed it
+            os.close(opened)
+            opened, done = -1, None
+        return done
+
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        opened = None if fcntl is None else os.open(folder, os.O_RDONLY)
-    except OSError as error:
-        raise RecordError(f"{folder}: cannot be written ({error.strerror})") from error
-    try:
-        if opened is None or not _soon(folder, lambda: _locked(opened)):
-            with _lock_file(folder):
-                yield
-        else:
-            yield
+        try:
+            done = fcntl is not None and _soon(folder, attempt)
+        except OSError as error:
+            raise RecordError(f"{folder}: cannot be written ({error.strerror})") from error
+        yield done
     finally:
-        if opened is not None:
+        if opened >= 0:
             os.close(opened)
 
 
@@ -56,17 +76,32 @@ def _locked(opened: int) -> bool | None:
     return True
 
 
+def _is_at(opened: int, folder: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(opened), folder.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _remove_empty(folder: Path) -> None:
+    with suppress(OSError):  # something was written
+        folder.rmdir()
+
+
 @contextmanager
 def _lock_file(folder: Path) -> Iterator[None]:
     path = folder / _LOCK_NAME
 
     def created() -> bool | None:
         try:
+            folder.mkdir(parents=True, exist_ok=True)
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
         except FileExistsError:
-            return None
+            if folder.is_dir():
+                return None
+            raise RecordError(f"{folder}: cannot be written (not a folder)") from None
         except OSError as error:
-            raise RecordError(f"{path}: cannot be written ({error.strerror})") from error
+            raise RecordError(f"{folder}: cannot be written ({error.strerror})") from error
         return True
 
     _soon(path, created)
