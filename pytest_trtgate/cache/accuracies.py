@@ -44,7 +44,8 @@ class AccuracyCache:
                 shutil.copyfileobj(file, copy)
             if file_sha256(arrays) != stored.arrays_sha256:
                 return None
-            os.utime(entry)
+            with suppress(OSError):  # read-only, or another user's
+                os.utime(entry)
         except UnsealedError as error:
             self.notify(f"not believed, and measured anew: {FOLDER}/{key[:12]}/{error}")
             return None

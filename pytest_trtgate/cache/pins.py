@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ..errors import CacheError, RecordError
 from ..records import RECORD_BYTES, FileRecord, key_sha256, load, read_text, save
-from .place import clock_of
+from .place import claim, clock_of
 
 
 class Pins(FileRecord):
@@ -33,6 +33,7 @@ def pin(root: Path, baseline_dir: Path) -> None:
     keys = _keys(folder)
     try:
         if keys:
+            claim(root)
             save(path, Pins(baseline_dir=str(folder), keys=keys))
         else:
             path.unlink(missing_ok=True)

@@ -55,17 +55,13 @@ def why_foreign(root: Path) -> str:
 
     It can where it is marked, empty or missing, and where all in it is of names that the cache gives.
     """
-    try:
-        with (root / TAG).open(encoding="utf-8", errors="replace") as file:
-            if _MARK in file.read(_TAG_BYTES).splitlines():
-                return ""
-    except OSError:
-        pass
+    if _is_marked(root):
+        return ""
     try:
         strangers = sorted(path.name for path in root.iterdir() if not _may_be_own(path))
     except OSError:  # there is none; or it cannot be read, and whoever wants to will say so
         return ""
-    if not strangers:
+    if not strangers or _is_marked(root):  # by another process, meanwhile
         return ""
     others = f" and {len(strangers) - 1} more" if len(strangers) > 1 else ""
     return (
@@ -74,8 +70,19 @@ def why_foreign(root: Path) -> str:
     )
 
 
+def _is_marked(root: Path) -> bool:
+    try:
+        with (root / TAG).open(encoding="utf-8", errors="replace") as file:
+            return _MARK in file.read(_TAG_BYTES).splitlines()
+    except OSError:
+        return False
+
+
 def _may_be_own(path: Path) -> bool:
-    return path.name in _ANYWHERE or (path.name in _FORMS and path.is_dir() and all(map(is_own, path.iterdir())))
+    half = _HALF.fullmatch(path.name)
+    if path.name in _ANYWHERE or (half and half[1] == TAG):
+        return True
+    return path.name in _FORMS and path.is_dir() and all(map(is_own, path.iterdir()))
 
 
 def claim(root: Path) -> None:

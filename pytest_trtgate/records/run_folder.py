@@ -203,23 +203,35 @@ class Workspace:
 
         Runs that may still go on stay, and so do folders of other kinds.
         """
-        runs = [p for p in self.root.iterdir() if _RUN_ID.fullmatch(p.name)] if self.root.is_dir() else []
+        runs = list(filter(_is_run, self.root.iterdir())) if self.root.is_dir() else []
         newer: list[int] = []
         for run in sorted(runs, reverse=True):
             verdicts = len(list((run / "records").glob("verdict-*.json")))
             outdated = sum(count >= verdicts for count in newer) >= keep
-            if outdated and run != self.path and _is_over(run):
+            if outdated and run != self.path and _is_over(run, self.path):
                 shutil.rmtree(run, ignore_errors=True)
             newer.append(verdicts)
 
 
-def _is_over(run: Path) -> bool:
-    """Return whether a run has left its record, or has written nothing for a day."""
+def _is_run(path: Path) -> bool:
+    """Return whether a path is the folder of a run, by its name and by what is in it."""
+    return (
+        _RUN_ID.fullmatch(path.name) is not None
+        and not path.is_symlink()
+        and any((path / name).exists() for name in ("records", "jobs", RECORD_NAME))
+    )
+
+
+def _is_over(run: Path, ours: Path) -> bool:
+    """Return whether a run has left its record, or had written nothing for a day when ours last wrote something.
+
+    Both times are by the clock that stamps the files: that of this machine may be another, or wrong.
+    """
     if (run / RECORD_NAME).is_file():
         return True
     lock = Lock(run / _RUNS_ON)
     try:
-        return time.time() - run.stat().st_mtime > _ABANDONED_S and lock.take()
+        return ours.stat().st_mtime - run.stat().st_mtime > _ABANDONED_S and lock.take()
     except OSError:
         return False  # deleted meanwhile
     finally:

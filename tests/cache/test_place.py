@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import tempfile
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 from project import Project, wait_for
 
-from pytest_trtgate.cache import EngineCache, default_root, prune
+from pytest_trtgate.cache import EngineCache, default_root, pin, prune
 from pytest_trtgate.cache.place import TAG, claim, why_foreign
 from pytest_trtgate.cli import main
 from pytest_trtgate.errors import CacheError
@@ -89,6 +90,21 @@ def test_a_folder_of_other_things_is_refused_and_left_as_it_is(tmp_path: Path, n
         with pytest.raises(CacheError, match=r"which the cache did not make; name a folder that is new or empty"):
             attempt()
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == [tmp_path / name]
+
+
+def test_a_cache_that_another_process_begins_meanwhile_is_no_strangers(tmp_path: Path) -> None:
+    (tmp_path / f".{TAG}.{'a' * 32}").write_text("Sign")
+    (tmp_path / "locks").mkdir()
+    assert why_foreign(tmp_path) == ""
+
+
+def test_a_project_marks_no_foreign_folder_with_its_baselines(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").touch()
+    (tmp_path / "baselines" / "machine" / "m").mkdir(parents=True)
+    (tmp_path / "baselines" / "machine" / "m" / "fp16.json").write_text(json.dumps({"cache_key": KEY}))
+    with pytest.raises(CacheError, match="holds baselines and 1 more, which the cache did not make"):
+        pin(tmp_path, tmp_path / "baselines")
+    assert not (tmp_path / "pins").exists()
 
 
 def test_the_tag_of_another_program_is_no_mark(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from pathlib import Path
 from typing import Any
@@ -209,8 +210,8 @@ def test_jobs_of_one_gpu_share_its_lock_whatever_its_number(tmp_path: Path) -> N
         thread.start()
         wait_for(lambda: said)
     thread.join(10)
-    assert len(said) == 1
-    assert said[0].startswith("waiting for device 1, which another job is using (process ")
+    [waits] = said
+    assert waits.startswith(f"waiting for device 1, which another job is using (process {os.getpid()} in ")
     with LocalLauncher(locks=tmp_path, gpu="GPU-1111").hold_device("cpu", said.append):
         assert (tmp_path / "device-cpu.lock").exists()
     assert len(said) == 1
