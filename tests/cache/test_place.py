@@ -92,6 +92,11 @@ def test_a_folder_of_other_things_is_refused_and_left_as_it_is(tmp_path: Path, n
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == [tmp_path / name]
 
 
+def test_what_is_no_file_is_no_mark(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / TAG)
+    assert f"holds {TAG}, which the cache did not make" in why_foreign(tmp_path)
+
+
 def test_a_cache_that_another_process_begins_meanwhile_is_no_strangers(tmp_path: Path) -> None:
     (tmp_path / f".{TAG}.{'a' * 32}").write_text("Sign")
     (tmp_path / "locks").mkdir()
