@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 from project import Project, wait_for
+from records_example import built
 
 from pytest_trtgate.cache import EngineCache, default_root, pin, prune
 from pytest_trtgate.cache.place import TAG, claim, why_foreign
 from pytest_trtgate.cli import main
 from pytest_trtgate.errors import CacheError
-from pytest_trtgate.records.cell import Cell
 from pytest_trtgate.records.engine import EngineRecord
 
 KEY = "a" * 64
@@ -26,19 +26,9 @@ DAY = 86400.0
 
 def build(folder: Path) -> EngineRecord:
     """Build an engine, of which one file is for its owner alone, as some libraries leave them."""
-    (folder / "engine.onnx").write_bytes(b"engine")
-    (folder / "engine.onnx").chmod(0o600)
-    return EngineRecord(
-        cell=Cell(model="m", precision="fp16", imgsz=320, batch=1, backend="onnxruntime", device="cpu"),
-        cache_key=KEY,
-        key_parts={},
-        artifact="engine.onnx",
-        files=(),
-        sha256="",
-        size_bytes=0,
-        built_at="",
-        build_seconds=1.0,
-    )
+    record = built(folder, KEY)
+    (folder / record.artifact).chmod(0o600)
+    return record
 
 
 @pytest.fixture
