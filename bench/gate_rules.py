@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from proportions import clopper_pearson
 
-from pytest_trtgate.judge.latency.design import SCREEN, outcomes
+from pytest_trtgate.judge.latency.design import SCREEN, simulate_outcomes
 from pytest_trtgate.judge.latency.sequential import decide_launches
 from pytest_trtgate.records.verdict import Outcome
 
@@ -45,7 +45,7 @@ class Launches:
 def gate(launches: Launches, slowdown: float, threshold: float = THRESHOLD, hypotheses: int = 1) -> tuple[Array, ...]:
     """Judge trials as ``judge.sequential`` does; return failed, passed and launches per trial."""
     d, placebo = ratios(launches, slowdown)
-    return outcomes(d, threshold, hypotheses, placebo)
+    return simulate_outcomes(d, threshold, hypotheses, placebo)
 
 
 def ratios(launches: Launches, slowdown: float) -> tuple[Array, Array]:

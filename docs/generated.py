@@ -234,7 +234,7 @@ def cli_page() -> str:
         NOTICE,
         "# The command `trtgate`\n",
         f"{top.description}\n",
-        "Exit statuses are in [Verdicts and exit codes](exit-codes.md).\n",
+        "Exit statuses are in [Verdicts and exit codes](exit-codes.md), words such as *cell* in [Words](words.md).\n",
     ]
     for command in commands(top):
         shown = [action for action in command._actions if not isinstance(action, argparse._HelpAction)]

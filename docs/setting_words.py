@@ -5,8 +5,8 @@ from __future__ import annotations
 WORDS: dict[str, str] = {
     "models": "Checkpoints to gate, of any task. An entry may be a table with settings of its own: see below.",
     "data": (
-        "Data YAML as Ultralytics reads it, or the folder of a classification dataset. Nothing is ever downloaded. "
-        "Needs a split to evaluate on and, for INT8, one to calibrate on."
+        "Data YAML or folder, as Ultralytics reads it: see [Name a dataset](../how-to/datasets.md). "
+        "Nothing is ever downloaded. Needs a split to evaluate on and, for INT8, one to calibrate on."
     ),
     "split": "The split that accuracy and latency are measured on.",
     "precisions": "The precisions to build, each an engine of its own.",
@@ -16,8 +16,14 @@ WORDS: dict[str, str] = {
         "A GPU by its number among those that `CUDA_VISIBLE_DEVICES` leaves, in the order of `nvidia-smi`, or `cpu`."
     ),
     "backend": "`auto` takes TensorRT where it and a GPU are present, else ONNX Runtime on the CPU.",
-    "threads": "Threads of every arm, the `.pt` included. Unset: the usable cores, at most 8.",
-    "cache_dir": "Folder of the engine cache. Unset: `pytest-trtgate` in the user's cache folder.",
+    "threads": (
+        "Threads of every arm, the `.pt` included. Unset: the usable cores, at most 8; a container's limit of "
+        "processor time counts as its cores."
+    ),
+    "cache_dir": (
+        "Folder of the engine cache: new, empty or one that it has [marked](../explanation/engine-keys.md#its-folder). "
+        "Unset: `pytest-trtgate` in the user's cache folder."
+    ),
     "baselines": (
         "`check` compares with the baselines. `add` also writes missing ones. `update` also replaces those that differ."
     ),
@@ -37,6 +43,14 @@ WORDS: dict[str, str] = {
         "How many runs keep their logs and samples in `reports/trtgate-runs/`. A run is removed once so many newer "
         "runs have at least as many verdicts, so runs of a few tests do not push out full ones. Git ignores the "
         "folder, by a `.gitignore` in it."
+    ),
+    "weights": (
+        "`trusted`: a checkpoint is loaded as Ultralytics loads it, which runs code that is in it. `safe`: it is "
+        "loaded with torch's `weights_only`, and refused where it names classes of others than torch and Ultralytics. "
+        "Needs torch 2.6 or newer."
+    ),
+    "strict": (
+        "Fail the run where a verdict failed but no test did, such as with `xfail` or where a test catches the failure."
     ),
     "inconclusive": "Whether the verdict INCONCLUSIVE fails the run.",
     "missing_baseline": (
@@ -96,6 +110,11 @@ WORDS: dict[str, str] = {
     "export.simplify": "Passed to the exporter.",
     "export.workspace": "TensorRT's workspace. Unset: TensorRT's own. ONNX Runtime ignores it.",
     "export.optimization_level": "TensorRT's builder level. Unset: TensorRT's own. ONNX Runtime ignores it.",
+    "inputs.max_megapixels": "Largest image that is decoded, by its header. Larger ones are left out, and said.",
+    "inputs.max_weights_gb": (
+        "To how much a checkpoint may unpack. Unset: ten times the size of its file, and 0.1 at least, since torch "
+        "does not compress."
+    ),
     "engine.max_size_mb": "Largest file. Judged with the latency.",
     "engine.max_device_memory_mb": "Largest memory for activations on the GPU. Judged with the latency.",
 }

@@ -23,6 +23,8 @@ _MINUS = "\N{MINUS SIGN}"
 # Control characters, overrides of the text direction (which can make a line read as another one), and lone surrogates.
 _UNSAFE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
 _ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
+_CI_COMMAND = re.compile(r"^\s*:(?=:)|##(?=\w*\[)")
+"""The beginning of ``::error::`` of GitHub, ``##[error]`` of it and ``##vso[]`` of Azure Pipelines, ..."""
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 
 
@@ -35,6 +37,16 @@ def clean(text: object) -> str:
     """Return outside text without terminal escapes, control characters and direction overrides; keep its lines."""
     unified = str(text).replace("\r\n", "\n").replace("\r", "\n")
     return _UNSAFE.sub("\N{REPLACEMENT CHARACTER}", without_escapes(unified))
+
+
+def safe_line(text: object) -> str:
+    """Return a line as it may leave the program: clean, one line, and no command to a CI that reads it."""
+    return _CI_COMMAND.sub(r"\g<0> ", clean(text).replace("\n", " "))
+
+
+def safe_lines(text: object) -> str:
+    """Return a text whose every line may leave the program."""
+    return "\n".join(map(safe_line, clean(text).split("\n")))
 
 
 def clip(text: object, length: int = 120) -> str:

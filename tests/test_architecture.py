@@ -19,7 +19,7 @@ LAZY = ("judge", "workers", "plugin")
 """Packages whose modules are imported one by one, since NumPy, torch and pytest cost time."""
 
 
-def test_a_package_is_imported_by_its_face() -> None:
+def test_other_packages_import_from_a_package_and_not_from_its_modules() -> None:
     wrong = []
     for path in PACKAGE.rglob("*.py"):
         inside = path.relative_to(PACKAGE).parts

@@ -41,12 +41,12 @@ def test_what_is_said_of_settings_is_of_settings_that_exist() -> None:
 
 
 def test_the_picture_and_the_page_of_the_architecture_are_what_the_code_says() -> None:
-    assert architecture_picture.complaints(architecture_picture.rooms()) == []
+    assert architecture_picture.complaints(architecture_picture.package_imports()) == []
 
 
-def test_packages_that_import_each_other_in_a_circle_have_no_floors() -> None:
+def test_packages_that_import_each_other_in_a_circle_have_no_levels() -> None:
     with pytest.raises(ValueError, match="a -> b -> a"):
-        architecture_picture.floors({"a": frozenset({"b"}), "b": frozenset({"a"})})
+        architecture_picture.levels({"a": frozenset({"b"}), "b": frozenset({"a"})})
 
 
 def test_an_arrow_without_a_sentence_and_a_sentence_without_an_arrow_are_found(
@@ -55,12 +55,12 @@ def test_an_arrow_without_a_sentence_and_a_sentence_without_an_arrow_are_found(
     page, picture = tmp_path / "page.md", tmp_path / "picture.svg"
     monkeypatch.setattr(architecture_picture, "PAGE", page)
     monkeypatch.setattr(architecture_picture, "PICTURE", picture)
-    rooms = {"a": frozenset({"b"}), "b": frozenset[str]()}
-    picture.write_text(architecture_picture.picture(rooms), encoding="utf-8")
+    imports = {"a": frozenset({"b"}), "b": frozenset[str]()}
+    picture.write_text(architecture_picture.picture(imports), encoding="utf-8")
     page.write_text("- `a → b`: A needs it.\n", encoding="utf-8")
-    assert architecture_picture.complaints(rooms) == []
+    assert architecture_picture.complaints(imports) == []
     page.write_text("- `a → c`: A needs it.\n", encoding="utf-8")
-    assert architecture_picture.complaints(rooms) == [
+    assert architecture_picture.complaints(imports) == [
         f"{page} has no sentence for `a → b`: say why a imports b",
         f"{page} explains `a → c`, but a does not import c",
     ]

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..records import ALLOW_BUSY, FINDING, Cell, Check, Outcome, Verdict
-from ..settings import FINDING_KINDS, Settings
+from ..errors import SettingsError
+from ..records import ALLOW_BUSY, FINDING, Cell, Check, Outcome, RunRecord, Verdict
+from ..settings import FINDING_KINDS, Settings, recorded_settings
 from .acceptance import Acceptance, blocking_check
 from .remedies import settings_for
+from .store import BaselineStore
+
+VOID = frozenset(name for name, kind in FINDING_KINDS.items() if kind.void)
+"""Findings without whose cause there is no accuracy."""
 
 
 def way_to_accept(verdict: Verdict, settings: Settings, source: Path | None, command: str) -> str:
@@ -27,7 +34,7 @@ def way_to_accept(verdict: Verdict, settings: Settings, source: Path | None, com
         return ""
     deciding = _deciding(verdict)
     limits = [check for check in deciding if check.against != "baseline"]
-    if verdict.subject == "accuracy" and any(c.against == FINDING and FINDING_KINDS[c.name].void for c in limits):
+    if verdict.subject == "accuracy" and any(c.against == FINDING and c.name in VOID for c in limits):
         return ""  # to look away makes no accuracy
     change = settings_for(limits, verdict.cell, settings, source)
     behind = [c for c in _baseline_checks(verdict.checks) if c in deciding or settings.fails(c.outcome)]
@@ -71,6 +78,41 @@ def cell_commands(acceptance: Acceptance, command: Callable[[Sequence[Cell]], st
     cells = list(dict.fromkeys(verdict.cell for verdict in verdicts if verdict.accept_cell))
     joint = command([] if set(cells) == set(run.cells) else cells) + flag if len(cells) > 1 else ""
     return {"verdicts": verdicts, "accept_cells": joint}
+
+
+def offered_anew(run: RunRecord, record: Path, source: Path | None) -> RunRecord:
+    """Return a run that was read from a file, with commands that are made here of its values.
+
+    Whoever pastes a line trusts it, and the file may be anybody's. What names no value of the record, such as the
+    command line of the run, is left out.
+
+    Args:
+        run: The run.
+        record: Its file, as the commands are to name it.
+        source: The file that holds the settings of the project here, if any.
+    """
+    try:
+        settings = recorded_settings(run.settings, record)
+    except SettingsError:  # of another version
+        settings = None
+
+    def anew(verdict: Verdict) -> Verdict:
+        cell = verdict.cell
+        accept = way_to_accept(verdict, settings, source, "pytest") if settings and verdict.accept else ""
+        # Only what pytest takes in an expression, and does not write otherwise in the name of a test.
+        known = re.fullmatch(r"[A-Za-z0-9_.+-]+", cell.model)
+        rerun = shlex.join(["pytest", "-k", f"{cell.model}-{cell.precision}"]) if verdict.rerun and known else ""
+        return verdict.model_copy(update={"accept": accept, "accept_cell": "", "rerun": rerun})
+
+    def command(cells: Sequence[Cell]) -> str:
+        only = [word for cell in cells for word in ("--only", cell.key)]
+        return shlex.join(["trtgate", "baseline", "accept", str(record), *only])
+
+    run = run.model_copy(update={"verdicts": tuple(map(anew, run.verdicts)), "accept_cells": "", "command": ""})
+    if settings is None:
+        return run
+    store = BaselineStore(settings.baseline_dir, run.environment)  # not looked into
+    return run.model_copy(update=cell_commands(Acceptance(run, store, settings, source, allow_busy=True), command))
 
 
 def _offer(verdict: Verdict, acceptance: Acceptance, command: Callable[[Cell], str]) -> dict[str, str]:

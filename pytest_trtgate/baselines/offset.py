@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from statistics import median
 
 from .. import text as fmt
-from ..judge.latency.regression import IDENTICAL
+from ..judge.latency.regression import IDENTICAL_CHECK
 from ..records import Baseline, Cell, Check, RunRecord, is_replayed, usable
 from ..settings import PERCENTILES, Settings
 
@@ -51,7 +51,7 @@ def machine_offset(before: Baseline | None, run: RunRecord, cell: Cell, settings
 
 def _paired(checks: Mapping[str, Check], name: str, replayed: bool) -> tuple[float, str] | None:
     """Return by how much an engine is slower than its baseline on the same machine, and how that is known."""
-    if IDENTICAL in checks:
+    if IDENTICAL_CHECK in checks:
         return 0.0, "though the engine is the same"
     check = checks.get(name)
     if not replayed or check is None or check.change is None:

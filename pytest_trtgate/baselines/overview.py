@@ -24,13 +24,13 @@ class Stored:
     Attributes:
         baseline: What it holds, None where it cannot be read.
         problem: Why it cannot be read.
-        unused: Why no run of the project would look at it; empty where one would.
+        why_unused: Why no run of the project would look at it; empty where one would.
     """
 
     path: Path
     baseline: Baseline | None
     problem: str = ""
-    unused: str = ""
+    why_unused: str = ""
 
     @property
     def machine(self) -> str:
@@ -47,7 +47,7 @@ def stored(root: Path, settings: Settings) -> list[Stored]:
         except RecordError as error:
             found.append(Stored(path, None, problem=str(error)))
         else:
-            found.append(Stored(path, baseline, unused=unused_because(baseline.cell, settings)))
+            found.append(Stored(path, baseline, why_unused=unused_because(baseline.cell, settings)))
     return found
 
 
@@ -99,9 +99,9 @@ def overview(root: Path, settings: Settings, today: date) -> Iterator[str]:
             continue
         yield f"  {one.baseline.cell.key}"
         yield from (f"    {line}" for line in _facts(one.baseline, settings))
-        if one.unused:
-            yield f"    unused: {one.unused}"
-    count = sum(bool(one.unused) for one in baselines)
+        if one.why_unused:
+            yield f"    unused: {one.why_unused}"
+    count = sum(bool(one.why_unused) for one in baselines)
     yield f"{fmt.plural(len(baselines), 'baseline')} in {root}, {count} unused"
     for waiver in load_waivers(root).waivers:
         expired = "" if waiver.holds(today) else " (expired)"
@@ -164,9 +164,10 @@ def _rows(found: Acceptable, acceptance: Acceptance) -> Iterator[str]:
         yield f"{name:<10} {now:.4f}" if then is None else f"{name:<10} {then:.4f} -> {now:.4f} ({now - then:+.4f})"
     for name, percent in PERCENTILES.items():
         latency = acceptance.run.latencies[cell.model]
-        new = median(latency.per_launch_ms(cell.precision, settings.latency.context, percent))
+        now_ms = latency.per_launch_ms(cell.precision, settings.latency.context, percent)
+        new = median(now_ms) if now_ms else None
         old = _levels(found.before, settings, percent) if found.before else []
-        if not old:
+        if not old or new is None:
             yield fmt.plain(f"{name:<10} {fmt.ms(new)}")
             continue
         moved = fmt.percent(new / median(old) - 1)

@@ -55,7 +55,7 @@ class Measured:
 def session_of(latency: LatencyRecord, cell: Cell, run: RunRecord) -> BaselineSession | None:
     """Return a run's launches of one cell as a session to be stored; None where none timed it."""
     launches, references = latency.of_arm(cell.precision), latency.of_arm(REFERENCE)
-    if not launches:
+    if not all(launch.arms[cell.precision].timings for launch in launches) or not launches:
         return None
     return BaselineSession(
         recorded_at=run.started_at,

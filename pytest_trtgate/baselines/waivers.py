@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import date
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import Field
+from pydantic import StringConstraints
 
 from ..errors import BaselineError, RecordError
-from ..records import FileRecord, Record, Subject, cell_of_key, load, save
+from ..records import FileRecord, Record, Subject, cell_of_key, load, save, updating
 
 FILE_NAME = "waivers.json"
 
@@ -19,7 +21,7 @@ class Waiver(Record):
     cell: str
     subject: Subject | None = None
     until: date
-    reason: str = Field(min_length=1)
+    reason: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 
     def covers(self, cell: str, subject: str) -> bool:
         """Return whether this is about one subject of a cell, given by its key."""
@@ -41,7 +43,7 @@ class Waivers(FileRecord):
     waivers: tuple[Waiver, ...] = ()
 
     def find(self, cell: str, subject: str) -> Waiver | None:
-        """Return the waiver of one subject of a cell that holds longest, expired or not; None where there is none."""
+        """Return the waiver of one subject of a cell, of several the one with the latest day; it may have expired."""
         return max((w for w in self.waivers if w.covers(cell, subject)), key=lambda w: w.until, default=None)
 
     def granted(self, waiver: Waiver) -> Waivers:
@@ -56,8 +58,13 @@ class Waivers(FileRecord):
 
 def _same_cell(key: str, other: str) -> bool:
     """Return whether two keys are of one cell, on whichever GPU."""
-    first, second = (cell.on_any_gpu.key if (cell := cell_of_key(k)) else k for k in (key, other))
-    return first == second
+    return _on_any_gpu(key) == _on_any_gpu(other)
+
+
+def _on_any_gpu(key: str) -> str:
+    """Return the key of a cell without the number of its GPU; a text that is no key as it is."""
+    cell = cell_of_key(key)
+    return cell.on_any_gpu.key if cell else key
 
 
 def load_waivers(root: Path) -> Waivers:
@@ -70,24 +77,29 @@ def load_waivers(root: Path) -> Waivers:
     return load(path, Waivers) if path.exists() else Waivers()
 
 
-def save_waivers(root: Path, waivers: Waivers) -> Path:
-    """Write the waivers, or delete their file where there are none; return it.
+def change_waivers(root: Path, change: Callable[[Waivers], Waivers]) -> Path:
+    """Write the waivers that ``change`` makes of those that there are, or delete their file where none are left.
+
+    Returns:
+        The file.
 
     Raises:
-        BaselineError: It cannot be written.
+        RecordError: What there is cannot be read, or the file cannot be written.
     """
     path = root / FILE_NAME
-    try:
-        if waivers.waivers:
-            save(path, waivers)
-        else:
-            path.unlink(missing_ok=True)
-    except OSError as error:
-        raise BaselineError(f"{path}: cannot be written ({error.strerror})") from error
+    with updating(root):
+        waivers = change(load_waivers(root))
+        try:
+            if waivers.waivers:
+                save(path, waivers)
+            else:
+                path.unlink(missing_ok=True)
+        except OSError as error:
+            raise BaselineError(f"{path}: cannot be written ({error.strerror})") from error
     return path
 
 
-def waived(root: Path, cell: str, subject: str, today: date) -> tuple[bool, str]:
+def waiver_of(root: Path, cell: str, subject: str, today: date) -> tuple[bool, str]:
     """Return whether a failure of one subject of a cell is waived on a day in UTC, and what there is to say of that."""
     try:
         waiver = load_waivers(root).find(cell, subject)

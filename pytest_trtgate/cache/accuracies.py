@@ -8,11 +8,13 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 from ..errors import RecordError
-from ..records import AccuracyRecord, FileRecord, file_sha256, load, save
+from ..records import AccuracyRecord, FileRecord, file_sha256, open_regular
+from .seal import UnsealedError, load_sealed, save_sealed
 
 FOLDER = "results"
 _RECORD, _ARRAYS = "accuracy.json", "per_image.npz"
@@ -26,21 +28,27 @@ class StoredAccuracy(FileRecord):
 
 
 class AccuracyCache:
-    """Accuracies by key, in a folder of the engine cache at ``root``."""
+    """Accuracies by key, in a folder of the engine cache at ``root``; ``notify`` is told of what lacks its seal."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, notify: Callable[[str], None] = lambda _: None) -> None:
         self.root = root / FOLDER
+        self.notify = notify
 
     def get(self, key: str, arrays: Path) -> AccuracyRecord | None:
         """Return a stored accuracy and copy its per-image arrays to ``arrays``; None where there is none to be used."""
         entry = self.root / key
         try:
-            stored = load(entry / _RECORD, StoredAccuracy)
+            stored = load_sealed(entry / _RECORD, f"{FOLDER}/{key}", StoredAccuracy)
             arrays.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(entry / _ARRAYS, arrays)
+            with open_regular(entry / _ARRAYS) as file, arrays.open("wb") as copy:
+                shutil.copyfileobj(file, copy)
             if file_sha256(arrays) != stored.arrays_sha256:
                 return None
-            os.utime(entry)
+            with suppress(OSError):  # read-only, or another user's
+                os.utime(entry)
+        except UnsealedError as error:
+            self.notify(f"not believed, and measured anew: {FOLDER}/{key[:12]}/{error}")
+            return None
         except (RecordError, OSError):
             return None
         return stored.accuracy.model_copy(update={"reused": True})
@@ -55,7 +63,8 @@ class AccuracyCache:
                 new.mkdir()
                 shutil.copyfile(arrays, new / _ARRAYS)
                 digest = file_sha256(new / _ARRAYS)
-                save(new / _RECORD, StoredAccuracy(accuracy=record, arrays_sha256=digest))
+                stored = StoredAccuracy(accuracy=record, arrays_sha256=digest)
+                save_sealed(new / _RECORD, f"{FOLDER}/{key}", stored)
                 with suppress(FileNotFoundError):
                     (self.root / key).rename(folder / "old")
                 new.rename(self.root / key)

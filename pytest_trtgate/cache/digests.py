@@ -32,9 +32,14 @@ class FileFacts:
     """
 
     def __init__(
-        self, cache_root: Path, what: dict[str, Any], compute: Callable[[Path], str], fresh: bool = False
+        self,
+        cache_root: Path,
+        what: dict[str, Any],
+        compute: Callable[[Path], str],
+        fresh: bool = False,
+        notify: Callable[[str], None] = lambda _: None,
     ) -> None:
-        self._store, self._key = Store(cache_root / FOLDER), key_sha256(what)[:32]
+        self._store, self._key = Store(cache_root / FOLDER, notify=notify), key_sha256(what)[:32]
         self._compute = compute
         self._known = {} if fresh else self._stored()
         self._seen: dict[str, tuple[Stamp, str]] = {}
@@ -74,7 +79,9 @@ class FileFacts:
 class FileDigests(FileFacts):
     """The SHA-256 of the files of the data YAML ``source``, in hexadecimal."""
 
-    def __init__(self, cache_root: Path, source: Path, fresh: bool = False) -> None:
-        super().__init__(cache_root, {"source": str(source)}, file_sha256, fresh)
+    def __init__(
+        self, cache_root: Path, source: Path, fresh: bool = False, notify: Callable[[str], None] = lambda _: None
+    ) -> None:
+        super().__init__(cache_root, {"source": str(source)}, file_sha256, fresh, notify)
 
     sha256 = FileFacts.of

@@ -9,28 +9,26 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-import tempfile
+import stat
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-
-import filelock
+from uuid import uuid4
 
 from ..errors import CacheError, RecordError
-from ..records import EngineRecord, FileDigest, Holder, file_sha256, load, save, unheld
+from ..locks import Lock
+from ..records import EngineRecord, FileDigest, file_sha256
 from .pins import pinned
-from .store import STALE_S
+from .place import claim, clock_of, is_own, key_of
+from .seal import load_sealed, save_sealed
+from .store import STALE_S, prune_folder
 
 MANIFEST = "manifest.json"
-
-
-def default_root() -> Path:
-    """Return the user's cache folder for engines, where the settings name none."""
-    import platformdirs
-
-    return Path(platformdirs.user_cache_dir("pytest-trtgate", appauthor=False))
+_PRUNING_S = 5.0
+"""Deleting an engine takes moments."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +56,7 @@ class EngineCache:
     def __init__(self, root: Path, notify: Callable[[str], None] = lambda _: None) -> None:
         self.root = root
         self.notify = notify
-        self._holder = Holder()
+        self._uses: dict[str, Lock] = {}
 
     def obtain(self, key: str, build: Callable[[Path], EngineRecord]) -> EngineRecord:
         """Return the engine of ``key``: from the cache, else from ``build``, which only one process runs at a time.
@@ -66,27 +64,44 @@ class EngineCache:
         ``build`` fills the empty folder that it is given and returns the record of what it put there.
 
         Raises:
-            CacheError: The cache folder cannot be read or written.
+            CacheError: The cache folder cannot be written, or holds what the cache did not make.
         """
+        if (found := self.find(key)) is not None:  # where it can be read, it need not be writable
+            return found
         with self._guard():
             self._make("locks")
-            with self._locked(key):
-                found = self._serve(key) or self._store(key, build)
-                self.hold(key)
-                return found
+            self.hold(key)
+            with self._lock(key).held(partial(self._tell_waiting, key)):
+                return self._serve(key) or self._store(key, build)
 
     def find(self, key: str) -> EngineRecord | None:
         """Return the engine of ``key`` if it is in the cache and whole, which counts as use; build nothing."""
+        entry = self.root / "engines" / key
         with suppress(OSError):  # pruned meanwhile
-            return _used(verify_entry(self.root / "engines" / key)) if self.hold(key) else None
+            if entry.is_dir():
+                self.hold(key)
+                return _used(verify_entry(entry))
         return None
 
-    def hold(self, key: str) -> bool:
-        """Keep the engine of a key from being pruned while this process lives; false where it just is."""
-        return self._holder.hold(self._in_use(key))
+    def hold(self, key: str) -> None:
+        """Keep the engine of ``key`` from being pruned until :meth:`close`, where the cache has a place for locks."""
+        if key not in self._uses:
+            lock = self._lock(key, shared=True)
+            with suppress(OSError):
+                if lock.acquire(limit_s=_PRUNING_S):
+                    self._uses[key] = lock
 
-    def _in_use(self, key: str) -> Path:
-        return self.root / "locks" / f"{key}.used"
+    def close(self) -> None:
+        """Let all engines be pruned."""
+        while self._uses:
+            self._uses.popitem()[1].release()
+
+    def _lock(self, key: str, shared: bool = False) -> Lock:
+        """Return the lock of those who make or delete an engine, or that shared by those who use it."""
+        return Lock(self.root / "locks" / f"{key}.{'use' if shared else 'lock'}", shared)
+
+    def _tell_waiting(self, key: str, holder: str) -> None:
+        self.notify(f"waiting for another process that builds engine {key[:12]}{holder}")
 
     def _serve(self, key: str) -> EngineRecord | None:
         entry = self.root / "engines" / key
@@ -101,18 +116,28 @@ class EngineCache:
 
     def _store(self, key: str, build: Callable[[Path], EngineRecord]) -> EngineRecord:
         self._make("tmp", "engines")
-        self._sweep_tmp(key)
-        folder = Path(tempfile.mkdtemp(prefix=f"{key[:12]}-", dir=self.root / "tmp"))
+        self._prune_abandoned()
+        folder = self.root / "tmp" / f"{key}-{uuid4().hex}"
+        folder.mkdir()  # with the modes that the umask and the folder above give, since a group may share the cache
         try:
             record = build(folder)
+            _share(folder)
             artifact = digest_of(folder / record.artifact)
             files = tuple(digest_of(f) for f in sorted(folder.iterdir()) if f.is_file())
             record = record.model_copy(
                 update={"files": files, "sha256": artifact.sha256, "size_bytes": artifact.size_bytes}
             )
-            save(folder / MANIFEST, record)
+            save_sealed(folder / MANIFEST, key, record)
             entry = self.root / "engines" / key
-            folder.rename(entry)
+            try:
+                folder.rename(entry)
+            except OSError as error:
+                # Another machine that shares the folder, but not its locks, was faster.
+                found = self.find(key) if error.errno in (errno.ENOTEMPTY, errno.EEXIST) else None
+                if found is None:
+                    raise
+                shutil.rmtree(folder, ignore_errors=True)
+                return found
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
@@ -129,76 +154,72 @@ class EngineCache:
     def entries(self) -> Iterator[Entry]:
         """Yield all entries by name; cheap: manifests are read, artifacts are not."""
         engines = self.root / "engines"
-        for path in sorted(engines.iterdir()) if engines.is_dir() else ():
+        for path in filter(is_own, sorted(engines.iterdir()) if engines.is_dir() else ()):
             try:
-                yield Entry(path, load(path / MANIFEST, EngineRecord))
+                yield Entry(path, load_sealed(path / MANIFEST, path.name, EngineRecord, checked=False))
             except RecordError as error:
                 yield Entry(path, None, str(error))
 
     def prune(self, older_than_s: float) -> list[Entry]:
         """Delete entries that were not used for so long, and all damaged and abandoned ones; return the former.
 
-        Engines that a baseline names or a run uses stay, however long they were not used.
+        Engines that a baseline names stay, however long they were not used.
         """
-        gone = []
+        gone: list[Entry] = []
+        if not self.root.is_dir():
+            return gone
         with self._guard():
-            now, kept = time.time(), pinned(self.root, older_than_s)
+            claim(self.root)
+            now, kept = clock_of(self.root), pinned(self.root, older_than_s)
             for entry in list(self.entries()):
                 unused = now - entry.last_used >= older_than_s and entry.path.name not in kept
                 old = entry.manifest is None or unused
                 if old and self._delete(entry.path):
                     gone.append(entry)
-            shutil.rmtree(self.root / "damaged", ignore_errors=True)
-            self._sweep_tmp()
+            prune_folder(self.root / "damaged", 0)
+            with suppress(OSError):
+                (self.root / "damaged").rmdir()
+            self._prune_abandoned()
             self._sweep_locks()
         return gone
 
     def _delete(self, path: Path) -> bool:
-        """Delete an entry at once for every other process; leave it where one is busy with its key."""
+        """Delete an entry at once for every other process; leave it where one makes or uses it."""
         self._make("locks", "tmp")
+        key, aside = path.name, self.root / "tmp" / f"{path.name}-{uuid4().hex}"
+        locks = self._lock(key), Lock(self._lock(key, shared=True).path)
         try:
-            lock = filelock.FileLock(self.root / "locks" / f"{path.name}.lock", timeout=0)
-            with lock, unheld(self._in_use(path.name)) as unused:
-                if not unused:
-                    return False
-                aside = path.rename(self.root / "tmp" / f"{path.name[:12]}-{time.time_ns()}")
-        except filelock.Timeout:
+            if not all(lock.take() for lock in locks):
+                self.notify(f"engine {key[:12]} is left, since a run uses it")
+                return False
+            path.rename(aside)
+        except OSError as error:
+            self.notify(f"engine {key[:12]} is left, since it cannot be deleted ({error.strerror})")
             return False
-        shutil.rmtree(aside)
+        finally:
+            for lock in locks:
+                lock.release()
+        shutil.rmtree(aside, ignore_errors=True)
         return True
 
-    def _sweep_tmp(self, own: str = "") -> None:
-        """Delete what killed builds left behind, but for what belongs to a key that another process is busy with.
+    def _prune_abandoned(self) -> None:
+        """Delete what killed builds left behind: nobody has the lock of its key, whatever clocks say of its age."""
 
-        Its age alone does not tell: clocks jump, and those of machines that share a cache differ.
-        """
-        for folder in (self.root / "tmp").glob("*"):
-            keys = {lock.stem for lock in (self.root / "locks").glob(f"{folder.name[:12]}*.lock")}
-            with suppress(OSError, filelock.Timeout), ExitStack() as free:
-                for key in keys - {own}:
-                    free.enter_context(filelock.FileLock(self.root / "locks" / f"{key}.lock", timeout=0))
-                if time.time() - folder.stat().st_mtime >= STALE_S:
-                    shutil.rmtree(folder)
+        def is_free(path: Path) -> bool:
+            lock = self._lock(key_of(path))
+            free = not key_of(path) or lock.take()
+            lock.release()
+            return free
+
+        prune_folder(self.root / "tmp", STALE_S, is_free)
 
     def _sweep_locks(self) -> None:
         """Remove the locks of keys that have no entry and that no process is busy with."""
-        for lock in (self.root / "locks").glob("*.lock"):
-            with suppress(OSError), filelock.FileLock(lock, timeout=0):  # busy, or another user's
-                if not (self.root / "engines" / lock.stem).exists():
-                    self._in_use(lock.stem).unlink(missing_ok=True)
-                    lock.unlink()
-
-    @contextmanager
-    def _locked(self, key: str) -> Iterator[None]:
-        lock = filelock.FileLock(self.root / "locks" / f"{key}.lock")
-        try:
-            lock.acquire(timeout=0.5)
-        except filelock.Timeout:
-            self.notify(f"waiting for another process that builds engine {key[:12]}")
-            lock.acquire()
-        try:
-            yield
-        finally:
+        for path in filter(is_own, (self.root / "locks").glob("*")):
+            lock = Lock(path)
+            with suppress(OSError):  # another user's
+                if not (self.root / "engines" / path.stem).exists() and lock.take():
+                    path.unlink()
             lock.release()
 
     @contextmanager
@@ -214,6 +235,7 @@ class EngineCache:
             raise CacheError(f"{self.root}: {why}") from error
 
     def _make(self, *folders: str) -> None:
+        claim(self.root)
         for folder in folders:
             (self.root / folder).mkdir(parents=True, exist_ok=True)
 
@@ -222,8 +244,17 @@ def _used(entry: Entry) -> EngineRecord | None:
     """Return the engine of an entry, which counts as use; None where it cannot be used."""
     if entry.manifest is None:
         return None
-    os.utime(entry.path)
+    with suppress(OSError):  # read-only, or another user's
+        os.utime(entry.path)
     return entry.manifest.model_copy(update={"from_cache": True, "entry": str(entry.path)})
+
+
+def _share(folder: Path) -> None:
+    """Let whoever may read a folder read its files too: some libraries write files for their own user alone."""
+    shared = folder.stat().st_mode & 0o666
+    for file in folder.iterdir():
+        if file.is_file() and (mode := stat.S_IMODE(file.stat().st_mode)) | shared != mode:
+            file.chmod(mode | shared)
 
 
 def digest_of(path: Path) -> FileDigest:
@@ -234,7 +265,7 @@ def digest_of(path: Path) -> FileDigest:
 def verify_entry(path: Path) -> Entry:
     """Compare every file of an entry with its manifest, by content."""
     try:
-        manifest = load(path / MANIFEST, EngineRecord)
+        manifest = load_sealed(path / MANIFEST, path.name, EngineRecord)
     except RecordError as error:
         return Entry(path, None, str(error))
     if manifest.cache_key != path.name:

@@ -7,12 +7,12 @@ projects share can be pruned from anywhere.
 from __future__ import annotations
 
 import json
-import time
 from contextlib import suppress
 from pathlib import Path
 
 from ..errors import CacheError, RecordError
-from ..records import FileRecord, key_sha256, load, save
+from ..records import RECORD_BYTES, FileRecord, key_sha256, load, read_text, save
+from .place import claim, clock_of
 
 
 class Pins(FileRecord):
@@ -33,6 +33,7 @@ def pin(root: Path, baseline_dir: Path) -> None:
     keys = _keys(folder)
     try:
         if keys:
+            claim(root)
             save(path, Pins(baseline_dir=str(folder), keys=keys))
         else:
             path.unlink(missing_ok=True)
@@ -46,11 +47,11 @@ def pinned(root: Path, older_than_s: float) -> frozenset[str]:
     A project is gone when its baseline folder is not there and it has not run for ``older_than_s`` seconds. Either
     alone may be a container that does not see the folder, or a project that rests.
     """
-    found: set[str] = set()
+    found, now = set[str](), clock_of(root)
     for path in (root / "pins").glob("*.json"):
         with suppress(RecordError, OSError):
             pins = load(path, Pins)
-            if Path(pins.baseline_dir).is_dir() or time.time() - path.stat().st_mtime < older_than_s:
+            if Path(pins.baseline_dir).is_dir() or now - path.stat().st_mtime < older_than_s:
                 found.update(pins.keys)
     return frozenset(found)
 
@@ -58,6 +59,6 @@ def pinned(root: Path, older_than_s: float) -> frozenset[str]:
 def _keys(folder: Path) -> tuple[str, ...]:
     found = set()
     for path in folder.glob("*/*/*.json"):
-        with suppress(OSError, ValueError, KeyError, TypeError):  # a damaged baseline names no engine
-            found.add(str(json.loads(path.read_text(encoding="utf-8"))["cache_key"]))
+        with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):  # a damaged baseline names no engine
+            found.add(str(json.loads(read_text(path, RECORD_BYTES))["cache_key"]))
     return tuple(sorted(found))

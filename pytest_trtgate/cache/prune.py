@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from . import accuracies, digests
@@ -9,12 +10,14 @@ from .engines import EngineCache, Entry
 from .store import prune_folder
 
 
-def prune(root: Path, older_than_s: float) -> tuple[list[Entry], int]:
+def prune(root: Path, older_than_s: float, notify: Callable[[str], None] = lambda _: None) -> tuple[list[Entry], int]:
     """Delete what was not used for so long from the cache at ``root``, but for engines that a baseline names.
+
+    ``notify`` is told of what is left, since a run uses it.
 
     Returns:
         The deleted engines, and how many measured accuracies were deleted.
     """
-    engines = EngineCache(root).prune(older_than_s)
+    engines = EngineCache(root, notify).prune(older_than_s)
     prune_folder(root / digests.FOLDER, older_than_s)
     return engines, prune_folder(root / accuracies.FOLDER, older_than_s)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
-import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
 from ..errors import RecordError
-from ..records import FileRecord, load, save
+from ..records import FileRecord
+from .place import clock_of, is_own
+from .seal import UnsealedError, load_sealed, save_sealed
 
 R = TypeVar("R", bound=FileRecord)
 STALE_S = 24 * 3600
@@ -21,12 +23,13 @@ MONTH_S = 30 * 86400
 class Store:
     """Records by key, a file each, that a run can do without: what cannot be read or stored is computed again.
 
-    A ``fresh`` store believes nothing that an earlier run has left.
+    A ``fresh`` store believes nothing that an earlier run has left. ``notify`` is told of what lacks its seal.
     """
 
-    def __init__(self, folder: Path, fresh: bool = False) -> None:
+    def __init__(self, folder: Path, fresh: bool = False, notify: Callable[[str], None] = lambda _: None) -> None:
         self.folder = folder
         self.fresh = fresh
+        self.notify = notify
 
     def path(self, key: str) -> Path:
         """Return the file of a key."""
@@ -39,21 +42,29 @@ class Store:
         with suppress(OSError):  # none yet, or another user's
             os.utime(self.path(key))
         try:
-            return load(self.path(key), model)
+            return load_sealed(self.path(key), self._place(key), model, own=True)
+        except UnsealedError as error:
+            self.notify(f"not believed, and looked at anew: {self.folder.name}/{error}")
+            with suppress(OSError):
+                self.path(key).unlink()
         except RecordError:
-            return None
+            pass
+        return None
 
     def put(self, key: str, record: FileRecord) -> None:
         """Store a record in place of any older one."""
         with suppress(OSError):
-            save(self.path(key), record)
+            save_sealed(self.path(key), self._place(key), record)
+
+    def _place(self, key: str) -> str:
+        return f"{self.folder.name}/{key}"
 
 
 class SurveyStore(Store):
     """What was seen of splits, checkpoints and the deployed engine; forgotten when nobody asked for it in a month."""
 
-    def __init__(self, root: Path, fresh: bool) -> None:
-        super().__init__(root / "preflight", fresh)
+    def __init__(self, root: Path, fresh: bool, notify: Callable[[str], None] = lambda _: None) -> None:
+        super().__init__(root / "preflight", fresh, notify)
 
     def put(self, key: str, record: FileRecord) -> None:
         """Store what was seen, and delete what is forgotten."""
@@ -61,17 +72,19 @@ class SurveyStore(Store):
         prune_folder(self.folder, MONTH_S)
 
 
-def prune_folder(folder: Path, older_than_s: float) -> int:
+def prune_folder(folder: Path, older_than_s: float, is_free: Callable[[Path], bool] = lambda _: True) -> int:
     """Delete what was not used in a folder for so long, and after a day what begins with a dot, half written.
+
+    Only what has a name that the cache gives is deleted, and what ``is_free``.
 
     Returns:
         How many entries were deleted.
     """
-    gone = 0
-    for entry in folder.glob("*"):
+    gone, now = 0, clock_of(folder)
+    for entry in filter(is_own, folder.glob("*")):
         limit_s = STALE_S if entry.name.startswith(".") else older_than_s
         with suppress(OSError):  # replaced or deleted meanwhile, or another user's
-            if time.time() - entry.stat().st_mtime >= limit_s:
+            if now - entry.stat().st_mtime >= limit_s and is_free(entry):
                 if entry.is_dir():
                     shutil.rmtree(entry)
                 else:

@@ -7,14 +7,17 @@ import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from .. import __version__
-from ..errors import TrtGateError
+from .. import text as fmt
+from ..errors import SettingsError, TrtGateError
 from .baseline import RECORD, add_baseline, add_command, add_compare, given_path
+from .saying import say
 
 if TYPE_CHECKING:
     from ..machine import Machine
+    from ..records import RunRecord
 
 _DAY_S = 86400.0
 _ABOUT = (
@@ -39,15 +42,22 @@ def main(argv: Sequence[str] | None = None, machine: Machine | None = None) -> i
     try:
         return run(arguments)
     except TrtGateError as error:
-        print(f"trtgate: {error}", file=sys.stderr)
+        say(f"trtgate: {error}", error=True)
         return 1
     except BrokenPipeError:  # the reader, such as head, has seen enough
         sys.stderr.close()
         return 1
 
 
+class _Parser(argparse.ArgumentParser):
+    """Parses the command line, and repeats of it only what a terminal may show."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(fmt.safe_line(message))
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="trtgate", description=_ABOUT)
+    parser = _Parser(prog="trtgate", description=_ABOUT)
     parser.add_argument("--version", action="version", version=f"pytest-trtgate {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_doctor(commands)
@@ -115,27 +125,26 @@ def _project(text: str) -> Path:
 
 
 def _doctor(arguments: argparse.Namespace) -> int:
-    from ..errors import SettingsError
     from ..machine import Machine, instructions_text, package_lines, resolve_backend, with_edits
     from ..settings import project_settings
     from .doctor import check_up
 
     machine: Machine = arguments.machine or Machine()
     versions = machine.versions()
-    print(f"pytest-trtgate {__version__}, Python {sys.version.split()[0]}")
+    say(f"pytest-trtgate {__version__}, Python {sys.version.split()[0]}")
     instructions = instructions_text(machine.cpu_instructions())
-    print(f"CPU: {machine.cpu_model()}, {machine.usable_cores()} cores, instructions {instructions}")
+    say(f"CPU: {machine.cpu_model()}, {machine.usable_cores()} cores, instructions {instructions}")
     for line in package_lines(with_edits(versions, machine.edits)):
-        print(f"  {line}")
-    print(f"engine cache: {_cache_root(None, arguments.config)}")
+        say(f"  {line}")
+    say(f"engine cache: {_cache_root(None, arguments.config)}")
     try:
         settings = project_settings(arguments.config or Path.cwd())[0]
         backend, device, why = resolve_backend(settings, machine)
     except SettingsError as error:
-        print(f"backend: none ({error})")
+        say(f"backend: none ({error})")
         return 1
-    print(f"backend: {backend} {versions[backend]} on {device} ({why})")
-    return 0 if arguments.config is None else check_up(settings, backend, device, print, machine)
+    say(f"backend: {backend} {versions[backend]} on {device} ({why})")
+    return 0 if arguments.config is None else check_up(settings, backend, device, say, machine)
 
 
 def _cache_root(given: Path | None, project: Path | None = None) -> Path:
@@ -155,8 +164,8 @@ def _cache_list(arguments: argparse.Namespace) -> int:
     for entry in entries:
         days = (time.time() - entry.last_used) / _DAY_S
         what = entry.manifest.cell.key if entry.manifest else f"unusable: {entry.problem}"
-        print(f"{entry.path.name[:12]}  {entry.size_bytes / 1e6:8.1f} MB  used {days:5.1f} days ago  {what}")
-    print(f"{len(entries)} engines, {sum(e.size_bytes for e in entries) / 1e6:.1f} MB in {root}")
+        say(f"{entry.path.name[:12]}  {entry.size_bytes / 1e6:8.1f} MB  used {days:5.1f} days ago  {what}")
+    say(f"{len(entries)} engines, {sum(e.size_bytes for e in entries) / 1e6:.1f} MB in {root}")
     return 0
 
 
@@ -167,8 +176,8 @@ def _cache_verify(arguments: argparse.Namespace) -> int:
     checked = [verify_entry(entry.path) for entry in EngineCache(root).entries()]
     bad = [entry for entry in checked if entry.manifest is None]
     for entry in bad:
-        print(f"{entry.path}: {entry.problem}")
-    print(f"{len(checked)} engines checked in {root}, {len(bad)} damaged")
+        say(f"{entry.path}: {entry.problem}")
+    say(f"{len(checked)} engines checked in {root}, {len(bad)} damaged")
     return 1 if bad else 0
 
 
@@ -179,27 +188,40 @@ def _cache_prune(arguments: argparse.Namespace) -> int:
     root, age_s = _cache_root(arguments.cache_dir), arguments.older_than * _DAY_S
     if (baselines := project_settings(Path.cwd())[0].baseline_dir).is_dir():
         pin(root, baselines)
-    gone, accuracies = prune(root, age_s)
+    gone, accuracies = prune(root, age_s, say)
     keys = pinned(root, age_s)
     kept = sum(entry.path.name in keys for entry in EngineCache(root).entries())
     why = f"; {kept} kept, since baselines name them" if kept else ""
-    print(f"{len(gone)} engines and {accuracies} measured accuracies deleted from {root}{why}")
+    say(f"{len(gone)} engines and {accuracies} measured accuracies deleted from {root}{why}")
     return 0
 
 
 def _report(arguments: argparse.Namespace) -> int:
-    from ..records import load_run
     from ..report import markdown, render
 
     if arguments.output is None and arguments.format != "markdown":
         arguments.misused("-o FILE is missing; only --format markdown can be printed")
-    runs = [load_run(path) for path in arguments.records]
+    runs = list(map(_run_from, arguments.records))
     if arguments.output is None:
-        print(markdown.render(runs), end="")
+        for line in markdown.render(runs).rstrip("\n").split("\n"):
+            say(line)
         return 0
     written = render(runs, arguments.output, arguments.format, [path.parent for path in arguments.records])
-    print(f"{written}: {len(runs)} run{'s' if len(runs) > 1 else ''}")
+    say(f"{written}: {len(runs)} run{'s' if len(runs) > 1 else ''}")
     return 0
+
+
+def _run_from(record: Path) -> RunRecord:
+    """Return a run record for a report; what that says to paste is made here."""
+    from ..baselines import offered_anew
+    from ..records import load_run
+    from ..settings import project_settings
+
+    try:
+        source = project_settings(Path.cwd())[1]
+    except SettingsError:  # a report needs no project
+        source = None
+    return offered_anew(load_run(record), record, source)
 
 
 def _demo(arguments: argparse.Namespace) -> int:
@@ -207,6 +229,9 @@ def _demo(arguments: argparse.Namespace) -> int:
 
     write_demo(arguments.folder)
     folder = shlex.quote(str(arguments.folder))
-    print(f"{arguments.folder}: a project with a model, a dataset and a gate; next:\n  cd {folder}\n  pytest")
-    print("Or with a video that each engine is timed on, end to end:\n  pytest --trt-video=clip.mp4")
+    say(f"{arguments.folder}: a project with a model, a dataset and a gate; next:")
+    say(f"  cd {folder}")
+    say("  pytest")
+    say("Or with a video that each engine is timed on, end to end:")
+    say("  pytest --trt-video=clip.mp4")
     return 0

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from datetime import date, datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import RecordError, SettingsError
+from .saying import say
 
 if TYPE_CHECKING:
     from ..baselines import Acceptance
@@ -22,10 +23,10 @@ _PRUNE = (
     "where there are any, 0 where there are none."
 )
 _ACCEPT = (
-    "Write baselines from a run record, such as one of a CI run, for the machine of that run. A cell that is slower or "
-    "less accurate than its baseline is accepted; one in error, that fails its tolerance to the .pt (of the settings "
-    "here, where they name the model), that does not prove a budget or speed-up, or that was timed on an unfit device, "
-    "is not; nor, without --allow-busy, one of a run that notes machine-busy. Exit status 1 where a cell was refused."
+    "Write baselines from a run record, such as one of a CI run, for the machine of that run. A cell may be slower or "
+    "less accurate than its baseline. A cell is refused if it is in error; if it fails its tolerance to the .pt (of "
+    "the settings here, where they name the model); if it does not prove a budget or speed-up; if it was timed on an "
+    "unfit device; or if its run notes machine-busy and --allow-busy is not given. Exit status 1 if a cell was refused."
 )
 _WAIVE = (
     "Let a cell fail until a date, with a reason. What fails stays FAIL in every report and does not fail the run. A "
@@ -100,7 +101,7 @@ def _or_usage(run: Callable[[argparse.Namespace], int]) -> Callable[[argparse.Na
         try:
             return run(arguments)
         except (RecordError, SettingsError) as error:
-            print(f"trtgate: {error}", file=sys.stderr)
+            say(f"trtgate: {error}", error=True)
             return 2
 
     return guarded
@@ -123,7 +124,7 @@ def _show(arguments: argparse.Namespace) -> int:
 
     settings, root, _ = _project(arguments)
     for line in overview(root, settings, _today()):
-        print(line)
+        say(line)
     return 0
 
 
@@ -146,9 +147,9 @@ def _acceptance(arguments: argparse.Namespace) -> tuple[Acceptance, list[Cell]]:
     if not cells:
         raise SettingsError(f"{arguments.record}: has no cells")
     settings = recorded_settings(run.settings, arguments.record)
-    run, changes = with_tolerances_of(project, run, cells)
-    for sentence in changes:
-        print(sentence)
+    run, rejudged = with_tolerances_of(project, run, cells)
+    for sentence in rejudged:
+        say(sentence)
     store = BaselineStore(root, run.environment)
     return Acceptance(run, store, settings, source, arguments.allow_busy), cells
 
@@ -157,46 +158,57 @@ def _diff(arguments: argparse.Namespace) -> int:
     from ..baselines import changes
 
     for line in changes(*_acceptance(arguments)):
-        print(line)
+        say(line)
     return 0
 
 
 def _accept(arguments: argparse.Namespace) -> int:
+    from ..records import updating
+
     acceptance, cells = _acceptance(arguments)
-    written = [acceptance.write(cell) for cell in cells]
+    with updating(acceptance.store.root):
+        written = [acceptance.write(cell) for cell in cells]
     for sentence, _ in written:
-        print(sentence)
+        say(sentence)
     return 0 if all(done for _, done in written) else 1
 
 
 def _prune(arguments: argparse.Namespace) -> int:
     from ..baselines import delete, stored
+    from ..records import updating
 
     settings, root, _ = _project(arguments)
     if not settings.models:
         raise SettingsError(
             "the settings name no model, so every baseline would seem unused; name them in the settings"
         )
-    unused = [one for one in stored(root, settings) if one.unused]
-    for one in unused:
-        print(f"{one.path}: {one.unused}")
-    if arguments.yes:
-        delete(unused)
-    print(f"{len(unused)} unused in {root}{', deleted' if arguments.yes else ''}")
+    with updating(root) if arguments.yes else nullcontext():
+        unused = [one for one in stored(root, settings) if one.why_unused]
+        for one in unused:
+            say(f"{one.path}: {one.why_unused}")
+        if arguments.yes:
+            delete(unused)
+    say(f"{len(unused)} unused in {root}{', deleted' if arguments.yes else ''}")
     return 1 if unused and not arguments.yes else 0
 
 
 def _waive(arguments: argparse.Namespace) -> int:
-    from ..baselines import Waiver, load_waivers, save_waivers
+    from ..baselines import Waiver, Waivers, change_waivers
 
     settings, root, _ = _project(arguments)
-    waivers = load_waivers(root)
     if arguments.remove:
-        left = waivers.removed(arguments.cell, arguments.subject)
-        gone = len(waivers.waivers) - len(left.waivers)
-        if not gone:
-            raise SettingsError(f"no waiver of {arguments.cell}; there are: {_listed(waivers.waivers)}")
-        print(f"{save_waivers(root, left)}: {gone} waiver{'s' if gone > 1 else ''} of {arguments.cell} removed")
+        gone = 0
+
+        def removed(waivers: Waivers) -> Waivers:
+            nonlocal gone
+            left = waivers.removed(arguments.cell, arguments.subject)
+            gone = len(waivers.waivers) - len(left.waivers)
+            if not gone:
+                raise SettingsError(f"no waiver of {arguments.cell}; there are: {_listed(waivers.waivers)}")
+            return left
+
+        path = change_waivers(root, removed)
+        say(f"{path}: {gone} waiver{'s' if gone > 1 else ''} of {arguments.cell} removed")
         return 0
     _check_key(arguments.cell, settings)
     waiver = Waiver(
@@ -205,8 +217,8 @@ def _waive(arguments: argparse.Namespace) -> int:
         until=_until(arguments.until),
         reason=_reason(arguments.reason),
     )
-    path = save_waivers(root, waivers.granted(waiver))
-    print(f"{path}: {waiver.what} waived until {waiver.until}: {waiver.reason}")
+    path = change_waivers(root, lambda waivers: waivers.granted(waiver))
+    say(f"{path}: {waiver.what} waived until {waiver.until}: {waiver.reason}")
     return 0
 
 
@@ -235,7 +247,7 @@ def _until(text: str | None) -> date:
     except ValueError:
         raise SettingsError(f"--until = {text} is not a date such as 2027-01-31") from None
     if until < _today():
-        raise SettingsError(f"--until = {until} has passed; a waiver holds until a day that has not")
+        raise SettingsError(f"--until = {until} has passed; choose today or a later day")
     return until
 
 
@@ -255,11 +267,11 @@ def _compare(arguments: argparse.Namespace) -> int:
     settings = recorded_settings(after.settings, arguments.after)
     compared = compare(before, after, settings)
     for one in compared:
-        print(one.line)
+        say(one.line)
     both = {one.cell.on_any_gpu for one in compared}
     lost, new = ([cell.key for cell in run.cells if cell.on_any_gpu not in both] for run in (before, after))
     for alone, name in ((lost, arguments.before), (new, arguments.after)):
         if alone:
-            print(f"only in {name}: {', '.join(alone)}")
+            say(f"only in {name}: {', '.join(alone)}")
     worse = any(settings.fails(check.outcome) for one in compared for check in one.checks)
     return 1 if worse or lost else 0

@@ -5,24 +5,30 @@ It is resolved once, so that every job sees the same files and none is downloade
 
 from __future__ import annotations
 
-import glob
 import json
+import os
+import re
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from ..errors import DataError
-from ..records import file_sha256, files_sha256, key_sha256
+from ..records import LIST_BYTES, file_sha256, files_sha256, key_sha256, open_regular, read_text
+from .data_yaml import SPLITS, is_plain, names_of, places_of, read_yaml
+from .ultralytics_files import readable_names
 
 IMAGE_SUFFIXES = frozenset(
     f".{suffix}"
     for suffix in ("avif", "bmp", "dng", "heic", "heif", "jp2", "jpeg", "jpg", "mpo", "png", "tif", "tiff", "webp")
 )
 """Files that count as images; the formats that Ultralytics lists as supported."""
-SPLITS = ("train", "val", "test")
+MOST_FOLDERS = 100_000
+"""Folders of a split; the largest classification sets have some ten thousand."""
+_APPLE_DOUBLE = b"\0\5\x16\7"
+"""What a file begins with that macOS leaves beside another, such as ._cat.jpg, on disks that are not its own."""
 _SPLIT_FOLDERS = {"train": ("train",), "val": ("val", "validation", "valid"), "test": ("test",)}
 """Names of the folders of each split in a classification dataset, as Ultralytics looks for them."""
 
@@ -32,6 +38,7 @@ class Dataset:
     """A resolved dataset: class names by index, and for each split the files, folders or lists that hold its images.
 
     ``folders``: an image's folder names its class, as in a classification dataset; else it has a label file.
+    ``tried``: the other roots in which splits were looked for in vain, where none was found anywhere.
     """
 
     source: Path
@@ -40,6 +47,7 @@ class Dataset:
     splits: dict[str, tuple[Path, ...]]
     extra: dict[str, Any]
     folders: bool = False
+    tried: tuple[Path, ...] = ()
 
     def images(self, split: str) -> tuple[Path, ...]:
         """Return the images of one split, sorted by path.
@@ -61,14 +69,15 @@ class Dataset:
             raise DataError(f"{self.source}: no split '{split}'; it has: {', '.join(self.splits) or 'none'}")
         found: list[Path] = []
         for place in self.splits[split]:
-            if place.is_dir():
-                # glob, unlike Path.rglob, follows linked folders on every Python, as Ultralytics does.
-                names = glob.glob("**/*.*", root_dir=place, recursive=True)  # noqa: PTH207
-                found += (place / name for name in names)
-            elif place.is_file():
+            if place.is_dir() and self.folders:
+                found += (image for folder in class_folders(place) for image in _images_below(folder))
+            elif place.is_dir():
+                found += _below(place, hidden=False)
+            elif place.exists():
                 found += _listed(place)
             else:
-                raise DataError(f"{self.source}: split '{split}' points at {place}, which does not exist")
+                also = f"; neither is it in {' or '.join(map(str, self.tried))}" if self.tried else ""
+                raise DataError(f"{self.source}: split '{split}' points at {place}, which does not exist{also}")
         found = [p for p in found if p.suffix.lower() in IMAGE_SUFFIXES]
         if not found:
             places = ", ".join(map(str, self.splits[split]))
@@ -89,6 +98,13 @@ class Dataset:
         with reading():
             return files_sha256((file for image in images for file in (image, label_of(image))), sha256)
 
+    def classes(self, split: str) -> dict[int, str]:
+        """Return the classes of the dataset; where folders are classes, those of which a split has images."""
+        if not self.folders:
+            return self.names
+        there = sorted({image.relative_to(self.splits[split][0]).parts[0] for image in self.images(split)})
+        return readable_names(dict(enumerate(there)))
+
     def shown(self, image: Path) -> str:
         """Return the name of an image: its path, relative to the root of the dataset if it is below that."""
         return image.relative_to(self.root).as_posix() if image.is_relative_to(self.root) else image.as_posix()
@@ -98,27 +114,84 @@ class Dataset:
         if self.folders:
             return self.root
         path.parent.mkdir(parents=True, exist_ok=True)
+        all_places = [place for places in self.splits.values() for place in places]
+        linked = not is_plain([str(place) for place in (self.root, *all_places)])
         data = {
             **self.extra,
-            "path": str(self.root),
+            "path": str(path.parent if linked else self.root),
             "names": self.names,
-            **{split: [str(self._place(p, path.parent)) for p in places] for split, places in self.splits.items()},
+            **{split: [self._place(p, path.parent, linked) for p in places] for split, places in self.splits.items()},
         }
+        if not is_plain(data["path"]):
+            del data["path"]  # places are then relative to the YAML itself
         # Ultralytics wants both keys, whichever split it reads.
         for split in ("train", "val"):
             data.setdefault(split, next(iter(data[s] for s in SPLITS if s in data)))
-        # JSON is YAML, and needs no thought about quoting.
-        path.write_text(json.dumps(data, ensure_ascii=True, indent=1), encoding="utf-8")
+        # JSON is YAML, unless it escapes one character as two.
+        text = json.dumps(data, ensure_ascii=False, indent=1)
+        text = re.sub("[\x7f-\uffff]", lambda found: f"\\u{ord(found[0]):04x}", text)
+        path.write_text(text, encoding="utf-8")
         return path
 
     @staticmethod
-    def _place(place: Path, folder: Path) -> Path:
-        """Return ``place``; of a list of images, a copy in ``folder`` with absolute paths."""
-        if not place.is_file():
-            return place
-        copy = folder / f"{place.stem}-{len(list(folder.iterdir()))}.txt"
-        copy.write_text("\n".join(map(str, _listed(place))), encoding="utf-8")
-        return copy
+    def _place(place: Path, folder: Path, linked: bool) -> str:
+        """Return how a YAML in ``folder`` names a place: of a list of images, a copy with absolute paths.
+
+        ``linked``: some path is no Unicode and cannot be written, so that a link is named; Ultralytics resolves it.
+        """
+        number = len(list(folder.iterdir()))
+        if place.is_file():
+            listed = "\n".join(map(str, _listed(place)))
+            place = folder / f"{place.stem}-{number}.txt"
+            place.write_text(listed, encoding="utf-8", errors="surrogateescape")
+        if not linked:
+            return str(place)
+        link = folder / f"place-{number}"
+        link.symlink_to(place)
+        return link.name
+
+
+def class_folders(split: Path) -> list[Path]:
+    """Return the folders of a split of a classification dataset that name classes, by name.
+
+    Hidden ones, such as .ipynb_checkpoints, are what tools leave behind, and so are those without images.
+    """
+    visible = (place for place in split.iterdir() if place.is_dir() and not place.name.startswith("."))
+    return sorted(place for place in visible if any(True for _ in _images_below(place)))
+
+
+def _images_below(folder: Path) -> Iterator[Path]:
+    """Yield the images of a class, hidden ones too, as Ultralytics counts them."""
+    yield from filter(is_image, _below(folder, hidden=True))
+
+
+def _below(place: Path, *, hidden: bool) -> Iterator[Path]:
+    """Yield what is below a folder and its linked folders, as Ultralytics finds it; hidden ones only if asked.
+
+    Raises:
+        DataError: A link leads to a folder above it, so that its images would count many times, or there are very many
+            folders.
+    """
+    for number, (folder, folders, files) in enumerate(os.walk(place, followlinks=True)):
+        here = Path(folder)
+        if number and here.is_symlink() and here.parent.resolve().is_relative_to(here.resolve()):
+            raise DataError(f"{here}: a link to a folder above it; remove it")
+        if number == MOST_FOLDERS:
+            raise DataError(f"{place}: more than {MOST_FOLDERS:,} folders below it, too many for a dataset")
+        if not hidden:
+            folders[:] = [name for name in folders if not name.startswith(".")]
+            files = [name for name in (*folders, *files) if not name.startswith(".")]
+        yield from (here / name for name in files)
+
+
+def is_image(path: Path) -> bool:
+    """Return whether a file of a class counts as an image, by its name: not one that macOS left beside an image."""
+    if path.suffix.lower() not in IMAGE_SUFFIXES:
+        return False
+    if not path.name.startswith("._"):
+        return True
+    with reading(), open_regular(path) as file:
+        return file.read(len(_APPLE_DOUBLE)) != _APPLE_DOUBLE
 
 
 def shared_contents(
@@ -164,76 +237,92 @@ def label_of(image: Path) -> Path:
 
 
 def _listed(listing: Path) -> list[Path]:
+    """Return the images of a list.
+
+    As for Ultralytics, lines that begin with ``./`` are relative to the list, and others to the working folder. Where
+    there is no such file, these too are relative to the list.
+    """
     try:
-        lines = listing.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{listing}: cannot be read as a list of images ({error})") from error
-    found = [listing.parent / line.strip() for line in lines if line.strip()]
+        lines = read_text(listing, LIST_BYTES).splitlines()
+    except OSError as error:
+        raise DataError(f"{listing}: cannot be read as a list of images ({error.strerror})") from error
+    here, found = Path.cwd(), []
+    for line in filter(None, map(str.strip, lines)):
+        beside = listing.parent / line
+        found.append(beside if line.startswith("./") or not (here / line).is_file() else here / line)
     missing = next((p for p in found if not p.is_file()), None)
     if missing is not None:
         raise DataError(f"{listing}: lists {missing}, which does not exist")
     return found
 
 
-def _yaml_problem(error: Exception) -> str:
-    """Return what is wrong with a YAML file, and at which line and column if the parser says so."""
-    mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
-    if mark is None:
-        return str(error).splitlines()[0]
-    return f"line {mark.line + 1}, column {mark.column + 1}: {problem}"
-
-
 def load_dataset(source: Path) -> Dataset:
-    """Read a data YAML and resolve its paths against its folder; or read the folder of a classification dataset.
+    """Read a data YAML, or a folder: that of a classification dataset, or one that holds a data YAML.
 
     Raises:
         DataError: The file is missing, not YAML, or lacks class names or splits; or the folder does.
     """
-    import yaml
-
     if source.is_dir():
-        return _of_folders(source.resolve(), source)
-    if not source.is_file():
+        return _of_folder(source)
+    if not source.exists():
         hint = "; nothing is ever downloaded" if {"http:", "https:"} & set(source.parts) else ""
         raise DataError(f"{source}: no such data YAML{hint}")
-    try:
-        data = yaml.safe_load(source.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: bytes that are no text, or impossible dates
-        raise DataError(f"{source}: not valid YAML ({_yaml_problem(error)})") from error
-    except OSError as error:
-        raise DataError(f"{source}: cannot be read ({error.strerror})") from error
-    if not isinstance(data, dict):
-        raise DataError(f"{source}: not a data YAML; it needs 'names' and at least one of {', '.join(SPLITS)}")
-    root = source.parent / _root(data.get("path") or ".", source)
-    if "validation" in data:
-        data.setdefault("val", data.pop("validation"))
-    splits = {s: _places(root, data[s], source, s) for s in SPLITS if data.get(s)}
-    if not splits:
-        raise DataError(f"{source}: no split; it needs at least one of {', '.join(SPLITS)}")
+    data = read_yaml(source)
+    (root, *tried), splits = places_of(data, source)
     known = {"path", "names", "nc", "download", "yaml_file", *SPLITS}
-    extra = {k: v for k, v in data.items() if isinstance(k, str) and k not in known and _is_plain(v)}
-    return Dataset(source, _resolved(root, source), _names(data, source), splits, extra)
+    extra = {k: v for k, v in data.items() if isinstance(k, str) and k not in known and is_plain(v)}
+    return Dataset(source, root, names_of(data, source), splits, extra, tried=tuple(tried))
 
 
-def _root(path: Any, source: Path) -> Path:
-    if not isinstance(path, str):
-        raise DataError(f"{source}: path = {path!r} is not a path")
+def _of_folder(source: Path) -> Dataset:
+    """Return the dataset of a folder: of its data YAML, unless that finds no label and there is a folder per class."""
+    yaml = _yaml_in(source)
+    if yaml is None:
+        return _of_classes(source.resolve(), source)
+    dataset = load_dataset(yaml)
+    if not _is_labelled(dataset):
+        with suppress(DataError):
+            return _of_classes(source.resolve(), source)
+    return dataset
+
+
+def _yaml_in(folder: Path) -> Path | None:
+    """Return the data YAML in a folder or, unless it has a folder 'train', below it; None if there is none.
+
+    Raises:
+        DataError: There are several, and none has the name of the folder.
+    """
+    found: list[Path] = []
+    for below in ("",) if (folder / "train").is_dir() else ("", "**/"):
+        found = found or [
+            path
+            for suffix in ("yaml", "yml")
+            for path in sorted(folder.glob(f"{below}*.{suffix}"))
+            if _has_splits(path)
+        ]
+    named = [path for path in found if path.stem == folder.name] if len(found) > 1 else found
+    if found and len(named) != 1:
+        listed = ", ".join(str(path.relative_to(folder)) for path in found)
+        raise DataError(f"{folder}: holds several data YAMLs ({listed}); name one of them")
+    return next(iter(named), None)
+
+
+def _has_splits(path: Path) -> bool:
     try:
-        return Path(path).expanduser()
-    except RuntimeError as error:
-        raise DataError(f"{source}: path = {path} names the home folder of a user that does not exist") from error
-
-
-def _is_plain(value: Any) -> bool:
-    """Return whether a value of a data YAML can be written for jobs; a date, for one, cannot, and they need none."""
-    try:
-        json.dumps(value)
-    except (TypeError, ValueError, RecursionError):
+        return path.is_file() and bool(set(SPLITS) & {key for key, value in read_yaml(path).items() if value})
+    except DataError:
         return False
-    return True
 
 
-def _of_folders(root: Path, source: Path) -> Dataset:
+def _is_labelled(dataset: Dataset) -> bool:
+    for split in dataset.splits:
+        with suppress(DataError):
+            if any(label_of(image).is_file() for image in dataset.images(split)):
+                return True
+    return False
+
+
+def _of_classes(root: Path, source: Path) -> Dataset:
     splits: dict[str, tuple[Path, ...]] = {}
     for split, names in _SPLIT_FOLDERS.items():
         places = [root / name for name in names if (root / name).is_dir()]
@@ -241,51 +330,13 @@ def _of_folders(root: Path, source: Path) -> Dataset:
             splits[split] = (places[0],)
     if "train" not in splits:
         # Ultralytics would divide such a folder into splits on disk.
-        raise DataError(f"{source}: not a classification dataset; it needs a folder 'train' with a folder per class")
-    classes = sorted(place.name for place in splits["train"][0].iterdir() if place.is_dir())
-    if not classes:
-        raise DataError(f"{source}: its folder 'train' has no folder per class; a data YAML names other datasets")
-    return Dataset(source, root, dict(enumerate(classes)), splits, {}, folders=True)
-
-
-def _places(root: Path, value: Any, source: Path, split: str) -> tuple[Path, ...]:
-    values = value if isinstance(value, list) else [value]
-    if not all(isinstance(v, str) for v in values):
-        raise DataError(f"{source}: split '{split}' = {value!r} is not a path or a list of paths")
-    return tuple(_place(root, v, source) for v in values)
-
-
-def _place(root: Path, value: str, source: Path) -> Path:
-    place = _resolved(root / value, source)
-    # Common exports write ../train/images but mean train/images, and Ultralytics reads it so.
-    if value.startswith("../") and not place.exists():
-        return _resolved(root / value[3:], source)
-    return place
-
-
-def _resolved(path: Path, source: Path) -> Path:
-    """Return a path of a data YAML with all links resolved; refuse one that the system refuses."""
-    try:
-        path.exists()
-        return path.resolve()
-    except (OSError, RuntimeError, ValueError) as error:  # a loop of links, or no path at all
-        why = error.strerror if isinstance(error, OSError) else error
-        raise DataError(f"{source}: {str(path)!r} cannot be looked at ({why})") from error
-
-
-def _names(data: dict[str, Any], source: Path) -> dict[int, str]:
-    names, count = data.get("names"), data.get("nc")
-    if names is None and type(count) is int:
-        names = [f"class_{i}" for i in range(count)]
-    if isinstance(names, dict) and all(str(i).isdecimal() for i in names):
-        found = {int(i): str(name) for i, name in sorted(names.items(), key=lambda pair: int(pair[0]))}
-    elif isinstance(names, list):
-        found = {i: str(name) for i, name in enumerate(names)}
-    else:
-        raise DataError(f"{source}: 'names' must be a list of class names or a map from index to name")
-    if not found or list(found) != list(range(len(found))):
-        which = ", ".join(map(str, found)) or "none"
-        raise DataError(f"{source}: 'names' must name classes from 0 upwards without a gap; it names {which}")
-    if count is not None and count != len(found):
-        raise DataError(f"{source}: nc = {count!r}, but 'names' has {len(found)}; remove nc")
-    return found
+        raise DataError(
+            f"{source}: holds no data YAML, and no folder 'train' with a folder per class; name a data YAML"
+        )
+    classes = [place.name for place in class_folders(splits["train"][0])]
+    if not classes or set(classes) <= {"images", "labels"}:
+        held = f"holds '{classes[0]}'" if classes else "has no folder of images per class"
+        raise DataError(
+            f"{source}: its folder 'train' {held}, and there is no data YAML; name one, with names and splits"
+        )
+    return Dataset(source, root, readable_names(dict(enumerate(classes))), splits, {}, folders=True)

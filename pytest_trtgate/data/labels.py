@@ -6,11 +6,14 @@ release of Ultralytics might refuse count, by their content.
 
 from __future__ import annotations
 
+import errno
 import math
 import re
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
+
+from ..records import file_sha256, read_bytes
 
 RULES_VERSION = 1
 """Raise it when the rules below change: results for unchanged files are stored."""
@@ -30,9 +33,9 @@ def label_state(path: Path, classes: int, keypoints: KeypointShape | None) -> st
     All numbers must be in range. An empty or missing file is sound too: its image has no objects.
     """
     try:
-        content = path.read_bytes() if path.is_file() else b""
-    except OSError:
-        return "unreadable"
+        content = read_bytes(path) if path.is_file() else b""
+    except OSError as error:
+        return file_sha256(path) if error.errno == errno.EFBIG else "unreadable"
     try:
         rows = [[*map(float, line.split())] for line in content.splitlines() if line.strip()]
     except ValueError:

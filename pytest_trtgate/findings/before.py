@@ -9,6 +9,7 @@ from statistics import median
 from typing import Any
 
 from .. import text as fmt
+from ..data import KeypointShape, readable_names
 from ..jobs import CheckpointFacts, SplitFacts
 from ..judge.drift import unlike
 from ..machine import saturates
@@ -168,16 +169,46 @@ def unknown_checkpoints(checkpoints: Mapping[str, CheckpointFacts]) -> Iterator[
             yield Found("preflight-incomplete", f"{model}: nothing is known of its training: {facts.problem}", (model,))
 
 
+def other_kind(checkpoints: Mapping[str, CheckpointFacts], source: Path, *, folders: bool) -> Iterator[Found]:
+    """Yield where a model's task needs another kind of data; ``folders``: the dataset has a folder per class."""
+    for model, facts in checkpoints.items():
+        if not facts.task or (facts.task == "classify") == folders:
+            continue
+        said = f"{model}: a classifier needs a folder per class, but {source} is a data YAML"
+        remedy = "name as data the folder that holds the splits, each with a folder per class"
+        if folders:
+            said = f"{model}: its task is {facts.task}, which needs label files, but {source} has a folder per class"
+            remedy = "name as data a data YAML whose images have label files"
+        yield Found("class-mismatch", said, (model,), remedy=remedy)
+
+
+def other_keypoints(checkpoints: Mapping[str, CheckpointFacts], labelled: KeypointShape | None) -> Iterator[Found]:
+    """Yield where a model finds other key points than the dataset's labels have, or has none to compare with."""
+    for model, facts in checkpoints.items():
+        if facts.task == "pose" and facts.kpt_shape and facts.kpt_shape != labelled:
+            theirs = "no kpt_shape that can be used" if labelled is None else f"{labelled[0]} of {labelled[1]}"
+            said = f"{model}: the model finds {facts.kpt_shape[0]} key points of {facts.kpt_shape[1]} numbers each"
+            remedy = "gate the model on data with its key points, named by kpt_shape in the data YAML"
+            yield Found("class-mismatch", f"{said}, the dataset has {theirs}", (model,), remedy=remedy)
+
+
 def other_classes(
     checkpoints: Mapping[str, CheckpointFacts], names: Mapping[int, str], *, by_index: bool
 ) -> Iterator[Found]:
     """Yield where a model has other classes than the dataset.
 
-    ``by_index``: labels give the index of a class, so that the order of the names counts.
+    ``by_index``: labels give the index of a class, so that the order of the names counts. Else folders are classes,
+    which the model knows by their names, or all by their order.
     """
     for model, facts in checkpoints.items():
-        theirs = facts.names
-        if theirs is None or (facts.single_cls and len(theirs) == 1):
+        if facts.names is None or (facts.single_cls and len(facts.names) == 1):
+            continue
+        theirs = readable_names(facts.names)
+        strange = [name for name in names.values() if name not in theirs.values()]
+        if not by_index and len(strange) < len(names):
+            if strange:
+                said = f"{model}: the model does not know the class {_listed(strange)} of the dataset"
+                yield Found("class-mismatch", said, (model,))
             continue
         if len(theirs) != len(names):
             said = f"{model}: the model has {fmt.plural(len(theirs), 'class')}, the dataset {len(names)}"
@@ -198,27 +229,14 @@ def other_classes(
             yield Found("dataset-trouble", f"{model}: {said}{many}; {unlike}", (model,), remedy=RENAMED)
 
 
-def other_labels(
-    checkpoints: Mapping[str, CheckpointFacts], kpt_shape: tuple[int, int] | None, splits: Mapping[str, SplitFacts]
-) -> Iterator[Found]:
-    """Yield where the labels are for another task than a model's, so that Ultralytics would refuse them.
-
-    ``kpt_shape``: how many key points the dataset's objects have, and the numbers of each; None where it does not say.
-    """
+def other_labels(checkpoints: Mapping[str, CheckpointFacts], splits: Mapping[str, SplitFacts]) -> Iterator[Found]:
+    """Yield where the labels are for another task than a model's, so that Ultralytics would refuse them."""
     for model, facts in checkpoints.items():
         for split, seen in splits.items() if facts.task in OUTLINED else ():
             if seen.boxes.count:
                 hold = f"{fmt.plural(seen.boxes.count, 'label file')} of split '{split}' without, first"
                 said = f"{model}: {facts.task} models need outlines of all objects; {hold} {seen.boxes.first}"
                 yield Found("task-mismatch", said, (model,))
-        if facts.task != "pose":
-            continue
-        if kpt_shape is None:
-            said = f"{model}: pose models need a kpt_shape in the data YAML, such as [17, 3]; it has none that can be"
-            yield Found("task-mismatch", said, (model,))
-        elif facts.kpt_shape and facts.kpt_shape != kpt_shape:
-            said = f"{model}: kpt_shape is {list(facts.kpt_shape)} to the model, {list(kpt_shape)} in the data YAML"
-            yield Found("task-mismatch", said, (model,))
 
 
 def _folded(name: str) -> str:

@@ -6,6 +6,8 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from ..records import read_bytes
+
 NOTEBOOKS: Mapping[str, str] = {"COLAB_RELEASE_TAG": "/content", "KAGGLE_KERNEL_RUN_TYPE": "/kaggle"}
 """Variables that hosted notebooks set, and the folder whose content goes with the session."""
 KEPT_IN_NOTEBOOKS = ("/content/drive", "/content/gdrive")
@@ -58,6 +60,6 @@ def _under(place: Path, folders: Sequence[str]) -> str | None:
 def _has(path: Path, pattern: re.Pattern[str]) -> bool:
     """Return whether a file has a text; True where it cannot be read, since then nobody can say that it has not."""
     try:
-        return bool(pattern.search(path.read_text(encoding="utf-8", errors="replace")))
+        return bool(pattern.search(read_bytes(path).decode(errors="replace")))
     except OSError:
         return True

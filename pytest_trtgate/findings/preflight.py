@@ -102,9 +102,12 @@ def _of_survey(
     metadata = seen.deployed.metadata if seen.deployed else {}
     yield from early.deployed_engine(settings, cells, metadata, measure.environment.versions.get("ultralytics"))
     yield from early.unknown_checkpoints(seen.checkpoints)
-    yield from early.other_classes(seen.checkpoints, names, by_index=not dataset.folders)
-    kpt_shape = keypoints_of(dataset.extra.get("kpt_shape"))
-    yield from early.other_labels(seen.checkpoints, kpt_shape, seen.splits)
+    kind = list(early.other_kind(seen.checkpoints, dataset.source, folders=dataset.folders))
+    yield from kind or early.other_keypoints(seen.checkpoints, keypoints_of(dataset.extra.get("kpt_shape")))
+    told = [model for found in kind for model in found.models]
+    others = {model: facts for model, facts in seen.checkpoints.items() if model not in told}
+    yield from early.other_classes(others, dataset.classes(settings.split), by_index=not dataset.folders)
+    yield from early.other_labels(others, seen.splits)
     labelled = not dataset.folders and any(task != "classify" for task in tasks)
     unused = dict.fromkeys((settings.split, settings.calibration.split), 0)
     for split, facts in seen.splits.items():

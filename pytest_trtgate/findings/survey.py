@@ -46,9 +46,10 @@ def survey(
     dataset, calibrated = data.dataset, measure.plan.calibrates
     for model in models:  # what is now is what is measured
         measure.check_inputs(model, evaluated=True, calibrated=calibrated)
-    store = SurveyStore(measure.cache.root, measure.settings.fresh)
+    store = SurveyStore(measure.cache.root, measure.settings.fresh, measure.milestone)
     kpt_shape = keypoints_of(dataset.extra.get("kpt_shape"))
-    split_keys = {name: _split_key(x, f"{len(dataset.names)} {kpt_shape}") for name, x in splits.items()}
+    how = f"{len(dataset.names)} {kpt_shape} {measure.settings.inputs.max_pixels}"
+    split_keys = {name: _split_key(x, how) for name, x in splits.items()}
     model_keys = {model: _key("checkpoint", measure.weights_sha256[model]) for model in models}
     engine = measure.settings.deployment.engine
     with reading():

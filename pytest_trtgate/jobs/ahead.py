@@ -7,8 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-import filelock
-
+from ..locks import Lock
 from .processes import Waiting
 
 AT_MOST = 3
@@ -39,7 +38,7 @@ class Ahead:
         self._server: Waiting | None = None
         self._started = 0
         self._mutex = threading.Lock()
-        self._lock: filelock.BaseFileLock | None = None
+        self._lock: Lock | None = None
         self._importing: threading.Thread | None = None
 
     # Before the jobs
@@ -84,15 +83,15 @@ class Ahead:
 
     # The device's lock is held while anything imports, so that nobody times anything meanwhile
 
-    def take_lock(self, path: str) -> filelock.BaseFileLock | None:
+    def take_lock(self, path: Path) -> Lock | None:
         """Return the lock of that path where it is held for processes that import; the caller holds it from now on."""
         with self._mutex:
-            if self._lock is None or self._lock.lock_file != path:
+            if self._lock is None or self._lock.path != path:
                 return None
             lock, self._lock = self._lock, None
             return lock
 
-    def leave_lock(self, lock: filelock.BaseFileLock) -> None:
+    def leave_lock(self, lock: Lock) -> None:
         """Release a lock that the caller holds, or keep it for processes that still import."""
         with self._mutex:
             if self._importing is not None and self._lock is None:

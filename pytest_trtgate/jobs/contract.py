@@ -23,6 +23,7 @@ from ..records import (
     Head,
     Launch,
     LayerTime,
+    Name,
     Phase,
     Record,
     Task,
@@ -60,11 +61,14 @@ A = TypeVar("A", bound=Response)
 class Request(FileRecord, Generic[A]):
     """Base of all requests: each names its kind of job, and in its base class the class of its answer.
 
-    ``threads``: those of each numeric library.
+    ``threads``: those of each numeric library. ``safe_weights``: load no checkpoint that names other classes than those
+    of torch and Ultralytics. ``max_pixels``: decode no image of more.
     """
 
     kind: ClassVar[JobKind]
     threads: int = 1
+    safe_weights: bool = False
+    max_pixels: int = 200_000_000
 
     @property
     def artifacts(self) -> tuple[str, ...]:
@@ -85,7 +89,7 @@ class BuildResponse(Response):
     ``left_out``: images that Ultralytics left out of the calibration.
     """
 
-    artifact: str
+    artifact: Name
     metadata: dict[str, Any]
     calibration_images: tuple[str, ...] | None = None
     left_out: Trouble = Trouble()
@@ -246,7 +250,7 @@ class ProfileRequest(Request[ProfileResponse]):
 class SmallPicture(Record):
     """A small copy: its file name, and the size of the original in pixels."""
 
-    file: str
+    file: Name
     width: int
     height: int
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import threading
@@ -11,10 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Protocol, runtime_checkable
 
-import filelock
-
 from ..errors import JobError, JobTimeoutError, RecordError
-from ..machine import VISIBLE, device_locks, make_locks
+from ..locks import Lock
+from ..machine import LOCKS, VISIBLE, device_lock
 from ..records import FileRecord, load, save
 from . import processes
 from .ahead import AT_MOST, Ahead
@@ -30,13 +30,15 @@ _WAITING_S = 5.0
 class Job:
     """One piece of work: what is asked, on which device, and for how long at most.
 
-    ``device`` is empty for work that is short and neither uses a device nor times anything: it waits for none.
+    ``device`` is empty for work that is short and neither uses a device nor times anything: it waits for none. A job
+    waits for its device until one and the same holder has kept it for ``wait_s``.
     """
 
     name: str
     request: Request[Any]
     device: str
     timeout_s: float
+    wait_s: float = math.inf
 
     @property
     def kind(self) -> JobKind:
@@ -62,8 +64,8 @@ class EarlyLauncher(Launcher, Protocol):
     def prepare(self, kind: JobKind, count: int, device: str, threads: int, folder: Path) -> None:
         """Let processes begin to import what ``count`` jobs of one kind need, where that helps and disturbs nobody.
 
-        Returns at once. Processes that wait already count; :meth:`close` ends those that are never used. They write
-        into ``folder`` only, and leave ``device``, which the jobs will use, alone before they begin.
+        Returns at once. If some processes wait already, only the missing ones are started. Before its job begins, a
+        process writes into ``folder`` only, and does not touch ``device``. :meth:`close` ends those that no job used.
         """
 
     def close(self) -> None:
@@ -97,26 +99,26 @@ class LocalLauncher:
         python_path: Sequence[str] = (),
     ) -> None:
         self.modules = modules or {}
-        self.locks = locks
+        self.locks = locks or LOCKS
         self.gpu = gpu
         self.only_gpu = only_gpu
         self.python_path = python_path
+        self._gave_up = False
         self._ahead = Ahead(self._environment, AT_MOST if ahead else 0)
 
     def _environment(self) -> dict[str, str]:
-        return processes.environment(self.python_path) | ({VISIBLE: self.gpu} if self.only_gpu else {})
+        return processes.child_environment(self.python_path) | ({VISIBLE: self.gpu} if self.only_gpu else {})
 
     def prepare(self, kind: JobKind, count: int, device: str, threads: int, folder: Path) -> None:
         """Let processes begin to import; see :class:`EarlyLauncher`. Not where another job has the device."""
         copied = _is_copied(kind, device)
         if not (copied or kind == "latency"):
             return
-        with suppress(OSError, filelock.Timeout):
-            path = self._lock_path(device)
-            lock = self._ahead.take_lock(str(path))
-            if lock is None:
-                lock = _lock(path)
-                lock.acquire(timeout=0)
+        with suppress(OSError):
+            lock = self._lock(device)
+            lock = self._ahead.take_lock(lock.path) or lock
+            if not (lock.is_held or lock.take()):
+                return
             try:
                 if copied:
                     self._ahead.start_server(folder, threads, self._imports("accuracy", "build"))
@@ -140,7 +142,7 @@ class LocalLauncher:
             for old in ("response.json", "error.json"):
                 (folder / old).unlink(missing_ok=True)
             save(folder / "request.json", job.request)
-            with self.device(job.device, progress) if job.device else nullcontext():
+            with self.hold_device(job.device, progress, job) if job.device else nullcontext():
                 status = self._execute(job, folder, progress)
         except OSError as error:
             where = error.filename or folder
@@ -148,29 +150,33 @@ class LocalLauncher:
         return self._answer(job, folder, status)
 
     @contextmanager
-    def device(self, device: str, progress: Callable[[str], None]) -> Iterator[None]:
-        """Hold a device: nothing else that asks for it, in any process on this machine, runs meanwhile."""
-        path = self._lock_path(device)
-        lock = self._ahead.take_lock(str(path))
-        if lock is None:
-            lock = _lock(path)
-            patience_s = 0.5
-            while not lock.is_locked:
-                try:
-                    lock.acquire(timeout=patience_s)
-                except filelock.Timeout:
-                    # Again and again: where lines are scarce, as in a log, one of them is shown.
-                    progress(f"waiting for device {device}, which another job is using")
-                    patience_s = _WAITING_S
+    def hold_device(self, device: str, progress: Callable[[str], None], job: Job | None = None) -> Iterator[None]:
+        """Hold a device: nothing else that asks for it, in any process on this machine, runs meanwhile.
+
+        Raises ``JobError`` where the job has waited for too long.
+        """
+        own = self._lock(device)
+        lock = self._ahead.take_lock(own.path) or own
+        if not lock.is_held:
+            # Again and again: where lines are scarce, as in a log, one of them is shown.
+            waiting = f"waiting for device {device}, which another job is using"
+            limit_s = 0.0 if self._gave_up else job.wait_s if job else math.inf
+            if not lock.acquire(limit_s, lambda holder: progress(waiting + holder), _WAITING_S):
+                self._gave_up = True
+                who = lock.holder() or f"; `fuser -v {lock.path}` may name it"
+                name, limit_s = (job.name, job.wait_s) if job else (device, limit_s)
+                raise JobError(
+                    name,
+                    f"device {device} was not free: another process has held it for {limit_s:g} s, longer than any job "
+                    f"of this run may take{who}; end that process, or raise the limits under timeouts",
+                )
         try:
             yield
         finally:
             self._ahead.leave_lock(lock)
 
-    def _lock_path(self, device: str) -> Path:
-        locks = self.locks or device_locks()
-        make_locks(locks)
-        return locks / f"device-{self.gpu if self.gpu and device != 'cpu' else device}.lock"
+    def _lock(self, device: str) -> Lock:
+        return device_lock(self.gpu if self.gpu and device != "cpu" else device, self.locks)
 
     def _execute(self, job: Job, folder: Path, progress: Callable[[str], None]) -> int | None:
         """Return the exit status of the job's process; None where it was ended for running past its limit."""
@@ -189,14 +195,16 @@ class LocalLauncher:
             reader = threading.Thread(target=_pump, args=(output, folder / LOG_NAME, progress), daemon=True)
             try:
                 reader.start()
-                return process.wait(timeout=job.timeout_s)
+                processes.wait(process, job.timeout_s)
+                in_time = True
             except subprocess.TimeoutExpired:
-                return None
+                in_time = False
             finally:
                 processes.end(process)
                 # What the job left in a session of its own may hold the pipe open: the reader then stays with it.
                 with suppress(RuntimeError):  # an interrupt came before it had begun
                     reader.join(timeout=processes.GRACE_S)
+            return process.wait() if in_time else None
 
     def _process(self, job: Job, folder: Path, streams: tuple[int, int]) -> processes.Process:
         """Return the process of a job: one that waits for it, a copy of one, or a new one."""
@@ -208,7 +216,8 @@ class LocalLauncher:
                 try:
                     return server.fork(module, folder, streams, self._imports(job.kind))
                 except BaseException as error:
-                    ahead.end_server()  # what it may still tell of this copy would be taken for the next
+                    # A late message about this copy would be mistaken for one about the next.
+                    ahead.end_server()
                     if not isinstance(error, OSError):
                         raise
         elif job.device and job.kind != "accuracy":
@@ -225,19 +234,15 @@ class LocalLauncher:
         try:
             # First, since a process that has said why it gives up may still be aborted by what it frees at its end.
             if (folder / "error.json").exists():
-                raise JobError(job.name, load(folder / "error.json", JobFailure).sentence, tail)
+                raise JobError(job.name, load(folder / "error.json", JobFailure, own=True).sentence, tail)
             if status < 0:
                 raise JobError(job.name, f"its process was killed by {processes.signal_name(-status)}", tail)
             if status != 0:
                 raise JobError(job.name, f"its process ended with exit code {status}", tail)
-            answer: FileRecord = load(folder / "response.json", job.request.response())
+            answer: FileRecord = load(folder / "response.json", job.request.response(), own=True)
             return answer
         except RecordError as error:
             raise JobError(job.name, f"it gave no usable answer ({error})", tail) from error
-
-
-def _lock(path: Path) -> filelock.BaseFileLock:
-    return filelock.FileLock(path, mode=0o666, thread_local=False)
 
 
 def _is_copied(kind: JobKind, device: str) -> bool:

@@ -19,6 +19,8 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Protocol
 
+from ..settings import CACHE_KEY
+
 GRACE_S = 5.0
 """How long a process has to end when it is asked to, before it is killed."""
 READY = b"ready"
@@ -27,6 +29,7 @@ READY_S = 60.0
 _MESSAGE_BYTES = 4096
 _NOT_FOR_JOBS = ("PYTHONWARNINGS", "PYTHONDEVMODE", "PYTHONOPTIMIZE")
 """What is for a project's own code: in others', it makes warnings errors, slows all down, or drops checks."""
+_PAUSE_S = 0.05
 
 
 class Process(Protocol):
@@ -150,20 +153,47 @@ class _Forked:
         return self._status
 
 
+def wait(process: Process, timeout_s: float) -> None:
+    """Wait until a process has ended, which keeps its number and that of its group until :func:`end`.
+
+    Raises:
+        subprocess.TimeoutExpired: It still runs.
+    """
+    deadline, pause_s = time.monotonic() + timeout_s, 0.001
+    while not _has_ended(process):
+        if time.monotonic() > deadline:
+            raise subprocess.TimeoutExpired("job", timeout_s)
+        time.sleep(pause_s)
+        pause_s = min(2 * pause_s, _PAUSE_S)
+
+
 def end(process: Process) -> None:
-    """End the whole process group of a process, gently first; harmless where it has ended already."""
+    """End the whole process group of a process, gently first, and free its number; harmless where that was done."""
+    if isinstance(process, subprocess.Popen) and process.returncode is not None:
+        return  # by now its number may be that of a stranger's group
     for number in (signal.SIGTERM, signal.SIGKILL):
         try:
             os.killpg(process.pid, number)
         except (ProcessLookupError, PermissionError):
             break
-        deadline = time.monotonic() + GRACE_S
-        while process.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.02)
+        with suppress(subprocess.TimeoutExpired):
+            wait(process, GRACE_S)
     process.wait()
 
 
-def environment(python_path: Sequence[str] = ()) -> dict[str, str]:
+def _has_ended(process: Process) -> bool:
+    """Return whether a process has ended; one of ours is not freed by that, as ``poll`` would."""
+    if not isinstance(process, subprocess.Popen):
+        return process.poll() is not None
+    if process.returncode is not None:
+        return True
+    try:
+        return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    except ChildProcessError:  # somebody else in this process has waited for it
+        return process.poll() is not None
+
+
+def child_environment(python_path: Sequence[str] = ()) -> dict[str, str]:
     """Return our environment for a child whose working folder is another, and for which warnings are no errors.
 
     It finds this package, and modules in the folders ``python_path`` and PYTHONPATH.
@@ -176,6 +206,7 @@ def environment(python_path: Sequence[str] = ()) -> dict[str, str]:
     if paths:
         found["PYTHONPATH"] = os.pathsep.join(str(Path(path).absolute()) for path in paths)
     found["PYTHONUNBUFFERED"] = "1"
+    found.pop(CACHE_KEY, None)
     # CUDA would count the fastest GPU first, the driver's tools count by bus; a number must mean one GPU.
     found.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
     return found

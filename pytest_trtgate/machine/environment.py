@@ -14,7 +14,7 @@ INSTRUCTIONS = ("avx2", "avx512f", *VNNI, "asimddp", "i8mm")
 
 def machine_slug(device: str, backend: str, version: str) -> str:
     """Return the name of a kind of machine, such as ``nvidia-h200_tensorrt-8.6``: the folder of its baselines."""
-    return f"{slug(device)}_{backend}-{minor(version)}"
+    return f"{slug(device)[:100].lstrip('.')}_{backend}-{minor(version)}"
 
 
 def slug(name: str) -> str:
@@ -23,7 +23,7 @@ def slug(name: str) -> str:
 
 
 def cpu_name(model: str) -> str:
-    """Return a CPU's name without trademarks, its number of cores and its clock."""
+    """Return a CPU's name, with trademarks, the number of cores and the clock left out."""
     return re.sub(r"\((r|tm)\)|\b(cpu|processor|\d+-core)\b|@.*", " ", model, flags=re.IGNORECASE)
 
 
@@ -33,7 +33,7 @@ def minor(version: str) -> str:
 
 
 def differences(now: Environment, then: Environment) -> list[str]:
-    """Return what makes latencies of two environments incomparable, each as ``what: now, baseline: then``."""
+    """Return what makes latencies of two environments incomparable, such as ``CPU cores 2, baseline 4``."""
     pairs = [
         ("backend", now.backend, then.backend),
         (f"{now.backend} version", minor(now.backend_version), minor(then.backend_version)),

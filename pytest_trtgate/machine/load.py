@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from .quota import quota_share
+from .quota import file_text, quota_share
 
 LOADED = 0.5
 """A load average over this share of the cores means that others work too."""
@@ -25,7 +25,11 @@ def why_busy(system: Path, cores: int, wait: Callable[[float], None] = time.slee
         cores: How many cores the machine has.
         wait: Waits so many seconds.
     """
-    return [why for why in (_load(system, cores, wait), _quota(system, wait), _battery(system), _power_saving(system)) if why]
+    return [
+        why
+        for why in (_load(system, cores, wait), _quota(system, wait), _battery(system), _power_saving(system))
+        if why
+    ]
 
 
 def _load(system: Path, cores: int, wait: Callable[[float], None]) -> str:
@@ -57,7 +61,7 @@ def _busy_share(stat: Path, wait: Callable[[float], None]) -> float | None:
 
 def _ticks(stat: Path) -> tuple[float, float] | None:
     """Return the idle and the whole time of all cores, in ticks."""
-    fields = _text(stat).partition("\n")[0].split()
+    fields = file_text(stat).partition("\n")[0].split()
     if len(fields) < 6 or fields[0] != "cpu":
         return None
     numbers = [float(field) for field in fields[1:9]]
@@ -67,18 +71,18 @@ def _ticks(stat: Path) -> tuple[float, float] | None:
 def _battery(system: Path) -> str:
     for supply in sorted((system / "sys/class/power_supply").glob("*")):
         # The battery of a mouse is a supply too, of scope Device.
-        is_battery = _text(supply / "type") == "Battery" and _text(supply / "scope") != "Device"
-        if is_battery and _text(supply / "status") == "Discharging":
+        is_battery = file_text(supply / "type") == "Battery" and file_text(supply / "scope") != "Device"
+        if is_battery and file_text(supply / "status") == "Discharging":
             return "the machine runs on its battery"
     return ""
 
 
 def _power_saving(system: Path) -> str:
     for core in sorted((system / "sys/devices/system/cpu").glob("cpu[0-9]*/cpufreq")):
-        governor = _text(core / "scaling_governor")
-        if governor == "powersave" and _text(core / "scaling_driver") not in SELF_GOVERNED:
+        governor = file_text(core / "scaling_governor")
+        if governor == "powersave" and file_text(core / "scaling_driver") not in SELF_GOVERNED:
             return "the CPU's governor is powersave, which keeps its clocks low"
-        if _text(core / "energy_performance_preference") == "power":
+        if file_text(core / "energy_performance_preference") == "power":
             return "the CPU prefers saving energy to speed (energy_performance_preference is power)"
     return ""
 
@@ -91,13 +95,6 @@ def too_many_threads(threads: int, cores: int) -> str:
 
 def _first_number(path: Path) -> float | None:
     try:
-        return float(_text(path).split()[0])
+        return float(file_text(path).split()[0])
     except (IndexError, ValueError):
         return None
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace").strip()
-    except OSError:
-        return ""

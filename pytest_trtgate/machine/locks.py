@@ -1,26 +1,14 @@
-"""The folder of the device locks, which all users of the machine share."""
+"""The locks of devices, which all users of the machine share: what holds one runs alone on its device."""
 
 from __future__ import annotations
 
-import os
-import tempfile
 from pathlib import Path
+
+from ..locks import Lock
 
 LOCKS = Path("/tmp/trtgate-locks")
 
 
-def device_locks(folder: Path = LOCKS) -> Path:
-    """Return ``folder``, made if missing; a folder of our own if it cannot be made or written."""
-    try:
-        make_locks(folder)
-        usable = os.access(folder, os.W_OK | os.X_OK)
-    except OSError:
-        usable = False
-    return folder if usable else Path(tempfile.gettempdir()) / folder.name
-
-
-def make_locks(folder: Path) -> None:
-    """Make a folder of locks for every user of the machine, if it is missing."""
-    if not folder.is_dir():
-        folder.mkdir(exist_ok=True)
-        folder.chmod(0o1777)  # other users of the machine take the same locks
+def device_lock(device: str, folder: Path = LOCKS) -> Lock:
+    """Return the lock of a device: ``cpu``, or the UUID or the number of a GPU."""
+    return Lock(folder / f"device-{device}.lock", for_all_users=True)

@@ -5,20 +5,18 @@ from __future__ import annotations
 import os
 import platform
 import re
-import subprocess
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
-import filelock
-
 from ..records import Environment
 from . import load
+from .commit import commit_of
 from .environment import INSTRUCTIONS, cpu_name, machine_slug
 from .gpus import VISIBLE, Gpu, GpuNow, all_gpus, chosen, gpu_now
-from .locks import LOCKS, device_locks
+from .locks import LOCKS, device_lock
 from .packages import edits, installed_versions, with_edits
 from .quota import quota_cores
 
@@ -78,7 +76,7 @@ class Machine:
 
     def commit(self, folder: Path) -> str | None:
         """Return the Git commit of a folder; None outside of a repository."""
-        return _commit(folder, self.environ)
+        return commit_of(folder, self.environ)
 
     def why_busy(self, gpu: str = "") -> list[str]:
         """Return what would disturb timing, each as a sentence without its full stop.
@@ -99,17 +97,20 @@ class Machine:
         Args:
             gpu: Its UUID.
         """
+        lock = device_lock(gpu, self.locks)
         try:
-            with filelock.FileLock(self.device_locks() / f"device-{gpu}.lock", timeout=0, mode=0o666):
-                return self.gpu_now(gpu).processes
-        except filelock.Timeout:
-            return 0
+            if not lock.take():
+                return 0
         except OSError:  # no place for locks: jobs will say so
+            pass
+        try:
             return self.gpu_now(gpu).processes
+        finally:
+            lock.release()
 
     def device_locks(self) -> Path:
         """Return the folder of the device locks."""
-        return device_locks(self.locks)
+        return self.locks
 
     def environment(self, backend: str, device: str, folder: Path) -> Environment:
         """Return this machine's record for one backend and device; ``folder`` is the project that is gated."""
@@ -161,21 +162,3 @@ def _memory_bytes() -> int:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
         return 0
-
-
-def _commit(folder: Path, environ: Mapping[str, str]) -> str | None:
-    # Not every project is in Git, and to start a process takes longer than to look.
-    if "GIT_DIR" not in environ and not any((above / ".git").exists() for above in (folder, *folder.parents)):
-        return None
-    try:
-        done = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=False,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip() or None if done.returncode == 0 else None

@@ -33,9 +33,9 @@ def quota_share(system: Path, look_s: float, wait: Callable[[float], None]) -> f
 def _quotas(system: Path) -> Iterator[tuple[Path, float]]:
     """Yield the control groups that limit us, with how many cores' time each allows."""
     for group in _groups(system):
-        words = _text(group / "cpu.max").split() or [
-            _text(group / "cpu.cfs_quota_us"),
-            _text(group / "cpu.cfs_period_us"),
+        words = file_text(group / "cpu.max").split() or [
+            file_text(group / "cpu.cfs_quota_us"),
+            file_text(group / "cpu.cfs_period_us"),
         ]
         with suppress(ValueError, ZeroDivisionError):  # "max", or no such files
             if (quota := float(words[0])) > 0:
@@ -45,7 +45,7 @@ def _quotas(system: Path) -> Iterator[tuple[Path, float]]:
 def _groups(system: Path) -> Iterator[Path]:
     """Yield our own control group and those above it, of both versions."""
     mounted = system / "sys/fs/cgroup"
-    for line in _text(system / "proc/self/cgroup").splitlines() or ["0::/"]:
+    for line in file_text(system / "proc/self/cgroup").splitlines() or ["0::/"]:
         _, controllers, path = f"{line}::".split(":", 3)[:3]
         if controllers and "cpu" not in controllers.split(","):
             continue
@@ -57,15 +57,16 @@ def _groups(system: Path) -> Iterator[Path]:
 
 def _used_s(group: Path) -> float | None:
     """Return the seconds of processor time that a group has used so far."""
-    for line in _text(group / "cpu.stat").splitlines():
+    for line in file_text(group / "cpu.stat").splitlines():
         if line.startswith("usage_usec "):
             return float(line.split()[1]) / 1e6
     with suppress(ValueError):
-        return float(_text(group / "cpuacct.usage")) / 1e9
+        return float(file_text(group / "cpuacct.usage")) / 1e9
     return None
 
 
-def _text(path: Path) -> str:
+def file_text(path: Path) -> str:
+    """Return what a file of the system says, without spaces around; empty where it cannot be read."""
     try:
         return path.read_text(encoding="utf-8", errors="replace").strip()
     except OSError:

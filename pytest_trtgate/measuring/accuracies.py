@@ -51,7 +51,7 @@ class Evaluations:
         self.engines = engines
         self.context = engines.context
         self.selected = selected
-        self._cache = AccuracyCache(self.context.cache.root)
+        self._cache = AccuracyCache(self.context.cache.root, self.context.milestone)
 
     def engine(self, cell: Cell) -> AccuracyRecord:
         """Return the accuracy of a cell's engine; raises ``JobError`` where it could not be built or evaluated."""

@@ -79,7 +79,8 @@ class RunContext:
         self.cache = EngineCache(root, caller.milestone)
         # Models on the same data share what is known of it.
         self.inputs = Inputs()
-        known = {d.source: EvaluatedData(d, settings, root, workspace, self.inputs) for d in datasets.values()}
+        share = (settings, root, workspace, self.inputs, caller.milestone)
+        known = {d.source: EvaluatedData(d, *share) for d in datasets.values()}
         self.data = {model: known[dataset.source] for model, dataset in datasets.items()}
         self.threads = threads_of(settings, caller.machine)
         ahead, launches = workspace.path / "ahead", settings.latency.launches
@@ -135,6 +136,12 @@ class RunContext:
             self._export_arguments[cell] = given | self._caller.export_args(cell)
         return self._export_arguments[cell]
 
+    @property
+    def _longest_s(self) -> float:
+        """Seconds that one job of a run with these settings may keep a device."""
+        limits = self.settings.timeouts
+        return max(limits.build_s, limits.accuracy_s, limits.launch_s, limits.video_s if self.settings.videos else 0.0)
+
     def evaluation(self, model: str) -> AccuracySettings:
         """Return what every arm of a model is evaluated with."""
         settings = self.settings.of(model)
@@ -161,11 +168,14 @@ class RunContext:
         """
         spec, folder = JOBS[request.kind], self.workspace.job_folder(name)
         limit_s: float = times * getattr(self.settings.timeouts, spec.limit)
+        kept = {"safe_weights": self.settings.weights == "safe", "max_pixels": self.settings.inputs.max_pixels}
+        request = request.model_copy(update=kept)
         began_s, started = time.time(), time.monotonic()
         ok, phases, ahead_s = False, dict[Phase, float](), 0.0
         self.expected.before(request.kind)
         try:
-            job = Job(name, request, self.environment.device if spec.uses_device else "", limit_s)
+            device = self.environment.device if spec.uses_device else ""
+            job = Job(name, request, device, limit_s, max(limit_s, self._longest_s))
             answer = self._caller.launcher.run(job, folder, self._caller.progress)
             if not isinstance(answer, request.response()):
                 raise JobError(name, f"the launcher answered with a {type(answer).__name__}")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from functools import cached_property
+from collections.abc import Callable, Mapping
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +20,26 @@ READ_AS = ("channels", "kpt_shape")
 
 
 class EvaluatedData:
-    """What a run needs of one dataset, such as the ``digests`` of its files."""
+    """What a run needs of one dataset, such as the ``digests`` of its files.
+
+    ``notify`` is told in one sentence of cached digests that are not believed.
+    """
 
     def __init__(
-        self, dataset: Dataset, settings: Settings, cache_root: Path, workspace: Workspace, inputs: Inputs
+        self,
+        dataset: Dataset,
+        settings: Settings,
+        cache_root: Path,
+        workspace: Workspace,
+        inputs: Inputs,
+        notify: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.dataset = dataset
         self._workspace, self._inputs = workspace, inputs
         self._split, self._calibration_split = settings.split, settings.calibration.split
         self._fraction = settings.calibration.fraction
-        self._cache_root, self._fresh = cache_root, settings.fresh
-        self.digests = FileDigests(cache_root, dataset.source, self._fresh)
+        self._cache_root, self._fresh, self._notify = cache_root, settings.fresh, notify
+        self.digests = FileDigests(cache_root, dataset.source, self._fresh, notify)
 
     @property
     def images(self) -> tuple[Path, ...]:
@@ -132,7 +141,8 @@ class EvaluatedData:
         """Return ``sound``, or the digest of those calibration labels for which their images may be left out."""
         classes, keypoints = len(self.dataset.names), keypoints_of(self.dataset.extra.get("kpt_shape"))
         what = {"source": str(self.dataset.source), "labels": RULES_VERSION, "of": [classes, keypoints]}
-        states = FileFacts(self._cache_root, what, lambda path: label_state(path, classes, keypoints), self._fresh)
+        state_of = partial(label_state, classes=classes, keypoints=keypoints)
+        states = FileFacts(self._cache_root, what, state_of, self._fresh, self._notify)
         labels = enumerate(map(label_of, self.calibration_images))
         doubtful = {n: state for n, label in labels if label.is_file() and (state := states.of(label)) != SOUND}
         states.save()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ class Engines:
     def of(self, cell: Cell) -> EngineRecord:
         """Return the engine of a cell, from the cache or built now; raises ``JobError`` where its build failed."""
         record = self.context.workspace.once(f"engine-{cell.key}", EngineRecord, lambda: self._obtain(cell))
-        self.context.cache.hold(record.cache_key)
+        self.context.cache.hold(record.cache_key)  # as the process has that obtained it, which may end before us
         self.context.inputs.expect(record.path, record.sha256)
         return record
 
@@ -114,7 +115,7 @@ def _calibrated(request: BuildRequest, answer: BuildResponse) -> Calibration | N
     images = answer.calibration_images
     if images is None:
         return None
-    (Path(request.output) / "calibration.txt").write_text("\n".join(images) + "\n", encoding="utf-8")
+    (Path(request.output) / "calibration.txt").write_bytes(b"".join(os.fsencode(image) + b"\n" for image in images))
     return Calibration(
         split=request.calibration.split,
         fraction=request.calibration.fraction,

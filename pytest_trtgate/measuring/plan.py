@@ -8,9 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from .. import text as fmt
+from ..cache import default_root, why_foreign
 from ..data import Dataset, load_dataset, reading
-from ..errors import DataError
-from ..records import RECORD_NAME, Cell, run_folder_of
+from ..errors import CacheError, DataError
+from ..records import RECORD_NAME, Cell, run_folder_of, why_no_name
 from ..settings import Settings
 
 
@@ -35,12 +37,14 @@ def make_plan(settings: Settings, backend: str, device: str) -> Plan:
     """Return the matrix of models and precisions that the settings ask for.
 
     Raises:
-        DataError: No model is named, or two have the same file name and so could not be told apart.
+        DataError: No model is named, one has a name that no other file can have, or two have the same.
     """
     if not settings.models:
         raise DataError('no model to gate: name one with --trt-model=best.pt or models = ["best.pt"] in the settings')
     weights: dict[str, Path] = {}
     for model in settings.models:
+        if why := why_no_name(model.name):
+            raise DataError(f"{model.path}: the name of the model, '{model.name}', {why}; rename the file")
         if model.name in weights:
             both = f"{weights[model.name]} and {model.path}"
             raise DataError(f"models {both} have the same name '{model.name}'; rename one")
@@ -62,13 +66,13 @@ def make_plan(settings: Settings, backend: str, device: str) -> Plan:
 
 @reading()
 def check_inputs(settings: Settings, plan: Plan) -> dict[str, Dataset]:
-    """Return the dataset of each model, shared by models on the same data, once all that the plan needs is there.
+    """Check that all that the plan needs is there, and return the dataset of each model; models may share one.
 
     Raises:
-        DataError: Weights or a dataset are missing or not what they should be, or a folder to be written is none.
+        DataError: Weights or a dataset are missing or of the wrong kind, or a place to write to is no folder.
     """
     for path in plan.weights.values():
-        check_weights(path)
+        check_weights(path, settings.inputs.max_weights_gb)
     _check_places(settings)
     datasets: dict[Path, Dataset] = {}
     found = {}
@@ -100,22 +104,27 @@ def check_clips(clips: Sequence[Path]) -> None:
 
 def _check_places(settings: Settings) -> None:
     """Raise :class:`DataError` where something is in the way of what a run writes."""
+    try:
+        if why := why_foreign(settings.cache_dir or default_root()):
+            raise DataError(f"cache_dir: {why}")
+    except CacheError as error:
+        raise DataError(str(error)) from error
     report = settings.report
     if report.is_dir():
         raise DataError(f"report = {report} is a folder; name an .html file")
     for file in (report.with_suffix(".csv"), report.parent / RECORD_NAME):
         if file.is_dir():
             raise DataError(f"report = {report} cannot be written: {file} beside it is a folder")
-    written = [("report", report.parent), ("report", run_folder_of(report))]
-    written += [("baseline_dir", settings.baseline_dir)] if settings.baselines != "check" else []
-    only_read = [("cache_dir", settings.cache_dir), ("baseline_dir", settings.baseline_dir)]
-    for key, folder in (*only_read, *written):
-        # A folder that does not exist yet will be made in the first one above it that does.
+    to_write = [("report", report.parent), ("report", run_folder_of(report))]
+    to_write += [("baseline_dir", settings.baseline_dir)] if settings.baselines != "check" else []
+    folders = [("cache_dir", settings.cache_dir), ("baseline_dir", settings.baseline_dir), *to_write]
+    for key, folder in folders:
+        # A folder that is not there yet will be made, inside the nearest one above it that is.
         there = next((p for p in (folder, *folder.parents) if p.exists()), None) if folder else None
         if there is None:
             continue
         why = "" if there.is_dir() else f"{there} is not a folder"
-        if why or ((key, folder) in written and (why := _why_read_only(there))):
+        if why or ((key, folder) in to_write and (why := _why_read_only(there))):
             raise DataError(f"{key} = {getattr(settings, key)} cannot be written: {why}")
 
 
@@ -128,8 +137,11 @@ def _why_read_only(folder: Path) -> str:
         return f"{folder}: {error.strerror}"
 
 
-def check_weights(path: Path) -> None:
-    """Raise :class:`DataError` unless ``path`` looks like a PyTorch checkpoint (a ZIP archive, or a legacy pickle)."""
+def check_weights(path: Path, max_gb: float | None = None) -> None:
+    """Raise :class:`DataError` unless ``path`` looks like a PyTorch checkpoint (a ZIP archive, or a legacy pickle).
+
+    ``max_gb``: to how much it may unpack; None for ten times its own size, since torch does not compress.
+    """
     if path.is_dir():
         raise DataError(f"{path}: a folder, not a weights file")
     if not path.is_file():
@@ -141,5 +153,17 @@ def check_weights(path: Path) -> None:
             pickled = file.read(1) == b"\x80"
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
-    if not pickled and not zipfile.is_zipfile(path):
-        raise DataError(f"{path}: not a PyTorch checkpoint, or a truncated one")
+    if pickled:
+        return
+    try:
+        with zipfile.ZipFile(path) as archive:
+            unpacked = sum(member.file_size for member in archive.infolist())
+    except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError) as error:
+        raise DataError(f"{path}: not a PyTorch checkpoint, or a truncated one") from error
+    size = path.stat().st_size
+    most = max(10 * size, 100_000_000) if max_gb is None else max_gb * 1e9
+    if unpacked > most:
+        raise DataError(
+            f"{path}: {fmt.plain(fmt.size(size))} that unpack to {fmt.plain(fmt.size(unpacked))}, more than "
+            f"{fmt.plain(fmt.size(most))}; a checkpoint that is meant to is allowed by inputs.max_weights_gb"
+        )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from .. import text as fmt
 from ..errors import SettingsError
 from . import options
 from .fixtures import trt_accuracy, trt_cell, trt_engine, trt_latency, trt_precision, trtgate
@@ -31,7 +32,7 @@ def pytest_configure(config: pytest.Config) -> None:
         try:
             GatePlugin.register(config)
         except SettingsError as error:
-            raise pytest.UsageError(str(error)) from error
+            raise pytest.UsageError(fmt.safe_line(error)) from error
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -12,24 +12,26 @@ from ..errors import DataError
 from ..settings import Settings
 
 _UNKNOWN = (DataError, OSError, ValueError, RuntimeError)
-"""What a path may raise that is nobody's, no path, or a link in a circle."""
+"""Errors from a path of an unknown user, an impossible path, or a link loop."""
 
 
 class IgnoredFolders:
     """Tells which folders pytest need not search: those of images and labels, and the gate's own, with no test inside.
 
     Args:
-        settings: Name the datasets; one that cannot be read is left to whoever needs it.
+        settings: They name the datasets. One that cannot be read is skipped here; what needs it will say why.
         own: Folders that the gate writes.
     """
 
     def __init__(self, settings: Settings, own: Iterable[Path]) -> None:
         places = set(own)
         for source in {settings.of(model.name).data for model in settings.models}:
+            if source is None:
+                continue
             with suppress(*_UNKNOWN):
-                dataset = load_dataset(source) if source else None
-                folders = [p for found in dataset.splits.values() for p in found if p.is_dir()] if dataset else []
-                places |= {*folders, *(label_of(folder / "any").parent for folder in folders)}
+                for listed in load_dataset(source).splits.values():
+                    for folder in filter(Path.is_dir, listed):
+                        places |= {folder, label_of(folder / "any").parent}
         self._places: set[Path] = set()
         for place in places:
             with suppress(*_UNKNOWN):
@@ -47,7 +49,7 @@ class IgnoredFolders:
 
 
 def _may_hold_tests(folder: Path) -> bool:
-    """Return whether there is Python below a folder, or a link: names are listed soon, pytest asks about each."""
+    """Return whether a Python file or a link is below a folder; to list names is quick, pytest asks about each."""
     return any(
         any(name.endswith(".py") for name in files) or any(Path(place, name).is_symlink() for name in folders)
         for place, folders, files in os.walk(folder)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
+from .. import text as fmt
 from ..errors import JobError, TrtGateError
 from .options import rerun_command
 
@@ -25,7 +26,7 @@ def trt_cell(request: pytest.FixtureRequest) -> Cell:
     """
     cell: Cell | None = getattr(request, "param", None)
     if cell is None:
-        _fail(run_of(request.config).problem or "the gate has no cells")
+        _fail(plugin_of(request.config).problem or "the gate has no cells")
     return cell
 
 
@@ -135,13 +136,12 @@ class Gate:
 
     def _judged(self, subject: Subject) -> Verdict:
         try:
-            return run_of(self._request.config).session.judge(self.cell, subject, rerun_command(self._request.node))
+            return plugin_of(self._request.config).session.judge(self.cell, subject, rerun_command(self._request.node))
         except TrtGateError as error:
             _fail(error)
 
     def _close(self, verdict: Verdict) -> Verdict:
         properties = self._request.node.user_properties
-        properties.append(("trtgate_cell", self.cell.key))
         properties.append((f"trtgate_{verdict.subject}", str(verdict.outcome)))
         properties += [(f"trtgate_{verdict.subject}_waived", verdict.waived)] if verdict.waived else []
         for check in verdict.checks:
@@ -151,12 +151,11 @@ class Gate:
             lines = [verdict.summary]
             lines += [f"Accept: {verdict.accept}"] if verdict.accept else []
             lines += [f"Run again: {verdict.rerun}"]
-            lines += ["", "The job's log ends with:", verdict.log_tail] if verdict.log_tail else []
-            pytest.fail("\n".join(lines), pytrace=False)
+            _fail_with(lines, verdict.log_tail)
         return verdict
 
 
-def run_of(config: pytest.Config) -> GatePlugin:
+def plugin_of(config: pytest.Config) -> GatePlugin:
     """Return the gate's part of this pytest run."""
     from .run import GatePlugin
 
@@ -165,12 +164,17 @@ def run_of(config: pytest.Config) -> GatePlugin:
 
 def _ready(config: pytest.Config, cell: Cell, subject: str = "") -> GateRun:
     """Return the session once its preflight has nothing against measuring a cell; fail the test where it has."""
-    session = run_of(config).session
+    session = plugin_of(config).session
     if found := session.preflight_failures(cell, subject):
         _fail("; ".join(check.sentence for check in found))
     return session
 
 
 def _fail(error: TrtGateError | str) -> NoReturn:
-    tail = f"\n\nThe job's log ends with:\n{error.log_tail}" if isinstance(error, JobError) and error.log_tail else ""
-    raise pytest.fail.Exception(f"{error}{tail}", pytrace=False) from None
+    _fail_with([str(error)], error.log_tail if isinstance(error, JobError) else "")
+
+
+def _fail_with(lines: list[str], log_tail: str) -> NoReturn:
+    said = list(map(fmt.safe_line, lines))
+    said += ["", "The job's log ends with:", fmt.safe_lines(log_tail)] if log_tail else []
+    raise pytest.fail.Exception("\n".join(said), pytrace=False) from None

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from ..text import counted
+from ..text import counted, safe_line
+from .writing import write_line
 
 if TYPE_CHECKING:
     import pytest
@@ -30,7 +31,7 @@ class Narrator:
             if terminal is not None:
                 self._clear(terminal)
                 terminal.ensure_newline()
-                terminal.write_line(f"  trtgate: {text}")
+                write_line(terminal, f"  trtgate: {text}")
         self._last = time.monotonic()
 
     def progress(self, text: str) -> None:
@@ -44,11 +45,11 @@ class Narrator:
                 return
             if terminal.isatty:
                 self._clear(terminal)
-                terminal.write(f"  trtgate: {text}"[: terminal._tw.fullwidth - 1], flush=True)
+                terminal.write(safe_line(f"  trtgate: {text}")[: terminal._tw.fullwidth - 1], flush=True)
                 self._in_place = True
             elif time.monotonic() - self._last >= _QUIET_INTERVAL_S or (complete and what == self._unfinished):
                 terminal.ensure_newline()
-                terminal.write_line(f"  trtgate: {text}")
+                write_line(terminal, f"  trtgate: {text}")
                 self._last = time.monotonic()
                 self._unfinished = "" if complete else what
 

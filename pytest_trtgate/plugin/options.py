@@ -147,7 +147,7 @@ def home(config: pytest.Config) -> Path | None:
 
 def _mentions_us(pyproject: Path) -> bool:
     try:
-        text = pyproject.read_bytes()
+        text = pyproject.read_bytes() if pyproject.is_file() else b""
     except OSError:
         return False
     # A project that merely depends on us has no settings of ours.
@@ -179,7 +179,4 @@ def project_folder(config: pytest.Config) -> Path:
 
 def python_path(config: pytest.Config) -> tuple[str, ...]:
     """Return the folders of pytest's setting ``pythonpath``, from which a project's own modules are imported."""
-    try:
-        return tuple(map(str, config.getini("pythonpath")))
-    except ValueError:  # the plugin that knows the setting is switched off
-        return ()
+    return tuple(map(str, config.getini("pythonpath")))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from .. import text as fmt
 from ..errors import SettingsError, TrtGateError
 from ..findings import run_preflight
 from ..machine import Machine, gpu_of_worker, resolve_backend
@@ -21,6 +22,7 @@ from . import options
 from .collection import IgnoredFolders
 from .hooks import amendments, export_args, with_extra, with_models
 from .narrator import Narrator
+from .writing import write_line
 
 if TYPE_CHECKING:
     from ..data import Dataset
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 _NAME = "trtgate-run"
 _RUN_ID = "trtgate_run_id"
 _SELECTED = "trtgate_selected"
+_CELL = "trtgate_cell"
+_ENDED_WELL = (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
 _PROBLEM = "trtgate_problem"
 
 
@@ -38,9 +42,12 @@ class GatePlugin:
 
     Attributes:
         problem: Why the gate cannot run, in one sentence; empty while it can.
-        selected: How many tests of this process use the gate.
+        selected: Names of the tests that use the gate, as far as this process knows.
+        reported: Names of those that were run, or began to be.
+        dead: Workers that ended without saying what they did.
         launches_expected: Whether any of them looks as if it asked for launches.
-        written: What is said beneath the table: baselines that were written, and pictures that were not.
+        run: The record of the run, once it has ended.
+        closing_lines: What is said beneath the table: baselines that were written, and pictures that were not.
         stopped: Whether the user interrupted the run when all its verdicts were reached.
     """
 
@@ -50,11 +57,13 @@ class GatePlugin:
         self.settings = with_models(config, settings)
         self.started = time.time()
         self.problem = ""
-        self.selected = 0
+        self.selected: set[str] = set()
+        self.reported: set[str] = set()
+        self.dead: list[str] = []
         self.launches_expected = False
         self.cells: set[Cell] = set()
         self.run: RunRecord | None = None
-        self.written: list[str] = []
+        self.closing_lines: list[str] = []
         self.stopped = False
         self.report: Path | None = None
         worker: dict[str, Any] | None = getattr(config, "workerinput", None)
@@ -71,15 +80,15 @@ class GatePlugin:
     @classmethod
     def register(cls, config: pytest.Config) -> GatePlugin:
         """Make this run's plugin and register it."""
-        run = cls(config)
-        config.pluginmanager.register(run, _NAME)
-        return run
+        plugin = cls(config)
+        config.pluginmanager.register(plugin, _NAME)
+        return plugin
 
     @classmethod
     def of(cls, config: pytest.Config) -> GatePlugin:
         """Return this run's plugin; made now where nothing but a test's fixtures asked for the gate."""
-        run = config.pluginmanager.get_plugin(_NAME)
-        return run if isinstance(run, cls) else cls.register(config)
+        plugin = config.pluginmanager.get_plugin(_NAME)
+        return plugin if isinstance(plugin, cls) else cls.register(config)
 
     # The plan and the session
 
@@ -188,12 +197,15 @@ class GatePlugin:
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         """Count the gate's tests, and end the run where they cannot work."""
-        gate = [item for item in items if "trt_cell" in getattr(item, "fixturenames", ())]
-        self.selected = len(gate)
+        gate = _of_gate(items)
+        self.selected = {item.nodeid for item in gate}
+        for item in gate:  # so that a report tells of the gate, wherever the test was run
+            cell = item.callspec.params["trt_cell"] if hasattr(item, "callspec") else None
+            item.user_properties.append((_CELL, cell.key if cell else ""))
         self.launches_expected = any(map(_looks_timed, gate))
         self.cells = {item.callspec.params["trt_cell"] for item in gate if hasattr(item, "callspec")}
         if self.problem and self.selected and not self.is_worker:
-            raise pytest.UsageError(self.problem)
+            raise pytest.UsageError(fmt.safe_line(self.problem))
 
     def pytest_report_header(self) -> list[str] | None:
         """Say which backend and device the gate will use."""
@@ -202,7 +214,7 @@ class GatePlugin:
         try:
             backend, device, why = self._where
         except SettingsError as error:
-            return [f"trtgate: {error}"]
+            return [fmt.safe_line(f"trtgate: {error}")]
         sizes = dict.fromkeys(str(self.settings.of(model.name).imgsz) for model in self.settings.models)
         what = f"{', '.join(self.settings.precisions)} at {', '.join(sizes)}, batch {self.settings.batch}"
         return [f"trtgate: backend {backend} on {device} ({why}); {what}"]
@@ -218,17 +230,27 @@ class GatePlugin:
     def pytest_testnodedown(self, node: Any, error: object) -> None:
         """Learn from a worker whether any of its tests used the gate, and why they could not."""
         output = getattr(node, "workeroutput", {})
-        self.selected = max(self.selected, output.get(_SELECTED, 0))
+        if _SELECTED not in output:
+            self.dead.append(node.gateway.id)
+        self.selected.update(output.get(_SELECTED, ()))
         self.problem = self.problem or output.get(_PROBLEM, "")
 
     # The end
 
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Note which tests of the gate were run, also by a worker that dies before it says so."""
+        if any(name == _CELL for name, _ in report.user_properties):
+            self.selected.add(report.nodeid)
+            self.reported.add(report.nodeid)
+
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int | pytest.ExitCode) -> None:
         """Write baselines and report; fail a run that was to measure something and did not."""
+        if items := getattr(session, "items", None):  # others may have taken some out, or named them anew
+            self.selected = {item.nodeid for item in _of_gate(items)}
         if self.is_worker:
             output: dict[str, Any] = self.config.workeroutput  # type: ignore[attr-defined]
-            output.update({_SELECTED: self.selected, _PROBLEM: self.problem})
+            output.update({_SELECTED: sorted(self.selected), _PROBLEM: self.problem})
             return
         if self.config.option.collectonly or exitstatus in (
             pytest.ExitCode.USAGE_ERROR,
@@ -241,10 +263,25 @@ class GatePlugin:
             self._conclude(exitstatus)
         except TrtGateError as error:
             self.problem = str(error)
-        if self.problem and exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
-            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        if exitstatus in _ENDED_WELL:
+            self.problem = self.problem or self._why_not_green()
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED if self.problem else exitstatus
         if self.stopped:
             session.exitstatus = pytest.ExitCode.INTERRUPTED
+
+    def _why_not_green(self) -> str:
+        """Return why a run that pytest takes for passed has not; empty where it has."""
+        failed = [f"{v.cell.label} {v.subject}" for v in self.run.verdicts if v.failed] if self.run else []
+        if failed and self.settings.strict:
+            return (
+                f"failed, and pytest did not: {', '.join(failed)}; a test expects, catches or skips the failure, or "
+                f"ends pytest: let it fail, or set strict = false"
+            )
+        if left := sorted(self.selected - self.reported):
+            return f"pytest ended before {fmt.plural(len(left), 'test')} of the gate, first {left[0]}"
+        if self.dead:
+            return f"{' and '.join(self.dead)} died after the tests; run again to see whether all was measured"
+        return ""
 
     def _conclude(self, exitstatus: int | pytest.ExitCode) -> None:
         """Record the run, write the baselines that it was asked for, and its reports."""
@@ -259,10 +296,10 @@ class GatePlugin:
             self.problem = "nothing was measured; a gate that measures nothing fails"
         if not interrupted:
             written = self.session.write_baselines(run)
-            self.written = [sentence for sentence, _ in written]
+            self.closing_lines = [sentence for sentence, _ in written]
             if not all(as_asked for _, as_asked in written):
                 self.problem = self.problem or "not every baseline was written; the lines above say why"
-        run = run.model_copy(update={"notes": (*run.notes, *self.written), **self._accepting(run)})
+        run = run.model_copy(update={"notes": (*run.notes, *self.closing_lines), **self._accepting(run)})
         self.run = run
         self._publish(run, interrupted)
 
@@ -278,14 +315,14 @@ class GatePlugin:
         save = partial(publish, report=report, workspace=self.workspace)
         if not interrupted:
             self.run, missing, self.stopped = with_media(self.session.engines, run, save)
-            self.written += [missing] if missing else []
+            self.closing_lines += [missing] if missing else []
         save(self.run or run)
         self.report = report
         if not interrupted:
             self.workspace.discard_older(self.settings.keep_runs)
         if before is not None:
             here = self.config.invocation_params.dir
-            self.written.append(replaced(before, run, report, self.workspace.root, here))
+            self.closing_lines.append(replaced(before, run, report, self.workspace.root, here))
 
     def _accepting(self, run: RunRecord) -> dict[str, Any]:
         """Return the fields of a run that say how to accept its cells: from its own folder, as another may follow."""
@@ -301,9 +338,10 @@ class GatePlugin:
         return cell_commands(self.session.acceptance(run), command)
 
     def pytest_unconfigure(self) -> None:
-        """End processes that still wait for a job."""
+        """End processes that still wait for a job, and let the engines of this run be pruned."""
         if "session" in vars(self):
             self.session.measure.expected.close()
+            self.session.measure.cache.close()
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter, exitstatus: int) -> None:
         """Show one table, what each verdict that is no PASS says, and where the report is."""
@@ -316,13 +354,13 @@ class GatePlugin:
 
             width = terminalreporter._tw.fullwidth
             for text, markup in summary_lines(self.run, width):
-                terminalreporter.write_line(text, **markup)
-            for note in self.written:
-                terminalreporter.write_line(note)
+                write_line(terminalreporter, text, **markup)
+            for note in self.closing_lines:
+                write_line(terminalreporter, note)
             if self.report:
-                terminalreporter.write_line(f"report: {self.report}")
+                write_line(terminalreporter, f"report: {self.report}")
         if self.problem:
-            terminalreporter.write_line(f"trtgate: {self.problem}", red=True, bold=True)
+            write_line(terminalreporter, f"trtgate: {self.problem}", red=True, bold=True)
         self._tell_github(terminalreporter)
 
     def _tell_github(self, terminalreporter: Any) -> None:
@@ -334,9 +372,15 @@ class GatePlugin:
         if self.run is not None:
             reports = (report for found in terminalreporter.stats.values() for report in found)
             lines += github.annotate(self.run, github.places_of(reports, self.config.rootpath))
-            lines += [problem] if (problem := github.write_summary(self.run)) else []
+            problem = github.write_summary(self.run)
+            if problem:
+                write_line(terminalreporter, problem)
         for line in lines:
-            terminalreporter.write_line(line)
+            terminalreporter.write_line(line)  # a command to GitHub, as safe as any line
+
+
+def _of_gate(items: list[pytest.Item]) -> list[pytest.Item]:
+    return [item for item in items if "trt_cell" in getattr(item, "fixturenames", ())]
 
 
 def _looks_timed(item: pytest.Item) -> bool:

@@ -21,8 +21,23 @@ from .cell import (
 )
 from .engine import OTHER, UNKNOWN, Calibration, EngineInspection, EngineRecord
 from .figures import CURVE_RECALLS, SCORE_BINS, AccuracyFigures, Course, DropInterval, PrecisionRecall, Scores
-from .files import Stamp, as_json, file_sha256, files_sha256, key_sha256, load, save, stamp, write_whole
-from .holding import Holder, unheld
+from .files import (
+    LIST_BYTES,
+    RECORD_BYTES,
+    TEXT_BYTES,
+    Stamp,
+    as_json,
+    file_sha256,
+    files_sha256,
+    key_sha256,
+    load,
+    open_regular,
+    read_bytes,
+    read_text,
+    save,
+    stamp,
+    write_whole,
+)
 from .latency import (
     ArmLaunch,
     LatencyRecord,
@@ -51,10 +66,12 @@ from .media import (
     VideoArm,
     VideoRecord,
 )
+from .names import Name, why_no_name
 from .per_image import UNUSABLE, PerImage
 from .run import INTERRUPTED, JobRecord, Phase, RunRecord
 from .run_folder import RECORD_NAME, Workspace, load_run, new_run_id, run_folder_of
 from .tasks import CURVE, GATED, KINDS, METRICS, PRIMARY, TASKS, TOP, Head, Task, head_of, true_positives
+from .update_lock import updating
 from .verdict import (
     ALLOW_BUSY,
     BUSY,

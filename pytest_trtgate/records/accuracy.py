@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
-from pydantic import SerializerFunctionWrapHandler, model_serializer
+from pydantic import SerializerFunctionWrapHandler, field_validator, model_serializer
 
 from .base import FileRecord, Record, Trouble
+from .names import InnerPath
 from .tasks import Head, Task
 
 
@@ -66,7 +68,18 @@ class AccuracyRecord(FileRecord):
     left_out: Trouble = Trouble()
     metrics: dict[str, float]
     classes: tuple[ClassAccuracy, ...]
-    per_image: str
+    per_image: InnerPath
     seconds: float
     measured_at: str = ""
     reused: bool = False
+
+    @field_validator("classes")
+    @classmethod
+    def _told_apart(cls, classes: tuple[ClassAccuracy, ...]) -> tuple[ClassAccuracy, ...]:
+        """Add its number to the name of each class that has the name of another: tables and figures go by names."""
+        while len(counts := Counter(c.name for c in classes)) < len(classes):
+            classes = tuple(
+                c.model_copy(update={"name": f"{c.name} (class {number})"}) if counts[c.name] > 1 else c
+                for number, c in enumerate(classes)
+            )
+        return classes

@@ -8,6 +8,7 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict
 
 from ..errors import JobError
+from .names import Name
 
 SCHEMA_VERSION = 1
 
@@ -47,6 +48,6 @@ class Trouble(Record):
 class FileDigest(Record):
     """One file of a cache entry."""
 
-    name: str
+    name: Name
     sha256: str
     size_bytes: int

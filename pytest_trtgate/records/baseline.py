@@ -11,6 +11,7 @@ from .accuracy import AccuracySettings
 from .base import FileRecord, Record
 from .cell import CONTEXTS, Cell, Context, Environment
 from .latency import LayerTime, MachineState, Timing
+from .names import Name
 from .tasks import Head
 from .verdict import Outcome
 
@@ -55,7 +56,7 @@ class Baseline(FileRecord):
     cell: Cell
     environment: Environment
     engine_sha256: str
-    cache_key: str
+    cache_key: Name
     head: Head | None = None
     accuracy: dict[str, float]
     reference_accuracy: dict[str, float]

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from .base import Record
+from .names import Name
 
 Precision = Literal["fp32", "fp16", "int8"]
 PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")
+_MOST = 100_000
 REFERENCE = "pt"
 """Name of the arm that every engine is compared with: the checkpoint itself."""
 Context = Literal["engine", "end-to-end", "preprocess", "inference", "postprocess", "host", "copy-in", "copy-out"]
@@ -40,12 +42,12 @@ PLACEBOS = frozenset(placebo_of(replay) for replay in REPLAYS)
 class Cell(Record):
     """One square of the matrix: model x precision x image size x batch x backend x device."""
 
-    model: str
+    model: Name
     precision: Precision
-    imgsz: int
-    batch: int
-    backend: str
-    device: str
+    imgsz: int = Field(ge=1, le=_MOST)
+    batch: int = Field(ge=1, le=_MOST)
+    backend: Name
+    device: Name
 
     @property
     def key(self) -> str:
@@ -70,7 +72,10 @@ def cell_of_key(key: str) -> Cell | None:
     if parts is None:
         return None
     names = ("model", "precision", "imgsz", "batch", "backend", "device")
-    return Cell.model_validate(dict(zip(names, parts.groups(), strict=True)))
+    try:
+        return Cell.model_validate(dict(zip(names, parts.groups(), strict=True)))
+    except ValidationError:
+        return None
 
 
 class Environment(Record):
@@ -80,7 +85,7 @@ class Environment(Record):
     ``instructions``: the CPU's, with which it computes INT8; None if unknown, as in older records.
     """
 
-    machine: str
+    machine: Name
     os: str
     arch: str
     python: str

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from .base import FileDigest, FileRecord, Record, Trouble
 from .cell import Cell
+from .names import Name
 from .tasks import Head, head_of
 
 UNKNOWN = "unknown"
@@ -76,9 +77,9 @@ class EngineRecord(FileRecord):
     """One built engine: the manifest of its cache entry, and how this run came by it."""
 
     cell: Cell
-    cache_key: str
+    cache_key: Name
     key_parts: dict[str, Any]
-    artifact: str
+    artifact: Name
     files: tuple[FileDigest, ...]
     sha256: str
     size_bytes: int

@@ -1,23 +1,36 @@
-"""Records on disk: an unusable file is refused in one sentence, and each is written whole or not at all."""
+"""Files that anybody may have made are read with care; records are refused in one sentence, and written whole."""
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import re
+import stat
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 from uuid import uuid4
 
 from pydantic import ValidationError
-from pydantic_core import from_json
+from pydantic_core import PydanticSerializationError, from_json
 
 from ..errors import RecordError
+from ..text import plain, size
 from .base import SCHEMA_VERSION, FileRecord
 
 R = TypeVar("R", bound=FileRecord)
+TEXT_BYTES = 16_000_000
+"""Settings, waivers, label files and other texts of people are far smaller."""
+LIST_BYTES = 128_000_000
+"""A list of images; one of a million takes half of it."""
+RECORD_BYTES = 64_000_000
+RECORD_VALUES = 3_000_000
+"""Values in a record. Each takes up to 200 bytes of memory; a run has some thousand per cell."""
+OWN_BYTES = 4_000_000_000
+"""Limit of what the gate's own processes hand over, which may name each file of a dataset."""
+_KINDS = {stat.S_IFDIR: "folder", stat.S_IFIFO: "FIFO", stat.S_IFSOCK: "socket"}
 _NUMBER = rb"(?:-?\d[\d.eE+-]*|-?Infinity|NaN)"
 _NUMBERS = re.compile(rb"\[\n *%b(?:,\n *%b)*\n *\]" % (_NUMBER, _NUMBER))
 _FIELD = rb'"(?:[^"\\]|\\.)*": (?:%b|null|\[[^"\n]*\])' % _NUMBER
@@ -25,14 +38,80 @@ _MEASURED = re.compile(rb"\{\n *%b(?:,\n *%b){0,15}\n *\}" % (_FIELD, _FIELD))
 """A few fields that are numbers or lists. Line breaks are JSON's own: a string holds them as ``\\n``."""
 
 
-def load(path: Path, model: type[R]) -> R:
-    """Read one record from a JSON file.
+def open_regular(path: Path) -> BinaryIO:
+    """Open a file that may be anybody's for reading, without a wait.
 
     Raises:
-        RecordError: The file is missing, not JSON, lacks a field, or has a newer ``schema_version``.
+        OSError: It cannot be read, or is a folder, FIFO, device or socket; ``strerror`` says so.
+    """
+    _refuse_special(path, path.stat())  # before it is opened: that alone can change a device
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        _refuse_special(path, os.fstat(descriptor))
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def _refuse_special(path: Path, found: os.stat_result) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        kind = _KINDS.get(stat.S_IFMT(found.st_mode), "device")
+        raise OSError(errno.EINVAL, f"a {kind}, not a regular file", str(path))
+
+
+def read_bytes(path: Path, most_bytes: int = TEXT_BYTES) -> bytes:
+    """Return the content of a file that may be anybody's.
+
+    Raises:
+        OSError: As of :func:`open_regular`, or the file is larger than ``most_bytes``.
+    """
+    with open_regular(path) as file:
+        length = os.fstat(file.fileno()).st_size
+        content = b"" if length > most_bytes else file.read(most_bytes + 1)
+    if max(length, len(content)) > most_bytes:
+        what = f"{size(max(length, len(content)))}, more than {size(most_bytes)}"
+        raise OSError(errno.EFBIG, plain(what), str(path))
+    return content
+
+
+def read_text(path: Path, most_bytes: int = TEXT_BYTES) -> str:
+    """Return the text of a file that may be anybody's, in UTF-8 with or without a byte order mark.
+
+    Raises:
+        OSError: As of :func:`read_bytes`, or the file is not UTF-8.
+    """
+    content = read_bytes(path, most_bytes)
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise OSError(
+            errno.EILSEQ, f"not UTF-8 text: line {line} has the byte {content[error.start]:#04x}", str(path)
+        ) from error
+
+
+def load(
+    path: Path, model: type[R], *, own: bool = False, opened: Callable[[bytes], bytes] = lambda content: content
+) -> R:
+    """Read one record from a JSON file.
+
+    Args:
+        path: The file.
+        model: Type of the record.
+        own: Whether only the gate's own processes write it; then it may be large.
+        opened: Returns the record's text from the content of the file.
+
+    Raises:
+        RecordError: The file is missing, not regular, too large, not JSON, lacks a field, or has a newer
+            ``schema_version``.
     """
     try:
-        raw = from_json(path.read_bytes())
+        content = opened(read_bytes(path, OWN_BYTES if own else RECORD_BYTES))
+        values = sum(map(content.count, (b",", b"[", b"{")))
+        if values > RECORD_VALUES and not own:
+            raise RecordError(f"{path}: holds {values:,} values, more than the {RECORD_VALUES:,} of a record")
+        raw = _parsed(content)
     except OSError as error:
         raise RecordError(f"{path}: cannot be read ({error.strerror})") from error
     except ValueError as error:
@@ -52,6 +131,19 @@ def load(path: Path, model: type[R]) -> R:
         raise RecordError(f"{path}: not a valid {model.__name__} (field '{where}': {first['msg']})") from error
 
 
+def _parsed(text: bytes) -> Any:
+    try:
+        return from_json(text)
+    except ValueError:
+        # Names of files that are no Unicode are written with single surrogates, which only json takes.
+        if rb"\udc" not in text:
+            raise
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+
+
 def save(path: Path, record: FileRecord) -> None:
     """Write one record as JSON, whole or not at all: a reader never sees half a file."""
     write_whole(path, as_json(record))
@@ -59,7 +151,11 @@ def save(path: Path, record: FileRecord) -> None:
 
 def as_json(record: FileRecord) -> bytes:
     """Return a record as JSON that people can compare: a line per field, and per group of numbers."""
-    text = record.model_dump_json(indent=1).encode()
+    try:
+        text = record.model_dump_json(indent=1).encode()
+    except PydanticSerializationError:
+        # The name of a file that is no Unicode, which Python and json hold as single surrogates.
+        text = json.dumps(record.model_dump(), indent=1, default=str).encode()
     for group in (_NUMBERS, _MEASURED):
         text = group.sub(_on_one_line, text)
     return text + b"\n"
@@ -71,11 +167,14 @@ def _on_one_line(group: re.Match[bytes]) -> bytes:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write one file, whole or not at all; folders above it are made.
+    """Write one file, whole or not at all; folders above it are made. A stream, such as /dev/stdout, is written to.
 
     Raises:
         OSError: It cannot be written.
     """
+    if path.parent in _STREAMS or (path.exists() and not path.is_file()):
+        path.write_bytes(content)
+        return
     # Not named after the process: containers that share a folder have the same process numbers.
     temporary = path.with_name(f".{path.name}.{uuid4().hex}")
     try:
@@ -90,6 +189,7 @@ def write_whole(path: Path, content: bytes) -> None:
         raise
 
 
+_STREAMS = frozenset(map(Path, ("/dev", "/dev/fd", "/proc/self/fd")))
 Stamp = tuple[int, int, int, int]
 """Size, inode, time of modification and time of change of a file; times in nanoseconds.
 
@@ -112,7 +212,7 @@ _CHUNK_BYTES = 1 << 20
 def file_sha256(path: Path) -> str:
     """Return the SHA-256 of a file's bytes, in hexadecimal."""
     digest = hashlib.sha256()
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         while chunk := file.read(_CHUNK_BYTES):
             digest.update(chunk)
     return digest.hexdigest()

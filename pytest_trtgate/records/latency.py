@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -11,6 +10,10 @@ from pydantic import Field
 
 from .base import Failure, FileRecord, Record
 from .cell import Cell, Context, replay_of
+from .names import InnerPath
+
+_LEAST, _MOST = 1e-12, 1e15
+"""Beyond these, what is computed of durations may overflow."""
 
 
 class Timing(Record):
@@ -90,7 +93,7 @@ class Launch(Record):
     before: MachineState = MachineState()
     after: MachineState = MachineState()
     during: tuple[MachineState, ...] = ()
-    samples: str = ""
+    samples: InnerPath = ""
 
     @property
     def states(self) -> tuple[MachineState, ...]:
@@ -142,8 +145,9 @@ class LatencyRecord(FileRecord):
     discarded: tuple[str, ...] = ()
 
     def per_launch_ms(self, arm: str, context: Context, percent: int) -> tuple[float, ...]:
-        """Return one percentile per launch that timed the arm, in milliseconds, in the order of the launches."""
-        return tuple(launch.arms[arm].timings[context].quantile_ms(percent) for launch in self.of_arm(arm))
+        """Return one percentile per launch that timed the arm so, in milliseconds, in the order of the launches."""
+        timings = (launch.arms[arm].timings.get(context) for launch in self.of_arm(arm))
+        return tuple(timing.quantile_ms(percent) for timing in timings if timing is not None)
 
     def of_arm(self, arm: str) -> tuple[Launch, ...]:
         """Return the launches that timed an arm."""
@@ -181,8 +185,8 @@ def slowest_change(now: Sequence[LayerTime], then: Sequence[LayerTime]) -> str:
 
 
 def usable(durations: Sequence[float]) -> bool:
-    """Return whether there are durations, and all are finite and more than 0."""
-    return bool(durations) and all(math.isfinite(v) and v > 0 for v in durations)
+    """Return whether there are durations, and all are some that a machine can take, in whichever unit."""
+    return bool(durations) and all(_LEAST < v < _MOST for v in durations)
 
 
 def is_replayed(latency: LatencyRecord, arm: str) -> bool:

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from .base import FileRecord, Record
 from .latency import Timing
+from .names import InnerPath
 
 Mark = Literal["same", "shifted", "class", "missed", "extra"]
 """How a detection compares with the other arm: both have it, alike, shifted or as another class; or only one has it."""
@@ -44,7 +45,7 @@ class Picture(Record):
     """
 
     image: str
-    file: str
+    file: InnerPath
     width: int
     height: int
     badness: float
@@ -94,7 +95,7 @@ class VideoArm(Record):
     arm: str
     timings: dict[Stage, Timing]
     course_ms: tuple[float, ...]
-    file: str
+    file: InnerPath
     codec: str
 
     @property
@@ -123,10 +124,10 @@ class VideoRecord(FileRecord):
     threads: int = 0
     seed: int = 0
     arms: tuple[VideoArm, ...] = Field(default=())
-    side_by_side: str = ""
+    side_by_side: InnerPath = ""
     side_by_side_codec: str = ""
-    for_browsers: str = ""
-    poster: str = ""
+    for_browsers: InnerPath = ""
+    poster: InnerPath = ""
     poster_width: int = 0
     poster_height: int = 0
     failure: str = ""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import RecordError
+from .files import open_regular
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -22,7 +23,7 @@ _ROWS = 2**18
 UNUSABLE = (
     *(OSError, EOFError, KeyError, IndexError, TypeError, ValueError),
     AttributeError,  # what Python 3.10 says of a file that is no archive
-    *(NotImplementedError, zipfile.BadZipFile, zlib.error),
+    *(NotImplementedError, MemoryError, zipfile.BadZipFile, zlib.error),
 )
 """What NumPy raises for a file that is no ``.npz``, or is damaged."""
 
@@ -38,7 +39,7 @@ class PerImage:
         import numpy as np
 
         try:
-            with self.path.open("rb") as file, np.load(file) as archive:
+            with open_regular(self.path) as file, np.load(file) as archive:
                 yield archive
         except UNUSABLE as error:
             raise RecordError(

@@ -14,6 +14,7 @@ from .engine import EngineRecord
 from .figures import AccuracyFigures, Course
 from .latency import LatencyRecord, LayerProfile
 from .media import CellPictures, VideoRecord
+from .names import InnerPath, Name
 from .verdict import Finding, Outcome, Preflight, Verdict
 
 Phase = Literal["start", "imports", "load", "warm-up", "images", "work", "write"]
@@ -35,7 +36,7 @@ class JobRecord(FileRecord):
     seconds: float
     ok: bool
     began_s: float | None = None
-    log: str = ""
+    log: InnerPath = ""
     phases: dict[Phase, float] = Field(default_factory=dict)
     ahead_s: float = 0.0
 
@@ -52,7 +53,7 @@ class RunRecord(FileRecord):
     ``accept_cells``: one command for all cells whose verdicts offer a command, if there are several.
     """
 
-    run_id: str
+    run_id: Name
     plugin_version: str
     command: str
     started_at: str

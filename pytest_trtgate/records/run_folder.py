@@ -8,16 +8,14 @@ import secrets
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
-import filelock
-
 from ..errors import JobError, RecordError, TrtGateError
+from ..locks import Lock
 from .base import Failure, FileRecord
 from .files import load, save
-from .holding import Holder, unheld
 from .run import RunRecord
 
 R = TypeVar("R", bound=FileRecord)
@@ -26,12 +24,12 @@ RECORD_NAME = "run.json"
 _RUNS_ON = Path("records", "runs-on.lock")
 """File that each process of a run holds, so that none takes its folder away, whatever the clocks say."""
 _ABANDONED_S = 24 * 3600
-_RUN_ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{4}")
+_RUN_ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{4,16}")
 
 
 def new_run_id() -> str:
-    """Return a name for a run that sorts by time and is unique among sessions that start at once."""
-    return f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{secrets.token_hex(2)}"
+    """Return a name for a run that sorts by time and that no other run has."""
+    return f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{secrets.token_hex(8)}"
 
 
 def run_folder_of(report: Path) -> Path:
@@ -72,7 +70,7 @@ class Workspace:
         self.path = root / run_id
         self.traced = self.path / "traced"
         self._known: dict[str, FileRecord] = {}
-        self._holder = Holder()
+        self._runs_on = Lock(self.path / _RUNS_ON, shared=True)
 
     def job_folder(self, name: str) -> Path:
         """Return the folder in which the job of that name works."""
@@ -119,12 +117,15 @@ class Workspace:
         """
         found = self._kept(wanted, model)
         if found is None:
-            lock = self.path / "records" / f"{group}.lock"
+            lock = Lock(self.path / "records" / f"{group}.lock")
             with self._writing():
                 self._make_root()
-            with filelock.FileLock(lock):
+                lock.acquire()
+            try:
                 if not self._is_kept(wanted):
                     self._compute([name for name in names if not self._is_kept(name)], compute)
+            finally:
+                lock.release()
             found = self._kept(wanted, model)
         if isinstance(found, Failure):
             raise JobError(found.job, found.reason, found.log_tail)
@@ -151,7 +152,7 @@ class Workspace:
         """Return a record that was computed once, or its failure; None before that. Each process reads it once."""
         known = self._known.get(name)
         if known is None and self._is_kept(name):
-            known = self.get(f"{name}.failure", Failure) or load(self._file(name), model)
+            known = self.get(f"{name}.failure", Failure) or load(self._file(name), model, own=True)
             self._known[name] = known
         return known if isinstance(known, (model, Failure)) else None
 
@@ -173,7 +174,7 @@ class Workspace:
 
     def get(self, name: str, model: type[R]) -> R | None:
         """Return the record of that name, None where there is none; computes nothing and waits for nobody."""
-        return load(self._file(name), model) if self._file(name).is_file() else None
+        return load(self._file(name), model, own=True) if self._file(name).is_file() else None
 
     def _make_root(self) -> None:
         """Make the folder of the runs, which git ignores, and of this one, where they are missing."""
@@ -181,7 +182,8 @@ class Workspace:
             self.root.mkdir(parents=True, exist_ok=True)
             (self.root / ".gitignore").write_text("*\n")
         (self.path / "records").mkdir(parents=True, exist_ok=True)
-        self._holder.hold(self.path / _RUNS_ON)
+        with suppress(OSError):  # where there are no locks, age alone tells
+            self._runs_on.take()
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -194,29 +196,43 @@ class Workspace:
         """Yield the records whose names start with ``prefix``, in order of their names."""
         for path in sorted((self.path / "records").glob(f"{glob.escape(prefix)}*.json")):
             if not path.name.endswith(".failure.json"):
-                yield load(path, model)
+                yield load(path, model, own=True)
 
     def discard_older(self, keep: int) -> None:
         """Delete each run that has no more verdicts than each of ``keep`` newer ones: a short run outdates no full one.
 
         Runs that may still go on stay, and so do folders of other kinds.
         """
-        runs = [p for p in self.root.iterdir() if _RUN_ID.fullmatch(p.name)] if self.root.is_dir() else []
+        runs = list(filter(_is_run, self.root.iterdir())) if self.root.is_dir() else []
         newer: list[int] = []
         for run in sorted(runs, reverse=True):
             verdicts = len(list((run / "records").glob("verdict-*.json")))
             outdated = sum(count >= verdicts for count in newer) >= keep
-            if outdated and run != self.path and _is_over(run):
+            if outdated and run != self.path and _is_over(run, self.path):
                 shutil.rmtree(run, ignore_errors=True)
             newer.append(verdicts)
 
 
-def _is_over(run: Path) -> bool:
-    """Return whether a run has left its record, or has written nothing for a day."""
+def _is_run(path: Path) -> bool:
+    """Return whether a path is the folder of a run, by its name and by what is in it."""
+    return (
+        _RUN_ID.fullmatch(path.name) is not None
+        and not path.is_symlink()
+        and any((path / name).exists() for name in ("records", "jobs", RECORD_NAME))
+    )
+
+
+def _is_over(run: Path, ours: Path) -> bool:
+    """Return whether a run has left its record, or had written nothing for a day when ours last wrote something.
+
+    Both times are by the clock that stamps the files: that of this machine may be another, or wrong.
+    """
     if (run / RECORD_NAME).is_file():
         return True
+    lock = Lock(run / _RUNS_ON)
     try:
-        with unheld(run / _RUNS_ON) as over:
-            return over and time.time() - run.stat().st_mtime > _ABANDONED_S
+        return ours.stat().st_mtime - run.stat().st_mtime > _ABANDONED_S and lock.take()
     except OSError:
         return False  # deleted meanwhile
+    finally:
+        lock.release()

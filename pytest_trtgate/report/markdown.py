@@ -61,7 +61,7 @@ def fence(text: str, language: str = "") -> str:
     """Return text as a code block whose fence is longer than any run of backticks in it."""
     longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
     bar = "`" * max(3, longest + 1)
-    return f"{bar}{language}\n{text}\n{bar}"
+    return f"{bar}{language}\n{fmt.safe_lines(text)}\n{bar}"
 
 
 def _word(verdict: Verdict | None) -> str:

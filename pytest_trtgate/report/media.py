@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import quote
 
 from ..errors import RecordError
-from ..records import BOOK, Picture, PictureBook, RunRecord, load
+from ..records import BOOK, Picture, PictureBook, RunRecord, load, read_bytes
 
 MOST_BYTES = 300_000
 """The gate writes no larger pictures."""
@@ -44,12 +44,11 @@ class Media:
         """Return a small picture as a data URI; empty where it is missing or not written by the gate."""
         if self.folder is None or not _PICTURE.fullmatch(name):
             return ""
-        return _jpeg((self.folder / BOOK).parent / name)
+        return _jpeg(self._inside(f"{PurePosixPath(BOOK).parent}/{name}"))
 
     def still(self, path: str) -> str:
         """Return a picture of a video as a data URI, given its path in the run's folder; empty where it is missing."""
-        place = self._inside(path)
-        return _jpeg(place) if place else ""
+        return _jpeg(self._inside(path))
 
     def link(self, path: str) -> str:
         """Return a link from the page to a file in the run's folder; empty where it is missing."""
@@ -63,7 +62,11 @@ class Media:
         parts = PurePosixPath(path.replace("\\", "/")).parts
         if self.folder is None or not parts or path.startswith("/") or ".." in parts or "\0" in path:
             return None
-        return self.folder.joinpath(*parts)
+        place = self.folder.joinpath(*parts)
+        with suppress(OSError, RuntimeError):  # a loop of links
+            if place.resolve().is_relative_to(self.folder.resolve()):  # no link leads out of the folder
+                return place
+        return None
 
 
 def find_media(run: RunRecord, place: Path, page: Path) -> Media:
@@ -73,9 +76,9 @@ def find_media(run: RunRecord, place: Path, page: Path) -> Media:
     return Media(folders[0] if folders else None, page)
 
 
-def _jpeg(path: Path) -> str:
+def _jpeg(path: Path | None) -> str:
     try:
-        data = path.read_bytes() if path.stat().st_size <= MOST_BYTES else b""
+        data = read_bytes(path, MOST_BYTES) if path else b""
     except OSError:
         return ""
     return "data:image/jpeg;base64," + base64.b64encode(data).decode("ascii") if data.startswith(b"\xff\xd8") else ""

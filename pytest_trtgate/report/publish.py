@@ -44,23 +44,22 @@ def render(runs: Sequence[RunRecord], path: Path, format_: str | None = None, pl
     """
     chosen = format_ or _FORMATS.get(path.suffix.lower())
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         if chosen == "html":
             from .media import find_media
             from .page import html
 
-            found = zip(runs, places, strict=bool(places))
+            found = zip(runs, places, strict=True) if places else ()
             html.write(path, runs, [find_media(run, place, path.parent) for run, place in found])
         elif chosen == "markdown":
             from . import markdown
 
-            path.write_text(markdown.render(runs), encoding="utf-8")
+            write_whole(path, markdown.render(runs).encode("utf-8", "replace"))
         elif chosen in ("csv", "parquet"):
-            from . import table
+            from . import measurements_table
 
-            (table.write_csv if chosen == "csv" else table.write_parquet)(path, runs)
+            (measurements_table.write_csv if chosen == "csv" else measurements_table.write_parquet)(path, runs)
         else:
-            raise RecordError(f"{path}: no format of that name; allowed: {', '.join(_FORMATS)}, or --format")
+            raise RecordError(f"{path}: its suffix names no format; allowed: {', '.join(_FORMATS)}; or give --format")
     except OSError as error:
         raise RecordError(f"{path}: cannot be written ({error.strerror})") from error
     return path

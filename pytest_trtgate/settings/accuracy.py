@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import model_serializer, model_validator
 
 from ..records import GATED, METRICS, PRECISIONS, Precision, Task
-from .types import IMGSZ, TOLERANCE, ImageSize, Place, Section, Tolerance, allowed
+from .types import DATA, IMGSZ, TOLERANCE, ImageSize, Place, Section, Tolerance, field_allowing
 
 DEFAULT_TOLERANCE: Mapping[Precision, float] = {"fp32": 0.001, "fp16": 0.003, "int8": 0.01}
 """Largest allowed drop of each metric that is gated by default."""
@@ -19,20 +19,20 @@ class Tolerances(Section):
     """Largest allowed drop of each metric from the ``.pt``; None leaves the metric ungated or at its default."""
 
     example = '{ "mAP50-95" = 0.01 }'
-    map50: Tolerance | None = allowed(TOLERANCE, default=None, alias="mAP50")
-    map50_95: Tolerance | None = allowed(TOLERANCE, default=None, alias="mAP50-95")
-    precision: Tolerance | None = allowed(TOLERANCE, default=None)
-    recall: Tolerance | None = allowed(TOLERANCE, default=None)
-    mask_map50: Tolerance | None = allowed(TOLERANCE, default=None, alias="mask mAP50")
-    mask_map50_95: Tolerance | None = allowed(TOLERANCE, default=None, alias="mask mAP50-95")
-    mask_precision: Tolerance | None = allowed(TOLERANCE, default=None, alias="mask precision")
-    mask_recall: Tolerance | None = allowed(TOLERANCE, default=None, alias="mask recall")
-    pose_map50: Tolerance | None = allowed(TOLERANCE, default=None, alias="pose mAP50")
-    pose_map50_95: Tolerance | None = allowed(TOLERANCE, default=None, alias="pose mAP50-95")
-    pose_precision: Tolerance | None = allowed(TOLERANCE, default=None, alias="pose precision")
-    pose_recall: Tolerance | None = allowed(TOLERANCE, default=None, alias="pose recall")
-    top1: Tolerance | None = allowed(TOLERANCE, default=None)
-    top5: Tolerance | None = allowed(TOLERANCE, default=None)
+    map50: Tolerance | None = field_allowing(TOLERANCE, default=None, alias="mAP50")
+    map50_95: Tolerance | None = field_allowing(TOLERANCE, default=None, alias="mAP50-95")
+    precision: Tolerance | None = field_allowing(TOLERANCE, default=None)
+    recall: Tolerance | None = field_allowing(TOLERANCE, default=None)
+    mask_map50: Tolerance | None = field_allowing(TOLERANCE, default=None, alias="mask mAP50")
+    mask_map50_95: Tolerance | None = field_allowing(TOLERANCE, default=None, alias="mask mAP50-95")
+    mask_precision: Tolerance | None = field_allowing(TOLERANCE, default=None, alias="mask precision")
+    mask_recall: Tolerance | None = field_allowing(TOLERANCE, default=None, alias="mask recall")
+    pose_map50: Tolerance | None = field_allowing(TOLERANCE, default=None, alias="pose mAP50")
+    pose_map50_95: Tolerance | None = field_allowing(TOLERANCE, default=None, alias="pose mAP50-95")
+    pose_precision: Tolerance | None = field_allowing(TOLERANCE, default=None, alias="pose precision")
+    pose_recall: Tolerance | None = field_allowing(TOLERANCE, default=None, alias="pose recall")
+    top1: Tolerance | None = field_allowing(TOLERANCE, default=None)
+    top5: Tolerance | None = field_allowing(TOLERANCE, default=None)
 
     def given(self) -> dict[str, float]:
         """Return the tolerances that were set, by the metrics' public names."""
@@ -46,7 +46,7 @@ class Accuracy(Tolerances):
     ``mode``: whether a drop is judged on the given images (``contract``), or in the population that they come from.
     """
 
-    mode: Literal["contract", "population"] = allowed("contract or population", default="contract")
+    mode: Literal["contract", "population"] = field_allowing("contract or population", default="contract")
     fp32: Tolerances = Tolerances()
     fp16: Tolerances = Tolerances()
     int8: Tolerances = Tolerances()
@@ -76,9 +76,9 @@ class Model(Section):
     """One entry of ``models``: a checkpoint, and its own settings in place of the general ones."""
 
     example = '{ path = "best.pt" }'
-    path: Place = allowed("the path of a .pt file")
-    data: Place | None = allowed("the path of a data YAML, or the folder of a classification dataset", default=None)
-    imgsz: ImageSize | None = allowed(IMGSZ, default=None)
+    path: Place = field_allowing("the path of a .pt file")
+    data: Place | None = field_allowing(DATA, default=None)
+    imgsz: ImageSize | None = field_allowing(IMGSZ, default=None)
     accuracy: Accuracy | None = None
 
     @property

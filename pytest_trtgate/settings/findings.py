@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from pydantic import create_model
 
-from .types import POSITIVE, SEVERITY, Place, PositiveInt, Section, Severity, Share, allowed
+from .types import POSITIVE, SEVERITY, Place, PositiveInt, Section, Severity, Share, field_allowing
 
 
 class Kind(NamedTuple):
@@ -110,7 +110,7 @@ def _field(kind: str) -> str:
 
 
 _FIELDS: dict[str, Any] = {
-    _field(name): (Severity, allowed(SEVERITY, default=kind.severity, alias=name))
+    _field(name): (Severity, field_allowing(SEVERITY, default=kind.severity, alias=name))
     for name, kind in FINDING_KINDS.items()
 }
 
@@ -122,10 +122,14 @@ class Findings(create_model("_Severities", __base__=Section, **_FIELDS)):  # typ
     """
 
     example = '{ few-images = "off" }'
-    left_out_share: Share = allowed("a number from 0 to 1", default=0.05, alias="left-out-share")
+    left_out_share: Share = field_allowing("a number from 0 to 1", default=0.05, alias="left-out-share")
 
     def of(self, kind: str) -> Severity:
-        """Return the severity of a kind of finding; what was not looked for fails where finding it was said to."""
+        """Return the severity of a kind of finding.
+
+        If the survey could not look, and the user set any surveyed kind to ``fail``, ``preflight-incomplete`` fails
+        too.
+        """
         unseen = FINDING_KINDS if kind == "preflight-incomplete" else ()
         asked = [name for name in unseen if FINDING_KINDS[name].surveyed and _field(name) in self.model_fields_set]
         if any(self.of(name) == "fail" for name in asked):
@@ -141,6 +145,6 @@ class Deployment(Section):
     """
 
     example = "{ imgsz = 640, batch = 8 }"
-    engine: Place | None = allowed("the path of an .engine or .onnx file", default=None)
-    imgsz: PositiveInt | None = allowed(POSITIVE, default=None)
-    batch: PositiveInt | None = allowed(POSITIVE, default=None)
+    engine: Place | None = field_allowing("the path of an .engine or .onnx file", default=None)
+    imgsz: PositiveInt | None = field_allowing(POSITIVE, default=None)
+    batch: PositiveInt | None = field_allowing(POSITIVE, default=None)

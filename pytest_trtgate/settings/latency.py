@@ -17,7 +17,7 @@ from .types import (
     Section,
     Slowdown,
     Whole,
-    allowed,
+    field_allowing,
     own_or_general,
 )
 
@@ -37,16 +37,16 @@ class Limit(Section):
     """Limits of one latency percentile. ``regression`` is the smallest relative slow-down worth failing for."""
 
     example = "{ regression = 0.05, budget_ms = 8.0 }"
-    regression: Slowdown | None = allowed("a ratio over 0 up to 2, such as 0.05 for 5 %", default=None)
-    budget_ms: PositiveFloat | None = allowed("milliseconds, more than 0", default=None)
+    regression: Slowdown | None = field_allowing("a ratio over 0 up to 2, such as 0.05 for 5 %", default=None)
+    budget_ms: PositiveFloat | None = field_allowing("milliseconds, more than 0", default=None)
 
 
 class Speedup(Section):
     """How many times as fast as another arm an engine must be at p50; ``at_least = 0`` switches a rule off."""
 
     example = '{ over = "fp16", at_least = 1.0 }'
-    over: Literal["pt", "fp32", "fp16", "int8"] = allowed("pt, fp32, fp16 or int8")
-    at_least: Factor = allowed("a ratio from 0 upwards; 0 switches the rule off", default=1.0)
+    over: Literal["pt", "fp32", "fp16", "int8"] = field_allowing("pt, fp32, fp16 or int8")
+    at_least: Factor = field_allowing("a ratio from 0 upwards; 0 switches the rule off", default=1.0)
 
 
 class Limits(Section):
@@ -57,23 +57,23 @@ class Limits(Section):
     p95: Limit = Limit()
     p99: Limit = Limit()
     speedup: Speedup | None = None
-    energy_mj: PositiveFloat | None = allowed("millijoules per inference, more than 0", default=None)
-    memory_mb: PositiveFloat | None = allowed("megabytes, more than 0", default=None)
+    energy_mj: PositiveFloat | None = field_allowing("millijoules per inference, more than 0", default=None)
+    memory_mb: PositiveFloat | None = field_allowing("megabytes, more than 0", default=None)
 
 
 class Latency(Limits):
     """``[tool.trtgate.latency]``: how launches are run, and limits for all precisions, then for one."""
 
-    context: Literal["engine", "end-to-end"] = allowed("engine or end-to-end", default="engine")
-    launches: PositiveInt = allowed(POSITIVE, default=3)
-    max_launches: PositiveInt = allowed(POSITIVE, default=12)
-    samples: PositiveInt = allowed(POSITIVE, default=500)
-    max_seconds: PositiveFloat = allowed(SECONDS, default=5.0)
-    block: PositiveInt = allowed(POSITIVE, default=10)
-    warmup_min: PositiveInt = allowed(POSITIVE, default=20)
-    warmup_max_seconds: PositiveFloat = allowed(SECONDS, default=5.0)
-    images: PositiveInt = allowed(POSITIVE, default=32)
-    seed: Whole = allowed("a whole number", default=0)
+    context: Literal["engine", "end-to-end"] = field_allowing("engine or end-to-end", default="engine")
+    launches: PositiveInt = field_allowing(POSITIVE, default=3)
+    max_launches: PositiveInt = field_allowing(POSITIVE, default=12)
+    samples: PositiveInt = field_allowing(POSITIVE, default=500)
+    max_seconds: PositiveFloat = field_allowing(SECONDS, default=5.0)
+    block: PositiveInt = field_allowing(POSITIVE, default=10)
+    warmup_min: PositiveInt = field_allowing(POSITIVE, default=20)
+    warmup_max_seconds: PositiveFloat = field_allowing(SECONDS, default=5.0)
+    images: PositiveInt = field_allowing(POSITIVE, default=32)
+    seed: Whole = field_allowing("a whole number", default=0)
     fp32: Limits = Limits()
     fp16: Limits = Limits()
     int8: Limits = Limits()

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import difflib
+import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, get_args, get_origin
+from typing import Any, TypeVar, get_args, get_origin
 
 from pydantic import ValidationError
 
 from ..errors import SettingsError
+from ..records import read_bytes, read_text
 from .settings import Settings
 from .types import NOT_A_NUMBER, Section, one_or_many
 
@@ -20,7 +22,10 @@ if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
+C = TypeVar("C", str, bytes)
 FILE_NAME = "trtgate.toml"
+MOST_BYTES = 1_000_000
+_MANY_PARTS = re.compile(r"""^[ \t\[]*(?:[\w"'-]+[ \t]*\.[ \t]*){100}""", re.MULTILINE)
 PATH_KEYS = ("data", "cache_dir", "baseline_dir", "report")
 PATHS_KEYS = ("models", "videos")
 NUMBER_KEYS = ("imgsz", "batch")
@@ -35,10 +40,10 @@ def find_table(folder: Path) -> tuple[Path, dict[str, Any]] | None:
     """
     own, project = folder / FILE_NAME, folder / "pyproject.toml"
     found: list[tuple[Path, dict[str, Any]]] = []
-    if own.is_file():
+    if own.exists():
         found.append((own, _read(own)))
     # The text first: a broken pyproject.toml that does not mention us is none of our business.
-    if project.is_file() and "trtgate" in project.read_text(encoding="utf-8", errors="replace"):
+    if project.is_file() and b"trtgate" in _of_file(project, read_bytes):
         tool = _read(project).get("tool", {})
         if isinstance(tool, dict) and "trtgate" in tool:
             table = tool["trtgate"]
@@ -51,10 +56,22 @@ def find_table(folder: Path) -> tuple[Path, dict[str, Any]] | None:
 
 
 def _read(path: Path) -> dict[str, Any]:
+    text = _of_file(path, read_text)
+    if _MANY_PARTS.search(text):  # the parser takes the square of their number
+        raise SettingsError(f"{path}: a key of more than 100 parts")
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        return tomllib.loads(text)
+    except ValueError as error:  # not only TOMLDecodeError: an integer may have too many digits
         raise SettingsError(f"{path}: not valid TOML ({error})") from error
+    except RecursionError as error:
+        raise SettingsError(f"{path}: not valid TOML (nested too deeply)") from error
+
+
+def _of_file(path: Path, read: Callable[[Path, int], C]) -> C:
+    try:
+        return read(path, MOST_BYTES)
+    except OSError as error:
+        raise SettingsError(f"{path}: cannot be read ({error.strerror})") from error
 
 
 def table_name(source: Path | None, section: str) -> str:

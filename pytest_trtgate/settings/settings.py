@@ -13,6 +13,7 @@ from .accuracy import Accuracy, Model
 from .findings import Deployment, Findings
 from .latency import Latency, Limits
 from .types import (
+    DATA,
     IMGSZ,
     MEGABYTES,
     POSITIVE,
@@ -26,14 +27,18 @@ from .types import (
     PositiveFloat,
     PositiveInt,
     Section,
-    allowed,
+    field_allowing,
     one_or_many,
     own_or_general,
-    parts,
+    split_commas,
 )
 
 DEPLOYMENT_CONF = 0.25
 """Boxes above this confidence are kept while timing, and by suppression inside an engine: Ultralytics' default."""
+
+
+CACHE_KEY = "TRTGATE_CACHE_KEY"
+"""Environment variable of the secret with which cached records are sealed; jobs, which run weights, do not get it."""
 
 
 def in_ci() -> bool:
@@ -45,27 +50,30 @@ class Calibration(Section):
     """``[tool.trtgate.calibration]``: which images INT8 is calibrated on."""
 
     example = '{ split = "train" }'
-    split: str = allowed("a split of the data YAML", default="train", min_length=1)
-    fraction: Fraction = allowed("more than 0, at most 1", default=1.0)
+    split: str = field_allowing("a split of the data YAML", default="train", min_length=1)
+    fraction: Fraction = field_allowing("more than 0, at most 1", default=1.0)
 
 
 class Validation(Section):
     """``[tool.trtgate.validation]``: with what every arm is evaluated."""
 
     example = "{ iou = 0.6 }"
-    conf: Fraction = allowed("more than 0, at most 1", default=0.001)
-    iou: Fraction = allowed("more than 0, at most 1", default=0.7)
-    max_det: PositiveInt = allowed(POSITIVE, default=300)
+    conf: Fraction = field_allowing("more than 0, at most 1", default=0.001)
+    iou: Fraction = field_allowing("more than 0, at most 1", default=0.7)
+    max_det: PositiveInt = field_allowing(POSITIVE, default=300)
 
 
 class Timeouts(Section):
-    """``[tool.trtgate.timeouts]``: seconds after which a job is ended; its cell's verdict is then ERROR."""
+    """``[tool.trtgate.timeouts]``: seconds after which a job is ended; its cell's verdict is then ERROR.
+
+    Where one process keeps a device for longer than the longest of them, jobs that wait for it end too.
+    """
 
     example = "{ build_s = 7200 }"
-    build_s: PositiveFloat = allowed(SECONDS, default=3600.0)
-    accuracy_s: PositiveFloat = allowed(SECONDS, default=3600.0)
-    launch_s: PositiveFloat = allowed(SECONDS, default=900.0)
-    video_s: PositiveFloat = allowed(SECONDS, default=3600.0)
+    build_s: PositiveFloat = field_allowing(SECONDS, default=3600.0)
+    accuracy_s: PositiveFloat = field_allowing(SECONDS, default=3600.0)
+    launch_s: PositiveFloat = field_allowing(SECONDS, default=900.0)
+    video_s: PositiveFloat = field_allowing(SECONDS, default=3600.0)
 
 
 class Export(Section):
@@ -77,11 +85,11 @@ class Export(Section):
     """
 
     example = "{ opset = 17 }"
-    nms: Flag | None = allowed("true or false", default=None)
-    opset: PositiveInt | None = allowed(POSITIVE, default=None)
-    simplify: Flag = allowed("true or false", default=True)
-    workspace: PositiveFloat | None = allowed("GiB, more than 0", default=None)
-    optimization_level: Level | None = allowed("a whole number from 0 to 5", default=None)
+    nms: Flag | None = field_allowing("true or false", default=None)
+    opset: PositiveInt | None = field_allowing(POSITIVE, default=None)
+    simplify: Flag = field_allowing("true or false", default=True)
+    workspace: PositiveFloat | None = field_allowing("GiB, more than 0", default=None)
+    optimization_level: Level | None = field_allowing("a whole number from 0 to 5", default=None)
 
     def arguments(self, backend: str) -> dict[str, Any]:
         """Return the exporter's arguments that are set and that a backend knows."""
@@ -98,12 +106,28 @@ class Export(Section):
         return self.optimization_level if backend == "tensorrt" else None
 
 
+class Inputs(Section):
+    """``[tool.trtgate.inputs]``: how large images and checkpoints may be once they are unpacked.
+
+    A gigabyte is a billion bytes. ``max_weights_gb`` None: ten times the size of the file, and 0.1 at least.
+    """
+
+    example = "{ max_megapixels = 800 }"
+    max_megapixels: PositiveFloat = field_allowing("megapixels, more than 0", default=200.0)
+    max_weights_gb: PositiveFloat | None = field_allowing("gigabytes, more than 0", default=None)
+
+    @property
+    def max_pixels(self) -> int:
+        """Pixels that an image may have."""
+        return int(self.max_megapixels * 1e6)
+
+
 class EngineLimits(Section):
     """Budgets of an engine's size and memory; a megabyte is a million bytes."""
 
     example = "{ max_size_mb = 30 }"
-    max_size_mb: PositiveFloat | None = allowed(MEGABYTES, default=None)
-    max_device_memory_mb: PositiveFloat | None = allowed(MEGABYTES, default=None)
+    max_size_mb: PositiveFloat | None = field_allowing(MEGABYTES, default=None)
+    max_device_memory_mb: PositiveFloat | None = field_allowing(MEGABYTES, default=None)
 
 
 class EngineBudgets(EngineLimits):
@@ -122,30 +146,36 @@ class EngineBudgets(EngineLimits):
 class Settings(Section):
     """All settings of a run. Paths are absolute."""
 
-    models: Annotated[tuple[Model, ...], BeforeValidator(one_or_many)] = allowed(
+    models: Annotated[tuple[Model, ...], BeforeValidator(one_or_many)] = field_allowing(
         "paths of .pt files, or tables with one", default=()
     )
-    data: Place | None = allowed("the path of a data YAML, or the folder of a classification dataset", default=None)
-    split: str = allowed("a split of the data YAML", default="test", min_length=1)
-    precisions: Annotated[tuple[Precision, ...], BeforeValidator(parts)] = allowed(
+    data: Place | None = field_allowing(DATA, default=None)
+    split: str = field_allowing("a split of the data YAML", default="test", min_length=1)
+    precisions: Annotated[tuple[Precision, ...], BeforeValidator(split_commas)] = field_allowing(
         "fp32, fp16, int8", default=PRECISIONS, min_length=1
     )
-    imgsz: ImageSize = allowed(IMGSZ, default=640)
-    batch: PositiveInt = allowed("a whole number from 1 to 1024", default=1, le=1024)
-    device: Annotated[str, BeforeValidator(str)] = allowed("auto, cpu or a GPU number", default="auto")
-    backend: Literal["auto", "tensorrt", "onnxruntime"] = allowed("auto, tensorrt or onnxruntime", default="auto")
-    threads: PositiveInt | None = allowed(POSITIVE, default=None)
-    cache_dir: Place | None = allowed("a folder", default=None)
-    baselines: Literal["check", "add", "update"] = allowed("check, add or update", default="check")
-    baseline_dir: Place = allowed("a folder", default=Path("baselines"))
-    report: Place = allowed("the path of an .html file", default=Path("reports/trtgate.html"))
-    videos: Annotated[tuple[Place, ...], BeforeValidator(one_or_many)] = allowed("paths of video files", default=())
-    pictures: Count = allowed("a whole number, 0 for none", default=12)
-    fresh: Flag = allowed("true or false", default=False)
-    profile: Flag = allowed("true or false", default=False)
-    keep_runs: PositiveInt = allowed(POSITIVE, default=5)
-    inconclusive: Literal["warn", "fail"] = allowed("warn or fail", default="warn")
-    missing_baseline: Literal["auto", "record", "fail"] = allowed("auto, record or fail", default="auto")
+    imgsz: ImageSize = field_allowing(IMGSZ, default=640)
+    batch: PositiveInt = field_allowing("a whole number from 1 to 1024", default=1, le=1024)
+    device: Annotated[str, BeforeValidator(str)] = field_allowing("auto, cpu or a GPU number", default="auto")
+    backend: Literal["auto", "tensorrt", "onnxruntime"] = field_allowing(
+        "auto, tensorrt or onnxruntime", default="auto"
+    )
+    threads: PositiveInt | None = field_allowing(POSITIVE, default=None)
+    cache_dir: Place | None = field_allowing("a folder", default=None)
+    baselines: Literal["check", "add", "update"] = field_allowing("check, add or update", default="check")
+    baseline_dir: Place = field_allowing("a folder", default=Path("baselines"))
+    report: Place = field_allowing("the path of an .html file", default=Path("reports/trtgate.html"))
+    videos: Annotated[tuple[Place, ...], BeforeValidator(one_or_many)] = field_allowing(
+        "paths of video files", default=()
+    )
+    pictures: Count = field_allowing("a whole number, 0 for none", default=12)
+    fresh: Flag = field_allowing("true or false", default=False)
+    profile: Flag = field_allowing("true or false", default=False)
+    keep_runs: PositiveInt = field_allowing(POSITIVE, default=5)
+    weights: Literal["trusted", "safe"] = field_allowing("trusted or safe", default="trusted")
+    strict: Flag = field_allowing("true or false", default=True)
+    inconclusive: Literal["warn", "fail"] = field_allowing("warn or fail", default="warn")
+    missing_baseline: Literal["auto", "record", "fail"] = field_allowing("auto, record or fail", default="auto")
     accuracy: Accuracy = Accuracy()
     latency: Latency = Latency()
     calibration: Calibration = Calibration()
@@ -155,6 +185,7 @@ class Settings(Section):
     timeouts: Timeouts = Timeouts()
     export: Export = Export()
     engine: EngineBudgets = EngineBudgets()
+    inputs: Inputs = Inputs()
 
     @field_validator("device")
     @classmethod

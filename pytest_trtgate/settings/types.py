@@ -13,7 +13,7 @@ NOT_A_NUMBER = "not_a_number"
 """Pydantic's error type for a text, true or false in place of a number."""
 
 
-def number(value: Any) -> Any:
+def require_number(value: Any) -> Any:
     """Refuse texts, true and false where a number is expected: pydantic takes "1" and true for 1."""
     if isinstance(value, (str, bool)):
         raise PydanticCustomError(NOT_A_NUMBER, "a number, not a text, true or false")
@@ -27,7 +27,7 @@ def not_empty(value: Any) -> Any:
     return value
 
 
-def parts(value: Any) -> Any:
+def split_commas(value: Any) -> Any:
     """Accept ``a,b`` as well as a list: the command line gives the former."""
     values = [value] if isinstance(value, (str, Path)) else value
     if not isinstance(values, (list, tuple)):
@@ -41,26 +41,27 @@ def one_or_many(value: Any) -> Any:
     return (value,) if isinstance(value, (str, Path, Mapping)) else value
 
 
-def allowed(text: str, **kwargs: Any) -> Any:
+def field_allowing(text: str, **kwargs: Any) -> Any:
     """Return a pydantic field; ``text`` tells people which values it allows."""
     return Field(json_schema_extra={"allowed": text}, **kwargs)
 
 
 Flag = StrictBool
-Whole = Annotated[int, BeforeValidator(number)]
+Whole = Annotated[int, BeforeValidator(require_number)]
 Place = Annotated[Path, BeforeValidator(not_empty)]
 PositiveInt = Annotated[Whole, Field(ge=1)]
 Count = Annotated[Whole, Field(ge=0)]
-PositiveFloat = Annotated[float, BeforeValidator(number), Field(gt=0, allow_inf_nan=False)]
-Slowdown = Annotated[float, BeforeValidator(number), Field(gt=0, le=2, allow_inf_nan=False)]
+PositiveFloat = Annotated[float, BeforeValidator(require_number), Field(gt=0, allow_inf_nan=False)]
+Slowdown = Annotated[float, BeforeValidator(require_number), Field(gt=0, le=2, allow_inf_nan=False)]
 """A ratio, at most 2: whoever writes 5 means percent."""
 ImageSize = Annotated[PositiveInt, Field(multiple_of=32, le=8192)]
 Level = Annotated[Whole, Field(ge=0, le=5)]
-Fraction = Annotated[float, BeforeValidator(number), Field(gt=0, le=1)]
-Factor = Annotated[float, BeforeValidator(number), Field(ge=0, allow_inf_nan=False)]
-Tolerance = Annotated[float, BeforeValidator(number), Field(ge=0, le=1)]
-Share = Annotated[float, BeforeValidator(number), Field(ge=0, le=1)]
+Fraction = Annotated[float, BeforeValidator(require_number), Field(gt=0, le=1)]
+Factor = Annotated[float, BeforeValidator(require_number), Field(ge=0, allow_inf_nan=False)]
+Tolerance = Annotated[float, BeforeValidator(require_number), Field(ge=0, le=1)]
+Share = Annotated[float, BeforeValidator(require_number), Field(ge=0, le=1)]
 TOLERANCE = "a drop from 0 to 1"
+DATA = "the path of a data YAML, or the folder of a classification dataset"
 IMGSZ = "a multiple of 32, from 32 to 8192"
 POSITIVE = "a whole number from 1 upwards"
 SECONDS = "seconds, more than 0"

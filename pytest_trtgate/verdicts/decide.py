@@ -48,13 +48,13 @@ class Ruling:
         outcome: The worst of what fails the run, else of all.
         failed: Whether it fails the run.
         summary: What the deciding checks say.
-        waived: Why a failure does not fail the run, where it does not.
+        waived_because: Why a failure does not fail the run; empty where it does.
     """
 
     outcome: Outcome
     failed: bool
     summary: str
-    waived: str
+    waived_because: str
 
 
 def decide(
@@ -76,10 +76,11 @@ def decide(
             left = [check for check in left if check not in borne]
             excused, said = True, "; ".join(filter(None, (said, f"softened: {softening.reason}")))
     sentences = _deciding_sentences(cell, deciding, accepting)
-    waived = said if excused and not left else ""
-    if said and not waived:
+    waived_because = said if excused and not left else ""
+    if said and not waived_because:
         sentences += [said, *(check.sentence for check in left if excused and check not in deciding)]
-    return Ruling(outcome=outcome, failed=bool(left), summary="; ".join(sentences), waived=waived)
+    summary = "; ".join(sentences)
+    return Ruling(outcome=outcome, failed=bool(left), summary=summary, waived_because=waived_because)
 
 
 def _deciding_sentences(cell: Cell, deciding: list[Check], accepting: bool) -> list[str]:

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import RecordError
-from ..records import KINDS, AccuracyRecord, EngineRecord, PerImage, Task, files_sha256, true_positives
+from ..records import (
+    KINDS,
+    LIST_BYTES,
+    AccuracyRecord,
+    EngineRecord,
+    PerImage,
+    Task,
+    files_sha256,
+    read_bytes,
+    true_positives,
+)
 
 if TYPE_CHECKING:
     from ..judge.accuracy.agreement import Agreement, Detections
@@ -153,8 +164,8 @@ def calibrated_on(engine: EngineRecord, split: tuple[Path, ...]) -> tuple[Path, 
     if calibration.images == len(split):
         return split
     try:
-        listed = (Path(engine.entry) / "calibration.txt").read_text(encoding="utf-8").splitlines()
-        images = tuple(map(Path, listed))
+        listed = read_bytes(Path(engine.entry) / "calibration.txt", LIST_BYTES).splitlines()
+        images = tuple(Path(os.fsdecode(line)) for line in listed)
         # The paths are those of the checkout that built the engine, which may be gone or hold other files now.
         return images if files_sha256(images) == calibration.digest else ()
     except OSError:

@@ -4,13 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 
-from ..baselines import Acceptance, BaselineLookup, BaselineStore, waived, way_to_accept
+from ..baselines import Acceptance, BaselineLookup, BaselineStore, waiver_of, way_to_accept
 from ..cache import pin
-from ..errors import CacheError, JobError, TrtGateError
+from ..errors import CacheError, JobError, RecordError, TrtGateError
 from ..measuring import Engines, Evaluations, Latencies, RunContext
-from ..records import REFERENCE, Cell, Check, Finding, LatencyRecord, Preflight, RunRecord, Subject, Verdict, failures
+from ..records import (
+    REFERENCE,
+    Cell,
+    Check,
+    Finding,
+    LatencyRecord,
+    Preflight,
+    RunRecord,
+    Subject,
+    Verdict,
+    failures,
+    updating,
+)
 from .accuracy import AccuracyJudge
 from .amend import Amend, Softening, context_of, no_amendment, parse_answers
 from .decide import Excuses, Judgement, decide, error_check
@@ -90,7 +103,7 @@ class GateRun:
         except TrtGateError as error:
             checks, measured = [error_check(cell, error)], False
             log_tail = error.log_tail if isinstance(error, JobError) else ""
-        waiver = waived(self.settings.baseline_dir, cell.key, subject, datetime.now(timezone.utc).date())
+        waiver = waiver_of(self.settings.baseline_dir, cell.key, subject, datetime.now(timezone.utc).date())
         excuses = Excuses(*waiver, softenings, measured)
         ruling = decide(cell, checks, self.settings.fails, excuses, accepting=self._lookup.accepts(cell))
         verdict = Verdict(
@@ -103,7 +116,7 @@ class GateRun:
             findings=findings,
             rerun=rerun,
             log_tail=log_tail,
-            waived=ruling.waived,
+            waived=ruling.waived_because,
         )
         accept = way_to_accept(verdict, self.settings, self.source, self.command)
         verdict = verdict.model_copy(update={"accept": accept})
@@ -131,20 +144,25 @@ class GateRun:
         Returns:
             One sentence per cell, and whether its baseline is as asked for; one where the cache cannot be written.
         """
-        acceptance, mode = self.acceptance(run), self.settings.baselines
-        written = []
-        for cell in run.cells if mode != "check" else ():
-            if self._lookup.accepts(cell):
-                written.append(acceptance.write(cell))
-            else:
-                kept = f"has a baseline already, left as it is ({self.store.path(cell)}); replace it with {UPDATE}"
-                written.append((f"{cell.label}: {kept}", True))
+        written: list[tuple[str, bool]] = []
+        if self.settings.baselines != "check":
+            try:
+                with updating(self.store.root):
+                    written += map(partial(self._write_baseline, self.acceptance(run)), run.cells)
+            except RecordError as error:
+                written.append((f"no baseline written: {error}", False))
         if self.measure.cache.root.is_dir():
             try:
                 pin(self.measure.cache.root, self.settings.baseline_dir)
             except CacheError as error:
                 written.append((str(error), True))
         return written
+
+    def _write_baseline(self, acceptance: Acceptance, cell: Cell) -> tuple[str, bool]:
+        if self._lookup.accepts(cell):
+            return acceptance.write(cell)
+        kept = f"has a baseline already, left as it is ({self.store.path(cell)}); replace it with {UPDATE}"
+        return f"{cell.label}: {kept}", True
 
 
 def measured(run: RunRecord) -> bool:

@@ -14,6 +14,7 @@ from typing import Any
 
 _LITERALS = frozenset({"imgsz", "names", "args", "end2end", "kpt_shape", "kpt_names", "dynamic"})
 _INTEGERS = frozenset({"batch", "stride", "channels"})
+METADATA_BYTES = 16_000_000
 _METADATA_PROPS = 14
 """Number of the field of ``ModelProto`` that holds a pair of texts."""
 _VARIABLE_LENGTH, _FIXED_LENGTHS = 2, {1: 8, 5: 4}
@@ -104,7 +105,7 @@ def _value(key: str, value: Any) -> Any:
 def _header(artifact: Path) -> tuple[dict[str, Any], int]:
     with artifact.open("rb") as file:
         length = int.from_bytes(file.read(4), "little")
-        if not 0 < length < artifact.stat().st_size:
+        if not 0 < length < min(artifact.stat().st_size, METADATA_BYTES):
             raise ValueError("no metadata of Ultralytics")
         metadata = json.loads(file.read(length))
     if not isinstance(metadata, dict):

@@ -1,7 +1,7 @@
 """Ultralytics' own verification of images and labels, kept off the user's files, and noted down.
 
-Ultralytics writes JPEGs without an end anew, and leaves out images that it cannot read or whose labels it refuses.
-Here, what it mends is mended in a copy, which is then read in place of the image.
+Ultralytics writes JPEGs anew that do not end as they should, and leaves out images that it cannot read or whose labels
+it refuses. Here, what it mends is mended in a copy, which is then read in place of the image.
 
 Import it only after :func:`pytest_trtgate.workers.worker.prepare`: this module imports torch and Ultralytics.
 """
@@ -23,9 +23,12 @@ from ultralytics.utils.patches import imread
 
 from ..errors import TrtGateError
 from ..records import Trouble
+from .image_header import refusal
 from .reading import noting
 from .worker import plain
 
+QUICK = frozenset((".jpeg", ".jpg", ".mpo", ".png", ".webp"))
+"""Formats whose damage shows without decoding: they end with a mark, hold checksums, or are read whole."""
 MENDED: dict[str, str] = {}
 """Copies that this process has made of images, by the path of the image."""
 LEFT_OUT: dict[str, str] = {}
@@ -38,13 +41,16 @@ _INSTEAD = (
 """What to say in place of an error's own words, by a part of it."""
 
 
-def watch() -> None:
+def watch(max_pixels: int) -> None:
     """Make Ultralytics' verification leave the user's files alone and tell what it leaves out, in this process.
+
+    It leaves out images of more than ``max_pixels`` too.
 
     Raises:
         TrtGateError: This release of Ultralytics lacks what has to be replaced for that.
     """
     replace(ultralytics.data.utils, "_replace_image", lambda _: _mend)
+    replace(ultralytics.data.utils, "check_image", lambda check: partial(_checked, check, max_pixels))
     for name in ("verify_image", "verify_image_label"):
         replace(ultralytics.data.dataset, name, lambda verify: partial(_noted, verify))
     for module, name in (
@@ -96,6 +102,19 @@ def why(path: str, reason: object) -> str:
         suffix = Path(path).suffix.lower()
         return "needs the package pi-heif" if suffix in (".heic", ".heif") else "not an image"
     return next((words for part, words in _INSTEAD if part in said), said)
+
+
+def _checked(check: Callable[[str], Any], max_pixels: int, image: str) -> Any:
+    """Have Ultralytics check an image that may be decoded; it leaves out those for which this raises.
+
+    It is also decoded where Ultralytics might find only in an evaluation that it cannot.
+    """
+    if why := refusal(Path(image), max_pixels):
+        raise ValueError(why)
+    found = check(image)
+    if Path(image).suffix.lower() not in QUICK and imread(image) is None:
+        raise ValueError("cannot be decoded")
+    return found
 
 
 def _mend(image: str | Path, write: Callable[[str], object]) -> None:

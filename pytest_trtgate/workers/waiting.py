@@ -7,21 +7,28 @@ each job with its standard input and output, and reports a fork's process number
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import importlib
 import json
 import os
 import runpy
+import select
+import signal
 import socket
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from ..jobs import READY
 from .worker import PHASES, prepare
+
+_PR_SET_PDEATHSIG = 1
 
 
 def main() -> None:
@@ -29,14 +36,22 @@ def main() -> None:
     channel = socket.socket(fileno=int(sys.argv[1]))
     # Imports leave hardly any garbage, and searching for it takes a sixth of their time.
     gc.disable()
+    imported = threading.Event()
+    watch = threading.Thread(target=_end_if_alone, args=(channel, imported), daemon=True)
+    watch.start()
     prepare(Path(sys.argv[2]), int(sys.argv[3]))
     _import(sys.argv[4:])
+    imported.set()
+    watch.join()  # of a process of several threads, no safe copy could be made
     gc.freeze()
     gc.enable()
     ahead_s = sum(PHASES.end().values())
     channel.send(READY)
+    child = 0
     while True:
         message, streams, _, _ = socket.recv_fds(channel, 65536, 2)
+        if child:
+            os.waitpid(child, 0)  # only now: whoever ended its process group needed its number
         if not message:
             return
         order: dict[str, Any] = json.loads(message)
@@ -48,18 +63,40 @@ def main() -> None:
         gc.collect()
         gc.freeze()
         ahead_s += time.monotonic() - started
+        server = os.getpid()
         child = os.fork()
         if not child:
             os.setpgid(0, 0)
+            _end_with(server)
             break
         os.setpgid(child, child)  # either may be first, and neither may be late
         for stream in streams:
             os.close(stream)
         channel.send(str(child).encode())
-        channel.send(str(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])).encode())
+        found = os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
+        if found is None:
+            return
+        channel.send(str(found.si_status if found.si_code == os.CLD_EXITED else -found.si_status).encode())
         ahead_s = 0.0
     channel.close()
     _work(order["module"], order["folder"], streams, ahead_s)
+
+
+def _end_with(parent: int) -> None:
+    """Have the kernel kill this process when its parent ends, which alone would tell of it."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL))
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def _end_if_alone(channel: socket.socket, imported: threading.Event) -> None:
+    """End this process where nobody is at the other end of its socket any more, until all is imported."""
+    poll = select.poll()
+    poll.register(channel, 0)  # for no event but the other end's end
+    while not imported.is_set():
+        if poll.poll(100):
+            os._exit(1)
 
 
 def _import(modules: Sequence[str]) -> None:

@@ -44,7 +44,7 @@ def main(request_model: type[Q], work: Callable[[Q, Path], Response]) -> int:
     _watch_launcher()
     READ.clear()
     try:
-        request = load(folder / "request.json", request_model)
+        request = load(folder / "request.json", request_model, own=True)
         prepare(folder, request.threads)
         PHASES.begin("imports")
         answer = work(request, folder)

@@ -5,6 +5,7 @@ Import it only after :func:`pytest_trtgate.workers.worker.prepare`: this module 
 
 from __future__ import annotations
 
+import pickle
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ import ultralytics.data.dataset
 import ultralytics.data.utils
 import ultralytics.engine.exporter
 import ultralytics.engine.validator
+import ultralytics.nn.tasks
 import ultralytics.utils
 import ultralytics.utils.callbacks
 import ultralytics.utils.nms
@@ -27,7 +29,9 @@ import ultralytics.utils.torch_utils
 from ultralytics import YOLO
 
 from ..errors import DataError, TrtGateError
+from ..jobs import Request
 from ..records import TASKS
+from ..text import clip
 from . import engine_file, verifying
 from .verifying import replace
 from .worker import is_cuda_fault, is_disk_full, is_out_of_memory, plain
@@ -35,8 +39,8 @@ from .worker import is_cuda_fault, is_disk_full, is_out_of_memory, plain
 NMS_SECONDS_PER_IMAGE = 3600.0
 
 
-def isolate(threads: int) -> None:
-    """Make Ultralytics leave the network and the dataset alone, and use ``threads`` threads, in this process.
+def isolate(request: Request[Any]) -> None:
+    """Make Ultralytics leave the network and the dataset alone, and keep to what a request allows, in this process.
 
     It neither reads nor writes label caches, which it trusts by sizes and times of files. It mends images in copies
     only, and never downloads datasets. It does not end non-maximum suppression early, which drops boxes silently on a
@@ -45,8 +49,9 @@ def isolate(threads: int) -> None:
     Raises:
         TrtGateError: This release of Ultralytics lacks what has to be replaced for that.
     """
+    threads = request.threads
     load_torchvision()
-    verifying.watch()
+    verifying.watch(request.max_pixels)
     torch.set_num_threads(threads)
     if torch.get_num_interop_threads() != 1:  # it can be set only once
         torch.set_num_interop_threads(1)
@@ -63,6 +68,8 @@ def isolate(threads: int) -> None:
             replace(module, "TQDM", lambda bar: partial(bar, disable=True))
     replace(ultralytics.data.dataset.ClassificationDataset, "__getitem__", _with_file)
     replace(ultralytics.data.dataset, "TQDM", lambda bar: partial(bar, disable=True))
+    if request.safe_weights:
+        _load_safely()
     replace(ultralytics.utils.nms, "non_max_suppression", lambda f: partial(f, max_time_img=NMS_SECONDS_PER_IMAGE))
 
 
@@ -95,6 +102,28 @@ def _with_file(get: Callable[[Any, int], dict[str, Any]]) -> Callable[[Any, int]
         return get(self, i) | {"im_file": self.samples[i][0]}
 
     return named
+
+
+def _load_safely() -> None:
+    """Make Ultralytics load checkpoints with torch's ``weights_only`` and classes of torch and its own, and no code.
+
+    Raises:
+        TrtGateError: This torch is too old for that.
+    """
+    if not hasattr(torch.serialization, "get_unsafe_globals_in_checkpoint"):
+        raise TrtGateError(f'weights = "safe" needs torch 2.6 or newer, and this is torch {torch.__version__}')
+    replace(ultralytics.nn.tasks, "SAFE_LOAD", lambda _: True)
+
+
+def _refused(weights: Path, error: Exception) -> str:
+    """Return what safe loading refused in a checkpoint; empty where that is not why it could not be loaded."""
+    if not ultralytics.nn.tasks.SAFE_LOAD or not isinstance(error.__cause__, pickle.UnpicklingError):
+        return ""
+    try:
+        named = torch.serialization.get_unsafe_globals_in_checkpoint(weights)
+    except Exception:  # an old or damaged file
+        named = []
+    return ", ".join(sorted(named)) or plain(error.__cause__)
 
 
 def _nothing(*args: Any, **kwargs: Any) -> None:
@@ -147,6 +176,11 @@ def load_model(weights: Path, shown: Path | None = None) -> Any:
     try:
         model = YOLO(weights, task=read_metadata(weights).get("task"))
     except Exception as error:
+        if refused := _refused(weights, error):
+            raise DataError(
+                f'{shown}: not loaded, since weights = "safe" and it names what is neither of torch nor of '
+                f"Ultralytics: {clip(refused, 300)}; nothing in it was run"
+            ) from error
         reason = plain(error).replace(str(weights), shown.name)
         if isinstance(error, ModuleNotFoundError) and error.name:
             raise DataError(
@@ -159,6 +193,30 @@ def load_model(weights: Path, shown: Path | None = None) -> Any:
     if model.task not in TASKS:
         raise DataError(f"{shown}: its task is {model.task}; pytest-trtgate judges {', '.join(TASKS)} models only")
     return model
+
+
+def check_data(subject: str, model: Any, metadata: dict[str, Any], data: str) -> None:
+    """Check that a loaded model is given data of the kind that its task needs, and with its key points.
+
+    ``metadata`` are those of an engine; ``data`` is a folder of classes, or a data YAML with label files.
+
+    Raises:
+        DataError: It is not.
+    """
+    folder = Path(data).is_dir()
+    if model.task != "classify" and folder:
+        raise DataError(
+            f"{subject}: its task is {model.task}, which needs a data YAML and labels, but {data} is a folder"
+        )
+    if model.task == "classify" and not folder:
+        raise DataError(f"{subject}: a classifier needs a folder with one per split and class, but {data} is a file")
+    finds = metadata.get("kpt_shape") or getattr(model.model, "kpt_shape", None)
+    labelled = ultralytics.utils.YAML.load(data).get("kpt_shape") if model.task == "pose" else None
+    if finds and labelled and list(finds) != labelled:
+        raise DataError(
+            f"{subject}: the model finds key points of shape {list(finds)}, but {data} says kpt_shape = {labelled}; "
+            "gate the model on data with its key points"
+        )
 
 
 def require(artifact: Path) -> None:

@@ -9,8 +9,9 @@ from typing import Literal
 import pytest
 from fake_jobs import Behaviour
 from project import Project, snapshot
+from pydantic import ValidationError
 
-from pytest_trtgate.baselines.waivers import Waiver, Waivers, load_waivers, save_waivers
+from pytest_trtgate.baselines.waivers import Waiver, Waivers, change_waivers, load_waivers
 from pytest_trtgate.cli import main
 
 FP16 = "--trt-precision=fp16"
@@ -30,7 +31,12 @@ def waiver(
 
 
 def waive(project: Project, *waivers: Waiver) -> Path:
-    return save_waivers(project.path / "baselines", Waivers(waivers=waivers))
+    return change_waivers(project.path / "baselines", lambda _: Waivers(waivers=waivers))
+
+
+def test_a_reason_of_blanks_is_none() -> None:
+    with pytest.raises(ValidationError):
+        waiver(date(2030, 1, 1), reason="  ")
 
 
 # In a run
@@ -172,7 +178,7 @@ def test_the_command_writes_what_a_run_reads(folder: Path, capsys: pytest.Captur
     [
         ([CELL, "--reason=x"], "--until is missing: the last day on which the cell may fail, such as 2027-01-31"),
         ([CELL, "--until=31.1.2027", "--reason=x"], "--until = 31.1.2027 is not a date such as 2027-01-31"),
-        ([CELL, "--until=2020-01-01", "--reason=x"], "--until = 2020-01-01 has passed; "),
+        ([CELL, "--until=2020-01-01", "--reason=x"], "--until = 2020-01-01 has passed; choose today"),
         ([CELL, UNTIL], "a waiver needs a reason: --reason 'TEXT'"),
         ([CELL, UNTIL, "--reason= "], "a waiver needs a reason: --reason 'TEXT'"),
         (["shapes-fp16", UNTIL, "--reason=x"], "'shapes-fp16' is not the key of a cell; "),
@@ -203,4 +209,4 @@ def test_waivers_that_cannot_be_read_are_left_as_they_are(folder: Path, capsys: 
 def test_waivers_that_cannot_be_written_are_one_sentence(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "baselines").write_text("not a folder")
     assert main(["baseline", "waive", CELL, UNTIL, "--reason=x"]) == 2
-    assert "waivers.json: cannot be written (" in capsys.readouterr().err
+    assert "baselines: cannot be written (" in capsys.readouterr().err

@@ -8,12 +8,13 @@ import shutil
 import time
 from pathlib import Path
 
-import filelock
 import pytest
 
-from pytest_trtgate.cache.engines import EngineCache, default_root, verify_entry
+from pytest_trtgate.cache.engines import EngineCache, verify_entry
 from pytest_trtgate.cache.pins import pin
+from pytest_trtgate.cache.place import default_root
 from pytest_trtgate.cli import main
+from pytest_trtgate.locks import Lock
 from pytest_trtgate.records.cell import Cell
 from pytest_trtgate.records.engine import EngineRecord
 
@@ -31,7 +32,7 @@ def cache(tmp_path: Path) -> EngineCache:
 
 
 def store(cache: EngineCache, key: str) -> EngineRecord:
-    """Put an engine into a cache, as a run did that is over."""
+    """Put an engine into a cache."""
 
     def build(folder: Path) -> EngineRecord:
         (folder / "engine.onnx").write_bytes(key.encode() * 1000)
@@ -47,7 +48,9 @@ def store(cache: EngineCache, key: str) -> EngineRecord:
             build_seconds=1.0,
         )
 
-    return EngineCache(cache.root).obtain(key, build)
+    record = cache.obtain(key, build)
+    cache.close()
+    return record
 
 
 def names(cache: EngineCache) -> str:
@@ -95,31 +98,33 @@ def test_pruning_deletes_what_was_set_aside(cache: EngineCache) -> None:
 
 def test_pruning_removes_the_locks_of_engines_that_are_gone(cache: EngineCache) -> None:
     locks = cache.root / "locks"
-    with filelock.FileLock(locks / f"{'d' * 64}.lock"):  # being built
+    with Lock(locks / f"{'d' * 64}.lock").held():  # being built
         cache.prune(30 * DAY)
-        assert sorted({path.name[0] for path in locks.iterdir()}) == ["b", "c", "d"]
+        assert sorted(path.name[0] for path in locks.iterdir()) == ["b", "b", "c", "c", "d"]
     cache.prune(0)
     assert list(locks.iterdir()) == []
 
 
 def test_leftovers_of_killed_builds_go_after_a_day(cache: EngineCache) -> None:
-    for name, days in (("fresh", 0.5), ("stale", 1.5)):
+    fresh, stale = (f"{letter * 64}-{'0' * 32}" for letter in "ef")
+    for name, days in ((fresh, 0.5), (stale, 1.5)):
         folder = cache.root / "tmp" / name
         folder.mkdir()
         used = time.time() - days * DAY
         os.utime(folder, (used, used))
     store(cache, "d" * 64)
-    assert [p.name for p in (cache.root / "tmp").iterdir()] == ["fresh"]
+    assert [p.name for p in (cache.root / "tmp").iterdir()] == [fresh]
 
 
 def test_a_build_published_while_leftovers_are_swept_is_no_error(
     cache: EngineCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (cache.root / "tmp" / "other").mkdir()
+    other, published = (f"{letter * 64}-{'0' * 32}" for letter in "ef")
+    (cache.root / "tmp" / other).mkdir()
     real = Path.glob
-    monkeypatch.setattr(Path, "glob", lambda self, pattern: iter([*real(self, pattern), self / "published-meanwhile"]))
+    monkeypatch.setattr(Path, "glob", lambda self, pattern: iter([*real(self, pattern), self / published]))
     store(cache, "d" * 64)
-    assert (cache.root / "tmp" / "other").exists()
+    assert (cache.root / "tmp" / other).exists()
 
 
 def test_verifying_reads_every_byte(cache: EngineCache) -> None:
@@ -248,29 +253,3 @@ def test_the_command_pins_what_the_projects_baselines_name(
     sentence = f"2 engines and 0 measured accuracies deleted from {cache.root}; 1 kept, since baselines name them\n"
     assert capsys.readouterr().out == sentence
     assert names(cache) == "a"
-
-
-def test_an_engine_that_a_run_uses_is_not_pruned_until_the_run_is_over(cache: EngineCache) -> None:
-    run = EngineCache(cache.root)
-    assert run.find("a" * 64)
-    cache.prune(0)
-    assert names(cache) == "a"
-    del run
-    cache.prune(0)
-    assert names(cache) == ""
-    assert list((cache.root / "locks").iterdir()) == []
-
-
-def test_what_another_process_builds_stays_whatever_the_clock_says(
-    cache: EngineCache, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    building, left = (cache.root / "tmp" / f"{key * 12}-x" for key in "de")
-    building.mkdir()
-    left.mkdir()
-    now = time.time()
-    with filelock.FileLock(cache.root / "locks" / f"{'d' * 64}.lock"):
-        monkeypatch.setattr(time, "time", lambda: now + 2 * DAY)
-        store(cache, "f" * 64)
-        assert (building.exists(), left.exists()) == (True, False)
-    cache.prune(30 * DAY)
-    assert not building.exists()

@@ -183,7 +183,7 @@ def test_a_format_that_nobody_knows_is_named(record: Path, capsys: pytest.Captur
     assert main(["report", str(record), "-o", "r.pdf"]) == 1
     assert (
         capsys.readouterr().err
-        == "trtgate: r.pdf: no format of that name; allowed: .html, .htm, .md, .csv, .parquet, or --format\n"
+        == "trtgate: r.pdf: its suffix names no format; allowed: .html, .htm, .md, .csv, .parquet; or give --format\n"
     )
 
 
@@ -226,7 +226,7 @@ def test_a_folder_in_the_place_of_a_record_gets_one_sentence(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["report", str(tmp_path), "-o", "r.html"]) == 1
-    assert "cannot be read (Is a directory)" in capsys.readouterr().err
+    assert "cannot be read (a folder, not a regular file)" in capsys.readouterr().err
 
 
 def test_a_record_that_is_no_text_gets_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

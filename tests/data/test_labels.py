@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
-from pytest_trtgate.data.labels import keypoints_of, label_state
+from pytest_trtgate.data.labels import SOUND, keypoints_of, label_state
+from pytest_trtgate.records.files import TEXT_BYTES, file_sha256
 
 BOX, POLYGON = "0 0.5 0.5 0.2 0.2\n", "1 0.1 0.1 0.9 0.1 0.9 0.9\n"
 PERSON = "0 0.5 0.5 0.2 0.2 0.4 0.4 2 0 0 0\n"
@@ -58,5 +60,18 @@ def test_where_there_are_key_points_rows_without_them_are_doubtful(tmp_path: Pat
 
 def test_labels_that_cannot_be_read_are_so_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a.txt").write_text(BOX)
-    monkeypatch.setattr(Path, "read_bytes", lambda _: (_ for _ in ()).throw(PermissionError()))
+    monkeypatch.setattr("pytest_trtgate.data.labels.read_bytes", lambda _: (_ for _ in ()).throw(PermissionError()))
     assert label_state(tmp_path / "a.txt", 2, None) == "unreadable"
+
+
+def test_labels_too_large_to_be_parsed_count_by_their_content(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    with path.open("wb") as file:
+        file.truncate(TEXT_BYTES + 1)
+    assert label_state(path, 2, None) == file_sha256(path)
+
+
+def test_what_is_no_file_counts_as_no_label_as_for_ultralytics(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.txt")
+    (tmp_path / "b.txt").symlink_to("/dev/zero")
+    assert {label_state(tmp_path / name, 2, None) for name in ("a.txt", "b.txt", "c.txt")} == {SOUND}

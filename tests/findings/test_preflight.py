@@ -8,15 +8,14 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-import filelock
 import pytest
 from fake_jobs import Behaviour
 from inline_launcher import InlineLauncher
 from pretended import VERSIONS, PretendedMachine
-from project import Project
+from project import SETTINGS, Project, png
 from records_example import environment
 
-from pytest_trtgate.baselines.waivers import Waiver, Waivers, save_waivers
+from pytest_trtgate.baselines.waivers import Waiver, Waivers, change_waivers
 from pytest_trtgate.cli import doctor as checkup
 from pytest_trtgate.cli import main
 from pytest_trtgate.cli.doctor import check_up
@@ -26,6 +25,7 @@ from pytest_trtgate.findings import before as early_findings
 from pytest_trtgate.findings.before import weak_calibration
 from pytest_trtgate.findings.preflight import run_preflight
 from pytest_trtgate.jobs.contract import CheckpointFacts, SplitFacts
+from pytest_trtgate.machine import device_lock
 from pytest_trtgate.machine.gpus import GpuNow
 from pytest_trtgate.measuring import inputs
 from pytest_trtgate.measuring.context import Caller, RunContext
@@ -108,6 +108,15 @@ def early(project: Project, gpu: str = "", **more: Any) -> list[EarlyFinding]:
 def found(project: Project, gpu: str = "", **more: Any) -> list[tuple[str, str]]:
     """Return ids and sentences of what the preflight finds."""
     return [(one.finding.id, one.finding.sentence) for one in early(project, gpu, **more)]
+
+
+def write_classes(project: Project) -> None:
+    """Give a project a dataset with a folder per class."""
+    for number, place in enumerate(f"{split}/{name}" for split in ("train", "test") for name in ("circle", "square")):
+        (project.path / "set" / place).mkdir(parents=True)
+        for image in range(2):
+            png(project.path / "set" / place / f"{image}.png", 10 * number + image)
+    project.settings(base=SETTINGS.replace("data/data.yaml", "set"))
 
 
 def sees(project: Project, **changes: dict[str, Any]) -> list[tuple[str, str]]:
@@ -293,6 +302,7 @@ def test_images_without_objects_are_no_trouble(desk: Project) -> None:
 
 
 def test_a_classifier_needs_no_label_files(desk: Project) -> None:
+    write_classes(desk)
     assert sees(desk, test={"unlabelled": 400}, train={"unlabelled": 400}, checkpoint={"task": "classify"}) == []
 
 
@@ -334,11 +344,43 @@ def test_names_that_differ_only_in_case_or_signs_are_told_apart_by_these(first: 
     assert found.id == "class-mismatch"
 
 
+def test_a_model_that_needs_another_kind_of_data_is_found(desk: Project) -> None:
+    data = desk.path / "data" / "data.yaml"
+    assert sees(desk, checkpoint={"task": "classify", "names": {0: "x"}}) == [
+        ("class-mismatch", f"shapes: a classifier needs a folder per class, but {data} is a data YAML")
+    ]
+    write_classes(desk)
+    assert sees(desk, checkpoint={"task": "segment", "names": {0: "x"}}) == [
+        (
+            "class-mismatch",
+            f"shapes: its task is segment, which needs label files, but {desk.path / 'set'} has a folder per class",
+        )
+    ]
+
+
+@pytest.mark.parametrize(
+    ("shape", "dataset_has"), [("", "no kpt_shape that can be used"), ("[17, 2]", "17 of 2"), ("[17, 3]", "")]
+)
+def test_a_model_of_other_key_points_than_the_dataset_is_found(desk: Project, shape: str, dataset_has: str) -> None:
+    with (desk.path / "data" / "data.yaml").open("a") as file:
+        file.write(f"kpt_shape: {shape}\n")
+    said = f"shapes: the model finds 17 key points of 3 numbers each, the dataset has {dataset_has}"
+    assert sees(desk, checkpoint={"task": "pose", "kpt_shape": (17, 3)}) == (
+        [("class-mismatch", said)] if dataset_has else []
+    )
+
+
 def test_folders_of_a_class_each_may_be_in_another_order_than_the_classes_of_the_model() -> None:
     facts = {"sorts": CheckpointFacts(names={0: "b", 1: "a"})}
     assert list(early_findings.other_classes(facts, {0: "a", 1: "b"}, by_index=False)) == []
-    [found] = early_findings.other_classes(facts, {0: "a"}, by_index=False)
-    assert found.id == "class-mismatch"
+    assert list(early_findings.other_classes(facts, {0: "a"}, by_index=False)) == []  # a split may lack some
+    [found] = early_findings.other_classes(facts, {0: "a", 1: "c"}, by_index=False)
+    assert (found.id, found.sentence) == (
+        "class-mismatch",
+        "sorts: the model does not know the class 'c' of the dataset",
+    )
+    [found] = early_findings.other_classes(facts, {0: "x", 1: "y", 2: "z"}, by_index=False)
+    assert found.sentence == "sorts: the model has 2 classes, the dataset 3"
 
 
 def test_an_evaluated_split_without_any_object_is_found(desk: Project) -> None:
@@ -356,7 +398,6 @@ def test_an_evaluated_split_without_any_object_is_found(desk: Project) -> None:
         "of those that cannot be used, the first is a.txt (line 1: class 2 of 2)"
     )
     assert sees(desk, train=nothing) == []
-    assert sees(desk, test=nothing, train=nothing, checkpoint={"task": "classify"}) == []
 
 
 def test_no_engine_is_built_for_an_accuracy_that_could_not_be_trusted(project: Project) -> None:
@@ -421,7 +462,7 @@ def test_another_process_on_the_gpu_is_unfair(desk: Project) -> None:
         ("unfair-timing", "1 other process computes on the GPU before the start")
     ]
     # The job of another session, which is kept off while this one times.
-    with filelock.FileLock(desk.path / "device-GPU-1.lock"):
+    with device_lock("GPU-1", desk.path).held():
         assert found(desk, gpu="GPU-1", machine=machine) == []
     (desk.path / "device-GPU-1.lock").unlink()
     (desk.path / "device-GPU-1.lock").mkdir()  # a place that holds no lock
@@ -590,7 +631,7 @@ def test_a_finding_that_fails_stops_before_anything_is_built(project: Project) -
 def test_neither_waiver_nor_softening_makes_a_run_that_measured_nothing_green(project: Project) -> None:
     project.settings('[deployment]\nimgsz = 640\n[findings]\nimgsz-mismatch = "fail"\n')
     waiver = Waiver(cell="shapes-fp16-320-b1-onnxruntime-cpu", until=datetime.now(timezone.utc).date(), reason="known")
-    save_waivers(project.path / "baselines", Waivers(waivers=(waiver,)))
+    change_waivers(project.path / "baselines", lambda _: Waivers(waivers=(waiver,)))
     with (project.path / "conftest.py").open("a") as file:
         file.write(
             "\nfrom pytest_trtgate.verdicts.amend import Softening\n"
@@ -708,22 +749,19 @@ def test_labels_of_key_points_are_looked_at_as_the_model_reads_them(desk: Projec
 
 
 @pytest.mark.parametrize(
-    ("facts", "kpt_shape", "said"),
+    ("facts", "said"),
     [
-        ({"task": "detect"}, None, ""),
-        ({"task": "segment"}, None, "segment models need outlines of all objects; 1 label file of split 'test' without"),
-        ({"task": "obb"}, None, "obb models need outlines"),
-        ({"task": "pose"}, None, "pose models need a kpt_shape in the data YAML"),
-        ({"task": "pose"}, (17, 3), ""),
-        ({"task": "pose", "kpt_shape": (17, 3)}, (17, 3), ""),
-        ({"task": "pose", "kpt_shape": (17, 3)}, (4, 2), "kpt_shape is [17, 3] to the model, [4, 2] in the data YAML"),
+        ({"task": "detect"}, ""),
+        (
+            {"task": "segment"},
+            "segment models need outlines of all objects; 1 label file of split",
+        ),
+        ({"task": "obb"}, "obb models need outlines"),
     ],
 )
-def test_labels_of_another_task_than_the_models_are_found(
-    facts: dict[str, Any], kpt_shape: tuple[int, int] | None, said: str
-) -> None:
+def test_labels_of_another_task_than_the_models_are_found(facts: dict[str, Any], said: str) -> None:
     splits = {"test": SplitFacts(images=4, boxes={"count": 1, "first": "a.txt"})}
-    found = list(early_findings.other_labels({"m": CheckpointFacts(**facts)}, kpt_shape, splits))
+    found = list(early_findings.other_labels({"m": CheckpointFacts(**facts)}, splits))
     assert [one.id for one in found] == (["task-mismatch"] if said else [])
     assert all(said in one.sentence and one.sentence.startswith("m: ") for one in found)
 

@@ -12,7 +12,6 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import filelock
 import pytest
 from fake_jobs import Behaviour
 from inline_launcher import InlineLauncher
@@ -27,6 +26,7 @@ from pytest_trtgate.jobs.contract import ArmRequest, BuildRequest, JobKind, Late
 from pytest_trtgate.jobs.expected import ExpectedJobs
 from pytest_trtgate.jobs.kinds import JOBS, JobSpec
 from pytest_trtgate.jobs.launcher import EarlyLauncher, Job, LocalLauncher
+from pytest_trtgate.machine import device_lock
 from pytest_trtgate.records.cell import Cell
 from pytest_trtgate.settings.latency import Latency
 
@@ -95,11 +95,10 @@ class Jobs:
     @property
     def device_is_free(self) -> bool:
         """Whether another session could have the device now."""
-        try:
-            with filelock.FileLock(self.path / "locks" / "device-cpu.lock", timeout=0):
-                return True
-        except filelock.Timeout:
-            return False
+        lock = device_lock("cpu", self.path / "locks")
+        free = lock.take()
+        lock.release()
+        return free
 
 
 @pytest.fixture
@@ -128,6 +127,25 @@ def test_each_launch_is_a_process_of_its_own_prepared_or_not(jobs: Jobs) -> None
     assert not any(map(is_running, did))
 
 
+def test_no_plugin_that_forbids_sockets_is_in_the_way(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Refused(socket.socket):
+        def __init__(self, *_: object, **__: object) -> None:
+            raise RuntimeError("no sockets in tests")
+
+    monkeypatch.setattr(socket, "socket", Refused)
+    [prepared] = jobs.prepare(1)
+    assert jobs.launch("one") == prepared
+    assert jobs.build("fp32") != prepared
+
+
+def test_a_process_whose_session_is_gone_does_not_import_to_the_end(jobs: Jobs) -> None:
+    (jobs.path / "endless_import.py").write_text("import time\ntime.sleep(60)")
+    process = processes.Waiting(jobs.path / "one", 1, ["endless_import"], processes.child_environment())
+    process._channel.shutdown(socket.SHUT_RDWR)
+    assert process.process.wait(timeout=20) == 1
+    process.end()
+
+
 def test_nothing_is_timed_while_anything_imports(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(JOBS, "latency", JobSpec("fake_jobs", imports=("slow_import",)))  # type: ignore[arg-type]
     jobs.launcher.modules = {}
@@ -140,7 +158,7 @@ def test_nothing_is_timed_while_anything_imports(jobs: Jobs, monkeypatch: pytest
 
 
 def test_nothing_is_prepared_while_another_session_has_the_device(jobs: Jobs) -> None:
-    with LocalLauncher({}, jobs.path / "locks").device("cpu", lambda _: None):
+    with LocalLauncher({}, jobs.path / "locks").hold_device("cpu", lambda _: None):
         assert jobs.prepare(1) == []
 
 

@@ -6,6 +6,7 @@ import importlib.util
 import json
 import os
 import signal
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ from pytest_trtgate.jobs.contract import BuildRequest, BuildResponse
 from pytest_trtgate.jobs.kinds import JOBS
 from pytest_trtgate.jobs.launcher import Job, LocalLauncher
 from pytest_trtgate.jobs.logs import log_tail
+from pytest_trtgate.machine import device_lock
 from pytest_trtgate.records.cell import Cell
 
 FAULTS = {
@@ -32,6 +34,7 @@ FAULTS = {
     "silent": "it gave no usable answer (*response.json: cannot be read",
     "refuse": REFUSAL,
 }
+CELL = Cell(model="shapes", precision="int8", imgsz=320, batch=1, backend="onnxruntime", device="cpu")
 
 
 class Jobs:
@@ -48,8 +51,7 @@ class Jobs:
         """Run one build that has a fault."""
         weights = Behaviour(faults={"build-int8": fault}).save(self.path / "shapes.pt")
         (self.path / "out").mkdir(exist_ok=True)
-        cell = Cell(model="shapes", precision="int8", imgsz=320, batch=1, backend="onnxruntime", device="cpu")
-        request = BuildRequest(weights=str(weights), cell=cell, output=str(self.path / "out"))
+        request = BuildRequest(weights=str(weights), cell=CELL, output=str(self.path / "out"))
         answer = self.launcher.run(Job("job", request, device, timeout_s), self.folder, self.told.append)
         assert isinstance(answer, BuildResponse)
         return answer
@@ -231,7 +233,7 @@ def test_a_job_that_does_its_work_answers(jobs: Jobs) -> None:
 
 
 def test_work_without_a_device_waits_for_none(jobs: Jobs) -> None:
-    with jobs.launcher.device("cpu", jobs.told.append):
+    with jobs.launcher.hold_device("cpu", jobs.told.append):
         assert jobs.build(device="").artifact == "engine.onnx"
     assert [path.name for path in (jobs.path / "locks").iterdir()] == ["device-cpu.lock"]
     assert jobs.told == ["job: working"]
@@ -308,6 +310,54 @@ def test_an_interrupt_ends_the_job_too(jobs: Jobs) -> None:
     with pytest.raises(KeyboardInterrupt):
         jobs.build("hang")
     assert not is_running(jobs.pid())
+
+
+def test_a_device_that_another_process_keeps_for_ever_is_an_error_that_names_it(jobs: Jobs) -> None:
+    request = BuildRequest(weights="shapes.pt", cell=CELL, output=str(jobs.path))
+    device = device_lock("cpu", jobs.launcher.locks)
+    with device.held(), pytest.raises(JobError) as caught:
+        jobs.launcher.run(Job("job", request, "cpu", 60.0, wait_s=0.6), jobs.folder, jobs.told.append)
+    assert (
+        f"another process has held it for 0.6 s, longer than any job of this run may take (process {os.getpid()} in "
+        in (caught.value.reason)
+    )
+    assert jobs.told == [f"waiting for device cpu, which another job is using{device.holder()}"]
+    assert jobs.build().artifact == "engine.onnx"
+
+
+def test_a_run_that_gave_a_device_up_waits_for_it_no_more(jobs: Jobs) -> None:
+    launcher = LocalLauncher({"build": "fake_jobs"}, jobs.path / "locks", ahead=False)
+    request = BuildRequest(weights="shapes.pt", cell=CELL, output=str(jobs.path))
+    started = time.monotonic()
+    with device_lock("cpu", launcher.locks).held():
+        for wait_s in (0.1, 60.0):
+            with pytest.raises(JobError, match="was not free"):
+                launcher.run(Job("job", request, "cpu", 60.0, wait_s), jobs.folder, jobs.told.append)
+    assert time.monotonic() - started < 5
+
+
+def test_a_process_that_was_waited_for_is_not_signalled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By then its number, and that of its group, may be a stranger's."""
+    process = subprocess.Popen(["true"], start_new_session=True)
+    processes.wait(process, 10)
+    assert Path(f"/proc/{process.pid}").exists()  # the number is still its own
+    processes.end(process)
+    monkeypatch.setattr(os, "killpg", lambda *_: pytest.fail("signalled"))
+    processes.end(process)
+
+
+def test_a_job_ends_with_the_process_that_it_is_a_copy_of(project: Project) -> None:
+    project.weights(Behaviour(faults={"build-int8": "hang"}))
+    project.settings("[timeouts]\nbuild_s = 10\n")  # one that has not been told of its copy yet tries again
+    run = project.use_processes(ahead=True).start("--trt-precision=int8", "-k", "accuracy")
+    [file] = wait_for(lambda: list(project.path.glob("reports/*-runs/*/jobs/build-*/pid.txt")))
+    pid = int(wait_for(file.read_text))
+    parent = int(Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()[1])
+    assert "pytest_trtgate.workers.waiting" in Path(f"/proc/{parent}/cmdline").read_text()
+    os.kill(parent, signal.SIGKILL)
+    output, _ = run.communicate()
+    assert run.returncode == 1, output
+    assert not is_running(pid)
 
 
 def test_an_interrupted_run_says_so_and_ends_its_job(project: Project) -> None:

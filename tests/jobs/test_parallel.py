@@ -14,7 +14,7 @@ from project import SUPPORT, TESTS, Project, jobs_of, snapshot
 
 from pytest_trtgate.jobs.contract import BuildRequest
 from pytest_trtgate.jobs.launcher import Job, LocalLauncher
-from pytest_trtgate.machine import device_locks
+from pytest_trtgate.machine import device_lock
 from pytest_trtgate.records.cell import Cell
 
 Spans = list[tuple[int, int, str]]
@@ -184,21 +184,21 @@ def test_sessions_with_temporary_folders_of_their_own_share_the_locks(
     (tmp_path / "machine").mkdir()
     for name in ("one", "other"):
         monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / name))
-        with LocalLauncher({}, device_locks(tmp_path / "machine" / "locks")).device(name, lambda _: None):
+        with LocalLauncher({}, tmp_path / "machine" / "locks").hold_device(name, lambda _: None):
             pass
     found = sorted(path.name for path in (tmp_path / "machine" / "locks").iterdir())
     assert found == ["device-one.lock", "device-other.lock"]
 
 
-def test_locks_are_in_the_temporary_folder_where_the_machine_has_no_place_for_them(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    with LocalLauncher({}, device_locks(tmp_path / "missing" / "locks")).device("cpu", lambda _: None):
-        assert [p.name for p in (tmp_path / "locks").iterdir()] == ["device-cpu.lock"]
+def test_devices_are_held_also_where_the_machine_has_no_place_for_locks(tmp_path: Path) -> None:
+    place = tmp_path / "missing" / "locks"
+    with LocalLauncher({}, place).hold_device("cpu", lambda _: None):
+        assert not device_lock("cpu", place).take()
+    assert device_lock("cpu", place).take()
+    assert not place.parent.exists()
 
 
 def test_locks_are_shared_by_all_users_of_the_machine(tmp_path: Path) -> None:
-    with LocalLauncher({}, tmp_path / "locks").device("cpu", lambda _: None):
+    with LocalLauncher({}, tmp_path / "locks").hold_device("cpu", lambda _: None):
         assert (tmp_path / "locks").stat().st_mode & 0o7777 == 0o1777
         assert [p.name for p in (tmp_path / "locks").iterdir()] == ["device-cpu.lock"]

@@ -24,7 +24,7 @@ from pytest_trtgate.judge.latency.budget import (
     smallest_passing,
 )
 from pytest_trtgate.judge.latency.decision import ReplayDecision
-from pytest_trtgate.judge.latency.design import LOOKS, MAX_LAUNCHES, SCREEN, detectable, outcomes
+from pytest_trtgate.judge.latency.design import LOOKS, MAX_LAUNCHES, SCREEN, detectable, simulate_outcomes
 from pytest_trtgate.judge.latency.sequential import decide_launches, log_ratios
 from pytest_trtgate.judge.latency.sessions import compare_sessions
 from pytest_trtgate.records.verdict import Outcome
@@ -381,7 +381,7 @@ def test_simulated_runs_are_judged_as_single_ones() -> None:
     d = rng.normal(0, 0.014, (150, MAX_LAUNCHES)) + rng.choice([0, 0.02, 0.03], (150, 1))
     copies = rng.normal(0, 0.01, (150, MAX_LAUNCHES - SCREEN)) + rng.choice([0, 0.02], (150, 1))
     for placebo in (None, copies):
-        for i, (failed, passed, launches) in enumerate(zip(*outcomes(d, THRESHOLD, 1, placebo), strict=True)):
+        for i, (failed, passed, launches) in enumerate(zip(*simulate_outcomes(d, THRESHOLD, 1, placebo), strict=True)):
             beside = None if placebo is None else {"p50": placebo[i].tolist()}
             decision = decide_launches({"p50": d[i].tolist()}, {"p50": THRESHOLD}, beside)
             assert (decision.outcome is Outcome.FAIL) == failed
@@ -393,7 +393,7 @@ def test_what_a_run_would_have_caught_is_caught_nine_times_in_ten() -> None:
     spread = 0.01
     caught = detectable(spread, launches=100_000, threshold=THRESHOLD)
     d = np.random.default_rng(1).normal(math.log1p(caught), spread, (20_000, MAX_LAUNCHES))
-    assert outcomes(d, THRESHOLD)[0].mean() == CLOSE(0.9, abs=0.03)
+    assert simulate_outcomes(d, THRESHOLD)[0].mean() == CLOSE(0.9, abs=0.03)
 
 
 def test_what_a_run_would_have_caught_grows_with_what_is_unknown() -> None:

@@ -403,6 +403,17 @@ def test_a_record_cannot_have_any_file_of_the_machine_shown(tmp_path: Path, file
     assert (media.picture(file), media.still(file), media.link(file)) == ("", "", "")
 
 
+@pytest.mark.parametrize("to", ["../secret.jpg", "/dev/zero", "0000000000000000.jpg"])
+def test_a_link_beside_a_record_shows_nothing_from_outside_of_its_folder(tmp_path: Path, to: str) -> None:
+    (tmp_path / "secret.jpg").write_bytes(JPEG)
+    folder = (tmp_path / "run" / BOOK).parent
+    folder.mkdir(parents=True)
+    (folder / "0000000000000000.jpg").symlink_to(f"../{to}" if to.startswith("..") else to)
+    media = Media(tmp_path / "run", tmp_path)
+    path = f"{folder.name}/0000000000000000.jpg"
+    assert (media.picture("0000000000000000.jpg"), media.still(path), media.link(path)) == ("", "", "")
+
+
 @pytest.mark.parametrize("content", [b"secret", JPEG + bytes(400_000)], ids=["text", "large"])
 def test_what_is_no_jpeg_or_too_large_is_not_shown(tmp_path: Path, content: bytes) -> None:
     sprites, cell = views(*kept(tmp_path, content=content))

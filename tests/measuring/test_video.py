@@ -182,7 +182,7 @@ def test_links_of_a_hostile_record_stay_in_the_folder_of_the_run(tmp_path: Path)
     (tmp_path / "run" / "javascript:alert(1)").write_bytes(b"")
     media = [Media(tmp_path / "run", tmp_path)]
     for path in ("../secret.jpg", str(tmp_path / "secret.jpg"), "..\\secret.jpg", "run/../../secret.jpg"):
-        record = video(side_by_side=path, for_browsers=path, poster=path)
+        record = video().model_copy(update={"side_by_side": path, "for_browsers": path, "poster": path})
         (view,) = video_view.video_views(passing_run().model_copy(update={"videos": (record,)}), media[0])
         assert (view.links, view.poster) == ((), "")
     page = shown(media, side_by_side="javascript:alert(1)", model="<script>", clip='"><img src=x>')

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from fake_jobs import Behaviour
 from pretended import VERSIONS
 from project import Project, snapshot
 
@@ -60,8 +61,8 @@ def test_a_run_of_the_checkpoint_alone_measured_nothing(project: Project) -> Non
     project.tests(
         """
         def test_reference(trt_cell, request):
-            from pytest_trtgate.plugin.fixtures import run_of
-            run_of(request.config).session.evaluations.reference(trt_cell.model)
+            from pytest_trtgate.plugin.fixtures import plugin_of
+            plugin_of(request.config).session.evaluations.reference(trt_cell.model)
         """
     )
     result = project.run("--trt-precision=int8")
@@ -167,3 +168,87 @@ def test_looking_for_fixtures_makes_no_session() -> None:
     seen = dir(object.__new__(GatePlugin))
     assert "pytest_sessionfinish" in seen
     assert {"session", "plan", "datasets", "workspace"}.isdisjoint(seen)
+
+
+# A failed verdict that pytest does not see
+
+SWALLOWED = {
+    "expected": "import pytest\n@pytest.mark.xfail\ndef test_gate(trtgate): trtgate.check_accuracy()",
+    "caught": """
+        def test_gate(trtgate):
+            try: trtgate.check_accuracy()
+            except BaseException: pass
+        """,
+    "skipped": """
+        import pytest
+        def test_gate(trtgate):
+            try: trtgate.check_accuracy()
+            finally: pytest.skip("flaky")
+        """,
+    "ended": """
+        import pytest
+        def test_gate(trtgate): trtgate.check_accuracy()
+        def test_other(): pytest.exit("enough", returncode=0)
+        """,
+}
+
+
+@pytest.mark.parametrize("how", SWALLOWED)
+def test_a_failed_verdict_fails_the_run_whatever_the_test_makes_of_it(project: Project, how: str) -> None:
+    project.weights(Behaviour(drop={"fp32": 0.3}))
+    project.tests(SWALLOWED[how])
+    result = project.run("--trt-precision=fp32")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(
+        ["trtgate: failed, and pytest did not: shapes fp32 accuracy; a test expects, catches or skips the failure, *"]
+    )
+
+
+def test_without_strict_a_test_may_expect_a_failed_verdict(project: Project) -> None:
+    project.weights(Behaviour(drop={"fp32": 0.3}))
+    project.settings(top="strict = false")
+    project.tests(SWALLOWED["expected"])
+    result = project.run("--trt-precision=fp32")
+    result.assert_outcomes(xfailed=1)
+    assert result.ret == pytest.ExitCode.OK
+    assert "pytest did not" not in result.stdout.str()
+
+
+def test_a_run_that_ends_before_some_of_its_gate_fails(project: Project) -> None:
+    project.tests(
+        "import pytest\ndef test_gate(trtgate):\n    trtgate.check_accuracy()\n    pytest.exit('x', returncode=0)"
+    )
+    result = project.run()
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(["trtgate: pytest ended before 2 tests of the gate, first test_gate.py::test_gate*"])
+
+
+DIES = """
+import os, pytest
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session):
+    if hasattr(session.config, "workerinput"):
+        os._exit(0)
+"""
+
+
+@pytest.mark.parametrize(
+    ("test", "said"),
+    [
+        ("def test_gate(trtgate): trtgate.check_accuracy()", " died after the tests; run again"),
+        ("import pytest\ndef test_gate(trtgate): pytest.skip('x')", NOTHING[:-1]),
+    ],
+    ids=["judged", "skipped"],
+)
+def test_a_worker_that_dies_after_its_tests_fails_the_run_which_leaves_what_was_judged(
+    project: Project, test: str, said: str
+) -> None:
+    pytest.importorskip("xdist")
+    project.tests(test)
+    with (project.path / "conftest.py").open("a") as conftest:
+        conftest.write(DIES)
+    result = project.run_apart("-n1")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED, result.output
+    assert said in result.output
+    assert ("report: " in result.output) is ("check" in test)

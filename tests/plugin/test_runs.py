@@ -10,7 +10,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import filelock
 import pytest
 from project import TESTS, Project, snapshot
 from runs_example import empty_run
@@ -20,6 +19,7 @@ from pytest_trtgate.machine import Machine
 from pytest_trtgate.measuring.plan import Plan, check_inputs
 from pytest_trtgate.plugin import narrator as progress
 from pytest_trtgate.plugin.narrator import Narrator
+from pytest_trtgate.records import run_folder
 from pytest_trtgate.records.files import load, save
 from pytest_trtgate.records.run import RunRecord
 from pytest_trtgate.records.run_folder import Workspace, new_run_id
@@ -131,10 +131,20 @@ def test_a_run_gives_way_only_to_newer_ones_with_as_many_verdicts(tmp_path: Path
 
 def test_what_is_no_run_is_not_deleted(project: Project) -> None:
     project.settings(top="keep_runs = 1")
-    for name in ("mine", "20200101", "20200101T000000Z-abcd.bak"):
+    for name in ("mine", "20200101", "20200101T000000Z-abcd.bak", "20200101T000000Z-abcd"):
         (project.path / "reports" / "trtgate-runs" / name).mkdir(parents=True)
     project.run(INT8)
-    assert len(project.run_folders()) == 4
+    assert len(project.run_folders()) == 5
+
+
+def test_a_clock_that_is_ahead_deletes_no_run_that_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    other, mine = Workspace(tmp_path, "20200101T000000Z-0000"), Workspace(tmp_path, "20200101T000001Z-0000")
+    for workspace in (other, mine):
+        workspace.put("preflight", Preflight())
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 2 * 86400)
+    mine.discard_older(keep=1)
+    assert other.path.exists()
 
 
 def test_a_run_that_goes_on_beside_this_one_is_not_deleted(tmp_path: Path) -> None:
@@ -166,7 +176,7 @@ def test_what_a_run_knows_is_had_without_waiting_for_who_computes_the_rest(
 ) -> None:
     mine, other = (Workspace(tmp_path, "20200101T000000Z-0000") for _ in range(2))
     found = mine.once("preflight", Preflight, Preflight)
-    monkeypatch.setattr(filelock, "FileLock", lambda path: pytest.fail(f"waited for {path}"))
+    monkeypatch.setattr(run_folder, "Lock", lambda path: pytest.fail(f"waited for {path}"))
     assert mine.once("preflight", Preflight, lambda: pytest.fail("computed twice")) is found
     assert other.once("preflight", Preflight, lambda: pytest.fail("computed twice")) == found
 

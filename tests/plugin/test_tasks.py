@@ -185,7 +185,9 @@ def test_an_image_that_moves_to_another_class_changes_the_digest(tmp_path: Path)
     assert load_dataset(root).digest("test") != before
 
 
-@pytest.mark.parametrize(("made", "words"), [("test/cat", "needs a folder 'train'"), ("train", "no folder per class")])
+@pytest.mark.parametrize(
+    ("made", "words"), [("test/cat", "and no folder 'train'"), ("train", "no folder of images per class")]
+)
 def test_a_folder_that_is_no_classification_dataset_is_one_sentence(tmp_path: Path, made: str, words: str) -> None:
     (tmp_path / made).mkdir(parents=True)
     with pytest.raises(DataError, match=words):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from pathlib import Path
 from typing import Any
@@ -203,14 +204,15 @@ def test_a_baseline_of_one_gpu_is_that_of_every_gpu_of_its_kind(project: Project
 def test_jobs_of_one_gpu_share_its_lock_whatever_its_number(tmp_path: Path) -> None:
     said: list[str] = []
     first, second = (LocalLauncher(locks=tmp_path, gpu="GPU-1111") for _ in range(2))
-    with first.device("0", said.append):
+    with first.hold_device("0", said.append):
         assert [p.name for p in tmp_path.iterdir()] == ["device-GPU-1111.lock"]
-        thread = threading.Thread(target=lambda: second.device("1", said.append).__enter__(), daemon=True)
+        thread = threading.Thread(target=lambda: second.hold_device("1", said.append).__enter__(), daemon=True)
         thread.start()
         wait_for(lambda: said)
     thread.join(10)
-    assert said == ["waiting for device 1, which another job is using"]
-    with LocalLauncher(locks=tmp_path, gpu="GPU-1111").device("cpu", said.append):
+    [waits] = said
+    assert waits.startswith(f"waiting for device 1, which another job is using (process {os.getpid()} in ")
+    with LocalLauncher(locks=tmp_path, gpu="GPU-1111").hold_device("cpu", said.append):
         assert (tmp_path / "device-cpu.lock").exists()
     assert len(said) == 1
 

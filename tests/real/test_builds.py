@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import pickle
+import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 from material import (
@@ -43,6 +46,46 @@ def test_lower_precisions_make_smaller_engines(
 def test_only_int8_is_calibrated(builds: dict[str, tuple[Done, Path]], material: Material) -> None:
     images = {precision: done.response["calibration_images"] for precision, (done, _) in builds.items()}
     assert images == {"fp32": None, "fp16": None, "int8": [str(path) for path in material.images("train")]}
+
+
+class Hostile:
+    """A pickle of it runs code where it is loaded in the ordinary way."""
+
+    def __reduce__(self) -> Any:
+        return exec, ("open('was-here', 'w')",)
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_a_checkpoint_runs_code_unless_weights_are_to_be_loaded_safely(tmp_path: Path, legacy: bool) -> None:
+    weights, content = tmp_path / "hostile.pt", pickle.dumps({"model": Hostile(), "train_args": {}}, protocol=2)
+    weights.write_bytes(content)
+    if not legacy:
+        with zipfile.ZipFile(weights, "w") as archive:
+            archive.writestr("hostile/data.pkl", content)
+            archive.writestr("hostile/version", "3\n")
+    requests = {
+        name: build_request(weights, tmp_path / name, "fp32", safe_weights=name == "safe")
+        for name in ("safe", "trusted")
+    }
+    done = {name: run_job("build", request, tmp_path / name) for name, request in requests.items()}
+    if legacy:
+        assert "hostile.pt: not" in done["safe"].sentence
+    else:
+        named = "names what is neither of torch nor of Ultralytics: "
+        assert named in done["safe"].sentence
+        assert done["safe"].sentence.partition(named)[2] in (
+            f"{module}.exec; nothing in it was run" for module in ("builtins", "__builtin__")
+        )
+    assert not (done["safe"].folder / "was-here").exists()
+    assert legacy or (done["trusted"].folder / "was-here").exists()
+
+
+def test_a_checkpoint_of_ultralytics_is_loaded_safely_to_the_same_engine(
+    builds: dict[str, tuple[Done, Path]], material: Material, tmp_path: Path
+) -> None:
+    done = run_job("build", build_request(material.weights, tmp_path / "output", "fp32", safe_weights=True), tmp_path)
+    assert done.response["artifact"] == "engine.onnx"
+    assert (tmp_path / "output" / "engine.onnx").read_bytes() == builds["fp32"][1].read_bytes()
 
 
 def test_a_build_tells_how_far_calibration_is(builds: dict[str, tuple[Done, Path]]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import json
 import pickle
 import shutil
 import zipfile
@@ -9,12 +11,28 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from material import CLASSES, IMGSZ, ROOT, Done, Material, digests, run_job
+from material import CLASSES, IMGSZ, ROOT, Done, Material, digests, run_job, run_python
 
 from pytest_trtgate.jobs.contract import SurveyResponse
-from pytest_trtgate.workers.survey import survey
 
 pytestmark = pytest.mark.real
+Image = pytest.importorskip("PIL.Image")
+WHYS = """
+import json, sys
+from pathlib import Path
+from pytest_trtgate.workers import verifying
+from pytest_trtgate.workers.survey.splits import image_problem
+verifying.watch()
+print(json.dumps({path.name: image_problem(path) for path in Path(sys.argv[1]).iterdir()}))
+"""
+LABELS = """
+import json, sys
+from pathlib import Path
+from pytest_trtgate.workers.survey.splits import Labels
+labels = Labels(2, (2, 3))
+labels.add(Path(sys.argv[1]))
+print(json.dumps({"poses": len(labels.bad_poses), "others": len(labels.bad), "classes": labels.classes}))
+"""
 
 
 class Hostile:
@@ -47,18 +65,23 @@ def folder(material: Material, tmp_path_factory: pytest.TempPathFactory) -> Path
     image("7-polygon.png", "1 0.1 0.1 0.5 0.1 0.5 0.2\n")
     (folder / "labels" / "bad" / "stray.txt").write_text("")
     (folder / "labels" / "bad" / "classes.txt").write_text("dark\nbright\n")
-    from PIL import Image
+    image("7-mixed.png", "1 0.1 0.1 0.5 0.1 0.5 0.2\n0 0.5 0.5 0.2 0.2\n")
+    image("8-page.jpg", None, b"<html>gone</html>")
+    blank = Image.new("RGB", (80, 40))
 
-    Image.new("RGB", (8, 40)).save(folder / "images" / "bad" / "8-narrow.png")
-    Image.new("RGB", (80, 40)).save(folder / "images" / "bad" / "9-cut.jpg")
-    cut = folder / "images" / "bad" / "9-cut.jpg"
-    cut.write_bytes(cut.read_bytes()[:-20])
-    Image.new("RGB", (80, 40)).save(folder / "images" / "bad" / "9b-cut.bmp")  # its header tells nothing of it
-    cut = cut.with_name("9b-cut.bmp")
-    cut.write_bytes(cut.read_bytes()[:-20])
-    Image.new("RGB", (80, 40)).save(folder / "images" / "bad" / "9c-cut.tif")  # which is not among the decoded
-    cut = cut.with_name("9c-cut.tif")
-    cut.write_bytes(cut.read_bytes()[:-20])
+    def drawn(name: str, kind: str, cut: int = 0, more: bytes = b"") -> None:
+        content = io.BytesIO()
+        blank.save(content, kind)
+        image(name, None, content.getvalue()[: -cut or None] + more)
+
+    blank.resize((8, 40)).save(folder / "images" / "bad" / "8-narrow.png")
+    drawn("9-cut.jpg", "JPEG", 300)
+    drawn("9b-cut.bmp", "BMP", 20)
+    drawn("9c-cut.tif", "TIFF", 20)
+    drawn("9d-lying.jpg", "GIF")
+    drawn("9e-no-end.jpg", "JPEG", 2)
+    drawn("9f-film-behind.jpg", "JPEG", 0, b"MotionPhoto_Data" + bytes(200_000))
+    drawn("9g-byte-behind.avif", "AVIF", 0, b"\n")
     with zipfile.ZipFile(folder / "hostile.pt", "w") as archive:
         archive.writestr("hostile/data.pkl", pickle.dumps({"model": Hostile(), "train_args": {"imgsz": 640}}))
     shutil.copy(material.weights, folder / "tiny.pt")
@@ -92,23 +115,38 @@ def done(folder: Path, material: Material, fp32: Path) -> tuple[Done, SurveyResp
 
 def test_damaged_images_and_labels_are_counted(done: tuple[Done, SurveyResponse]) -> None:
     facts = done[1].splits["bad"]
-    assert facts.images == 12
-    assert (facts.corrupt.count, facts.corrupt.first) == (6, "1-truncated.png (not readable)")
-    assert (facts.bad_labels.count, facts.bad_labels.first) == (4, "3-class.txt (line 1: class 2 of 2)")
-    assert facts.unlabelled == 5
+    assert facts.images == 18
+    assert (facts.corrupt.count, facts.corrupt.first[:15]) == (9, "1-truncated.png")
+    assert (facts.bad_labels.count, facts.bad_labels.first[:11]) == (5, "3-class.txt")
+    assert facts.bad_poses.count == 0
+    assert (facts.boxes.count, facts.boxes.first) == (1, "0-sound.txt")
+    assert facts.unlabelled == 2
     assert (facts.without_image.count, facts.without_image.first) == (1, "stray.txt (no image)")
-    assert facts.classes == {0: 2, 1: 2}
-    assert facts.object_sizes == (0.5, 0.2, 0.2)
+    assert facts.classes == {0: 1, 1: 2}
+    assert facts.object_sizes == (0.5, 0.2)
 
 
-def test_an_image_that_may_not_be_read_is_one_of_the_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refused(*_: object) -> bool:
-        raise PermissionError
+def test_each_image_that_is_left_out_has_a_reason(folder: Path, tmp_path: Path) -> None:
+    whys = json.loads(run_python(WHYS, str(folder / "images" / "bad"), folder=tmp_path).stdout.splitlines()[-1])
+    assert {name: why for name, why in whys.items() if why} == {
+        "1-truncated.png": whys["1-truncated.png"],
+        "2-text.jpg": "not an image",
+        "8-narrow.png": "image size (40, 8) <10 pixels",
+        "8-page.jpg": "not an image",
+        "9-cut.jpg": whys["9-cut.jpg"],
+        "9b-cut.bmp": "cannot be decoded",
+        "9c-cut.tif": "cannot be decoded",
+        "9e-no-end.jpg": whys["9e-no-end.jpg"],
+        "9d-lying.jpg": "its suffix says another format, which is not supported",
+    }
+    assert all("truncated" in whys[name].lower() for name in ("9-cut.jpg", "9e-no-end.jpg"))
 
-    monkeypatch.setattr(survey, "is_cut_off", refused)
-    (tmp_path / "0.avif").write_bytes(b"")
-    assert survey.image_problem(tmp_path / "0.avif") == "not readable"
-    assert survey.image_problem(tmp_path / "1.pfm") == "missing"
+
+def test_labels_of_key_points_are_read_as_a_model_of_key_points_reads_them(folder: Path, tmp_path: Path) -> None:
+    found = json.loads(
+        run_python(LABELS, str(folder / "images" / "bad" / "0-sound.png"), folder=tmp_path).stdout.splitlines()[-1]
+    )
+    assert found == {"poses": 1, "others": 0, "classes": {"0": 1, "1": 1}}
 
 
 def test_a_sound_split_has_no_trouble(done: tuple[Done, SurveyResponse]) -> None:

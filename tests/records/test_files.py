@@ -4,15 +4,30 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import socket
+from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from records_example import baseline, cell
 from runs_example import failing_run
 
+from pytest_trtgate.errors import RecordError
+from pytest_trtgate.records import file_sha256
 from pytest_trtgate.records.baseline import Baseline
 from pytest_trtgate.records.figures import AccuracyFigures, PrecisionRecall, Scores
-from pytest_trtgate.records.files import as_json, load
+from pytest_trtgate.records.files import (
+    RECORD_BYTES,
+    RECORD_VALUES,
+    as_json,
+    load,
+    read_bytes,
+    read_text,
+    write_whole,
+)
 from pytest_trtgate.records.run import RunRecord
+from pytest_trtgate.records.run_folder import new_run_id
 
 BASELINES = Path(__file__).parents[2] / "baselines"
 HARD = ("[\n 1,\n 2\n]", "[ 1, 2 ]", "\u2028[\\n 1\\n]", '{\n "a": 1\n}')
@@ -67,3 +82,80 @@ def test_the_baselines_of_this_project_are_written_as_an_update_would_write_them
     found = sorted(BASELINES.glob("*/*/*.json"))
     assert len(found) >= 6
     assert [path for path in found if as_json(load(path, Baseline)) != path.read_bytes()] == []
+
+
+def a_socket(path: Path) -> None:
+    here = Path.cwd()
+    os.chdir(path.parent)  # the name of a socket is short
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path.name)
+    os.chdir(here)
+
+
+SPECIAL: dict[str, Callable[[Path], None]] = {
+    "FIFO": os.mkfifo,
+    "folder": Path.mkdir,
+    "socket": a_socket,
+    "device": lambda path: path.symlink_to("/dev/zero"),
+}
+
+
+@pytest.mark.parametrize("kind", SPECIAL)
+def test_only_regular_files_are_read(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "run.json"
+    SPECIAL[kind](path)
+    with pytest.raises(RecordError, match=rf"run\.json: cannot be read \(a {kind}, not a regular file\)"):
+        load(path, RunRecord)
+    for read in (read_bytes, read_text, file_sha256):
+        with pytest.raises(OSError, match=f"a {kind}, not a regular file") as error:
+            read(path)
+        assert error.value.filename == str(path)
+
+
+def test_a_record_that_would_fill_the_memory_is_refused_before_it_is_parsed(tmp_path: Path) -> None:
+    large, many = tmp_path / "large.json", tmp_path / "many.json"
+    with large.open("wb") as file:
+        file.truncate(RECORD_BYTES + 1)
+    many.write_bytes(b"[" + b"[]," * RECORD_VALUES + b"0]")
+    with pytest.raises(RecordError, match=r"large\.json: cannot be read \(64.0 MB, more than 64.0 MB\)"):
+        load(large, RunRecord)
+    with pytest.raises(RecordError, match=r"many\.json: holds 6,000,001 values, more than the 3,000,000 of a record"):
+        load(many, RunRecord)
+    # What a process of the gate hands over may name each file of a dataset.
+    with pytest.raises(RecordError, match="not a RunRecord"):
+        load(many, RunRecord, own=True)
+
+
+def test_a_file_that_grows_while_it_is_read_or_has_no_length_is_held_to_the_limit() -> None:
+    with pytest.raises(OSError, match="more than 10 B"):
+        read_bytes(Path("/proc/self/maps"), 10)
+
+
+def test_text_is_utf_8_with_or_without_a_mark_or_the_byte_that_is_not_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_bytes("\ufeffgr\u00fcn".encode())
+    assert read_text(path) == "gr\u00fcn"
+    path.write_bytes(b"a\nb\xff")
+    with pytest.raises(OSError, match="not UTF-8 text: line 2 has the byte 0xff"):
+        read_text(path)
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"schema_version": ' + "9" * 10_000 + "}", '"\\ud800"'])
+def test_json_that_is_too_deep_or_holds_impossible_values_is_a_sentence(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "odd.json"
+    path.write_text(text)
+    with pytest.raises(RecordError, match=r"odd\.json: not "):
+        load(path, RunRecord)
+
+
+def test_a_stream_is_written_to_rather_than_replaced(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    write_whole(tmp_path / "pipe", b"text")
+    assert os.read(reader, 10) == b"text"
+    os.close(reader)
+    assert [(p.name, p.is_fifo()) for p in tmp_path.iterdir()] == [("pipe", True)]
+
+
+def test_no_two_runs_have_one_name() -> None:
+    assert len({new_run_id() for _ in range(100_000)}) == 100_000

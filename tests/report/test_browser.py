@@ -11,13 +11,13 @@ import tarfile
 from collections.abc import Iterator
 
 import chromium
-import filelock
 import pytest
 from chromium import Chromium
 from hostile_example import hostile_run
 from media_example import kept, video
 from runs_example import empty_run, failing_run, gpu_run, passing_run
 
+from pytest_trtgate.locks import Lock
 from pytest_trtgate.report.page import html
 
 pytestmark = [
@@ -63,7 +63,7 @@ def axe(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     cache = getattr(request.config, "cache", None)  # pytest may run without one
     folder = tmp_path_factory.mktemp("axe-core") if cache is None else cache.mkdir("axe-core")
     script = folder / f"axe-{AXE}.min.js"
-    with filelock.FileLock(folder / "lock"):
+    with Lock(folder / "lock").held():
         if not script.is_file():
             npm = shutil.which("npm")
             if npm is None:

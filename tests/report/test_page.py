@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 import time
@@ -44,7 +45,7 @@ def test_hostile_text_is_shown_as_text() -> None:
 def test_hostile_record_survives_in_the_block_for_download() -> None:
     (block,) = page_of(hostile_run).all("script", type="application/json")
     assert not set("<>&\u2028\u2029") & set(block.content)
-    assert RunRecord.model_validate_json(block.content) == html.slim(hostile_run())
+    assert json.loads(block.content) == html.slim(hostile_run()).model_dump(mode="json")
 
 
 def test_links_stay_on_the_page_and_lead_somewhere() -> None:

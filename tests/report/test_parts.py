@@ -17,7 +17,7 @@ from pytest_trtgate.records.cell import placebo_of, replay_of
 from pytest_trtgate.records.latency import ArmLaunch, MachineState, Timing
 from pytest_trtgate.records.run import RunRecord
 from pytest_trtgate.records.verdict import Check, Outcome
-from pytest_trtgate.report import numbers, table
+from pytest_trtgate.report import measurements_table, numbers
 from pytest_trtgate.report.page import charts, detail, html, latency_view, parts, svg
 from pytest_trtgate.report.page.device_view import device_facts
 from pytest_trtgate.report.page.latency_view import context_tables
@@ -69,7 +69,7 @@ def test_a_cell_of_a_cpu_shows_nothing_of_a_gpu() -> None:
 def test_the_page_and_the_table_have_energy_and_memory() -> None:
     run = on_gpu(passing_run())
     assert "On the GPU" in html.render([run])
-    data = table.frame(run).query("precision == 'int8' and kind == 'latency'")
+    data = measurements_table.frame(run).query("precision == 'int8' and kind == 'latency'")
     assert set(data.query("metric == 'energy'")["value"]) == {12.34}
     assert set(data.query("metric == 'memory_peak'")["unit"]) == {"bytes"}
 

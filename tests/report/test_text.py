@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import math
 import re
@@ -14,9 +15,10 @@ from page_reader import lines
 from runs_example import empty_run, failing_run, gpu_run, passing_run
 
 from pytest_trtgate import text as fmt
+from pytest_trtgate.errors import RecordError
 from pytest_trtgate.records.run import RunRecord
 from pytest_trtgate.records.verdict import Check, Outcome
-from pytest_trtgate.report import markdown, table, terminal
+from pytest_trtgate.report import markdown, measurements_table, render, terminal
 from pytest_trtgate.report.numbers import CellNumbers
 from pytest_trtgate.report.page import html, view
 from pytest_trtgate.report.page.accuracy_view import metric_table
@@ -314,11 +316,30 @@ def test_markdown_of_several_runs_names_the_machines() -> None:
 def test_csv_comes_back_through_pandas(tmp_path: Path) -> None:
     import pandas as pd
 
-    table.write_csv(tmp_path / "reports" / "run.csv", [failing_run()])
+    measurements_table.write_csv(tmp_path / "reports" / "run.csv", [failing_run()])
     written = (tmp_path / "reports" / "run.csv").read_text(encoding="utf-8")
     back = pd.read_csv(io.StringIO(written), dtype={"launch": "Int64", "imgsz": "Int64", "batch": "Int64"})
-    pd.testing.assert_frame_equal(back, table.frame(failing_run()), check_dtype=False)
-    assert tuple(back.columns) == table.COLUMNS
+    pd.testing.assert_frame_equal(back, measurements_table.frame(failing_run()), check_dtype=False)
+    assert tuple(back.columns) == measurements_table.COLUMNS
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".md", ".html"])
+def test_where_there_is_no_room_the_earlier_file_stays_whole(
+    suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = render([passing_run()], tmp_path / f"run{suffix}")
+    before = path.read_bytes()
+
+    def full(self: Path, content: bytes) -> int:
+        with self.open("wb") as file:
+            file.write(content[:100])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(RecordError, match="No space left on device"):
+        render([failing_run()], path)
+    assert path.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
 
 
 def test_csv_brings_no_formula_into_a_spreadsheet(tmp_path: Path) -> None:
@@ -328,18 +349,18 @@ def test_csv_brings_no_formula_into_a_spreadsheet(tmp_path: Path) -> None:
     run = failing_run().model_copy(
         update={"accuracies": (first.model_copy(update={"classes": classes, "model": "=x"}), *others)}
     )
-    table.write_csv(tmp_path / "run.csv", [run])
+    measurements_table.write_csv(tmp_path / "run.csv", [run])
     with (tmp_path / "run.csv").open(newline="") as file:
         back = list(csv.DictReader(file))
     assert {row["class"] for row in back} >= {"'=1+1", "'+1", "'-1", "'@SUM(A1)", "'\tx", "star"}
     assert "'=x" in {row["model"] for row in back}
-    assert set(table.frame(run)["class"].dropna()) >= set(names)
+    assert set(measurements_table.frame(run)["class"].dropna()) >= set(names)
     assert all(math.isfinite(float(row["value"])) for row in back if row["value"])
 
 
 def test_table_holds_what_was_measured() -> None:
     run = failing_run()
-    data = table.frame(run)
+    data = measurements_table.frame(run)
     p50 = data.query("model == 'shapes' and precision == 'int8' and context == 'engine' and metric == 'p50'")
     assert tuple(p50["value"]) == run.latencies["shapes"].per_launch_ms("int8", "engine", 50)
     assert list(p50["launch"]) == [0, 1, 2]
@@ -351,11 +372,11 @@ def test_table_holds_what_was_measured() -> None:
 
 
 def test_table_of_several_runs_is_one_table() -> None:
-    both, one = table.frame([passing_run(), gpu_run()]), table.frame(passing_run())
+    both, one = measurements_table.frame([passing_run(), gpu_run()]), measurements_table.frame(passing_run())
     assert len(both) == 2 * len(one)
     assert set(both["backend"]) == {"onnxruntime", "tensorrt"}
 
 
 def test_table_of_an_empty_run_has_its_columns() -> None:
-    assert tuple(table.frame(empty_run()).columns) == table.COLUMNS
-    assert len(table.frame([])) == 0
+    assert tuple(measurements_table.frame(empty_run()).columns) == measurements_table.COLUMNS
+    assert len(measurements_table.frame([])) == 0

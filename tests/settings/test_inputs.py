@@ -13,7 +13,7 @@ from project import SETTINGS, Project, png, snapshot, write_dataset
 
 from pytest_trtgate.data.dataset import load_dataset
 from pytest_trtgate.errors import DataError
-from pytest_trtgate.measuring.plan import check_inputs, make_plan
+from pytest_trtgate.measuring.plan import check_inputs, check_weights, make_plan
 from pytest_trtgate.settings.load import build
 
 
@@ -35,6 +35,11 @@ def truncated_weights(project: Project) -> None:
         archive.writestr("data.pkl", "x" * 200)
     weights = project.path / "shapes.pt"
     weights.write_bytes(weights.read_bytes()[:100])
+
+
+def weights_that_unpack_to_far_more(project: Project) -> None:
+    with zipfile.ZipFile(project.path / "shapes.pt", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("shapes/data.pkl", bytes(101_000_000))
 
 
 def weights_of_another_kind(project: Project) -> None:
@@ -65,6 +70,14 @@ def two_models_of_one_name(project: Project) -> None:
     project.settings(base=SETTINGS.replace('"shapes.pt"', '"shapes.pt", "other/shapes.pt"'))
 
 
+def model_named(name: str) -> Callable[[Project], None]:
+    def spoil(project: Project) -> None:
+        (project.path / "shapes.pt").rename(project.path / f"{name}.pt")
+        project.settings(base=SETTINGS.replace('"shapes.pt"', json.dumps(f"{name}.pt")))
+
+    return spoil
+
+
 def empty_split(project: Project) -> None:
     for image in (project.path / "data" / "images" / "test").iterdir():
         image.unlink()
@@ -79,6 +92,10 @@ WRONG: dict[str, tuple[Callable[[Project], None], str]] = {
     "no weights": (no_weights, "shapes.pt: no such weights file"),
     "text for weights": (text_for_weights, "shapes.pt: not a PyTorch checkpoint, or a truncated one"),
     "truncated weights": (truncated_weights, "shapes.pt: not a PyTorch checkpoint, or a truncated one"),
+    "weights that unpack to far more": (
+        weights_that_unpack_to_far_more,
+        "kB that unpack to 101 MB, more than 100 MB; a checkpoint that is meant to is allowed by inputs.max_weights_gb",
+    ),
     "weights of another kind": (weights_of_another_kind, "shapes.onnx: not a .pt checkpoint"),
     "no data YAML": (no_data_yaml, "data.yaml: no such data YAML"),
     "data of the web": (web_data, "coco8.yaml: no such data YAML; nothing is ever downloaded"),
@@ -101,6 +118,9 @@ WRONG: dict[str, tuple[Callable[[Project], None], str]] = {
     "no model named": (no_model_named, "no model to gate: name one with --trt-model=best.pt"),
     "no dataset named": (no_dataset_named, "no dataset: name one with --trt-data=data.yaml"),
     "two models of one name": (two_models_of_one_name, "have the same name 'shapes'; rename one"),
+    "a model of a name of dots": (model_named("."), "the name of the model, '.', begins with a dot; rename the file"),
+    "a model of two lines": (model_named("a\n::error::b"), "has characters that are no text; rename the file"),
+    "a model of a long name": (model_named("x" * 151), "has more than 150 bytes; rename the file"),
 }
 
 
@@ -152,7 +172,7 @@ SPLITS = "test: images/test\n"
         ("names: {0: a, 5: b}\n", "'names' must name classes from 0 upwards without a gap; it names 0, 5"),
         ("names: [a, b]\nnc: 3\n", "nc = 3, but 'names' has 2; remove nc"),
         ("names: {a: b}\n", "'names' must be a list of class names"),
-        ("nc: true\n", "'names' must be a list of class names"),
+        ("nc: true\n", "nc = True is not a whole number; remove nc"),
     ],
 )
 def test_what_is_wrong_with_a_yaml_is_one_sentence(tmp_path: Path, text: str, sentence: str) -> None:
@@ -168,7 +188,7 @@ def test_what_is_wrong_with_a_yaml_is_one_sentence(tmp_path: Path, text: str, se
     ("spoil", "changes", "sentence"),
     [
         (Path.mkdir, {"models": ["folder.pt"]}, "folder.pt: a folder, not a weights file"),
-        (None, {"models": ["n" * 300 + ".pt"]}, ".pt: cannot be read (File name too long)"),
+        (None, {"models": ["n" * 300 + ".pt"]}, "has more than 150 bytes; rename the file"),
         (Path.mkdir, {"report": "folder.html"}, "folder.html is a folder; name an .html file"),
         (Path.touch, {"report": "file/r.html"}, "file is not a folder"),
         (Path.touch, {"cache_dir": "file"}, "file is not a folder"),
@@ -313,7 +333,6 @@ def test_a_model_named_like_a_pattern_keeps_its_baseline(project: Project) -> No
         (b"names: [a]\ntest: here: there\n", "line 2, column 11: mapping values are not allowed here"),
         (b"test: *nothing\n", "line 1, column 7: found undefined alias 'nothing'"),
         (b"test: 2026-13-45\n", "month must be in 1..12"),
-        (b"test: \xff\n", "'utf-8' codec can't decode byte 0xff in position 6: invalid start byte"),
     ],
 )
 def test_what_is_no_yaml_is_told_with_its_place(tmp_path: Path, text: bytes, problem: str) -> None:
@@ -321,3 +340,11 @@ def test_what_is_no_yaml_is_told_with_its_place(tmp_path: Path, text: bytes, pro
     with pytest.raises(DataError) as caught:
         load_dataset(tmp_path / "data.yaml")
     assert str(caught.value).startswith(f"{tmp_path / 'data.yaml'}: not valid YAML ({problem}")
+
+
+def test_a_checkpoint_may_unpack_to_as_much_as_the_settings_say(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.pt", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a/data.pkl", bytes(101_000_000))
+    check_weights(tmp_path / "a.pt", max_gb=0.2)
+    with pytest.raises(DataError, match=r"unpack to 101 MB, more than 80\.0 MB"):
+        check_weights(tmp_path / "a.pt", max_gb=0.08)

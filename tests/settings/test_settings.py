@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -294,7 +295,32 @@ def test_the_example_of_a_table_is_one_that_is_allowed(tmp_path: Path, name: str
 
 def test_a_file_that_is_not_text_is_named(tmp_path: Path) -> None:
     (tmp_path / "trtgate.toml").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(SettingsError, match="not valid TOML"):
+    with pytest.raises(
+        SettingsError, match=r"trtgate\.toml: cannot be read \(not UTF-8 text: line 1 has the byte 0xff\)"
+    ):
+        find_table(tmp_path)
+
+
+ODD = {
+    "a = " + "[" * 100_000: "not valid TOML (nested too deeply)",
+    "imgsz = " + "9" * 5000: "not valid TOML (Exceeds the limit (4300",
+    "[a]\n" + "a." * 300_000 + "a = 1": "a key of more than 100 parts",
+    "#" * 1_000_001: "cannot be read (1.0 MB, more than 1.0 MB)",
+}
+
+
+@pytest.mark.parametrize("name", ["trtgate.toml", "pyproject.toml"])
+@pytest.mark.parametrize("text", ODD)
+def test_settings_that_would_take_the_machine_are_a_sentence(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / name).write_text(text + "\n# trtgate")
+    with pytest.raises(SettingsError) as caught:
+        find_table(tmp_path)
+    assert ODD[text] in str(caught.value)
+
+
+def test_settings_are_a_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "trtgate.toml")
+    with pytest.raises(SettingsError, match="a FIFO, not a regular file"):
         find_table(tmp_path)
 
 

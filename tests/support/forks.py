@@ -24,7 +24,7 @@ import atexit, gc, json, os, runpy, signal, sys
 # What is imported or forked prints elsewhere.
 answers = os.fdopen(os.dup(1), "w")
 os.dup2(2, 1)
-import filelock, jinja2, platformdirs, pydantic, pytest, yaml
+import jinja2, platformdirs, pydantic, pytest, yaml
 import compiled
 import pytest_trtgate.cli, pytest_trtgate.jobs.launcher, pytest_trtgate.workers.worker, pytest_trtgate.plugin
 import pytest_trtgate.report.publish, pytest_trtgate.plugin.run

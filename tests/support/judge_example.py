@@ -104,7 +104,7 @@ def stored(*sessions: float) -> Baseline:
         cell=CELL,
         environment=HERE,
         engine_sha256="",
-        cache_key="",
+        cache_key="none",
         accuracy={},
         reference_accuracy={},
         images=0,

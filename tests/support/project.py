@@ -33,7 +33,7 @@ from pytest_trtgate.records.engine import EngineRecord
 from pytest_trtgate.records.files import load
 from pytest_trtgate.records.run import RunRecord
 from pytest_trtgate.records.verdict import Verdict
-from pytest_trtgate.report import table
+from pytest_trtgate.report import measurements_table
 from pytest_trtgate.report.media import Media
 from pytest_trtgate.report.page import html
 
@@ -203,7 +203,7 @@ class Project:
             begin_sooner(patch, self._pytester)
             # A quarter of the time of a run, and few tests look at them. Runs in processes of their own write them.
             patch.setattr(html, "render", self._keep_for_page)
-            patch.setattr(table, "rows", lambda run: iter(()))
+            patch.setattr(measurements_table, "rows", lambda run: iter(()))
             return self._pytester.runpytest_inprocess(*PLAIN, *arguments, plugins=[plugin, *plugins])
 
     def run_apart(self, *arguments: str, every_plugin: bool = False) -> Finished:

@@ -1,4 +1,4 @@
-"""The build job's hands on TensorRT, against fakes that have exactly the names of the real versions."""
+"""How the build job changes TensorRT's builder, against fakes that have exactly the names of the real versions."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from pytest_trtgate.records.cell import Cell
 from pytest_trtgate.settings.settings import Calibration
 from pytest_trtgate.workers import engine_file, worker
 from pytest_trtgate.workers.building import tensorrt_build
-from pytest_trtgate.workers.building.exporting import watch_calibration
-from pytest_trtgate.workers.building.tensorrt_build import BuilderHands, TimingCache, export_tensorrt, lay_hands
+from pytest_trtgate.workers.building.exporting import prepare_calibration
+from pytest_trtgate.workers.building.tensorrt_build import PatchedBuilder, TimingCache, export_tensorrt, patch_builder
 
 OLD, NEW = "8.6.0", "11.4.0.106"
 INT8_LAYERS = {"Layers": [{"Name": "a + b", "Inputs": [{"Format/Datatype": "Int8"}]}, {"Name": "c", "Inputs": []}]}
@@ -40,7 +40,7 @@ def build(fake: FakeTensorRT) -> Any:
 @pytest.mark.parametrize("version", VERSIONS)
 def test_an_engine_can_be_inspected_and_has_the_level_asked_for(version: str) -> None:
     fake = FakeTensorRT(version)
-    BuilderHands(fake.module, None, 2)
+    PatchedBuilder(fake.module, None, 2)
     assert build(fake) == b"plan"
     assert fake.configs[0].profiling_verbosity == "ProfilingVerbosity.DETAILED"
     assert fake.configs[0].builder_optimization_level == 2
@@ -48,7 +48,7 @@ def test_an_engine_can_be_inspected_and_has_the_level_asked_for(version: str) ->
 
 def test_without_a_level_the_builder_keeps_its_own() -> None:
     fake = FakeTensorRT(OLD)
-    BuilderHands(fake.module, None, None)
+    PatchedBuilder(fake.module, None, None)
     build(fake)
     assert not hasattr(fake.configs[0], "builder_optimization_level")
 
@@ -57,11 +57,11 @@ def test_without_a_level_the_builder_keeps_its_own() -> None:
 def test_a_build_begins_with_the_timing_cache_of_the_one_before(version: str, tmp_path: Path) -> None:
     path = tmp_path / "timing" / "gpu.cache"
     first = FakeTensorRT(version)
-    BuilderHands(first.module, TimingCache(path), None)
+    PatchedBuilder(first.module, TimingCache(path), None)
     build(first)
     assert path.read_bytes() == b"+timed"
     second = FakeTensorRT(version, knows=(b"+timed",))
-    BuilderHands(second.module, TimingCache(path), None)
+    PatchedBuilder(second.module, TimingCache(path), None)
     build(second)
     assert path.read_bytes() == b"+timed+timed"
     assert not second.combined
@@ -72,7 +72,7 @@ def test_a_timing_cache_that_tensorrt_refuses_is_begun_anew(tmp_path: Path) -> N
     path = tmp_path / "gpu.cache"
     path.write_bytes(b"of another GPU")
     fake = FakeTensorRT(OLD)
-    BuilderHands(fake.module, TimingCache(path), None)
+    PatchedBuilder(fake.module, TimingCache(path), None)
     build(fake)
     assert path.read_bytes() == b"+timed"
 
@@ -81,7 +81,7 @@ def test_a_timing_cache_that_tensorrt_takes_and_complains_of_is_begun_anew(tmp_p
     path = tmp_path / "gpu.cache"
     path.write_bytes(b"half readable")
     fake = FakeTensorRT(OLD, knows=(b"half readable",), complains=True)
-    BuilderHands(fake.module, TimingCache(path), None)
+    PatchedBuilder(fake.module, TimingCache(path), None)
     build(fake)
     assert path.read_bytes() == b"+timed"
 
@@ -89,10 +89,10 @@ def test_a_timing_cache_that_tensorrt_takes_and_complains_of_is_begun_anew(tmp_p
 def test_what_another_build_wrote_meanwhile_is_kept(tmp_path: Path) -> None:
     path = tmp_path / "gpu.cache"
     fake = FakeTensorRT(OLD)
-    hands = BuilderHands(fake.module, TimingCache(path), None)
-    config = hands.create_config(fake.module.Builder(None))  # type: ignore[attr-defined]
+    builder = PatchedBuilder(fake.module, TimingCache(path), None)
+    config = builder.create_config(fake.module.Builder(None))  # type: ignore[attr-defined]
     path.write_bytes(b"other")
-    hands.build(None, None, config)
+    builder.build(None, None, config)
     assert fake.combined == [b"other"]
     assert path.read_bytes() == b"+timedother"
 
@@ -103,7 +103,7 @@ def test_a_builder_that_gives_up_is_one_sentence_in_its_own_words(
 ) -> None:
     says = (("ERROR", "10: Could not find any implementation for node {Conv_0}.\nmore"), ("VERBOSE", "tactic 1"))
     fake = FakeTensorRT(version, plan=None, says=says)
-    BuilderHands(fake.module, None, None)
+    PatchedBuilder(fake.module, None, None)
     with pytest.raises(TrtGateError) as caught:
         build(fake)
     reason = "10: Could not find any implementation for node {Conv_0}. more"
@@ -117,15 +117,15 @@ def test_a_long_build_reports_that_it_goes_on(
 ) -> None:
     monkeypatch.setattr(worker, "_last_progress", [-worker.PROGRESS_INTERVAL_S])
     fake = FakeTensorRT(OLD, says=(("VERBOSE", "tactic 1"), ("VERBOSE", "tactic 2")))
-    hands = BuilderHands(fake.module, None, None)
-    monkeypatch.setattr(hands, "_began", hands._began - 75)
+    builder = PatchedBuilder(fake.module, None, None)
+    monkeypatch.setattr(builder, "_began", builder._began - 75)
     build(fake)
     assert capsys.readouterr().out == f"{PROGRESS}building with TensorRT for 75 s\n"
 
 
 def test_a_builder_without_memory_says_so() -> None:
     fake = FakeTensorRT(OLD, plan=None, says=(("ERROR", "Cuda failure: out of memory"),))
-    BuilderHands(fake.module, None, None)
+    PatchedBuilder(fake.module, None, None)
     with pytest.raises(MemoryError, match="out of memory"):
         build(fake)
 
@@ -134,7 +134,7 @@ def test_a_builder_without_memory_says_so() -> None:
 def test_what_was_built_is_read_from_the_plan(version: str, memory: int, tmp_path: Path) -> None:
     fake = FakeTensorRT(version, inspection=json.dumps(INT8_LAYERS))
     artifact = engine(tmp_path / "engine.engine")
-    found = BuilderHands(fake.module, None, None).inspect(artifact)
+    found = PatchedBuilder(fake.module, None, None).inspect(artifact)
     assert fake.deserialized == [b"the plan"]
     assert (found.precisions, found.fused_layers) == ({"INT8": 1, "unknown": 1}, 1)
     assert (found.plan_bytes, found.device_memory_bytes) == (8, memory)
@@ -149,7 +149,7 @@ def test_an_engine_that_cannot_be_inspected_is_built_all_the_same(
         raise RuntimeError("no CUDA driver")
 
     fake.module.Runtime.deserialize_cuda_engine = refuse  # type: ignore[attr-defined]
-    found = BuilderHands(fake.module, None, None).inspect(engine(tmp_path / "engine.engine"))
+    found = PatchedBuilder(fake.module, None, None).inspect(engine(tmp_path / "engine.engine"))
     assert (found.detailed, found.layers, found.plan_bytes) == (False, None, 8)
     assert "the engine could not be inspected: no CUDA driver" in capsys.readouterr().out
 
@@ -169,9 +169,9 @@ def test_the_types_that_bind_tensorrt_are_those_of_the_network(
         ("SOFTMAX", "g:HALF", "h:HALF"),
     )
     fake = FakeTensorRT(version, layers=layers)
-    hands = BuilderHands(fake.module, None, None)
+    builder = PatchedBuilder(fake.module, None, None)
     build(fake)
-    assert hands.inspect(engine(tmp_path / "engine.engine")).network == counts
+    assert builder.inspect(engine(tmp_path / "engine.engine")).network == counts
 
 
 def engine(path: Path, metadata: bytes = b'{"batch": 1}', plan: bytes = b"the plan") -> Path:
@@ -201,7 +201,7 @@ def test_a_file_that_is_no_engine_of_ultralytics_is_recognised(contents: bytes, 
 
 
 class FakeExporter:
-    """As much of Ultralytics' exporter as the build job lays hands on."""
+    """As much of Ultralytics' exporter as the build job changes."""
 
     def __init__(self, weights: Path, calibrates: bool) -> None:
         self.file = weights
@@ -302,7 +302,7 @@ def export(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Export:
         )
         monkeypatch.setitem(sys.modules, "pytest_trtgate.workers.yolo", yolo)
         monkeypatch.setattr(workers, "yolo", yolo, raising=False)
-        images = watch_calibration(asked)
+        images = prepare_calibration(asked)
         artifact, inspection = export_tensorrt(
             asked, SimpleNamespace(export=do_export), f"best.pt as {asked.cell.precision}"
         )
@@ -376,4 +376,4 @@ def test_hands_are_laid_once_tensorrt_is_there(monkeypatch: pytest.MonkeyPatch) 
     fake = FakeTensorRT(OLD)
     monkeypatch.setitem(sys.modules, "tensorrt", fake.module)
     request = SimpleNamespace(cell=SimpleNamespace(precision="fp16"), timing_cache=None, optimization_level=5)
-    assert lay_hands(request).optimization_level == 5  # type: ignore[arg-type]
+    assert patch_builder(request).optimization_level == 5  # type: ignore[arg-type]

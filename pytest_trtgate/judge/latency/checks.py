@@ -7,7 +7,7 @@ agree with each other far better than two processes do.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import median
 
@@ -19,11 +19,11 @@ from .candidate import Against, Candidate
 from .decision import ReplayDecision
 from .design import MAX_LAUNCHES
 from .fitness import doubted, why_unfit
-from .regression import IDENTICAL, decide_regression, identical, judge_replay, judge_sessions
+from .regression import decide_regression, identical, judge_replay, judge_sessions
 from .sequential import MORE_LAUNCHES, QUIETER
 from .wording import MEDIAN, listed, ms, unusable
 
-SAME_BYTES = "the engine is the baseline's, byte by byte"
+SAME_AS_BASELINE = "the engine is the baseline's, byte by byte"
 
 
 @dataclass(frozen=True)
@@ -52,18 +52,23 @@ def judge_latency(candidate: Candidate, speedup: Speedup | None = None, against:
         One check per limit that applies; one for the whole comparison with a baseline of the same bytes where nothing
         but the engine is gated.
     """
-    checks = [_budget(candidate, name, budget_ms) for name, budget_ms in candidate.budgets_ms.items()]
+    why = why_unfit(candidate.latency)
+
+    def by_time(checks: Iterable[Check]) -> list[Check]:
+        return [doubted(check, why) for check in checks]
+
+    checks = by_time(_budget(candidate, name, budget_ms) for name, budget_ms in candidate.budgets_ms.items())
     if against is not None and against.same_engine and candidate.context == "engine":
         checks.append(identical(candidate))
     elif against is not None and candidate.is_replayed:
-        checks += judge_replay(candidate)
+        checks += by_time(judge_replay(candidate))
     elif against is not None:
         # What is around an engine may have become slower; timed beside itself, the engine would not tell.
-        checks += judge_sessions(candidate, replace(against, note=SAME_BYTES) if against.same_engine else against)
+        note = SAME_AS_BASELINE if against.same_engine else against.note
+        checks += by_time(judge_sessions(candidate, replace(against, note=note)))
     if speedup is not None:
-        checks.append(_speedup(candidate, speedup))
-    why = why_unfit(candidate.latency)
-    return [check if check.name == IDENTICAL else doubted(check, why) for check in checks]
+        checks += by_time([_speedup(candidate, speedup)])
+    return checks
 
 
 def still_needed(candidate: Candidate) -> Need | None:

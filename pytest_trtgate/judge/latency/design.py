@@ -21,17 +21,17 @@ LOOKS = ((5, 0.001), (8, 0.0015), (12, 0.0025))
 """Launches after which the confirm stage looks, and the level of the test that fails there."""
 MAX_LAUNCHES = LOOKS[-1][0]
 CONFIDENCE = 0.95
-"""Of the one-sided limits: an upper limit under the threshold passes."""
+"""The level of the one-sided limits. A quantity passes if its upper limit is under the threshold."""
 PLACEBO_LEVEL = 0.002
 """Two-sided level, at each look, at which two copies of the same engine are called different."""
 PLACEBO_LAUNCHES = 3
 """Fewer say nothing about whether the copies differ."""
 POWER = 0.9
-"""Of the slow-down that a passing run would have caught."""
+"""The probability with which a passing run would have caught the slow-down that it names."""
 _SIMULATED_RUNS = 2000
 
 
-def outcomes(
+def simulate_outcomes(
     d: NDArray[Any], threshold: float, hypotheses: int = 1, placebo: NDArray[Any] | None = None
 ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
     """Judge many runs of one quantity at once: :func:`~.sequential.decide_launches` for simulations.
@@ -74,11 +74,11 @@ def _mean_and_error(values: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
 def detectable(spread: float, launches: int, threshold: float, hypotheses: int = 1) -> float:
     """Return the smallest slow-down that such a run would have failed with probability 0.9.
 
-    From 2000 simulated runs (normal, fixed seed) per size of the slow-down. What is known of the spread is its estimate
-    from a few launches, so each simulated run has a spread of its own that would explain the estimate: the estimate
-    times the root of df over a chi-squared variable, its posterior under the prior 1 / spread (Box and Tiao, Bayesian
-    Inference in Statistical Analysis, section 2.2). Taking the estimate at its word would name slow-downs that are
-    caught 7 or 8 times in 10.
+    It is found by simulating 2000 runs (normal, fixed seed) for each size of the slow-down. The true spread is not
+    known; ``spread`` is an estimate from a few launches. So each simulated run draws a spread of its own that could
+    have given this estimate: the estimate times the root of df over a chi-squared variable, which is the posterior
+    under the prior 1 / spread (Box and Tiao, Bayesian Inference in Statistical Analysis, section 2.2). With the
+    estimate itself in place of the draws, the slow-down that is named would be caught only 7 or 8 times in 10.
 
     Args:
         spread: Standard deviation of d, from 0.
@@ -106,7 +106,7 @@ def _relative_detectable(spread: float, df: int, hypotheses: int) -> float:
     low, high = 1.0, 2.0
 
     def caught(size: float) -> bool:
-        return float(outcomes(noise + size, math.e - 1, hypotheses)[0].mean()) >= POWER
+        return float(simulate_outcomes(noise + size, math.e - 1, hypotheses)[0].mean()) >= POWER
 
     while not caught(high):
         low, high = high, high * 2

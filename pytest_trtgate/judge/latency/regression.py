@@ -17,8 +17,8 @@ from .sessions import SESSIONS_TO_TRUST, SessionChange, compare_sessions
 from .wording import MEAN, MEAN_OF_SESSIONS, MEDIAN, listed, ms, percent, unusable
 
 ACCEPT = "accept with pytest --trt-baselines=update"
-IDENTICAL = "engine"
-"""Name of the check that stands for all of a comparison whose two engines have the same bytes."""
+IDENTICAL_CHECK = "engine"
+"""The name of the one check that a comparison of two engines with the same bytes consists of."""
 BUSY_EXPLAINS = 1.0
 """From this change on a slow-down is not put down to a busy machine: it takes twice as long."""
 
@@ -107,10 +107,10 @@ def _judge_stored(candidate: Candidate, against: Against, name: str, threshold: 
         return unusable(name, "baseline", f"{arm}: {name} of {against.name} is no duration ({bad})")
     found = compare_sessions(own, stored, threshold)
     beside = _reference_change(candidate, against.baseline, name, threshold)
-    return _session_check(arm, name, *excused(found, beside, against.busy), against)
+    return _session_check(arm, name, *blame_machine(found, beside, against.busy), against)
 
 
-def excused(found: SessionChange, reference_change: float | None, busy: str) -> tuple[SessionChange, str]:
+def blame_machine(found: SessionChange, reference_change: float | None, busy: str) -> tuple[SessionChange, str]:
     """Take a failure back where it may be the machine.
 
     Args:
@@ -188,7 +188,7 @@ def identical(candidate: Candidate) -> Check:
     shown = ", ".join(f"{name} {ms(median(values))} ms" for name, values in times.items() if values)
     shown = f"{shown} ({MEDIAN})" if shown else "no percentile is gated"
     said = f"identical engine, byte by byte the baseline's; {shown}; {plural(len(candidate.launches), 'launch')}"
-    return Check(name=IDENTICAL, against="baseline", outcome=Outcome.PASS, sentence=f"{candidate.arm}: {said}")
+    return Check(name=IDENTICAL_CHECK, against="baseline", outcome=Outcome.PASS, sentence=f"{candidate.arm}: {said}")
 
 
 def _improvement(improved: bool, change: float) -> str:

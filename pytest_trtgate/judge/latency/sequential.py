@@ -119,7 +119,7 @@ def decide_launches(
         if launches < look:
             return _sum_up(first(MAX_LAUNCHES), decided, look, last)
         samples = first(look)
-        if reason := _why_unfit(_judge_placebo(placebo, thresholds, look - SCREEN)):
+        if reason := _why_copies_differ(_judge_placebo(placebo, thresholds, look - SCREEN)):
             return _sum_up(samples, decided, look, True, reason)
         rejected = dict(zip(samples, holm([s.p for s in samples.values()], level), strict=True))
         for q, sample in samples.items():
@@ -240,7 +240,7 @@ def _judge_placebo(
     }
 
 
-def _why_unfit(copies: Mapping[str, Placebo]) -> str:
+def _why_copies_differ(copies: Mapping[str, Placebo]) -> str:
     """Return why launches in which two copies of one engine differ cannot be judged by; empty where none differ."""
     for name, copy in copies.items():
         if copy.differs:

@@ -286,7 +286,7 @@ def _free_place(px: float, py: float, width: float, taken: Sequence[Box]) -> tup
 
 def stage_bar(parts_ms: Sequence[tuple[str, float]], title: str) -> str:
     """Return one bar divided among the stages by their p50; empty where they are not known."""
-    total = math.fsum(value for _, value in parts_ms)
+    total = sum(value for _, value in parts_ms)
     if not parts_ms or not math.isfinite(total) or total <= 0 or min(value for _, value in parts_ms) < 0:
         return ""
     place = Scale(0, total, 0, WIDTH)

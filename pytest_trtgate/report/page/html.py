@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -14,7 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from ... import text as fmt
-from ...records import BaselineUse, RunRecord
+from ...records import BaselineUse, RunRecord, write_whole
 from ..media import Media
 from .pictures_view import CellPicturesView, Sprite, picture_views
 from .video_view import VideoView, video_views
@@ -151,10 +150,4 @@ def write(path: Path, runs: Sequence[RunRecord], media: Sequence[Media] = ()) ->
     Raises:
         OSError: The file cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_text(render(runs, media), encoding="utf-8", errors="replace", newline="\n")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_whole(path, render(runs, media).encode("utf-8", "replace"))

@@ -26,9 +26,9 @@ class Scale:
     def ticks(self, wanted: int = 5) -> list[float]:
         """Return round numbers inside the scale: about ``wanted`` of them, in steps of 1, 2 or 5."""
         span = self.high - self.low
-        if not (math.isfinite(span) and span > 0):
-            return []
         raw = span / wanted
+        if not 1e-300 < raw < 1e300:
+            return []
         power = 10.0 ** math.floor(math.log10(raw))
         step = next(power * factor for factor in (1, 2, 5, 10) if raw <= power * factor * 1.0001)
         first = math.ceil(self.low / step - 1e-9)

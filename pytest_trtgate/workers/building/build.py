@@ -12,12 +12,12 @@ from ...jobs import RESERVED, BuildRequest, BuildResponse
 from ...records import EngineInspection, Precision, file_sha256, head_of
 from ..reading import note
 from ..worker import PHASES, leave, main, progress
-from .calibrating import calibrate_several
-from .exporting import arguments, watch_calibration, without_time_and_place
+from .exporting import arguments, prepare_calibration, without_time_and_place
+from .parallel_calibration import calibrate_several
 from .tensorrt_build import export_tensorrt
 from .tracing import traced_once
 
-Exporter = Callable[[BuildRequest, Any, str], tuple[Path, EngineInspection | None]]
+ExportFunction = Callable[[BuildRequest, Any, str], tuple[Path, EngineInspection | None]]
 """Exports a loaded model, which messages name by the text; returns the artifact and, if known, what is in it."""
 
 
@@ -44,7 +44,7 @@ def work(request: BuildRequest, folder: Path) -> BuildResponse:
     from .. import verifying, yolo
 
     PHASES.begin("work")
-    yolo.isolate(request.threads)
+    yolo.isolate(request)
     # The exporter writes beside the weights, under the same name for every precision.
     copy = folder / "export" / f"engine{weights.suffix}"
     copy.parent.mkdir(exist_ok=True)
@@ -55,7 +55,9 @@ def work(request: BuildRequest, folder: Path) -> BuildResponse:
         request = request.model_copy(update={"traced": str(Path(request.traced) / sha256)})
     subject = f"{weights.name} as {request.cell.precision}"
     model = yolo.load_model(copy, shown=weights)
-    images = watch_calibration(request)
+    if request.data is not None:
+        yolo.check_data(subject, model, {}, request.data)
+    images = prepare_calibration(request)
     built, inspection = exporter(request, model, subject)
     PHASES.begin("write")
     metadata = yolo.read_metadata(built)
@@ -96,7 +98,7 @@ def export_onnx(request: BuildRequest, model: Any, subject: str) -> tuple[Path, 
     return built, None
 
 
-EXPORTERS: dict[str, Exporter] = {"onnxruntime": export_onnx, "tensorrt": export_tensorrt}
+EXPORTERS: dict[str, ExportFunction] = {"onnxruntime": export_onnx, "tensorrt": export_tensorrt}
 
 
 def _check_head(subject: str, metadata: dict[str, Any], nms: bool | None) -> None:

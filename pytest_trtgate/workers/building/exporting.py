@@ -1,4 +1,4 @@
-"""What builds of all backends share: the exporter's arguments, and a watch on the images that calibration reads."""
+"""What builds of all backends share: the exporter's arguments, and what precedes INT8 calibration."""
 
 from __future__ import annotations
 
@@ -51,8 +51,12 @@ def without_time_and_place() -> Iterator[None]:
         Exporter.export_onnx = export
 
 
-def watch_calibration(request: BuildRequest) -> list[str]:
-    """Make the exporter's calibration loader report progress; return the list of images, which it fills as it reads."""
+def prepare_calibration(request: BuildRequest) -> list[str]:
+    """Seed and check the exporter's calibration loader, and have it report progress.
+
+    Returns:
+        The images that it reads: a list that grows as it does.
+    """
     import torch
     from ultralytics.engine.exporter import Exporter
 

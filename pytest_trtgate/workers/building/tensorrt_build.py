@@ -13,10 +13,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import filelock
-
 from ...errors import TrtGateError
 from ...jobs import BuildRequest
+from ...locks import Lock
 from ...records import EngineInspection, write_whole
 from ..engine_file import read_engine
 from ..worker import is_disk_full, is_out_of_memory, plain, progress
@@ -38,16 +37,16 @@ def export_tensorrt(request: BuildRequest, model: Any, subject: str) -> tuple[Pa
 
     from .. import yolo
 
-    builders: list[BuilderHands] = []
+    builders: list[PatchedBuilder] = []
     export_onnx = Exporter.export_onnx
 
-    def then_lay_hands(self: Any, *args: Any, **kwargs: Any) -> Any:
+    def export_then_patch_builder(self: Any, *args: Any, **kwargs: Any) -> Any:
         graph = export_onnx(self, *args, **kwargs)
         # Only now: PyTorch's ONNX exporter has clashed with a TensorRT that was loaded before it.
-        builders.append(lay_hands(request))
+        builders.append(patch_builder(request))
         return graph
 
-    Exporter.export_onnx = then_lay_hands
+    Exporter.export_onnx = export_then_patch_builder
     progress("exporting to ONNX")
     subject = f"{subject}: TensorRT could not build it"
     with yolo.refusals(subject):
@@ -63,7 +62,7 @@ def export_tensorrt(request: BuildRequest, model: Any, subject: str) -> tuple[Pa
     return built, builders[0].inspect(built)
 
 
-def lay_hands(request: BuildRequest) -> BuilderHands:
+def patch_builder(request: BuildRequest) -> PatchedBuilder:
     """Import TensorRT and make every builder of this process work as the request says.
 
     Raises:
@@ -78,10 +77,10 @@ def lay_hands(request: BuildRequest) -> BuilderHands:
         )
     # At level 0 the builder measures nothing and ignores a cache.
     path = request.timing_cache if request.optimization_level != 0 else None
-    return BuilderHands(tensorrt, TimingCache(Path(path)) if path else None, request.optimization_level)
+    return PatchedBuilder(tensorrt, TimingCache(Path(path)) if path else None, request.optimization_level)
 
 
-class BuilderHands:
+class PatchedBuilder:
     """Wraps the methods of TensorRT's classes that Ultralytics calls, in the building process only.
 
     ``trt`` is the module ``tensorrt``; ``timing`` and ``optimization_level`` (0 to 5) are None for TensorRT's defaults.
@@ -234,7 +233,7 @@ class TimingCache:
         if self._cache is None:
             return
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with filelock.FileLock(f"{self.path}.lock"):
+        with Lock(Path(f"{self.path}.lock")).held():
             now = self.path.read_bytes() if self.path.is_file() else b""
             if now != self._read:
                 other = config.create_timing_cache(now)

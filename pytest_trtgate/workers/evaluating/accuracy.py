@@ -56,7 +56,7 @@ def work(request: AccuracyRequest, folder: Path) -> AccuracyResponse:
 
     names = [arm.arm for arm in request.arms]
     progress(f"loading {', '.join(names)}")
-    yolo.isolate(request.threads)
+    yolo.isolate(request)
     if any(arm.artifact.endswith(".onnx") for arm in request.arms):
         yolo.pin_onnxruntime(request.threads)
     PHASES.begin("load")
@@ -125,6 +125,7 @@ def _evaluate(request: AccuracyRequest, arm: AccuracyArm, folder: Path, batches:
     metadata = yolo.read_metadata(artifact)
     yolo.check_shape(arm.arm, metadata, settings.imgsz, settings.batch)
     model = yolo.load_model(artifact)
+    yolo.check_data(arm.arm, model, metadata, request.data)
     make = model.task_map[model.task]["validator"]
     Path(arm.per_image).parent.mkdir(parents=True, exist_ok=True)
     collector = collector_of(model.task)(arm.arm, request, batches, model.task, make)

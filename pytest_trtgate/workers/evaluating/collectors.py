@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ...data import is_image
 from ...errors import DataError
 from ...jobs import AccuracyRequest, ArmAccuracy
 from ...records import CURVE, KINDS, TOP, ClassAccuracy, Head, Task, true_positives
@@ -166,14 +167,31 @@ class ClassCollector(Collector):
         self._conf: list[Any] = []
 
     def _check_dataset(self, dataset: Any) -> None:
-        folders, known = list(dataset.base.classes), set(self._validator.names.values())
-        strange = sorted(set(folders) - known)
+        from ultralytics.nn.autobackend import check_class_names
+
+        def named(classes: list[str]) -> list[str]:
+            return list(check_class_names(classes).values())
+
+        every, folders, known = dataset.base.classes, named(dataset.base.classes), self._validator.names.values()
+        images = {
+            file: folders[index]
+            for file, index in dataset.base.samples
+            if not every[index].startswith(".") and is_image(Path(file))
+        }
+        strange = sorted(set(images.values()).difference(known))
         where = f"{self.request.data}: split '{self.request.settings.split}'"
-        if strange and len(strange) < len(folders):
+        if strange and set(images.values()).intersection(known):
             raise DataError(f"{where} has the class {strange[0]}, which the model does not know")
-        if strange and folders != list(self._validator.data["names"].values()):
+        if strange and folders != named(list(self._validator.data["names"].values())):
             # Classes are then counted, and would be counted differently.
             raise DataError(f"{where} has other classes than 'train', and the model knows them by other names")
+        if strange and len(folders) != len(known):
+            raise DataError(
+                f"{self.arm}: the model has {len(known)} classes, but {self.request.data} has {len(folders)}"
+            )
+
+    def _init_metrics(self, init: Callable[..., None], model: Any) -> None:
+        init(model)  # its classes are known by name: a split may lack some, and have folders that are none
 
     def _update_metrics(self, update: Callable[..., None], predictions: Any, batch: Any) -> None:
         update(predictions, batch)

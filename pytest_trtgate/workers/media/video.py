@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 COURSE_PARTS = 160
 """Parts of a clip whose medians are kept."""
+_UNEVEN = "{}: decoding it twice gave different numbers of frames; it is damaged"
 
 
 def work(request: VideoRequest, folder: Path) -> VideoResponse:
@@ -43,8 +44,8 @@ def work(request: VideoRequest, folder: Path) -> VideoResponse:
     from .film import Films
 
     PHASES.begin("load")
-    yolo.isolate(request.threads)
-    name = Path(request.clip).name
+    yolo.isolate(request)
+    clip_name = Path(request.clip).name
     channels = channels_of(request.launch)
     if channels not in (1, 3):
         raise DataError(f"{request.clip}: a video has three channels, the model takes {channels}; it is not filmed")
@@ -52,32 +53,32 @@ def work(request: VideoRequest, folder: Path) -> VideoResponse:
     clip = describe(capture, request.clip)
     capture.release()
     names = [arm.arm for arm in request.launch.arms]
-    progress(f"{name}: loading {', '.join(names)}")
+    progress(f"{clip_name}: loading {', '.join(names)}")
     arms = load_arms(request.launch, folder, lambda _, load: load())
     batch, grey = request.launch.how.batch, channels == 1
     viewers = [Viewer(arm, batch, open_clip(request.clip), grey) for arm in arms]
     PHASES.begin("warm-up")
     with torch.inference_mode():
         for viewer in viewers:
-            progress(f"{name}: warming up {viewer.arm.name}")
+            progress(f"{clip_name}: warming up {viewer.arm.name}")
             viewer.warm_up(request)
         PHASES.begin("work")
         with no_garbage_collection():
-            frames = _measure(viewers, request, name)
+            frame_count = _measure(viewers, request, clip_name)
         PHASES.begin("write")
         for viewer in viewers:
             viewer.capture.release()
         viewers.sort(key=lambda viewer: names.index(viewer.arm.name))
-        times = {viewer.arm.name: viewer.nanoseconds(frames) for viewer in viewers}
+        times = {viewer.arm.name: viewer.nanoseconds(frame_count) for viewer in viewers}
         arrays = {f"{arm}/{stage}": array for arm, stages in times.items() for stage, array in stages.items()}
         np.savez_compressed(request.launch.samples_file, **arrays)
         films = Films(Path(request.output), clip, names)
-        _draw(viewers, films, request, times, name)
-    return VideoResponse(video=_record(request, clip, frames, films, times))
+        _draw(viewers, films, request, times)
+    return VideoResponse(video=_record(request, clip, frame_count, films, times))
 
 
 def _record(
-    request: VideoRequest, clip: ClipRecord, frames: int, films: Films, times: Mapping[str, Mapping[Stage, Any]]
+    request: VideoRequest, clip: ClipRecord, frame_count: int, films: Films, times: Mapping[str, Mapping[Stage, Any]]
 ) -> VideoRecord:
     return VideoRecord(
         model="",
@@ -85,8 +86,8 @@ def _record(
         width=clip.width,
         height=clip.height,
         clip_fps=clip.fps,
-        frames=frames,
-        cut=frames == request.frames and clip.frames > frames,
+        frames=frame_count,
+        cut=frame_count == request.frames and clip.frames > frame_count,
         imgsz=request.launch.how.imgsz,
         batch=request.launch.how.batch,
         conf=request.launch.how.conf,
@@ -163,18 +164,18 @@ class Viewer:
         return frames
 
     def _detect(self, frames: list[Any]) -> tuple[Any, tuple[int, ...]]:
-        """Return the results of a batch, drawn, and the clock before the first stage and after each."""
+        """Detect in a batch of frames and draw; return the results, and the clock at the start and after each stage."""
         results, readings = self.arm.detect(frames)
         for result in results:
             result.plot()
         return results, (*readings, time.perf_counter_ns())
 
-    def nanoseconds(self, frames: int) -> dict[Stage, Any]:
+    def nanoseconds(self, frame_count: int) -> dict[Stage, Any]:
         """Return the nanoseconds of each stage of each frame, and of all of them as ``frame``."""
         import numpy as np
 
         groups = np.diff(np.array(self.readings, dtype=np.int64)) // self.batch
-        each = np.repeat(groups, self.batch, axis=0)[:frames]
+        each = np.repeat(groups, self.batch, axis=0)[:frame_count]
         stages: dict[Stage, Any] = {stage: each[:, place] for place, stage in enumerate(STAGES)}
         return {"frame": each.sum(axis=1), **stages}
 
@@ -192,46 +193,50 @@ def _light(result: Any) -> Any:
     return light
 
 
-def _measure(viewers: Sequence[Viewer], request: VideoRequest, name: str) -> int:
-    """Take all arms through the clip, each group of frames in a new balanced order; return the number of frames."""
+def _measure(viewers: Sequence[Viewer], request: VideoRequest, clip_name: str) -> int:
+    """Take all arms through the clip, each group of frames in a new balanced order; return the number of frames.
+
+    Raises:
+        DataError: The clip has ended for some arms and not for others.
+    """
     orders = balanced_orders(random.Random(request.launch.seed), list(viewers))
-    frames = 0
-    while frames < request.frames:
-        taken = [viewer.step() for viewer in next(orders)]
-        if not taken[0]:
+    frame_count = 0
+    while frame_count < request.frames:
+        taken = {viewer.step() for viewer in next(orders)}
+        if len(taken) > 1:
+            raise DataError(_UNEVEN.format(request.clip))
+        step = taken.pop()
+        if not step:
             break
-        if len(set(taken)) > 1:
-            raise DataError(f"{request.clip}: decoding it twice gave different numbers of frames; it is damaged")
-        frames += taken[0]
-        progress(f"{name}: {frames} frames timed")
-    return min(frames, request.frames)
+        frame_count += step
+        progress(f"{clip_name}: {frame_count} frames timed")
+    return min(frame_count, request.frames)
 
 
 def _draw(
-    viewers: Sequence[Viewer],
-    films: Films,
-    request: VideoRequest,
-    times: Mapping[str, Mapping[Stage, Any]],
-    name: str,
+    viewers: Sequence[Viewer], films: Films, request: VideoRequest, times: Mapping[str, Mapping[Stage, Any]]
 ) -> None:
     """Decode the clip once more and write what each arm found in it, and when."""
     frame_ms = {arm: stages["frame"] / 1e6 for arm, stages in times.items()}
-    frames = len(frame_ms[viewers[0].arm.name])
+    frame_count = len(frame_ms[viewers[0].arm.name])
+    clip_name = Path(request.clip).name
     with films:
-        for index, frame in enumerate(_frames(request.clip, frames)):
+        for index, frame in enumerate(_frames(request.clip, frame_count)):
             drawn = {viewer.arm.name: viewer.found[index].plot(img=frame) for viewer in viewers}
-            films.add(index, drawn, frame_ms, poster=index == frames // 2)
-            progress(f"{name}: {index + 1} of {frames} frames written")
+            films.add(index, drawn, frame_ms, poster=index == frame_count // 2)
+            progress(f"{clip_name}: {index + 1} of {frame_count} frames written")
 
 
-def _frames(path: str, count: int) -> Iterator[Any]:
+def _frames(path: str, frame_count: int) -> Iterator[Any]:
     capture = open_clip(path)
-    for _ in range(count):
-        decoded, frame = capture.read()
-        if not decoded:
-            break
-        yield frame
-    capture.release()
+    try:
+        for _ in range(frame_count):
+            decoded, frame = capture.read()
+            if not decoded:
+                raise DataError(_UNEVEN.format(path))
+            yield frame
+    finally:
+        capture.release()
 
 
 if __name__ == "__main__":

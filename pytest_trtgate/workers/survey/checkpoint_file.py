@@ -17,6 +17,8 @@ from ...data import keypoints_of
 from ...jobs import CheckpointFacts
 from ...machine import KNOWN
 
+PICKLE_BYTES = 4_000_000
+"""The object that holds a model, without its tensors, is far smaller."""
 _REAL: dict[tuple[str, str], Any] = {("collections", "OrderedDict"): OrderedDict, ("builtins", "set"): set}
 
 
@@ -43,7 +45,8 @@ class _Blank:
         pass
 
 
-class _Reader(pickle.Unpickler):
+# The one in C keeps what it has read in an array, whose length a few bytes can make 16 GB.
+class _Reader(pickle._Unpickler):
     def __init__(self, file: IO[bytes]) -> None:
         super().__init__(file)
         self.modules: set[str] = set()
@@ -66,12 +69,15 @@ def read_checkpoint(path: Path) -> CheckpointFacts:
     try:
         with zipfile.ZipFile(path) as archive:
             name = next(n for n in archive.namelist() if n.rpartition("/")[2] == "data.pkl")
+            if archive.getinfo(name).file_size > PICKLE_BYTES:
+                raise OverflowError(f"{name} unpacks to more than {PICKLE_BYTES:,} bytes")
             reader = _Reader(io.BytesIO(archive.read(name)))
             content = reader.load()
     except OSError:
         raise
     except Exception as error:
-        raise ValueError(f"{path}: no checkpoint that can be looked into ({type(error).__name__})") from error
+        why = str(error) if isinstance(error, OverflowError) else type(error).__name__
+        raise ValueError(f"{path}: no checkpoint that can be looked into ({why})") from error
     if not isinstance(content, (dict, _Blank)):
         raise ValueError(f"{path}: no checkpoint of Ultralytics")
     content = content if isinstance(content, dict) else {"model": content}  # a model alone, which Ultralytics takes too
@@ -105,4 +111,4 @@ def _key_points(model: Any) -> Any:
 
 def _side(imgsz: Any) -> int | None:
     sides = [imgsz] if isinstance(imgsz, int) else list(imgsz) if isinstance(imgsz, (list, tuple)) else []
-    return max((side for side in sides if isinstance(side, int)), default=None)
+    return max((side for side in sides if isinstance(side, int) and 0 < side < 100_000), default=None)

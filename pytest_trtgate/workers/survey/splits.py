@@ -16,16 +16,13 @@ from statistics import median
 from typing import Any
 
 from ultralytics.data import utils
-from ultralytics.utils.patches import imread
 
 from ...data import IMAGE_SUFFIXES, label_of
 from ...jobs import SplitFacts, SplitRequest, SurveyRequest
-from ...records import Trouble
+from ...records import TEXT_BYTES, Trouble
 from ..verifying import MENDED, reason_in, replace, watch, why
 from ..worker import PHASES, progress
 
-QUICK = frozenset((".jpeg", ".jpg", ".mpo", ".png", ".webp"))
-"""Formats whose damage shows without decoding: they end with a mark, hold checksums, or are read whole."""
 SIDE = 64
 """Side of the squares to which images are shrunk for their brightness and contrast."""
 NO_LABELS = ("classes.txt", "notes.txt")
@@ -34,7 +31,7 @@ NO_LABELS = ("classes.txt", "notes.txt")
 
 def survey_splits(request: SurveyRequest) -> dict[str, SplitFacts]:
     """Survey the images and labels of all splits."""
-    watch()
+    watch(request.max_pixels)
     # The verification of a label verifies its image once more.
     replace(utils, "check_image", lru_cache(maxsize=1))
     PHASES.begin("work")
@@ -87,14 +84,14 @@ def _trouble(found: Sequence[str]) -> Trouble:
 
 
 def image_problem(path: Path) -> str:
-    """Return in a few words why Ultralytics leaves out an image, or cannot read it; empty if it does neither."""
+    """Return in a few words why an image is left out; empty if it is not."""
     if not path.is_file():
         return "missing"
     try:
         utils.check_image(str(path))
     except Exception as error:  # Pillow raises anything on a damaged file
         return why(str(path), error)
-    return "" if path.suffix.lower() in QUICK or imread(path) is not None else "cannot be decoded"
+    return ""
 
 
 def brightness_and_contrast(path: Path) -> tuple[float, float]:
@@ -133,6 +130,9 @@ class Labels:
     def add(self, image: Path) -> None:
         """Take the label of one more image, which is sound itself."""
         label = label_of(image)
+        if label.is_file() and label.stat().st_size > TEXT_BYTES:
+            self.bad.append(f"{label.name} (more than {TEXT_BYTES:,} bytes)")
+            return
         rows: Any = ()
         outlines: Any = ()
         for keypoints, bad in self._how:

@@ -60,7 +60,6 @@ def work(request: LatencyRequest, folder: Path) -> LatencyResponse:
         TrtGateError: An arm does not fit the request, fails, or returns NaN or infinite values; or there is no such
             GPU.
     """
-    import numpy as np
     import torch
 
     started, began = datetime.now(timezone.utc), time.monotonic()
@@ -73,7 +72,7 @@ def work(request: LatencyRequest, folder: Path) -> LatencyResponse:
     from .cuda_timing import open_device
 
     PHASES.begin("images")
-    yolo.isolate(request.threads)
+    yolo.isolate(request)
     batches = decode(request)
     PHASES.begin("load")
     device = open_device(request.device)
@@ -85,17 +84,10 @@ def work(request: LatencyRequest, folder: Path) -> LatencyResponse:
         _warm_up(every, request, name, gpu)
         PHASES.begin("work")
         during = _measure(every, request, name, gpu)
-        # Apart from what is timed, and once for each arm.
-        energies = {
-            series.arm.name: energy_per_call_mj(gpu.energy_mj, partial(series.bench.time, "engine", 0))
-            for series in every
-            if series.bench is not None and series.context == every[0].context
-        }
+        energies = _energies_mj(every, gpu)
     PHASES.begin("write")
     after = machine_state()
-    origin = min(series.readings[0][0] for series in every)
-    arrays = {key: array for series in every for key, array in series.arrays(origin).items()}
-    np.savez_compressed(request.samples_file, **arrays)
+    arrays = _save_samples(every, request)
     launch = Launch(
         index=request.index,
         seed=request.seed,
@@ -278,6 +270,25 @@ def _measure(every: Sequence[Series], request: LatencyRequest, name: str, gpu: S
             during.append(MachineState(**gpu.state()))
         progress(f"{name}: {100 * sum(len(series.readings) for series in every) // total} %")
     return tuple(during)
+
+
+def _energies_mj(every: Sequence[Series], gpu: Sensors) -> dict[str, float | None]:
+    """Return the energy of one inference by arm, on a GPU: measured apart from what is timed, once for each arm."""
+    return {
+        series.arm.name: energy_per_call_mj(gpu.energy_mj, partial(series.bench.time, "engine", 0))
+        for series in every
+        if series.bench is not None and series.context == every[0].context
+    }
+
+
+def _save_samples(every: Sequence[Series], request: LatencyRequest) -> dict[str, Any]:
+    """Write the durations and starts of all series to the request's file, and return them."""
+    import numpy as np
+
+    origin = min(series.readings[0][0] for series in every)
+    arrays = {key: array for series in every for key, array in series.arrays(origin).items()}
+    np.savez_compressed(request.samples_file, **arrays)
+    return arrays
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from pytest_trtgate.workers.building.calibrating import AT_A_TIME, RunAhead
+from pytest_trtgate.workers.building.parallel_calibration import AT_A_TIME, RunAhead
 
 
 class Session:

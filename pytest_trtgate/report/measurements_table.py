@@ -1,15 +1,16 @@
-"""All measurements of a run as one tidy table, for pandas and spreadsheets."""
+"""All measurements of a run as one tidy table, for pandas and spreadsheets: the CSV and Parquet files."""
 
 from __future__ import annotations
 
 import csv
+import io
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import RecordError
-from ..records import AccuracyRecord, ArmLaunch, RunRecord
+from ..records import AccuracyRecord, ArmLaunch, RunRecord, write_whole
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -107,10 +108,12 @@ def write_parquet(path: Path, runs: RunRecord | Sequence[RunRecord]) -> None:
         RecordError: pyarrow is not installed.
         OSError: The file cannot be written.
     """
+    file = io.BytesIO()
     try:
-        frame(runs).to_parquet(path, engine="pyarrow", index=False)
+        frame(runs).to_parquet(file, engine="pyarrow", index=False)
     except ImportError as error:
         raise RecordError(f"{path}: Parquet needs pyarrow; python -m pip install pyarrow") from error
+    write_whole(path, file.getvalue())
 
 
 def write_csv(path: Path, runs: RunRecord | Sequence[RunRecord]) -> None:
@@ -121,15 +124,15 @@ def write_csv(path: Path, runs: RunRecord | Sequence[RunRecord]) -> None:
     Raises:
         OSError: The file cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     # Not through the frame: every run ends with a table, and pandas takes longer to import than all of it to write.
-    with path.open("w", encoding="utf-8", errors="replace", newline="") as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(COLUMNS)
-        for row in _rows_of(runs):
-            value = float(row["value"])
-            row["value"] = None if math.isnan(value) else value
-            table.writerow([_no_formula(x) if isinstance(x, str) else x for x in map(row.get, COLUMNS)])
+    file = io.StringIO(newline="")
+    table = csv.writer(file, lineterminator="\n")
+    table.writerow(COLUMNS)
+    for row in _rows_of(runs):
+        value = float(row["value"])
+        row["value"] = None if math.isnan(value) else value
+        table.writerow([_no_formula(x) if isinstance(x, str) else x for x in map(row.get, COLUMNS)])
+    write_whole(path, file.getvalue().encode("utf-8", "replace"))
 
 
 def _no_formula(text: str) -> str:

@@ -11,7 +11,7 @@ from ..judge import worst
 from ..judge.accuracy.parity import judge_since, of_other_instructions
 from ..judge.latency.candidate import Against, Candidate
 from ..judge.latency.fitness import doubted, why_unfit
-from ..judge.latency.regression import IDENTICAL, judge_sessions
+from ..judge.latency.regression import IDENTICAL_CHECK, judge_sessions
 from ..judge.latency.wording import MEDIAN
 from ..records import Baseline, Cell, Check, EngineRecord, LatencyRecord, Outcome, RunRecord
 from ..report import accuracy_of, latency_of
@@ -19,7 +19,7 @@ from ..settings import Settings
 from .lookup import machine_differences, other_heads
 from .store import session_of
 
-SAME_BYTES = "the engine is the same, byte by byte: what is around it is judged"
+SAME_AS_EARLIER = "the engine is the same, byte by byte: what is around it is judged"
 
 
 @dataclass(frozen=True)
@@ -106,14 +106,14 @@ def _latency(before: RunRecord, after: RunRecord, cell: Cell, settings: Settings
         cell=cell,
         environment=before.environment,
         engine_sha256="",
-        cache_key="",
+        cache_key="none",
         accuracy={},
         reference_accuracy={},
         images=0,
         sessions=(session,),
     )
     candidate = Candidate(now, arm, rules.context, rules.limits(arm, cell.backend))
-    against = Against(earlier, note=SAME_BYTES if same else "", busy=after.preflight.busy, earlier_run=True)
+    against = Against(earlier, note=SAME_AS_EARLIER if same else "", busy=after.preflight.busy, earlier_run=True)
     checks = judge_sessions(candidate, against)
     moved = [check for check in checks if check.outcome is not Outcome.ERROR]
     identical = same and rules.context == "engine"
@@ -134,7 +134,7 @@ def _identical(checks: Sequence[Check]) -> Check:
     )
     times = f"; {fmt.plain(moved)}: a difference is the machine's, not the engine's" if moved else ""
     sentence = f"identical engine, byte by byte that of the earlier run{times}"
-    return Check(name=IDENTICAL, against="baseline", outcome=Outcome.PASS, sentence=sentence)
+    return Check(name=IDENTICAL_CHECK, against="baseline", outcome=Outcome.PASS, sentence=sentence)
 
 
 def _missing(subject: str, then: bool, now: bool) -> Sequence[Check]:

@@ -1,0 +1,14 @@
+"""The one place where lines leave the command line's programs."""
+
+from __future__ import annotations
+
+import sys
+
+from .. import text as fmt
+
+
+def say(text: str, *, error: bool = False) -> None:
+    """Print one line, whatever is in it: to standard output, or to standard error."""
+    stream = sys.stderr if error else sys.stdout
+    encoding = stream.encoding or "utf-8"
+    print(fmt.safe_line(text).encode(encoding, "backslashreplace").decode(encoding), file=stream)

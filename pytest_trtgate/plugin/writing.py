@@ -1,0 +1,15 @@
+"""The one place where lines go to pytest's terminal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .. import text as fmt
+
+if TYPE_CHECKING:
+    import pytest
+
+
+def write_line(terminal: pytest.TerminalReporter, text: str, **markup: bool) -> None:
+    """Write one line, whatever is in it."""
+    terminal.write_line(fmt.safe_line(text), **markup)

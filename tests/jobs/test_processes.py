@@ -1,0 +1,36 @@
+"""What the processes of jobs are given of the session's environment."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from pytest_trtgate.jobs.processes import child_environment
+from pytest_trtgate.plugin.options import python_path
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("PYTHONWARNINGS", "error"), ("PYTHONDEVMODE", "1"), ("PYTHONOPTIMIZE", "2")]
+)
+def test_what_a_project_asks_of_its_own_code_is_not_asked_of_jobs(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    monkeypatch.setenv("CUDA_CACHE_PATH", "mine")
+    assert name not in child_environment()
+    assert child_environment()["CUDA_CACHE_PATH"] == "mine"
+
+
+def test_jobs_find_modules_where_the_session_does(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(["src", "", "/opt/lib"]))
+    found = child_environment(["/project/own"])["PYTHONPATH"].split(os.pathsep)
+    assert found[-3:] == ["/project/own", str(tmp_path / "src"), "/opt/lib"]
+    assert "" not in found
+
+
+def test_the_folders_of_pytests_setting_are_among_them(pytester: pytest.Pytester) -> None:
+    pytester.makeini("[pytest]\npythonpath = src lib\n")
+    assert python_path(pytester.parseconfig()) == (str(pytester.path / "src"), str(pytester.path / "lib"))
