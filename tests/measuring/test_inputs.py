@@ -80,6 +80,7 @@ KINDS: dict[str, tuple[str, str, bytes | None]] = {
     "a label that is gone": ("accuracy", "data/labels/test/1.txt", None),
     "a label more": ("accuracy", "data/labels/test/2.txt", b" "),
     "the YAML": ("accuracy", "data/data.yaml", b"channels: 3\n"),
+    "a list": ("accuracy", "data/test.txt", b"\n"),
     "the YAML, built": ("build", "data/data.yaml", b"channels: 3\n"),
     "a calibration image": ("build", "data/images/train/1.png", b" "),
     "a calibration image that is gone": ("build", "data/images/train/1.png", None),
@@ -91,6 +92,7 @@ UNSEEN = {
     # While a job works, and put back: it reads a copy, and is never told of what there is more.
     ("the YAML", "during"),
     ("the YAML, built", "during"),
+    ("a list", "during"),
     # What was seen then is stored under the times that the file had, which it has no longer.
     ("an image, looked at", "during"),
     # Modules are imported by then, or not yet: which, nobody can tell.
@@ -108,6 +110,10 @@ def test_what_was_replaced_is_named_and_nothing_of_it_is_stored(
     job, name, content = KINDS[kind]
     (project.path / "data" / "labels" / "test" / "2.txt").unlink()
     own = write_own_module(project.path / "src")
+    if kind == "a list":
+        (project.path / "data" / "test.txt").write_text("".join(f"./images/test/{n}.png\n" for n in range(4)))
+        yaml = project.path / "data" / "data.yaml"
+        yaml.write_text(yaml.read_text().replace("images/test", "test.txt"))
     monkeypatch.syspath_prepend(own)
     project.weights(Behaviour(survey={"checkpoint": {"modules": ["mynet.blocks"]}}))
     subject = "latency" if job == "latency" else "accuracy"
@@ -153,6 +159,25 @@ def write_own_module(folder: Path) -> Path:
     (folder / "helpers.py").write_text("from other.part import x, y\n")
     (folder / "stranger.py").write_text("")
     return folder
+
+
+CHDIR = """
+def test_accuracy(trtgate, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    trtgate.check_accuracy()
+"""
+
+
+def test_a_test_may_work_in_another_folder(project: Project) -> None:
+    data = project.path / "data" / "data.yaml"
+    (project.path / "elsewhere").mkdir()
+    data.rename(project.path / "elsewhere" / "data.yaml")
+    with (project.path / "elsewhere" / "data.yaml").open("a") as file:
+        file.write("path: data\n")  # which is found in the working folder
+    settings = project.path / "trtgate.toml"
+    settings.write_text(settings.read_text().replace("data/data.yaml", "elsewhere/data.yaml"))
+    project.tests(CHDIR)
+    project.run("--trt-precision=int8").assert_outcomes(passed=1)
 
 
 def test_processes_that_find_different_inputs_do_not_share_a_run(tmp_path: Path) -> None:
