@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,7 @@ class EvaluatedData:
         self._fraction = settings.calibration.fraction
         self._cache_root, self._fresh, self._notify = cache_root, settings.fresh, notify
         self.digests = FileDigests(cache_root, dataset.source, self._fresh, notify)
+        _ = self._texts
 
     @property
     def images(self) -> tuple[Path, ...]:
@@ -98,15 +100,29 @@ class EvaluatedData:
             ChangedError: They are not.
             DataError: They can no longer be read.
         """
-        now = load_dataset(self.dataset.source)
-        if now != self.dataset:
+        # The texts, and not what they mean, which may depend on the working folder, and a test may have changed that.
+        with reading():
+            self._inputs.check(self._texts)
+        if self.dataset.folders and load_dataset(self.dataset.source).names != self.dataset.names:
             raise ChangedError(self.dataset.source)
         if evaluated:
             _ = self.digest
-            self._check_files(now, self._split)
+            self._check_files(self._split)
         if calibrated:
             _ = self.calibration_facts
-            self._check_files(now, self._calibration_split)
+            self._check_files(self._calibration_split)
+
+    @cached_property
+    def _texts(self) -> tuple[Path, ...]:
+        """The data YAML, and the lists of the splits that are used; read now for the first time."""
+        used = {
+            place for split in (self._split, self._calibration_split) for place in self.dataset.splits.get(split, ())
+        }
+        texts = tuple(path for path in (self.dataset.source, *sorted(used)) if path.is_file())
+        with reading():
+            for path in texts:
+                self._inputs.sha256(path)
+        return texts
 
     def check_whole(self, read: Mapping[str, str], *, calibrated: bool = False) -> None:
         """Check that a job, by what it has read, saw every image that it was to evaluate or to calibrate on.
@@ -121,12 +137,14 @@ class EvaluatedData:
         if len(images) - len(away) < (self.calibration_count if calibrated else len(images)):
             raise ChangedError(away[0], "was away")
 
-    def _check_files(self, now: Dataset, split: str) -> None:
+    def _check_files(self, split: str) -> None:
         before = _files(self.dataset, split)
-        if added := set(now.images(split)).difference(before):
-            raise ChangedError(min(added), "was added")
         with reading():
             self._inputs.check(before)
+        if folders := tuple(place for place in self.dataset.splits[split] if place.is_dir()):
+            now = replace(self.dataset, splits={split: folders})
+            if added := set(now.images(split)).difference(before):
+                raise ChangedError(min(added), "was added")
 
     @cached_property
     def calibration_facts(self) -> dict[str, Any]:

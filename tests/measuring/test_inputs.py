@@ -12,8 +12,12 @@ from project import Project
 
 from pytest_trtgate.errors import ChangedError
 from pytest_trtgate.measuring import inputs
-from pytest_trtgate.measuring.inputs import Inputs
+from pytest_trtgate.measuring.inputs import Inputs, agree
 from pytest_trtgate.measuring.own_code import own_code
+from pytest_trtgate.records.cell import Cell
+from pytest_trtgate.records.run_folder import Workspace
+from pytest_trtgate.verdicts.accuracy import AccuracyJudge
+from pytest_trtgate.verdicts.decide import Judgement
 
 REPLACING = """
 import shutil
@@ -76,8 +80,10 @@ KINDS: dict[str, tuple[str, str, bytes | None]] = {
     "a label that is gone": ("accuracy", "data/labels/test/1.txt", None),
     "a label more": ("accuracy", "data/labels/test/2.txt", b" "),
     "the YAML": ("accuracy", "data/data.yaml", b"channels: 3\n"),
+    "a list": ("accuracy", "data/test.txt", b"\n"),
     "the YAML, built": ("build", "data/data.yaml", b"channels: 3\n"),
     "a calibration image": ("build", "data/images/train/1.png", b" "),
+    "a calibration image that is gone": ("build", "data/images/train/1.png", None),
     "a calibration image more": ("build", "data/images/train/9.png", b" "),
     "a calibration label": ("build", "data/labels/train/1.txt", b" "),
     "a module of the checkpoint's own": ("accuracy", "src/mynet/blocks.py", b" "),
@@ -86,6 +92,7 @@ UNSEEN = {
     # While a job works, and put back: it reads a copy, and is never told of what there is more.
     ("the YAML", "during"),
     ("the YAML, built", "during"),
+    ("a list", "during"),
     # What was seen then is stored under the times that the file had, which it has no longer.
     ("an image, looked at", "during"),
     # Modules are imported by then, or not yet: which, nobody can tell.
@@ -103,6 +110,10 @@ def test_what_was_replaced_is_named_and_nothing_of_it_is_stored(
     job, name, content = KINDS[kind]
     (project.path / "data" / "labels" / "test" / "2.txt").unlink()
     own = write_own_module(project.path / "src")
+    if kind == "a list":
+        (project.path / "data" / "test.txt").write_text("".join(f"./images/test/{n}.png\n" for n in range(4)))
+        yaml = project.path / "data" / "data.yaml"
+        yaml.write_text(yaml.read_text().replace("images/test", "test.txt"))
     monkeypatch.syspath_prepend(own)
     project.weights(Behaviour(survey={"checkpoint": {"modules": ["mynet.blocks"]}}))
     subject = "latency" if job == "latency" else "accuracy"
@@ -117,6 +128,29 @@ def test_what_was_replaced_is_named_and_nothing_of_it_is_stored(
     assert not list((project.path / "cache").glob(f"{stored}/*"))
 
 
+@pytest.mark.parametrize(
+    "name", ["shapes.pt", ENGINE, "data/images/test/1.png", "data/labels/test/1.txt", "data/data.yaml"]
+)
+def test_what_is_reused_is_not_judged_where_something_changes_meanwhile(
+    project: Project, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    ask = ("--trt-precision=fp16", "-k", "accuracy")
+    project.run(*ask).assert_outcomes(passed=1)
+    judge = AccuracyJudge.judge
+
+    def judge_meanwhile(self: AccuracyJudge, cell: Cell) -> Judgement:
+        found = judge(self, cell)
+        [path] = project.path.glob(name)
+        path.write_bytes(path.read_bytes() + b"channels: 3\n")
+        return found
+
+    monkeypatch.setattr(AccuracyJudge, "judge", judge_meanwhile)
+    project.run(*ask).assert_outcomes(failed=1)
+    verdict = project.verdict("fp16", "accuracy")
+    assert (str(verdict.outcome), project.job_names("accuracy")) == ("ERROR", [])
+    assert f"{next(project.path.glob(name))} changed during this run" in verdict.summary
+
+
 def write_own_module(folder: Path) -> Path:
     """Write a package with a layer, and return the folder that it is found in."""
     (folder / "mynet").mkdir(parents=True)
@@ -125,6 +159,52 @@ def write_own_module(folder: Path) -> Path:
     (folder / "helpers.py").write_text("from other.part import x, y\n")
     (folder / "stranger.py").write_text("")
     return folder
+
+
+CHDIR = """
+def test_accuracy(trtgate, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    trtgate.check_accuracy()
+"""
+
+
+def test_a_test_may_work_in_another_folder(project: Project) -> None:
+    data = project.path / "data" / "data.yaml"
+    (project.path / "elsewhere").mkdir()
+    data.rename(project.path / "elsewhere" / "data.yaml")
+    with (project.path / "elsewhere" / "data.yaml").open("a") as file:
+        file.write("path: data\n")  # which is found in the working folder
+    settings = project.path / "trtgate.toml"
+    settings.write_text(settings.read_text().replace("data/data.yaml", "elsewhere/data.yaml"))
+    project.tests(CHDIR)
+    project.run("--trt-precision=int8").assert_outcomes(passed=1)
+
+
+def test_processes_that_find_different_inputs_do_not_share_a_run(tmp_path: Path) -> None:
+    first, second = (Workspace(tmp_path, "20200101T000000Z-0000") for _ in range(2))
+    agree(first, "weights-a", "0" * 64, tmp_path / "a.pt")
+    agree(second, "weights-a", "0" * 64, tmp_path / "a.pt")
+    with pytest.raises(ChangedError, match=r"a\.pt changed during this run"):
+        agree(second, "weights-a", "1" * 64, tmp_path / "a.pt")
+
+
+UNTOLD = """
+from inline_launcher import InlineLauncher
+
+class Untold(InlineLauncher):
+    def run(self, job, folder, progress):
+        return super().run(job, folder, progress).model_copy(update={"read": {}})
+
+def pytest_trtgate_launcher(config):
+    return Untold()
+"""
+
+
+def test_an_answer_that_does_not_tell_what_was_read_is_none(project: Project) -> None:
+    project.hooks(UNTOLD)
+    project.run("--trt-precision=fp16").assert_outcomes(failed=2)
+    assert f"does not tell the SHA-256 of {project.path / 'shapes.pt'}" in project.verdict("fp16", "latency").summary
+    assert not list((project.path / "cache").glob("engines/*"))
 
 
 # Code

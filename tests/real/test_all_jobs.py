@@ -26,7 +26,8 @@ from pathlib import Path
 from pytest_trtgate.workers.worker import prepare
 prepare(Path.cwd(), 2)
 from pytest_trtgate.workers import yolo
-yolo.isolate(2)
+from pytest_trtgate.jobs import SurveyRequest
+yolo.isolate(SurveyRequest(classes=1, sample=1, threads=2))
 yolo.pin_onnxruntime(2)
 import torch, onnxruntime
 from ultralytics.utils.torch_utils import select_device

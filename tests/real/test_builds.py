@@ -17,7 +17,9 @@ from material import (
     run_job,
 )
 
+from pytest_trtgate.data import label_of
 from pytest_trtgate.jobs.contract import BuildResponse
+from pytest_trtgate.records.files import file_sha256
 
 pytestmark = pytest.mark.real
 
@@ -46,6 +48,13 @@ def test_lower_precisions_make_smaller_engines(
 def test_only_int8_is_calibrated(builds: dict[str, tuple[Done, Path]], material: Material) -> None:
     images = {precision: done.response["calibration_images"] for precision, (done, _) in builds.items()}
     assert images == {"fp32": None, "fp16": None, "int8": [str(path) for path in material.images("train")]}
+
+
+def test_a_build_tells_what_it_has_read(builds: dict[str, tuple[Done, Path]], material: Material) -> None:
+    weights = {str(material.weights): file_sha256(material.weights)}
+    images = [file for image in material.images("train") for file in (image, label_of(image))]
+    assert builds["fp32"][0].response["read"] == weights
+    assert builds["int8"][0].response["read"] == weights | {str(file): file_sha256(file) for file in images}
 
 
 class Hostile:
@@ -117,10 +126,12 @@ def test_an_engine_is_the_same_from_a_graph_that_another_build_left(
         engines.append((tmp_path / precision / "engine.onnx").read_bytes())
         # Runs are kept, and uploaded: without the weights.
         assert not [*(tmp_path / f"job-{precision}").rglob("*.pt"), *(tmp_path / f"job-{precision}").rglob("*.onnx")]
-        kept = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "traced").iterdir()}
+        kept = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "traced").glob("*/*")}
         assert kept == (found or kept)
         found = kept
     assert sorted(found) == ["simplified.onnx", "traced.onnx"]
+    # Whatever the file holds when the next engine is built: that does not take another's graph.
+    assert [path.name for path in (tmp_path / "traced").iterdir()] == [file_sha256(material.weights)]
     # To the byte, in another folder and at another time.
     assert engines == [engine.read_bytes() for _, engine in builds.values()]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,9 @@ from material import (
     run_job,
     run_python,
 )
+
+from pytest_trtgate.data import label_of
+from pytest_trtgate.records.files import file_sha256
 
 pytestmark = pytest.mark.real
 Evaluations = tuple[Done, dict[str, dict[str, np.ndarray]]]
@@ -114,6 +118,19 @@ def test_damaged_images_are_left_out_and_named(accuracies: dict[str, Done], mate
     answer = accuracies["damaged"].accuracy("int8")
     assert answer.images == 1
     assert [Path(name).name for name in answer.unreadable] == ["broken.png"]
+
+
+def test_an_evaluation_tells_what_it_has_read(evaluations: Evaluations, material: Material) -> None:
+    done, read = evaluations[0], evaluations[0].response["read"]
+    artifacts = [arm["artifact"] for arm in json.loads((done.folder / "request.json").read_text())["arms"]]
+    files = [*artifacts, *(str(file) for image in material.images() for file in (image, label_of(image)))]
+    assert read.keys() == set(files)
+    assert read == {name: file_sha256(Path(name)) if Path(name).exists() else "" for name in files}
+
+
+def test_an_evaluation_tells_an_image_that_it_left_out(accuracies: dict[str, Done]) -> None:
+    [(name, sha256)] = [item for item in accuracies["damaged"].response["read"].items() if "broken.png" in item[0]]
+    assert sha256 == file_sha256(Path(name))
 
 
 def test_an_evaluation_tells_how_far_it_is(evaluations: Evaluations) -> None:

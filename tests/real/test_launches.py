@@ -76,7 +76,7 @@ def test_a_launch_tells_how_far_it_is(launch: tuple[Done, Launch, Path]) -> None
     [
         ("nan", ["int8: it returned NaN or infinite values in warm-up"]),
         ("imgsz", ["int8: the engine takes images of 64x64 pixels, not the 128x128"]),
-        ("image", ["broken.png: cannot be decoded"]),
+        ("image", ["no images to time inference on; none of 1 can be read, first", "broken.png"]),
         ("no-images", ["no images to time inference on"]),
         ("engine", ["broken.onnx: not a readable engine"]),
     ],
@@ -114,7 +114,7 @@ from pytest_trtgate.workers import yolo
 from pytest_trtgate.workers.timing import arms
 import torch
 from ultralytics import YOLO
-yolo.isolate(1)
+yolo.isolate(request)
 batch = arms.decode(request)[1]
 for arm, asked in zip(arms.load_arms(request, folder, lambda arm, load: load()), request.arms):
     arm.aim(batch)

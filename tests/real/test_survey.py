@@ -22,7 +22,7 @@ import json, sys
 from pathlib import Path
 from pytest_trtgate.workers import verifying
 from pytest_trtgate.workers.survey.splits import image_problem
-verifying.watch()
+verifying.watch(200_000_000)
 print(json.dumps({path.name: image_problem(path) for path in Path(sys.argv[1]).iterdir()}))
 """
 LABELS = """

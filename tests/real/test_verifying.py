@@ -19,7 +19,7 @@ theirs, ours = map(Path, sys.argv[1:])
 check_image(str(theirs))  # which writes it anew
 wanted = imread(str(theirs))
 from pytest_trtgate.workers import verifying
-verifying.watch()
+verifying.watch(200_000_000)
 found = verifying.read_image(str(ours))
 grey = verifying.read_image(str(ours), 1)
 same = found.shape == wanted.shape and (found == wanted).all()

@@ -37,3 +37,15 @@ def test_an_index_that_would_make_a_list_of_sixteen_gigabytes_makes_none(tmp_pat
 def test_an_image_size_is_one(tmp_path: Path, said: object, read: int | None) -> None:
     path = checkpoint(tmp_path, pickle.dumps({"model": None, "train_args": {"imgsz": said}}, protocol=2))
     assert read_checkpoint(path).imgsz == read
+
+
+def test_modules_are_told_that_no_known_package_has(tmp_path: Path) -> None:
+    named = (
+        "ultralytics.nn.modules.conv Conv",
+        "collections OrderedDict",
+        "mynet.blocks MyConv",
+        "timm.layers Attention",
+    )
+    content = b"\x80\x02(" + b"".join(b"c" + name.replace(" ", "\n").encode() + b"\n" for name in named) + b"t0}."
+    facts = read_checkpoint(checkpoint(tmp_path, content))
+    assert facts.modules == ("mynet.blocks", "timm.layers")

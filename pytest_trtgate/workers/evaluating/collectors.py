@@ -169,6 +169,8 @@ class ClassCollector(Collector):
     def _check_dataset(self, dataset: Any) -> None:
         from ultralytics.nn.autobackend import check_class_names
 
+        from .. import verifying
+
         def named(classes: list[str]) -> list[str]:
             return list(check_class_names(classes).values())
 
@@ -178,6 +180,8 @@ class ClassCollector(Collector):
             for file, index in dataset.base.samples
             if not every[index].startswith(".") and is_image(Path(file))
         }
+        for file in set(verifying.LEFT_OUT).difference(images):  # no images: hidden, or another tool's
+            del verifying.LEFT_OUT[file]
         strange = sorted(set(images.values()).difference(known))
         where = f"{self.request.data}: split '{self.request.settings.split}'"
         if strange and set(images.values()).intersection(known):
