@@ -30,7 +30,7 @@ _NOTE_BYTES = 1000
 _FOR_ALL = 0o1777
 """Everybody may put files in, and nobody may take away those of others."""
 _LOCKLESS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.EBADF)
-"""What file systems answer that know no locks, or, as NFS, none on what was opened for reading."""
+"""What file systems answer that know no locks, or, as NFS, none on what was opened for reading; and a FIFO."""
 
 
 class Lock:
@@ -192,7 +192,7 @@ class Lock:
         kind = os.fstat(opened).st_mode
         if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)):
             os.close(opened)
-            raise OSError(errno.EPERM, "neither a file nor a folder, so it holds no lock", str(self.path))
+            raise OSError(errno.EINVAL, "neither a file nor a folder, so it holds no lock", str(self.path))
         return opened
 
     def _note(self, opened: int, found: os.stat_result) -> None:

@@ -51,11 +51,21 @@ def test_a_killed_process_leaves_its_lock_to_others(path: Path) -> None:
     assert everybodys(path).take()
 
 
-def test_a_lock_file_that_was_deleted_is_no_lock(tmp_path: Path) -> None:
-    one, other = (Lock(tmp_path / "lock") for _ in range(2))
-    assert one.take()
-    (tmp_path / "lock").unlink()
-    assert other.take()
+def test_a_lock_file_that_is_deleted_while_it_is_taken_is_no_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = fcntl.flock
+
+    def late(opened: int, how: int) -> None:
+        (tmp_path / "lock").unlink()
+        real(opened, how)
+
+    lock = Lock(tmp_path / "lock")
+    monkeypatch.setattr(fcntl, "flock", late)
+    assert not lock.take()
+    monkeypatch.undo()
+    assert lock.take()
+    assert not Lock(tmp_path / "lock").take()
 
 
 def test_the_lock_of_all_users_lets_each_put_files_beside_it(path: Path) -> None:

@@ -19,14 +19,14 @@ from itertools import pairwise
 from pathlib import Path
 
 from gated import arguments, done
+from records_example import built
 
 from pytest_trtgate.cache import EngineCache
 from pytest_trtgate.jobs import LocalLauncher
-from pytest_trtgate.records import Cell, EngineRecord
+from pytest_trtgate.records import EngineRecord
 
 GROUP = 3000
 USERS = (2001, 2002, 2003)
-CELL = Cell(model="shapes", precision="fp32", imgsz=320, batch=1, backend="onnxruntime", device="cpu")
 
 
 def as_user(user: int, umask: int, work: Callable[[], None]) -> Callable[[], int]:
@@ -56,25 +56,15 @@ def hold(locks: Path, spans: Path) -> None:
         (spans / str(os.getpid())).write_text(f"{began_ns} {time.monotonic_ns()}")
 
 
-def use(cache: Path, key: str, built: Path) -> None:
+def use(cache: Path, key: str, made: Path) -> None:
     """Get an engine from the shared cache."""
 
     def build(folder: Path) -> EngineRecord:
-        (folder / "engine.onnx").write_bytes(b"engine")
-        (built / f"{key}-{os.getpid()}").touch()
-        return EngineRecord(
-            cell=CELL,
-            cache_key=key,
-            key_parts={},
-            artifact="engine.onnx",
-            files=(),
-            sha256="",
-            size_bytes=0,
-            built_at="",
-            build_seconds=0.0,
-        )
+        (made / f"{key}-{os.getpid()}").touch()
+        return built(folder, key)
 
-    assert (Path(EngineCache(cache).obtain(key, build).entry or "") / "engine.onnx").read_bytes() == b"engine"
+    engine = EngineCache(cache).obtain(key, build)
+    assert (Path(engine.entry or "") / engine.artifact).read_bytes()
 
 
 def spoil(locks: Path, how: str) -> None:
@@ -95,9 +85,9 @@ def spoil(locks: Path, how: str) -> None:
 def one_round(folder: Path, chance: random.Random) -> list[str]:
     """Return what is wrong of one round."""
     how = chance.choice(["nothing", "link", "his own", "FIFO", "locked away"])
-    locks, cache, spans, built = (folder / name for name in ("locks", "cache", "spans", "built"))
+    locks, cache, spans, made = (folder / name for name in ("locks", "cache", "spans", "made"))
     spoil(locks, how)
-    for place in (cache, spans, built):
+    for place in (cache, spans, made):
         place.mkdir()
         os.chown(place, 0, GROUP)
         place.chmod(0o2775)
@@ -108,10 +98,10 @@ def one_round(folder: Path, chance: random.Random) -> list[str]:
     times = sorted(tuple(map(int, path.read_text().split())) for path in spans.iterdir())
     if any(one[1] > other[0] for one, other in pairwise(times)):
         wrong.append(f"locks, {how}: two users held the device at once")
-    waits = [as_user(user, chance.choice([0o002, 0o007]), lambda: use(cache, key, built)) for user in users]
+    waits = [as_user(user, chance.choice([0o002, 0o007]), lambda: use(cache, key, made)) for user in users]
     wrong += [f"cache: user {user} failed" for user, wait in zip(users, waits, strict=True) if wait()]
-    if len(list(built.iterdir())) != 1:
-        wrong.append(f"cache: built {len(list(built.iterdir()))} times")
+    if len(list(made.iterdir())) != 1:
+        wrong.append(f"cache: built {len(list(made.iterdir()))} times")
     return wrong
 
 

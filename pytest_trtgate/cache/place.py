@@ -71,6 +71,8 @@ def why_foreign(root: Path) -> str:
 
 
 def _is_marked(root: Path) -> bool:
+    if not (root / TAG).is_file():  # to open a FIFO is to wait
+        return False
     try:
         with (root / TAG).open(encoding="utf-8", errors="replace") as file:
             return _MARK in file.read(_TAG_BYTES).splitlines()

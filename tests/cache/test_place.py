@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 from project import Project, wait_for
+from records_example import built
 
 from pytest_trtgate.cache import EngineCache, default_root, pin, prune
 from pytest_trtgate.cache.place import TAG, claim, why_foreign
 from pytest_trtgate.cli import main
 from pytest_trtgate.errors import CacheError
-from pytest_trtgate.records.cell import Cell
 from pytest_trtgate.records.engine import EngineRecord
 
 KEY = "a" * 64
@@ -26,19 +26,9 @@ DAY = 86400.0
 
 def build(folder: Path) -> EngineRecord:
     """Build an engine, of which one file is for its owner alone, as some libraries leave them."""
-    (folder / "engine.onnx").write_bytes(b"engine")
-    (folder / "engine.onnx").chmod(0o600)
-    return EngineRecord(
-        cell=Cell(model="m", precision="fp16", imgsz=320, batch=1, backend="onnxruntime", device="cpu"),
-        cache_key=KEY,
-        key_parts={},
-        artifact="engine.onnx",
-        files=(),
-        sha256="",
-        size_bytes=0,
-        built_at="",
-        build_seconds=1.0,
-    )
+    record = built(folder, KEY)
+    (folder / record.artifact).chmod(0o600)
+    return record
 
 
 @pytest.fixture
@@ -90,6 +80,11 @@ def test_a_folder_of_other_things_is_refused_and_left_as_it_is(tmp_path: Path, n
         with pytest.raises(CacheError, match=r"which the cache did not make; name a folder that is new or empty"):
             attempt()
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == [tmp_path / name]
+
+
+def test_what_is_no_file_is_no_mark(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / TAG)
+    assert f"holds {TAG}, which the cache did not make" in why_foreign(tmp_path)
 
 
 def test_a_cache_that_another_process_begins_meanwhile_is_no_strangers(tmp_path: Path) -> None:

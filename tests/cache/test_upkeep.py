@@ -9,13 +9,13 @@ import time
 from pathlib import Path
 
 import pytest
+from records_example import built
 
 from pytest_trtgate.cache.engines import EngineCache, verify_entry
 from pytest_trtgate.cache.pins import pin
 from pytest_trtgate.cache.place import default_root
 from pytest_trtgate.cli import main
 from pytest_trtgate.locks import Lock
-from pytest_trtgate.records.cell import Cell
 from pytest_trtgate.records.engine import EngineRecord
 
 DAY = 86400.0
@@ -34,21 +34,7 @@ def cache(tmp_path: Path) -> EngineCache:
 def store(cache: EngineCache, key: str) -> EngineRecord:
     """Put an engine into a cache."""
 
-    def build(folder: Path) -> EngineRecord:
-        (folder / "engine.onnx").write_bytes(key.encode() * 1000)
-        return EngineRecord(
-            cell=Cell(model=key[0], precision="fp16", imgsz=320, batch=1, backend="onnxruntime", device="cpu"),
-            cache_key=key,
-            key_parts={},
-            artifact="engine.onnx",
-            files=(),
-            sha256="",
-            size_bytes=0,
-            built_at="",
-            build_seconds=1.0,
-        )
-
-    record = cache.obtain(key, build)
+    record = cache.obtain(key, lambda folder: built(folder, key, key[0]))
     cache.close()
     return record
 
