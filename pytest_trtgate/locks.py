@@ -59,11 +59,13 @@ class Lock:
         return self._opened is not None or self._name is not None
 
     def take(self) -> bool:
-        """Take it, unless somebody else has it; return whether it is ours now. Waits for nobody.
+        """Take it, unless it is ours already or somebody else has it; return whether it is ours now. Waits for nobody.
 
         Raises:
             OSError: The file cannot be opened or made, or there are no locks here.
         """
+        if self.is_held:
+            return True
         named = self._take_name() if self._for_all_users else None
         if named is False:
             return False

@@ -146,3 +146,16 @@ def test_the_note_of_a_holder_is_one_clean_line(tmp_path: Path) -> None:
     assert said.startswith(" (process 7 in /home ::error::x")
     assert said.endswith(", since 2026-01-01 00:00:00 UTC)")
     assert len(said) < 200
+
+
+def test_a_lock_that_is_ours_is_not_opened_again(tmp_path: Path) -> None:
+    def opened() -> int:
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    lock = Lock(tmp_path / "lock", shared=True)
+    assert lock.take()
+    before = opened()
+    assert all(lock.take() for _ in range(10))
+    assert opened() == before
+    lock.release()
+    assert opened() == before - 1

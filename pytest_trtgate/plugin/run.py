@@ -338,10 +338,12 @@ class GatePlugin:
         return cell_commands(self.session.acceptance(run), command)
 
     def pytest_unconfigure(self) -> None:
-        """End processes that still wait for a job, and let the engines of this run be pruned."""
+        """End processes that still wait for a job, and let the engines and the folder of this run be pruned."""
         if "session" in vars(self):
             self.session.measure.expected.close()
             self.session.measure.cache.close()
+        if "workspace" in vars(self):
+            self.workspace.close()
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter, exitstatus: int) -> None:
         """Show one table, what each verdict that is no PASS says, and where the report is."""

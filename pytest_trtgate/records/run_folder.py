@@ -72,6 +72,10 @@ class Workspace:
         self._known: dict[str, FileRecord] = {}
         self._runs_on = Lock(self.path / _RUNS_ON, shared=True)
 
+    def close(self) -> None:
+        """Let other runs delete the folder, once it is old."""
+        self._runs_on.release()
+
     def job_folder(self, name: str) -> Path:
         """Return the folder in which the job of that name works."""
         return self.path / "jobs" / name
