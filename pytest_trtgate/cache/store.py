@@ -42,7 +42,7 @@ class Store:
         with suppress(OSError):  # none yet, or another user's
             os.utime(self.path(key))
         try:
-            return load_sealed(self.path(key), self._place(key), model, own=True)
+            return load_sealed(self.path(key), self._place(key), model)
         except UnsealedError as error:
             self.notify(f"not believed, and looked at anew: {self.folder.name}/{error}")
             with suppress(OSError):

@@ -40,12 +40,21 @@ def main(argv: Sequence[str] | None = None, machine: Machine | None = None) -> i
     arguments = _parser().parse_args(argv, argparse.Namespace(machine=machine))
     run: Callable[[argparse.Namespace], int] = arguments.run
     try:
-        return run(arguments)
+        done = run(arguments)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+        return done
     except TrtGateError as error:
         say(f"trtgate: {error}", error=True)
         return 1
     except BrokenPipeError:  # the reader, such as head, has seen enough
         sys.stderr.close()
+        return 1
+    except OSError as error:  # a full disk behind standard output, or a working folder that is gone
+        where = f"{error.filename}: " if error.filename else ""
+        say(f"trtgate: {where}{error.strerror or error}", error=True)
+        if error.filename is None:
+            sys.stdout = None  # what is buffered cannot be written at the end either
         return 1
 
 

@@ -32,6 +32,7 @@ from .files import (
     key_sha256,
     load,
     open_regular,
+    open_stream,
     read_bytes,
     read_text,
     save,

@@ -170,10 +170,11 @@ def write_whole(path: Path, content: bytes) -> None:
     """Write one file, whole or not at all; folders above it are made. A stream, such as /dev/stdout, is written to.
 
     Raises:
-        OSError: It cannot be written.
+        OSError: It cannot be written, or is a FIFO that nobody reads.
     """
     if path.parent in _STREAMS or (path.exists() and not path.is_file()):
-        path.write_bytes(content)
+        with open_stream(path) as stream:
+            stream.write(content)
         return
     # Not named after the process: containers that share a folder have the same process numbers.
     temporary = path.with_name(f".{path.name}.{uuid4().hex}")
@@ -187,6 +188,17 @@ def write_whole(path: Path, content: bytes) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def open_stream(path: Path, flags: int = 0) -> BinaryIO:
+    """Open what may be no regular file for writing, without waiting for a reader; ``flags`` are those of ``os.open``.
+
+    Raises:
+        OSError: It cannot be opened, or is a FIFO that nobody reads.
+    """
+    opened = os.open(path, os.O_WRONLY | os.O_NONBLOCK | flags, 0o666)
+    os.set_blocking(opened, True)
+    return os.fdopen(opened, "wb")
 
 
 _STREAMS = frozenset(map(Path, ("/dev", "/dev/fd", "/proc/self/fd")))

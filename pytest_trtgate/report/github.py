@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import text as fmt
-from ..records import WORDS, RunRecord
+from ..records import WORDS, RunRecord, open_stream
 from . import markdown
 from .page.cards import from_artifact
 from .page.parts import sentence_of
@@ -28,8 +28,8 @@ def write_summary(run: RunRecord) -> str:
     if not path:
         return ""
     try:
-        with Path(path).open("a", encoding="utf-8", errors="replace") as file:
-            file.write(markdown.render([run]) + "\n")
+        with open_stream(Path(path), os.O_APPEND | os.O_CREAT) as file:
+            file.write(f"{markdown.render([run])}\n".encode(errors="replace"))
     except OSError as error:
         return f"{path}: the step's summary cannot be written ({error.strerror})"
     return ""

@@ -278,3 +278,18 @@ def test_the_demo_leaves_the_folder_of_its_scripts_as_it_is(
     assert (tmp_path / "mine" / "clip.mp4.d").is_dir()
     assert (tmp_path / "mine" / "shapes.pt.license").is_file()
     assert sorted(source.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("prepare", "said"),
+    [
+        ("exec >/dev/full", "trtgate: No space left on device"),
+        ("exec >&-", ""),
+        ('mkdir gone; cd gone; rmdir "$OLDPWD/gone"', "No such file or directory"),
+    ],
+)
+def test_a_terminal_or_a_folder_that_is_gone_is_no_traceback(tmp_path: Path, prepare: str, said: str) -> None:
+    command = f"{prepare}; exec '{sys.executable}' -m pytest_trtgate.cli baseline show --baseline-dir '{tmp_path}'"
+    done = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert "Traceback" not in done.stderr
+    assert said in done.stderr

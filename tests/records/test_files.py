@@ -159,3 +159,9 @@ def test_a_stream_is_written_to_rather_than_replaced(tmp_path: Path) -> None:
 
 def test_no_two_runs_have_one_name() -> None:
     assert len({new_run_id() for _ in range(100_000)}) == 100_000
+
+
+def test_a_pipe_that_nobody_reads_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match="No such device or address"):
+        write_whole(tmp_path / "pipe", b"text")
