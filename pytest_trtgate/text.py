@@ -24,8 +24,6 @@ _MINUS = "\N{MINUS SIGN}"
 _UNSAFE = re.compile(
     r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]"
 )
-    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]"
-)
 _ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
 _CI_COMMAND = re.compile(r"^\s*:(?=:)|##(?=\w*\[)")
 """The beginning of ``::error::`` of GitHub, ``##[error]`` of it and ``##vso[]`` of Azure Pipelines, ..."""
