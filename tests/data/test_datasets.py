@@ -88,10 +88,16 @@ def test_without_settings_datasets_are_beside_the_checkout_that_ultralytics_is_i
     assert ultralytics_files.datasets_dir() == tmp_path / "datasets"
 
 
-def test_a_split_that_is_nowhere_names_all_places(tmp_path: Path) -> None:
+def test_a_split_that_is_nowhere_names_all_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "Ultralytics").mkdir()
+    (tmp_path / "Ultralytics" / "settings.json").write_text(json.dumps({"datasets_dir": str(tmp_path / "sets")}))
+    monkeypatch.setenv("YOLO_CONFIG_DIR", str(tmp_path))
     (tmp_path / "data.yaml").write_text("path: set\ntest: images/test\nnames: [a]\n")
     said = refused(tmp_path / "data.yaml")
-    assert f"points at {tmp_path / 'set' / 'images' / 'test'}, which does not exist; neither is it in " in said
+    assert (
+        f"points at {tmp_path / 'set' / 'images' / 'test'}, which does not exist; neither is it in {tmp_path / 'sets'}"
+        in said
+    )
 
 
 def test_lines_of_a_list_are_relative_to_the_working_folder_or_with_a_dot_to_the_list(tmp_path: Path) -> None:
