@@ -94,10 +94,8 @@ def test_a_split_that_is_nowhere_names_all_places(tmp_path: Path, monkeypatch: p
     monkeypatch.setenv("YOLO_CONFIG_DIR", str(tmp_path))
     (tmp_path / "data.yaml").write_text("path: set\ntest: images/test\nnames: [a]\n")
     said = refused(tmp_path / "data.yaml")
-    assert (
-        f"points at {tmp_path / 'set' / 'images' / 'test'}, which does not exist; neither is it in {tmp_path / 'sets'}"
-        in said
-    )
+    first, then = tmp_path / "set" / "images" / "test", tmp_path / "sets"
+    assert f"points at {first}, which does not exist; neither is it in {then}" in said
 
 
 def test_lines_of_a_list_are_relative_to_the_working_folder_or_with_a_dot_to_the_list(tmp_path: Path) -> None:
