@@ -25,12 +25,13 @@ from ..records import (
     LayerTime,
     Name,
     Phase,
+    QuantizationRecord,
     Record,
     Task,
     Trouble,
     VideoRecord,
 )
-from ..settings import Calibration, Latency
+from ..settings import Calibration, Int8, Latency
 
 JobKind = Literal["build", "accuracy", "latency", "profile", "pictures", "clip", "video", "survey"]
 PROGRESS = "@trtgate-progress "
@@ -94,6 +95,7 @@ class BuildResponse(Response):
     calibration_images: tuple[str, ...] | None = None
     left_out: Trouble = Trouble()
     inspection: EngineInspection | None = None
+    quantization: QuantizationRecord | None = None
 
 
 class BuildRequest(Request[BuildResponse]):
@@ -109,6 +111,7 @@ class BuildRequest(Request[BuildResponse]):
     cell: Cell
     data: str | None = None
     calibration: Calibration = Calibration()
+    quantization: Int8 = Int8()
     export_args: dict[str, Any] = Field(default_factory=dict)
     optimization_level: int | None = None
     timing_cache: str | None = None

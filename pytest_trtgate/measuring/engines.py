@@ -12,6 +12,7 @@ from ..data import reading
 from ..errors import JobError
 from ..jobs import LOG_NAME, BuildRequest, BuildResponse
 from ..records import Calibration, Cell, EngineRecord, files_sha256, key_sha256
+from ..settings import Int8
 from .context import RunContext, now
 
 
@@ -44,6 +45,8 @@ class Engines:
         sha256 = context.weights_sha256[cell.model]
         parts = key_parts(cell, context.environment, sha256, export, self._calibration(cell))
         parts |= context.own_code(cell.model)
+        changes = self._quantization(cell).changes(cell.backend)
+        parts |= {"quantization": changes} if changes else {}  # keys of the exporter's own INT8 stay as they are
         key = key_sha256(parts)
         record = context.cache.obtain(key, lambda folder: self._build(cell, parts, folder))
         check_built_here(record, context.environment)
@@ -52,6 +55,10 @@ class Engines:
         source = "from the cache" if record.from_cache else f"built in {record.build_seconds:.1f} s"
         context.milestone(f"{cell.label}: engine {source} ({record.size_bytes / 1e6:.1f} MB, key {key[:12]})")
         return record
+
+    def _quantization(self, cell: Cell) -> Int8:
+        settings = self.context.settings.of(cell.model)
+        return settings.quantization.int8 if cell.precision == "int8" else Int8()
 
     def _calibration(self, cell: Cell) -> dict[str, Any] | None:
         if cell.precision != "int8":
@@ -69,6 +76,7 @@ class Engines:
             threads=context.threads,
             data=None if data is None else str(data.resolved),
             calibration=context.settings.calibration,
+            quantization=self._quantization(cell),
             export_args=context.export_arguments(cell),
             optimization_level=context.settings.export.builder_level(cell.backend),
             timing_cache=timing_cache_path(context.cache.root, context.environment),
@@ -99,6 +107,7 @@ class Engines:
             calibration=_calibrated(request, answer),
             metadata=answer.metadata,
             inspection=answer.inspection,
+            quantization=answer.quantization,
         )
 
     def _traced(self, cell: Cell) -> str | None:

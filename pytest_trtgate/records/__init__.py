@@ -19,7 +19,7 @@ from .cell import (
     placebo_of,
     replay_of,
 )
-from .engine import OTHER, UNKNOWN, Calibration, EngineInspection, EngineRecord
+from .engine import OTHER, UNKNOWN, Calibration, EngineInspection, EngineRecord, Layer, QuantizationRecord
 from .figures import CURVE_RECALLS, SCORE_BINS, AccuracyFigures, Course, DropInterval, PrecisionRecall, Scores
 from .files import (
     LIST_BYTES,

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pydantic import model_serializer, model_validator
 
 from ..records import GATED, METRICS, PRECISIONS, Precision, Task
+from .quantization import Quantization
 from .types import DATA, IMGSZ, TOLERANCE, ImageSize, Place, Section, Tolerance, field_allowing
 
 DEFAULT_TOLERANCE: Mapping[Precision, float] = {"fp32": 0.001, "fp16": 0.003, "int8": 0.01}
@@ -80,6 +81,7 @@ class Model(Section):
     data: Place | None = field_allowing(DATA, default=None)
     imgsz: ImageSize | None = field_allowing(IMGSZ, default=None)
     accuracy: Accuracy | None = None
+    quantization: Quantization | None = None
 
     @property
     def name(self) -> str:
@@ -95,4 +97,6 @@ class Model(Section):
     def _as_written(self, serialize: Any) -> Any:
         # A bare path is stored as one: a run record reads as the settings do.
         values = {name: value for name, value in serialize(self).items() if value is not None}
+        if self.quantization is not None:  # what it does not say is the general table's
+            values["quantization"] = self.quantization.model_dump(mode="json", exclude_unset=True)
         return values if len(values) > 1 else values["path"]

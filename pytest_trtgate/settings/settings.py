@@ -12,6 +12,7 @@ from ..records import PRECISIONS, Outcome, Precision
 from .accuracy import Accuracy, Model
 from .findings import Deployment, Findings
 from .latency import Latency, Limits
+from .quantization import Quantization
 from .types import (
     DATA,
     IMGSZ,
@@ -179,6 +180,7 @@ class Settings(Section):
     accuracy: Accuracy = Accuracy()
     latency: Latency = Latency()
     calibration: Calibration = Calibration()
+    quantization: Quantization = Quantization()
     validation: Validation = Validation()
     findings: Findings = Findings()
     deployment: Deployment = Deployment()
@@ -236,12 +238,16 @@ class Settings(Section):
         return {"conf": self.conf, "iou": self.validation.iou, "max_det": self.validation.max_det}
 
     def of(self, model: str) -> Settings:
-        """Return the settings for one model: its own data, image size and tolerances over the general ones."""
+        """Return the settings for one model: its own data, image size, tolerances and quantization over the general."""
         own = next((m for m in self.models if m.name == model), None)
         if own is None:
             return self
         accuracy = self.accuracy.with_own(own.accuracy) if own.accuracy else None
-        changed = {"data": own.data, "imgsz": own.imgsz, "accuracy": accuracy}
+        general = self.quantization
+        quantization = (
+            general.model_copy(update={"int8": own.quantization.int8.over(general.int8)}) if own.quantization else None
+        )
+        changed = {"data": own.data, "imgsz": own.imgsz, "accuracy": accuracy, "quantization": quantization}
         return self.model_copy(update={name: value for name, value in changed.items() if value is not None})
 
     @property

@@ -10,14 +10,16 @@ from typing import Any
 from ...errors import DataError, SettingsError, TrtGateError
 from ...jobs import RESERVED, BuildRequest, BuildResponse
 from ...records import EngineInspection, Precision, file_sha256, head_of
+from ...settings import Int8
 from ..reading import note
 from ..worker import PHASES, leave, main, progress
 from .exporting import arguments, prepare_calibration, without_time_and_place
 from .parallel_calibration import calibrate_several
+from .quantization import Choice, quantized_by_onnxruntime
 from .tensorrt_build import export_tensorrt
 from .tracing import traced_once
 
-ExportFunction = Callable[[BuildRequest, Any, str], tuple[Path, EngineInspection | None]]
+ExportFunction = Callable[[BuildRequest, Any, str, Choice], tuple[Path, EngineInspection | None]]
 """Exports a loaded model, which messages name by the text; returns the artifact and, if known, what is in it."""
 
 
@@ -58,7 +60,9 @@ def work(request: BuildRequest, folder: Path) -> BuildResponse:
     if request.data is not None:
         yolo.check_data(subject, model, {}, request.data)
     images = prepare_calibration(request)
-    built, inspection = exporter(request, model, subject)
+    asked = request.quantization if request.cell.precision == "int8" else Int8()
+    choice = Choice(asked, request.cell.backend, weights.name)
+    built, inspection = exporter(request, model, subject, choice)
     PHASES.begin("write")
     metadata = yolo.read_metadata(built)
     yolo.check_shape(subject, metadata, request.cell.imgsz, request.cell.batch)
@@ -75,11 +79,12 @@ def work(request: BuildRequest, folder: Path) -> BuildResponse:
         calibration_images=tuple(sorted(set(images))) or None,
         left_out=verifying.left_out(),
         inspection=inspection,
+        quantization=choice.made,
     )
 
 
-def export_onnx(request: BuildRequest, model: Any, subject: str) -> tuple[Path, None]:
-    """Export to ONNX on the CPU; ONNX Runtime quantizes INT8 statically.
+def export_onnx(request: BuildRequest, model: Any, subject: str, choice: Choice) -> tuple[Path, None]:
+    """Export to ONNX on the CPU; ONNX Runtime quantizes INT8 statically, as chosen.
 
     Raises:
         TrtGateError: The exporter refused, or the graph is not in the requested precision.
@@ -92,7 +97,7 @@ def export_onnx(request: BuildRequest, model: Any, subject: str) -> tuple[Path, 
     progress("exporting to ONNX")
     traced = None if request.traced is None else Path(request.traced)
     refused = f"{subject}: Ultralytics could not export it to ONNX"
-    with yolo.refusals(refused), traced_once(traced), without_time_and_place():
+    with yolo.refusals(refused), traced_once(traced), without_time_and_place(), quantized_by_onnxruntime(choice):
         built = Path(model.export(format="onnx", device="cpu", **arguments(request)))
     _check_precision(built, request.cell.precision)
     return built, None

@@ -1,4 +1,4 @@
-"""INT8 calibration by ONNX Runtime, of several images at a time.
+"""INT8 calibration by ONNX Runtime, of several images at a time, and with few of them in memory.
 
 One image after another keeps two cores busy for two thirds of the time: decoding takes one core, and so do many
 operators of a small model. Results keep the order of the images, and each image the number of threads, so that the
@@ -18,7 +18,7 @@ AT_A_TIME = 3
 
 def calibrate_several() -> None:
     """Make calibrations of this process run several images at a time."""
-    from onnxruntime.quantization.calibrate import MinMaxCalibrater
+    from onnxruntime.quantization.calibrate import HistogramCalibrater, MinMaxCalibrater
 
     collect: Callable[[Any, Any], None] = MinMaxCalibrater.collect_data
 
@@ -32,6 +32,25 @@ def calibrate_several() -> None:
                 self.infer_session = session
 
     MinMaxCalibrater.collect_data = collect_data
+    collect_histograms: Callable[[Any, Any], None] = HistogramCalibrater.collect_data
+
+    def collect_one_by_one(self: Any, data_reader: Any) -> None:
+        # It would hold every tensor of every image at once.
+        while inputs := data_reader.get_next():
+            collect_histograms(self, OneInput(inputs))
+
+    HistogramCalibrater.collect_data = collect_one_by_one
+
+
+class OneInput:
+    """A reader of one input."""
+
+    def __init__(self, inputs: Any) -> None:
+        self._left = [inputs]
+
+    def get_next(self) -> Any:
+        """Return the inputs, then None."""
+        return self._left.pop() if self._left else None
 
 
 class RunAhead:

@@ -21,14 +21,15 @@ from ..engine_file import read_engine
 from ..worker import is_disk_full, is_out_of_memory, plain, progress
 from .exporting import arguments
 from .inspection import inspect
+from .quantization import Choice, TensorRTChoice, quantize_by_modelopt
 
 _NODE = re.compile(r"parsing node number \d+ \[.*\]")
 STRONGLY_TYPED = 11
 """From this major version on, the ONNX graph, which ModelOpt writes, sets the precision."""
 
 
-def export_tensorrt(request: BuildRequest, model: Any, subject: str) -> tuple[Path, EngineInspection]:
-    """Build a static engine on the request's GPU.
+def export_tensorrt(request: BuildRequest, model: Any, subject: str, choice: Choice) -> tuple[Path, EngineInspection]:
+    """Build a static engine on the request's GPU, its INT8 as chosen.
 
     Raises:
         TrtGateError: The exporter, the parser or the builder refused.
@@ -43,7 +44,7 @@ def export_tensorrt(request: BuildRequest, model: Any, subject: str) -> tuple[Pa
     def export_then_patch_builder(self: Any, *args: Any, **kwargs: Any) -> Any:
         graph = export_onnx(self, *args, **kwargs)
         # Only now: PyTorch's ONNX exporter has clashed with a TensorRT that was loaded before it.
-        builders.append(patch_builder(request))
+        builders.append(patch_builder(request, choice, Path(graph)))
         return graph
 
     Exporter.export_onnx = export_then_patch_builder
@@ -62,11 +63,12 @@ def export_tensorrt(request: BuildRequest, model: Any, subject: str) -> tuple[Pa
     return built, builders[0].inspect(built)
 
 
-def patch_builder(request: BuildRequest) -> PatchedBuilder:
-    """Import TensorRT and make every builder of this process work as the request says.
+def patch_builder(request: BuildRequest, choice: Choice, graph: Path) -> PatchedBuilder:
+    """Import TensorRT and make every builder of this process work as the request says, from an FP32 graph.
 
     Raises:
-        TrtGateError: This TensorRT needs ModelOpt for the precision, and it is not installed.
+        TrtGateError: This TensorRT needs ModelOpt for the precision, and it is not installed; or what is chosen cannot
+            be.
     """
     import tensorrt
 
@@ -77,7 +79,12 @@ def patch_builder(request: BuildRequest) -> PatchedBuilder:
         )
     # At level 0 the builder measures nothing and ignores a cache.
     path = request.timing_cache if request.optimization_level != 0 else None
-    return PatchedBuilder(tensorrt, TimingCache(Path(path)) if path else None, request.optimization_level)
+    builder = PatchedBuilder(tensorrt, TimingCache(Path(path)) if path else None, request.optimization_level)
+    if major_version(tensorrt) >= STRONGLY_TYPED:
+        quantize_by_modelopt(choice)
+    elif choice.changes:
+        builder.chosen = TensorRTChoice(tensorrt, choice, graph)
+    return builder
 
 
 class PatchedBuilder:
@@ -92,6 +99,7 @@ class PatchedBuilder:
         self.optimization_level = optimization_level
         self.errors: list[str] = []
         self.network: list[str] = []
+        self.chosen: TensorRTChoice | None = None
         self._began = time.monotonic()
         self._create_config = trt.Builder.create_builder_config
         self._build = trt.Builder.build_serialized_network
@@ -133,6 +141,8 @@ class PatchedBuilder:
             TrtGateError: The builder gave up.
             MemoryError: It ran out of memory.
         """
+        if self.chosen is not None:
+            self.chosen.apply(network, config)
         plan = self._build(builder, network, config)
         if plan is None:
             reason = self.last_error or "it does not say why"

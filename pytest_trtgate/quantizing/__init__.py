@@ -1,0 +1,5 @@
+"""The layers of a network by names that people use, and the search for those that INT8 harms."""
+
+from __future__ import annotations
+
+from .naming import Node, block_names, children, layers_of, matching, unknown_names

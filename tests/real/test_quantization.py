@@ -1,0 +1,110 @@
+"""INT8 as the settings ask, built and evaluated by the real ONNX Runtime."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from material import Done, Material, build_request, run_jobs
+
+from pytest_trtgate.records.files import file_sha256
+
+pytestmark = pytest.mark.real
+
+ASKED: dict[str, dict[str, Any]] = {
+    "exporter": {},
+    "minmax": {"calibrator": "minmax"},
+    "last": {"keep": ["head.*.last", "/model.0/conv/*"]},
+    "reduced": {"reduce_range": True},
+    "entropy": {"calibrator": "entropy"},
+    "percentile": {"calibrator": "percentile-99.9", "keep": ["stem"], "per_channel": True},
+    "unknown": {"keep": ["head.classes", "head.boxs"]},
+    "all": {"keep": ["*"]},
+}
+
+
+@pytest.fixture(scope="module")
+def made(material: Material, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Done], Path]:
+    """Return builds of the same model by what was asked of them, and the folder of their outputs."""
+    folder = tmp_path_factory.mktemp("quantized")
+    requests = {
+        name: build_request(
+            material.weights,
+            folder / "out" / name,
+            "int8",
+            data=str(material.data),
+            traced=str(folder / "traced"),
+            quantization=asked,
+        )
+        for name, asked in ASKED.items()
+    }
+    return run_jobs("build", requests, folder / "jobs"), folder / "out"
+
+
+def quantized(engine: Path) -> set[str]:
+    """Return the convolutions and products of an engine whose weights, or second input, is dequantized."""
+    import onnx
+
+    nodes = onnx.load(engine).graph.node
+    dequantized = {output for node in nodes if node.op_type == "DequantizeLinear" for output in node.output}
+    return {n.name for n in nodes if n.op_type in ("Conv", "MatMul", "Gemm") and n.input[1] in dequantized}
+
+
+def test_what_is_kept_stays_out_of_int8_and_is_recorded(made: tuple[dict[str, Done], Path]) -> None:
+    done, out = made
+    everything = quantized(out / "exporter" / "engine.onnx")
+    left = {name: everything - quantized(out / name / "engine.onnx") for name in ("last", "percentile")}
+    last = {f"/model.23/cv{branch}.{scale}/cv{branch}.{scale}.2/Conv" for branch in (2, 3) for scale in range(3)}
+    assert left["last"] == {*last, "/model.0/conv/Conv"}
+    assert {name.split("/")[1] for name in left["percentile"]} == {"model.0", "model.1", "model.2"}
+    record = done["last"].response["quantization"]
+    assert record["layers"] == len(everything)
+    assert len(record["kept"]) == 7
+    assert "head.classes.32.last" in record["kept"]
+    assert record["settings"] == {"keep": ["/model.0/conv/*", "head.*.last"]}
+
+
+def test_settings_that_say_what_the_exporter_does_change_no_byte(
+    made: tuple[dict[str, Done], Path], builds: dict[str, tuple[Done, Path]]
+) -> None:
+    done, out = made
+    assert done["exporter"].response["quantization"] is None
+    same = {file_sha256(out / name / "engine.onnx") for name in ("exporter", "minmax")}
+    assert same == {file_sha256(builds["int8"][1])}
+
+
+def test_each_setting_makes_another_engine(made: tuple[dict[str, Done], Path]) -> None:
+    _, out = made
+    names = [name for name in ASKED if name not in ("minmax", "unknown", "all")]
+    assert len({file_sha256(out / name / "engine.onnx") for name in names}) == len(names)
+
+
+def test_an_engine_keeps_its_metadata_and_calibration_images(made: tuple[dict[str, Done], Path]) -> None:
+    done, _ = made
+    for name in ("percentile", "entropy", "last"):
+        for key in ("metadata", "calibration_images", "read"):
+            assert done[name].response[key] == done["exporter"].response[key]
+
+
+def test_a_second_build_has_the_same_bytes(
+    made: tuple[dict[str, Done], Path], material: Material, tmp_path: Path
+) -> None:
+    request = build_request(
+        material.weights, tmp_path / "out", "int8", data=str(material.data), quantization=ASKED["percentile"]
+    )
+    assert run_jobs("build", {"again": request}, tmp_path)["again"].response
+    assert file_sha256(tmp_path / "out" / "engine.onnx") == file_sha256(made[1] / "percentile" / "engine.onnx")
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("unknown", ["tiny.pt: quantization.int8.keep names 'head.boxs'", "the nearest names are head.boxes"]),
+        ("all", ["tiny.pt: quantization.int8.keep names all", "nothing would be INT8"]),
+    ],
+)
+def test_names_that_cannot_be_obeyed_are_one_sentence(
+    made: tuple[dict[str, Done], Path], name: str, words: list[str]
+) -> None:
+    assert all(word in made[0][name].sentence for word in words), made[0][name].sentence
