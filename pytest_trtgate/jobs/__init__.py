@@ -20,6 +20,8 @@ from .contract import (
     JobFailure,
     LatencyRequest,
     LatencyResponse,
+    LayersRequest,
+    LayersResponse,
     PicturesRequest,
     PicturesResponse,
     ProfileRequest,

@@ -22,6 +22,7 @@ from ..records import (
     FileRecord,
     Head,
     Launch,
+    Layer,
     LayerTime,
     Name,
     Phase,
@@ -33,7 +34,7 @@ from ..records import (
 )
 from ..settings import Calibration, Int8, Latency
 
-JobKind = Literal["build", "accuracy", "latency", "profile", "pictures", "clip", "video", "survey"]
+JobKind = Literal["build", "accuracy", "latency", "profile", "pictures", "clip", "video", "survey", "layers"]
 PROGRESS = "@trtgate-progress "
 """Prefix of a line that reports progress: the rest of the line is for the user."""
 ARM_NAME = "arm.txt"
@@ -122,6 +123,24 @@ class BuildRequest(Request[BuildResponse]):
     def artifacts(self) -> tuple[str, ...]:
         """The checkpoint."""
         return (self.weights,)
+
+
+class LayersResponse(Response):
+    """The layers that the exporter would quantize, in the order of the graph."""
+
+    layers: tuple[Layer, ...]
+
+
+class LayersRequest(Request[LayersResponse]):
+    """Name the layers of a checkpoint by the FP32 graph that ``build`` would begin with; no engine is left."""
+
+    kind: ClassVar[JobKind] = "layers"
+    build: BuildRequest
+
+    @property
+    def artifacts(self) -> tuple[str, ...]:
+        """The checkpoint."""
+        return self.build.artifacts
 
 
 class AccuracyArm(Record):

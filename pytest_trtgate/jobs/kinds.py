@@ -54,4 +54,5 @@ JOBS: Mapping[JobKind, JobSpec] = {
     "clip": JobSpec("pytest_trtgate.workers.media.clip", uses_device=False),
     "video": JobSpec("pytest_trtgate.workers.media.video", "video_s"),
     "survey": JobSpec("pytest_trtgate.workers.survey.survey", "accuracy_s", uses_device=False),
+    "layers": JobSpec("pytest_trtgate.workers.building.layers", "build_s", uses_device=False),
 }

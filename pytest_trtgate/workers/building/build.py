@@ -19,6 +19,8 @@ from .quantization import Choice, quantized_by_onnxruntime
 from .tensorrt_build import export_tensorrt
 from .tracing import traced_once
 
+ENGINE = "engine"
+"""What the artifact is called, but for its suffix."""
 ExportFunction = Callable[[BuildRequest, Any, str, Choice], tuple[Path, EngineInspection | None]]
 """Exports a loaded model, which messages name by the text; returns the artifact and, if known, what is in it."""
 
@@ -38,17 +40,54 @@ def work(request: BuildRequest, folder: Path) -> BuildResponse:
     taken = sorted(RESERVED & set(request.export_args))
     if taken:
         raise SettingsError(f"export_args: '{taken[0]}' is decided by pytest-trtgate itself; remove it")
+
+    from .. import verifying, yolo
+
+    request, model, subject = load(request, folder)
+    images = prepare_calibration(request)
+    asked = request.quantization if request.cell.precision == "int8" else Int8()
+    choice = Choice(asked, request.cell.backend, Path(request.weights).name)
+    built, inspection = exporter(request, model, subject, choice)
+    PHASES.begin("write")
+    metadata = yolo.read_metadata(built)
+    yolo.check_shape(subject, metadata, request.cell.imgsz, request.cell.batch)
+    _check_head(subject, metadata, request.export_args.get("nms"))
+    output = Path(request.output)
+    output.mkdir(parents=True, exist_ok=True)
+    artifact = output / f"{ENGINE}{built.suffix}"
+    shutil.move(built, artifact)
+    # Runs are kept, and uploaded by CI: the weights need not be.
+    shutil.rmtree(folder / "export")
+    return BuildResponse(
+        artifact=artifact.name,
+        metadata=metadata,
+        calibration_images=tuple(sorted(set(images))) or None,
+        left_out=verifying.left_out(),
+        inspection=inspection,
+        quantization=choice.made,
+    )
+
+
+def load(request: BuildRequest, folder: Path) -> tuple[BuildRequest, Any, str]:
+    """Load a copy of the checkpoint, to be exported into a folder of its own below ``folder``.
+
+    Returns:
+        The request, with the folder of traced graphs for these very weights; the model; and what messages call it.
+
+    Raises:
+        DataError: The weights or the calibration data cannot be used.
+    """
     weights = Path(request.weights)
     if not weights.is_file():
         raise DataError(f"{weights}: no such file; it was there when the run was planned")
     progress(f"loading {weights.name}")
 
-    from .. import verifying, yolo
+    from .. import yolo
 
     PHASES.begin("work")
     yolo.isolate(request)
     # The exporter writes beside the weights, under the same name for every precision.
-    copy = folder / "export" / f"engine{weights.suffix}"
+    copy = folder / "export" / f"{ENGINE}{weights.suffix}"
     copy.parent.mkdir(exist_ok=True)
     shutil.copyfile(weights, copy)
     sha256 = file_sha256(copy)
@@ -59,28 +98,7 @@ def work(request: BuildRequest, folder: Path) -> BuildResponse:
     model = yolo.load_model(copy, shown=weights)
     if request.data is not None:
         yolo.check_data(subject, model, {}, request.data)
-    images = prepare_calibration(request)
-    asked = request.quantization if request.cell.precision == "int8" else Int8()
-    choice = Choice(asked, request.cell.backend, weights.name)
-    built, inspection = exporter(request, model, subject, choice)
-    PHASES.begin("write")
-    metadata = yolo.read_metadata(built)
-    yolo.check_shape(subject, metadata, request.cell.imgsz, request.cell.batch)
-    _check_head(subject, metadata, request.export_args.get("nms"))
-    output = Path(request.output)
-    output.mkdir(parents=True, exist_ok=True)
-    artifact = output / f"{copy.stem}{built.suffix}"
-    shutil.move(built, artifact)
-    # Runs are kept, and uploaded by CI: the weights need not be.
-    shutil.rmtree(copy.parent)
-    return BuildResponse(
-        artifact=artifact.name,
-        metadata=metadata,
-        calibration_images=tuple(sorted(set(images))) or None,
-        left_out=verifying.left_out(),
-        inspection=inspection,
-        quantization=choice.made,
-    )
+    return request, model, subject
 
 
 def export_onnx(request: BuildRequest, model: Any, subject: str, choice: Choice) -> tuple[Path, None]:
