@@ -74,9 +74,9 @@ def leaves(section: type[Section], prefix: str) -> Iterator[tuple[str, FieldInfo
     for name, field in section.model_fields.items():
         key = f"{prefix}{field.alias or name}"
         inner = section_of(field)
-        if name in PRECISIONS:
+        if name in PRECISIONS and inner is not None and issubclass(section, inner):
             continue
-        if inner is None or key.endswith("[].accuracy") or inner is Model:
+        if inner is None or key.endswith(("[].accuracy", "[].quantization")) or inner is Model:
             yield key, field
         else:
             yield from leaves(inner, f"{key}.")
@@ -159,7 +159,7 @@ def settings_page() -> str:
             continue
         parts += [f"## `[tool.trtgate.{name}]`\n", about(section), table(leaves(section, f"{name}."), f"{name}.")]
         own = next((section_of(section.model_fields[p]) for p in PRECISIONS if p in section.model_fields), None)
-        if own is not None:
+        if own is not None and issubclass(section, own):
             keys = ", ".join(f"`{quoted(f.alias or n)}`" for n, f in own.model_fields.items())
             parts.append(
                 f"For one precision, write the table `[tool.trtgate.{name}.int8]` (or `fp32`, `fp16`). It wins over "

@@ -61,6 +61,7 @@ WORDS: dict[str, str] = {
     "models[].data": "The dataset of this model.",
     "models[].imgsz": "The image size of this model.",
     "models[].accuracy": "Tolerances of this model, as a table like `accuracy`.",
+    "models[].quantization": "How INT8 of this model is made, as a table like `quantization`.",
     "accuracy.mode": (
         "`contract`: the drop on these images decides. `population`: its confidence limits decide: see "
         "[Accuracy](../explanation/verdict.md#accuracy)."
@@ -88,6 +89,20 @@ WORDS: dict[str, str] = {
     "latency.memory_mb": "Largest memory on a GPU.",
     "calibration.split": "The split that INT8 is calibrated on.",
     "calibration.fraction": "The share of that split. Ultralytics takes the first images by name.",
+    "quantization.int8.keep": (
+        "Layers that stay out of INT8: FP32 with ONNX Runtime, FP16 with TensorRT. A name such as `head.keypoints` "
+        "stands for all layers in that block; `*` stands for any text. A pattern may name ONNX nodes instead. See "
+        "[My INT8 lost accuracy](../how-to/int8.md)."
+    ),
+    "quantization.int8.calibrator": (
+        "How the range of each tensor is found. `exporter`: as Ultralytics does, today `minmax`. `percentile-99.99` "
+        "leaves the outermost values out of range; only ONNX Runtime has percentiles."
+    ),
+    "quantization.int8.per_channel": "A scale for each channel of the weights. TensorRT does so by itself.",
+    "quantization.int8.reduce_range": (
+        "Weights of 7 bits, for processors without VNNI, on which ONNX Runtime's 8-bit products saturate. TensorRT "
+        "ignores it."
+    ),
     "validation.conf": "Lowest confidence that counts, the same for every arm.",
     "validation.iou": "Overlap from which non-maximum suppression removes a box, the same for every arm.",
     "validation.max_det": "Most detections per image, the same for every arm.",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import BaselineError
@@ -13,6 +13,7 @@ from ..judge.latency.fitness import why_unfit
 from ..judge.latency.sessions import compare_sessions
 from ..records import ALLOW_BUSY, BUSY, INTERRUPTED, REFERENCE, Baseline, Cell, Check, Outcome, RunRecord, Verdict
 from ..settings import PERCENTILES, Settings
+from .advice import EVEN_SO, advice
 from .lookup import machine_differences, session_threads
 from .offset import machine_offset
 from .remedies import settings_for
@@ -57,6 +58,7 @@ class Acceptance:
         settings: Those of the run.
         source: The file that holds the project's settings, if any.
         allow_busy: Whether a latency may be taken that was measured on a machine with other work to do.
+        broken: Why an engine is broken, by the key of its cell, whatever the tolerances of now.
     """
 
     run: RunRecord
@@ -64,6 +66,7 @@ class Acceptance:
     settings: Settings
     source: Path | None
     allow_busy: bool
+    broken: Mapping[str, str] = field(default_factory=dict)
 
     def of(self, cell: Cell) -> Acceptable | str:
         """Return what of the run may become the baseline of a cell, or why there is nothing that could."""
@@ -117,6 +120,8 @@ class Acceptance:
         """Return the same, however busy the machine may have been."""
         if self.run.unfinished == INTERRUPTED:
             return INTERRUPTED
+        if why := self.broken.get(cell.key):
+            return f"{why}; repair it, or take it as it is with {EVEN_SO}"
         verdicts = [verdict for verdict in self.run.verdicts if verdict.cell == cell]
         if why := next(filter(None, map(self._why_barred, verdicts)), ""):
             return why
@@ -138,6 +143,8 @@ class Acceptance:
         if bad.outcome is Outcome.INCONCLUSIVE:
             return f"its latency is INCONCLUSIVE: {bad.sentence.removeprefix(f'{cell.precision}: ')}"
         why = f"its {verdict.subject} is FAIL"
+        if told := advice(verdict):
+            return f"{why}; {told}"
         limits = [check for check in verdict.checks if check.outcome is Outcome.FAIL and check.against != "baseline"]
         change = settings_for(limits, cell, self.settings, self.source)
         if not change:

@@ -12,6 +12,7 @@ from ..errors import SettingsError
 from ..records import ALLOW_BUSY, FINDING, Cell, Check, Outcome, RunRecord, Verdict
 from ..settings import FINDING_KINDS, Settings, recorded_settings
 from .acceptance import Acceptance, blocking_check
+from .advice import advice, repair_command, why_broken
 from .remedies import settings_for
 from .store import BaselineStore
 
@@ -36,6 +37,8 @@ def way_to_accept(verdict: Verdict, settings: Settings, source: Path | None, com
     limits = [check for check in deciding if check.against != "baseline"]
     if verdict.subject == "accuracy" and any(c.against == FINDING and c.name in VOID for c in limits):
         return ""  # to look away makes no accuracy
+    if why_broken(verdict):
+        return ""
     change = settings_for(limits, verdict.cell, settings, source)
     behind = [c for c in _baseline_checks(verdict.checks) if c in deciding or settings.fails(c.outcome)]
     others = [check for check in verdict.checks if check not in limits]
@@ -102,7 +105,8 @@ def offered_anew(run: RunRecord, record: Path, source: Path | None) -> RunRecord
         # Only what pytest takes in an expression, and does not write otherwise in the name of a test.
         known = re.fullmatch(r"[A-Za-z0-9_.+-]+", cell.model)
         rerun = shlex.join(["pytest", "-k", f"{cell.model}-{cell.precision}"]) if verdict.rerun and known else ""
-        return verdict.model_copy(update={"accept": accept, "accept_cell": "", "rerun": rerun})
+        told = {"advice": advice(verdict), "repair": repair_command(verdict, record)}
+        return verdict.model_copy(update={"accept": accept, "accept_cell": "", "rerun": rerun, **told})
 
     def command(cells: Sequence[Cell]) -> str:
         only = [word for cell in cells for word in ("--only", cell.key)]

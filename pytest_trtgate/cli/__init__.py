@@ -13,6 +13,7 @@ from .. import __version__
 from .. import text as fmt
 from ..errors import SettingsError, TrtGateError
 from .baseline import RECORD, add_baseline, add_command, add_compare, given_path
+from .quantization import add_layers, add_repair
 from .saying import say
 
 if TYPE_CHECKING:
@@ -74,6 +75,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_report(commands)
     add_baseline(commands)
     add_compare(commands)
+    add_layers(commands)
+    add_repair(commands)
     demo = add_command(commands, "demo", _demo, "Write a small project that uses the gate, with a model and a dataset")
     demo.add_argument("folder", type=given_path, metavar="DIR", help="A folder that is empty or does not exist")
     return parser

@@ -26,7 +26,8 @@ _ACCEPT = (
     "Write baselines from a run record, such as one of a CI run, for the machine of that run. A cell may be slower or "
     "less accurate than its baseline. A cell is refused if it is in error; if it fails its tolerance to the .pt (of "
     "the settings here, where they name the model); if it does not prove a budget or speed-up; if it was timed on an "
-    "unfit device; or if its run notes machine-busy and --allow-busy is not given. Exit status 1 if a cell was refused."
+    "unfit device; if its run notes machine-busy and --allow-busy is not given; or if its accuracy fell in its run by "
+    "more than 0.05 or 3 times its tolerance, and --even-so is not given. Exit status 1 if a cell was refused."
 )
 _WAIVE = (
     "Let a cell fail until a date, with a reason. What fails stays FAIL in every report and does not fail the run. A "
@@ -61,7 +62,7 @@ def add_baseline(commands: Any) -> None:
     what = group.add_subparsers(required=True, metavar="WHAT")
 
     def add(name: str, run: Callable[[argparse.Namespace], int], about: str, more: str = "") -> argparse.ArgumentParser:
-        parser = add_command(what, name, _or_usage(run), about, more)
+        parser = add_command(what, name, or_usage(run), about, more)
         folder = "Folder of the baselines (default: as in a run)"
         parser.add_argument("--baseline-dir", type=given_path, metavar="DIR", help=folder)
         return parser
@@ -76,6 +77,8 @@ def add_baseline(commands: Any) -> None:
         parser.add_argument("--only", action="append", metavar="KEY", help=one)
         busy = "Take a run too that was measured on a busy machine"
         parser.add_argument("--allow-busy", action="store_true", help=busy)
+        even_so = "Take a cell too whose accuracy fell so far in that run that its engine is broken"
+        parser.add_argument("--even-so", action="store_true", help=even_so)
     prune = add("prune", _prune, "Delete baselines that no cell of the settings uses", _PRUNE)
     prune.add_argument("--yes", action="store_true", help="Delete them, instead of only listing them")
     waive = add("waive", _waive, "Let a cell fail until a date, with a reason", _WAIVE)
@@ -89,12 +92,12 @@ def add_baseline(commands: Any) -> None:
 def add_compare(commands: Any) -> None:
     """Add ``trtgate compare`` to the subcommands of a parser."""
     about = "Judge a run record against an earlier one"
-    parser = add_command(commands, "compare", _or_usage(_compare), about, _COMPARE)
+    parser = add_command(commands, "compare", or_usage(_compare), about, _COMPARE)
     parser.add_argument("before", type=given_path, metavar="A.json", help="Record of the earlier run")
     parser.add_argument("after", type=given_path, metavar="B.json", help="Record of the later run")
 
 
-def _or_usage(run: Callable[[argparse.Namespace], int]) -> Callable[[argparse.Namespace], int]:
+def or_usage(run: Callable[[argparse.Namespace], int]) -> Callable[[argparse.Namespace], int]:
     """Return a command that answers unusable input with one sentence and exit status 2."""
 
     def guarded(arguments: argparse.Namespace) -> int:
@@ -133,7 +136,7 @@ def _acceptance(arguments: argparse.Namespace) -> tuple[Acceptance, list[Cell]]:
 
     Its accuracies are judged by the project's tolerances, which may be others by now; what that changes is printed.
     """
-    from ..baselines import Acceptance, BaselineStore, with_tolerances_of
+    from ..baselines import Acceptance, BaselineStore, why_broken, with_tolerances_of
     from ..records import load_run
     from ..settings import recorded_settings
 
@@ -147,11 +150,13 @@ def _acceptance(arguments: argparse.Namespace) -> tuple[Acceptance, list[Cell]]:
     if not cells:
         raise SettingsError(f"{arguments.record}: has no cells")
     settings = recorded_settings(run.settings, arguments.record)
+    # By the tolerances of the run itself: higher ones make no engine whole.
+    broken = {} if arguments.even_so else {v.cell.key: why for v in run.verdicts if (why := why_broken(v))}
     run, rejudged = with_tolerances_of(project, run, cells)
     for sentence in rejudged:
         say(sentence)
     store = BaselineStore(root, run.environment)
-    return Acceptance(run, store, settings, source, arguments.allow_busy), cells
+    return Acceptance(run, store, settings, source, arguments.allow_busy, broken), cells
 
 
 def _diff(arguments: argparse.Namespace) -> int:

@@ -104,7 +104,8 @@ class BuildRequest(Request[BuildResponse]):
 
     For TensorRT: ``optimization_level`` is the builder's, None for its default; ``timing_cache`` is the file that keeps
     the builder's measurements from one build to the next. For ONNX Runtime: ``traced`` is a folder for the graph that
-    builds of other precisions of the same model, shape and arguments can use too; None to share nothing.
+    builds of other precisions of the same model, shape and arguments can use too; None to share nothing. ``ranges`` is
+    one for what calibrations by each calibrator have found, where all builds have the same images.
     """
 
     kind: ClassVar[JobKind] = "build"
@@ -117,6 +118,7 @@ class BuildRequest(Request[BuildResponse]):
     optimization_level: int | None = None
     timing_cache: str | None = None
     traced: str | None = None
+    ranges: str | None = None
     output: str
 
     @property

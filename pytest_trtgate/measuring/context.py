@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import cached_property
+from pathlib import Path
 from typing import Any, TypeVar
 
 from ..cache import EngineCache, default_root
@@ -57,7 +58,11 @@ class RunContext:
     """What all measuring of a run shares; all device work goes through :meth:`job`.
 
     The processes of a run share what they have done by its folder, ``workspace``. ``datasets`` come by model.
+    ``ranges`` is a folder for what calibrations find, where engines that differ in other ways are built on the same
+    images; None shares nothing.
     """
+
+    ranges: Path | None = None
 
     def __init__(
         self,

@@ -81,6 +81,7 @@ class Engines:
             optimization_level=context.settings.export.builder_level(cell.backend),
             timing_cache=timing_cache_path(context.cache.root, context.environment),
             traced=self._traced(cell),
+            ranges=None if self.context.ranges is None else str(self.context.ranges),
             output=str(folder),
         )
         context.milestone(f"{cell.label}: building the engine")

@@ -150,6 +150,8 @@ class Gate:
         if verdict.failed:
             lines = [verdict.summary]
             lines += [f"Accept: {verdict.accept}"] if verdict.accept else []
+            lines += [f"Advice: {verdict.advice}"] if verdict.advice else []
+            lines += [f"Repair: {verdict.repair}"] if verdict.repair else []
             lines += [f"Run again: {verdict.rerun}"]
             _fail_with(lines, verdict.log_tail)
         return verdict

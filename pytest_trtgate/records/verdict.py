@@ -106,7 +106,8 @@ class Verdict(FileRecord):
 
     ``failed``: the outcome after the user's policy, by which a missing baseline may pass, and a failure may be waived;
     ``waived`` says until when and why. ``accept``: what would let the whole run pass. ``accept_cell``: a command for
-    this cell alone.
+    this cell alone. ``advice``: what is probably wrong where the engine is broken; ``repair``: the command that
+    looks for one that passes.
     """
 
     cell: Cell
@@ -118,6 +119,8 @@ class Verdict(FileRecord):
     findings: tuple[Finding, ...] = ()
     accept: str = ""
     accept_cell: str = ""
+    advice: str = ""
+    repair: str = ""
     rerun: str = ""
     log_tail: str = ""
     waived: str = ""

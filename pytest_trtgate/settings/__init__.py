@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .findings import FINDING_KINDS, LEFT_OUT, Findings
 from .latency import PERCENTILES, Latency, Limit, Speedup
-from .load import build, find_table, project_settings, recorded_settings, table_name
+from .load import FILE_NAME, build, find_table, project_settings, recorded_settings, table_name
 from .quantization import EXPORTER, Int8, Quantization
 from .settings import CACHE_KEY, DEPLOYMENT_CONF, Calibration, EngineLimits, Settings, in_ci
 from .types import Severity

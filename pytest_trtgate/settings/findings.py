@@ -92,8 +92,8 @@ FINDING_KINDS: Mapping[str, Kind] = {
     ),
     "dataset-trouble": Kind("mend the dataset: such images and labels are left out, or count wrongly", surveyed=True),
     "int8-saturates": Kind(
-        "gate on a processor with VNNI if that is what ships; else quantize with reduce_range, or run the engine with "
-        "session.x64quantprecision = 1, an option of its session",
+        "gate on a processor with VNNI if that is what ships; else set quantization.int8.reduce_range = true, or run "
+        "the engine with session.x64quantprecision = 1, an option of its session",
         subjects=("accuracy",),
     ),
     "machine-busy": Kind(

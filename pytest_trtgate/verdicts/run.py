@@ -7,11 +7,20 @@ from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
 
-from ..baselines import Acceptance, BaselineLookup, BaselineStore, waiver_of, way_to_accept
+from ..baselines import (
+    Acceptance,
+    BaselineLookup,
+    BaselineStore,
+    advice,
+    repair_command,
+    waiver_of,
+    way_to_accept,
+)
 from ..cache import pin
 from ..errors import CacheError, JobError, RecordError, TrtGateError
 from ..measuring import Engines, Evaluations, Latencies, RunContext
 from ..records import (
+    RECORD_NAME,
     REFERENCE,
     Cell,
     Check,
@@ -119,7 +128,8 @@ class GateRun:
             waived=ruling.waived_because,
         )
         accept = way_to_accept(verdict, self.settings, self.source, self.command)
-        verdict = verdict.model_copy(update={"accept": accept})
+        told = {"advice": advice(verdict), "repair": repair_command(verdict, self.workspace.path / RECORD_NAME)}
+        verdict = verdict.model_copy(update={"accept": accept, **told})
         self.workspace.put(f"verdict-{cell.key}-{subject}", verdict)
         return verdict
 

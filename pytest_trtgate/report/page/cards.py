@@ -46,7 +46,7 @@ def from_artifact(line: str) -> str:
 
 
 def commands_of(verdicts: Sequence[Verdict]) -> tuple[Command, ...]:
-    """Return the commands that measure again, then those that accept one cell or all, each once."""
+    """Return the commands that measure again, repair, and accept one cell or all, each once."""
     reruns = [Command("To run it again", "run again", fmt.clean(v.rerun)) for v in verdicts if v.rerun]
     cells = [_cell_command(v) for v in verdicts if v.accept_cell]
     wide = [
@@ -56,7 +56,10 @@ def commands_of(verdicts: Sequence[Verdict]) -> tuple[Command, ...]:
         for v in verdicts
         if v.accept
     ]
-    return tuple(dict.fromkeys([*reruns, *cells, *wide]))
+    repairs = [
+        Command("To search for an INT8 that passes", "to repair", fmt.clean(v.repair)) for v in verdicts if v.repair
+    ]
+    return tuple(dict.fromkeys([*reruns, *repairs, *cells, *wide]))
 
 
 def _cell_command(verdict: Verdict) -> Command:

@@ -225,6 +225,7 @@ def sentence_of(verdict: Verdict) -> str:
         return fmt.clip(f"all {len(verdict.checks)} checks pass; nearest to its limit: {said}", 1000)
     worst = next((check.sentence for check in verdict.checks if check.outcome is verdict.outcome), "")
     reason = untitled(verdict.summary or worst, verdict.cell) or "No reason was recorded."
+    reason += f". {verdict.advice[0].upper()}{verdict.advice[1:]}" if verdict.advice else ""
     return f"{fmt.clip(reason, 700)} ({fmt.clip(verdict.waived, 280)})" if verdict.waived else fmt.clip(reason, 1000)
 
 

@@ -46,7 +46,7 @@ def work(request: BuildRequest, folder: Path) -> BuildResponse:
     request, model, subject = load(request, folder)
     images = prepare_calibration(request)
     asked = request.quantization if request.cell.precision == "int8" else Int8()
-    choice = Choice(asked, request.cell.backend, Path(request.weights).name)
+    choice = Choice(asked, request.cell.backend, Path(request.weights).name, images)
     built, inspection = exporter(request, model, subject, choice)
     PHASES.begin("write")
     metadata = yolo.read_metadata(built)
@@ -114,8 +114,9 @@ def export_onnx(request: BuildRequest, model: Any, subject: str, choice: Choice)
         calibrate_several()
     progress("exporting to ONNX")
     traced = None if request.traced is None else Path(request.traced)
+    quantizing = quantized_by_onnxruntime(choice, None if request.ranges is None else Path(request.ranges))
     refused = f"{subject}: Ultralytics could not export it to ONNX"
-    with yolo.refusals(refused), traced_once(traced), without_time_and_place(), quantized_by_onnxruntime(choice):
+    with yolo.refusals(refused), traced_once(traced), without_time_and_place(), quantizing:
         built = Path(model.export(format="onnx", device="cpu", **arguments(request)))
     _check_precision(built, request.cell.precision)
     return built, None

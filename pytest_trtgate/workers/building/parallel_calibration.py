@@ -10,14 +10,16 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cache
 from typing import Any
 
 AT_A_TIME = 3
 """Images run at a time: while one waits, the others work. More would only take memory."""
 
 
+@cache
 def calibrate_several() -> None:
-    """Make calibrations of this process run several images at a time."""
+    """Make calibrations of this process run several images at a time; once, since two in one would mix up images."""
     from onnxruntime.quantization.calibrate import HistogramCalibrater, MinMaxCalibrater
 
     collect: Callable[[Any, Any], None] = MinMaxCalibrater.collect_data

@@ -5,16 +5,20 @@ What is added happens between the exporter's FP32 graph and the engine. The libr
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
 from ...errors import SettingsError, TrtGateError
 from ...quantizing import matching, unknown_names
-from ...records import Layer, QuantizationRecord
+from ...records import Layer, QuantizationRecord, file_sha256, write_whole
 from ...settings import EXPORTER, Int8
 from ..graph import read_layers
+from ..reading import note
 from ..worker import plain
 
 KEEP = "quantization.int8.keep"
@@ -23,11 +27,13 @@ KEEP = "quantization.int8.keep"
 class Choice:
     """What the settings ask of the INT8 of one engine, and which layers of its graph that concerns.
 
-    ``subject`` is what messages name. The record ``made`` is there once the graph was looked at.
+    ``subject`` is what messages name. ``images`` grow as they are calibrated on. The record ``made`` is there once the
+    graph was looked at.
     """
 
-    def __init__(self, asked: Int8, backend: str, subject: str) -> None:
+    def __init__(self, asked: Int8, backend: str, subject: str, images: list[str] | None = None) -> None:
         self.asked = asked
+        self.images = [] if images is None else images
         self.changes = asked.changes(backend)
         self.made: QuantizationRecord | None = None
         self._subject = subject
@@ -56,18 +62,31 @@ class Choice:
 
 
 @contextmanager
-def quantized_by_onnxruntime(choice: Choice) -> Iterator[None]:
-    """Have ONNX Runtime quantize as chosen where the exporter asks it to quantize."""
+def quantized_by_onnxruntime(choice: Choice, ranges: Path | None) -> Iterator[None]:
+    """Have ONNX Runtime quantize as chosen where the exporter asks it to quantize.
+
+    ``ranges``: a folder in which builds on the same images share what calibrations find.
+    """
     import onnxruntime.quantization as library
 
     quantize = library.quantize_static
 
     def quantize_as_chosen(source: Any, target: Any, reader: Any, *, nodes_to_exclude: list[str], **more: Any) -> None:
-        kept = [layer.node for layer in choice.kept(Path(source))]
+        kept = [layer.node for layer in choice.kept(Path(source))] if choice.changes else []
         more |= {"per_channel": choice.asked.per_channel, "reduce_range": choice.asked.reduce_range}
-        quantize(source, target, reader, nodes_to_exclude=[*nodes_to_exclude, *kept], **more, **_ranges(choice.asked))
+        more |= {"nodes_to_exclude": [*nodes_to_exclude, *kept]} | _ranges(choice.asked)
+        if ranges is None or "calibration_cache_path" not in signature(quantize).parameters:  # before ONNX Runtime 1.32
+            quantize(source, target, reader, **more)
+            return
+        found, listed = ranges / f"{choice.asked.calibrator}.json", ranges / f"{choice.asked.calibrator}.txt"
+        if found.is_file() and listed.is_file():
+            choice.images[:] = map(os.fsdecode, listed.read_bytes().splitlines())
+            for image in choice.images:  # they are what the engine rests on, as if they had been read here
+                note(image, file_sha256(Path(image)))
+        quantize(source, target, reader, calibration_cache_path=found, **more)
+        write_whole(listed, b"".join(os.fsencode(image) + b"\n" for image in choice.images))
 
-    if choice.changes:
+    if choice.changes or ranges is not None:
         library.quantize_static = quantize_as_chosen
     try:
         yield
@@ -106,8 +125,6 @@ def quantize_by_modelopt(choice: Choice) -> None:
     quantize: Callable[..., Any] = library.quantize
 
     def quantize_as_chosen(path: Any, *args: Any, nodes_to_exclude: Collection[str] = (), **more: Any) -> Any:
-        import re
-
         # ModelOpt takes patterns.
         kept = [f"^{re.escape(layer.node)}$" for layer in choice.kept(Path(path))]
         more["calibration_method"] = methods[choice.asked.calibrator]

@@ -1,0 +1,52 @@
+"""What to do about an accuracy that fell so far that no tolerance should let it pass."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from pathlib import Path
+
+from ..records import REFERENCE, Outcome, Precision, Verdict
+
+FAR_POINTS = 0.05
+"""A larger drop than this is harm, whatever was tolerated."""
+FAR_TIMES = 3.0
+"""So is one of more than so many times its tolerance."""
+BROKEN = frozenset(("confidence-collapse", "low-agreement", "precision-not-taken"))
+"""Findings by which an engine of a failed accuracy is broken."""
+_CAUSES: dict[Precision, str] = {
+    "int8": "INT8 harms some layers of this network, or its calibration images are unlike those evaluated",
+    "fp16": "values in this network do not fit FP16, or the engine is of other weights",
+    "fp32": "the engine computes something else than the .pt: look into its build.log, and at export.nms and opset",
+}
+EVEN_SO = "--even-so"
+"""The option that accepts such a cell."""
+
+
+def why_broken(verdict: Verdict) -> str:
+    """Return by what a failed accuracy is harm rather than rounding; empty where it is none."""
+    if verdict.subject != "accuracy" or verdict.outcome is not Outcome.FAIL:
+        return ""
+    for check in verdict.checks:
+        fell = check.change if check.against == REFERENCE and check.outcome is Outcome.FAIL else None
+        if fell is None or check.unit != "points" or not check.reference:
+            continue
+        if fell > FAR_POINTS:
+            return f"{check.name} fell by more than {FAR_POINTS:g}"
+        if check.limit is not None and fell > FAR_TIMES * check.limit:
+            return f"{check.name} fell by more than {FAR_TIMES:g} times its tolerance"
+    found = next((finding.id for finding in verdict.findings if finding.id in BROKEN), "")
+    return f"{found} says that the engine is broken" if found else ""
+
+
+def advice(verdict: Verdict) -> str:
+    """Return what is probably wrong with such an engine, in a sentence; empty where tolerating it may be sane."""
+    why = why_broken(verdict)
+    return f"{why}, so no tolerance is offered: {_CAUSES[verdict.cell.precision]}" if why else ""
+
+
+def repair_command(verdict: Verdict, record: Path) -> str:
+    """Return what searches for an INT8 that passes, by the record of a run; empty where nothing is broken."""
+    if verdict.cell.precision != "int8" or not why_broken(verdict):
+        return ""
+    return shlex.join(["trtgate", "repair", os.path.relpath(record), "--only", verdict.cell.key])

@@ -1,0 +1,140 @@
+"""The repair of one cell: search, time what is worth it, and recommend."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ..errors import JobError, reason_of
+from ..quantizing import Candidate, Search, Trial
+from .trials import Given, TimeIsUpError, Trials
+
+LAUNCH_SHARE = 0.1
+"""Share of the time that is left for the launch at the end."""
+MOST_ROWS = 6
+ALIKE = 0.03
+"""Relative difference of two p50 of a short launch below which neither is faster."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of the answer: a candidate, what came of it on all images, what it keeps out of INT8, and its p50."""
+
+    trial: Trial
+    kept: tuple[str, ...]
+    multiplications: int
+    p50_ms: float | None = None
+    recommended: bool = False
+
+
+@dataclass(frozen=True)
+class Repair:
+    """What a search found.
+
+    Attributes:
+        rows: The present settings first, then what no other row beats in accuracy, speed and size, the best first.
+        layers: How many layers the exporter would quantize.
+        trials: How many candidates were tried.
+        ended: Why the search ended before there was nothing left to try; empty where it did not.
+    """
+
+    rows: tuple[Row, ...]
+    layers: int
+    trials: int
+    ended: str = ""
+    untimed: str = ""
+
+    @property
+    def recommended(self) -> Row | None:
+        """The row that passes at the least cost; None where none passes."""
+        return next((row for row in self.rows if row.recommended), None)
+
+
+def repair(given: Given, folder: Path, seconds: float, say: Callable[[str], None]) -> Repair:
+    """Search for the cheapest way to quantize a cell that passes its own limits; Ctrl-C keeps what was found.
+
+    Raises:
+        JobError: The network cannot be exported, or not be evaluated as it is.
+    """
+    ends_at = time.monotonic() + seconds * (1 - LAUNCH_SHARE)
+    trials = Trials(given, folder, ends_at, say)
+    start = Candidate(given.settings.of(given.cell.model).quantization.int8, given.settings.calibration.fraction)
+    search = Search(trials.layers(), trials.evaluate, recipes(given), say)
+    ended = ""
+    try:
+        search.run(start)
+    except TimeIsUpError:
+        ended = f"the time was up after {trials.number} trials"
+    except KeyboardInterrupt:
+        ended = "it was interrupted"
+    if start in search.trials and search.trials[start].problem:
+        raise JobError("repair", search.trials[start].problem)
+    rows = [_row(search, trial) for trial in search.trials.values() if not trial.problem]
+    untimed = ""
+    if rows and ended != "it was interrupted":
+        rows = worth_timing(rows, start)
+        say(f"timing {len(rows)} of them side by side")
+        try:
+            p50_ms = trials.time([row.trial.candidate for row in rows])
+            rows = [replace(row, p50_ms=p50_ms.get(row.trial.candidate)) for row in rows]
+        except JobError as error:
+            untimed = f"they could not be timed ({reason_of(error)})"
+        except KeyboardInterrupt:
+            untimed = "the timing was interrupted"
+    return Repair(tuple(answer(rows, start)), len(search.layers), trials.number, ended, untimed)
+
+
+def _row(search: Search, trial: Trial) -> Row:
+    kept = tuple(layer.name for layer in search.kept(trial.candidate))
+    return Row(trial, kept, search.cost(trial.candidate)[0])
+
+
+def recipes(given: Given) -> list[Callable[[Candidate], Candidate]]:
+    """Return the other ways to quantize that a cell's backend has, apart from layers that are kept."""
+
+    def changed(**update: object) -> Callable[[Candidate], Candidate]:
+        return lambda one: replace(one, asked=one.asked.model_copy(update=update))
+
+    if given.cell.backend == "tensorrt":
+        found = [changed(calibrator="entropy")]
+    else:
+        # Not entropy: ONNX Runtime's search for its thresholds takes minutes.
+        calibrators = ("percentile-99.9", "percentile-99.99")
+        found = [changed(per_channel=True), *(changed(calibrator=name) for name in calibrators)]
+        instructions = given.environment.instructions
+        if instructions is not None and not any("vnni" in name for name in instructions):
+            found.append(changed(reduce_range=True))
+    # Fewer images have fewer outliers; more of them show more of what comes.
+    other = 0.25 if given.settings.calibration.fraction == 1 else 1.0
+    return [*found, lambda one: replace(one, fraction=other)]
+
+
+def worth_timing(rows: Sequence[Row], start: Candidate) -> list[Row]:
+    """Return the present settings, and the rows that no other beats both in accuracy and in what stays out of INT8."""
+    left = [
+        row
+        for row in rows
+        if row.trial.candidate != start
+        and not any(_beats(other, row, lambda one: (one.trial.excess, one.multiplications)) for other in rows)
+    ]
+    left.sort(key=lambda row: (not row.trial.passes, row.multiplications if row.trial.passes else row.trial.excess))
+    return [*(row for row in rows if row.trial.candidate == start), *left[: MOST_ROWS - 1]]
+
+
+def answer(rows: Sequence[Row], start: Candidate) -> list[Row]:
+    """Return the rows with what is recommended marked: what passes, is fastest, and of equals keeps least."""
+    passing = [row for row in rows if row.trial.passes]
+    if passing:
+        times = [row.p50_ms for row in passing if row.p50_ms is not None]
+        fastest = min(times, default=0.0) * (1 + ALIKE)
+        quick = [row for row in passing if row.p50_ms is None or row.p50_ms <= fastest] or passing
+        best = min(quick, key=lambda row: (row.multiplications, len(row.kept), row.trial.excess))
+        rows = [replace(row, recommended=row is best) for row in rows]
+    return sorted(rows, key=lambda row: (row.trial.candidate != start, not row.recommended, row.trial.excess))
+
+
+def _beats(one: Row, other: Row, by: Callable[[Row], tuple[float, ...]]) -> bool:
+    mine, theirs = by(one), by(other)
+    return mine != theirs and all(m <= t for m, t in zip(mine, theirs, strict=True))

@@ -1,0 +1,181 @@
+"""Candidates tried for real: each is an engine in the cache, evaluated by the job of a run, and timed in one launch."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from ..data import Dataset
+from ..errors import JobError, JobTimeoutError, TrtGateError, reason_of
+from ..jobs import BuildRequest, LayersRequest
+from ..judge.accuracy.parity import judge_parity
+from ..measuring import Caller, Engines, Evaluations, Plan, RunContext, engine_arm, launch_request
+from ..quantizing import Candidate, Trial
+from ..records import Cell, EngineRecord, Environment, Layer, Outcome, Workspace
+from ..settings import Quantization, Settings
+from ..text import plural
+
+LEAST_IMAGES = 16
+"""Fewer tell nothing."""
+LAUNCH_S = 2.0
+"""Seconds that each arm is timed for at the end."""
+
+
+class TimeIsUpError(Exception):
+    """The time that the search was given is spent."""
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a repair works with: the cell, the settings of its run, and this machine."""
+
+    cell: Cell
+    settings: Settings
+    weights: Path
+    dataset: Dataset
+    environment: Environment
+    caller: Caller
+
+
+@dataclass
+class Trials:
+    """Tries candidates for one cell, each in a run's folder of its own below ``folder``, until a moment.
+
+    ``ends_at`` is on the monotonic clock. ``number`` counts the trials.
+    """
+
+    given: Given
+    folder: Path
+    ends_at: float
+    say: Callable[[str], None]
+    number: int = 0
+    engines: dict[Candidate, EngineRecord] = field(default_factory=dict)
+
+    def layers(self) -> tuple[Layer, ...]:
+        """Return the layers of the network; raises ``JobError`` where it cannot be exported."""
+        cell, context = self.given.cell, self._context(Candidate(), 1.0)
+        context.expected.expect((), builds=True)
+        context.expected.begin()
+        build = BuildRequest(
+            weights=str(self.given.weights),
+            cell=cell.model_copy(update={"precision": "fp32"}),
+            threads=context.threads,
+            export_args=context.export_arguments(cell),
+            output="",
+        )
+        return context.job("layers", LayersRequest(threads=context.threads, build=build)).layers
+
+    def evaluate(self, candidate: Candidate, share: float) -> Trial:
+        """Try a candidate on a share of the images.
+
+        Raises:
+            TimeIsUpError: There is no time left, or was none before it ended.
+        """
+        if time.monotonic() >= self.ends_at:
+            raise TimeIsUpError
+        self.number += 1
+        context = self._context(candidate, share)
+        try:
+            return self._tried(context, candidate, share)
+        except JobTimeoutError:
+            raise TimeIsUpError from None
+        except JobError as error:
+            self._say(candidate, share, f"not possible ({reason_of(error)})")
+            return Trial(candidate, share, float("inf"), problem=reason_of(error))
+        finally:
+            context.workspace.close()
+
+    def _tried(self, context: RunContext, candidate: Candidate, share: float) -> Trial:
+        cell, engines = self.given.cell, Engines(context)
+        reference, engine = Evaluations(engines, [cell]).pair(cell)
+        tolerances = context.settings.accuracy.tolerances(cell.precision, engine.task)
+        checks = judge_parity(reference, engine, tolerances)
+        if wrong := next((check for check in checks if check.outcome is Outcome.ERROR), None):
+            raise TrtGateError(wrong.sentence)
+        drops = {check.name: check.change or 0.0 for check in checks}
+        excess = max((drops[name] - limit for name, limit in tolerances.items() if name in drops), default=0.0)
+        passes = all(check.outcome is Outcome.PASS for check in checks)
+        record = self.engines[candidate] = engines.of(cell)
+        worst = max(drops, key=lambda name: drops[name] - tolerances[name], default="")
+        said = f"{worst} {engine.metrics.get(worst, 0.0):.4f} ({drops.get(worst, 0.0):+.4f} from the .pt)"
+        self._say(candidate, share, said.replace("(+", "(-", 1) if drops.get(worst, 0.0) > 0 else said)
+        # What the judge lets pass passes, whatever the rounding.
+        return Trial(candidate, share, min(excess, 0.0) if passes else max(excess, 1e-9), drops, record.size_bytes)
+
+    def _say(self, candidate: Candidate, share: float, what: str) -> None:
+        left_s = max(0.0, self.ends_at - time.monotonic())
+        part = "" if share == 1 else f", {100 * share:.0f} % of the images"
+        self.say(f"trial {self.number} [{left_s / 60:.0f} min left]: {described(candidate)}{part}: {what}")
+
+    def _context(self, candidate: Candidate, share: float) -> RunContext:
+        given, cell = self.given, self.given.cell
+        settings = given.settings.of(cell.model)
+        left_s = max(1.0, self.ends_at - time.monotonic())
+        limits = settings.timeouts
+        changes = {
+            "models": tuple(
+                model.model_copy(update={"quantization": None}) for model in settings.models if model.name == cell.model
+            ),
+            "precisions": (cell.precision,),
+            "quantization": Quantization(int8=candidate.asked),
+            "calibration": settings.calibration.model_copy(update={"fraction": candidate.fraction}),
+            "timeouts": limits.model_copy(
+                update={"build_s": min(limits.build_s, left_s), "accuracy_s": min(limits.accuracy_s, left_s)}
+            ),
+            "fresh": False,
+        }
+        context = RunContext(
+            settings=settings.model_copy(update=changes),
+            plan=Plan((cell,), {cell.model: given.weights}),
+            datasets={cell.model: self._part(share)},
+            environment=given.environment,
+            workspace=Workspace(self.folder, f"trial-{self.number:03}"),
+            caller=given.caller,
+        )
+        context.ranges = self.folder / "ranges" / f"{candidate.fraction:g}"
+        return context
+
+    def _part(self, share: float) -> Dataset:
+        """Return the dataset with a share of the evaluated images, evenly spread; all of them where they are few."""
+        dataset, split = self.given.dataset, self.given.settings.split
+        images = dataset.images(split)
+        wanted = max(LEAST_IMAGES, round(share * len(images)))
+        if share >= 1 or wanted >= len(images) or dataset.folders:
+            return dataset
+        listed = self.folder / f"{plural(wanted, 'image').replace(' ', '-')}.txt"
+        if not listed.is_file():
+            listed.parent.mkdir(parents=True, exist_ok=True)
+            chosen = (images[index * len(images) // wanted] for index in range(wanted))
+            listed.write_text("\n".join(map(str, chosen)) + "\n", encoding="utf-8", errors="surrogateescape")
+        return replace(dataset, splits={**dataset.splits, split: (listed,)})
+
+    def time(self, candidates: Iterable[Candidate]) -> Mapping[Candidate, float]:
+        """Return the p50 in milliseconds of candidates that were built, timed side by side in one launch.
+
+        Raises:
+            JobError: They cannot be timed.
+        """
+        cell, chosen = self.given.cell, [one for one in candidates if one in self.engines]
+        context = self._context(Candidate(), 1.0)
+        rules = context.settings.latency
+        arms = [engine_arm(f"candidate-{number}", self.engines[one]) for number, one in enumerate(chosen)]
+        request = launch_request(context, cell.model, "launch", 0, arms)
+        short = rules.model_copy(update={"max_seconds": min(rules.max_seconds, LAUNCH_S)})
+        request = request.model_copy(update={"rules": short, "contexts": (rules.context,)})
+        launch = context.job("launch", request).launch
+        context.workspace.close()
+        context.expected.close()
+        timed = zip(chosen, arms, strict=True)
+        return {one: launch.arms[arm.arm].timings[rules.context].quantile_ms(50) for one, arm in timed}
+
+
+def described(candidate: Candidate) -> str:
+    """Return what is special about a candidate, in a few words."""
+    said = candidate.asked.model_dump(exclude_defaults=True)
+    keep = said.pop("keep", ())
+    words = [f"calibrator {value}" if name == "calibrator" else name.replace("_", " ") for name, value in said.items()]
+    words += [f"fraction {candidate.fraction:g}"] if candidate.fraction != 1 else []
+    words += [f"keeping {', '.join(keep[:4])}{f' and {len(keep) - 4} more' if len(keep) > 4 else ''}"] if keep else []
+    return ", ".join(words) or "as the exporter makes it"
