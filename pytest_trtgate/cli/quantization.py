@@ -66,7 +66,7 @@ def _layers(arguments: argparse.Namespace) -> int:
 
 
 def _layers_of(arguments: argparse.Namespace) -> tuple[Layer, ...]:
-    from ..jobs import BuildRequest, Job, LayersRequest, LayersResponse
+    from ..jobs import BuildRequest, Job, LayersRequest, LayersResponse, LocalLauncher
     from ..machine import threads_of
     from ..measuring import check_weights
     from ..records import Cell
@@ -91,7 +91,7 @@ def _layers_of(arguments: argparse.Namespace) -> tuple[Layer, ...]:
     request = LayersRequest(build=build, threads=threads, safe_weights=settings.weights == "safe")
     with tempfile.TemporaryDirectory(prefix="trtgate-") as folder:
         job = Job("layers", request, "", settings.timeouts.build_s)
-        answer = _launcher(arguments, machine, "", only_gpu=False).run(job, Path(folder), lambda _: None)
+        answer = LocalLauncher(locks=machine.device_locks()).run(job, Path(folder), lambda _: None)
     assert isinstance(answer, LayersResponse)
     return answer.layers
 
@@ -120,13 +120,6 @@ def _machine(arguments: argparse.Namespace) -> Machine:
 
     given: Machine | None = arguments.machine
     return given or Machine()
-
-
-def _launcher(arguments: argparse.Namespace, machine: Machine, gpu: str, *, only_gpu: bool) -> Launcher:
-    from ..jobs import LocalLauncher
-
-    given: Launcher | None = getattr(arguments, "launcher", None)
-    return given or LocalLauncher(locks=machine.device_locks(), gpu=gpu, only_gpu=only_gpu)
 
 
 def _repair(arguments: argparse.Namespace) -> int:
@@ -165,6 +158,7 @@ def _cell(run: RunRecord, arguments: argparse.Namespace) -> Cell:
 
 def _given(run: RunRecord, cell: Cell, arguments: argparse.Namespace) -> Given:
     """Return what a repair of a cell works with: the settings of its run, and this machine."""
+    from ..jobs import LocalLauncher
     from ..machine import gpu_of_worker, resolve_backend
     from ..measuring import check_inputs, make_plan
     from ..repairing import Given
@@ -187,7 +181,7 @@ def _given(run: RunRecord, cell: Cell, arguments: argparse.Namespace) -> Given:
         weights=plan.weights[cell.model],
         dataset=datasets[cell.model],
         environment=machine.environment(backend, device, Path.cwd()),
-        caller=_caller(_launcher(arguments, machine, gpu, only_gpu=only_gpu), machine),
+        caller=_caller(LocalLauncher(locks=machine.device_locks(), gpu=gpu, only_gpu=only_gpu), machine),
     )
 
 

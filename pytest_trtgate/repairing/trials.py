@@ -55,7 +55,7 @@ class Trials:
 
     def layers(self) -> tuple[Layer, ...]:
         """Return the layers of the network; raises ``JobError`` where it cannot be exported."""
-        cell, context = self.given.cell, self._context(Candidate(), 1.0)
+        cell, context = self.given.cell, self._set_up(Candidate(), 1.0)
         context.expected.expect((), builds=True)
         context.expected.begin()
         build = BuildRequest(
@@ -76,7 +76,7 @@ class Trials:
         if time.monotonic() >= self.ends_at:
             raise TimeIsUpError
         self.number += 1
-        context = self._context(candidate, share)
+        context = self._set_up(candidate, share)
         try:
             return self._tried(context, candidate, share)
         except JobTimeoutError:
@@ -109,7 +109,7 @@ class Trials:
         part = "" if share == 1 else f", {100 * share:.0f} % of the images"
         self.say(f"trial {self.number} [{left_s / 60:.0f} min left]: {described(candidate)}{part}: {what}")
 
-    def _context(self, candidate: Candidate, share: float) -> RunContext:
+    def _set_up(self, candidate: Candidate, share: float) -> RunContext:
         given, cell = self.given, self.given.cell
         settings = given.settings.of(cell.model)
         left_s = max(1.0, self.ends_at - time.monotonic())
@@ -158,7 +158,7 @@ class Trials:
             JobError: They cannot be timed.
         """
         cell, chosen = self.given.cell, [one for one in candidates if one in self.engines]
-        context = self._context(Candidate(), 1.0)
+        context = self._set_up(Candidate(), 1.0)
         rules = context.settings.latency
         arms = [engine_arm(f"candidate-{number}", self.engines[one]) for number, one in enumerate(chosen)]
         request = launch_request(context, cell.model, "launch", 0, arms)

@@ -115,16 +115,31 @@ class FakeTensorRT:
         }
 
     def _INetworkDefinition(self) -> dict[str, Any]:
-        return {"num_layers": len(self.layers), "get_layer": lambda network, index: self._layer(*self.layers[index])}
+        made: dict[int, Any] = {}
+
+        def get(network: Any, index: int) -> Any:
+            if index not in made:
+                made[index] = self._layer(*self.layers[index])
+            return made[index]
+
+        return {"num_layers": len(self.layers), "get_layer": get}
 
     def _layer(self, kind: str, reads: str, writes: str) -> Any:
         layer = self._new("ILayer")
         layer.type = getattr(self.module.LayerType, kind)
+        layer._name = writes.partition(":")[0]
         layer._tensors = [self._tensor(text) for text in (reads, writes)]
         return layer
 
     def _ILayer(self) -> dict[str, Any]:
+        def set_output_type(layer: Any, index: int, kind: Any) -> None:
+            layer._output_type = kind
+
         return {
+            "name": property(lambda layer: layer._name),
+            "num_outputs": 1,
+            "precision": None,
+            "set_output_type": set_output_type,
             "get_input": lambda layer, index: layer._tensors[0],
             "get_output": lambda layer, index: layer._tensors[1],
         }
@@ -143,6 +158,9 @@ class FakeTensorRT:
                 config._logger.log(self.module.ILogger.ERROR, "the timing cache will not be used")
             return made
 
+        def set_flag(config: Any, flag: Any) -> None:
+            config._flags = [*getattr(config, "_flags", []), flag]
+
         def attach(config: Any, timing: Any, ignore_mismatch: bool) -> bool:
             assert ignore_mismatch is False
             if timing._payload not in self.knows:
@@ -150,7 +168,12 @@ class FakeTensorRT:
             config._timing = timing
             return True
 
-        return {"create_timing_cache": create, "set_timing_cache": attach, "set_flag": lambda config, flag: None}
+        return {
+            "create_timing_cache": create,
+            "set_timing_cache": attach,
+            "set_flag": set_flag,
+            "int8_calibrator": None,
+        }
 
     def _ITimingCache(self) -> dict[str, Any]:
         def combine(timing: Any, other: Any, ignore_mismatch: bool) -> bool:

@@ -18,10 +18,12 @@ from pytest_trtgate import workers
 from pytest_trtgate.errors import DataError, TrtGateError
 from pytest_trtgate.jobs.contract import PROGRESS, BuildRequest
 from pytest_trtgate.records.cell import Cell
+from pytest_trtgate.settings import Int8
 from pytest_trtgate.settings.settings import Calibration
 from pytest_trtgate.workers import engine_file, worker
 from pytest_trtgate.workers.building import tensorrt_build
 from pytest_trtgate.workers.building.exporting import prepare_calibration
+from pytest_trtgate.workers.building.quantization import Choice
 from pytest_trtgate.workers.building.tensorrt_build import PatchedBuilder, TimingCache, export_tensorrt, patch_builder
 
 OLD, NEW = "8.6.0", "11.4.0.106"
@@ -304,7 +306,10 @@ def export(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Export:
         monkeypatch.setattr(workers, "yolo", yolo, raising=False)
         images = prepare_calibration(asked)
         artifact, inspection = export_tensorrt(
-            asked, SimpleNamespace(export=do_export), f"best.pt as {asked.cell.precision}"
+            asked,
+            SimpleNamespace(export=do_export),
+            f"best.pt as {asked.cell.precision}",
+            Choice(asked.quantization, "tensorrt", "best.pt"),
         )
         return SimpleNamespace(artifact=artifact, inspection=inspection, images=images, asked=asked_for[0])
 
@@ -376,4 +381,5 @@ def test_hands_are_laid_once_tensorrt_is_there(monkeypatch: pytest.MonkeyPatch) 
     fake = FakeTensorRT(OLD)
     monkeypatch.setitem(sys.modules, "tensorrt", fake.module)
     request = SimpleNamespace(cell=SimpleNamespace(precision="fp16"), timing_cache=None, optimization_level=5)
-    assert patch_builder(request).optimization_level == 5  # type: ignore[arg-type]
+    made = patch_builder(request, Choice(Int8(), "tensorrt", "best.pt"), Path("best.onnx"))  # type: ignore[arg-type]
+    assert made.optimization_level == 5

@@ -79,12 +79,12 @@ def patch_builder(request: BuildRequest, choice: Choice, graph: Path) -> Patched
         )
     # At level 0 the builder measures nothing and ignores a cache.
     path = request.timing_cache if request.optimization_level != 0 else None
-    builder = PatchedBuilder(tensorrt, TimingCache(Path(path)) if path else None, request.optimization_level)
+    patched = PatchedBuilder(tensorrt, TimingCache(Path(path)) if path else None, request.optimization_level)
     if major_version(tensorrt) >= STRONGLY_TYPED:
         quantize_by_modelopt(choice)
     elif choice.changes:
-        builder.chosen = TensorRTChoice(tensorrt, choice, graph)
-    return builder
+        patched.chosen = TensorRTChoice(tensorrt, choice, graph)
+    return patched
 
 
 class PatchedBuilder:
