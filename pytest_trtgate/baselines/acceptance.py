@@ -121,7 +121,7 @@ class Acceptance:
         if self.run.unfinished == INTERRUPTED:
             return INTERRUPTED
         if why := self.broken.get(cell.key):
-            return f"{why}; repair it, or take it as it is with {EVEN_SO}"
+            return f"{why}; mend it, or take it as it is with {EVEN_SO}"
         verdicts = [verdict for verdict in self.run.verdicts if verdict.cell == cell]
         if why := next(filter(None, map(self._why_barred, verdicts)), ""):
             return why

@@ -60,6 +60,8 @@ class Trial:
 
 Evaluate = Callable[[Candidate, float], Trial]
 """Tries a candidate on a share of the images."""
+Recipe = Callable[[Candidate], Candidate]
+"""Makes another candidate of one."""
 
 
 def sensitivities(
@@ -88,6 +90,7 @@ class Search:
         layers: The layers of the network.
         evaluate: Tries a candidate; what it raises ends the search.
         recipes: Other ways to quantize than the present one, each without layers that are kept.
+        later: The same of those that take long to try: only after blocks have been kept.
         say: Told in one sentence what comes next.
     """
 
@@ -95,11 +98,12 @@ class Search:
         self,
         layers: Sequence[Layer],
         evaluate: Evaluate,
-        recipes: Sequence[Callable[[Candidate], Candidate]],
+        recipes: Sequence[Recipe],
+        later: Sequence[Recipe] = (),
         say: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.layers = layers
-        self.recipes = recipes
+        self._recipes, self._later = recipes, later
         self.trials: dict[Candidate, Trial] = {}
         self._evaluate = evaluate
         self._parts: dict[tuple[Candidate, float], Trial] = {}
@@ -109,15 +113,22 @@ class Search:
         """Search from the present settings on, until there is nothing left to try."""
         if self._try(start).passes:
             return
-        self._say("trying calibrators, weights per channel and reduced ranges")
-        base = self._best_recipe(start)
-        if base.passes:
-            return
-        self._say("trying which blocks to keep out of INT8")
-        found = self._grown(base.candidate)
-        if found is not None:
-            self._say("trying to keep fewer layers out of INT8")
-            self._shrunk(found)
+        base = start
+        for recipes in (self._recipes, self._later):
+            if not recipes:
+                continue
+            self._say("trying other ways to quantize")
+            best = self._best_recipe(base, recipes)
+            if best.passes:
+                return
+            if best.candidate == base and recipes is self._later:
+                return  # nothing of it helps, and its blocks were tried
+            base = best.candidate
+            self._say("trying which blocks to keep out of INT8")
+            found = self._grown(base)
+            if found is not None:
+                self._say("trying to keep fewer layers out of INT8")
+                self._shrunk(found)
 
     def cost(self, candidate: Candidate) -> tuple[int, int]:
         """Return what a candidate keeps out of INT8: multiplications, and layers."""
@@ -136,20 +147,17 @@ class Search:
             self.trials[candidate] = known
         return known
 
-    def _best_recipe(self, start: Candidate) -> Trial:
+    def _best_recipe(self, start: Candidate, recipes: Sequence[Recipe]) -> Trial:
         """Return the best way to quantize: what helps alone, and all of that together."""
-        variants = list(dict.fromkeys(recipe(start) for recipe in self.recipes))
-        tried = [start, *variants]
-        ranked = halving(tried, self._try) if len(tried) > 2 else [self._try(one) for one in tried]
-        worst = self._try(start, PARTS[0]).excess if len(tried) > 2 else self._try(start).excess
-        helping = [r for r in self.recipes if (t := self._parts.get((r(start), PARTS[0]))) and t.excess < worst]
+        first = self._try(start, PARTS[0]).excess
+        alone = {recipe: self._try(recipe(start), PARTS[0]).excess for recipe in recipes}
         # Of several that set the same key, the one that helps most comes last and stays.
-        helping.sort(key=lambda recipe: -self._try(recipe(start), PARTS[0]).excess)
-        both = start
+        helping = sorted((recipe for recipe in recipes if alone[recipe] < first), key=lambda recipe: -alone[recipe])
+        together = start
         for recipe in helping:
-            both = recipe(both)
-        together = [self._try(both)] if len(helping) > 1 else []
-        return min([*ranked, *together, self._try(start)], key=lambda trial: trial.excess)
+            together = recipe(together)
+        left = dict.fromkeys([start, *(recipe(start) for recipe in helping[-2:]), together])
+        return min((self._try(candidate) for candidate in left), key=lambda trial: trial.excess)
 
     def _grown(self, base: Candidate) -> Trial | None:
         """Return a trial that passes, with whole blocks kept; None where no blocks do."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..errors import JobError, reason_of
-from ..quantizing import Candidate, Search, Trial
+from ..quantizing import Candidate, Recipe, Search, Trial
 from .trials import Given, TimeIsUpError, Trials
 
 LAUNCH_SHARE = 0.1
@@ -61,7 +61,7 @@ def repair(given: Given, folder: Path, seconds: float, say: Callable[[str], None
     ends_at = time.monotonic() + seconds * (1 - LAUNCH_SHARE)
     trials = Trials(given, folder, ends_at, say)
     start = Candidate(given.settings.of(given.cell.model).quantization.int8, given.settings.calibration.fraction)
-    search = Search(trials.layers(), trials.evaluate, recipes(given), say)
+    search = Search(trials.layers(), trials.evaluate, *recipes(given), say)
     ended = ""
     try:
         search.run(start)
@@ -91,24 +91,24 @@ def _row(search: Search, trial: Trial) -> Row:
     return Row(trial, kept, search.cost(trial.candidate)[0])
 
 
-def recipes(given: Given) -> list[Callable[[Candidate], Candidate]]:
-    """Return the other ways to quantize that a cell's backend has, apart from layers that are kept."""
+def recipes(given: Given) -> tuple[list[Recipe], list[Recipe]]:
+    """Return other ways to quantize that a cell's backend has, and those that calibrate anew, which takes longer."""
 
-    def changed(**update: object) -> Callable[[Candidate], Candidate]:
+    def changed(**update: object) -> Recipe:
         return lambda one: replace(one, asked=one.asked.model_copy(update=update))
 
-    if given.cell.backend == "tensorrt":
-        found = [changed(calibrator="entropy")]
-    else:
-        # Not entropy: ONNX Runtime's search for its thresholds takes minutes.
-        calibrators = ("percentile-99.9", "percentile-99.99")
-        found = [changed(per_channel=True), *(changed(calibrator=name) for name in calibrators)]
-        instructions = given.environment.instructions
-        if instructions is not None and not any("vnni" in name for name in instructions):
-            found.append(changed(reduce_range=True))
     # Fewer images have fewer outliers; more of them show more of what comes.
-    other = 0.25 if given.settings.calibration.fraction == 1 else 1.0
-    return [*found, lambda one: replace(one, fraction=other)]
+    fraction = given.settings.calibration.fraction
+    other = fraction / 4 if fraction == 1 else min(1.0, 4 * fraction)
+    anew = [lambda one: replace(one, fraction=other)]
+    if given.cell.backend == "tensorrt":
+        return [changed(calibrator="entropy")], anew
+    quick = [changed(per_channel=True)]
+    instructions = given.environment.instructions
+    if instructions is not None and not any("vnni" in name for name in instructions):
+        quick.append(changed(reduce_range=True))
+    # Not entropy: ONNX Runtime's search for its thresholds takes minutes.
+    return quick, [changed(calibrator="percentile-99.99"), changed(calibrator="percentile-99.9"), *anew]
 
 
 def worth_timing(rows: Sequence[Row], start: Candidate) -> list[Row]:

@@ -125,6 +125,28 @@ def test_what_was_found_when_time_is_up_is_kept(most: int) -> None:
     assert set(search.trials) == {candidate for candidate, share in network.tried if share == 1}
 
 
+def test_what_takes_long_is_tried_after_blocks_and_may_still_spare_them() -> None:
+    network = Network({"stem.0": 0.1}, {"calibrator": 0.05})
+    search = Search(LAYERS, network.evaluate, (per_channel,), (entropy,))
+    search.run(Candidate())
+    order = [candidate for candidate, _ in network.tried]
+    assert order.index(Candidate(Int8(keep=("stem.0",)))) < order.index(entropy(Candidate()))
+    assert search.trials[entropy(Candidate())].passes
+
+
+def test_blocks_are_tried_again_with_a_calibrator_that_only_helps() -> None:
+    harm = dict.fromkeys(("stem.0", "stem.1", "stage3.3", "neck.8", "head.boxes.8.0", "head.classes.8.0"), 0.012)
+    network = Network(
+        harm | dict.fromkeys((layer.name for layer in LAYERS if layer.name not in harm), 0.001), {"calibrator": 0.3}
+    )
+    search = Search(LAYERS, network.evaluate, (per_channel,), (entropy,))
+    search.run(Candidate())
+    passing = [one for one, trial in search.trials.items() if trial.passes]
+    assert min(len(search.kept(one)) for one in passing if one.asked.calibrator == "entropy") < min(
+        (len(search.kept(one)) for one in passing if one.asked.calibrator == "exporter"), default=len(LAYERS)
+    )
+
+
 def test_nothing_is_tried_twice() -> None:
     network = Network({"stem.0": 0.1, "neck.8": 0.1})
     searched(network)

@@ -93,7 +93,7 @@ def test_what_was_found_is_kept_where_the_search_is_interrupted(
 
     def interrupted(self: InlineLauncher, job: Job, *rest: Any) -> Any:
         jobs.append(job.name)
-        if len(jobs) == 12:
+        if len(jobs) == 8:
             raise KeyboardInterrupt
         return run(self, job, *rest)
 
@@ -102,7 +102,7 @@ def test_what_was_found_is_kept_where_the_search_is_interrupted(
     out = capsys.readouterr().out
     assert "the search ended early, since it was interrupted" in out
     assert "FAIL  0.2030" in out
-    assert len(jobs) == 12
+    assert len(jobs) == 8
 
 
 def test_a_search_ends_when_its_time_is_up(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
@@ -126,7 +126,7 @@ def test_a_candidate_that_cannot_be_built_is_said_and_passed_over(
     monkeypatch.setattr(InlineLauncher, "run", refusing)
     assert repaired() == 0
     out = capsys.readouterr().out
-    assert "calibrator percentile-99.9, 25 % of the images: not possible (no such calibrator here)" in out
+    assert "calibrator percentile-99.9, per channel, 25 % of the images: not possible (no such calibrator here)" in out
     assert "recommended is per channel, keeping head.keypoints;" in out
 
 

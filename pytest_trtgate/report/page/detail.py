@@ -100,6 +100,11 @@ def build_facts(engine: EngineRecord) -> tuple[Fact, ...]:
         facts.append(Fact("Layers", fmt.clip(built.sentence(engine.cell.precision) + layers, 300)))
         if built.device_memory_bytes is not None:
             facts.append(Fact("Device memory", fmt.size(built.device_memory_bytes)))
+    if engine.quantization:
+        special = engine.quantization
+        facts.append(Fact("Quantization", fmt.clip(special.sentence, 300)))
+        if special.kept:
+            facts.append(Fact("Kept out of INT8", fmt.clip(", ".join(special.kept), 600)))
     if engine.calibration:
         c = engine.calibration
         used = f"{fmt.plural(c.images, 'image')} of split {fmt.clip(c.split, 40)} (fraction {c.fraction:g})"
