@@ -9,9 +9,19 @@ from pathlib import Path
 
 from ..data import Dataset
 from ..errors import JobError, JobTimeoutError, TrtGateError, reason_of
-from ..jobs import BuildRequest, LayersRequest
+from ..findings import survey
+from ..jobs import BuildRequest, CheckpointFacts, LayersRequest
 from ..judge.accuracy.parity import judge_parity
-from ..measuring import Caller, Engines, Evaluations, Plan, RunContext, engine_arm, launch_request
+from ..measuring import (
+    Caller,
+    Engines,
+    Evaluations,
+    Plan,
+    RunContext,
+    checkpoint_name,
+    engine_arm,
+    launch_request,
+)
 from ..quantizing import Candidate, Trial
 from ..records import Cell, EngineRecord, Environment, Layer, Outcome, Workspace
 from ..settings import Quantization, Settings
@@ -52,12 +62,18 @@ class Trials:
     say: Callable[[str], None]
     number: int = 0
     engines: dict[Candidate, EngineRecord] = field(default_factory=dict)
+    facts: CheckpointFacts | None = None
 
     def layers(self) -> tuple[Layer, ...]:
-        """Return the layers of the network; raises ``JobError`` where it cannot be exported."""
+        """Return the layers of the network, and see what the checkpoint says of itself, as a run does first.
+
+        Raises:
+            JobError: It cannot be exported, or not be looked into.
+        """
         cell, context = self.given.cell, self._set_up(Candidate(), 1.0)
         context.expected.expect((), builds=True)
         context.expected.begin()
+        self.facts = survey(context, context.data[cell.model], {}, (cell.model,)).checkpoints.get(cell.model)
         build = BuildRequest(
             weights=str(self.given.weights),
             cell=cell.model_copy(update={"precision": "fp32"}),
@@ -99,8 +115,9 @@ class Trials:
         passes = all(check.outcome is Outcome.PASS for check in checks)
         record = self.engines[candidate] = engines.of(cell)
         worst = max(drops, key=lambda name: drops[name] - tolerances[name], default="")
-        said = f"{worst} {engine.metrics.get(worst, 0.0):.4f} ({drops.get(worst, 0.0):+.4f} from the .pt)"
-        self._say(candidate, share, said.replace("(+", "(-", 1) if drops.get(worst, 0.0) > 0 else said)
+        self._say(
+            candidate, share, f"{worst} {engine.metrics.get(worst, 0.0):.4f} ({-drops.get(worst, 0.0):+.4f} to the .pt)"
+        )
         # What the judge lets pass passes, whatever the rounding.
         return Trial(candidate, share, min(excess, 0.0) if passes else max(excess, 1e-9), drops, record.size_bytes)
 
@@ -134,6 +151,8 @@ class Trials:
             workspace=Workspace(self.folder, f"trial-{self.number:03}"),
             caller=given.caller,
         )
+        if self.facts is not None:
+            context.workspace.put(checkpoint_name(cell.model), self.facts)
         context.ranges = self.folder / "ranges" / f"{candidate.fraction:g}"
         return context
 
