@@ -146,17 +146,18 @@ def matching(layers: Iterable[Layer], patterns: Iterable[str]) -> tuple[Layer, .
 
 
 def _is_named(layer: Layer, pattern: str) -> bool:
-    return fnmatchcase(layer.node, pattern) or any(fnmatchcase(name, pattern) for name in _prefixes(layer.name))
+    return fnmatchcase(layer.node, pattern) or any(fnmatchcase(name, pattern) for name in prefixes_of(layer.name))
 
 
-def _prefixes(name: str) -> list[str]:
+def prefixes_of(name: str) -> list[str]:
+    """Return the names of the blocks that a layer is in, the widest first, and its own."""
     parts = name.split(".")
     return [".".join(parts[:length]) for length in range(1, len(parts) + 1)]
 
 
 def unknown_names(layers: Collection[Layer], patterns: Iterable[str]) -> dict[str, list[str]]:
     """Return the patterns that name no layer, each with the names that are nearest to it."""
-    names = list(dict.fromkeys(name for layer in layers for name in _prefixes(layer.name)))
+    names = list(dict.fromkeys(name for layer in layers for name in prefixes_of(layer.name)))
     nodes = [layer.node for layer in layers]
     lost = [pattern for pattern in patterns if not matching(layers, [pattern])]
     return {p: difflib.get_close_matches(p, nodes if p.startswith("/") else names, n=3, cutoff=0.3) for p in lost}

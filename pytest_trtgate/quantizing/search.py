@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from ..records import Layer
 from ..settings import Int8
-from .naming import block_names, matching
+from .naming import block_names, matching, prefixes_of
 
 LAST = "head.*.last"
 """The last convolutions of all branches of the head, few and often guilty."""
@@ -217,17 +217,14 @@ class Search:
 
 
 def compressed(layers: Sequence[Layer], names: Collection[str]) -> tuple[str, ...]:
-    """Return the shortest list of names for some layers: a block in the place of all that is in it."""
-    wanted, found, covered = set(names), list[str](), set[str]()
-    for layer in layers:
-        if layer.name not in wanted or layer.name in covered:
-            continue
-        parts = layer.name.split(".")
-        for length in range(1, len(parts) + 1):
-            prefix = ".".join(parts[:length])
-            inside = {one.name for one in matching(layers, [prefix])}
-            if inside <= wanted:
-                found.append(prefix)
-                covered |= inside
-                break
+    """Return a short list of names for some layers: a block in the place of all in it, a glob for last convolutions."""
+    wanted, covered, found = set(names), set[str](), list[str]()
+    blocks = block_names(layers)
+    lasts = [LAST, *(f"{block}.*.last" for block in blocks)]
+    prefixes = (prefix for layer in layers if layer.name in wanted for prefix in prefixes_of(layer.name))
+    for pattern in ("head", *blocks, *lasts, *prefixes):
+        inside = {layer.name for layer in matching(layers, [pattern])}
+        if inside and inside <= wanted and not inside <= covered and not (pattern in lasts and len(inside) == 1):
+            found.append(pattern)
+            covered |= inside
     return tuple(found)

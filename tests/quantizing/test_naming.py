@@ -111,7 +111,19 @@ def test_names_below_a_block() -> None:
     assert children(layers, "stem") == ("stem.0", "stem.1", "stem.2")
 
 
-def test_blocks_stand_for_all_that_is_in_them() -> None:
+@pytest.mark.parametrize(
+    "patterns",
+    [
+        ("stem", "head.boxes.8", "head.keypoints.16.last"),
+        ("head.classes.*.last",),
+        ("head.*.last",),
+        ("head", "neck.8"),
+        ("head.boxes", "head.classes.*.last"),
+        ("stem.2.cv1", "stage3.4.m.0.attn"),
+    ],
+)
+def test_a_few_names_stand_for_many_layers(patterns: tuple[str, ...]) -> None:
     layers = list(named(BACKBONE | NECK | head(2, 3, 4), "pose").values())
-    names = [layer.name for layer in matching(layers, ["stem", "head.boxes.8", "head.keypoints.16.last"])]
-    assert compressed(layers, names) == ("stem", "head.boxes.8", "head.keypoints.16.last")
+    names = [layer.name for layer in matching(layers, patterns)]
+    assert sorted(compressed(layers, names)) == sorted(patterns)
+    assert matching(layers, compressed(layers, names)) == matching(layers, patterns)
