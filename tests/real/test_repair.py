@@ -1,0 +1,78 @@
+"""A pose network that INT8 harms, from the failed run through the repair to the run that passes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from darts import SIDE_PX, write_darts
+
+pytestmark = pytest.mark.real
+
+WEIGHTS = Path(__file__).parent / "darts.pt"
+SETTINGS = f"""
+models = ["darts.pt"]
+data = "data/data.yaml"
+imgsz = {SIDE_PX}
+precisions = ["int8"]
+cache_dir = "cache"
+[latency]
+samples = 100
+max_seconds = 0.3
+"""
+
+
+class Project:
+    """A project that gates the INT8 of the network on darts."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        shutil.copyfile(WEIGHTS, folder / "darts.pt")
+        write_darts(folder / "data", train=80, test=80)
+        (folder / "trtgate.toml").write_text(SETTINGS)
+        (folder / "test_gate.py").write_text("def test_accuracy(trtgate): trtgate.check_accuracy()\n")
+
+    def run(self, *command: str) -> subprocess.CompletedProcess[str]:
+        """Run a module of Python in the project's folder."""
+        return subprocess.run([sys.executable, "-m", *command], cwd=self.folder, capture_output=True, text=True)
+
+    def gate(self) -> dict[str, Any]:
+        """Run the gate; return its record."""
+        done = self.run("pytest", "-q", "-p", "no:cacheprovider")
+        path = self.folder / "reports" / "run.json"
+        assert path.is_file(), done.stdout + done.stderr
+        record: dict[str, Any] = json.loads(path.read_text())
+        return record
+
+
+def test_int8_that_lost_accuracy_is_repaired_by_keeping_a_few_layers(tmp_path: Path) -> None:
+    project = Project(tmp_path)
+    (failed,) = project.gate()["verdicts"]
+    assert failed["outcome"] == "FAIL"
+    done = project.run("pytest_trtgate.cli", "repair", "reports/run.json", "--minutes", "10")
+    assert done.returncode == 0, done.stdout + done.stderr
+    print(done.stdout)
+    settings = done.stdout.partition("Set:\n")[2]
+    with (tmp_path / "trtgate.toml").open("a") as file:
+        file.write(settings)
+    record = project.gate()
+    (passed,), (engine,) = record["verdicts"], record["engines"].values()
+    assert passed["outcome"] == "PASS"
+    assert engine["from_cache"]
+    assert len(engine["quantization"]["kept"]) < 0.1 * engine["quantization"]["layers"]
+
+
+def test_layers_of_a_checkpoint_are_named(tmp_path: Path) -> None:
+    project = Project(tmp_path)
+    done = project.run("pytest_trtgate.cli", "layers", "darts.pt", "--nodes")
+    assert done.returncode == 0, done.stderr
+    lines = {line.split()[0]: line for line in done.stdout.splitlines()[1:]}
+    assert len(lines) == 99
+    assert "keypoint branch, last convolution, scale 8" in lines["head.keypoints.8.last"]
+    assert lines["head.keypoints.8.last"].endswith("/model.23/cv4.0/cv4.0.2/Conv")
+    assert lines["stem.0"].endswith("/model.0/conv/Conv")
