@@ -23,7 +23,8 @@ _REPAIR = (
     "Search for the cheapest INT8 that passes a cell's own limits: calibrators, weights per channel, a reduced range, "
     "other calibration images, and layers that stay out of INT8. Each candidate is built into the cache and evaluated "
     "as in a run; the best are timed side by side. Prints a table and the settings to paste. Ctrl-C ends the search "
-    "and keeps what was found. Exit status 0 where a candidate passes, 1 where none does."
+    "and keeps what was found. What failed leaves its log in a folder beside the record. Exit status 0 where a "
+    "candidate passes, 1 where none does."
 )
 _LAYERS = (
     "Print the layers of a checkpoint that INT8 quantizes, by the names that quantization.int8.keep takes. A part of a "

@@ -288,9 +288,11 @@ def timing(settings: Settings, too_many: str, processes: int) -> Iterator[Found]
         yield Found("unfair-timing", f"{processes} other {many} on the GPU before the start")
 
 
-def saturating(cells: Iterable[Cell], environment: Environment) -> Iterator[Found]:
-    """Yield that INT8 of ONNX Runtime may compute wrong sums on this processor."""
-    if saturates(environment) and any(c.precision == "int8" and c.backend == "onnxruntime" for c in cells):
+def saturating(cells: Iterable[Cell], environment: Environment, settings: Settings) -> Iterator[Found]:
+    """Yield that INT8 of ONNX Runtime may compute wrong sums on this processor, unless its weights leave room."""
+    concerned = (c.model for c in cells if c.precision == "int8" and c.backend == "onnxruntime")
+    full = (model for model in concerned if not settings.of(model).quantization.int8.reduce_range)
+    if saturates(environment) and any(True for _ in full):
         said = (
             f"{environment.cpu} has no VNNI, so ONNX Runtime adds up products of 8-bit numbers in 16 bits, which may "
             "overflow: INT8 may be less accurate here than on a processor with VNNI"

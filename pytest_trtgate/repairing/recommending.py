@@ -8,12 +8,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..errors import JobError, reason_of
+from ..machine import saturates
 from ..quantizing import Candidate, Recipe, Search, Trial
+from ..text import plural
 from .trials import Given, TimeIsUpError, Trials
 
 LAUNCH_SHARE = 0.1
 """Share of the time that is left for the launch at the end."""
 MOST_ROWS = 6
+INTERRUPTED = "it was interrupted"
 ALIKE = 0.03
 """Relative difference of two p50 of a short launch below which neither is faster."""
 
@@ -38,6 +41,7 @@ class Repair:
         layers: How many layers the exporter would quantize.
         trials: How many candidates were tried.
         ended: Why the search ended before there was nothing left to try; empty where it did not.
+        untimed: Why the rows have no p50; empty where they have.
     """
 
     rows: tuple[Row, ...]
@@ -59,31 +63,40 @@ def repair(given: Given, folder: Path, seconds: float, say: Callable[[str], None
         JobError: The network cannot be exported, or not be evaluated as it is.
     """
     ends_at = time.monotonic() + seconds * (1 - LAUNCH_SHARE)
-    trials = Trials(given, folder, ends_at, say)
-    start = Candidate(given.settings.of(given.cell.model).quantization.int8, given.settings.calibration.fraction)
-    search = Search(trials.layers(), trials.evaluate, *recipes(given), say)
-    ended = ""
+    with Trials(given, folder, ends_at, say) as trials:
+        search = Search(trials.layers(), trials.evaluate, *recipes(given), say)
+        ended = _searched(search, given.start, trials)
+        if given.start in search.trials and search.trials[given.start].problem:
+            raise JobError("repair", search.trials[given.start].problem)
+        rows = [_row(search, trial) for trial in search.trials.values() if not trial.problem]
+        untimed = INTERRUPTED if ended == INTERRUPTED else ""
+        if rows and not untimed:
+            rows = worth_timing(rows, given.start)
+            rows, untimed = _timed(rows, trials)
+        return Repair(tuple(answer(rows, given.start)), len(search.layers), trials.number, ended, untimed)
+
+
+def _searched(search: Search, start: Candidate, trials: Trials) -> str:
+    """Search; return why that ended before there was nothing left to try, empty where it did not."""
     try:
         search.run(start)
     except TimeIsUpError:
-        ended = f"the time was up after {trials.number} trials"
+        return f"the time was up after {trials.number} trials"
     except KeyboardInterrupt:
-        ended = "it was interrupted"
-    if start in search.trials and search.trials[start].problem:
-        raise JobError("repair", search.trials[start].problem)
-    rows = [_row(search, trial) for trial in search.trials.values() if not trial.problem]
-    untimed = ""
-    if rows and ended != "it was interrupted":
-        rows = worth_timing(rows, start)
-        say(f"timing {len(rows)} of them side by side")
-        try:
-            p50_ms = trials.time([row.trial.candidate for row in rows])
-            rows = [replace(row, p50_ms=p50_ms.get(row.trial.candidate)) for row in rows]
-        except JobError as error:
-            untimed = f"they could not be timed ({reason_of(error)})"
-        except KeyboardInterrupt:
-            untimed = "the timing was interrupted"
-    return Repair(tuple(answer(rows, start)), len(search.layers), trials.number, ended, untimed)
+        return INTERRUPTED
+    return ""
+
+
+def _timed(rows: list[Row], trials: Trials) -> tuple[list[Row], str]:
+    """Return the rows with their p50, or why there is none."""
+    trials.say(f"timing {plural(len(rows), 'engine')} side by side")
+    try:
+        p50_ms = trials.time([row.trial.candidate for row in rows])
+    except JobError as error:
+        return rows, f"they could not be timed ({reason_of(error)})"
+    except KeyboardInterrupt:
+        return rows, INTERRUPTED
+    return [replace(row, p50_ms=p50_ms.get(row.trial.candidate)) for row in rows], ""
 
 
 def _row(search: Search, trial: Trial) -> Row:
@@ -104,8 +117,7 @@ def recipes(given: Given) -> tuple[list[Recipe], list[Recipe]]:
     if given.cell.backend == "tensorrt":
         return [changed(calibrator="entropy")], anew
     quick = [changed(per_channel=True)]
-    instructions = given.environment.instructions
-    if instructions is not None and not any("vnni" in name for name in instructions):
+    if saturates(given.environment):
         quick.append(changed(reduce_range=True))
     # Not entropy: ONNX Runtime's search for its thresholds takes minutes.
     return quick, [changed(calibrator="percentile-99.99"), changed(calibrator="percentile-99.9"), *anew]

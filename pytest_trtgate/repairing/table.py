@@ -8,7 +8,7 @@ from .. import text as fmt
 from ..quantizing import Candidate
 from ..settings import Int8
 from .recommending import Repair, Row
-from .trials import Given, described
+from .trials import Given
 
 
 def lines(found: Repair, given: Given, prefix: str) -> Iterator[str]:
@@ -19,14 +19,14 @@ def lines(found: Repair, given: Given, prefix: str) -> Iterator[str]:
     if not found.rows:
         yield f"{cell.label}: nothing was found, since no candidate was tried on all images"
         return
-    yield from _table(found)
+    yield from _table(found, given)
     if found.untimed:
         yield f"p50 is missing: {found.untimed}"
     now, best = found.rows[0].trial, min((row.trial for row in found.rows), key=lambda trial: trial.excess)
     if recommended is None:
         what = "within the time" if found.ended else f"in {fmt.plural(found.trials, 'trial')}"
         yield f"{cell.label}: nothing that was tried {what} passes the cell's limits; the best is over them by " + (
-            f"{best.excess:.4f}: {described(best.candidate)}"
+            f"{best.excess:.4f}: {given.described(best.candidate)}"
         )
     elif recommended.trial.candidate == now.candidate:
         yield f"{cell.label}: it passes as it is; nothing has to change"
@@ -34,23 +34,23 @@ def lines(found: Repair, given: Given, prefix: str) -> Iterator[str]:
     else:
         share = 100 * len(recommended.kept) / found.layers
         kept = f"{len(recommended.kept)} of {found.layers} layers ({share:.0f} %) stay out of INT8"
-        yield f"{cell.label}: recommended is {described(recommended.trial.candidate)}; {kept}. Set:"
+        yield f"{cell.label}: recommended is {given.described(recommended.trial.candidate)}; {kept}. Set:"
     chosen = (recommended.trial if recommended else best).candidate
     if chosen != now.candidate:
         yield ""
         yield from settings_lines(chosen, given, prefix)
 
 
-def _table(found: Repair) -> Iterator[str]:
+def _table(found: Repair, given: Given) -> Iterator[str]:
     metrics = list(found.rows[0].trial.drops)
     heads = ["", *(f"{metric} drop" for metric in metrics), "p50", "size", "kept", "settings"]
-    rows = [heads, *(_cells(row, metrics, found.layers) for row in found.rows)]
+    rows = [heads, *(_cells(row, metrics, found.layers, given) for row in found.rows)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(heads))]
     for row in rows:
         yield "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
 
 
-def _cells(row: Row, metrics: list[str], layers: int) -> list[str]:
+def _cells(row: Row, metrics: list[str], layers: int, given: Given) -> list[str]:
     trial = row.trial
     return [
         "->" if row.recommended else "ok" if trial.passes else "FAIL",
@@ -58,7 +58,7 @@ def _cells(row: Row, metrics: list[str], layers: int) -> list[str]:
         fmt.plain(fmt.ms(row.p50_ms)),
         fmt.plain(fmt.size(trial.size_bytes)),
         f"{len(row.kept)} of {layers}",
-        described(trial.candidate),
+        given.described(trial.candidate),
     ]
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..data import Dataset
-from ..errors import JobError, JobTimeoutError, TrtGateError, reason_of
+from ..errors import JobError, JobTimeoutError, RecordError, TrtGateError, reason_of
 from ..findings import survey
 from ..jobs import BuildRequest, CheckpointFacts, LayersRequest
 from ..judge.accuracy.parity import judge_parity
@@ -48,12 +49,30 @@ class Given:
     environment: Environment
     caller: Caller
 
+    @property
+    def start(self) -> Candidate:
+        """The settings of now."""
+        settings = self.settings.of(self.cell.model)
+        return Candidate(settings.quantization.int8, settings.calibration.fraction)
+
+    def described(self, candidate: Candidate) -> str:
+        """Return what is special about a candidate, in a few words."""
+        said = candidate.asked.model_dump(exclude_defaults=True)
+        keep = said.pop("keep", ())
+        words = [
+            f"calibrator {value}" if name == "calibrator" else name.replace("_", " ") for name, value in said.items()
+        ]
+        words += [f"fraction {candidate.fraction:g}"] if candidate.fraction != self.start.fraction else []
+        more = f" and {len(keep) - 4} more" if len(keep) > 4 else ""
+        words += [f"keeping {', '.join(keep[:4])}{more}"] if keep else []
+        return ", ".join(words) or "as the exporter makes it"
+
 
 @dataclass
 class Trials:
     """Tries candidates for one cell, each in a run's folder of its own below ``folder``, until a moment.
 
-    ``ends_at`` is on the monotonic clock. ``number`` counts the trials.
+    ``ends_at`` is on the monotonic clock. ``number`` counts the trials. ``failed``: the folders of those that failed.
     """
 
     given: Given
@@ -63,6 +82,26 @@ class Trials:
     number: int = 0
     engines: dict[Candidate, EngineRecord] = field(default_factory=dict)
     facts: CheckpointFacts | None = None
+    failed: list[Path] = field(default_factory=list)
+
+    def __enter__(self) -> Trials:
+        """Make the folder anew: an earlier search's trials have the same names."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        try:
+            self.folder.mkdir(parents=True)
+            (self.folder / ".gitignore").write_text("*\n")
+        except OSError as error:
+            raise RecordError(f"{self.folder}: cannot be written ({error.strerror})") from error
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End what waits for jobs, and leave nothing behind but the logs of what failed."""
+        self._set_up(Candidate(), 1.0).expected.close()
+        for path in self.folder.iterdir():
+            if path.is_dir() and path not in self.failed:
+                shutil.rmtree(path, ignore_errors=True)
+        if not self.failed:
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     def layers(self) -> tuple[Layer, ...]:
         """Return the layers of the network, and see what the checkpoint says of itself, as a run does first.
@@ -98,10 +137,13 @@ class Trials:
         except JobTimeoutError:
             raise TimeIsUpError from None
         except JobError as error:
+            self.failed.append(context.workspace.path)
             self._say(candidate, share, f"not possible ({reason_of(error)})")
             return Trial(candidate, share, float("inf"), problem=reason_of(error))
         finally:
             context.workspace.close()
+            if context.workspace.path not in self.failed:
+                shutil.rmtree(context.workspace.path, ignore_errors=True)  # what lasts is in the cache
 
     def _tried(self, context: RunContext, candidate: Candidate, share: float) -> Trial:
         cell, engines = self.given.cell, Engines(context)
@@ -124,7 +166,8 @@ class Trials:
     def _say(self, candidate: Candidate, share: float, what: str) -> None:
         left_s = max(0.0, self.ends_at - time.monotonic())
         part = "" if share == 1 else f", {100 * share:.0f} % of the images"
-        self.say(f"trial {self.number} [{left_s / 60:.0f} min left]: {described(candidate)}{part}: {what}")
+        described = self.given.described(candidate)
+        self.say(f"trial {self.number} [{left_s / 60:.0f} min left]: {described}{part}: {what}")
 
     def _set_up(self, candidate: Candidate, share: float) -> RunContext:
         given, cell = self.given, self.given.cell
@@ -185,16 +228,5 @@ class Trials:
         request = request.model_copy(update={"rules": short, "contexts": (rules.context,)})
         launch = context.job("launch", request).launch
         context.workspace.close()
-        context.expected.close()
         timed = zip(chosen, arms, strict=True)
         return {one: launch.arms[arm.arm].timings[rules.context].quantile_ms(50) for one, arm in timed}
-
-
-def described(candidate: Candidate) -> str:
-    """Return what is special about a candidate, in a few words."""
-    said = candidate.asked.model_dump(exclude_defaults=True)
-    keep = said.pop("keep", ())
-    words = [f"calibrator {value}" if name == "calibrator" else name.replace("_", " ") for name, value in said.items()]
-    words += [f"fraction {candidate.fraction:g}"] if candidate.fraction != 1 else []
-    words += [f"keeping {', '.join(keep[:4])}{f' and {len(keep) - 4} more' if len(keep) > 4 else ''}"] if keep else []
-    return ", ".join(words) or "as the exporter makes it"

@@ -33,6 +33,7 @@ from pytest_trtgate.measuring.plan import check_inputs, make_plan
 from pytest_trtgate.records.files import load
 from pytest_trtgate.records.run_folder import Workspace, new_run_id
 from pytest_trtgate.records.verdict import EarlyFinding, Outcome
+from pytest_trtgate.settings import Int8, Quantization, Settings
 from pytest_trtgate.settings.findings import FINDING_KINDS
 from pytest_trtgate.settings.load import project_settings
 
@@ -527,11 +528,14 @@ def test_int8_saturates_on_an_x86_processor_without_vnni(
 
 def test_nothing_saturates_without_int8_or_on_tensorrt(desk: Project) -> None:
     here = environment().model_copy(update={"instructions": ("avx2",)})
-    cells = measurements(desk).plan.cells
+    cells, settings = measurements(desk).plan.cells, Settings()
     of_tensorrt = [cell.model_copy(update={"backend": "tensorrt"}) for cell in cells]
     floats = [cell for cell in cells if cell.precision != "int8"]
-    assert len(list(early_findings.saturating(cells, here))) == 1
-    assert [*early_findings.saturating(of_tensorrt, here), *early_findings.saturating(floats, here)] == []
+    assert len(list(early_findings.saturating(cells, here, settings))) == 1
+    for others in (of_tensorrt, floats):
+        assert list(early_findings.saturating(others, here, settings)) == []
+    reduced = Settings(quantization=Quantization(int8=Int8(reduce_range=True)))
+    assert list(early_findings.saturating(cells, here, reduced)) == []
 
 
 # What it costs, and what becomes of it

@@ -102,6 +102,7 @@ def test_what_was_found_is_kept_where_the_search_is_interrupted(
     out = capsys.readouterr().out
     assert "the search ended early, since it was interrupted" in out
     assert "FAIL  0.2030" in out
+    assert "p50 is missing: it was interrupted" in out
     assert len(jobs) == 8
 
 
@@ -128,6 +129,17 @@ def test_a_candidate_that_cannot_be_built_is_said_and_passed_over(
     out = capsys.readouterr().out
     assert "calibrator percentile-99.9, per channel, 25 % of the images: not possible (no such calibrator here)" in out
     assert "recommended is per channel, keeping head.keypoints;" in out
+    left = sorted(path.name for path in (project.path / "reports").glob("repair-*/*"))
+    assert left[0] == ".gitignore"
+    assert left[1:]
+    assert all(name.startswith("trial-") for name in left[1:])
+
+
+def test_nothing_is_left_but_engines_in_the_cache(project: Project) -> None:
+    project.run("-k", "accuracy")
+    before = {path.name for path in (project.path / "reports").iterdir()}
+    assert repaired() == 0
+    assert {path.name for path in (project.path / "reports").iterdir()} == before
 
 
 def test_a_cell_that_is_none_or_of_another_machine_is_refused(

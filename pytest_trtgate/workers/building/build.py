@@ -48,6 +48,11 @@ def work(request: BuildRequest, folder: Path) -> BuildResponse:
     asked = request.quantization if request.cell.precision == "int8" else Int8()
     choice = Choice(asked, request.cell.backend, Path(request.weights).name, images)
     built, inspection = exporter(request, model, subject, choice)
+    if choice.changes and choice.made is None:
+        raise TrtGateError(
+            f"{subject}: quantization.int8 has no effect, since the exporter quantized nothing, as of a checkpoint "
+            f"that brings its own ranges; remove it"
+        )
     PHASES.begin("write")
     metadata = yolo.read_metadata(built)
     yolo.check_shape(subject, metadata, request.cell.imgsz, request.cell.batch)
