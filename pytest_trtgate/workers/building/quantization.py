@@ -71,7 +71,9 @@ def quantized_by_onnxruntime(choice: Choice, ranges: Path | None) -> Iterator[No
 
     quantize = library.quantize_static
 
-    def quantize_as_chosen(source: Any, target: Any, reader: Any, *, nodes_to_exclude: list[str], **more: Any) -> None:
+    def quantize_as_chosen(
+        source: Any, target: Any, reader: Any, *, nodes_to_exclude: Collection[str] = (), **more: Any
+    ) -> None:
         kept = [layer.node for layer in choice.kept(Path(source))] if choice.changes else []
         more |= {"per_channel": choice.asked.per_channel, "reduce_range": choice.asked.reduce_range}
         more |= {"nodes_to_exclude": [*nodes_to_exclude, *kept]} | _ranges(choice.asked)
