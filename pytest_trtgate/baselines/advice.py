@@ -6,13 +6,14 @@ import os
 import shlex
 from pathlib import Path
 
+from ..judge.accuracy.parity import ROUNDING
 from ..records import REFERENCE, Outcome, Precision, Verdict
 
 FAR_POINTS = 0.05
 """A larger drop than this is harm, whatever was tolerated."""
 FAR_TIMES = 3.0
 """So is one of more than so many times its tolerance."""
-BROKEN = frozenset(("confidence-collapse", "low-agreement", "precision-not-taken"))
+BROKEN = frozenset(("confidence-collapse", "low-agreement"))
 """Findings by which an engine of a failed accuracy is broken."""
 _CAUSES: dict[Precision, str] = {
     "int8": "INT8 harms some layers of this network, or its calibration images are unlike those evaluated",
@@ -31,6 +32,7 @@ def why_broken(verdict: Verdict) -> str:
         fell = check.change if check.against == REFERENCE and check.outcome is Outcome.FAIL else None
         if fell is None or check.unit != "points" or not check.reference:
             continue
+        fell -= ROUNDING
         if fell > FAR_POINTS:
             return f"{check.name} fell by more than {FAR_POINTS:g}"
         if check.limit is not None and fell > FAR_TIMES * check.limit:
