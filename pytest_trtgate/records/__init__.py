@@ -20,6 +20,16 @@ from .cell import (
     replay_of,
 )
 from .engine import OTHER, UNKNOWN, Calibration, EngineInspection, EngineRecord, Layer, QuantizationRecord
+from .explanation import (
+    BlockSensitivity,
+    Explanation,
+    LayerNoise,
+    MetricPart,
+    OutlierImage,
+    PartKind,
+    RangeUse,
+    Symptom,
+)
 from .figures import CURVE_RECALLS, SCORE_BINS, AccuracyFigures, Course, DropInterval, PrecisionRecall, Scores
 from .files import (
     LIST_BYTES,

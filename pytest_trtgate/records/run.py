@@ -11,6 +11,7 @@ from .base import FileRecord
 from .baseline import BaselineUse
 from .cell import Cell, Environment
 from .engine import EngineRecord
+from .explanation import Explanation
 from .figures import AccuracyFigures, Course
 from .latency import LatencyRecord, LayerProfile
 from .media import CellPictures, VideoRecord
@@ -48,8 +49,9 @@ INTERRUPTED = "the run was interrupted"
 class RunRecord(FileRecord):
     """Everything one run planned, measured and decided: ``run.json``, the source of every report.
 
-    Engines, baselines, profiles, pictures, figures and courses are keyed by :attr:`Cell.key`, latencies by model name;
-    there is one accuracy per model and arm, and one video per model and clip. Courses are of the gated context.
+    Engines, baselines, profiles, pictures, figures, explanations and courses are keyed by :attr:`Cell.key`, latencies
+    by model name; there is one accuracy per model and arm, and one video per model and clip. Courses are of the gated
+    context.
     ``accept_cells``: one command for all cells whose verdicts offer a command, if there are several.
     """
 
@@ -71,6 +73,7 @@ class RunRecord(FileRecord):
     preflight: Preflight = Preflight()
     figures: dict[str, AccuracyFigures] = Field(default_factory=dict)
     courses: dict[str, tuple[Course, ...]] = Field(default_factory=dict)
+    explanations: dict[str, Explanation] = Field(default_factory=dict)
     verdicts: tuple[Verdict, ...] = ()
     accept_cells: str = ""
     jobs: tuple[JobRecord, ...] = ()
