@@ -17,6 +17,8 @@ from .contract import (
     ClipRequest,
     ClipResponse,
     EngineFacts,
+    ExplainRequest,
+    ExplainResponse,
     JobFailure,
     LatencyRequest,
     LatencyResponse,

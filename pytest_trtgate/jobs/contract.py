@@ -23,10 +23,13 @@ from ..records import (
     Head,
     Launch,
     Layer,
+    LayerNoise,
     LayerTime,
     Name,
+    OutlierImage,
     Phase,
     QuantizationRecord,
+    RangeUse,
     Record,
     Task,
     Trouble,
@@ -34,7 +37,7 @@ from ..records import (
 )
 from ..settings import Calibration, Int8, Latency
 
-JobKind = Literal["build", "accuracy", "latency", "profile", "pictures", "clip", "video", "survey", "layers"]
+JobKind = Literal["build", "accuracy", "latency", "profile", "pictures", "clip", "video", "survey", "layers", "explain"]
 PROGRESS = "@trtgate-progress "
 """Prefix of a line that reports progress: the rest of the line is for the user."""
 ARM_NAME = "arm.txt"
@@ -143,6 +146,42 @@ class LayersRequest(Request[LayersResponse]):
     def artifacts(self) -> tuple[str, ...]:
         """The checkpoint."""
         return self.build.artifacts
+
+
+class ExplainResponse(Response):
+    """How an engine's layers and ranges compare with FP32; ``network``: all layers that the exporter would quantize.
+
+    ``images`` were compared; ``calibration_images`` were searched for outliers; ``peak_bytes`` is the memory taken.
+    """
+
+    network: tuple[Layer, ...]
+    layers: tuple[LayerNoise, ...]
+    ranges: tuple[RangeUse, ...] = ()
+    outliers: tuple[OutlierImage, ...] = ()
+    images: int
+    calibration_images: int = 0
+    peak_bytes: int = 0
+
+
+class ExplainRequest(Request[ExplainResponse]):
+    """Compare an engine with the FP32 graph of its checkpoint on ``images`` (absolute paths).
+
+    ``build`` is what the engine was built by. ``engine`` is its ONNX graph; where it is empty, the job quantizes one as
+    ``build`` says. The first ``worst`` of the images are those on which arms disagree most. ``calibration``: images
+    that the engine was calibrated on.
+    """
+
+    kind: ClassVar[JobKind] = "explain"
+    build: BuildRequest
+    engine: str = ""
+    images: tuple[str, ...]
+    worst: int = 0
+    calibration: tuple[str, ...] = ()
+
+    @property
+    def artifacts(self) -> tuple[str, ...]:
+        """The checkpoint, and the engine where one is given."""
+        return (*self.build.artifacts, *filter(None, [self.engine]))
 
 
 class AccuracyArm(Record):

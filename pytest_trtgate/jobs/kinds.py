@@ -55,4 +55,5 @@ JOBS: Mapping[JobKind, JobSpec] = {
     "video": JobSpec("pytest_trtgate.workers.media.video", "video_s"),
     "survey": JobSpec("pytest_trtgate.workers.survey.survey", "accuracy_s", uses_device=False),
     "layers": JobSpec("pytest_trtgate.workers.building.layers", "build_s", uses_device=False),
+    "explain": JobSpec("pytest_trtgate.workers.explaining.explain", "build_s"),
 }

@@ -8,6 +8,7 @@ from .data import EvaluatedData
 from .engines import Engines
 from .latencies import Latencies, engine_arm, launch_request, why_not_replayed
 from .media import with_media
+from .pictures import compared_images
 from .plan import Plan, check_inputs, check_weights, make_plan
 from .profiles import profile_layers
 from .videos import open_clips

@@ -94,24 +94,36 @@ def with_pictures(context: RunContext, run: RunRecord, choice: Choice) -> RunRec
     return run.model_copy(update={"pictures": told})
 
 
-def _choose(context: RunContext, reference: AccuracyRecord, engine: AccuracyRecord) -> tuple[CellPictures, list[Draft]]:
-    """Return the worst images of one cell; none, and why, where its arms cannot be compared image by image."""
+def compared_images(
+    folder: Path, reference: AccuracyRecord, engine: AccuracyRecord
+) -> tuple[list[Arrays], tuple[Disagreement, ...]]:
+    """Return what counts of both arms when deployed, and the images on which they disagree, the worst first.
+
+    ``folder`` is the run's, at which the records' paths start.
+
+    Raises:
+        RecordError: The arms cannot be compared image by image.
+    """
     from ..judge.accuracy.agreement import Detections
     from ..judge.accuracy.disagreement import disagreements
     from ..judge.accuracy.likeness import Forms
 
+    arms = [_deployed(PerImage(folder / record.per_image)) for record in (reference, engine)]
+    if arms[0]["images"].tolist() != arms[1]["images"].tolist():
+        raise RecordError(f"{engine.per_image}: not of the same images as those of the .pt")
+    box = "pred_rbox" if all("pred_rbox" in arm for arm in arms) else "pred_box"
+    found = [Detections(arm["pred_image"], arm["pred_cls"], arm["conf"], arm[box]) for arm in arms]
+    names_of_forms = ("pred_keypoints", "pred_outline", "pred_outline_points")
+    forms = [Forms(*map(arm.get, names_of_forms)) for arm in arms]
+    return arms, disagreements(found[0], found[1], DEPLOYMENT_CONF, (forms[0], forms[1]))
+
+
+def _choose(context: RunContext, reference: AccuracyRecord, engine: AccuracyRecord) -> tuple[CellPictures, list[Draft]]:
+    """Return the worst images of one cell; none, and why, where its arms cannot be compared image by image."""
     if engine.task == "classify":
         return CellPictures(note="a classifier finds no boxes to be drawn"), []
     try:
-        folder = context.workspace.path
-        arms = [_deployed(PerImage(folder / record.per_image)) for record in (reference, engine)]
-        if arms[0]["images"].tolist() != arms[1]["images"].tolist():
-            raise RecordError(f"{engine.per_image}: not of the same images as those of the .pt")
-        box = "pred_rbox" if all("pred_rbox" in arm for arm in arms) else "pred_box"
-        found = [Detections(arm["pred_image"], arm["pred_cls"], arm["conf"], arm[box]) for arm in arms]
-        names_of_forms = ("pred_keypoints", "pred_outline", "pred_outline_points")
-        forms = [Forms(*map(arm.get, names_of_forms)) for arm in arms]
-        worst = disagreements(found[0], found[1], DEPLOYMENT_CONF, (forms[0], forms[1]))
+        arms, worst = compared_images(context.workspace.path, reference, engine)
         names = arms[0]["images"].tolist()
         kept = worst[: context.settings.pictures]
         root = context.data[reference.model].dataset.root

@@ -43,6 +43,9 @@ OPTIONS = (
     Option("--trt-baseline-dir", "baseline_dir", "DIR", "Folder of the baselines (default: baselines)"),
     Option("--trt-fresh", "fresh", "", "Measure accuracies again, even of bytes that were measured before"),
     Option("--trt-profile", "profile", "", "Time each layer of the engines too, in a job of its own"),
+    Option(
+        "--trt-explain", "explain_failed", "", "Explain each cell whose accuracy failed or looks broken, in minutes"
+    ),
     Option("--trt-video", "videos", "CLIP", "Video to time the model on, end to end; may be repeated", True),
     Option("--trt-report", "report", "HTML", "Path of the HTML report (default: reports/trtgate.html)"),
 )

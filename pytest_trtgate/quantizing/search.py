@@ -68,8 +68,8 @@ def sensitivities(
     layers: Sequence[Layer], base: Candidate, evaluate: Evaluate, *, alone: bool, share: float = 1.0
 ) -> dict[str, Trial]:
     """Return what becomes of a network when one block is kept out of INT8, or with ``alone`` only that one is in it."""
-    blocks = block_names(layers)
-    kept = {block: [b for b in blocks if b != block] if alone else [block] for block in blocks}
+    blocks, already = block_names(layers), base.asked.keep
+    kept = {block: (*already, *((b for b in blocks if b != block) if alone else (block,))) for block in blocks}
     return {block: evaluate(base.keeping(names), share) for block, names in kept.items() if len(blocks) > 1}
 
 

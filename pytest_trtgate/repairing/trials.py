@@ -96,23 +96,32 @@ class Trials:
 
     def __exit__(self, *_: object) -> None:
         """End what waits for jobs, and leave nothing behind but the logs of what failed."""
-        self._set_up(Candidate(), 1.0).expected.close()
+        self.set_up(Candidate(), 1.0).expected.close()
         for path in self.folder.iterdir():
             if path.is_dir() and path not in self.failed:
                 shutil.rmtree(path, ignore_errors=True)
         if not self.failed:
             shutil.rmtree(self.folder, ignore_errors=True)
 
+    def look(self) -> None:
+        """See what the checkpoint says of itself, as a run does first.
+
+        Raises:
+            JobError: It cannot be looked into.
+        """
+        cell, context = self.given.cell, self.set_up(Candidate(), 1.0)
+        context.expected.expect((), builds=True)
+        context.expected.begin()
+        self.facts = survey(context, context.data[cell.model], {}, (cell.model,)).checkpoints.get(cell.model)
+
     def layers(self) -> tuple[Layer, ...]:
-        """Return the layers of the network, and see what the checkpoint says of itself, as a run does first.
+        """Return the layers of the network, and look at the checkpoint first.
 
         Raises:
             JobError: It cannot be exported, or not be looked into.
         """
-        cell, context = self.given.cell, self._set_up(Candidate(), 1.0)
-        context.expected.expect((), builds=True)
-        context.expected.begin()
-        self.facts = survey(context, context.data[cell.model], {}, (cell.model,)).checkpoints.get(cell.model)
+        self.look()
+        cell, context = self.given.cell, self.set_up(Candidate(), 1.0)
         build = BuildRequest(
             weights=str(self.given.weights),
             cell=cell.model_copy(update={"precision": "fp32"}),
@@ -131,7 +140,7 @@ class Trials:
         if time.monotonic() >= self.ends_at:
             raise TimeIsUpError
         self.number += 1
-        context = self._set_up(candidate, share)
+        context = self.set_up(candidate, share)
         try:
             return self._tried(context, candidate, share)
         except JobTimeoutError:
@@ -169,7 +178,8 @@ class Trials:
         described = self.given.described(candidate)
         self.say(f"trial {self.number} [{left_s / 60:.0f} min left]: {described}{part}: {what}")
 
-    def _set_up(self, candidate: Candidate, share: float) -> RunContext:
+    def set_up(self, candidate: Candidate, share: float) -> RunContext:
+        """Return what measures a candidate on a share of the images, in the folder of the present trial."""
         given, cell = self.given, self.given.cell
         settings = given.settings.of(cell.model)
         left_s = max(1.0, self.ends_at - time.monotonic())
@@ -199,12 +209,18 @@ class Trials:
         context.ranges = self.folder / "ranges" / f"{candidate.fraction:g}"
         return context
 
+    def images_of(self, share: float) -> int:
+        """Return how many images a share of those evaluated is; all of them where they are few."""
+        dataset = self.given.dataset
+        images = len(dataset.images(self.given.settings.split))
+        wanted = max(LEAST_IMAGES, round(share * images))
+        return images if share >= 1 or wanted >= images or dataset.folders else wanted
+
     def _part(self, share: float) -> Dataset:
-        """Return the dataset with a share of the evaluated images, evenly spread; all of them where they are few."""
+        """Return the dataset with a share of the evaluated images, evenly spread."""
         dataset, split = self.given.dataset, self.given.settings.split
-        images = dataset.images(split)
-        wanted = max(LEAST_IMAGES, round(share * len(images)))
-        if share >= 1 or wanted >= len(images) or dataset.folders:
+        images, wanted = dataset.images(split), self.images_of(share)
+        if wanted == len(images):
             return dataset
         listed = self.folder / f"{plural(wanted, 'image').replace(' ', '-')}.txt"
         if not listed.is_file():
@@ -220,7 +236,7 @@ class Trials:
             JobError: They cannot be timed.
         """
         cell, chosen = self.given.cell, [one for one in candidates if one in self.engines]
-        context = self._set_up(Candidate(), 1.0)
+        context = self.set_up(Candidate(), 1.0)
         rules = context.settings.latency
         arms = [engine_arm(f"candidate-{number}", self.engines[one]) for number, one in enumerate(chosen)]
         request = launch_request(context, cell.model, "launch", 0, arms)

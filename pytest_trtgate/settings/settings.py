@@ -55,6 +55,13 @@ class Calibration(Section):
     fraction: Fraction = field_allowing("more than 0, at most 1", default=1.0)
 
 
+class Explain(Section):
+    """``[tool.trtgate.explain]``: how long an explanation may try blocks of a network for."""
+
+    example = "{ minutes = 5 }"
+    minutes: PositiveFloat = field_allowing("minutes, more than 0", default=3.0)
+
+
 class Validation(Section):
     """``[tool.trtgate.validation]``: with what every arm is evaluated."""
 
@@ -172,6 +179,7 @@ class Settings(Section):
     pictures: Count = field_allowing("a whole number, 0 for none", default=12)
     fresh: Flag = field_allowing("true or false", default=False)
     profile: Flag = field_allowing("true or false", default=False)
+    explain_failed: Flag = field_allowing("true or false", default=False)
     keep_runs: PositiveInt = field_allowing(POSITIVE, default=5)
     weights: Literal["trusted", "safe"] = field_allowing("trusted or safe", default="trusted")
     strict: Flag = field_allowing("true or false", default=True)
@@ -181,6 +189,7 @@ class Settings(Section):
     latency: Latency = Latency()
     calibration: Calibration = Calibration()
     quantization: Quantization = Quantization()
+    explain: Explain = Explain()
     validation: Validation = Validation()
     findings: Findings = Findings()
     deployment: Deployment = Deployment()

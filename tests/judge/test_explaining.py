@@ -66,7 +66,7 @@ def no_discs(a: dict[str, np.ndarray]) -> None:
 
 
 def no_small(a: dict[str, np.ndarray]) -> None:
-    a["there"] = SIDE > SIDES[0]
+    a["there"] = np.arange(N) % 3 > 0
 
 
 def other_classes(a: dict[str, np.ndarray]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -54,11 +54,11 @@ def take_apart(
     arms = reference.records, engine.records
     whole = [precisions(arm) for arm in arms]
     at = [np.mean(list(found.values()), axis=0) if found else np.zeros(IOUS) for found in whole]
-    parts = [_part("threshold", f"{threshold} {0.5 + 0.05 * i:.2f}", at[0][i], at[1][i]) for i in range(IOUS)]
+    parts = [_part("threshold", f"{threshold} {0.5 + 0.05 * i:.2f}", (at[0][i], at[1][i])) for i in range(IOUS)]
     for cls in whole[0]:
         count = int((reference.records.target_cls == cls).sum())
         values = (float(found[cls].mean()) if cls in found else 0.0 for found in whole)
-        parts.append(_part("class", names.get(cls, str(cls)), *values, count))
+        parts.append(_part("class", names.get(cls, str(cls)), values, count))
     parts += _by_score(arms)
     parts += _by_size(reference, engine)
     parts += _by_keypoint(reference, engine, conf)
@@ -72,12 +72,12 @@ def classified_parts(reference: Classified, engine: Classified, names: dict[int,
     for cls in np.unique(reference.target).tolist():
         mine = reference.target == cls
         name = names.get(cls, str(cls))
-        parts.append(_part("class", name, before[mine].mean(), after[mine].mean(), int(mine.sum())))
+        parts.append(_part("class", name, (before[mine].mean(), after[mine].mean()), int(mine.sum())))
     for low, high in zip(SCORES, (*SCORES[1:], 1.01), strict=True):
         mine = (reference.conf >= low) & (reference.conf < high)
         if mine.any():
             name = f"score {low:g} to {min(high, 1):g}"
-            parts.append(_part("score", name, before[mine].mean(), after[mine].mean(), int(mine.sum())))
+            parts.append(_part("score", name, (before[mine].mean(), after[mine].mean()), int(mine.sum())))
     return tuple(parts)
 
 
@@ -94,9 +94,9 @@ def _mean(records: ImageRecords) -> float:
     return float(np.mean([ap.mean() for ap in found.values()])) if found else 0.0
 
 
-def _part(kind: PartKind, name: str, reference: float, engine: float, objects: int = 0) -> MetricPart:
-    values = {"reference": round(float(reference), 5), "engine": round(float(engine), 5)}
-    return MetricPart(kind=kind, name=name, objects=objects, **values)
+def _part(kind: PartKind, name: str, values: Iterable[float], objects: int = 0) -> MetricPart:
+    reference, engine = (round(float(value), 5) for value in values)
+    return MetricPart(kind=kind, name=name, reference=reference, engine=engine, objects=objects)
 
 
 def _of(records: ImageRecords, detections: Array, objects: Array | None = None) -> ImageRecords:
@@ -111,7 +111,7 @@ def _of(records: ImageRecords, detections: Array, objects: Array | None = None) 
 def _by_score(arms: tuple[ImageRecords, ImageRecords]) -> Iterator[MetricPart]:
     for score in SCORES:
         name = f"score from {score:g}" if score else "any score"
-        yield _part("score", name, *(_mean(_of(arm, arm.conf >= score)) for arm in arms))
+        yield _part("score", name, (_mean(_of(arm, arm.conf >= score)) for arm in arms))
 
 
 def sizes_of(detections: Detections) -> Array:
@@ -149,7 +149,7 @@ def _by_size(reference: Arm, engine: Arm) -> Iterator[MetricPart]:
         if objects.any():
             pairs = zip((reference, engine), places, strict=True)
             values = (_mean(_of(arm.records, place == number, objects)) for arm, place in pairs)
-            yield _part("size", name, *values, int(objects.sum()))
+            yield _part("size", name, values, int(objects.sum()))
 
 
 def _by_keypoint(reference: Arm, engine: Arm, conf: float) -> Iterator[MetricPart]:
@@ -162,7 +162,7 @@ def _by_keypoint(reference: Arm, engine: Arm, conf: float) -> Iterator[MetricPar
         mine = both[:, number]
         if mine.any():
             values = (100 * error[mine, number].mean() for error in errors)
-            yield _part("keypoint", f"keypoint {number}", *values, int(mine.sum()))
+            yield _part("keypoint", f"keypoint {number}", values, int(mine.sum()))
 
 
 def _keypoint_errors(arm: Arm, conf: float, labelled: Array) -> Array:

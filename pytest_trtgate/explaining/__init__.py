@@ -1,0 +1,6 @@
+"""Why an engine's accuracy differs from its checkpoint's: the metric, the layers, the ranges, and what blocks cost."""
+
+from __future__ import annotations
+
+from .explain import explain
+from .lines import lines

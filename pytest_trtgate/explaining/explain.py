@@ -1,0 +1,172 @@
+"""The explanation of one cell: what its records tell, a job that compares layers, and trials of its blocks."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from ..errors import RecordError, TrtGateError, reason_of
+from ..jobs import BuildRequest, ExplainRequest
+from ..measuring import Engines, Evaluations, RunContext
+from ..quantizing import Candidate, Trial, block_names, matching, sensitivities
+from ..records import PRIMARY, AccuracyRecord, BlockSensitivity, Explanation, Layer
+from ..repairing import Given, TimeIsUpError, Trials
+from ..text import plural
+from ..verdicts.evidence import calibrated_on
+from .arms import chosen_images, of_metric
+
+MOST_CALIBRATION = 96
+"""Calibration images that are searched for outliers, evenly spread."""
+SUBSET = 64
+"""Images on which the sensitivity of blocks is measured."""
+TELLING = 0.5
+"""A block is to blame where INT8 without it saves such a share of the drop."""
+
+
+def explain(given: Given, folder: Path, seconds: float, say: Callable[[str], None]) -> Explanation:
+    """Explain a cell, whose accuracy is taken from the cache or measured.
+
+    Args:
+        given: The cell, the settings of its run, and this machine.
+        folder: Where jobs work; it is made anew, and only logs of what failed stay.
+        seconds: How long blocks may be tried for.
+        say: Told in one sentence what comes next.
+
+    Raises:
+        TrtGateError: The cell cannot be built or evaluated.
+    """
+    started = time.monotonic()
+    found = Explanation(cell=given.cell)
+    with Trials(given, folder, started + seconds, say) as trials:
+        trials.look()
+        context = trials.set_up(given.start, 1.0)
+        try:
+            engines = Engines(context)
+            reference, engine = Evaluations(engines, [given.cell]).pair(given.cell)
+            network: tuple[Layer, ...] = ()
+            try:
+                found = of_metric(found, context.workspace.path, reference, engine)
+                say(f"{given.cell.label}: comparing layers with FP32")
+                found, network = _of_layers(found, engines, (reference, engine))
+            except (TrtGateError, RecordError) as error:
+                found = found.model_copy(update={"layers_note": f"not compared: {reason_of(error)}"})
+            # Trials take what is left of the time; without an answer, they would not know the layers.
+            trials.ends_at = max(trials.ends_at, time.monotonic())
+            found = _of_blocks(found, trials, network, engine)
+        finally:
+            context.workspace.close()
+    found = found.model_copy(update={"seconds": round(time.monotonic() - started, 1)})
+    return found.model_copy(update={"sentence": _sentence(found)})
+
+
+def _of_layers(
+    found: Explanation, engines: Engines, arms: tuple[AccuracyRecord, AccuracyRecord]
+) -> tuple[Explanation, tuple[Layer, ...]]:
+    """Return the explanation with layers, ranges and outliers, and the layers of the network."""
+    context, cell = engines.context, found.cell
+    record, data = engines.of(cell), context.data[cell.model]
+    names, worst = chosen_images(context.workspace.path, *arms)
+    listed = calibrated_on(record, data.calibration_images)
+    some = listed[:: max(1, -(-len(listed) // MOST_CALIBRATION))]
+    own = cell.backend == "onnxruntime"
+    request = ExplainRequest(
+        threads=context.threads,
+        build=_build(context, found),
+        engine=str(record.path) if own else "",
+        images=tuple(str(data.dataset.root / name) for name in names),
+        worst=worst,
+        calibration=tuple(map(str, some)),
+    )
+    answer = context.job(f"explain-{cell.key}", request)
+    graph = (
+        "the engine's own graph"
+        if own
+        else "an ONNX graph that ONNX Runtime quantized alike, since outputs that TensorRT marks change what it fuses"
+    )
+    images = f"{plural(worst, 'image')} of worst disagreement and {answer.images - worst} others"
+    update = {
+        "layers": answer.layers,
+        "layers_note": f"{graph} beside that of FP32, on {images}",
+        "images": answer.images,
+        "ranges": answer.ranges,
+        "outliers": answer.outliers,
+        "peak_bytes": answer.peak_bytes,
+    }
+    if answer.ranges:
+        searched = f"{answer.calibration_images} of {len(listed)}" if listed else "no"
+        update["ranges_note"] = (
+            f"values of {plural(answer.images, 'evaluated image')}; {searched} calibration images were searched for "
+            f"outliers"
+        )
+    return found.model_copy(update=update), answer.network
+
+
+def _build(context: RunContext, found: Explanation) -> BuildRequest:
+    """Return what builds the engine's graph, in ONNX."""
+    cell = found.cell.model_copy(update={"backend": "onnxruntime", "device": "cpu"})
+    settings, int8 = context.settings.of(cell.model), cell.precision == "int8"
+    return BuildRequest(
+        weights=str(context.plan.weights[cell.model]),
+        cell=cell,
+        threads=context.threads,
+        data=str(context.data[cell.model].resolved) if int8 else None,
+        calibration=context.settings.calibration,
+        quantization=settings.quantization.int8,
+        export_args=context.export_arguments(cell),
+        traced=str(context.workspace.traced),
+        output="",
+    )
+
+
+def _of_blocks(found: Explanation, trials: Trials, network: tuple[Layer, ...], engine: AccuracyRecord) -> Explanation:
+    """Return the explanation with the sensitivity of each block, as far as the time suffices."""
+    if found.cell.precision != "int8" or not network:
+        return found
+    blocks, metric, start = block_names(network), PRIMARY[engine.task], trials.given.start
+    if len(blocks) < 2:
+        return found.model_copy(update={"blocks_note": "not measured: the network has one block only"})
+    share = min(1.0, SUBSET / max(1, engine.images))
+    drops: dict[tuple[str, ...], float] = {}
+    note = ""
+
+    def tried(candidate: Candidate, part: float) -> Trial:
+        trial = trials.evaluate(candidate, part)
+        if metric in trial.drops:
+            drops[candidate.asked.keep] = trial.drops[metric]
+        return trial
+
+    try:
+        for alone in (False, True):
+            sensitivities(network, start, tried, alone=alone, share=share)
+    except TimeIsUpError:
+        note = f", as far as {found.cell.label} could be tried in the time (explain.minutes)"
+    kept = start.asked.keep
+    told = tuple(
+        BlockSensitivity(
+            name=block,
+            layers=len(matching(network, [block])),
+            alone=drops.get((*kept, *(other for other in blocks if other != block))),
+            without=drops.get((*kept, block)),
+        )
+        for block in blocks
+    )
+    on = f"drops of {metric} on {plural(trials.images_of(share), 'image')}{note}"
+    return found.model_copy(update={"blocks": told, "blocks_note": on})
+
+
+def _sentence(found: Explanation) -> str:
+    """Return the most telling of an explanation: what the metric says, then the block or the layer to blame."""
+    drop = found.reference - found.engine
+    tried = [block for block in found.blocks if block.without is not None]
+    said = [found.sentence] if found.sentence else []
+    best = min(tried, key=lambda block: block.without or 0.0, default=None)
+    if best is not None and best.without is not None and drop > 0 and drop - best.without > TELLING * drop:
+        said.append(
+            f"INT8 harms {best.name} most: with its {plural(best.layers, 'layer')} kept out, {found.metric} falls by "
+            f"{best.without:.4f}"
+        )
+    elif lower := [layer for layer in found.layers if layer.lower]:
+        worst = lower[0]
+        said.append(f"most noise comes from {worst.words} ({worst.name}, {worst.local_db:.0f} dB of signal to noise)")
+    return "; ".join(said)

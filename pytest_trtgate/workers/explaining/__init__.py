@@ -1,0 +1,1 @@
+"""The job that compares an engine with its FP32 graph, layer by layer."""

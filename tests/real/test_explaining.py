@@ -1,0 +1,89 @@
+"""Explanations of engines with a planted fault, in each task, and of INT8 that is as the exporter makes it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import onnx
+import pytest
+from material import Done, Material, build_request, run_job
+from onnx import numpy_helper
+from task_material import TaskMaterial, make_tasks
+
+from pytest_trtgate.jobs.contract import ExplainResponse
+from pytest_trtgate.workers.graph import read_layers
+
+pytestmark = pytest.mark.real
+
+FAULT = 64
+
+
+@pytest.fixture(scope="session")
+def tasks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, TaskMaterial]:
+    return make_tasks(tmp_path_factory.mktemp("tasks"), ("segment", "pose", "obb", "classify"))
+
+
+def scaled(graph: Path, output: Path) -> str:
+    """Copy an FP32 graph with the weights of one layer scaled, in the middle of it; return the layer's node."""
+    model = onnx.load(graph)
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    layers = [node for node in model.graph.node if node.op_type == "Conv" and node.input[1] in constants]
+    chosen = layers[len(layers) // 2]
+    tensor = constants[chosen.input[1]]
+    tensor.CopyFrom(numpy_helper.from_array(FAULT * numpy_helper.to_array(tensor), tensor.name))
+    onnx.save(model, output)
+    name: str = chosen.name
+    return name
+
+
+def quantized(graph: Path, output: Path, shape: tuple[int, ...]) -> None:
+    """Quantize a graph as the exporter does, on random images."""
+    import numpy as np
+    from onnxruntime.quantization import CalibrationDataReader, quantize_static
+
+    model = onnx.load(graph)
+
+    class Images(CalibrationDataReader):  # type: ignore[misc]
+        left = 4
+
+        def get_next(self) -> dict[str, Any] | None:
+            if not self.left:
+                return None
+            self.left -= 1
+            blocks = np.random.default_rng(self.left).random((1, 3, 6, 6)).repeat(12, 2).repeat(12, 3)
+            image = blocks[:, :, : shape[2], : shape[3]].astype(np.float32)
+            return {model.graph.input[0].name: image}
+
+    others = [node.name for node in model.graph.node if node.op_type not in ("Conv", "Gemm", "MatMul")]
+    quantize_static(graph, output, Images(), nodes_to_exclude=others)
+
+
+def explained(weights: Path, engine: Path, images: list[Path], folder: Path, **more: Any) -> Done:
+    build = build_request(weights, folder / "output", "int8", **more)
+    request = {
+        "schema_version": 1, "build": build, "engine": str(engine), "images": list(map(str, images)), "worst": 2,
+        "calibration": list(map(str, images)),
+    }  # fmt: skip
+    return run_job("explain", request, folder / "explain")
+
+
+@pytest.mark.parametrize("task", ["detect", "segment", "pose", "obb", "classify"])
+def test_a_layer_whose_weights_are_scaled_is_ranked_first(
+    task: str, material: Material, tasks: dict[str, TaskMaterial], tmp_path: Path
+) -> None:
+    weights, data = (material.weights, material.data) if task == "detect" else (tasks[task].weights, tasks[task].data)
+    images = sorted((data.parent if data.is_file() else data).rglob("test-*.png"))[:4]
+    assert images
+    done = run_job("build", build_request(weights, tmp_path / "fp32"), tmp_path / "build")
+    assert done.response
+    node = scaled(tmp_path / "fp32" / "engine.onnx", tmp_path / "faulty.onnx")
+    quantized(tmp_path / "faulty.onnx", tmp_path / "int8.onnx", (1, 3, 64, 64))
+    answer = ExplainResponse.model_validate(explained(weights, tmp_path / "int8.onnx", images, tmp_path).response)
+    worst = answer.layers[0]
+    print(task, node, [(layer.name, layer.local_db, layer.arriving_db) for layer in answer.layers[:4]])
+    assert worst.local_db < -30
+    assert answer.layers[1].local_db > worst.local_db + 10
+    named = {layer.node: layer.name for layer in read_layers(tmp_path / "fp32" / "engine.onnx")}
+    assert worst.name == named[node]
+    assert answer.images == 4
