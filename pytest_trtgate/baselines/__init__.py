@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .acceptance import Acceptance, with_tolerances_of
-from .advice import advice, repair_command, why_broken
+from .advice import BROKEN, advice, repair_command, ways_out, why_broken
 from .compare_runs import compare
 from .lookup import BaselineLookup
 from .offers import cell_commands, offered_anew, way_to_accept

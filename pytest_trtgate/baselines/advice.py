@@ -47,6 +47,22 @@ def advice(verdict: Verdict) -> str:
     return f"{why}, so no tolerance is offered: {_CAUSES[verdict.cell.precision]}" if why else ""
 
 
+def ways_out(verdict: Verdict, record: Path) -> dict[str, str]:
+    """Return the fields of a verdict that say what is probably wrong, and what finds out or mends it."""
+    return {
+        "advice": advice(verdict),
+        "explain": explain_command(verdict, record),
+        "repair": repair_command(verdict, record),
+    }
+
+
+def explain_command(verdict: Verdict, record: Path) -> str:
+    """Return what explains a broken engine, by the record of a run; empty where nothing is broken."""
+    if not why_broken(verdict):
+        return ""
+    return shlex.join(["trtgate", "explain", os.path.relpath(record), "--only", verdict.cell.key])
+
+
 def repair_command(verdict: Verdict, record: Path) -> str:
     """Return what searches for an INT8 that passes, by the record of a run; empty where nothing is broken."""
     if verdict.cell.precision != "int8" or not why_broken(verdict):

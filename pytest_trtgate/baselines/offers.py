@@ -12,7 +12,7 @@ from ..errors import SettingsError
 from ..records import ALLOW_BUSY, FINDING, Cell, Check, Outcome, RunRecord, Verdict
 from ..settings import FINDING_KINDS, Settings, recorded_settings
 from .acceptance import Acceptance, blocking_check
-from .advice import advice, repair_command, why_broken
+from .advice import ways_out, why_broken
 from .remedies import settings_for
 from .store import BaselineStore
 
@@ -105,8 +105,8 @@ def offered_anew(run: RunRecord, record: Path, source: Path | None) -> RunRecord
         # Only what pytest takes in an expression, and does not write otherwise in the name of a test.
         known = re.fullmatch(r"[A-Za-z0-9_.+-]+", cell.model)
         rerun = shlex.join(["pytest", "-k", f"{cell.model}-{cell.precision}"]) if verdict.rerun and known else ""
-        told = {"advice": advice(verdict), "repair": repair_command(verdict, record)}
-        return verdict.model_copy(update={"accept": accept, "accept_cell": "", "rerun": rerun, **told})
+        told = {"accept": accept, "accept_cell": "", "rerun": rerun, **ways_out(verdict, record)}
+        return verdict.model_copy(update=told)
 
     def command(cells: Sequence[Cell]) -> str:
         only = [word for cell in cells for word in ("--only", cell.key)]

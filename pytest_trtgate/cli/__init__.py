@@ -13,6 +13,7 @@ from .. import __version__
 from .. import text as fmt
 from ..errors import SettingsError, TrtGateError
 from .baseline import RECORD, add_baseline, add_command, add_compare, given_path
+from .explanation import add_explain
 from .quantization import add_layers, add_repair
 from .saying import say
 
@@ -76,6 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     add_baseline(commands)
     add_compare(commands)
     add_layers(commands)
+    add_explain(commands)
     add_repair(commands)
     demo = add_command(commands, "demo", _demo, "Write a small project that uses the gate, with a model and a dataset")
     demo.add_argument("folder", type=given_path, metavar="DIR", help="A folder that is empty or does not exist")

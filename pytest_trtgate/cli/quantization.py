@@ -47,17 +47,18 @@ def add_repair(commands: Any) -> None:
     parser = add_command(commands, "repair", or_usage(_repair), about, _REPAIR)
     parser.add_argument("record", type=given_path, metavar="RUN.json", help=RECORD)
     parser.add_argument("--only", metavar="KEY", help="The cell to repair (default: the only INT8 cell that failed)")
-    parser.add_argument("--minutes", type=_minutes, default=20.0, metavar="N", help="Time to search (default: 20)")
+    parser.add_argument("--minutes", type=minutes, default=20.0, metavar="N", help="Time to search (default: 20)")
 
 
-def _minutes(text: str) -> float:
+def minutes(text: str) -> float:
+    """Return an argument that is a number of minutes."""
     try:
-        minutes = float(text)
+        found = float(text)
     except ValueError:
-        minutes = 0.0
-    if not 0 < minutes < float("inf"):
+        found = 0.0
+    if not 0 < found < float("inf"):
         raise argparse.ArgumentTypeError(f"'{text}' is not a number of minutes, more than 0")
-    return minutes
+    return found
 
 
 def _layers(arguments: argparse.Namespace) -> int:
@@ -130,7 +131,7 @@ def _repair(arguments: argparse.Namespace) -> int:
 
     run = load_run(arguments.record)
     cell = _cell(run, arguments)
-    given = _given(run, cell, arguments)
+    given = given_of(run, cell, arguments)
     folder = arguments.record.resolve().parent / f"repair-{cell.key}"
     say(f"{cell.label}: searching for {arguments.minutes:g} minutes at most; Ctrl-C ends that and keeps what was found")
     found = repair(given, folder, 60 * arguments.minutes, say)
@@ -157,8 +158,12 @@ def _cell(run: RunRecord, arguments: argparse.Namespace) -> Cell:
     return cells[failed.pop()]
 
 
-def _given(run: RunRecord, cell: Cell, arguments: argparse.Namespace) -> Given:
-    """Return what a repair of a cell works with: the settings of its run, and this machine."""
+def given_of(run: RunRecord, cell: Cell, arguments: argparse.Namespace) -> Given:
+    """Return what trials for a cell work with: the settings of its run, and this machine.
+
+    Raises:
+        TrtGateError: This machine is of another kind than that of the run, or something is no longer there.
+    """
     from ..jobs import LocalLauncher
     from ..machine import gpu_of_worker, resolve_backend
     from ..measuring import check_inputs, make_plan
@@ -171,7 +176,7 @@ def _given(run: RunRecord, cell: Cell, arguments: argparse.Namespace) -> Given:
     if (backend, device == "cpu") != (cell.backend, cell.device == "cpu"):
         raise TrtGateError(
             f"{arguments.record}: {cell.key} is of {cell.backend} on {cell.device}, and here is {backend} on {device}; "
-            f"repair it on a machine like that of the run"
+            f"work on it on a machine like that of the run"
         )
     plan = make_plan(settings, backend, device)
     datasets = check_inputs(settings, plan)

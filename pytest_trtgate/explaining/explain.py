@@ -137,6 +137,7 @@ def _of_blocks(found: Explanation, trials: Trials, network: tuple[Layer, ...], e
         return trial
 
     try:
+        tried(start, share)
         for alone in (False, True):
             sensitivities(network, start, tried, alone=alone, share=share)
     except TimeIsUpError:
@@ -152,19 +153,19 @@ def _of_blocks(found: Explanation, trials: Trials, network: tuple[Layer, ...], e
         for block in blocks
     )
     on = f"drops of {metric} on {plural(trials.images_of(share), 'image')}{note}"
-    return found.model_copy(update={"blocks": told, "blocks_note": on})
+    return found.model_copy(update={"blocks": told, "blocks_drop": drops.get(kept), "blocks_note": on})
 
 
 def _sentence(found: Explanation) -> str:
     """Return the most telling of an explanation: what the metric says, then the block or the layer to blame."""
-    drop = found.reference - found.engine
+    drop = found.blocks_drop or 0.0
     tried = [block for block in found.blocks if block.without is not None]
     said = [found.sentence] if found.sentence else []
     best = min(tried, key=lambda block: block.without or 0.0, default=None)
     if best is not None and best.without is not None and drop > 0 and drop - best.without > TELLING * drop:
         said.append(
             f"INT8 harms {best.name} most: with its {plural(best.layers, 'layer')} kept out, {found.metric} falls by "
-            f"{best.without:.4f}"
+            f"{best.without:.4f} in place of {drop:.4f}"
         )
     elif lower := [layer for layer in found.layers if layer.lower]:
         worst = lower[0]

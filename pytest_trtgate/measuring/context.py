@@ -79,7 +79,7 @@ class RunContext:
         self.workspace = workspace
         self.machine = caller.machine
         self.milestone = caller.milestone
-        self._caller = caller
+        self.caller = caller
         root = settings.cache_dir or default_root()
         self.cache = EngineCache(root, caller.milestone)
         # Models on the same data share what is known of it.
@@ -138,7 +138,7 @@ class RunContext:
         """
         if cell not in self._export_arguments:
             given = self.settings.export_arguments(cell.backend)
-            self._export_arguments[cell] = given | self._caller.export_args(cell)
+            self._export_arguments[cell] = given | self.caller.export_args(cell)
         return self._export_arguments[cell]
 
     @property
@@ -181,7 +181,7 @@ class RunContext:
         try:
             device = self.environment.device if spec.uses_device else ""
             job = Job(name, request, device, limit_s, max(limit_s, self._longest_s))
-            answer = self._caller.launcher.run(job, folder, self._caller.progress)
+            answer = self.caller.launcher.run(job, folder, self.caller.progress)
             if not isinstance(answer, request.response()):
                 raise JobError(name, f"the launcher answered with a {type(answer).__name__}")
             untold = next((path for path in request.artifacts if path not in answer.read), None)

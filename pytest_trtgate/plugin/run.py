@@ -305,6 +305,7 @@ class GatePlugin:
 
     def _publish(self, run: RunRecord, interrupted: bool) -> None:
         """Write the run's record and reports, with its media unless it was interrupted."""
+        from ..explaining import with_explanations
         from ..report import publish, replaced, richer_run
 
         report = self.settings.report
@@ -314,6 +315,9 @@ class GatePlugin:
         before = richer_run(run, report)
         save = partial(publish, report=report, workspace=self.workspace)
         if not interrupted:
+            if self.settings.explain_failed:
+                save(run)  # it takes minutes, and whatever ends this process meanwhile, the run is on disk
+                run = with_explanations(self.session.measure, run)
             self.run, missing, self.stopped = with_media(self.session.engines, run, save)
             self.closing_lines += [missing] if missing else []
         save(self.run or run)

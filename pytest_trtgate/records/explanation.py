@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import Field
+
 from .base import FileRecord, Record
 from .cell import Cell
 
@@ -110,12 +112,14 @@ class OutlierImage(Record):
         layers: In how many layers it has the value farthest from zero.
         times: How far that is from zero, over the median of all images' farthest, in the layer where this is most.
         layer: That layer.
+        picture: A small copy as JPEG, in Base64; empty where there is none.
     """
 
     image: str
     layers: int
     times: float
     layer: str
+    picture: str = Field(default="", pattern=r"^[A-Za-z0-9+/=]*$", max_length=60_000)
 
 
 class Explanation(FileRecord):
@@ -133,6 +137,7 @@ class Explanation(FileRecord):
         layers_note: Which graphs were compared, or why none was.
         images: How many images they were compared on.
         blocks: The sensitivity of each block to INT8.
+        blocks_drop: The drop of the engine as it is, on the same images; None where it was not measured.
         blocks_note: On what it was measured, or why it was not.
         ranges: The use of calibrated ranges, the most clipped first.
         outliers: Calibration images that alone set ranges.
@@ -152,6 +157,7 @@ class Explanation(FileRecord):
     layers_note: str = ""
     images: int = 0
     blocks: tuple[BlockSensitivity, ...] = ()
+    blocks_drop: float | None = None
     blocks_note: str = ""
     ranges: tuple[RangeUse, ...] = ()
     outliers: tuple[OutlierImage, ...] = ()

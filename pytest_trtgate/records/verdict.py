@@ -106,8 +106,8 @@ class Verdict(FileRecord):
 
     ``failed``: the outcome after the user's policy, by which a missing baseline may pass, and a failure may be waived;
     ``waived`` says until when and why. ``accept``: what would let the whole run pass. ``accept_cell``: a command for
-    this cell alone. ``advice``: what is probably wrong where the engine is broken; ``repair``: the command that
-    looks for one that passes.
+    this cell alone. ``advice``: what is probably wrong where the engine is broken; ``explain``: the command
+    that finds out; ``repair``: the one that looks for an engine that passes.
     """
 
     cell: Cell
@@ -120,6 +120,7 @@ class Verdict(FileRecord):
     accept: str = ""
     accept_cell: str = ""
     advice: str = ""
+    explain: str = ""
     repair: str = ""
     rerun: str = ""
     log_tail: str = ""

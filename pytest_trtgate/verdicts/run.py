@@ -11,10 +11,9 @@ from ..baselines import (
     Acceptance,
     BaselineLookup,
     BaselineStore,
-    advice,
-    repair_command,
     waiver_of,
     way_to_accept,
+    ways_out,
 )
 from ..cache import pin
 from ..errors import CacheError, JobError, RecordError, TrtGateError
@@ -128,7 +127,7 @@ class GateRun:
             waived=ruling.waived_because,
         )
         accept = way_to_accept(verdict, self.settings, self.source, self.command)
-        told = {"advice": advice(verdict), "repair": repair_command(verdict, self.workspace.path / RECORD_NAME)}
+        told = ways_out(verdict, self.workspace.path / RECORD_NAME)
         verdict = verdict.model_copy(update={"accept": accept, **told})
         self.workspace.put(f"verdict-{cell.key}-{subject}", verdict)
         return verdict

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from ... import text as fmt
 from ...records import ALLOW_BUSY, RECORD_NAME, Cell, Outcome, RunRecord, Verdict
 from ..numbers import excess, severity
+from .explanation_view import why_sentence
 from .parts import Anchors, Badge, CheckView, badge_of, brief, check_view, sentence_of, where
 
 LOG_CHARACTERS = 20_000
@@ -25,7 +26,10 @@ class Command:
 
 @dataclass(frozen=True)
 class Card:
-    """One verdict, or both of a cell with the same reason; ``brief`` says by how much in a few words."""
+    """One verdict, or both of a cell with the same reason.
+
+    ``brief`` says by how much in a few words, ``why`` what an explanation found.
+    """
 
     badge: Badge
     title: str
@@ -34,6 +38,7 @@ class Card:
     where: str
     href: str
     sentence: str
+    why: str
     last_line: str
     checks: tuple[CheckView, ...]
     commands: tuple[Command, ...]
@@ -46,7 +51,7 @@ def from_artifact(line: str) -> str:
 
 
 def commands_of(verdicts: Sequence[Verdict]) -> tuple[Command, ...]:
-    """Return the commands that measure again, repair, and accept one cell or all, each once."""
+    """Return the commands that measure again, explain, repair, and accept one cell or all, each once."""
     reruns = [Command("To run it again", "run again", fmt.clean(v.rerun)) for v in verdicts if v.rerun]
     cells = [_cell_command(v) for v in verdicts if v.accept_cell]
     wide = [
@@ -56,10 +61,11 @@ def commands_of(verdicts: Sequence[Verdict]) -> tuple[Command, ...]:
         for v in verdicts
         if v.accept
     ]
+    explains = [Command("To find out why", "to explain", fmt.clean(v.explain)) for v in verdicts if v.explain]
     repairs = [
         Command("To search for an INT8 that passes", "to repair", fmt.clean(v.repair)) for v in verdicts if v.repair
     ]
-    return tuple(dict.fromkeys([*reruns, *repairs, *cells, *wide]))
+    return tuple(dict.fromkeys([*reruns, *explains, *repairs, *cells, *wide]))
 
 
 def _cell_command(verdict: Verdict) -> Command:
@@ -173,6 +179,7 @@ def _card(run: RunRecord, verdicts: Sequence[Verdict], anchors: Anchors, anchor:
         where=f"{fmt.clip(run.environment.machine, 60)}, {place}" if several else place,
         href=anchors.cells[first.cell],
         sentence=sentence,
+        why=why_sentence(run, first),
         last_line=last_line(log),
         checks=tuple(c for c in wrong if c.facts or c.sentence),
         commands=commands_of(verdicts),

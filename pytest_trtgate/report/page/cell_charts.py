@@ -139,3 +139,19 @@ def class_drops(classes: Sequence[ClassLine], name: str, metric: str) -> str:
         kind = "now-mark bad" if c.significant and c.drop > 0 else "now-mark"
         parts.append(marker(place(c.drop), y, "diamond" if c.significant else "circle", kind, 4.0))
     return picture(WIDTH, height, f"{name}: drop of {metric} per class with 95 % intervals", "".join(parts))
+
+
+def bars(values: Sequence[tuple[str, float]], title: str) -> str:
+    """Return a bar for each named value, against a line at 0; the largest stands out. Empty without values."""
+    if not values:
+        return ""
+    step, ends = 20, [0.0, *(value for _, value in values)]
+    height, margin = 8 + step * len(values) + 22, max((max(ends) - min(ends)) * 0.06, 0.0025)
+    place = Scale(min(ends) - margin, max(ends) + margin, 112, WIDTH - 8)
+    parts = [axis(place, height - 18.0, 4, ""), line(place(0), 4, place(0), height - 18, "zero")]
+    for index, (label, value) in enumerate(values):
+        y, (left, right) = 8 + step * index + 4, sorted((place(0), place(value)))
+        parts.append(text(104, y + 10, fmt.clip(label, 15), "t", "end"))
+        kind = "now-mark bad" if value == max(ends) > 0 else "now-mark"
+        parts.append(tag("rect", x=left, y=float(y), width=max(right - left, 0.5), height=12.0, class_=kind))
+    return picture(WIDTH, height, title, "".join(parts))

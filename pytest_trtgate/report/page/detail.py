@@ -13,6 +13,7 @@ from ..numbers import CellNumbers, numbers_of, primary_of
 from . import cell_charts, charts
 from .accuracy_view import AccuracyCharts, accuracy_charts, accuracy_note, class_table, classes_note, metric_table
 from .device_view import device_facts, layer_tables
+from .explanation_view import ExplanationView, explanation_view
 from .latency_view import before_name, budgets_of, context_tables, history, stage_table
 from .matrix import CONTEXT_NAMES
 from .parts import Anchors, Badge, CheckView, Fact, Row, Table, badge_of, check_view, sentence_of, where
@@ -47,6 +48,7 @@ class CellView:
     classes_metric: str
     classes_note: str
     classes_open: bool
+    why: ExplanationView | None
     accuracy_charts: AccuracyCharts
     contexts: tuple[Table, ...]
     latency_note: str
@@ -169,6 +171,7 @@ def cell_view(n: CellNumbers, anchors: Anchors, unfold: bool) -> CellView:
         classes_note=classes_note(n),
         classes_open=accuracy.badge.slug in ("fail", "waived")
         or (unfold and classes is not None and len(classes.rows) <= 12),
+        why=explanation_view(n),
         accuracy_charts=accuracy_charts(n),
         contexts=context_tables(n),
         latency_note=_latency_note(n),

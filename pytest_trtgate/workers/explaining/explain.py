@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import math
 import resource
 import shutil
@@ -33,6 +34,8 @@ CLEAN_DB = 200.0
 OUTLIER_TIMES = 1.5
 """An image is an outlier in a layer where it gets so many times as far from zero as the next one."""
 MOST_OUTLIERS = 6
+PICTURE_PX = 160
+"""Longest side of the small copy of an outlier."""
 
 
 def work(request: ExplainRequest, folder: Path) -> ExplainResponse:
@@ -76,7 +79,7 @@ def work(request: ExplainRequest, folder: Path) -> ExplainResponse:
         network=layers,
         layers=noise_of(joint, by_layer, [path in request.images[: request.worst] for path, _ in images]),
         ranges=ranges_of(joint, by_layer),
-        outliers=outliers,
+        outliers=tuple(map(_pictured, outliers)),
         images=len(images),
         calibration_images=len(calibrated),
         peak_bytes=_peak_bytes(),
@@ -205,6 +208,21 @@ def outliers_of(paths: Sequence[str], far: Array, layers: Sequence[str]) -> tupl
         alone = {"layers": len(mine), "times": round(float(times[most]), 2), "layer": layers[most]}
         found.append(OutlierImage(image=paths[image], **alone))
     return tuple(sorted(found, key=lambda one: (-one.layers, -one.times))[:MOST_OUTLIERS])
+
+
+def _pictured(outlier: OutlierImage) -> OutlierImage:
+    """Return an outlier with a small copy of its image."""
+    import cv2
+
+    from ..verifying import read_image
+
+    image = read_image(outlier.image)
+    if image is None:
+        return outlier
+    factor = min(1.0, PICTURE_PX / max(image.shape[:2]))
+    small = cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+    data = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, 70])[1].tobytes()
+    return outlier.model_copy(update={"picture": base64.b64encode(data).decode("ascii")})
 
 
 def _peak_bytes() -> int:
