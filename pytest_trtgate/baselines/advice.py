@@ -44,7 +44,7 @@ def why_broken(verdict: Verdict) -> str:
 def advice(verdict: Verdict) -> str:
     """Return what is probably wrong with such an engine, in a sentence; empty where tolerating it may be sane."""
     why = why_broken(verdict)
-    return f"{why}, so no tolerance is offered: {_CAUSES[verdict.cell.precision]}" if why else ""
+    return f"no tolerance is offered, since {why}: {_CAUSES[verdict.cell.precision]}" if why else ""
 
 
 def ways_out(verdict: Verdict, record: Path) -> dict[str, str]:

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import RecordError
-from ..measuring import compared_images
-from ..records import KINDS, PRIMARY, AccuracyRecord, Explanation, PerImage, true_positives
+from ..measuring import EvaluatedData, compared_images
+from ..records import GATED, KINDS, AccuracyRecord, Explanation, MetricPart, PerImage, Symptom, true_positives
 from ..settings import DEPLOYMENT_CONF
 
 if TYPE_CHECKING:
@@ -17,47 +17,57 @@ if TYPE_CHECKING:
 WORST, CONTROL = 16, 16
 """Images on which layers are compared: those of worst disagreement, and others drawn at random."""
 SEED = 0
-_WHAT = {"segment": "masks", "pose": "keypoints"}
+_WHAT = {"mask ": "masks", "pose ": "keypoints"}
 _ARRAYS = ("conf", "pred_cls", "pred_image", "target_cls", "target_image")
 
 
 def of_metric(found: Explanation, folder: Path, reference: AccuracyRecord, engine: AccuracyRecord) -> Explanation:
-    """Return an explanation with the metric taken apart, symptoms, and both in a sentence.
+    """Return an explanation with the metric that fell most taken apart, symptoms, and both in a sentence.
 
-    ``folder`` is the run's, at which the records' paths start.
-
-    Raises:
-        RecordError: The per-image records are missing or cannot be compared.
+    ``folder`` is the run's, at which the records' paths start. Where per-image records cannot be used, the sentence
+    says so.
     """
+    metric = fell_most(reference, engine)
+    values = {"reference": reference.metrics.get(metric, 0.0), "engine": engine.metrics.get(metric, 0.0)}
+    found = found.model_copy(update={"metric": metric, **values})
+    try:
+        parts, seen, sentence = _taken_apart(metric, folder, reference, engine)
+    except (RecordError, ValueError, IndexError, TypeError) as error:
+        return found.model_copy(update={"sentence": f"{metric} was not taken apart ({error})"})
+    return found.model_copy(update={"parts": parts, "symptoms": seen, "sentence": sentence})
+
+
+def _taken_apart(
+    metric: str, folder: Path, reference: AccuracyRecord, engine: AccuracyRecord
+) -> tuple[tuple[MetricPart, ...], tuple[Symptom, ...], str]:
     from ..judge.accuracy import apart
     from ..judge.accuracy import symptoms as of_symptoms
 
-    metric, task = PRIMARY[engine.task], engine.task
+    kind = kind_of(metric, engine)
     files = [PerImage(folder / record.per_image) for record in (reference, engine)]
-    try:
-        names = dict(enumerate(map(str, files[0].read(["names"])["names"].tolist())))
-        if task == "classify":
-            before, after = map(_classified, files)
-            parts = apart.classified_parts(before, after, names)
-            seen = of_symptoms.classified_symptoms(before, after, names)
-        else:
-            arms = [_arm(file, engine) for file in files]
-            threshold = "OKS" if task == "pose" else "IoU"
-            parts = apart.take_apart(arms[0], arms[1], names, threshold=threshold, conf=DEPLOYMENT_CONF)
-            branch = _WHAT.get(task, "")[:-1]
-            seen = of_symptoms.symptoms(arms[0], arms[1], names, conf=DEPLOYMENT_CONF, branch=branch)
-    except (ValueError, IndexError, TypeError) as error:
-        raise RecordError(f"{files[1].path}: the per-image records cannot be compared ({error})") from error
-    return found.model_copy(
-        update={
-            "metric": metric,
-            "reference": reference.metrics.get(metric, 0.0),
-            "engine": engine.metrics.get(metric, 0.0),
-            "parts": parts,
-            "symptoms": seen,
-            "sentence": of_symptoms.in_a_sentence(metric, parts, seen, _WHAT.get(task, "boxes")),
-        }
-    )
+    names = dict(enumerate(map(str, files[0].read(["names"])["names"].tolist())))
+    if engine.task == "classify":
+        before, after = map(_classified, files)
+        parts = apart.classified_parts(before, after, names)
+        seen = of_symptoms.classified_symptoms(before, after, names)
+    else:
+        arms = [_arm(file, engine, kind) for file in files]
+        threshold = "OKS" if kind.strip() == "pose" else "IoU"
+        parts = apart.take_apart(arms[0], arms[1], names, threshold=threshold, conf=DEPLOYMENT_CONF)
+        branch = _WHAT.get(kind, "")[:-1]
+        seen = of_symptoms.symptoms(arms[0], arms[1], names, conf=DEPLOYMENT_CONF, branch=branch)
+    return parts, seen, of_symptoms.in_a_sentence(metric, parts, seen, _WHAT.get(kind, "boxes"))
+
+
+def fell_most(reference: AccuracyRecord, engine: AccuracyRecord) -> str:
+    """Return the gated metric that fell most; of metrics that fell alike, the last, which the task is about."""
+    drops = {name: reference.metrics.get(name, 0.0) - engine.metrics.get(name, 0.0) for name in GATED[engine.task]}
+    return max(reversed(drops), key=lambda name: round(drops[name], 4))
+
+
+def kind_of(metric: str, engine: AccuracyRecord) -> str:
+    """Return which of the task's kinds of detections a metric is of; empty of boxes, and of a classifier."""
+    return next((kind for kind in reversed(KINDS[engine.task]) if metric.startswith(kind)), "")
 
 
 def _classified(file: PerImage) -> Classified:
@@ -66,7 +76,7 @@ def _classified(file: PerImage) -> Classified:
     return Classified(*file.read(["top", "top_conf", "target"]).values())
 
 
-def _arm(file: PerImage, engine: AccuracyRecord) -> Arm:
+def _arm(file: PerImage, engine: AccuracyRecord, kind: str) -> Arm:
     import numpy as np
 
     from ..judge.accuracy.agreement import Detections
@@ -75,7 +85,7 @@ def _arm(file: PerImage, engine: AccuracyRecord) -> Arm:
 
     box = "rbox" if engine.task == "obb" else "box"
     points = ["pred_keypoints", "target_keypoints"] if engine.task == "pose" else []
-    tp = true_positives(KINDS[engine.task][-1])
+    tp = true_positives(kind)
     wanted = dict.fromkeys((*_ARRAYS, "tp", tp, f"pred_{box}", f"target_{box}", *points))
     a: dict[str, Any] = file.read(wanted)
     return Arm(
@@ -88,23 +98,28 @@ def _arm(file: PerImage, engine: AccuracyRecord) -> Arm:
     )
 
 
-def chosen_images(folder: Path, reference: AccuracyRecord, engine: AccuracyRecord) -> tuple[list[str], int]:
-    """Return the images to compare layers on, as the records name them, and how many of the first disagree most.
+def chosen_images(
+    folder: Path, reference: AccuracyRecord, engine: AccuracyRecord, data: EvaluatedData
+) -> tuple[tuple[str, ...], int]:
+    """Return the paths of images to compare layers on, and how many of the first are those that disagree most.
 
-    Raises:
-        RecordError: As :func:`of_metric`.
+    Where per-image records cannot be used, all are drawn at random.
     """
     import numpy as np
 
-    if engine.task == "classify":
-        names, worst = _classified_images(folder, reference, engine)
-    else:
-        arms, differing = compared_images(folder, reference, engine)
-        names, worst = arms[0]["images"].tolist(), [one.image for one in differing]
+    try:
+        if engine.task == "classify":
+            names, worst = _classified_images(folder, reference, engine)
+        else:
+            arms, differing = compared_images(folder, reference, engine)
+            names, worst = arms[0]["images"].tolist(), [one.image for one in differing]
+    except (RecordError, ValueError, IndexError, TypeError):
+        names, worst = list(map(str, data.images)), []
     worst = worst[:WORST]
     others = np.setdiff1d(np.arange(len(names)), worst)
     control = np.random.default_rng(SEED).permutation(others)[:CONTROL]
-    return [names[image] for image in [*worst, *sorted(control.tolist())]], len(worst)
+    chosen = [names[image] for image in [*worst, *sorted(control.tolist())]]
+    return tuple(str(data.dataset.root / name) for name in chosen), len(worst)
 
 
 def _classified_images(folder: Path, reference: AccuracyRecord, engine: AccuracyRecord) -> tuple[list[str], list[int]]:

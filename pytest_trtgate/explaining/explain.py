@@ -6,11 +6,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from ..errors import RecordError, TrtGateError, reason_of
+from ..errors import JobError, reason_of
 from ..jobs import BuildRequest, ExplainRequest
 from ..measuring import Engines, Evaluations, RunContext
 from ..quantizing import Candidate, Trial, block_names, matching, sensitivities
-from ..records import PRIMARY, AccuracyRecord, BlockSensitivity, Explanation, Layer
+from ..records import AccuracyRecord, BlockSensitivity, Explanation, Layer
 from ..repairing import Given, TimeIsUpError, Trials
 from ..text import plural
 from ..verdicts.evidence import calibrated_on
@@ -43,17 +43,11 @@ def explain(given: Given, folder: Path, seconds: float, say: Callable[[str], Non
         context = trials.set_up(given.start, 1.0)
         try:
             engines = Engines(context)
-            reference, engine = Evaluations(engines, [given.cell]).pair(given.cell)
-            network: tuple[Layer, ...] = ()
-            try:
-                found = of_metric(found, context.workspace.path, reference, engine)
-                say(f"{given.cell.label}: comparing layers with FP32")
-                found, network = _of_layers(found, engines, (reference, engine))
-            except (TrtGateError, RecordError) as error:
-                found = found.model_copy(update={"layers_note": f"not compared: {reason_of(error)}"})
-            # Trials take what is left of the time; without an answer, they would not know the layers.
-            trials.ends_at = max(trials.ends_at, time.monotonic())
-            found = _of_blocks(found, trials, network, engine)
+            arms = Evaluations(engines, [given.cell]).pair(given.cell)
+            found = of_metric(found, context.workspace.path, *arms)
+            say(f"{given.cell.label}: comparing layers with FP32")
+            found, network = _of_layers(found, engines, arms)
+            found = _of_blocks(found, trials, network, arms[1].images)
         finally:
             context.workspace.close()
     found = found.model_copy(update={"seconds": round(time.monotonic() - started, 1)})
@@ -63,10 +57,10 @@ def explain(given: Given, folder: Path, seconds: float, say: Callable[[str], Non
 def _of_layers(
     found: Explanation, engines: Engines, arms: tuple[AccuracyRecord, AccuracyRecord]
 ) -> tuple[Explanation, tuple[Layer, ...]]:
-    """Return the explanation with layers, ranges and outliers, and the layers of the network."""
+    """Return the explanation with layers, ranges and outliers, and the layers of the network; none where it failed."""
     context, cell = engines.context, found.cell
     record, data = engines.of(cell), context.data[cell.model]
-    names, worst = chosen_images(context.workspace.path, *arms)
+    images, worst = chosen_images(context.workspace.path, *arms, data)
     listed = calibrated_on(record, data.calibration_images)
     some = listed[:: max(1, -(-len(listed) // MOST_CALIBRATION))]
     own = cell.backend == "onnxruntime"
@@ -74,20 +68,23 @@ def _of_layers(
         threads=context.threads,
         build=_build(context, found),
         engine=str(record.path) if own else "",
-        images=tuple(str(data.dataset.root / name) for name in names),
+        images=images,
         worst=worst,
         calibration=tuple(map(str, some)),
     )
-    answer = context.job(f"explain-{cell.key}", request)
+    try:
+        answer = context.job(f"explain-{cell.key}", request)
+    except JobError as error:
+        return found.model_copy(update={"layers_note": f"not compared: {reason_of(error)}"}), ()
     graph = (
         "the engine's own graph"
         if own
         else "an ONNX graph that ONNX Runtime quantized alike, since outputs that TensorRT marks change what it fuses"
     )
-    images = f"{plural(worst, 'image')} of worst disagreement and {answer.images - worst} others"
+    compared = f"{plural(worst, 'image')} of worst disagreement and {answer.images - worst} others"
     update = {
         "layers": answer.layers,
-        "layers_note": f"{graph} beside that of FP32, on {images}",
+        "layers_note": f"{graph} beside that of FP32, on {compared}",
         "images": answer.images,
         "ranges": answer.ranges,
         "outliers": answer.outliers,
@@ -119,14 +116,14 @@ def _build(context: RunContext, found: Explanation) -> BuildRequest:
     )
 
 
-def _of_blocks(found: Explanation, trials: Trials, network: tuple[Layer, ...], engine: AccuracyRecord) -> Explanation:
+def _of_blocks(found: Explanation, trials: Trials, network: tuple[Layer, ...], images: int) -> Explanation:
     """Return the explanation with the sensitivity of each block, as far as the time suffices."""
     if found.cell.precision != "int8" or not network:
         return found
-    blocks, metric, start = block_names(network), PRIMARY[engine.task], trials.given.start
+    blocks, metric, start = block_names(network), found.metric, trials.given.start
     if len(blocks) < 2:
         return found.model_copy(update={"blocks_note": "not measured: the network has one block only"})
-    share = min(1.0, SUBSET / max(1, engine.images))
+    share = min(1.0, SUBSET / max(1, images))
     drops: dict[tuple[str, ...], float] = {}
     note = ""
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..data import Dataset
-from ..errors import JobError, JobTimeoutError, RecordError, TrtGateError, reason_of
+from ..errors import JobError, JobTimeoutError, RecordError, reason_of
 from ..findings import survey
-from ..jobs import BuildRequest, CheckpointFacts, LayersRequest
+from ..jobs import BuildRequest, CheckpointFacts, EarlyLauncher, LayersRequest
 from ..judge.accuracy.parity import judge_parity
 from ..measuring import (
     Caller,
@@ -96,7 +96,8 @@ class Trials:
 
     def __exit__(self, *_: object) -> None:
         """End what waits for jobs, and leave nothing behind but the logs of what failed."""
-        self.set_up(Candidate(), 1.0).expected.close()
+        if isinstance(self.given.caller.launcher, EarlyLauncher):
+            self.given.caller.launcher.close()
         for path in self.folder.iterdir():
             if path.is_dir() and path not in self.failed:
                 shutil.rmtree(path, ignore_errors=True)
@@ -160,7 +161,7 @@ class Trials:
         tolerances = context.settings.accuracy.tolerances(cell.precision, engine.task)
         checks = judge_parity(reference, engine, tolerances)
         if wrong := next((check for check in checks if check.outcome is Outcome.ERROR), None):
-            raise TrtGateError(wrong.sentence)
+            raise JobError("accuracy", wrong.sentence)
         drops = {check.name: check.change or 0.0 for check in checks}
         excess = max((drops[name] - limit for name, limit in tolerances.items() if name in drops), default=0.0)
         passes = all(check.outcome is Outcome.PASS for check in checks)

@@ -245,7 +245,7 @@ def test_a_guard_rail_fails_the_run_where_the_settings_say_so(project: Project) 
     project.run(INT8).assert_outcomes(failed=1)
     verdict = project.verdict("int8", "accuracy")
     assert verdict.accept == ""  # to look away makes no engine whole
-    assert verdict.advice.startswith("low-agreement says that the engine is broken, so no tolerance is offered: ")
+    assert verdict.advice.startswith("no tolerance is offered, since low-agreement says that the engine is broken: ")
 
 
 def test_detections_that_cannot_be_compared_are_said(project: Project) -> None:

@@ -27,6 +27,22 @@ max_seconds = 0.3
 """
 
 
+# The search has a limit of time: it waits for no other test's jobs.
+CONFTEST = """
+from pathlib import Path
+from pytest_trtgate import Machine
+
+def pytest_trtgate_machine(config):
+    return Machine(locks=Path("locks").resolve())
+"""
+COMMAND = """
+import sys
+from conftest import pytest_trtgate_machine
+from pytest_trtgate.cli import main
+sys.exit(main(sys.argv[1:], pytest_trtgate_machine(None)))
+"""
+
+
 class Project:
     """A project that gates the INT8 of the network on darts."""
 
@@ -36,14 +52,19 @@ class Project:
         write_darts(folder / "data", train=80, test=80)
         (folder / "trtgate.toml").write_text(SETTINGS)
         (folder / "test_gate.py").write_text("def test_accuracy(trtgate): trtgate.check_accuracy()\n")
+        (folder / "conftest.py").write_text(CONFTEST)
 
     def run(self, *command: str) -> subprocess.CompletedProcess[str]:
-        """Run a module of Python in the project's folder."""
-        return subprocess.run([sys.executable, "-m", *command], cwd=self.folder, capture_output=True, text=True)
+        """Run Python in the project's folder."""
+        return subprocess.run([sys.executable, *command], cwd=self.folder, capture_output=True, text=True)
+
+    def trtgate(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run a command of ``trtgate``."""
+        return self.run("-c", COMMAND, *arguments)
 
     def gate(self) -> dict[str, Any]:
         """Run the gate; return its record."""
-        done = self.run("pytest", "-q", "-p", "no:cacheprovider")
+        done = self.run("-m", "pytest", "-q", "-p", "no:cacheprovider")
         path = self.folder / "reports" / "run.json"
         assert path.is_file(), done.stdout + done.stderr
         record: dict[str, Any] = json.loads(path.read_text())
@@ -54,7 +75,7 @@ def test_int8_that_lost_accuracy_is_repaired_by_keeping_a_few_layers(tmp_path: P
     project = Project(tmp_path)
     (failed,) = project.gate()["verdicts"]
     assert failed["outcome"] == "FAIL"
-    done = project.run("pytest_trtgate.cli", "repair", "reports/run.json", "--minutes", "10")
+    done = project.trtgate("repair", "reports/run.json", "--minutes", "10")
     assert done.returncode == 0, done.stdout + done.stderr
     print(done.stdout)
     settings = done.stdout.partition("Set:\n")[2]
@@ -69,7 +90,7 @@ def test_int8_that_lost_accuracy_is_repaired_by_keeping_a_few_layers(tmp_path: P
 
 def test_layers_of_a_checkpoint_are_named(tmp_path: Path) -> None:
     project = Project(tmp_path)
-    done = project.run("pytest_trtgate.cli", "layers", "darts.pt", "--nodes")
+    done = project.trtgate("layers", "darts.pt", "--nodes")
     assert done.returncode == 0, done.stderr
     lines = {line.split()[0]: line for line in done.stdout.splitlines()[1:]}
     assert len(lines) == 99

@@ -233,6 +233,22 @@ def layers(request: dict[str, Any], folder: Path) -> dict[str, Any]:
     return {"layers": found}
 
 
+def explain(request: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Answer that each layer adds noise by what it costs, the costliest most."""
+    network = layers(request, folder)["layers"]
+    behaviour = Behaviour.load(Path(request["build"]["weights"]))
+    read(Path(request["engine"]))
+    misbehave(behaviour, "explain", "int8", folder)
+    ranked = sorted(network, key=lambda one: -behaviour.harm[one["name"]])
+    told = [{"name": one["name"], "words": one["words"]} for one in ranked]
+    noise = [{**one, "local_db": 20.0 + n, "arriving_db": 10.0} for n, one in enumerate(told)]
+    limits = {"low": -1.0, "high": 1.0, "seen_low": -2.0, "seen_high": 1.0, "clipped": 0.25, "unused": 0.0}
+    ranges = [{**one, **limits} for one in told[:1]]
+    outlier = {"image": "/data/train/9.png", "layers": 3, "times": 7.5, "layer": "stem", "picture": "/9j/"}
+    counts = {"images": len(request["images"]), "calibration_images": len(request["calibration"])}
+    return {"network": network, "layers": noise, "ranges": ranges, "outliers": [outlier], "peak_bytes": 7, **counts}
+
+
 def resolved(data: str) -> dict[str, Any]:
     """Return what a data YAML says, or what one would say of the folder of a classification set."""
     path = Path(data)
@@ -494,7 +510,14 @@ def packed(values: list[Any]) -> tuple[str, bytes]:
 
 def answer_to(request: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Do the job that a request asks for."""
-    marks = {"frames": video, "clip": clip, "side_px": pictures, "samples_file": latency, "settings": accuracy}
+    marks = {
+        "worst": explain,
+        "frames": video,
+        "clip": clip,
+        "side_px": pictures,
+        "samples_file": latency,
+        "settings": accuracy,
+    }
     marks |= {"runs": profile, "sample": survey, "build": layers}
     work = next((job for key, job in marks.items() if key in request), build)
     READ.clear()

@@ -167,14 +167,14 @@ def _by_threshold(metric: str, parts: Sequence[MetricPart], what: str) -> Iterat
     at = [part for part in parts if part.kind == "threshold"]
     if not at:
         return
-    first, fell = at[0], float(np.mean([part.drop for part in at]))
-    if fell < NO_HARM:
-        yield f"{metric} is unharmed ({-fell:+.4f})"
+    first, middle, fell = at[0], at[5], float(np.mean([part.drop for part in at]))
+    told = f"{first.name} {-first.drop:+.4f}, {middle.name} {-middle.drop:+.4f}, mean of all thresholds {-fell:+.4f}"
+    if max(fell, first.drop) < NO_HARM:
+        yield f"{metric} is unharmed: {told}"
     elif first.drop < 0.25 * fell:
-        yield (
-            f"{what} are imprecise everywhere, and none is missed: {first.name} is unharmed ({-first.drop:+.4f}), "
-            f"{at[5].name} {-at[5].drop:+.4f}, {metric} {-fell:+.4f}"
-        )
+        yield f"{what} are imprecise everywhere, and none is missed: {told}"
+    elif fell < 0.25 * first.drop:
+        yield f"{what} are missed, and those found are as precise as before: {told}"
 
 
 def _by_group(metric: str, parts: Sequence[MetricPart]) -> str:
