@@ -39,6 +39,10 @@ WORDS: dict[str, str] = {
         "Time each layer of the engines too, in a job apart from all timing: see "
         "[Find the slow layer](../how-to/profiles.md)."
     ),
+    "explain_failed": (
+        "At the end of the run, explain each cell whose accuracy failed or looks broken: see "
+        "[My INT8 lost accuracy](../how-to/int8.md#find-out-why)."
+    ),
     "keep_runs": (
         "How many runs keep their logs and samples in `reports/trtgate-runs/`. A run is removed once so many newer "
         "runs have at least as many verdicts, so runs of a few tests do not push out full ones. Git ignores the "
@@ -103,6 +107,7 @@ WORDS: dict[str, str] = {
         "Weights of 7 bits, for processors without VNNI, on which ONNX Runtime's 8-bit products saturate. TensorRT "
         "ignores it."
     ),
+    "explain.minutes": "How long an explanation may try what each block costs in INT8.",
     "validation.conf": "Lowest confidence that counts, the same for every arm.",
     "validation.iou": "Overlap from which non-maximum suppression removes a box, the same for every arm.",
     "validation.max_det": "Most detections per image, the same for every arm.",

@@ -62,7 +62,7 @@ def test_a_failed_cell_is_explained_by_symptoms_layers_and_blocks(
 
 def test_the_report_has_the_sentence_on_its_card_a_bar_per_block_and_the_outliers(project: Project) -> None:
     project.run("-k", "accuracy")
-    assert "<h4>Why</h4>" not in page_of(project)
+    assert "<h4>Why</h4>" not in project.page
     explained()
     page = page_of(project)
     assert '<p class="why"><b>Why</b> scores lower: the engine' in page
@@ -75,7 +75,7 @@ def test_the_report_has_the_sentence_on_its_card_a_bar_per_block_and_the_outlier
 def test_a_run_explains_its_failures_where_it_is_asked_to(project: Project) -> None:
     project.run("-k", "accuracy", "--trt-explain").assert_outcomes(failed=1)
     assert found_in(project).symptoms[0].found
-    assert "<h4>Why</h4>" in page_of(project)
+    assert "<h4>Why</h4>" in project.page
 
 
 def test_a_passing_cell_is_explained_on_request_only(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
