@@ -13,7 +13,7 @@ from ..quantizing import Candidate, Trial, block_names, matching, sensitivities
 from ..records import AccuracyRecord, BlockSensitivity, Explanation, Layer
 from ..repairing import Given, TimeIsUpError, Trials
 from ..text import plural
-from ..verdicts.evidence import calibrated_on
+from ..verdicts import calibrated_on
 from .arms import chosen_images, of_metric
 
 MOST_CALIBRATION = 96

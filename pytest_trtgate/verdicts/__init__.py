@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from .amend import Judged, Softening
+from .evidence import calibrated_on
 from .recording import record_run
 from .run import GateRun, measured

@@ -59,8 +59,8 @@ def quantized(graph: Path, output: Path, shape: tuple[int, ...]) -> None:
     quantize_static(graph, output, Images(), nodes_to_exclude=others)
 
 
-def explained(weights: Path, engine: Path, images: list[Path], folder: Path, **more: Any) -> Done:
-    build = build_request(weights, folder / "output", "int8", **more)
+def explained(weights: Path, engine: str | Path, images: list[Path], folder: Path, **more: Any) -> Done:
+    build = build_request(weights, folder / "output", **{"precision": "int8", **more})
     request = {
         "schema_version": 1, "build": build, "engine": str(engine), "images": list(map(str, images)), "worst": 2,
         "calibration": list(map(str, images)),
@@ -87,3 +87,26 @@ def test_a_layer_whose_weights_are_scaled_is_ranked_first(
     named = {layer.node: layer.name for layer in read_layers(tmp_path / "fp32" / "engine.onnx")}
     assert worst.name == named[node]
     assert answer.images == 4
+
+
+def test_fp16_keeps_closer_to_fp32_than_int8_which_is_quantized_alike_where_no_graph_is_given(
+    material: Material, tmp_path: Path
+) -> None:
+    images = material.images()[:3]
+    request = build_request(material.weights, tmp_path / "fp16", "fp16", batch=2)
+    assert run_job("build", request, tmp_path / "build").response
+    half = explained(
+        material.weights, tmp_path / "fp16" / "engine.onnx", images, tmp_path / "a", precision="fp16", batch=2
+    )
+    of_half = ExplainResponse.model_validate(half.response)
+    assert of_half.ranges == of_half.outliers == ()
+    assert of_half.images == 3
+    assert all(layer.lower for layer in of_half.layers)
+    whole = explained(material.weights, "", images, tmp_path / "b", data=str(material.data))
+    of_int8 = ExplainResponse.model_validate(whole.response)
+    assert len(of_int8.layers) == len(of_int8.network) == len(of_int8.ranges) == len(of_half.layers)
+    assert of_int8.calibration_images == 3
+    worst = {layer.name: layer.local_db for layer in of_int8.layers}
+    assert all(layer.local_db > worst[layer.name] for layer in of_half.layers)
+    assert 30 < of_half.layers[0].local_db < 120
+    assert all(0 <= one.clipped <= 1 and 0 <= one.unused <= 1 and one.low <= 0 <= one.high for one in of_int8.ranges)
