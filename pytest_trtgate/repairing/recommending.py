@@ -17,8 +17,8 @@ LAUNCH_SHARE = 0.1
 """Share of the time that is left for the launch at the end."""
 MOST_ROWS = 6
 INTERRUPTED = "it was interrupted"
-ALIKE = 0.03
-"""Relative difference of two p50 of a short launch below which neither is faster."""
+ALIKE = 0.05
+"""Relative difference of two p50 of one launch below which neither is faster, where the settings do not say."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,8 @@ def repair(given: Given, folder: Path, seconds: float, say: Callable[[str], None
         if rows and not untimed:
             rows = worth_timing(rows, given.start)
             rows, untimed = _timed(rows, trials)
-        return Repair(tuple(answer(rows, given.start)), len(search.layers), trials.number, ended, untimed)
+        alike = given.settings.latency.limit(given.cell.precision, "p50", given.cell.backend).regression or ALIKE
+        return Repair(tuple(answer(rows, given.start, alike)), len(search.layers), trials.number, ended, untimed)
 
 
 def _searched(search: Search, start: Candidate, trials: Trials) -> str:
@@ -135,12 +136,15 @@ def worth_timing(rows: Sequence[Row], start: Candidate) -> list[Row]:
     return [*(row for row in rows if row.trial.candidate == start), *left[: MOST_ROWS - 1]]
 
 
-def answer(rows: Sequence[Row], start: Candidate) -> list[Row]:
-    """Return the rows with what is recommended marked: what passes, is fastest, and of equals keeps least."""
+def answer(rows: Sequence[Row], start: Candidate, alike: float) -> list[Row]:
+    """Return the rows with what is recommended marked: what passes, is fastest, and of equals keeps least.
+
+    ``alike``: the relative difference of two p50 up to which they count as equal.
+    """
     passing = [row for row in rows if row.trial.passes]
     if passing:
         times = [row.p50_ms for row in passing if row.p50_ms is not None]
-        fastest = min(times, default=0.0) * (1 + ALIKE)
+        fastest = min(times, default=0.0) * (1 + alike)
         quick = [row for row in passing if row.p50_ms is None or row.p50_ms <= fastest] or passing
         best = min(quick, key=lambda row: (row.multiplications, len(row.kept), row.trial.excess))
         rows = [replace(row, recommended=row is best) for row in rows]

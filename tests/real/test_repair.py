@@ -1,4 +1,4 @@
-"""A pose network that INT8 harms, from the failed run through the repair to the run that passes."""
+"""Two networks that INT8 harms, from the failed run through the repair to the run that passes."""
 
 from __future__ import annotations
 
@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from darts import SIDE_PX, write_darts
+from harmed_by_int8 import SIDE_PX, write_pictures
 
 pytestmark = pytest.mark.real
 
-WEIGHTS = Path(__file__).parent / "darts.pt"
 SETTINGS = f"""
-models = ["darts.pt"]
+models = ["{{name}}.pt"]
 data = "data/data.yaml"
 imgsz = {SIDE_PX}
 precisions = ["int8"]
@@ -44,13 +43,13 @@ sys.exit(main(sys.argv[1:], pytest_trtgate_machine(None)))
 
 
 class Project:
-    """A project that gates the INT8 of the network on darts."""
+    """A project that gates the INT8 of the network on darts, or of that on drawings."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, name: str) -> None:
         self.folder = folder
-        shutil.copyfile(WEIGHTS, folder / "darts.pt")
-        write_darts(folder / "data", train=80, test=80)
-        (folder / "trtgate.toml").write_text(SETTINGS)
+        shutil.copyfile(Path(__file__).parent / f"{name}.pt", folder / f"{name}.pt")
+        write_pictures(name, folder / "data", train=80, test=80)
+        (folder / "trtgate.toml").write_text(SETTINGS.format(name=name))
         (folder / "test_gate.py").write_text("def test_accuracy(trtgate): trtgate.check_accuracy()\n")
         (folder / "conftest.py").write_text(CONFTEST)
 
@@ -71,8 +70,9 @@ class Project:
         return record
 
 
-def test_int8_that_lost_accuracy_is_repaired_by_keeping_a_few_layers(tmp_path: Path) -> None:
-    project = Project(tmp_path)
+@pytest.mark.parametrize("name", ["darts", "drawings"])
+def test_int8_that_lost_accuracy_is_repaired_by_keeping_a_few_layers(tmp_path: Path, name: str) -> None:
+    project = Project(tmp_path, name)
     (failed,) = project.gate()["verdicts"]
     assert failed["outcome"] == "FAIL"
     done = project.trtgate("repair", "reports/run.json", "--minutes", "10")
@@ -89,7 +89,7 @@ def test_int8_that_lost_accuracy_is_repaired_by_keeping_a_few_layers(tmp_path: P
 
 
 def test_layers_of_a_checkpoint_are_named(tmp_path: Path) -> None:
-    project = Project(tmp_path)
+    project = Project(tmp_path, "darts")
     done = project.trtgate("layers", "darts.pt", "--nodes")
     assert done.returncode == 0, done.stderr
     lines = {line.split()[0]: line for line in done.stdout.splitlines()[1:]}
