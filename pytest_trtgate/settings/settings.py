@@ -59,7 +59,7 @@ class Explain(Section):
     """``[tool.trtgate.explain]``: how long an explanation may try blocks of a network for."""
 
     example = "{ minutes = 5 }"
-    minutes: PositiveFloat = field_allowing("minutes, more than 0", default=3.0)
+    minutes: PositiveFloat = field_allowing("minutes, more than 0", default=2.5)
 
 
 class Validation(Section):
