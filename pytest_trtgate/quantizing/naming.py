@@ -171,10 +171,3 @@ def block_names(layers: Iterable[Layer]) -> tuple[str, ...]:
 def _block(name: str) -> str:
     first, second, *_ = [*name.split("."), ""]
     return f"{first}.{second}" if first == "head" and second in _WORDS else first
-
-
-def children(layers: Collection[Layer], block: str) -> tuple[str, ...]:
-    """Return the names one step below a block; that of a block without any is its own."""
-    depth = block.count(".") + 2
-    inside = [layer.name.split(".") for layer in matching(layers, [block])]
-    return tuple(dict.fromkeys(".".join(parts[:depth]) for parts in inside))

@@ -7,7 +7,7 @@ from typing import get_args
 import pytest
 from network_example import BACKBONE, NECK, head, named
 
-from pytest_trtgate.quantizing import block_names, children, compressed, matching, unknown_names
+from pytest_trtgate.quantizing import block_names, compressed, matching, unknown_names
 from pytest_trtgate.records import Task
 
 BRANCHES = {"pose": "keypoints", "segment": "masks", "obb": "angles"}
@@ -103,12 +103,6 @@ def test_a_name_that_matches_nothing_comes_with_the_nearest() -> None:
     assert list(found) == ["head.keypoint", "/model.9/cv4.0/cv4.0.3/Conv"]
     assert found["head.keypoint"][0] == "head.keypoints"
     assert found["/model.9/cv4.0/cv4.0.3/Conv"][0] == "/model.9/cv4.0/cv4.0.2/Conv"
-
-
-def test_names_below_a_block() -> None:
-    layers = list(named(BACKBONE | NECK | head(2, 3, 4), "pose").values())
-    assert children(layers, "head.keypoints") == ("head.keypoints.8", "head.keypoints.16")
-    assert children(layers, "stem") == ("stem.0", "stem.1", "stem.2")
 
 
 @pytest.mark.parametrize(
