@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -30,7 +31,7 @@ def explain(given: Given, folder: Path, seconds: float, say: Callable[[str], Non
     Args:
         given: The cell, the settings of its run, and this machine.
         folder: Where jobs work; it is made anew, and only logs of what failed stay.
-        seconds: How long blocks may be tried for.
+        seconds: How long it may take; blocks are tried for what the rest of it leaves.
         say: Told in one sentence what comes next.
 
     Raises:
@@ -38,7 +39,7 @@ def explain(given: Given, folder: Path, seconds: float, say: Callable[[str], Non
     """
     started = time.monotonic()
     found = Explanation(cell=given.cell)
-    with Trials(given, folder, started + seconds, say) as trials:
+    with Trials(given, folder, math.inf, say) as trials:
         trials.look()
         context = trials.set_up(given.start, 1.0)
         try:
@@ -47,6 +48,7 @@ def explain(given: Given, folder: Path, seconds: float, say: Callable[[str], Non
             found = of_metric(found, context.workspace.path, *arms)
             say(f"{given.cell.label}: comparing layers with FP32")
             found, network = _of_layers(found, engines, arms)
+            trials.ends_at = started + seconds
             found = _of_blocks(found, trials, network, arms[1].images)
         finally:
             context.workspace.close()
@@ -139,6 +141,8 @@ def _of_blocks(found: Explanation, trials: Trials, network: tuple[Layer, ...], i
             sensitivities(network, start, tried, alone=alone, share=share)
     except TimeIsUpError:
         note = f", as far as {found.cell.label} could be tried in the time (explain.minutes)"
+    except KeyboardInterrupt:
+        note = ", until that was interrupted"
     kept = start.asked.keep
     told = tuple(
         BlockSensitivity(

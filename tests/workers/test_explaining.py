@@ -22,6 +22,7 @@ def test_a_ratio_of_energies_is_ten_times_its_logarithm() -> None:
     assert decibels(1000.0, 1.0) == 30
     assert decibels(1.0, 63.0**2) == pytest.approx(-35.99)
     assert decibels(1.0, 0.0) == CLEAN_DB
+    assert decibels(1.0, float("inf")) == decibels(1.0, float("nan")) == -CLEAN_DB
 
 
 def test_layers_are_ranked_by_the_noise_that_they_add_and_not_by_what_arrives() -> None:

@@ -18,6 +18,7 @@ from ...settings import Int8
 from ..building.build import export_onnx, load
 from ..building.exporting import prepare_calibration
 from ..building.quantization import Choice
+from ..engine_file import read_metadata
 from ..graph import read_layers
 from ..reading import noting
 from ..worker import PHASES, leave, main, progress
@@ -58,15 +59,15 @@ def work(request: ExplainRequest, folder: Path) -> ExplainResponse:
     progress("putting the engine's graph beside that of FP32")
     with noting(path):
         joint = Beside(onnx.load(graph), onnx.load(path), layers)
-    cell = request.build.cell
-    images = list(_inputs(request.images, task, cell.imgsz))
+    cell, channels = request.build.cell, int(read_metadata(graph).get("channels", 3))
+    images = list(_inputs(request.images, task, cell.imgsz, channels))
     if not images:
         raise DataError(f"none of {len(request.images)} images to compare layers on can be read")
     PHASES.begin("work")
     numbers = _run(joint.model, [image for _, image in images], cell.batch, "comparing layers")
     by_layer = numbers.reshape(len(images), len(joint.layers), -1)
     ranged = [layer for layer, limits in zip(joint.layers, joint.ranges, strict=True) if limits is not None]
-    calibrated = list(_inputs(request.calibration, task, cell.imgsz)) if ranged else []
+    calibrated = list(_inputs(request.calibration, task, cell.imgsz, channels)) if ranged else []
     outliers: tuple[OutlierImage, ...] = ()
     if len(calibrated) > 1:
         ends = farthest(onnx.load(graph), ranged)
@@ -95,7 +96,7 @@ def _exported(build: BuildRequest, folder: Path, name: str) -> tuple[str, Path]:
     return model.task, Path(shutil.move(graph, folder / name))
 
 
-def _inputs(paths: Sequence[str], task: str, imgsz: int) -> Iterator[tuple[str, Array]]:
+def _inputs(paths: Sequence[str], task: str, imgsz: int, channels: int) -> Iterator[tuple[str, Array]]:
     """Yield each image that can be read as the network takes it in an evaluation: channels x imgsz x imgsz."""
     import numpy as np
     from PIL import Image
@@ -105,14 +106,15 @@ def _inputs(paths: Sequence[str], task: str, imgsz: int) -> Iterator[tuple[str, 
 
     letterbox, classify = LetterBox((imgsz, imgsz), auto=False, scaleup=False), classify_transforms(imgsz)
     for path in paths:
-        image = read_image(path)
+        image = read_image(path, channels)
         if image is None:
             continue
         if task == "classify":
             yield path, classify(Image.fromarray(image[..., ::-1])).numpy()
             continue
-        placed = letterbox(image=image)[..., ::-1].transpose(2, 0, 1)
-        yield path, np.ascontiguousarray(placed, dtype=np.float32) / 255
+        placed = letterbox(image=image).reshape(imgsz, imgsz, channels)
+        placed = placed[..., ::-1] if channels == 3 else placed
+        yield path, np.ascontiguousarray(placed.transpose(2, 0, 1), dtype=np.float32) / 255
 
 
 def _run(model: Any, images: Sequence[Array], batch: int, what: str) -> Array:
@@ -134,6 +136,8 @@ def _run(model: Any, images: Sequence[Array], batch: int, what: str) -> Array:
 
 def decibels(signal: float, noise: float) -> float:
     """Return a signal-to-noise ratio of two energies, in decibels."""
+    if not math.isfinite(noise):
+        return -CLEAN_DB
     if noise <= 0:
         return CLEAN_DB
     return round(10 * math.log10(max(signal, 1e-30) / noise), 2)
