@@ -138,7 +138,7 @@ def test_rotated_boxes_agree_by_their_own_likeness(change: list[float], same: bo
 # Judging
 
 
-def test_the_worst_class_is_that_of_the_metric_that_stands_for_the_task() -> None:
+def test_the_worst_class_of_a_classifier_is_told() -> None:
     reference = accuracy("classify", top1=0.9, top5=1.0)
     engine = accuracy("classify", top1=0.8, top5=1.0)
     (check,) = judge_parity(reference, engine, {"top1": 0.05})

@@ -46,13 +46,12 @@ def judge_parity(
     images = f"{engine.images} images"
     if engine.unreadable:
         images += f" ({len(engine.unreadable)} more left out)"
-    worst_class = _worst_class(reference, engine, comparison)
     checks = []
     for metric, limit in tolerances.items():
         drop = comparison.metrics.get(metric) if comparison else None
         limits = _limits(drop, population) if drop else None
         context = ", ".join([images, limits.sentence] if limits else [images])
-        beside = _Beside(engine.arm, "pt", context + (f"; {worst_class}" if worst_class else ""))
+        beside = _Beside(engine.arm, "pt", context + _worst_class(metric, reference, engine, comparison))
         check = beside.judge(metric, reference.metrics.get(metric), engine.metrics.get(metric), limit)
         if check.outcome is Outcome.FAIL and finds_nothing(reference):
             check = check.model_copy(update={"sentence": f"{engine.arm}: {FINDS_NOTHING}"})
@@ -225,18 +224,24 @@ def _moved(drop: float) -> str:
     return f"fell {drop:.4f}" if drop > 0 else f"rose {-drop:.4f}"
 
 
-def _worst_class(reference: AccuracyRecord, engine: AccuracyRecord, comparison: Bootstrap | None) -> str:
-    """Return the class whose primary metric fell most, how far, and whether by more than chance; empty without one."""
-    primary = PRIMARY[engine.task]
-    before = {c.name: c.metrics.get(primary) for c in reference.classes}
+def _worst_class(metric: str, reference: AccuracyRecord, engine: AccuracyRecord, comparison: Bootstrap | None) -> str:
+    """Return which class fell most in a metric that fell, and whether by more than chance, as the end of a sentence.
+
+    Empty where the metric did not fall, or no class of it is known to have.
+    """
+    if not round(reference.metrics.get(metric, math.nan) - engine.metrics.get(metric, math.nan), 4) > 0:
+        return ""
+    before = {c.name: c.metrics.get(metric) for c in reference.classes}
     drops = [
         (was - now, index)
         for index, c in enumerate(engine.classes)
-        if (was := before.get(c.name)) is not None and (now := c.metrics.get(primary)) is not None
+        if (was := before.get(c.name)) is not None and (now := c.metrics.get(metric)) is not None
     ]
     drop, index = max(drops, default=(0.0, 0))
     if round(drop, 3) <= 0:
         return ""
-    said = f"worst class {engine.classes[index].name} -{drop:.3f}"
-    found = next((c for c in comparison.classes if c.cls == index), None) if comparison else None
+    said = f"; worst class {engine.classes[index].name} -{drop:.3f}"
+    # The bootstrap of classes is of the metric that stands for the task.
+    classes = comparison.classes if comparison and metric == PRIMARY[engine.task] else ()
+    found = next((c for c in classes if c.cls == index), None)
     return said if found is None else f"{said} ({'significant' if found.significant else 'within chance'})"
