@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ...records import Outcome
 from ...text import plural
-from .design import SCREEN
+from .design import LOOKS, SCREEN, SCREEN_SHARE
 
 
 @dataclass(frozen=True)
@@ -61,11 +61,13 @@ class Quantity(Change):
 
     Attributes:
         launches: How many decided it, or were seen where it is undecided.
+        hypotheses: How many quantities share the level of the test that fails.
         reason: Why it neither passed nor failed, where there is more to say than that it is undecided.
     """
 
     name: str
     launches: int
+    hypotheses: int = 1
     reason: str = ""
 
     @property
@@ -98,14 +100,35 @@ class Quantity(Change):
         return f"{self.name} {self.moved} ({seen}{self.threshold * 100:.3g} % allowed)"
 
     @property
+    def _open(self) -> str:
+        """Why launches that give limits of it do not decide it."""
+        by = f"{plural(self.launches, 'launch')} (one-sided 95 % limits"
+        if self.lower <= self.threshold <= self.upper:
+            return f"by {by}, p {self.p:.2g}) anything {self.span} is possible"
+        levels = dict(LOOKS)
+        seen = f"it is {self.span} by {by}, p {self.p:.2g})"
+        if self.upper < self.threshold:
+            cleared = f"{100 * SCREEN_SHARE * self.threshold:.3g} %"
+            return f"{seen}: fewer than {min(levels)} launches clear only what is under {cleared}"
+        if self.launches not in levels:
+            *some, last = map(str, levels)
+            return f"{seen}: to fail it takes {', '.join(some)} or {last} launches"
+        level = levels[self.launches]
+        if self.p <= level / self.hypotheses:
+            return seen
+        shared = f", shared by {plural(self.hypotheses, 'percentile')}" if self.hypotheses > 1 else ""
+        return f"{seen}: to fail it takes a p of {level:g} at most{shared}"
+
+    @property
     def sentence(self) -> str:
         """What a check says of it, with what to do where it is undecided."""
         allowed = f"{self.threshold * 100:.3g} % allowed"
         if self.outcome is Outcome.FAIL:
             return f"{self.name} {self.moved}, more than {allowed}; {self.evidence}"
         if self.outcome is Outcome.INCONCLUSIVE and self.span:
-            how = f"by {plural(self.launches, 'launch')} (one-sided 95 % limits, p {self.p:.2g})"
-            return f"{self.name} {self.moved}, {allowed}, but {how} anything {self.span} is possible; {self.reason}"
+            over = "more than " if self.lower > self.threshold else ""
+            said = f"{self.name} {self.moved}, {over}{allowed}, but {self._open}"
+            return "; ".join(filter(None, (said, self.reason)))
         parts = [f"{self.name} {self.moved}, {allowed}", self.evidence]
         if self.outcome is Outcome.PASS and self.detectable is not None:
             parts.append(f"a slow-down of {self.detectable * 100:.2g} % would have been caught 9 times in 10")

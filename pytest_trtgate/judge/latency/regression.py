@@ -5,16 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from statistics import geometric_mean, median
+from statistics import median
 
 from ...records import REFERENCE, ArmLaunch, Baseline, Check, Outcome, placebo_of, usable
 from ...settings import PERCENTILES
 from ...text import plural
 from .candidate import Against, Candidate
 from .decision import Quantity, ReplayDecision
-from .sequential import QUIETER, decide_launches, log_ratios
+from .sequential import QUIETER, as_ratio, decide_launches, log_ratios
 from .sessions import SESSIONS_TO_TRUST, SessionChange, compare_sessions
-from .wording import MEAN, MEAN_OF_SESSIONS, MEDIAN, listed, ms, percent, unusable
+from .wording import MEAN_OF_SESSIONS, MEDIAN, listed, ms, percent, unusable
 
 ACCEPT = "accept with pytest --trt-baselines=update"
 IDENTICAL_CHECK = "engine"
@@ -64,22 +64,25 @@ def judge_replay(candidate: Candidate) -> list[Check]:
         if quantity.outcome is Outcome.ERROR:
             checks.append(unusable(name, "baseline", f"{candidate.arm}: {quantity.sentence}"))
         else:
-            values_ms = [median(parts) for parts in _beside(candidate, name)[0]]
-            checks.append(_replay_check(candidate.arm, quantity, geometric_mean(values_ms)))
+            checks.append(_replay_check(candidate, quantity))
     return checks
 
 
-def _replay_check(arm: str, quantity: Quantity, value_ms: float) -> Check:
-    # Both are geometric means over launches, so that they differ by the very change that was judged.
-    reference_ms = value_ms / (1 + quantity.change)
-    times = f"{MEAN} {ms(reference_ms)} -> {ms(value_ms)} ms, the baseline replayed beside it"
-    sentence = f"{arm}: {quantity.sentence}; {times}"
+def _replay_check(candidate: Candidate, quantity: Quantity) -> Check:
+    """Return the check of one percentile: its levels, and by how much it changed in each launch that decided."""
+    arms = candidate.arm, candidate.replay
+    value_ms, reference_ms = (median(candidate.per_launch_ms(quantity.name, arm)) for arm in arms)
+    changes = [as_ratio(d) for d in log_ratios(*_beside(candidate, quantity.name))[: quantity.launches]]
+    each = ", ".join(f"{change * 100:+.1f}" for change in changes)
+    times = f"{MEDIAN} {ms(reference_ms)} -> {ms(value_ms)} ms, the baseline replayed beside it"
+    of_launches = f"the change is the mean of those in each launch: {each} %" if len(changes) > 1 else ""
+    sentence = "; ".join(filter(None, (f"{candidate.arm}: {quantity.sentence}", times, of_launches)))
     return Check(
         name=quantity.name,
         against="baseline",
         value=value_ms,
         reference=reference_ms,
-        statistics=(MEAN, MEAN),
+        statistics=(MEDIAN, MEDIAN),
         change=quantity.change,
         limit=quantity.threshold,
         unit="ratio",

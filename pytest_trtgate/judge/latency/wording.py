@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from ...records import Check, Outcome
 
-MEDIAN, MEAN, MEAN_OF_SESSIONS = "median of launches", "mean of launches", "mean of sessions"
-"""How several latencies become one; means are geometric."""
+MEDIAN, MEAN_OF_SESSIONS = "median of launches", "mean of sessions"
+"""How several latencies become one; the mean is geometric."""
 
 
 def ms(value: float) -> str:
