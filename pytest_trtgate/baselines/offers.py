@@ -12,14 +12,22 @@ from ..errors import SettingsError
 from ..records import ALLOW_BUSY, FINDING, Cell, Check, Outcome, RunRecord, Verdict
 from ..settings import FINDING_KINDS, Settings, recorded_settings
 from .acceptance import Acceptance, blocking_check
-from .remedies import settings_for
+from .remedies import settings_for, toml_for
 from .store import BaselineStore
 
 VOID = frozenset(name for name, kind in FINDING_KINDS.items() if kind.void)
 """Findings without whose cause there is no accuracy."""
 
 
-def way_to_accept(verdict: Verdict, settings: Settings, source: Path | None, command: str) -> str:
+def with_way_to_accept(verdict: Verdict, settings: Settings, source: Path | None, command: str) -> Verdict:
+    """Return a verdict with what accepts it on purpose, and the settings of that as TOML; arguments are as below."""
+    accept = _way_to_accept(verdict, settings, source, command)
+    limits = [check for check in _deciding(verdict) if check.against != "baseline"]
+    toml = toml_for(limits, verdict.cell, settings, source) if accept.startswith("set ") else ""
+    return verdict.model_copy(update={"accept": accept, "accept_toml": toml})
+
+
+def _way_to_accept(verdict: Verdict, settings: Settings, source: Path | None, command: str) -> str:
     """Return what the user would do to accept a verdict on purpose; empty where there is nothing to accept.
 
     Where both limits and a baseline stand against it, one run is enough: with other limits, it writes the baseline.
@@ -98,11 +106,14 @@ def offered_anew(run: RunRecord, record: Path, source: Path | None) -> RunRecord
 
     def anew(verdict: Verdict) -> Verdict:
         cell = verdict.cell
-        accept = way_to_accept(verdict, settings, source, "pytest") if settings and verdict.accept else ""
+        if settings and verdict.accept:
+            verdict = with_way_to_accept(verdict, settings, source, "pytest")
+        else:
+            verdict = verdict.model_copy(update={"accept": "", "accept_toml": ""})
         # Only what pytest takes in an expression, and does not write otherwise in the name of a test.
         known = re.fullmatch(r"[A-Za-z0-9_.+-]+", cell.model)
         rerun = shlex.join(["pytest", "-k", f"{cell.model}-{cell.precision}"]) if verdict.rerun and known else ""
-        return verdict.model_copy(update={"accept": accept, "accept_cell": "", "rerun": rerun})
+        return verdict.model_copy(update={"accept_cell": "", "rerun": rerun})
 
     def command(cells: Sequence[Cell]) -> str:
         only = [word for cell in cells for word in ("--only", cell.key)]
@@ -125,7 +136,10 @@ def _offer(verdict: Verdict, acceptance: Acceptance, command: Callable[[Cell], s
     limits = [check for check in failed if check.against != "baseline"]
     if change := settings_for(limits, cell, acceptance.settings, acceptance.source):
         joint = ", then" if verdict.accept.startswith("pytest ") else ";"
-        return {"accept": f"{change}{joint} {verdict.accept}"}
+        parts = [toml_for(limits, cell, acceptance.settings, acceptance.source)]
+        parts += [verdict.accept_toml] if verdict.accept.startswith("set ") else []
+        toml = "\n\n".join(parts) if all(parts) else ""
+        return {"accept": f"{change}{joint} {verdict.accept}", "accept_toml": toml}
     if any(check.against != "baseline" for check in deciding):
         return {}
     if acceptance.why_never(cell):

@@ -105,8 +105,8 @@ class Verdict(FileRecord):
     """The verdict on one cell's accuracy or latency, with the numbers that decided it.
 
     ``failed``: the outcome after the user's policy, by which a missing baseline may pass, and a failure may be waived;
-    ``waived`` says until when and why. ``accept``: what would let the whole run pass. ``accept_cell``: a command for
-    this cell alone.
+    ``waived`` says until when and why. ``accept``: what would let the whole run pass, ``accept_toml``: the settings of
+    that, to paste. ``accept_cell``: a command for this cell alone.
     """
 
     cell: Cell
@@ -117,6 +117,7 @@ class Verdict(FileRecord):
     checks: tuple[Check, ...] = ()
     findings: tuple[Finding, ...] = ()
     accept: str = ""
+    accept_toml: str = ""
     accept_cell: str = ""
     rerun: str = ""
     log_tail: str = ""

@@ -122,8 +122,9 @@ def _story(run: RunRecord, verdicts: Sequence[Verdict], several: bool) -> str:
 
 
 def _offer(command: Command) -> str:
-    is_command = command.line.startswith(("pytest ", "trtgate "))
-    return f"{command.purpose}:\n{fence(command.line, 'sh' if is_command else '')}"
+    if command.kind == "text":
+        return f"{command.purpose}: {escape(command.line)}"
+    return f"{command.purpose}:\n{fence(command.line, command.kind)}"
 
 
 def render(runs: Sequence[RunRecord]) -> str:

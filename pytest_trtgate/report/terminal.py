@@ -155,7 +155,8 @@ def _story(verdicts: Sequence[Verdict], width: int) -> list[Line]:
     end = last_line(log_tail(first.log_tail))
     lines: list[Line] = [(text, _markup(first)) for text in _wrapped(said, width)]
     lines += [(text, {}) for text in _wrapped(f"    log: {end}", width)] if end else []
-    return lines + [(f"    {command.short}: {fmt.clip(command.line, 2000)}", {}) for command in commands_of(verdicts)]
+    commands = commands_of(verdicts, toml=False)
+    return lines + [(f"    {command.short}: {fmt.clip(command.line, 2000)}", {}) for command in commands]
 
 
 def _wrapped(text: str, width: int) -> list[str]:

@@ -7,7 +7,7 @@ from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
 
-from ..baselines import Acceptance, BaselineLookup, BaselineStore, waiver_of, way_to_accept
+from ..baselines import Acceptance, BaselineLookup, BaselineStore, waiver_of, with_way_to_accept
 from ..cache import pin
 from ..errors import CacheError, JobError, RecordError, TrtGateError
 from ..measuring import Engines, Evaluations, Latencies, RunContext
@@ -118,8 +118,7 @@ class GateRun:
             log_tail=log_tail,
             waived=ruling.waived_because,
         )
-        accept = way_to_accept(verdict, self.settings, self.source, self.command)
-        verdict = verdict.model_copy(update={"accept": accept})
+        verdict = with_way_to_accept(verdict, self.settings, self.source, self.command)
         self.workspace.put(f"verdict-{cell.key}-{subject}", verdict)
         return verdict
 

@@ -189,6 +189,8 @@ def test_once_the_tolerances_are_changed_as_told_the_run_that_failed_them_is_acc
     accepted.weights(Behaviour(map50_95=0.74, drop={"fp16": 0.05}, p50_ms=MUCH_SLOWER.p50_ms))
     accepted.run(FP16).assert_outcomes(failed=2)
     offered = {v.subject: (v.accept, v.accept_cell) for v in accepted.record.verdicts}
+    pasted = LOOSER.replace("0.05", "0.0500")
+    assert {v.accept_toml for v in accepted.record.verdicts} == {f"# trtgate.toml\n{pasted}".strip()}
     # Also where the other subject alone fails a limit.
     assert offered == dict.fromkeys(("accuracy", "latency"), (f"{SET}, then {UPDATE}", ""))
     refusal = f"shapes fp16: baseline not written, since its accuracy is FAIL; {SET}\n"

@@ -179,7 +179,7 @@ def test_a_budget_of_the_engine_is_judged_with_its_latency(project: Project) -> 
     project.use_gpu().run("--trt-precision=fp16")
     verdict = project.verdict("fp16", "latency")
     assert "fp16: device memory 30.0 MB is over its budget of 20 MB" in verdict.summary
-    assert verdict.accept == "set max_device_memory_mb under [engine.fp16] in trtgate.toml"
+    assert verdict.accept == "set max_device_memory_mb = 33.00 under [engine.fp16] in trtgate.toml"
     assert [(c.outcome.value, c.unit) for c in verdict.checks if c.name == "engine size"] == [("PASS", "MB")]
 
 

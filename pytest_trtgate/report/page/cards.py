@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from ... import text as fmt
 from ...records import ALLOW_BUSY, RECORD_NAME, Cell, Outcome, RunRecord, Verdict
 from ..numbers import excess, severity
 from .parts import Anchors, Badge, CheckView, badge_of, brief, check_view, sentence_of, where
 
+COMMANDS = ("pytest ", "trtgate ")
 LOG_CHARACTERS = 20_000
 """A log tail longer than this is cut at its beginning: the end is what tells."""
 
 
 @dataclass(frozen=True)
 class Command:
-    """A line to paste, and what it is for."""
+    """What is offered, and what it is for; ``kind``: a command line, settings, or a sentence that cannot be pasted."""
 
     purpose: str
     short: str
     line: str
+    kind: Literal["sh", "toml", "text"] = "sh"
 
 
 @dataclass(frozen=True)
@@ -45,18 +48,30 @@ def from_artifact(line: str) -> str:
     return f", with {RECORD_NAME} from the run's artifact" if f" accept {RECORD_NAME} " in line else ""
 
 
-def commands_of(verdicts: Sequence[Verdict]) -> tuple[Command, ...]:
-    """Return the commands that measure again, then those that accept one cell or all, each once."""
+def commands_of(verdicts: Sequence[Verdict], *, toml: bool = True) -> tuple[Command, ...]:
+    """Return what measures again, then what accepts one cell or all, each once.
+
+    ``toml``: settings are TOML to paste, and not one sentence with the command that follows them.
+    """
     reruns = [Command("To run it again", "run again", fmt.clean(v.rerun)) for v in verdicts if v.rerun]
     cells = [_cell_command(v) for v in verdicts if v.accept_cell]
-    wide = [
-        Command("To measure again and accept all", "or all, anew", fmt.clean(v.accept))
-        if v.accept_cell
-        else Command("To accept this on purpose", "to accept", fmt.clean(v.accept))
-        for v in verdicts
-        if v.accept
-    ]
+    wide = [command for v in verdicts if v.accept for command in _accepting(v, toml)]
     return tuple(dict.fromkeys([*reruns, *cells, *wide]))
+
+
+def _accepting(verdict: Verdict, in_toml: bool) -> Iterator[Command]:
+    """Yield the settings and the command that accept a verdict, or one sentence where a part cannot be pasted."""
+    said, toml = fmt.clean(verdict.accept), fmt.clean(verdict.accept_toml) if in_toml else ""
+    if said.startswith(COMMANDS):
+        wide = ("To measure again and accept all", "or all, anew")
+        yield Command(*(wide if verdict.accept_cell else ("To accept this on purpose", "to accept")), said)
+    elif toml:
+        yield Command("To accept this on purpose, these settings", "to accept", toml, "toml")
+        command = said.partition(", then ")[2]
+        if command.startswith(COMMANDS):
+            yield Command("Then, with these settings", "then", command)
+    else:
+        yield Command("To accept this on purpose", "to accept", said, "text")
 
 
 def _cell_command(verdict: Verdict) -> Command:

@@ -54,16 +54,22 @@ def before_name(n: CellNumbers) -> str:
 
 
 def history(n: CellNumbers, percent: int = 50) -> tuple[str, str]:
-    """Return one level of each stored session and then of this run, as a drawing and in words; empty without both."""
-    now = n.times()
+    """Return one level of each stored session, of the baseline engine here and of this run, drawn and in words.
+
+    Empty without a stored session or without this run.
+    """
+    now, here = ((times.level_ms(percent) if times else None) for times in (n.times(), n.replayed(n.context)))
     found = [session_times(session, n.context) for session in n.sessions]
-    levels = [level for times in (*found, now) if times and (level := times.level_ms(percent)) is not None]
-    if now is None or len(levels) < 2:
+    stored = [level for times in found if times and (level := times.level_ms(percent)) is not None]
+    if now is None or not stored:
         return "", ""
-    said = f"p{percent}, median of launches, over {fmt.plural(len(levels) - 1, 'stored session')} and this run: "
-    return charts.sparkline(levels, said + ", ".join(map(fmt.number, levels)) + " ms"), said + (
-        f"{fmt.number(levels[0])} to {fmt.ms(levels[-1])}"
-    )
+    first, last = map(fmt.number, (stored[0], stored[-1]))
+    span = last if first == last else f"{first} to {last}"
+    said = f"p{percent}, median of launches: {span} ms in {fmt.plural(len(stored), 'stored session')}, "
+    said += f"{fmt.ms(here)} of the baseline engine in this run, " if here is not None else ""
+    said += f"{fmt.ms(now)} now"
+    levels = [*stored, *([] if here is None else [here]), now]
+    return charts.sparkline(levels, said), said
 
 
 def _limited(n: CellNumbers) -> Iterator[tuple[int, Check]]:
@@ -125,6 +131,7 @@ def _context_table(n: CellNumbers, context: Context, times: Distribution) -> Tab
     if context == n.context:
         # Judged changes are of each launch, and so need not be those between the levels of all.
         said += "; gated; change as judged, launch by launch" if n.replay_arm else "; gated"
+    said += "; baseline: mean of its sessions" if n.before_ms(context, 50) and not n.replayed(context) else ""
     return Table(
         label=f"{title} latency of {n.label}",
         columns=("Level", "This run", "Baseline", "Change", "Allowed", ".pt", "Speed-up"),

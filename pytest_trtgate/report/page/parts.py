@@ -155,9 +155,16 @@ def _facts(check: Check) -> tuple[Fact, ...]:
     return (
         Fact(f"engine{of_value}", fmt.ms(check.value)),
         Fact(f"{against}{of_reference}", fmt.ms(check.reference)),
-        Fact("change", fmt.percent(check.change)),
+        Fact(_of_launches(check), fmt.percent(check.change)),
         Fact("allowed", fmt.percent(check.limit)),
     )
+
+
+def _of_launches(check: Check) -> str:
+    """Return the label of a change, and where it is not that of the levels beside it, what it is of."""
+    levels = ratio(check.value, check.reference)
+    follows = levels is None or fmt.percent(levels - 1) == fmt.percent(check.change)
+    return "change" if follows else "change, mean of launches"
 
 
 def brief(check: Check) -> str:
@@ -193,7 +200,9 @@ def check_view(check: Check, cell: Cell) -> CheckView:
     """Return one check of a cell as the report shows it, where the cell is named."""
     used = excess(check)
     over = ""
-    if used is not None and used > 0:
+    if is_speedup(check) and used is not None:
+        over = how_fast(check)
+    elif used is not None and used > 0:
         over = f"{fmt.share(used)} of the limit" if used < 2 else f"{fmt.times(used)} the limit"
     facts = tuple(fact for fact in _facts(check) if fact.value != fmt.MISSING)
     name = fmt.clip(check.name, 60)
@@ -206,6 +215,11 @@ def check_view(check: Check, cell: Cell) -> CheckView:
         over=over,
         gauge=charts.gauge(used, f"{name}: {over or 'better than required'}", _span(check)),
     )
+
+
+def how_fast(check: Check) -> str:
+    """Return a speed-up beside the least that is allowed, of which it is no part."""
+    return f"{fmt.times(check.change)} where {fmt.times(check.limit)} is the least"
 
 
 def _span(check: Check) -> tuple[float, float] | None:
