@@ -1,4 +1,4 @@
-"""Which baseline a cell of a run is compared with, and why its latency is not comparable where it is not."""
+"""Which baseline a cell of a run is compared with, and why its latency is incompatible where it is."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class BaselineLookup:
         return use.baseline if use.outcome is Outcome.PASS and not self.accepts(cell) else None
 
     def use(self, cell: Cell) -> BaselineUse:
-        """Return the baseline of a cell, INCOMPATIBLE where its latency is not comparable; raises as above."""
+        """Return the baseline of a cell, INCOMPATIBLE where its latency cannot be compared with; raises as above."""
         if cell not in self._uses:
             use = self._uses[cell] = self._find(cell)
             self.workspace.put(f"baseline-{cell.key}", use)
@@ -81,7 +81,7 @@ class BaselineLookup:
         why = self._why_not_comparable(cell, use.baseline) if use.baseline else ""
         if not why:
             return use
-        note = f"latency is not comparable: {why}"
+        note = f"its latency is incompatible: {why}"
         return use.model_copy(update={"outcome": Outcome.INCOMPATIBLE, "note": note})
 
     def _why_not_comparable(self, cell: Cell, baseline: Baseline) -> str:

@@ -32,7 +32,7 @@ def toml_for(checks: Iterable[Check], cell: Cell, settings: Settings, source: Pa
     tables = _tables(checks, cell, settings)
     if _MODELS in tables or not all(" = " in key for keys in tables.values() for key in keys):
         return ""
-    blocks = []
+    blocks: list[str] = []
     for section, keys in tables.items():
         header, _, file = table_name(source, section).rpartition(" in ")
         blocks.append("\n".join([*([] if blocks else [f"# {file}"]), header, *keys]))

@@ -143,7 +143,7 @@ WORDS: dict[Outcome, str] = {
     Outcome.PASS: "Pass",
     Outcome.INCONCLUSIVE: "Inconclusive",
     Outcome.NO_BASELINE: "No baseline",
-    Outcome.INCOMPATIBLE: "Not comparable",
+    Outcome.INCOMPATIBLE: "Incompatible",
     Outcome.FAIL: "Fail",
     Outcome.ERROR: "Error",
 }

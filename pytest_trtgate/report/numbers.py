@@ -285,7 +285,7 @@ class CellNumbers:
 
     @property
     def sessions(self) -> tuple[BaselineSession, ...]:
-        """The stored sessions of the baseline, oldest first; none where its latency is not comparable."""
+        """The stored sessions of the baseline, oldest first; none where its latency is incompatible."""
         use = self.baseline_use
         return use.baseline.sessions if use and use.baseline and use.outcome is Outcome.PASS else ()
 

@@ -192,7 +192,7 @@ def test_accuracies_on_other_images_are_not_compared(compare: Compare, policy: s
     other = tuple(a.model_copy(update={"data_digest": "else"}) for a in base.accuracies)
     found, said = compare(base.model_copy(update={"accuracies": other}), base)
     assert found == status
-    assert f"INCOMPATIBLE  {KEYS[0]}  accuracy is not comparable with the earlier run, whose images" in said
+    assert f"INCOMPATIBLE  {KEYS[0]}  accuracy is incompatible with the earlier run, whose images" in said
 
 
 def test_what_the_later_run_no_longer_measures_is_an_error(compare: Compare) -> None:

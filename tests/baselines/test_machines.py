@@ -86,7 +86,7 @@ def test_an_unknown_machine_is_told_in_one_line_what_records_a_baseline(accepted
     said, _, command = line.partition(": ")
     assert said == f"Latency has no baseline on this machine yet ({folder.name}); to record one"
     output = result.stdout.str()
-    assert "NOT COMPARABLE" not in output
+    assert "INCOMPATIBLE" not in output
     assert "NO BASELINE" not in output
     assert output.count("trtgate baseline accept ") == 1
     assert "could not be decided" not in accepted.page

@@ -119,7 +119,7 @@ def test_a_speed_up_that_is_nearest_to_its_limit_is_told_as_a_factor() -> None:
 
 def test_counts_use_words_for_people(failing: Page) -> None:
     counts = [e.text for e in failing.all("li") if "counts" in str(failing.source) and e.path[-1] == "ul"]
-    assert counts[:6] == ["2 Error", "2 Fail", "1 Not comparable", "1 No baseline", "1 Inconclusive", "3 Pass"]
+    assert counts[:6] == ["2 Error", "2 Fail", "1 Incompatible", "1 No baseline", "1 Inconclusive", "3 Pass"]
 
 
 def test_every_trouble_has_its_sentence_and_its_commands(failing: Page) -> None:
@@ -169,7 +169,7 @@ def test_matrix_shows_verdicts_and_numbers_of_both_subjects(failing: Page) -> No
 
 
 def test_change_against_a_baseline_that_is_not_comparable_is_not_shown(failing: Page) -> None:
-    (square,) = [e.content for e in failing.all("td", class_="sq") if "Not comparable" in e.content]
+    (square,) = [e.content for e in failing.all("td", class_="sq") if "Incompatible" in e.content]
     assert "12.5" in square
     assert "vs baseline" not in square
 

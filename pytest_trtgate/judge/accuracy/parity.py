@@ -160,7 +160,7 @@ def judge_since(
         if data_digest == engine.data_digest:
             changed = "evaluation settings differ"
             changed += f" ({'; '.join(engine.settings.differing(settings))})" if settings else ""
-        sentence = f"{engine.arm}: accuracy is not comparable with {name}, whose {changed}"
+        sentence = f"{engine.arm}: accuracy is incompatible with {name}, whose {changed}"
         return [Check(name="baseline", against="baseline", outcome=Outcome.INCOMPATIBLE, sentence=sentence)]
     beside = _Beside(engine.arm, "baseline", f"{engine.images} images", f" since {name}")
     return [

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from ... import text as fmt
 from ...records import WORDS, Cell, Check, Finding, Outcome, RunRecord, Verdict, word
 from ..numbers import BUDGET_UNITS, excess, is_speedup, numbers_of, ratio
+from ..shipping import no_gain
 from . import charts
 
 
@@ -248,8 +249,9 @@ def _used(check: Check) -> float:
 
 
 def warnings_of(runs: Sequence[RunRecord]) -> tuple[str, ...]:
-    """Return the findings that did not fail a run, each once, with what to do about it."""
+    """Return what did not fail a run: findings, each once, with what to do about it, and engines that are no gain."""
     said = [f"{_of_model(run, f)}; {f.remedy} [{f.id}]" for run in runs for f in run.findings() if f.severity == "warn"]
+    said += [sentence for run in runs for sentence in no_gain(run)]
     return tuple(fmt.clip(text, 1000) for text in dict.fromkeys(said))
 
 

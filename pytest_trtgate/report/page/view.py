@@ -15,6 +15,7 @@ from markupsafe import Markup
 from ... import text as fmt
 from ...records import BaselineUse, Environment, Outcome, RunRecord
 from ..numbers import numbers_of
+from ..shipping import shipping
 from . import detail, matrix
 from .cards import Card, cards, first_baseline
 from .latency_view import ModelCharts, model_charts
@@ -78,6 +79,7 @@ class Page:
     remarks: tuple[Card, ...]
     more_remarks: tuple[Card, ...]
     warnings: tuple[str, ...]
+    shipping: tuple[str, ...]
     runs: tuple[RunView, ...]
 
 
@@ -143,7 +145,7 @@ def baseline_fact(run: RunRecord) -> Fact:
         part = "" if len(compared) == len(run.cells) else f", {len(compared)} of {fmt.plural(len(run.cells), 'cell')}"
         return Fact("Baseline", f"{day}{commit}{part}", fmt.clip(compared[0].path, 200))
     if any(use.outcome is Outcome.INCOMPATIBLE for use in uses):
-        return Fact("Baseline", "not comparable", fmt.clip(next((use.note for use in uses if use.note), ""), 300))
+        return Fact("Baseline", "incompatible", fmt.clip(next((use.note for use in uses if use.note), ""), 300))
     return Fact("Baseline", "none for this machine" if uses else "none looked up")
 
 
@@ -214,6 +216,11 @@ def run_view(run: RunRecord, anchors: Anchors, several: bool) -> RunView:
     )
 
 
+def _shipping(run: RunRecord, several: bool) -> tuple[str, ...]:
+    where = f" ({fmt.clip(run.environment.machine, 60)})" if several else ""
+    return tuple(f"{sentence}{where}." for sentence in shipping(run))
+
+
 def page(runs: Sequence[RunRecord]) -> Page:
     """Return the page for one record, or for several merged."""
     taken: set[str] = set(PAGE_IDS)
@@ -234,5 +241,6 @@ def page(runs: Sequence[RunRecord]) -> Page:
         remarks=remarks[:SHOWN],
         more_remarks=remarks[SHOWN:],
         warnings=warnings_of(runs),
+        shipping=tuple(said for run in runs for said in _shipping(run, len(runs) > 1)),
         runs=tuple(run_view(run, anchors, len(runs) > 1) for run, anchors in anchored),
     )
