@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
 from .. import text as fmt
@@ -39,7 +40,7 @@ def _place(n: CellNumbers, rows: Sequence[Sequence[CellNumbers]]) -> str:
 
 
 def _sentence(row: Sequence[CellNumbers]) -> str:
-    good = [n for n in row if not _against(n) and n.level_ms(50)]
+    good = [n for n in row if not _against(n) and _timed(n)]
     faster = [n for n in good if n.speedup is None or n.speedup > 1]
     if not good:
         reasons = [f"{_name(n)} {why}" for n in sorted(row, key=_name) if (why := _against(n) or "was not timed")]
@@ -50,26 +51,25 @@ def _sentence(row: Sequence[CellNumbers]) -> str:
         return f"ship none: no engine that passes is faster than the .pt ({levels})"
     fastest = min(faster, key=_p50_ms)
     near = [n for n in faster if _p50_ms(n) < _p50_ms(fastest) * (1 + ALIKE)]
-    best = min(near, key=lambda n: (-round(primary(n.accuracy) or 0.0, 3), n.size_bytes or 0, _p50_ms(n)))
+    best = min(near, key=lambda n: (_lost(n, fastest), n.size_bytes or 0, _p50_ms(n)))
     open_ = best.latency_verdict if best.latency_verdict and best.latency_verdict.outcome is not Outcome.PASS else None
     verdict = f"; its latency verdict: {word(open_).lower()}" if open_ else ""
     return f"ship {_name(best)}, {_reason(best, fastest, len(good))}{verdict}{_instead(best, row)}"
 
 
 def _reason(best: CellNumbers, fastest: CellNumbers, good: int) -> str:
-    why = "the fastest engine that passes" if good > 1 else "the engine that passes"
+    why = "the fastest that passes" if good > 1 else "the one that passes"
     if best is not fastest:
         why = f"as fast as {_name(fastest)}, the fastest that passes, within {fmt.share(ALIKE)}, and "
         why += "as accurate and smaller" if _lost(best, fastest) == 0 else "more accurate"
-    numbers = [f"p50 {fmt.ms(best.level_ms(50))}"]
-    numbers += [f"{fmt.times(best.speedup)} as fast as the .pt"] if best.speedup else []
-    numbers.append(f"{best.metric} {best.metric_text(best.accuracy).split()[0]}, {fmt.drop(best.drop())}")
-    return f"{why}: {', '.join(numbers)}"
+    faster = f" ({fmt.times(best.speedup)} vs .pt)" if best.speedup else ""
+    lost = f", {fmt.drop(best.drop())} in {best.metric}" if best.drop() is not None else ""
+    return f"{why}: p50 {fmt.ms(best.level_ms(50))}{faster}{lost}"
 
 
 def _instead(best: CellNumbers, row: Sequence[CellNumbers]) -> str:
     """Return why a faster engine is not shipped, as the end of a sentence."""
-    faster = [n for n in row if _against(n) and n.level_ms(50) and _p50_ms(n) < _p50_ms(best)]
+    faster = [n for n in row if _against(n) and _timed(n) and _p50_ms(n) < _p50_ms(best)]
     return "".join(f"; {_name(n)} is faster ({fmt.ms(n.level_ms(50))}) but {_against(n)}" for n in faster)
 
 
@@ -110,7 +110,12 @@ def _slower(n: CellNumbers, other: CellNumbers) -> float:
 def _lost(n: CellNumbers, other: CellNumbers) -> float:
     """Return how much less accurate an engine is than another one, to three decimals; 0 where that is unknown."""
     mine, theirs = primary(n.accuracy), primary(other.accuracy)
-    return 0.0 if mine is None or theirs is None else round(theirs - mine, 3)
+    lost = 0.0 if mine is None or theirs is None else round(theirs - mine, 3)
+    return lost if math.isfinite(lost) else 0.0
+
+
+def _timed(n: CellNumbers) -> bool:
+    return 0 < _p50_ms(n) < math.inf
 
 
 def _p50_ms(n: CellNumbers) -> float:

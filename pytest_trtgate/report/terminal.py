@@ -35,10 +35,7 @@ SHORT: Mapping[Outcome, str] = {
 LONG = {outcome: word.lower() for outcome, word in WORDS.items()} | {Outcome.FAIL: "FAIL", Outcome.ERROR: "ERROR"}
 WIDE = 110
 """From this width on, the long words fit."""
-LEGEND = (
-    "p50 and p95: medians of launches (fresh processes that time all in turns); vs base: the change as judged, the "
-    "mean of those in each launch"
-)
+LEGEND = "p50, p95: medians of launches (fresh processes); vs base: change as judged"
 _GAP = "  "
 
 

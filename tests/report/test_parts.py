@@ -494,3 +494,11 @@ def test_what_is_offered_to_copy_is_toml_or_a_command_and_never_a_sentence() -> 
     page = html.render([failing_run().model_copy(update={"verdicts": (older,)})])
     assert f"<code>{escape(said)}" not in page
     assert escape(said) in page
+
+
+def test_the_id_of_a_finding_leads_to_its_documentation(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "busy <b> [machine-busy]; [no-such-finding]"
+    told = '<abbr title="docs/reference/findings.md of pytest-trtgate">[machine-busy]</abbr>'
+    assert parts.linked(text) == f"busy &lt;b&gt; {told}; [no-such-finding]"
+    monkeypatch.setattr(parts, "DOCUMENTATION", "https://docs.example/")
+    assert '<a href="https://docs.example/reference/findings.html#machine-busy"' in parts.linked(text)

@@ -56,25 +56,25 @@ def said(run: RunRecord) -> list[str]:
 
 def test_the_fastest_engine_that_passes_is_shipped() -> None:
     assert said(passing_run()) == [
-        "Ship INT8, the fastest engine that passes: p50 8.67 ms, 2.48x as fast as the .pt, mAP50-95 0.7968, drop 0.0052"
+        "Ship INT8, the fastest that passes: p50 8.67 ms (2.48x vs .pt), drop 0.0052 in mAP50-95"
     ]
 
 
 @pytest.mark.parametrize(("waived", "more"), [("", ""), ("until Friday", " (waived)")])
 def test_a_faster_engine_that_fails_is_named_with_what_it_fails(waived: str, more: str) -> None:
     [sentence] = said(run_of({"int8 accuracy": Outcome.FAIL}, waived))
-    assert sentence.startswith("Ship FP32, the fastest engine that passes: p50 12.5 ms, ")
+    assert sentence.startswith("Ship FP32, the fastest that passes: p50 12.5 ms (1.72x vs .pt), ")
     assert sentence.endswith(f"; INT8 is faster (8.67 ms) but fails accuracy{more}")
 
 
 def test_of_engines_that_are_as_fast_the_more_accurate_one_is_shipped() -> None:
     run = run_of(int8=1.43)
     assert said(run) == [
-        "Ship FP32, as fast as INT8, the fastest that passes, within 5 %, and more accurate: p50 12.5 ms, 1.72x as "
-        "fast as the .pt, mAP50-95 0.8020, no drop"
+        "Ship FP32, as fast as INT8, the fastest that passes, within 5 %, and more accurate: p50 12.5 ms "
+        "(1.72x vs .pt), no drop in mAP50-95"
     ]
     same = [accuracy(a.arm, 0.802) for a in run.accuracies]
-    assert said(run.model_copy(update={"accuracies": tuple(same)}))[0].startswith("Ship INT8, the fastest engine")
+    assert said(run.model_copy(update={"accuracies": tuple(same)}))[0].startswith("Ship INT8, the fastest that")
 
 
 def test_no_engine_is_shipped_that_is_slower_than_the_checkpoint() -> None:
@@ -98,7 +98,7 @@ def test_where_all_fail_or_were_not_judged_it_is_said_of_each_why() -> None:
 
 def test_several_models_are_told_apart_and_an_open_verdict_is_told() -> None:
     wide, shapes = said(failing_run())
-    assert wide.startswith("shapes-wide: ship FP32, the engine that passes: ")
+    assert wide.startswith("shapes-wide: ship FP32, the one that passes: ")
     assert wide.endswith("; its latency verdict: inconclusive")
     assert shapes.startswith("shapes: ship FP32, ")
 

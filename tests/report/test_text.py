@@ -162,12 +162,13 @@ def test_terminal_shows_how_the_log_of_a_crash_ends() -> None:
     assert "    log: MemoryError: Unable to allocate 3.91 GiB" in said()
 
 
-def test_terminal_of_a_passing_run_is_only_the_table_and_what_its_levels_are() -> None:
-    lines = terminal.summary_lines(passing_run(), 80)
-    assert len(lines) == 6
-    assert lines[-1][0] == "p50 and p95: medians of launches; vs base: the change as judged"
+def test_terminal_of_a_passing_run_is_the_table_and_what_its_levels_are_and_what_to_ship() -> None:
+    lines = terminal.summary_lines(passing_run(), 100)
+    assert len(lines) == 7
+    assert lines[-2][0] == "p50, p95: medians of launches (fresh processes); vs base: change as judged"
+    assert lines[-1][0].startswith("Ship INT8, the fastest that passes: ")
     untimed = passing_run().model_copy(update={"latencies": {}})
-    assert len(terminal.summary_lines(untimed, 80)) == 5
+    assert len(terminal.summary_lines(untimed, 200)) == 6
 
 
 def test_terminal_of_an_empty_run_says_so() -> None:

@@ -8,8 +8,11 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from markupsafe import Markup
+
 from ... import text as fmt
 from ...records import WORDS, Cell, Check, Finding, Outcome, RunRecord, Verdict, word
+from ...settings import FINDING_KINDS
 from ..numbers import BUDGET_UNITS, excess, is_speedup, numbers_of, ratio
 from ..shipping import no_gain
 from . import charts
@@ -110,6 +113,24 @@ def where(cell: Cell) -> str:
     return f"{cell.imgsz} px, batch {cell.batch}, {fmt.clip(cell.backend, 40)} on {fmt.clip(cell.device, 40)}"
 
 
+DOCUMENTATION = ""
+"""The address that the site of ``docs/`` is served at, with a slash at its end; empty while it is served nowhere."""
+_FINDING = re.compile(rf"\[({'|'.join(map(re.escape, FINDING_KINDS))})\]")
+
+
+def linked(text: str) -> Markup:
+    """Return text, escaped, whose ids of findings lead to what the documentation says of them."""
+
+    def link(found: re.Match[str]) -> str:
+        name = found[1]
+        if not DOCUMENTATION:
+            return Markup('<abbr title="docs/reference/findings.md of pytest-trtgate">[{}]</abbr>').format(name)
+        address = f"{DOCUMENTATION}reference/findings.html#{name}"
+        return Markup('<a href="{}" rel="noreferrer">[{}]</a>').format(address, name)
+
+    return Markup(_FINDING.sub(link, str(Markup.escape(text))))
+
+
 class Anchors:
     """The ids of one run's parts. ``taken`` is shared by all runs of a page, so that no id occurs twice.
 
@@ -157,7 +178,7 @@ def _facts(check: Check) -> tuple[Fact, ...]:
         Fact(f"engine{of_value}", fmt.ms(check.value)),
         Fact(f"{against}{of_reference}", fmt.ms(check.reference)),
         Fact(_of_launches(check), fmt.percent(check.change)),
-        Fact("allowed", fmt.percent(check.limit)),
+        Fact("allowed", fmt.threshold(check.limit)),
     )
 
 

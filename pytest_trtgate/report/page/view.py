@@ -17,7 +17,7 @@ from ...records import BaselineUse, Environment, Outcome, RunRecord
 from ..numbers import numbers_of
 from ..shipping import shipping
 from . import detail, matrix
-from .cards import Card, cards, first_baseline
+from .cards import Card, Command, cards, first_baseline, joint_command
 from .latency_view import ModelCharts, model_charts
 from .overall import overall
 from .parts import WAIVED, Anchors, Badge, Fact, Row, Table, badge, warnings_of
@@ -52,6 +52,7 @@ class RunView:
     facts: tuple[Fact, ...]
     counts: tuple[tuple[Badge, int], ...]
     notes: tuple[str, ...]
+    offers: tuple[Command, ...]
     matrix: matrix.MatrixView
     charts: tuple[ModelCharts, ...]
     cells: tuple[detail.CellView, ...]
@@ -189,8 +190,6 @@ def run_view(run: RunRecord, anchors: Anchors, several: bool) -> RunView:
         Fact("Started", fmt.date(run.started_at), fmt.clip(run.started_at, 60)),
         Fact("Took", fmt.duration(run.seconds)),
     )
-    first = first_baseline(run)
-    notes = ([f"{first.purpose}: {first.line}"] if first else []) + list(run.notes)
     environment = environment_rows(e, list(run.baselines.values()))
     counted = [v for v in run.verdicts if v.failed is run.failed]
     # A waived failure is no reason to call a run failed that passed.
@@ -202,7 +201,8 @@ def run_view(run: RunRecord, anchors: Anchors, several: bool) -> RunView:
         badge=badge(worst),
         facts=facts,
         counts=counts_of([run]),
-        notes=tuple(fmt.clip(note, 1000) for note in notes),
+        notes=tuple(fmt.clip(note, 1000) for note in run.notes),
+        offers=tuple(filter(None, (first_baseline(run), joint_command(run)))),
         matrix=matrix.matrix_view(run, anchors),
         charts=model_charts(run),
         cells=detail.cell_views(run, anchors),
