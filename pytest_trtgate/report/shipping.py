@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 
 from .. import text as fmt
-from ..records import REFERENCE, Outcome, RunRecord, Verdict, word
+from ..records import PRECISIONS, REFERENCE, WORDS, Outcome, RunRecord, Verdict
 from .numbers import SUBJECTS, CellNumbers, primary, ratio, rows_of
 
 ALIKE = 0.05
@@ -43,8 +43,12 @@ def _sentence(row: Sequence[CellNumbers]) -> str:
     good = [n for n in row if not _against(n) and _timed(n)]
     faster = [n for n in good if n.speedup is None or n.speedup > 1]
     if not good:
-        reasons = [f"{_name(n)} {why}" for n in sorted(row, key=_name) if (why := _against(n) or "was not timed")]
-        return f"ship none: {'; '.join(reasons)}"
+        ordered = sorted(row, key=lambda n: PRECISIONS.index(n.cell.precision))
+        reasons: dict[str, list[str]] = {}
+        for n in ordered:
+            reasons.setdefault(_against(n) or "not timed", []).append(_name(n))
+        said = [f"{why} ({', '.join(names)})" for why, names in reasons.items()]
+        return f"ship none: {'; '.join(said)}"
     if not faster:
         best = min(good, key=_p50_ms)
         levels = f"{_name(best)} {fmt.ms(best.level_ms(50))}, .pt {fmt.ms(best.level_ms(50, REFERENCE))} at p50"
@@ -52,9 +56,8 @@ def _sentence(row: Sequence[CellNumbers]) -> str:
     fastest = min(faster, key=_p50_ms)
     near = [n for n in faster if _p50_ms(n) < _p50_ms(fastest) * (1 + ALIKE)]
     best = min(near, key=lambda n: (_lost(n, fastest), n.size_bytes or 0, _p50_ms(n)))
-    open_ = best.latency_verdict if best.latency_verdict and best.latency_verdict.outcome is not Outcome.PASS else None
-    verdict = f"; its latency verdict: {word(open_).lower()}" if open_ else ""
-    return f"ship {_name(best)}, {_reason(best, fastest, len(good))}{verdict}{_instead(best, row)}"
+    still_open = "".join(f"; {_is(v)}" for v in best.verdicts if v.outcome is not Outcome.PASS)
+    return f"ship {_name(best)}, {_reason(best, fastest, len(good))}{still_open}{_instead(best, row)}"
 
 
 def _reason(best: CellNumbers, fastest: CellNumbers, good: int) -> str:
@@ -70,24 +73,28 @@ def _reason(best: CellNumbers, fastest: CellNumbers, good: int) -> str:
 def _instead(best: CellNumbers, row: Sequence[CellNumbers]) -> str:
     """Return why a faster engine is not shipped, as the end of a sentence."""
     faster = [n for n in row if _against(n) and _timed(n) and _p50_ms(n) < _p50_ms(best)]
-    return "".join(f"; {_name(n)} is faster ({fmt.ms(n.level_ms(50))}) but {_against(n)}" for n in faster)
+    return "".join(f"; {_name(n)} is faster ({fmt.ms(n.level_ms(50))}) but its {_against(n)}" for n in faster)
 
 
 def _against(n: CellNumbers) -> str:
     """Return what stands against shipping an engine; empty where its accuracy and latency were judged to be fine."""
     verdicts = n.accuracy_verdict, n.latency_verdict
     if n.accuracy_verdict and n.accuracy_verdict.outcome is Outcome.INCONCLUSIVE:
-        return "has an accuracy that could not be decided"
-    bad = [v for v in verdicts if v and v.outcome in (Outcome.FAIL, Outcome.ERROR)]
+        return "accuracy could not be decided"
+    bad = [v for v in verdicts if v and (v.failed or v.outcome in (Outcome.FAIL, Outcome.ERROR))]
     if bad:
-        return " and ".join(map(_bad, bad))
+        return " and ".join(map(_is, bad))
     missing = [subject for subject, verdict in zip(SUBJECTS, verdicts, strict=True) if verdict is None]
-    return f"was not judged by its {' and '.join(missing)}" if missing else ""
+    return f"{' and '.join(missing)} not judged" if missing else ""
 
 
-def _bad(verdict: Verdict) -> str:
-    said = "fails" if verdict.outcome is Outcome.FAIL else "has an error in"
-    return f"{said} {verdict.subject}" + (" (waived)" if verdict.waived else "")
+def _is(verdict: Verdict) -> str:
+    """Return a verdict in words: ``accuracy failed``."""
+    said = {Outcome.FAIL: " failed", Outcome.ERROR: " could not be measured"}
+    how = said.get(verdict.outcome, f" is {WORDS[verdict.outcome].lower()}")
+    if verdict.outcome is Outcome.NO_BASELINE:
+        how = " has no baseline"
+    return f"{verdict.subject}{how}" + (" (waived)" if verdict.waived else "")
 
 
 def _no_gain(n: CellNumbers, row: Sequence[CellNumbers]) -> Iterator[str]:

@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from functools import cache
 
 import pytest
-from records_example import accuracy, cell, latency
+from records_example import accuracy, latency
 from runs_example import failing_run, passing_run
 
 from pytest_trtgate import text as fmt
-from pytest_trtgate.records.cell import Precision
 from pytest_trtgate.records.latency import LatencyRecord
 from pytest_trtgate.records.run import RunRecord
 from pytest_trtgate.records.verdict import Outcome
@@ -64,7 +63,7 @@ def test_the_fastest_engine_that_passes_is_shipped() -> None:
 def test_a_faster_engine_that_fails_is_named_with_what_it_fails(waived: str, more: str) -> None:
     [sentence] = said(run_of({"int8 accuracy": Outcome.FAIL}, waived))
     assert sentence.startswith("Ship FP32, the fastest that passes: p50 12.5 ms (1.72x vs .pt), ")
-    assert sentence.endswith(f"; INT8 is faster (8.67 ms) but fails accuracy{more}")
+    assert sentence.endswith(f"; INT8 is faster (8.67 ms) but its accuracy failed{more}")
 
 
 def test_of_engines_that_are_as_fast_the_more_accurate_one_is_shipped() -> None:
@@ -87,20 +86,29 @@ def test_where_all_fail_or_were_not_judged_it_is_said_of_each_why() -> None:
     outcomes = {"fp32 latency": Outcome.ERROR, "int8 accuracy": Outcome.FAIL, "int8 latency": Outcome.FAIL}
     run = run_of(outcomes | {"fp16 accuracy": Outcome.INCONCLUSIVE})
     assert said(run) == [
-        "Ship none: FP16 has an accuracy that could not be decided; FP32 has an error in latency; INT8 fails accuracy "
-        "and fails latency"
+        "Ship none: latency could not be measured (FP32); accuracy could not be decided (FP16); accuracy failed and "
+        "latency failed (INT8)"
     ]
     part = [v for v in passing_run().verdicts if v.subject == "accuracy"]
-    [sentence] = said(passing_run().model_copy(update={"verdicts": tuple(part)}))
-    assert sentence.startswith("Ship none: FP16 was not judged by its latency; ")
+    unjudged = passing_run().model_copy(update={"verdicts": tuple(part)})
+    assert said(unjudged) == ["Ship none: latency not judged (FP32, FP16, INT8)"]
     assert shipping(passing_run().model_copy(update={"verdicts": ()})) == ()
 
 
 def test_several_models_are_told_apart_and_an_open_verdict_is_told() -> None:
     wide, shapes = said(failing_run())
     assert wide.startswith("shapes-wide: ship FP32, the one that passes: ")
-    assert wide.endswith("; its latency verdict: inconclusive")
+    assert wide.endswith("; latency is inconclusive")
     assert shapes.startswith("shapes: ship FP32, ")
+    assert "; latency is incompatible; INT8 is faster" in shapes
+
+
+def test_what_fails_the_run_for_want_of_a_baseline_is_not_shipped() -> None:
+    missing = {f"{precision} latency": Outcome.NO_BASELINE for precision in ("fp32", "fp16", "int8")}
+    assert said(run_of(missing)) == ["Ship none: latency has no baseline (FP32, FP16, INT8)"]
+    verdicts = [v.model_copy(update={"failed": False}) for v in run_of(missing).verdicts]
+    [sentence] = said(run_of().model_copy(update={"verdicts": tuple(verdicts)}))
+    assert sentence.endswith("; latency has no baseline")
 
 
 def test_an_engine_that_is_slower_and_less_accurate_is_said_to_be() -> None:
@@ -128,9 +136,6 @@ def test_every_rendering_says_what_to_ship_and_what_is_no_gain() -> None:
         assert fmt.plain(sentence) in fmt.plain(html.render([run]))
 
 
-@pytest.mark.parametrize("precision", ["fp32", "int8"])
-def test_an_engine_without_times_is_not_shipped(precision: Precision) -> None:
+def test_an_engine_without_times_is_not_shipped() -> None:
     run = passing_run().model_copy(update={"latencies": {}})
-    [sentence] = said(run)
-    assert f"{precision.upper()} was not timed" in sentence
-    assert cell(precision) in run.cells
+    assert said(run) == ["Ship none: not timed (FP32, FP16, INT8)"]

@@ -171,9 +171,9 @@ def _card(run: RunRecord, verdicts: Sequence[Verdict], anchors: Anchors, anchor:
     sentence = sentence_of(first)
     place, log = where(first.cell), log_tail(first.log_tail)
     said = next(filter(None, map(brief, checks)), "") or last_line(log) or sentence
-    if len(wrong) > 2 and all(c.facts for c in wrong) and not first.waived:
+    if len(wrong) > 1 and all(c.facts for c in wrong) and not first.waived:
         # The numbers of the others follow.
-        sentence = f"{wrong[0].sentence}; and {len(wrong) - 1} checks more:"
+        sentence = f"{wrong[0].sentence}; and {fmt.plural(len(wrong) - 1, 'check')} more:"
         wrong = [replace(c, sentence="") for c in wrong]
     # What the card says already is not said again.
     wrong = [replace(c, sentence="") if c.sentence in sentence else c for c in wrong]
