@@ -423,6 +423,12 @@ def test_the_history_of_a_cell_ends_with_this_run() -> None:
     here = fmt.ms(again.before_ms("engine", 50))
     assert told.endswith(f", {here} of the baseline engine in this run, {fmt.ms(again.level_ms(50))} now")
     assert len(re.findall(r' d="M([^"]+)"', drawn)[0].split("L")) == 5
+    pairs = zip(*(again.latency.per_launch_ms(arm, "engine", 50) for arm in (again.replay_arm, "fp16")), strict=True)
+    shown = ", ".join(f"{fmt.number(then)} \N{RIGHTWARDS ARROW} {fmt.number(now)}" for then, now in pairs)
+    said = latency_view.launch_by_launch(again)
+    assert said == f"p50 in each launch, baseline engine and this one: {shown} ms"
+    assert said in html.render([with_replay(run, 11.0)])
+    assert latency_view.launch_by_launch(of(run, "int8")) == ""
     alone = run.model_copy(update={"baselines": {}})
     assert latency_view.history(of(alone, "int8")) == ("", "")
     assert latency_view.history(of(run, "int8"), 95)[1].startswith("p95, median of launches: ")

@@ -72,6 +72,23 @@ def history(n: CellNumbers, percent: int = 50) -> tuple[str, str]:
     return charts.sparkline(levels, said), said
 
 
+def launch_by_launch(n: CellNumbers, percent: int = 50) -> str:
+    """Return the levels that a judged change is of: those in each launch that timed the baseline engine beside it.
+
+    Empty without such launches.
+    """
+    if n.latency is None or n.replay_arm is None:
+        return ""
+    pairs = []
+    for launch in n.latency.of_arm(n.replay_arm):
+        beside = [launch.arms.get(arm) for arm in (n.replay_arm, n.cell.precision)]
+        timings = [arm.timings[n.context] for arm in beside if arm and n.context in arm.timings]
+        if len(timings) == len(beside):
+            pairs.append([fmt.number(timing.quantile_ms(percent)) for timing in timings])
+    shown = ", ".join(" \N{RIGHTWARDS ARROW} ".join(pair) for pair in pairs)
+    return f"p{percent} in each launch, baseline engine and this one: {shown} ms" if shown else ""
+
+
 def _limited(n: CellNumbers) -> Iterator[tuple[int, Check]]:
     """Yield the checks of the gated context that have a limit, with the level that they judged."""
     for check in n.latency_verdict.checks if n.latency_verdict else ():
