@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from .accuracy import AccuracyRecord, AccuracySettings, ClassAccuracy
 from .base import SCHEMA_VERSION, Failure, FileDigest, FileRecord, Record, Trouble
-from .baseline import Baseline, BaselineLaunch, BaselineSession, BaselineUse
+from .baseline import (
+    Accepted,
+    AccuracyBaseline,
+    AccuracyUse,
+    Baseline,
+    BaselineLaunch,
+    BaselineSession,
+    BaselineUse,
+)
 from .cell import (
     CONTEXTS,
     PLACEBOS,

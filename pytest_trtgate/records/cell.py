@@ -102,3 +102,9 @@ class Environment(Record):
     versions: dict[str, str]
     commit: str | None = None
     extra: dict[str, str] = Field(default_factory=dict)
+
+    @property
+    def platform(self) -> dict[str, str]:
+        """What may change on one machine and move all its latencies, by name; empty of what is not there."""
+        driver, instructions = self.driver or "", " ".join(self.instructions or ())
+        return {"os": self.os, "python": self.python, "driver": driver, "instructions": instructions} | self.versions
