@@ -149,20 +149,23 @@ def changes(acceptance: Acceptance, cells: Iterable[Cell]) -> Iterator[str]:
 
 
 def _effect(found: Acceptable) -> str:
-    if found.before is None:
-        return "would get its first baseline"
-    if found.known:
+    measured = found.measured
+    if len(found.known) == (measured.session is not None) + (measured.accuracy is not None):
         return "the baseline has this run already"
+    if measured.session is None:
+        return "would replace its accuracy" if found.accuracy else "would get its first accuracy"
+    if found.before is None:
+        return "would get its first latency on this machine" if found.accuracy else "would get its first baseline"
     count = fmt.plural(len(found.before.sessions), "stored session")
     return f"would join {count}" if found.join else f"would replace {count}"
 
 
 def _rows(found: Acceptable, acceptance: Acceptance) -> Iterator[str]:
     settings, cell = acceptance.settings, found.measured.cell
-    for name, now in found.measured.accuracy.metrics.items():
-        then = found.before.accuracy.get(name) if found.before else None
+    for name, now in found.measured.accuracy.metrics.items() if found.measured.accuracy else ():
+        then = found.accuracy.accuracy.get(name) if found.accuracy else None
         yield f"{name:<10} {now:.4f}" if then is None else f"{name:<10} {then:.4f} -> {now:.4f} ({now - then:+.4f})"
-    for name, percent in PERCENTILES.items():
+    for name, percent in PERCENTILES.items() if found.measured.session else ():
         latency = acceptance.run.latencies[cell.model]
         now_ms = latency.per_launch_ms(cell.precision, settings.latency.context, percent)
         new = median(now_ms) if now_ms else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from .accuracy import AccuracyRecord, AccuracySettings, ClassAccuracy
 from .base import SCHEMA_VERSION, Failure, FileDigest, FileRecord, Record, Trouble
 from .baseline import (
+    NONE_YET,
     Accepted,
     AccuracyBaseline,
     AccuracyUse,
@@ -86,6 +87,7 @@ from .verdict import (
     BUSY,
     FINDING,
     HOOK,
+    SUBJECTS,
     WORDS,
     Check,
     EarlyFinding,

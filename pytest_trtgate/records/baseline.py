@@ -16,6 +16,8 @@ from .names import Name
 from .tasks import Head
 from .verdict import Outcome
 
+NONE_YET = "no baseline yet"
+"""Note of a use where there is none; what follows a semicolon behind it says why that may be."""
 JUDGED = (50, 95, 99)
 """Percentiles that a later run may be judged against: each stored session has them."""
 DRAWN = (1, 5, 10, 25, 75, 90, 95, 99)
@@ -170,6 +172,15 @@ class Accepted(FileRecord):
     images: int = 0
     data_digest: str = ""
 
+    @property
+    def checkpoint_sha256(self) -> str:
+        """The SHA-256 of the checkpoint; empty if unknown."""
+        return self.weights_sha256
+
+    def is_of(self, weights_sha256: str) -> bool:
+        """Return whether this is known to be of a checkpoint, whatever its name was."""
+        return bool(weights_sha256) and self.checkpoint_sha256 == weights_sha256
+
     @model_serializer(mode="wrap")
     def _without_blanks(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Leave out what a reader fills in: fields that are empty, and None of the environment."""
@@ -201,11 +212,6 @@ class AccuracyBaseline(Accepted):
         newest = baseline.sessions[-1] if baseline.sessions else None
         when = {"recorded_at": newest.recorded_at, "commit": newest.commit} if newest else {}
         return cls(**shared | when)
-
-    @property
-    def checkpoint_sha256(self) -> str:
-        """The SHA-256 of the checkpoint; empty if unknown."""
-        return self.weights_sha256
 
 
 class Baseline(Accepted):

@@ -82,7 +82,8 @@ class Environment(Record):
     """The machine and the versions that a run used.
 
     ``extra``: fields that the project's own code adds, by label; they are shown, and nothing depends on them.
-    ``instructions``: the CPU's, with which it computes INT8; None if unknown, as in older records.
+    ``instructions``: the CPU's, with which it computes INT8; None if unknown, as in older records. ``cpu_model``: its
+    family and model, such as ``f6m143``. ``cpu_quota``: how many cores' time a container may use; None if all.
     """
 
     machine: Name
@@ -91,6 +92,8 @@ class Environment(Record):
     python: str
     cpu: str
     cpu_count: int
+    cpu_model: str = ""
+    cpu_quota: float | None = None
     instructions: tuple[str, ...] | None = None
     memory_bytes: int
     gpu: str | None = None
