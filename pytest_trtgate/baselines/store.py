@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import glob
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -220,20 +221,10 @@ class BaselineStore:
             cache_key=engine.cache_key,
             head=engine.head,
             latest_ms=session.levels_ms(),
-            sessions=(*(self._earlier(before) if before and join else ()), session)[-KEEP_SESSIONS:],
+            sessions=(*(seen_from(self.environment, before) if before and join else ()), session)[-KEEP_SESSIONS:],
             layers=layers,
         )
         return save_baseline(self.path(measured.cell), fitting(baseline))
-
-    def _earlier(self, before: Baseline) -> tuple[BaselineSession, ...]:
-        """Return stored sessions that tell what was otherwise on their machine than it is now."""
-        now = self.environment.platform
-        found = []
-        for session in before.sessions:
-            then = dict.fromkeys(now, "") | before.platform_of(session)
-            platform = {name: value for name, value in then.items() if value != now.get(name, "")}
-            found.append(session.model_copy(update={"platform": platform}))
-        return tuple(found)
 
     def write_accuracy(self, measured: Measured, accepted: Sequence[str] = ()) -> Path:
         """Store the accuracy that a run measured of a cell, and return the file; arguments and errors as above."""
@@ -255,6 +246,15 @@ class BaselineStore:
             commit=self.environment.commit,
         )
         return save_baseline(self.accuracy_path(measured.cell), baseline)
+
+
+def seen_from(now: Environment, before: Baseline) -> Iterator[BaselineSession]:
+    """Yield stored sessions that tell what was otherwise on their machine than it is now."""
+    here = now.platform
+    for session in before.sessions:
+        then = dict.fromkeys(here, "") | before.platform_of(session)
+        platform = {name: value for name, value in then.items() if value != here.get(name, "")}
+        yield session.model_copy(update={"platform": platform})
 
 
 def fitting(baseline: Baseline) -> Baseline:
@@ -291,13 +291,18 @@ def load_baseline(path: Path, kind: type[B]) -> B:
         raise BaselineError(said) from error
 
 
+def load_either(path: Path) -> AccuracyBaseline | Baseline:
+    """Return a baseline of either kind that is a file; raises as above."""
+    if path.parts[-3] == ACCURACY:
+        return load_baseline(path, AccuracyBaseline)
+    return load_baseline(path, Baseline)
+
+
 def any_baseline(path: Path) -> AccuracyBaseline | Baseline | None:
     """Return a baseline of either kind that is a file; None where it is damaged."""
-    kind: type[AccuracyBaseline] | type[Baseline] = AccuracyBaseline if path.parts[-3] == ACCURACY else Baseline
-    try:
-        return load_baseline(path, kind)
-    except BaselineError:
-        return None
+    with suppress(BaselineError):
+        return load_either(path)
+    return None
 
 
 def has_conflict(path: Path) -> bool:

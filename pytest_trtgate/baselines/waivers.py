@@ -96,14 +96,23 @@ def change_waivers(root: Path, change: Callable[[Waivers], Waivers]) -> Path:
     path = root / FILE_NAME
     with updating(root):
         waivers = change(load_waivers(root))
-        try:
-            if waivers.waivers:
-                save(path, waivers)
-            else:
-                path.unlink(missing_ok=True)
-        except OSError as error:
-            raise BaselineError(f"{path}: cannot be written ({error.strerror})") from error
+        save_waivers(path, waivers)
     return path
+
+
+def save_waivers(path: Path, waivers: Waivers) -> None:
+    """Write waivers, or delete their file where there are none.
+
+    Raises:
+        BaselineError: It cannot be written.
+    """
+    try:
+        if waivers.waivers:
+            save(path, waivers)
+        else:
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        raise BaselineError(f"{path}: cannot be written ({error.strerror})") from error
 
 
 def waiver_of(root: Path, cell: str, subject: str, today: date) -> tuple[bool, str]:

@@ -44,10 +44,14 @@ def make_plan(settings: Settings, backend: str, device: str) -> Plan:
     weights: dict[str, Path] = {}
     for model in settings.models:
         if why := why_no_name(model.name):
-            raise DataError(f"{model.path}: the name of the model, '{model.name}', {why}; rename the file")
+            raise DataError(
+                f"{model.path}: the name of the model, '{model.name}', {why}; rename the file, or name the model"
+            )
         if model.name in weights:
             both = f"{weights[model.name]} and {model.path}"
-            raise DataError(f"models {both} have the same name '{model.name}'; rename one")
+            raise DataError(
+                f"models {both} have the same name '{model.name}'; give one another: models = [{{ path = ..., name = ... }}]"
+            )
         weights[model.name] = model.path
     cells = tuple(
         Cell(
