@@ -16,6 +16,9 @@ from ..records import RECORD_NAME, Cell, run_folder_of, why_no_name
 from ..settings import Settings
 
 
+NAMED = 'models = [{ path = "best.pt", name = "other" }] in the settings'
+
+
 @dataclass(frozen=True)
 class Plan:
     """The cells of a run, in the order of models and precisions, and the weights of each model."""
@@ -44,14 +47,10 @@ def make_plan(settings: Settings, backend: str, device: str) -> Plan:
     weights: dict[str, Path] = {}
     for model in settings.models:
         if why := why_no_name(model.name):
-            raise DataError(
-                f"{model.path}: the name of the model, '{model.name}', {why}; rename the file, or name the model"
-            )
+            raise DataError(f"{model.path}: the name of the model, '{model.name}', {why}; give it another: {NAMED}")
         if model.name in weights:
             both = f"{weights[model.name]} and {model.path}"
-            raise DataError(
-                f"models {both} have the same name '{model.name}'; give one another: models = [{{ path = ..., name = ... }}]"
-            )
+            raise DataError(f"models {both} have the same name '{model.name}'; give one another: {NAMED}")
         weights[model.name] = model.path
     cells = tuple(
         Cell(
