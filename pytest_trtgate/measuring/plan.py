@@ -15,7 +15,6 @@ from ..errors import CacheError, DataError
 from ..records import RECORD_NAME, Cell, run_folder_of, why_no_name
 from ..settings import Settings
 
-
 NAMED = 'models = [{ path = "best.pt", name = "other" }] in the settings'
 
 
