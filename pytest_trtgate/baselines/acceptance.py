@@ -34,7 +34,7 @@ from .offset import machine_offset
 from .remedies import settings_for
 from .store import BaselineStore, Measured
 
-INCOMPLETE = "this run judged neither its accuracy nor its latency"
+INCOMPLETE = "this run did not judge it, or its record lacks what was judged"
 
 
 @dataclass(frozen=True)

@@ -65,14 +65,15 @@ class Measured:
 
     @classmethod
     def of(cls, run: RunRecord, cell: Cell) -> Measured | None:
-        """Return what a run has of a cell; None without its engine, or where nothing of it was judged."""
+        """Return what a run has of a cell; None without its engine, or without something that it judged, if anything."""
         judged = {verdict.subject for verdict in run.verdicts if verdict.cell == cell}
         engine, latency = run.engines.get(cell.key), run.latencies.get(cell.model)
         reference, accuracy = (run.accuracy(cell.model, arm) for arm in (REFERENCE, cell.precision))
         session = session_of(latency, cell, run) if latency and "latency" in judged else None
         if "accuracy" not in judged or reference is None:
             accuracy = None
-        if engine is None or (accuracy is None and session is None):
+        complete = ("accuracy" not in judged or accuracy) and ("latency" not in judged or session)
+        if engine is None or not judged or not complete:
             return None
         return cls(cell, engine, reference, accuracy, session, run.started_at, run.profiles.get(cell.key))
 
