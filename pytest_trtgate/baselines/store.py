@@ -190,12 +190,13 @@ class BaselineStore:
 
     def _other_shape(self, cell: Cell) -> str:
         """Return that there is none yet, and of which image sizes and batches there are some."""
-        model, sizes = glob.escape(cell.model), f"{cell.precision}-*-b*.json"
-        files = [path.name for path in sorted(self.root.glob(f"*/{model}/{sizes}"))]
-        found = [re.match(r"[^-]+-(\d+)-b(\d+)[.-]", name) for name in files]
-        shapes = list(dict.fromkeys(f"imgsz {x[1]} at batch {x[2]}" for x in found if x))
+        files = sorted(self.root.glob(f"*/{glob.escape(cell.model)}/{cell.precision}-*-b*.json"))
+        found = (re.match(r"[^-]+-(\d+)-b(\d+)[.-]", path.name) for path in files)
+        there = dict.fromkeys((int(shape[1]), int(shape[2])) for shape in found if shape)
+        there.pop((cell.imgsz, cell.batch), None)
+        others = [f"imgsz {size} at batch {batch}" for size, batch in there]
         this = f"this is imgsz {cell.imgsz} at batch {cell.batch}"
-        return f"no baseline yet; there are some of {', '.join(shapes)}, {this}" if shapes else NONE_YET
+        return f"{NONE_YET}; there are some of {', '.join(others)}, {this}" if others else NONE_YET
 
     def write(self, measured: Measured, before: Baseline | None, accepted: Sequence[str] = (), *, join: bool) -> Path:
         """Store the latency that a run measured of a cell, and return the file.

@@ -67,19 +67,20 @@ class BaselineSession(Record):
             fields[name] = _launches(timings, {} if arm else states)
         return fields
 
-    def as_columns(self, *, newest: bool) -> dict[str, Any]:
-        """Return the session as a file has it: of an older one, what verdicts depend on."""
-        fields: dict[str, Any] = self.model_dump(exclude={*_ARMS}, exclude_defaults=True)
+    def as_columns(self, weights_sha256: str, *, newest: bool) -> dict[str, Any]:
+        """Return the session as a file has it, which names the checkpoint: of an older one, what verdicts depend on."""
+        known = {"reference_sha256"} if self.reference_sha256 == weights_sha256 else set()
+        fields: dict[str, Any] = self.model_dump(exclude={*_ARMS, *known}, exclude_defaults=True)
         for name, arm in _ARMS.items():
             launches: tuple[BaselineLaunch, ...] = getattr(self, name)
             for context in _CONTEXTS if newest and not arm else CONTEXTS:
                 timings = [x.timings[context] for x in launches if context in x.timings]
                 drawn = DRAWN if newest and not arm and context in CONTEXTS else ()
                 if timings:
-                    fields[arm + context] = _columns(timings, drawn)
+                    fields[arm + context] = (_counts(timings) if newest else {}) | _columns(timings, drawn)
         states = [x.state.model_dump(exclude_defaults=True) for x in self.launches if newest]
-        if known := sorted({name for state in states for name in state}):
-            fields["state"] = {name: [_rounded(state.get(name)) for state in states] for name in known}
+        if names := sorted({name for state in states for name in state}):
+            fields["state"] = {name: [_rounded(state.get(name)) for state in states] for name in names}
         return fields
 
     def levels_ms(self) -> dict[str, float]:
@@ -95,13 +96,16 @@ class BaselineSession(Record):
 
 
 def _columns(timings: Sequence[Timing], drawn: Sequence[int]) -> dict[str, list[Any]]:
-    """Return launches of one arm in one context as columns: samples, mean, and percentiles."""
+    """Return the percentiles of launches of one arm in one context as columns."""
     samples = min(timing.n for timing in timings)
     carried = {percent for percent in drawn if min(percent, 100 - percent) * samples >= 100}
-    columns: dict[str, list[Any]] = {"n": [x.n for x in timings], "mean": [_rounded(x.mean_ms) for x in timings]}
-    for percent in sorted(carried.union(JUDGED)):
-        columns[f"p{percent}"] = [_rounded(timing.quantile_ms(percent)) for timing in timings]
-    return columns
+    percents = sorted(carried.union(JUDGED))
+    return {f"p{percent}": [_rounded(timing.quantile_ms(percent)) for timing in timings] for percent in percents}
+
+
+def _counts(timings: Sequence[Timing]) -> dict[str, list[Any]]:
+    """Return the samples and the means of launches as columns."""
+    return {"n": [timing.n for timing in timings], "mean": [_rounded(timing.mean_ms) for timing in timings]}
 
 
 def _rounded(value: Any) -> Any:
@@ -123,14 +127,14 @@ def _launches(
 
 
 def _timing(row: Mapping[str, Sequence[Any]], index: int) -> dict[str, Any]:
-    """Return one launch of a row as a :class:`Timing` has it.
+    """Return one launch of a row as a :class:`Timing` has it; of no samples where their number is not stored.
 
     Raises:
         ValueError: A column is shorter than the others, or holds something that is no number.
     """
     try:
         known = {int(name[1:]): float(column[index]) for name, column in row.items() if name.startswith("p")}
-        samples, mean_ms = row["n"][index], row["mean"][index]
+        samples, mean_ms = (row[name][index] if name in row else 0 for name in ("n", "mean"))
     except (KeyError, IndexError, TypeError) as error:
         raise ValueError(f"columns of launches that do not fit each other: {sorted(row)}") from error
     quantiles = tuple(_between(sorted(known.items())))
@@ -192,7 +196,9 @@ class Accepted(FileRecord):
                 fields[name] = {key: value for key, value in part.items() if value not in (None, {})}
         if isinstance(self, Baseline) and self.sessions:
             newest = self.sessions[-1]
-            fields["sessions"] = [session.as_columns(newest=session is newest) for session in self.sessions]
+            fields["sessions"] = [
+                session.as_columns(self.weights_sha256, newest=session is newest) for session in self.sessions
+            ]
         return fields
 
 
