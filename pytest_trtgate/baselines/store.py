@@ -65,7 +65,7 @@ class Measured:
 
     @classmethod
     def of(cls, run: RunRecord, cell: Cell) -> Measured | None:
-        """Return what a run has of a cell; None without its engine, or without something that it judged, if anything."""
+        """Return what a run has of a cell; None where something that it judged is missing."""
         judged = {verdict.subject for verdict in run.verdicts if verdict.cell == cell}
         engine, latency = run.engines.get(cell.key), run.latencies.get(cell.model)
         reference, accuracy = (run.accuracy(cell.model, arm) for arm in (REFERENCE, cell.precision))
