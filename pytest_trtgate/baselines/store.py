@@ -114,6 +114,11 @@ class BaselineStore:
         self.root = root
         self.environment = environment
 
+    @property
+    def _here(self) -> Environment:
+        """The machine; the commit is that of a session or of an accuracy."""
+        return self.environment.model_copy(update={"commit": None})
+
     def path(self, cell: Cell) -> Path:
         """Return where the baseline of a cell's latency is, or would be."""
         return self.root / self.environment.machine / _relative(cell)
@@ -216,7 +221,7 @@ class BaselineStore:
         layers = profile.layers[:KEEP_LAYERS] if profile and profile.layers else before.layers if before else ()
         baseline = Baseline(
             cell=measured.cell,
-            environment=self.environment,
+            environment=self._here,
             engine_sha256=engine.sha256,
             weights_sha256=measured.weights_sha256,
             accepted=tuple(accepted),
@@ -235,7 +240,7 @@ class BaselineStore:
         assert reference is not None
         baseline = AccuracyBaseline(
             cell=measured.cell,
-            environment=self.environment,
+            environment=self._here,
             engine_sha256=measured.engine.sha256,
             weights_sha256=measured.weights_sha256,
             accepted=tuple(accepted),
