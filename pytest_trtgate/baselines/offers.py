@@ -76,7 +76,7 @@ def cell_commands(acceptance: Acceptance, command: Callable[[Sequence[Cell]], st
         command: Returns what accepts some cells; all of the run where none is named.
     """
     run = acceptance.run
-    flag = f" {ALLOW_BUSY}" if run.preflight.busy else ""
+    flag = f" {ALLOW_BUSY}" if run.preflight.busy and run.latencies else ""
 
     def offered(verdict: Verdict) -> Verdict:
         update = _offer(verdict, acceptance, lambda cell: command([cell]) + flag)
