@@ -13,6 +13,7 @@ from .baseline import (
     BaselineLaunch,
     BaselineSession,
     BaselineUse,
+    Built,
 )
 from .cell import (
     CONTEXTS,

@@ -11,6 +11,7 @@ from pydantic import Field, SerializerFunctionWrapHandler, TypeAdapter, model_se
 from .accuracy import AccuracySettings
 from .base import FileRecord, Record
 from .cell import CONTEXTS, Cell, Context, Environment
+from .engine import EngineRecord
 from .latency import LayerTime, MachineState, Timing
 from .names import Name
 from .tasks import Head
@@ -166,11 +167,32 @@ def _between(known: Sequence[tuple[int, float]]) -> Iterator[float]:
         yield low[1] + part * (high[1] - low[1]) if part else low[1]
 
 
+class Built(Record):
+    """What an accepted engine was, to tell what changed since; ``calibration`` is the digest of its images."""
+
+    size_bytes: int
+    layers: int | None = None
+    calibration: str = ""
+    calibration_images: int = 0
+
+    @classmethod
+    def of(cls, engine: EngineRecord) -> Built:
+        """Return what an engine is."""
+        used = engine.calibration
+        return cls(
+            size_bytes=engine.size_bytes,
+            layers=engine.inspection.layers if engine.inspection else None,
+            calibration=used.digest if used else "",
+            calibration_images=used.images if used else 0,
+        )
+
+
 class Accepted(FileRecord):
     """What baselines of accuracy and of latency have in common.
 
     ``accepted``: what was judged of the run when it was accepted, a sentence each, for whoever reviews the file.
-    ``weights_sha256``: of the checkpoint; empty in older files. Those have the accuracy beside the latency.
+    ``weights_sha256``: of the checkpoint; empty in older files. Those have the accuracy beside the latency. ``built``:
+    what the engine was; None in older files.
     """
 
     depths: ClassVar[Mapping[str, int] | None] = {"accepted": 1, "sessions": 2, "layers": 1}
@@ -179,6 +201,7 @@ class Accepted(FileRecord):
     environment: Environment
     engine_sha256: str
     weights_sha256: str = ""
+    built: Built | None = None
     accepted: tuple[str, ...] = ()
     accuracy: dict[str, float] = Field(default_factory=dict)
     reference_accuracy: dict[str, float] = Field(default_factory=dict)

@@ -13,6 +13,7 @@ from .. import text as fmt
 from ..records import (
     PRIMARY,
     REFERENCE,
+    Accepted,
     AccuracyRecord,
     BaselineSession,
     Cell,
@@ -203,11 +204,15 @@ class CellNumbers:
         self.figures = run.figures.get(cell.key)
 
     @property
-    def accepted_metrics(self) -> dict[str, float]:
-        """The metrics that were accepted; in records of older versions they are beside the latency."""
+    def accepted(self) -> Accepted | None:
+        """What was accepted of the accuracy; in records of older versions it is beside the latency."""
         use = self.run.accuracy_baselines.get(self.cell.key)
-        stored = use.baseline if use and use.baseline else self.baseline
-        return stored.accuracy if stored else {}
+        return use.baseline if use and use.baseline else self.baseline
+
+    @property
+    def accepted_metrics(self) -> dict[str, float]:
+        """The metrics that were accepted."""
+        return self.accepted.accuracy if self.accepted else {}
 
     @cached_property
     def latency(self) -> LatencyRecord | None:

@@ -18,7 +18,8 @@ from ...records import (
     RunRecord,
     Verdict,
 )
-from ..numbers import excess, severity
+from ..numbers import CellNumbers, excess, severity
+from .changed import changed_since
 from .parts import Anchors, Badge, CheckView, badge_of, brief, check_view, sentence_of, where
 
 COMMANDS = ("pytest ", "trtgate ")
@@ -48,6 +49,7 @@ class Card:
     href: str
     sentence: str
     last_line: str
+    changed: str
     checks: tuple[CheckView, ...]
     commands: tuple[Command, ...]
     log: str
@@ -205,6 +207,7 @@ def _card(run: RunRecord, verdicts: Sequence[Verdict], anchors: Anchors, anchor:
         href=anchors.cells[first.cell],
         sentence=sentence,
         last_line=last_line(log),
+        changed=changed_since(CellNumbers(run, first.cell), first.subject),
         checks=tuple(c for c in wrong if c.facts or c.sentence),
         commands=commands_of(verdicts),
         log=log,
