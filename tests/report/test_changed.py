@@ -40,7 +40,8 @@ def test_other_weights_are_told() -> None:
 def test_calibration_size_and_layers_are_told_with_both_values() -> None:
     then = KNOWN.model_copy(update={"calibration": "20ca" * 16, "calibration_images": 20, "size_bytes": 1_000_000})
     assert fmt.plain(said(**SAME, built=then)) == (
-        "Changed since the baseline: calibration (20 images, 20ca20ca to 600 images, e8d4e8d4), size (1.0 MB to 1.1 MB)."
+        "Changed since the baseline: calibration (20 images, 20ca20ca to 600 images, e8d4e8d4), "
+        "size (1.0 MB to 1.1 MB)."
     )
     near = KNOWN.model_copy(update={"size_bytes": 1_094_655})
     assert said(**SAME, built=near).endswith("size (1,094,655 to 1,094,656 bytes).")
