@@ -182,7 +182,7 @@ class BaselineStore:
         found = (path for path in self.root.glob("*/*/*.json") if path.stem.startswith(_shape(cell)))
         others = (path for path in sorted(found) if path.parts[-2] not in weights_sha256)
         sha256 = weights_sha256[cell.model]
-        return next((path.parts[-2] for path in others if (one := any_baseline(path)) and one.is_of(sha256)), "")
+        return next((one.cell.model for path in others if (one := any_baseline(path)) and one.is_of(sha256)), "")
 
     def has_any(self, cell: Cell) -> bool:
         """Return whether there is an accuracy of a cell, or any kind of machine has a latency of it."""
@@ -237,7 +237,15 @@ class BaselineStore:
             sessions=(*(seen_from(self.environment, before) if before and join else ()), session)[-KEEP_SESSIONS:],
             layers=layers,
         )
+        self._take_accuracy(measured.cell)
         return save_baseline(self.path(measured.cell), fitting(baseline))
+
+    def _take_accuracy(self, cell: Cell) -> None:
+        """Keep the accuracy that an older version stored beside a latency that is replaced."""
+        older = any_baseline(self.path(cell)) if self.path(cell).exists() else None
+        accuracy = AccuracyBaseline.of(older) if isinstance(older, Baseline) else None
+        if accuracy is not None and not self.accuracy_path(cell).exists():
+            save_baseline(self.accuracy_path(cell), accuracy)
 
     def write_accuracy(self, measured: Measured, accepted: Sequence[str] = ()) -> Path:
         """Store the accuracy that a run measured of a cell, and return the file; arguments and errors as above."""
