@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ...records import Outcome
 from ...text import plural
-from .design import LOOKS, SCREEN, SCREEN_SHARE
+from .design import LOOKS, SCREEN
 
 
 @dataclass(frozen=True)
@@ -61,13 +61,11 @@ class Quantity(Change):
 
     Attributes:
         launches: How many decided it, or were seen where it is undecided.
-        hypotheses: How many quantities share the level of the test that fails.
         reason: Why it neither passed nor failed, where there is more to say than that it is undecided.
     """
 
     name: str
     launches: int
-    hypotheses: int = 1
     reason: str = ""
 
     @property
@@ -102,22 +100,16 @@ class Quantity(Change):
     @property
     def _open(self) -> str:
         """Why launches that give limits of it do not decide it."""
-        by = f"{plural(self.launches, 'launch')} (one-sided 95 % limits"
+        by = f"{plural(self.launches, 'launch')} (one-sided 95 % limits, p {self.p:.2g})"
         if self.lower <= self.threshold <= self.upper:
-            return f"by {by}, p {self.p:.2g}) anything {self.span} is possible"
-        levels = dict(LOOKS)
-        seen = f"it is {self.span} by {by}, p {self.p:.2g})"
-        if self.upper < self.threshold:
-            cleared = f"{100 * SCREEN_SHARE * self.threshold:.3g} %"
-            return f"{seen}: fewer than {min(levels)} launches clear only what is under {cleared}"
-        if self.launches not in levels:
-            *some, last = map(str, levels)
-            return f"{seen}: to fail it takes {', '.join(some)} or {last} launches"
-        level = levels[self.launches]
-        if self.p <= level / self.hypotheses:
-            return seen
-        shared = f", shared by {plural(self.hypotheses, 'percentile')}" if self.hypotheses > 1 else ""
-        return f"{seen}: to fail it takes a p of {level:g} at most{shared}"
+            return f"by {by} anything {self.span} is possible"
+        *some, last = looks = [look for look, _ in LOOKS]
+        why = ""
+        if self.launches not in looks:
+            why = f", it takes {', '.join(map(str, some))} or {last} launches to tell"
+        elif self.lower > self.threshold:
+            why = ", which is not sure enough to fail"
+        return f"it is {self.span} by {by}{why}"
 
     @property
     def sentence(self) -> str:

@@ -192,7 +192,6 @@ class _Sample:
             p=self.p,
             detectable=detectable(self.spread, self.launches, self.threshold, hypotheses) if passed else None,
             improved=passed and self.mean <= -self.limit and self.mean + self.margin < 0,
-            hypotheses=hypotheses,
             reason=reason,
         )
 
