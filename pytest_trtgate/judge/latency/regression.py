@@ -14,7 +14,7 @@ from .candidate import Against, Candidate
 from .decision import Quantity, ReplayDecision
 from .sequential import QUIETER, decide_launches, log_ratios
 from .sessions import SESSIONS_TO_TRUST, SessionChange, compare_sessions
-from .wording import MEAN, MEAN_OF_SESSIONS, MEDIAN, listed, ms, percent, unusable
+from .wording import MEAN, MEAN_OF_SESSIONS, MEDIAN, listed, ms, percent, unusable, would_have_caught
 
 ACCEPT = "accept with pytest --trt-baselines=update"
 IDENTICAL_CHECK = "engine"
@@ -37,7 +37,7 @@ def decide_regression(candidate: Candidate, *, last: bool) -> ReplayDecision | N
         own, baseline, second = _beside(candidate, name)
         d[name] = log_ratios(own, baseline, second)
         copies[name] = log_ratios(second, baseline[len(baseline) - len(second) :])
-    return decide_launches(d, thresholds, copies, last=last)
+    return decide_launches(d, thresholds, copies, last=last, family=candidate.family)
 
 
 def _beside(candidate: Candidate, name: str) -> tuple[list[tuple[float, ...]], ...]:
@@ -165,7 +165,7 @@ def _session_check(arm: str, name: str, found: SessionChange, machine: str, agai
     if found.outcome is Outcome.INCONCLUSIVE:
         sentence += f"; {QUIETER}"
     if found.outcome is Outcome.PASS and found.detectable is not None:
-        sentence += f"; a slow-down of {percent(found.detectable, 2)} would have been caught 9 times in 10"
+        sentence += f"; {would_have_caught(found.detectable)}"
     return Check(
         name=name,
         against="baseline",
