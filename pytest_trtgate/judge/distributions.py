@@ -48,6 +48,19 @@ def chi_squared_quantile(p: float, df: float) -> float:
     return float(chdtri(df, 1 - p))
 
 
+def tolerance(share: float, confidence: float, n: int) -> float:
+    """Return k: the mean of n normal values plus k of their standard deviations is over that share of all of them.
+
+    Args:
+        share: From 0.5, under 1.
+        confidence: The probability with which it is.
+        n: At least 2.
+    """
+    from scipy.special import nctdtrit, ndtri
+
+    return float(nctdtrit(n - 1, ndtri(share) * math.sqrt(n), confidence)) / math.sqrt(n)
+
+
 def binomial_upper_tail(k: int, n: int, p: float) -> float:
     """Return P[X >= k] for X successes in n independent trials of probability p; ``k`` may be any whole number.
 

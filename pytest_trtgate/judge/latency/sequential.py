@@ -170,7 +170,7 @@ class _Sample:
         # fsum is exact, so that no verdict depends on rounding.
         mean = math.fsum(values) / n if n else math.nan
         spread = math.sqrt(math.fsum((x - mean) ** 2 for x in values) / (n - 1)) if n > 1 else math.inf
-        return cls(name, n, mean, spread, threshold, _lag(values, copies), family)
+        return cls(name, n, mean, spread, threshold, lag(values, copies), family)
 
     @property
     def limit(self) -> float:
@@ -222,7 +222,7 @@ class _Sample:
         )
 
 
-def _lag(*series: Sequence[float]) -> float:
+def lag(*series: Sequence[float]) -> float:
     """Return how far the values of some series resemble the value before, from 0 (not at all) to 1."""
     products = squares = 0.0
     for values in series:
