@@ -123,7 +123,7 @@ class Checkpoint:
         change = self.itself.change
         moved = f"the same .pt is {percent(abs(change))} {'slower' if change > 0 else 'faster'}"
         limits = f"{self.engine.lower * 100:.1f} % and {self.engine.upper * 100:.1f} %"
-        return f"{moved} too, and beside it the engine {self.engine.moved} (one-sided 95 % limits {limits})"
+        return f"{moved}, and beside it the engine {self.engine.moved} (one-sided 95 % limits {limits})"
 
 
 def weigh(found: SessionChange, control: Checkpoint | None, busy: str) -> tuple[SessionChange, str]:

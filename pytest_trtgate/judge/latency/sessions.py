@@ -11,7 +11,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from statistics import median, variance
+from statistics import median
 
 from ...records import Outcome
 from ..distributions import student_t_quantile, student_t_upper_tail
@@ -157,5 +157,10 @@ def _detectable(shift: Shift, limit: float) -> float:
 
 
 def _variance_of_level(logs: Sequence[float]) -> float:
-    """Return the variance of a session's median launch, by its launches; a median's is pi / 2 times a mean's."""
-    return math.pi / 2 * variance(logs) / len(logs) if len(logs) > 1 else 0.0
+    """Return the variance of a session's median launch, by its launches; a median's is pi / 2 times a mean's.
+
+    Their spread is their median deviation, 1.48 of which are a normal standard deviation: as little as the median does
+    it mind one launch that was held up.
+    """
+    middle = median(logs)
+    return math.pi / 2 * (1.4826 * median(abs(x - middle) for x in logs)) ** 2 / len(logs)
