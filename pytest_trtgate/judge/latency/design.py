@@ -60,7 +60,7 @@ QUANTITIES = 20
 """So many quantities of one run share that level at the levels above; where there are more, all levels shrink."""
 CONFIDENCE = 0.99
 """The level of the one-sided limits. A quantity passes if its upper limit is under the threshold."""
-LAG_FAILS = 1.5
+LAG_FAILS = 1.75
 """How much more than its ``least`` a failure must be, per lag-1 autocorrelation of the launches."""
 LAG_WIDENS = 2.0
 """How much wider the limits are, likewise."""

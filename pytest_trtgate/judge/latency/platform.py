@@ -107,10 +107,15 @@ def platform_change(
     )
     if not controls or why_unfit(latency):
         return None
+    return shared(controls)
+
+
+def shared(controls: tuple[ControlChange, ...]) -> PlatformChange:
+    """Return what some controls share; there is at least one."""
     changes = [control.change for control in controls]
-    shared = 0.0 if min(changes) < 0 < max(changes) else min(changes, key=abs)
+    least = 0.0 if min(changes) < 0 < max(changes) else min(changes, key=abs)
     lower, upper = min(control.lower for control in controls), max(control.upper for control in controls)
-    return PlatformChange(controls=controls, change=shared, lower=lower, upper=upper)
+    return PlatformChange(controls=controls, change=least, lower=lower, upper=upper)
 
 
 def control_change(arm: str, now_ms: Sequence[float], stored_ms: Sequence[Sequence[float]]) -> ControlChange:
