@@ -19,10 +19,8 @@ def changed_since(n: CellNumbers, subject: Subject) -> str:
         return ""
     found = list(_changes(stored, engine)) + list(_versions(stored, n))
     if not found:
-        same = (
-            "the weights are the same" if _weights(engine) == stored.checkpoint_sha256 else "the engine is another one"
-        )
-        return f"Changed since the baseline: {same}, and no other change is known."
+        same = ", of the same weights" if _weights(engine) == stored.checkpoint_sha256 else ""
+        return f"Changed since the baseline: the engine{same}; what made it differ is not known."
     more = f", {len(found) - SHOWN} more" if len(found) > SHOWN else ""
     return f"Changed since the baseline: {', '.join(found[:SHOWN])}{more}."
 
