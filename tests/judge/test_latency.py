@@ -203,8 +203,8 @@ def test_a_budget_is_told_in_numbers() -> None:
     )
     assert budget([25] * 12).sentence == (
         "int8: p95 7 ms (median of launches) cannot be told from its budget of 8 ms; 300 of 6000 inferences took "
-        "longer; it rests on 12 launches, which leave 7 to 7 ms possible (one-sided 99 % limits); measure again on a quieter "
-        "machine"
+        "longer; it rests on 12 launches, which leave 7 to 7 ms possible (one-sided 99 % limits); measure again "
+        "on a quieter machine"
     )
     assert budget([0]).sentence.endswith(f"it rests on 1 launch; {MORE_LAUNCHES}")
 
