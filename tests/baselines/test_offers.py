@@ -145,7 +145,6 @@ def test_each_command_that_a_failure_offers_works_from_the_folder_of_the_run(
 
 
 def test_a_failure_that_no_record_may_accept_offers_no_such_command(accepted: Project) -> None:
-    shutil.rmtree(accepted.path / "cache" / "engines")  # so that one stored session is all there is to compare with
     accepted.weights(MUCH_SLOWER)
     accepted.run(FP16, "-k", "latency").assert_outcomes(failed=1, deselected=1)
     assert accepted.verdict("fp16", "latency").accept_cell == ""

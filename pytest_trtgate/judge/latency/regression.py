@@ -143,7 +143,7 @@ def weigh(found: SessionChange, control: Checkpoint | None, busy: str) -> tuple[
         What was found with the outcome that this comes to, and why that is not its own; mostly empty.
     """
     if control is None:
-        excused = found.outcome is Outcome.FAIL and busy and found.change < BUSY_EXPLAINS
+        excused = found.significant and busy and found.change < BUSY_EXPLAINS
         return (
             (replace(found, outcome=Outcome.INCONCLUSIVE), f"{busy}: it may be the machine") if excused else (found, "")
         )
