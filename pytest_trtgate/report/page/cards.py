@@ -78,7 +78,7 @@ def _accepting(verdict: Verdict, in_toml: bool) -> Iterator[Command]:
         wide = ("To measure again and accept all", "or all, anew")
         yield Command(*(wide if verdict.accept_cell else ("To accept this on purpose", "to accept")), said)
     elif toml:
-        yield Command("To accept this on purpose, these settings", "to accept", toml, "toml")
+        yield Command("To accept this on purpose (in a table that exists, change its lines)", "to accept", toml, "toml")
         command = said.partition(", then ")[2]
         if command.startswith(COMMANDS):
             yield Command("Then, with these settings", "then", command)
