@@ -260,18 +260,25 @@ def worlds(seed: int) -> dict[str, Any]:
         if "position" not in name:
             found["budgets"][name] = {f"p{p}": budgets(name, 1000, rng, p) for p in (50, 95)}
             print(name, found["budgets"][name], flush=True)
+    found |= since_sessions(rng)
+    return found
+
+
+def since_sessions(rng: np.random.Generator) -> dict[str, Any]:
+    """Return the figures of all that is judged against stored sessions."""
     spreads, counts = (0.005, 0.01, 0.02, 0.03), (1, 2, 3, 5, 10, 20)
+    found: dict[str, Any] = {}
     found["stored_sessions"] = {
-        f"{100 * s:g} %": {count: stored_sessions(s, count, 4000, rng) for count in counts} for s in spreads
+        f"{100 * s:g} %": {count: stored_sessions(s, count, 1000, rng) for count in counts} for s in spreads
     }
-    found["platform"] = {f"{100 * s:g} %": {count: platform(s, count, 2000, rng) for count in counts} for s in spreads}
+    found["platform"] = {f"{100 * s:g} %": {count: platform(s, count, 500, rng) for count in counts} for s in spreads}
     found["beside_checkpoint"] = {
-        "machine 15 % faster, engine 15 % slower": beside_checkpoint(0.15 / 0.85, -0.15, 0.003, 2000, rng),
-        "machine 15 % slower, engine the same": beside_checkpoint(0.0, 0.15, 0.003, 2000, rng),
-        "engine 6 % slower, .pt noisy by 5 %": beside_checkpoint(0.06, 0.0, 0.05, 2000, rng),
-        "engine 6 % slower, .pt noisy by 0.3 %": beside_checkpoint(0.06, 0.0, 0.003, 2000, rng),
-        "nothing changed, .pt noisy by 5 %": beside_checkpoint(0.0, 0.0, 0.05, 2000, rng),
-        "nothing changed": beside_checkpoint(0.0, 0.0, 0.003, 2000, rng),
+        "machine 15 % faster, engine 15 % slower": beside_checkpoint(0.15 / 0.85, -0.15, 0.003, 1000, rng),
+        "machine 15 % slower, engine the same": beside_checkpoint(0.0, 0.15, 0.003, 1000, rng),
+        "engine 6 % slower, .pt noisy by 5 %": beside_checkpoint(0.06, 0.0, 0.05, 1000, rng),
+        "engine 6 % slower, .pt noisy by 0.3 %": beside_checkpoint(0.06, 0.0, 0.003, 1000, rng),
+        "nothing changed, .pt noisy by 5 %": beside_checkpoint(0.0, 0.0, 0.05, 1000, rng),
+        "nothing changed": beside_checkpoint(0.0, 0.0, 0.003, 1000, rng),
     }
     for part in ("stored_sessions", "platform", "beside_checkpoint"):
         print(part, found[part], flush=True)
