@@ -102,8 +102,15 @@ class BaselineStore:
             raise BaselineError(f"{path}: is the baseline of {baseline.cell.key}, not of {cell.key}")
         return BaselineUse(path=str(path), outcome=Outcome.PASS, baseline=baseline)
 
+    def has_any(self, cell: Cell) -> bool:
+        """Return whether any kind of machine has a baseline of a cell."""
+        return bool(self._of_all(cell))
+
+    def _of_all(self, cell: Cell) -> list[Path]:
+        return sorted(self.root.glob(f"*/{glob.escape(_relative(cell))}"))
+
     def _elsewhere(self, cell: Cell) -> BaselineUse:
-        others = sorted(self.root.glob(f"*/{glob.escape(_relative(cell))}"))
+        others = self._of_all(cell)
         if not others:
             return BaselineUse(path=str(self.path(cell)), outcome=Outcome.NO_BASELINE, note="no baseline yet")
         machines = ", ".join(p.relative_to(self.root).parts[0] for p in others)
