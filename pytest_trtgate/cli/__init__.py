@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from .. import __version__
 from .. import text as fmt
 from ..errors import SettingsError, TrtGateError
-from .baseline import RECORD, add_baseline, add_command, add_compare, given_path
+from .baseline import DELETE, RECORD, add_baseline, add_command, add_compare, given_path
 from .saying import say
 
 if TYPE_CHECKING:
+    from ..cache import Entry
     from ..machine import Machine
     from ..records import RunRecord
 
@@ -26,7 +27,8 @@ _ABOUT = (
 )
 _PRUNE = (
     "Delete engines and measured accuracies that were not used for a while, and what is damaged. Engines that "
-    "baselines name stay."
+    "baselines name stay. Without --yes they are only listed, and the exit status is 1 where there are any, 0 where "
+    "there are none."
 )
 
 
@@ -103,6 +105,7 @@ def _add_cache(commands: Any) -> None:
     prune = add_command(what, "prune", _cache_prune, about, _PRUNE, parents=[folder])
     unused = "Unused for so long (default: 30)"
     prune.add_argument("--older-than", type=_days, default=30.0, metavar="DAYS", help=unused)
+    prune.add_argument("--yes", action="store_true", help=DELETE)
 
 
 def _add_report(commands: Any) -> None:
@@ -164,18 +167,22 @@ def _cache_root(given: Path | None, project: Path | None = None) -> Path:
 
 
 def _cache_list(arguments: argparse.Namespace) -> int:
-    import time
-
     from ..cache import EngineCache
 
     root = _cache_root(arguments.cache_dir)
     entries = list(EngineCache(root).entries())
+    _say_engines(entries)
+    say(f"{len(entries)} engines, {sum(e.size_bytes for e in entries) / 1e6:.1f} MB in {root}")
+    return 0
+
+
+def _say_engines(entries: Sequence[Entry]) -> None:
+    import time
+
     for entry in entries:
         days = (time.time() - entry.last_used) / _DAY_S
         what = entry.manifest.cell.key if entry.manifest else f"unusable: {entry.problem}"
         say(f"{entry.path.name[:12]}  {entry.size_bytes / 1e6:8.1f} MB  used {days:5.1f} days ago  {what}")
-    say(f"{len(entries)} engines, {sum(e.size_bytes for e in entries) / 1e6:.1f} MB in {root}")
-    return 0
 
 
 def _cache_verify(arguments: argparse.Namespace) -> int:
@@ -191,12 +198,17 @@ def _cache_verify(arguments: argparse.Namespace) -> int:
 
 
 def _cache_prune(arguments: argparse.Namespace) -> int:
-    from ..cache import EngineCache, pin, pinned, prune
+    from ..cache import EngineCache, pin, pinned, prunable, prune
     from ..settings import project_settings
 
     root, age_s = _cache_root(arguments.cache_dir), arguments.older_than * _DAY_S
     if (baselines := project_settings(Path.cwd())[0].baseline_dir).is_dir():
         pin(root, baselines)
+    if not arguments.yes:
+        unused, accuracies = prunable(root, age_s)
+        _say_engines(unused)
+        say(f"{len(unused)} engines and {accuracies} measured accuracies unused in {root}; --yes deletes them")
+        return 1 if unused or accuracies else 0
     gone, accuracies = prune(root, age_s, say)
     keys = pinned(root, age_s)
     kept = sum(entry.path.name in keys for entry in EngineCache(root).entries())

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ..records import Cell
     from ..settings import Settings
 
+DELETE = "Delete them, instead of only listing them"
 RECORD = "Record of a run, such as reports/run.json"
 _PRUNE = (
     "Delete baselines that no cell of the settings uses. Without --yes they are only listed, and the exit status is 1 "
@@ -77,7 +78,7 @@ def add_baseline(commands: Any) -> None:
         busy = "Take a run too that was measured on a busy machine"
         parser.add_argument("--allow-busy", action="store_true", help=busy)
     prune = add("prune", _prune, "Delete baselines that no cell of the settings uses", _PRUNE)
-    prune.add_argument("--yes", action="store_true", help="Delete them, instead of only listing them")
+    prune.add_argument("--yes", action="store_true", help=DELETE)
     waive = add("waive", _waive, "Let a cell fail until a date, with a reason", _WAIVE)
     waive.add_argument("cell", metavar="CELL", help="Key of the cell, such as best-int8-640-b1-onnxruntime-cpu")
     waive.add_argument("--until", metavar="YYYY-MM-DD", help="Last day, in UTC, on which it may fail")
@@ -188,7 +189,7 @@ def _prune(arguments: argparse.Namespace) -> int:
             say(f"{one.path}: {one.why_unused}")
         if arguments.yes:
             delete(unused)
-    say(f"{len(unused)} unused in {root}{', deleted' if arguments.yes else ''}")
+    say(f"{len(unused)} unused in {root}{', deleted' if arguments.yes else '; --yes deletes them' if unused else ''}")
     return 1 if unused and not arguments.yes else 0
 
 

@@ -120,7 +120,8 @@ class CellLatency:
 
     def __repr__(self) -> str:
         """Return the figures, and what the baseline has for them."""
-        figures = f"p50 {self.p50_ms:.3g} ms, p95 {self.p95_ms:.3g} ms, {fmt.plural(len(self._launches), 'launch')}"
+        times = fmt.plain(f"p50 {fmt.ms(self.p50_ms)}, p95 {fmt.ms(self.p95_ms)}")
+        figures = f"{times}, {fmt.plural(len(self._launches), 'launch')}"
         try:
             said = list(map(_since_baseline, self._since_baseline()))
         except TrtGateError as error:
