@@ -30,6 +30,11 @@ _PRUNE = (
     "baselines name stay. Without --yes they are only listed, and the exit status is 1 where there are any, 0 where "
     "there are none."
 )
+_INIT = (
+    "Write trtgate.toml and test_gate.py into this folder: task, image size and classes are read from the checkpoint, "
+    "the splits from the data. The preflight looks for what would fail the first run; nothing is written then, and the "
+    "exit status is 1. Nothing is overwritten."
+)
 
 
 def main(argv: Sequence[str] | None = None, machine: Machine | None = None) -> int:
@@ -76,6 +81,11 @@ def _parser() -> argparse.ArgumentParser:
     _add_report(commands)
     add_baseline(commands)
     add_compare(commands)
+    about = "Write settings and tests that gate a checkpoint, from what it and its data say"
+    init = add_command(commands, "init", _init, about, _INIT)
+    init.add_argument("model", type=given_path, metavar="MODEL", help="Checkpoint (.pt), such as best.pt")
+    data = "Its data YAML, or folder of a classification dataset"
+    init.add_argument("data", type=given_path, metavar="DATA", help=data)
     demo = add_command(commands, "demo", _demo, "Write a small project that uses the gate, with a model and a dataset")
     demo.add_argument("folder", type=given_path, metavar="DIR", help="A folder that is empty or does not exist")
     return parser
@@ -243,6 +253,13 @@ def _run_from(record: Path) -> RunRecord:
     except SettingsError:  # a report needs no project
         source = None
     return offered_anew(load_run(record), record, source)
+
+
+def _init(arguments: argparse.Namespace) -> int:
+    from ..machine import Machine
+    from .init import write_project
+
+    return write_project(arguments.model, arguments.data, say, arguments.machine or Machine())
 
 
 def _demo(arguments: argparse.Namespace) -> int:
