@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -44,7 +46,9 @@ def main(argv: Sequence[str] | None = None, machine: Machine | None = None) -> i
         argv: Arguments without the program's name; by default those of the process.
         machine: What the doctor looks at; by default this machine.
     """
-    arguments = _parser().parse_args(argv, argparse.Namespace(machine=machine))
+    parser = _parser()
+    _complete(parser)
+    arguments = parser.parse_args(argv, argparse.Namespace(machine=machine))
     run: Callable[[argparse.Namespace], int] = arguments.run
     try:
         done = run(arguments)
@@ -63,6 +67,15 @@ def main(argv: Sequence[str] | None = None, machine: Machine | None = None) -> i
         if error.filename is None:
             sys.stdout = None  # what is buffered cannot be written at the end either
         return 1
+
+
+def _complete(parser: argparse.ArgumentParser) -> None:
+    """Answer the shell and leave, where it asks how a command line may go on; needs the extra ``completion``."""
+    if "_ARGCOMPLETE" in os.environ:
+        with suppress(ImportError):
+            import argcomplete
+
+            argcomplete.autocomplete(parser)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -123,8 +136,9 @@ def _add_report(commands: Any) -> None:
     report.add_argument("records", nargs="+", type=given_path, metavar="RUN.json", help=RECORD)
     where = "File to write; --format markdown is printed without it"
     report.add_argument("-o", "--output", type=given_path, metavar="FILE", help=where)
-    formats = ("html", "markdown", "csv", "parquet")
-    report.add_argument("--format", choices=formats, help="Default: from the file's suffix")
+    formats = ("html", "markdown", "csv", "parquet", "gitlab")
+    form = "Default: from the file's suffix; gitlab is a code quality report, and a metrics report beside it"
+    report.add_argument("--format", choices=formats, help=form)
     report.set_defaults(misused=report.error)
 
 
@@ -237,22 +251,38 @@ def _report(arguments: argparse.Namespace) -> int:
         for line in markdown.render(runs).rstrip("\n").split("\n"):
             say(line)
         return 0
+    if arguments.format == "gitlab":
+        return _report_to_gitlab(arguments, runs)
     written = render(runs, arguments.output, arguments.format, [path.parent for path in arguments.records])
     say(f"{written}: {len(runs)} run{'s' if len(runs) > 1 else ''}")
     return 0
+
+
+def _report_to_gitlab(arguments: argparse.Namespace, runs: list[RunRecord]) -> int:
+    from ..report import gitlab
+
+    about = os.path.relpath(_settings_file() or arguments.records[0])
+    metrics = gitlab.write(arguments.output, runs, about)
+    say(f"{arguments.output} (code quality) and {metrics} (metrics): {fmt.plural(len(runs), 'run')}")
+    return 0
+
+
+def _settings_file() -> Path | None:
+    """Return the file of the settings here; None where there are none, or none that can be read."""
+    from ..settings import project_settings
+
+    try:
+        return project_settings(Path.cwd())[1]
+    except SettingsError:  # a report needs no project
+        return None
 
 
 def _run_from(record: Path) -> RunRecord:
     """Return a run record for a report; what that says to paste is made here."""
     from ..baselines import offered_anew
     from ..records import load_run
-    from ..settings import project_settings
 
-    try:
-        source = project_settings(Path.cwd())[1]
-    except SettingsError:  # a report needs no project
-        source = None
-    return offered_anew(load_run(record), record, source)
+    return offered_anew(load_run(record), record, _settings_file())
 
 
 def _init(arguments: argparse.Namespace) -> int:

@@ -409,7 +409,9 @@ class GatePlugin:
         lines = [github.command(self.problem, "trtgate")] if self.problem else []
         if self.run is not None:
             reports = (report for found in terminalreporter.stats.values() for report in found)
-            lines += github.annotate(self.run, github.places_of(reports, self.config.rootpath))
+            data = {self.settings.of(model.name).data for model in self.settings.models}
+            about = [path for path in (self.source, *data) if path is not None]
+            lines += github.annotate(self.run, github.places_of(reports, self.config.rootpath, about))
             problem = github.write_summary(self.run)
             if problem:
                 write_line(terminalreporter, problem)
