@@ -13,6 +13,7 @@ from ..judge.latency.fitness import why_unfit
 from ..judge.latency.sessions import compare_sessions
 from ..records import ALLOW_BUSY, BUSY, INTERRUPTED, REFERENCE, Baseline, Cell, Check, Outcome, RunRecord, Verdict
 from ..settings import PERCENTILES, Settings
+from .disturbance import disturbed
 from .lookup import machine_differences, session_threads
 from .offset import machine_offset
 from .remedies import settings_for
@@ -75,7 +76,8 @@ class Acceptance:
         known = before is not None and measured.session in before.sessions
         same = before if before is not None and self._same(before, measured) else None
         offset = "" if known else machine_offset(before, self.run, cell, self.settings)
-        busy = f"the machine was busy: {self.run.preflight.busy}" if self.run.preflight.busy and self.allow_busy else ""
+        busy = self.busy(cell) if self.allow_busy else ""
+        busy = f"the machine was busy: {busy}" if busy else ""
         remark = "; ".join(filter(None, (offset, busy)))
         join = same is not None and self._unchanged(same, cell)
         return Acceptable(measured, refusal, before, same, known, join, remark)
@@ -108,10 +110,14 @@ class Acceptance:
 
     def why_refused(self, cell: Cell) -> str:
         """Return why nothing of the run may become the baseline of a cell; empty where it may."""
-        busy = self.run.preflight.busy
+        busy = self.busy(cell)
         if (why := self.why_never(cell)) or not busy or self.allow_busy:
             return why
         return f"{busy} [{BUSY}]; measure again on a quiet machine, or take it as it is with {ALLOW_BUSY}"
+
+    def busy(self, cell: Cell) -> str:
+        """Return what disturbed the launches of a cell, of what kept the machine busy; empty where nothing did."""
+        return disturbed(self.run, cell, self.settings)
 
     def why_never(self, cell: Cell) -> str:
         """Return the same, however busy the machine may have been."""
