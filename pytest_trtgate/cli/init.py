@@ -15,7 +15,7 @@ from ..errors import DataError, JobError, TrtGateError
 from ..jobs import CheckpointFacts, Job, Launcher, LocalLauncher, SurveyRequest, SurveyResponse
 from ..machine import Machine, resolve_backend
 from ..measuring import check_weights
-from ..records import GATED, TASKS, write_whole
+from ..records import CONTEXTS, GATED, TASKS, write_whole
 from ..settings import Settings, build, find_table
 from .doctor import check_up
 
@@ -156,7 +156,7 @@ def _toml(table: Mapping[str, Any]) -> str:
     for key, value in table.items():
         said = f"  # {_COMMENTS[key]}" if key in _COMMENTS else ""
         if not isinstance(value, dict):
-            lines.append(f"{key} = {json.dumps(value)}{said}")
+            lines.append(f"{key} = {json.dumps(value, ensure_ascii=False)}{said}")
             continue
         inner = next((name for name, item in value.items() if isinstance(item, dict)), "")
         lines += ["", f"[{key}.{inner}]{said}" if inner else f"[{key}]{said}"]
@@ -204,6 +204,7 @@ def estimated_minutes(size_bytes: int, settings: Settings, images: Mapping[str, 
     arms = len(precisions) + 1
     calibrated_on = images.get(settings.calibration.split, 0) if "int8" in precisions else 0
     building_s = 15 + calibrated_on * inference_s
-    evaluating_s = 5 + arms * images[settings.split] * 1.5 * inference_s
-    launching_s = latency.launches * (8 + arms * (2 + 2 * latency.max_seconds))
+    evaluating_s = 5 + arms * images[settings.split] * inference_s
+    warming_s = 0.5 + min(latency.warmup_max_seconds, latency.warmup_min * inference_s)
+    launching_s = latency.launches * (4 + arms * (warming_s + len(CONTEXTS) * latency.max_seconds))
     return max(1, math.ceil((building_s + evaluating_s + launching_s) / 60))

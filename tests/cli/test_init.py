@@ -122,7 +122,7 @@ def test_it_overwrites_nothing(bare: Project, name: str) -> None:
 def test_paths_with_quotes_and_folders_elsewhere_are_written_so_that_they_are_found(
     bare: Project, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    folder = tmp_path_factory.mktemp("else where") / 'da"ta\\'
+    folder = tmp_path_factory.mktemp("else where") / 'da"ta\\ \N{GRINNING FACE}'
     write_dataset(folder)
     assert init(bare, str(folder / "data.yaml"))[0] == 0
     assert project_settings(bare.path)[0].data == folder / "data.yaml"
