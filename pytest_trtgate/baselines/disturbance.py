@@ -12,14 +12,16 @@ FEWEST_LAUNCHES = 2
 
 
 def disturbed(run: RunRecord, cell: Cell, settings: Settings) -> str:
-    """Return what kept the machine busy while a cell was timed; empty where it was not, or where that did nothing.
+    """Return what kept the machine busy while a cell was timed; empty where none was, or where that did nothing.
 
     It did nothing where, in each launch that has both, the two copies of the baseline engine differ at p50 by less than
     a quarter of the slow-down that is allowed, as between the copies of a quiet machine.
     """
     busy, latency = run.preflight.busy, run.latencies.get(cell.model)
     limit = settings.latency.limit(cell.precision, "p50", cell.backend).regression
-    if not busy or latency is None or limit is None:
+    if latency is None:
+        return ""
+    if not busy or limit is None:
         return busy
     replay = replay_of(cell.precision)
     context = settings.latency.context
