@@ -99,7 +99,9 @@ class Acceptance:
             known.add("latency")
         same = before if session and before and self._same(before, measured, session) else None
         remark = machine_offset(before, self.run, cell, self.settings) if session and "latency" not in known else ""
-        if session and self.allow_busy and (busy := self.busy(cell)):
+        busy, unfelt = self.run.preflight.busy, not self.busy(cell)
+        if session and busy and (unfelt or self.allow_busy):
+            busy += ", which two copies of the baseline engine did not feel" if unfelt else ""
             remark = "; ".join(filter(None, (remark, f"the machine was busy: {busy}")))
         join = same is not None and self._unchanged(same, cell)
         return Acceptable(measured, refusal, before, accuracy, same, frozenset(known), join, remark)

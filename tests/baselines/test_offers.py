@@ -268,8 +268,8 @@ def test_a_finding_that_failed_a_run_is_not_accepted_by_other_settings(
 
 
 @pytest.mark.parametrize(("copy_ms", "disturbed"), [(4.2, False), (4.2 * 1.03, True)])
-def test_a_load_that_two_copies_of_one_engine_did_not_feel_needs_no_leave(
-    project: Project, copy_ms: float, disturbed: bool
+def test_a_load_that_two_copies_of_one_engine_did_not_feel_needs_no_leave_and_is_said(
+    project: Project, capsys: pytest.CaptureFixture[str], copy_ms: float, disturbed: bool
 ) -> None:
     speeds = {"pt": 8.0, "fp16": 4.2, "baseline-fp16-placebo": copy_ms}
     project.weights(Behaviour(p50_ms=speeds))
@@ -279,4 +279,6 @@ def test_a_load_that_two_copies_of_one_engine_did_not_feel_needs_no_leave(
     project.run(FP16).assert_outcomes(passed=1, failed=1)
     command = project.verdict("fp16", "latency").accept_cell
     assert command.endswith(" --only shapes-fp16-320-b1-onnxruntime-cpu" + (" --allow-busy" if disturbed else ""))
-    assert (main(["baseline", "accept", *shlex.split(command)[3:6]]) == 1) is disturbed
+    accept = ["baseline", "accept", *shlex.split(command)[3:6]]
+    said_it = said(capsys, *accept, status=int(disturbed))
+    assert ("which two copies of the baseline engine did not feel" in said_it) is not disturbed
