@@ -93,6 +93,12 @@ class BaselineSession(Record):
             fields["state"] = {name: [_rounded(state.get(name)) for state in states] for name in names}
         return fields
 
+    def is_same_run(self, other: BaselineSession) -> bool:
+        """Return whether both are of one run: another may have begun in the same second."""
+        blank = {"platform": {}, "busy": "", "reference_sha256": ""}
+        mine, theirs = (one.model_copy(update=blank).as_columns("", newest=False) for one in (self, other))
+        return mine == theirs
+
     def levels_ms(self) -> dict[str, float]:
         """Return p50 and p95, medians over the launches to the microsecond, by names such as ``.pt end-to-end p50``."""
         arms = {"": self.launches, ".pt ": self.reference}

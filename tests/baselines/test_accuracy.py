@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,22 @@ def as_older(project: Project) -> None:
 def test_accuracy_without_a_baseline_is_no_baseline_and_passes_at_the_desk(project: Project) -> None:
     project.run(ONE).assert_outcomes(passed=2)
     assert project.outcomes("accuracy") == {"fp16": "NO_BASELINE"}
+
+
+@pytest.mark.parametrize(
+    ("selected", "said"),
+    [
+        ("accuracy", "Accuracy has no baseline yet; to record one: trtgate baseline accept "),
+        ("accuracy or latency", "Accuracy and latency have no baseline on this machine yet ("),
+    ],
+)
+def test_what_has_no_baseline_at_all_is_one_line_that_records_one(project: Project, selected: str, said: str) -> None:
+    result = project.run("--trt-precision=fp16,int8", "-k", selected)
+    [line] = [line for line in result.outlines if line.startswith(said)]
+    assert "NO BASELINE" not in result.stdout.str()
+    assert main(shlex.split(line.partition("to record one: ")[2])[1:]) == 0
+    project.run("--trt-precision=fp16,int8", "-k", selected)
+    assert {str(verdict.outcome) for verdict in project.record.verdicts} == {"PASS"}
 
 
 def test_accuracy_without_a_baseline_fails_where_ci_is_set(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
