@@ -85,8 +85,8 @@ def test_a_baseline_tells_what_was_accepted(accepted: Project) -> None:
     assert baseline.environment.cpu_count == accepted.record.environment.cpu_count
     assert [len(session.launches) for session in baseline.sessions] == [3]
     assert len(baseline.sessions[0].launches[0].timings["engine"].quantiles_ms) == 99
-    assert list(baseline.latest_ms)[::2] == ["engine p50", "end-to-end p50", ".pt engine p50", ".pt end-to-end p50"]
-    assert baseline.latest_ms["engine p50"] == pytest.approx(4.2, rel=0.02)
+    assert baseline.per_session_ms("engine", 50) == [[pytest.approx(4.2, rel=0.02)] * 3]
+    assert baseline.reference_ms(baseline.weights_sha256, "end-to-end", 95) == [[pytest.approx(12.05, rel=0.02)] * 3]
 
 
 def test_add_leaves_a_baseline_that_is_there_as_it_is(accepted: Project) -> None:
