@@ -30,6 +30,7 @@ from ..records import (
     Verdict,
 )
 from ..settings import PERCENTILES, Settings
+from .disturbance import disturbed
 from .lookup import machine_differences, session_threads
 from .offset import machine_offset
 from .remedies import settings_for
@@ -99,8 +100,10 @@ class Acceptance:
             known.add("latency")
         same = before if session and before and self._same(before, measured, session) else None
         remark = machine_offset(before, self.run, cell, self.settings) if session and "latency" not in known else ""
-        if session and self.run.preflight.busy and self.allow_busy:
-            remark = "; ".join(filter(None, (remark, f"the machine was busy: {self.run.preflight.busy}")))
+        busy, unfelt = self.run.preflight.busy, not self.busy(cell)
+        if session and busy and (unfelt or self.allow_busy):
+            busy += ", which two copies of the baseline engine did not feel" if unfelt else ""
+            remark = "; ".join(filter(None, (remark, f"the machine was busy: {busy}")))
         join = same is not None and self._unchanged(same, cell)
         return Acceptable(measured, refusal, before, accuracy, same, frozenset(known), join, remark)
 
@@ -137,10 +140,14 @@ class Acceptance:
 
     def why_refused(self, cell: Cell) -> str:
         """Return why nothing of the run may become the baseline of a cell; empty where it may."""
-        busy = self.run.preflight.busy if self.run.latencies.get(cell.model) else ""
+        busy = self.busy(cell)
         if (why := self.why_never(cell)) or not busy or self.allow_busy:
             return why
         return f"{busy} [{BUSY}]; measure again on a quiet machine, or take it as it is with {ALLOW_BUSY}"
+
+    def busy(self, cell: Cell) -> str:
+        """Return what disturbed the launches of a cell, of what kept the machine busy; empty where nothing did."""
+        return disturbed(self.run, cell, self.settings)
 
     def why_never(self, cell: Cell) -> str:
         """Return the same, however busy the machine may have been."""

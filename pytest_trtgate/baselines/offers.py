@@ -76,15 +76,17 @@ def cell_commands(acceptance: Acceptance, command: Callable[[Sequence[Cell]], st
         command: Returns what accepts some cells; all of the run where none is named.
     """
     run = acceptance.run
-    flag = f" {ALLOW_BUSY}" if run.preflight.busy and run.latencies else ""
+
+    def flag(*cells: Cell) -> str:
+        return f" {ALLOW_BUSY}" if any(map(acceptance.busy, cells)) else ""
 
     def offered(verdict: Verdict) -> Verdict:
-        update = _offer(verdict, acceptance, lambda cell: command([cell]) + flag)
+        update = _offer(verdict, acceptance, lambda cell: command([cell]) + flag(cell))
         return verdict.model_copy(update=update) if update else verdict
 
     verdicts = tuple(map(offered, run.verdicts))
     cells = list(dict.fromkeys(verdict.cell for verdict in verdicts if verdict.accept_cell))
-    joint = command([] if set(cells) == set(run.cells) else cells) + flag if len(cells) > 1 else ""
+    joint = command([] if set(cells) == set(run.cells) else cells) + flag(*cells) if len(cells) > 1 else ""
     return {"verdicts": verdicts, "accept_cells": joint}
 
 

@@ -160,6 +160,15 @@ class EngineCache:
             except RecordError as error:
                 yield Entry(path, None, str(error))
 
+    def unused(self, older_than_s: float) -> list[Entry]:
+        """Return the entries that were not used for so long and that no baseline names, and all damaged ones."""
+        now, kept = clock_of(self.root), pinned(self.root, older_than_s)
+        return [
+            entry
+            for entry in self.entries()
+            if entry.manifest is None or (now - entry.last_used >= older_than_s and entry.path.name not in kept)
+        ]
+
     def prune(self, older_than_s: float) -> list[Entry]:
         """Delete entries that were not used for so long, and all damaged and abandoned ones; return the former.
 
@@ -170,12 +179,7 @@ class EngineCache:
             return gone
         with self._guard():
             claim(self.root)
-            now, kept = clock_of(self.root), pinned(self.root, older_than_s)
-            for entry in list(self.entries()):
-                unused = now - entry.last_used >= older_than_s and entry.path.name not in kept
-                old = entry.manifest is None or unused
-                if old and self._delete(entry.path):
-                    gone.append(entry)
+            gone += [entry for entry in self.unused(older_than_s) if self._delete(entry.path)]
             prune_folder(self.root / "damaged", 0)
             with suppress(OSError):
                 (self.root / "damaged").rmdir()

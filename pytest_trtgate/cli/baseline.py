@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ..records import Cell
     from ..settings import Settings
 
+DELETE = "Delete them, instead of only listing them"
 RECORD = "Record of a run, such as reports/run.json"
 _PRUNE = (
     "Delete baselines that no cell of the settings uses. Without --yes they are only listed, and the exit status is 1 "
@@ -82,7 +83,7 @@ def add_baseline(commands: Any) -> None:
         busy = "Take a run too that was measured on a busy machine"
         parser.add_argument("--allow-busy", action="store_true", help=busy)
     prune = add("prune", _prune, "Delete baselines that no cell of the settings uses", _PRUNE)
-    prune.add_argument("--yes", action="store_true", help="Delete them, instead of only listing them")
+    prune.add_argument("--yes", action="store_true", help=DELETE)
     resolve = "Make one file of both sides of each baseline in which Git left conflict markers"
     add("resolve", _resolve, "Take both sides of a merge", resolve)
     rename = add("mv", _mv, "Give the baselines and waivers of a model another name")
@@ -199,7 +200,7 @@ def _prune(arguments: argparse.Namespace) -> int:
             say(f"{one.path}: {one.why_unused}")
         if arguments.yes:
             delete(unused)
-    say(f"{len(unused)} unused in {root}{', deleted' if arguments.yes else ''}")
+    say(f"{len(unused)} unused in {root}{', deleted' if arguments.yes else '; --yes deletes them' if unused else ''}")
     return 1 if unused and not arguments.yes else 0
 
 

@@ -8,6 +8,6 @@ from .data import EvaluatedData
 from .engines import Engines
 from .latencies import Latencies, candidate_of, why_not_replayed
 from .media import with_media
-from .plan import Plan, check_inputs, make_plan
+from .plan import Plan, check_inputs, check_weights, make_plan
 from .profiles import profile_layers
 from .videos import open_clips

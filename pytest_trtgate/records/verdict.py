@@ -124,6 +124,9 @@ class Verdict(FileRecord):
     log_tail: str = ""
     waived: str = ""
 
+    def __repr__(self) -> str:
+        return f"<Verdict {self.cell.key} {self.subject}: {self.outcome}; {self.summary}>"
+
 
 HOOK = "hook"
 """``Check.against`` of a check that the project's own hook added."""

@@ -48,7 +48,7 @@ class LatencyJudge:
         """
         latency = self.launches(cell)
         engine, use = self.latencies.engines.of(cell), self.lookup.use(cell)
-        checks = self._times(cell, latency)
+        checks = self.times(cell)
         checks += judge_resources(latency, cell.precision, *self.context.settings.latency.resources(cell.precision))
         if self.context.settings.profile:
             layers = profile_layers(self.latencies.engines, cell).layers
@@ -61,8 +61,13 @@ class LatencyJudge:
             *unstable_warmup(cell.label, unstable, len(launches)),
         ]
 
-    def _times(self, cell: Cell, latency: LatencyRecord) -> list[Check]:
-        rules = self.context.settings.latency
+    def times(self, cell: Cell) -> list[Check]:
+        """Return the checks of a cell's launches alone.
+
+        Raises:
+            JobError: It could not be timed.
+        """
+        latency, rules = self.launches(cell), self.context.settings.latency
         baseline = self.lookup.comparable(cell)
         against = None
         if baseline is not None:

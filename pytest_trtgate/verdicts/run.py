@@ -14,6 +14,7 @@ from ..measuring import Engines, Evaluations, Latencies, RunContext
 from ..records import (
     REFERENCE,
     SUBJECTS,
+    AccuracyRecord,
     Cell,
     Check,
     Finding,
@@ -87,6 +88,22 @@ class GateRun:
     def latency(self, cell: Cell) -> LatencyRecord:
         """Return the launches that timed a cell; raises JobError where it could not be timed."""
         return self._latency.launches(cell)
+
+    def since_baseline(self, cell: Cell) -> list[Check]:
+        """Return how the latency of a cell was judged against its baseline; raises JobError as :meth:`latency`."""
+        return [check for check in self._latency.times(cell) if check.against == "baseline"]
+
+    def measured(self, cell: Cell, subject: Subject) -> tuple[AccuracyRecord, AccuracyRecord] | LatencyRecord | None:
+        """Return what a subject of a cell was judged by: the accuracies of ``.pt`` and engine, or the launches.
+
+        None where nothing was measured. To be called after the verdict, or it measures.
+        """
+        if self.preflight_failures(cell, subject):
+            return None
+        try:
+            return self.evaluations.pair(cell) if subject == "accuracy" else self.latency(cell)
+        except TrtGateError:
+            return None
 
     def judge(self, cell: Cell, subject: Subject, rerun: str) -> Verdict:
         """Measure and judge one subject of a cell; never raises for what the cell did wrong."""

@@ -84,6 +84,7 @@ def test_a_machine_that_is_as_fast_as_before_is_not_talked_about(
 def test_a_run_on_a_busy_machine_is_accepted_only_where_that_is_allowed(
     accepted: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    shutil.rmtree(accepted.path / "cache" / "engines")  # so that no two copies tell what the load did
     accepted.weights(SLOWER)
     accepted.run(FP16)
     save(accepted.path / RUN, busy(accepted.record))
@@ -265,3 +266,20 @@ def test_a_finding_that_failed_a_run_is_not_accepted_by_other_settings(
     shown = said(capsys, "baseline", "diff", RUN)
     assert "\n  p50 " in shown
     assert shown.endswith(f"\n  accepting is refused, {why}")
+
+
+@pytest.mark.parametrize(("copy_ms", "disturbed"), [(4.2, False), (4.2 * 1.03, True)])
+def test_a_load_that_two_copies_of_one_engine_did_not_feel_needs_no_leave_and_is_said(
+    project: Project, capsys: pytest.CaptureFixture[str], copy_ms: float, disturbed: bool
+) -> None:
+    speeds = {"pt": 8.0, "fp16": 4.2, "baseline-fp16-placebo": copy_ms}
+    project.weights(Behaviour(p50_ms=speeds))
+    project.run(FP16, "--trt-baselines=add").assert_outcomes(passed=2)
+    project.weights(Behaviour(p50_ms={"pt": 8.0, "fp16": 4.2 * 1.3}))
+    project.pretend(busy=(BUSY_WITH,))
+    project.run(FP16).assert_outcomes(passed=1, failed=1)
+    command = project.verdict("fp16", "latency").accept_cell
+    assert command.endswith(" --only shapes-fp16-320-b1-onnxruntime-cpu" + (" --allow-busy" if disturbed else ""))
+    accept = ["baseline", "accept", *shlex.split(command)[3:6]]
+    said_it = said(capsys, *accept, status=int(disturbed))
+    assert ("which two copies of the baseline engine did not feel" in said_it) is not disturbed

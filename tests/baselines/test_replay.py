@@ -341,7 +341,7 @@ def test_the_engine_of_a_baseline_survives_pruning_from_anywhere(
     accepted.weights(Behaviour(map50_95=0.7501))
     accepted.run(ONE).assert_outcomes(passed=2)
     monkeypatch.chdir(tmp_path)
-    assert main(["cache", "prune", "--older-than", "0", "--cache-dir", str(accepted.path / "cache")]) == 0
+    assert main(["cache", "prune", "--yes", "--older-than", "0", "--cache-dir", str(accepted.path / "cache")]) == 0
     monkeypatch.chdir(accepted.path)
     accepted.run(ONE).assert_outcomes(passed=2)
     assert arms(accepted) == [["pt", "fp16", "baseline-fp16"]] * 3

@@ -112,7 +112,7 @@ def test_the_projects_folder_is_no_cache(project: Project) -> None:
     result.stderr.fnmatch_lines(["*cache_dir: * holds *, which the cache did not make; name a folder that is new or *"])
     assert result.ret != 0
     assert not (project.path / "engines").exists()
-    assert main(["cache", "prune", "--cache-dir", str(project.path)]) == 1
+    assert main(["cache", "prune", "--yes", "--cache-dir", str(project.path)]) == 1
 
 
 @pytest.mark.usefixtures("umask")
@@ -159,7 +159,7 @@ def test_pruning_between_build_and_launches_costs_a_run_nothing(project: Project
     project.use_processes()
     process = project.start("--trt-precision=fp16")
     wait_for(lambda: list(project.path.glob("reports/*-runs/*/records/engine-*.json")))
-    assert main(["cache", "prune", "--older-than", "0", "--cache-dir", str(project.path / "cache")]) == 0
+    assert main(["cache", "prune", "--yes", "--older-than", "0", "--cache-dir", str(project.path / "cache")]) == 0
     output, _ = process.communicate()
     assert process.returncode == 0, output
 

@@ -137,7 +137,11 @@ def test_a_sound_project_has_no_findings(desk: Project) -> None:
 
 
 def test_training_at_another_size_is_a_mismatch(desk: Project) -> None:
-    assert sees(desk, checkpoint={"imgsz": 640}) == [("imgsz-mismatch", "shapes: trained at 640 pixels, gated at 320")]
+    for trained in (640, 610):  # which training rounds up
+        said = f"shapes: trained at {trained} pixels, gated at 320"
+        assert sees(desk, checkpoint={"imgsz": trained}) == [("imgsz-mismatch", said)]
+        assert "--trt-imgsz=640" in early(desk)[0].finding.remedy
+    assert sees(desk, checkpoint={"imgsz": 310}) == []
 
 
 def test_what_a_checkpoint_does_not_tell_is_no_mismatch(desk: Project) -> None:
@@ -597,8 +601,27 @@ def test_a_finding_that_is_off_is_not_made(desk: Project) -> None:
     assert sees(desk, checkpoint={"imgsz": 640}) == []
 
 
+WARN = '[findings]\nimgsz-mismatch = "warn"\n'
+
+
+def test_the_first_use_at_another_size_than_the_trained_one_stops_before_the_build(project: Project) -> None:
+    project.weights(Behaviour(survey={**SEEN, "checkpoint": {"imgsz": 640}}))
+    result = project.run("--trt-precision=fp16", "--trt-baselines=add")
+    result.assert_outcomes(failed=2)
+    assert [job.kind for job in project.record.jobs] == ["survey"]
+    verdict = project.verdict("fp16", "accuracy")
+    assert "--trt-imgsz=640" in verdict.summary
+    assert verdict.accept == 'set imgsz-mismatch = "warn" under [findings] in trtgate.toml'
+    project.settings(WARN)
+    project.run("--trt-precision=fp16", "--trt-baselines=add").assert_outcomes(passed=2)
+    project.settings("")  # a size that was accepted once is no slip
+    project.run("--trt-precision=fp16").assert_outcomes(passed=2)
+    assert [one.finding.severity for one in project.record.preflight.findings] == ["warn"]
+
+
 def test_a_warning_is_told_at_the_start_and_in_every_report_and_fails_nothing(project: Project) -> None:
     project.weights(Behaviour(survey={**SEEN, "checkpoint": {"imgsz": 640}}))
+    project.settings(WARN)
     result = project.run("--trt-precision=fp16", "--trt-baselines=add")
     result.assert_outcomes(passed=2)
     lines = [line for line in result.outlines if "trained at 640 pixels, gated at 320" in line]
@@ -653,7 +676,7 @@ def test_a_finding_about_int8_fails_no_other_precision(project: Project) -> None
 
 def test_what_was_found_of_other_cells_and_subjects_than_those_tested_is_not_said(project: Project) -> None:
     project.weights(Behaviour(survey={**SEEN, "checkpoint": {"imgsz": 640}}))
-    project.settings("[calibration]\nfraction = 0.5\n")
+    project.settings(f"[calibration]\nfraction = 0.5\n{WARN}")
     project.pretend(busy=("the machine runs on its battery",))
     kinds = ("imgsz-mismatch", "machine-busy", "weak-calibration")
     for selected, said in (("accuracy and fp16", (2, 0, 0)), ("latency and int8", (2, 2, 2))):
@@ -692,6 +715,7 @@ def test_the_doctor_runs_the_preflight_and_builds_nothing(desk: Project, doctor:
 
 def test_the_doctor_fails_only_for_what_would_fail_a_run(desk: Project, doctor: Any) -> None:
     desk.weights(Behaviour(survey={**SEEN, "checkpoint": {"imgsz": 640}}))
+    desk.settings(WARN)
     status, lines = doctor()
     assert status == 0
     assert lines[-2].startswith("warning: shapes: trained at 640 pixels, gated at 320 [imgsz-mismatch]; gate the size")

@@ -42,6 +42,8 @@ max_seconds = 0.1
 warmup_max_seconds = 0.5
 [export]
 optimization_level = 0
+[findings]
+imgsz-mismatch = "warn"
 """
 TESTS = """
 def test_accuracy(trtgate):

@@ -70,6 +70,20 @@ def test_what_a_runner_offers_to_accept_works_where_its_artifact_was_taken_to(
     assert "baseline written to " in capsys.readouterr().out
 
 
+def test_a_ready_made_test_is_annotated_at_the_settings(
+    project: Project, actions: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GITHUB_WORKSPACE", str(project.path))
+    project.weights(Behaviour(drop={"int8": 0.02}))
+    ready_made = ("--pyargs", "pytest_trtgate.gate", INT8)
+    [line] = [line for line in project.run(*ready_made).outlines if line.startswith("::")]
+    assert line.startswith("::error file=trtgate.toml,line=1,title=shapes int8 accuracy")
+    (project.path / "trtgate.toml").unlink()
+    told = ("--trt-model=shapes.pt", "--trt-data=data/data.yaml", "--trt-imgsz=320", "--trt-cache-dir=cache")
+    [line] = [line for line in project.run(*ready_made, *told).outlines if line.startswith("::")]
+    assert line.startswith("::error file=data/data.yaml,line=1,title=shapes int8 accuracy")
+
+
 def test_run_that_measured_nothing_is_annotated(project: Project, actions: Path) -> None:
     (project.path / "test_gate.py").write_text("def test_unit(): pass\n")
     result = project.run(INT8)
