@@ -5,7 +5,10 @@ from __future__ import annotations
 from .acceptance import Acceptance, with_tolerances_of
 from .compare_runs import compare
 from .lookup import BaselineLookup
+from .merging import resolve
+from .migration import migrate
 from .offers import cell_commands, offered_anew, way_to_accept
 from .overview import changes, delete, overview, stored
+from .renames import move
 from .store import BaselineStore
 from .waivers import Waiver, Waivers, change_waivers, load_waivers, waiver_of

@@ -107,9 +107,6 @@ def _latency(before: RunRecord, after: RunRecord, cell: Cell, settings: Settings
         environment=before.environment,
         engine_sha256="",
         cache_key="none",
-        accuracy={},
-        reference_accuracy={},
-        images=0,
         sessions=(session,),
     )
     candidate = Candidate(now, arm, rules.context, rules.limits(arm, cell.backend))

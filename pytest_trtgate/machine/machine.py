@@ -69,6 +69,14 @@ class Machine:
         """Return the CPU's name as the operating system gives it."""
         return _cpuinfo(self.system, "model name|Model") or platform.processor() or platform.machine()
 
+    def cpu_numbers(self) -> str:
+        """Return the numbers by which its maker tells this CPU from others, such as ``f6m143``; empty if unknown.
+
+        Virtual machines name many CPUs alike, such as "AMD EPYC Processor".
+        """
+        named = (("f", "cpu family|CPU implementer"), ("m", "model|CPU part"))
+        return "".join(letter + found for letter, names in named if (found := _cpuinfo(self.system, names)))
+
     def cpu_instructions(self) -> tuple[str, ...] | None:
         """Return which of :data:`INSTRUCTIONS` the CPU has; None where the operating system does not tell."""
         flags = _cpuinfo(self.system, "flags|Features")
@@ -118,7 +126,10 @@ class Machine:
         version = versions.get(backend, "unknown")
         arch = platform.machine()
         gpu = None if device == "cpu" else self.gpus()[int(device)]
-        kind = gpu.name if gpu else f"{device}-{arch}-{cpu_name(self.cpu_model())}-{self.usable_cores()}c"
+        model, quota = self.cpu_numbers(), quota_cores(self.system)
+        limit = f"-quota{round(quota, 2):g}" if quota else ""
+        cpu = f"{cpu_name(self.cpu_model())}-{model}-{self.usable_cores()}c{limit}"
+        kind = gpu.name if gpu else f"{device}-{arch}-{cpu}"
         return Environment(
             machine=machine_slug(kind, backend, version),
             os=_os_name(),
@@ -126,6 +137,8 @@ class Machine:
             python=platform.python_version(),
             cpu=self.cpu_model(),
             cpu_count=self.usable_cores(),
+            cpu_model=model,
+            cpu_quota=quota,
             instructions=self.cpu_instructions(),
             memory_bytes=_memory_bytes(),
             gpu=gpu.name if gpu else None,

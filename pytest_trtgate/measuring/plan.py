@@ -15,6 +15,8 @@ from ..errors import CacheError, DataError
 from ..records import RECORD_NAME, Cell, run_folder_of, why_no_name
 from ..settings import Settings
 
+NAMED = 'models = [{ path = "best.pt", name = "other" }] in the settings'
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -44,10 +46,10 @@ def make_plan(settings: Settings, backend: str, device: str) -> Plan:
     weights: dict[str, Path] = {}
     for model in settings.models:
         if why := why_no_name(model.name):
-            raise DataError(f"{model.path}: the name of the model, '{model.name}', {why}; rename the file")
+            raise DataError(f"{model.path}: the name of the model, '{model.name}', {why}; give it another: {NAMED}")
         if model.name in weights:
             both = f"{weights[model.name]} and {model.path}"
-            raise DataError(f"models {both} have the same name '{model.name}'; rename one")
+            raise DataError(f"models {both} have the same name '{model.name}'; give one another: {NAMED}")
         weights[model.name] = model.path
     cells = tuple(
         Cell(

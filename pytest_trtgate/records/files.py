@@ -8,7 +8,7 @@ import json
 import os
 import re
 import stat
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 from uuid import uuid4
@@ -151,6 +151,8 @@ def save(path: Path, record: FileRecord) -> None:
 
 def as_json(record: FileRecord) -> bytes:
     """Return a record as JSON that people can compare: a line per field, and per group of numbers."""
+    if record.depths is not None:
+        return _by_depth(record.model_dump(), record.depths).encode() + b"\n"
     try:
         text = record.model_dump_json(indent=1).encode()
     except PydanticSerializationError:
@@ -159,6 +161,25 @@ def as_json(record: FileRecord) -> bytes:
     for group in (_NUMBERS, _MEASURED):
         text = group.sub(_on_one_line, text)
     return text + b"\n"
+
+
+def _by_depth(fields: dict[str, Any], depths: Mapping[str, int]) -> str:
+    lines = (f" {json.dumps(name)}: {_broken(value, depths.get(name, 0), 2)}" for name, value in fields.items())
+    return "{\n" + ",\n".join(lines) + "\n}"
+
+
+def _broken(value: Any, depth: int, indent: int) -> str:
+    """Return a value as JSON in which objects and lists have a line per entry, so many levels deep."""
+    if not depth or not value or not isinstance(value, (list, tuple, dict)):
+        return json.dumps(value)
+    if isinstance(value, dict):
+        first, last = "{}"
+        entries = [f"{json.dumps(name)}: {_broken(one, depth - 1, indent + 1)}" for name, one in value.items()]
+    else:
+        first, last = "[]"
+        entries = [_broken(one, depth - 1, indent + 1) for one in value]
+    inside = f",\n{' ' * indent}".join(entries)
+    return f"{first}\n{' ' * indent}{inside}\n{' ' * (indent - 1)}{last}"
 
 
 def _on_one_line(group: re.Match[bytes]) -> bytes:

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from .accuracy import AccuracyRecord
 from .base import FileRecord
-from .baseline import BaselineUse
+from .baseline import AccuracyUse, BaselineUse
 from .cell import Cell, Environment
 from .engine import EngineRecord
 from .figures import AccuracyFigures, Course
@@ -65,6 +65,7 @@ class RunRecord(FileRecord):
     accuracies: tuple[AccuracyRecord, ...] = ()
     latencies: dict[str, LatencyRecord] = Field(default_factory=dict)
     baselines: dict[str, BaselineUse] = Field(default_factory=dict)
+    accuracy_baselines: dict[str, AccuracyUse] = Field(default_factory=dict)
     profiles: dict[str, LayerProfile] = Field(default_factory=dict)
     pictures: dict[str, CellPictures] = Field(default_factory=dict)
     videos: tuple[VideoRecord, ...] = ()

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from enum import Enum
-from typing import Literal
+from typing import Literal, get_args
 
 from .base import FileRecord, Record
 from .cell import Cell
 
 Subject = Literal["accuracy", "latency"]
 """What of a cell a verdict is about."""
+SUBJECTS: tuple[Subject, ...] = get_args(Subject)
 
 
 class Outcome(str, Enum):

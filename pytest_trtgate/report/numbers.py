@@ -202,6 +202,13 @@ class CellNumbers:
         self.baseline = self.baseline_use.baseline if self.baseline_use else None
         self.figures = run.figures.get(cell.key)
 
+    @property
+    def accepted_metrics(self) -> dict[str, float]:
+        """The metrics that were accepted; in records of older versions they are beside the latency."""
+        use = self.run.accuracy_baselines.get(self.cell.key)
+        stored = use.baseline if use and use.baseline else self.baseline
+        return stored.accuracy if stored else {}
+
     @cached_property
     def latency(self) -> LatencyRecord | None:
         """The launches of the cell's model."""

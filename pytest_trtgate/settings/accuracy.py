@@ -73,26 +73,32 @@ class Accuracy(Tolerances):
 
 
 class Model(Section):
-    """One entry of ``models``: a checkpoint, and its own settings in place of the general ones."""
+    """One entry of ``models``: a checkpoint, and its own settings in place of the general ones.
+
+    ``name``: what the report and the baselines call it; by default its file name without the ending.
+    """
 
     example = '{ path = "best.pt" }'
     path: Place = field_allowing("the path of a .pt file")
     data: Place | None = field_allowing(DATA, default=None)
     imgsz: ImageSize | None = field_allowing(IMGSZ, default=None)
     accuracy: Accuracy | None = None
-
-    @property
-    def name(self) -> str:
-        """The model's name: its file name without the ending."""
-        return self.path.stem
+    name: str = field_allowing("what a file name may be", default="", min_length=1)
 
     @model_validator(mode="before")
     @classmethod
     def _from_path(cls, value: Any) -> Any:
-        return {"path": value} if isinstance(value, (str, Path)) else value
+        """Read a bare path as one, and name a model after its file where the settings give it no name."""
+        if isinstance(value, (str, Path)):
+            value = {"path": value}
+        if isinstance(value, Mapping) and isinstance(path := value.get("path"), (str, Path)):
+            return {"name": Path(path).stem, **value}
+        return value
 
     @model_serializer(mode="wrap")
     def _as_written(self, serialize: Any) -> Any:
         # A bare path is stored as one: a run record reads as the settings do.
         values = {name: value for name, value in serialize(self).items() if value is not None}
+        if self.name == self.path.stem:
+            del values["name"]
         return values if len(values) > 1 else values["path"]

@@ -102,6 +102,24 @@ def explained(checks: list[Check], reason: str) -> list[Check]:
     return [told if check is failed else check for check in checks]
 
 
+def no_baseline(cell: Cell, subject: str, outcome: Outcome, note: str) -> Check:
+    """Return the check that says why one subject of a cell was not compared with a baseline."""
+    sentence = f"{cell.precision}: {subject} was not compared with a baseline: {note}"
+    return Check(name="baseline", against="baseline", outcome=outcome, sentence=sentence)
+
+
+def to_be_accepted(checks: list[Check]) -> list[Check]:
+    """Return checks against a baseline that the run is to replace: what they measured stays, and fails nothing."""
+    said = "this run is to become the baseline"
+    moved = [check for check in checks if check.change is not None or check.outcome is Outcome.PASS]
+    return [
+        check
+        if check.outcome is Outcome.PASS
+        else check.model_copy(update={"outcome": Outcome.PASS, "sentence": f"{check.sentence}; {said}"})
+        for check in moved
+    ]
+
+
 def error_check(cell: Cell, error: TrtGateError) -> Check:
     """Return the check that says why nothing could be judged."""
     reason = f"{error.reason} [{error.job}]" if isinstance(error, JobError) else str(error)

@@ -13,7 +13,7 @@ from ..judge.latency.candidate import Against, Candidate
 from ..judge.latency.checks import judge_latency
 from ..measuring import Latencies, RunContext, profile_layers, why_not_replayed
 from ..records import Cell, Check, LatencyRecord, Preflight, slowest_change
-from .decide import Judgement, explained
+from .decide import Judgement, explained, no_baseline, to_be_accepted
 
 
 @dataclass(frozen=True)
@@ -70,9 +70,11 @@ class LatencyJudge:
             against = Against(baseline, same, why_not_replayed(latency, cell), self.preflight().busy)
         candidate = Candidate(latency, cell.precision, rules.context, rules.limits(cell.precision, cell.backend))
         speedup = rules.speedup_rule(cell.precision, cell.backend, self.context.settings.precisions)
-        checks = judge_latency(candidate, speedup, against)
-        if baseline is None and not self.lookup.accepts(cell):
+        checks, accepting = judge_latency(candidate, speedup, against), self.lookup.accepts(cell, "latency")
+        if baseline is None and not accepting:
             use = self.lookup.use(cell)
-            sentence = f"{cell.precision}: latency was not compared with a baseline: {use.note}"
-            checks.append(Check(name="baseline", against="baseline", outcome=use.outcome, sentence=sentence))
-        return checks
+            checks.append(no_baseline(cell, "latency", use.outcome, use.note))
+        if not accepting:
+            return checks
+        since = [check for check in checks if check.against == "baseline"]
+        return [check for check in checks if check not in since] + to_be_accepted(since)

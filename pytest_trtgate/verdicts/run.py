@@ -13,6 +13,7 @@ from ..errors import CacheError, JobError, RecordError, TrtGateError
 from ..measuring import Engines, Evaluations, Latencies, RunContext
 from ..records import (
     REFERENCE,
+    SUBJECTS,
     Cell,
     Check,
     Finding,
@@ -70,6 +71,7 @@ class GateRun:
             measure.threads,
             self.workspace,
             lambda cell: self.engines.of(cell).head,
+            lambda cell: measure.weights_sha256[cell.model],
         )
         self._accuracy = AccuracyJudge(self.evaluations, lookup, self.preflight)
         self._latency = LatencyJudge(Latencies(self.engines, lookup.comparable), lookup, self.preflight)
@@ -105,7 +107,7 @@ class GateRun:
             log_tail = error.log_tail if isinstance(error, JobError) else ""
         waiver = waiver_of(self.settings.baseline_dir, cell.key, subject, datetime.now(timezone.utc).date())
         excuses = Excuses(*waiver, softenings, measured)
-        ruling = decide(cell, checks, self.settings.fails, excuses, accepting=self._lookup.accepts(cell))
+        ruling = decide(cell, checks, self.settings.fails, excuses, accepting=self._lookup.accepts(cell, subject))
         verdict = Verdict(
             cell=cell,
             subject=subject,
@@ -159,8 +161,9 @@ class GateRun:
         return written
 
     def _write_baseline(self, acceptance: Acceptance, cell: Cell) -> tuple[str, bool]:
-        if self._lookup.accepts(cell):
-            return acceptance.write(cell)
+        subjects = [subject for subject in SUBJECTS if self._lookup.accepts(cell, subject)]
+        if subjects:
+            return acceptance.write(cell, subjects)
         kept = f"has a baseline already, left as it is ({self.store.path(cell)}); replace it with {UPDATE}"
         return f"{cell.label}: {kept}", True
 

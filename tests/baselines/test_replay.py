@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,13 @@ def arms(project: Project) -> list[list[str]]:
     return [list(launch.arms) for launch in timed(project).launches]
 
 
+def halve(columns: dict[str, list[float]]) -> None:
+    """Make launches of a stored session twice as fast."""
+    for name, column in columns.items():
+        if name.startswith("p"):
+            column[:] = [ms / 2 for ms in column]
+
+
 def check(project: Project, name: str) -> Any:
     """Return one check of the last run's FP16 engine against its baseline."""
     verdict = project.verdict("fp16", "latency")
@@ -58,9 +66,7 @@ def test_an_engine_of_the_same_bytes_may_have_become_slower_around_it(
 ) -> None:
     path = accepted.baseline("fp16")
     stored = json.loads(path.read_text())
-    for launch in stored["sessions"][0]["launches"]:
-        timing = launch["timings"]["end-to-end"]
-        timing["quantiles_ms"] = [ms / 2 for ms in timing["quantiles_ms"]]
+    halve(stored["sessions"][0]["end-to-end"])
     path.write_text(json.dumps(stored))
     accepted.settings(f'context = "{context}"\n')
     accepted.run(ONE)
@@ -86,13 +92,38 @@ def test_a_cell_without_a_baseline_has_nothing_to_replay(accepted: Project) -> N
     assert accepted.outcomes("latency") == {"fp16": "PASS", "int8": "NO_BASELINE"}
 
 
-@pytest.mark.parametrize("mode", ["update", "add"])
-def test_a_run_that_writes_the_baseline_does_not_replay_it(accepted: Project, mode: str) -> None:
+def test_a_run_that_adds_the_baseline_has_nothing_to_replay(accepted: Project) -> None:
     accepted.weights(Behaviour(map50_95=0.7501))
-    if mode == "add":
-        accepted.baseline("fp16").unlink()
-    accepted.run(ONE, f"--trt-baselines={mode}").assert_outcomes(passed=2)
+    accepted.baseline("fp16").unlink()
+    accepted.run(ONE, "--trt-baselines=add").assert_outcomes(passed=2)
     assert arms(accepted) == [["pt", "fp16"]] * 3
+
+
+def test_an_update_replays_as_a_check_does_and_stores_what_was_judged(
+    accepted: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = accepted.baseline("fp16")
+    stored = json.loads(path.read_text())
+    for row in (row for name, row in stored["sessions"][0].items() if name in ("engine", "end-to-end")):
+        for name in ("p50", "p95", "p99"):
+            row[name] = [1.4 * ms for ms in row[name]]  # the machine was slow that day
+    path.write_text(json.dumps(stored))
+    accepted.weights(Behaviour(p50_ms=speeds(4.2 * 1.5)))
+    accepted.pretend(busy=("the load average is 9 on 2 cores",))
+    accepted.run(ONE, "--trt-baselines=update").assert_outcomes(passed=2)
+    assert arms(accepted)[0] == ["pt", "fp16", "baseline-fp16"]
+    assert check(accepted, "p50").change == pytest.approx(0.5, abs=0.02)
+    accepted_then = json.loads(path.read_text())
+    p50, p95, remark = accepted_then["accepted"]
+    assert re.match(r"p50 is (4\d|5\d)(\.\d)? % slower, more than 5 % allowed; \d launches, one-sided 95 % ", p50)
+    assert p95.startswith("p95 is ")
+    assert "beside the replayed baseline +" in remark
+    assert "the machine was busy: the load average is 9 on 2 cores" in remark
+    assert accepted_then["sessions"][0]["busy"] == "the load average is 9 on 2 cores"
+    assert main(["baseline", "show"]) == 0
+    out = capsys.readouterr().out
+    assert f"    accepted: {p50[:60]}" in out
+    assert " was accepted though the machine was busy: the load average is 9 on 2 cores\n" in out
 
 
 def test_a_baseline_of_another_machine_is_not_replayed(accepted: Project) -> None:
@@ -138,9 +169,8 @@ def test_a_slower_engine_fails_after_five_launches_with_a_placebo(accepted: Proj
 def test_a_machine_that_is_slow_today_is_no_slow_down(accepted: Project) -> None:
     path = accepted.baseline("fp16")
     stored = json.loads(path.read_text())
-    for launch in stored["sessions"][0]["launches"]:
-        for timing in launch["timings"].values():
-            timing["quantiles_ms"] = [ms / 2 for ms in timing["quantiles_ms"]]
+    for context in ("engine", "end-to-end"):
+        halve(stored["sessions"][0][context])
     path.write_text(json.dumps(stored))
     accepted.weights(Behaviour(map50_95=0.7501))
     accepted.run(ONE).assert_outcomes(passed=2)
@@ -215,7 +245,7 @@ def test_a_run_with_further_launches_can_be_accepted(accepted: Project) -> None:
     accepted.weights(Behaviour(map50_95=0.7501))
     accepted.run(ONE, "--trt-baselines=update").assert_outcomes(passed=2)
     stored = json.loads(accepted.baseline("fp16").read_text())
-    assert len(stored["sessions"][0]["launches"]) == len(arms(accepted)) == 6
+    assert len(stored["sessions"][0]["engine"]["p50"]) == len(arms(accepted)) == 6
 
 
 # What stands in its way

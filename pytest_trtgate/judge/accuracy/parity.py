@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
-from ...machine import instructions_text
-from ...records import PRIMARY, AccuracyRecord, AccuracySettings, Baseline, Cell, Check, Environment, Outcome
+from ...machine import differences, instructions_text
+from ...records import PRIMARY, Accepted, AccuracyRecord, AccuracySettings, Cell, Check, Environment, Outcome
 
 if TYPE_CHECKING:
     from .bootstrap import Bootstrap, Drop
@@ -101,7 +101,7 @@ def _four_digits(value: float) -> str:
 
 
 def judge_accepted(
-    baseline: Baseline, reference: AccuracyRecord, engine: AccuracyRecord, tolerances: Mapping[str, float]
+    baseline: Accepted, reference: AccuracyRecord, engine: AccuracyRecord, tolerances: Mapping[str, float]
 ) -> list[Check]:
     """Judge the drop of each gated metric since the baseline, where both saw the same images in the same way.
 
@@ -109,6 +109,17 @@ def judge_accepted(
     """
     checks = judge_since(baseline.accuracy, baseline.accuracy_settings, baseline.data_digest, engine, tolerances)
     return [_beside(check, baseline.reference_accuracy, reference.metrics) for check in checks]
+
+
+def of_other_runtime(checks: list[Check], cell: Cell, then: Environment, now: Environment) -> list[Check]:
+    """Return checks since a baseline that name what of the machine or the runtime is another now; as below."""
+    named = "; ".join(differences(now, then, timed=False))
+    told = [c if c.value is None or not named else _and(c, f"measured elsewhere: {named}") for c in checks]
+    return of_other_instructions(told, cell, then, now)
+
+
+def _and(check: Check, said: str) -> Check:
+    return check.model_copy(update={"sentence": f"{check.sentence}; {said}"})
 
 
 def of_other_instructions(checks: list[Check], cell: Cell, then: Environment, now: Environment) -> list[Check]:
@@ -125,7 +136,7 @@ def of_other_instructions(checks: list[Check], cell: Cell, then: Environment, no
         return checks
     both = f"{instructions_text(then.instructions)}, here {instructions_text(now.instructions)}"
     said = f"it was measured with other CPU instructions ({both}), on which INT8 of ONNX Runtime depends"
-    return [c if c.value is None else c.model_copy(update={"sentence": f"{c.sentence}; {said}"}) for c in checks]
+    return [c if c.value is None else _and(c, said) for c in checks]
 
 
 def _beside(check: Check, before: Mapping[str, float], now: Mapping[str, float]) -> Check:

@@ -6,7 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ... import text as fmt
-from ...records import ALLOW_BUSY, RECORD_NAME, Cell, Outcome, RunRecord, Verdict
+from ...records import (
+    ALLOW_BUSY,
+    NONE_YET,
+    RECORD_NAME,
+    AccuracyUse,
+    BaselineUse,
+    Cell,
+    Outcome,
+    RunRecord,
+    Verdict,
+)
 from ..numbers import excess, severity
 from .parts import Anchors, Badge, CheckView, badge_of, brief, check_view, sentence_of, where
 
@@ -86,34 +96,43 @@ def _acceptable_cells(run: RunRecord) -> set[Cell]:
 
 
 def without_baseline(run: RunRecord) -> list[Verdict]:
-    """Return the verdicts on latency of which there is no more to say than that this machine has no baseline yet.
+    """Return the verdicts of which there is no more to say than that there is no baseline yet, here or at all.
 
-    None where it has that of any cell: what the others lack is then told of each.
+    None of a subject of which any cell has one: what the others lack is then told of each.
     """
     missing = (Outcome.NO_BASELINE, Outcome.INCOMPATIBLE)
-    if any(use.baseline is not None or use.outcome not in missing for use in run.baselines.values()):
+    latencies, accuracies = run.baselines.values(), run.accuracy_baselines.values()
+    uses: list[AccuracyUse | BaselineUse] = [*latencies, *accuracies]
+    if any(use.note.startswith(f"{NONE_YET};") for use in uses):
         return []
+    there = any(use.baseline is not None for use in uses)
+    known = {"latency": any(use.baseline or use.outcome not in missing for use in latencies), "accuracy": there}
     return [
         verdict
         for verdict in run.verdicts
-        if verdict.subject == "latency" and verdict.outcome in missing and not verdict.failed
+        if not known[verdict.subject] and verdict.outcome in missing and not verdict.failed
         if all(check.outcome is Outcome.PASS or check.against == "baseline" for check in verdict.checks)
     ]
 
 
 def first_baseline(run: RunRecord) -> Command | None:
-    """Return in one line that latency has no baseline on this machine yet, and what records one; None where it has."""
+    """Return in one line what has no baseline yet, and what records one; None where all has, or more is to be said."""
     verdicts = without_baseline(run)
     if not verdicts:
         return None
-    first = verdicts[0]
-    line = first.accept
+    line = verdicts[0].accept
     if _acceptable_cells(run) == {verdict.cell for verdict in verdicts}:
-        line = run.accept_cells or first.accept_cell
+        line = run.accept_cells or verdicts[0].accept_cell
     line = fmt.clean(line)
-    here = fmt.clip(run.environment.machine, 80)
-    said = f"atency has no baseline on this machine yet ({here}); to record one{_how(line)}"
-    return Command(f"L{said}", f"l{said}", line)
+    subjects = {verdict.subject for verdict in verdicts}
+    said = "ccuracy has no baseline yet"
+    if "latency" in subjects:
+        here = fmt.clip(run.environment.machine, 80)
+        what = "ccuracy and latency have" if "accuracy" in subjects else "atency has"
+        said = f"{what} no baseline on this machine yet ({here})"
+    said += f"; to record one{_how(line)}"
+    first = "l" if said.startswith("atency") else "a"
+    return Command(f"{first.upper()}{said}", f"{first}{said}", line)
 
 
 def log_tail(text: str) -> str:
