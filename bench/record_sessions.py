@@ -106,7 +106,7 @@ def record(asked: argparse.Namespace, run: RunRecord) -> LatencyRecord:
 
     arms = arms_of(asked, run)
     names = [arm.arm for arm in arms]
-    every = frozenset([*names, *map(placebo_of, names)])
+    every = frozenset([*names, *(placebo_of(replay_of(precision)) for precision in PRECISIONS)])
     start = LatencyRecord(model=MODEL, imgsz=IMGSZ, batch=1, launches=())
     return LaunchSeries(start, arms, launch, print).run(min(SCREEN, asked.launches), more)
 

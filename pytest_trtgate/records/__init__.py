@@ -87,6 +87,7 @@ from .verdict import (
     BUSY,
     FINDING,
     HOOK,
+    PLATFORM,
     SUBJECTS,
     WORDS,
     Check,
