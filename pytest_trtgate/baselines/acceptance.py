@@ -211,7 +211,8 @@ class Acceptance:
     def _judged(self, cell: Cell, subject: Subject) -> list[str]:
         """Return how the run compared with the baseline that it replaces or joins, for whoever reviews that."""
         verdicts = [verdict for verdict in self.run.verdicts if (verdict.cell, verdict.subject) == (cell, subject)]
-        checks = [c for v in verdicts for c in v.checks if c.against == "baseline" and c.outcome is not Outcome.ERROR]
+        nothing = (Outcome.ERROR, Outcome.NO_BASELINE)
+        checks = [c for v in verdicts for c in v.checks if c.against == "baseline" and c.outcome not in nothing]
         return [check.sentence.removeprefix(f"{cell.precision}: ") for check in checks]
 
 

@@ -56,7 +56,7 @@ class BaselineLookup:
         threads: With how many threads the run times its engines.
         workspace: Where each baseline is put for the run's record.
         head_of: Returns the head that a cell's engine is built for.
-        weights_of: Returns the SHA-256 of a cell's checkpoint.
+        former_name: Returns the name that a cell's checkpoint had when baselines of it were stored; mostly empty.
     """
 
     store: BaselineStore
@@ -64,7 +64,7 @@ class BaselineLookup:
     threads: int
     workspace: Workspace
     head_of: Callable[[Cell], Head | None]
-    weights_of: Callable[[Cell], str]
+    former_name: Callable[[Cell], str]
     _uses: dict[Cell, BaselineUse] = field(default_factory=dict)
     _accuracies: dict[Cell, AccuracyUse] = field(default_factory=dict)
 
@@ -129,8 +129,8 @@ class BaselineLookup:
 
     def _note(self, cell: Cell, note: str) -> str:
         """Return why there is no baseline: what a renamed checkpoint left behind says more than that there is none."""
-        former = self.store.former_names(cell, self.weights_of(cell)) if note == NONE_YET else ()
-        return f"{note}; {renamed(former[0], cell.model)}" if former else note
+        former = self.former_name(cell) if note == NONE_YET else ""
+        return f"{note}; {renamed(former, cell.model)}" if former else note
 
     def _why_not_comparable(self, cell: Cell, baseline: Baseline) -> str:
         found = machine_differences(

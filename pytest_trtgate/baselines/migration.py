@@ -34,7 +34,8 @@ def migrate(root: Path, versions: Mapping[str, str]) -> Iterator[str]:
         "data_digest": "",
     }
     for path, baseline in latencies.items():
-        changed = blank | {"weights_sha256": baseline.checkpoint_sha256}
+        environment = baseline.environment.model_copy(update={"commit": None})
+        changed = blank | {"weights_sha256": baseline.checkpoint_sha256, "environment": environment}
         after = fitting(baseline.model_copy(update=changed))
         before = read_bytes(path)
         if as_json(after) != before:

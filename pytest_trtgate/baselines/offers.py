@@ -34,7 +34,7 @@ def way_to_accept(verdict: Verdict, settings: Settings, source: Path | None, com
         return ""
     deciding = _deciding(verdict)
     limits = [check for check in deciding if check.against != "baseline"]
-    if verdict.subject == "accuracy" and any(c.against == FINDING and c.name in VOID for c in limits):
+    if verdict.subject == "accuracy" and any(c.against == FINDING and c.name in VOID for c in verdict.checks):
         return ""  # to look away makes no accuracy
     change = settings_for(limits, verdict.cell, settings, source)
     behind = [c for c in _baseline_checks(verdict.checks) if c in deciding or settings.fails(c.outcome)]
@@ -68,7 +68,7 @@ def cell_commands(acceptance: Acceptance, command: Callable[[Sequence[Cell]], st
         command: Returns what accepts some cells; all of the run where none is named.
     """
     run = acceptance.run
-    flag = f" {ALLOW_BUSY}" if run.preflight.busy else ""
+    flag = f" {ALLOW_BUSY}" if run.preflight.busy and run.latencies else ""
 
     def offered(verdict: Verdict) -> Verdict:
         update = _offer(verdict, acceptance, lambda cell: command([cell]) + flag)

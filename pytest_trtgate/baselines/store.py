@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,6 +114,11 @@ class BaselineStore:
         self.root = root
         self.environment = environment
 
+    @property
+    def _here(self) -> Environment:
+        """The machine; the commit is that of a session or of an accuracy."""
+        return self.environment.model_copy(update={"commit": None})
+
     def path(self, cell: Cell) -> Path:
         """Return where the baseline of a cell's latency is, or would be."""
         return self.root / self.environment.machine / _relative(cell)
@@ -167,11 +172,17 @@ class BaselineStore:
                 return AccuracyUse(path=str(path), outcome=Outcome.PASS, baseline=accuracy)
         return AccuracyUse(path=str(own), outcome=Outcome.NO_BASELINE, note=self._other_shape(cell))
 
-    def former_names(self, cell: Cell, weights_sha256: str) -> tuple[str, ...]:
-        """Return the other names under which there are baselines of a cell's checkpoint: it may have been renamed."""
+    def former_name(self, cell: Cell, weights_sha256: Mapping[str, str]) -> str:
+        """Return the name under which there are baselines of a cell's checkpoint, if none of its models has that now.
+
+        Args:
+            cell: The cell.
+            weights_sha256: The SHA-256 of each model's checkpoint.
+        """
         found = (path for path in self.root.glob("*/*/*.json") if path.stem.startswith(_shape(cell)))
-        named = (one.cell.model for path in found if (one := any_baseline(path)) and one.is_of(weights_sha256))
-        return tuple(dict.fromkeys(name for name in named if name != cell.model))
+        others = (path for path in sorted(found) if path.parts[-2] not in weights_sha256)
+        sha256 = weights_sha256[cell.model]
+        return next((one.cell.model for path in others if (one := any_baseline(path)) and one.is_of(sha256)), "")
 
     def has_any(self, cell: Cell) -> bool:
         """Return whether there is an accuracy of a cell, or any kind of machine has a latency of it."""
@@ -216,7 +227,7 @@ class BaselineStore:
         layers = profile.layers[:KEEP_LAYERS] if profile and profile.layers else before.layers if before else ()
         baseline = Baseline(
             cell=measured.cell,
-            environment=self.environment,
+            environment=self._here,
             engine_sha256=engine.sha256,
             weights_sha256=measured.weights_sha256,
             accepted=tuple(accepted),
@@ -226,7 +237,15 @@ class BaselineStore:
             sessions=(*(seen_from(self.environment, before) if before and join else ()), session)[-KEEP_SESSIONS:],
             layers=layers,
         )
+        self._take_accuracy(measured.cell)
         return save_baseline(self.path(measured.cell), fitting(baseline))
+
+    def _take_accuracy(self, cell: Cell) -> None:
+        """Keep the accuracy that an older version stored beside a latency that is replaced."""
+        older = any_baseline(self.path(cell)) if self.path(cell).exists() else None
+        accuracy = AccuracyBaseline.of(older) if isinstance(older, Baseline) else None
+        if accuracy is not None and not self.accuracy_path(cell).exists():
+            save_baseline(self.accuracy_path(cell), accuracy)
 
     def write_accuracy(self, measured: Measured, accepted: Sequence[str] = ()) -> Path:
         """Store the accuracy that a run measured of a cell, and return the file; arguments and errors as above."""
@@ -235,7 +254,7 @@ class BaselineStore:
         assert reference is not None
         baseline = AccuracyBaseline(
             cell=measured.cell,
-            environment=self.environment,
+            environment=self._here,
             engine_sha256=measured.engine.sha256,
             weights_sha256=measured.weights_sha256,
             accepted=tuple(accepted),

@@ -25,7 +25,9 @@ DRAWN = (1, 5, 10, 25, 75, 90, 95, 99)
 _ARMS = {"launches": "", "reference": ".pt "}
 """What stands before the name of a context where it is of an engine, and of the ``.pt``."""
 _CONTEXTS: tuple[Context, ...] = get_args(Context)
-_ROWS = frozenset(arm + context for arm in _ARMS.values() for context in _CONTEXTS) | {"state"}
+_STAGES = "p50 of stages"
+"""The row of the contexts that are neither judged nor drawn, of the engine of the newest session."""
+_ROWS = frozenset(arm + context for arm in _ARMS.values() for context in CONTEXTS) | {_STAGES, "state"}
 _COLUMNS = TypeAdapter(dict[str, dict[str, tuple[Any, ...]]])
 
 
@@ -61,7 +63,8 @@ class BaselineSession(Record):
             return raw
         rows = _COLUMNS.validate_python({name: raw[name] for name in _ROWS & raw.keys()})
         fields = {name: value for name, value in raw.items() if name not in rows}
-        states = rows.pop("state", {})
+        states, stages = rows.pop("state", {}), rows.pop(_STAGES, {})
+        rows |= {stage: {"p50": column} for stage, column in stages.items()}
         for name, arm in _ARMS.items():
             timings = {context: rows[arm + context] for context in _CONTEXTS if arm + context in rows}
             fields[name] = _launches(timings, {} if arm else states)
@@ -73,11 +76,18 @@ class BaselineSession(Record):
         fields: dict[str, Any] = self.model_dump(exclude={*_ARMS, *known}, exclude_defaults=True)
         for name, arm in _ARMS.items():
             launches: tuple[BaselineLaunch, ...] = getattr(self, name)
-            for context in _CONTEXTS if newest and not arm else CONTEXTS:
+            for context in CONTEXTS:
                 timings = [x.timings[context] for x in launches if context in x.timings]
-                drawn = DRAWN if newest and not arm and context in CONTEXTS else ()
                 if timings:
-                    fields[arm + context] = (_counts(timings) if newest else {}) | _columns(timings, drawn)
+                    columns = _columns(timings, DRAWN if newest and not arm else ())
+                    fields[arm + context] = (_counts(timings) if newest else {}) | columns
+        stages = {name for x in self.launches if newest for name in x.timings if name not in CONTEXTS}
+        if stages:
+            fields[_STAGES] = {
+                name: [_rounded(x.timings[name].quantile_ms(50)) for x in self.launches if name in x.timings]
+                for name in _CONTEXTS
+                if name in stages
+            }
         states = [x.state.model_dump(exclude_defaults=True) for x in self.launches if newest]
         if names := sorted({name for state in states for name in state}):
             fields["state"] = {name: [_rounded(state.get(name)) for state in states] for name in names}
@@ -215,6 +225,7 @@ class AccuracyBaseline(Accepted):
             return None
         shared = {name: getattr(baseline, name) for name in Accepted.model_fields}
         shared["weights_sha256"] = baseline.checkpoint_sha256
+        shared["environment"] = baseline.environment.model_copy(update={"commit": None})
         newest = baseline.sessions[-1] if baseline.sessions else None
         when = {"recorded_at": newest.recorded_at, "commit": newest.commit} if newest else {}
         return cls(**shared | when)

@@ -9,6 +9,7 @@ import os
 import re
 import stat
 from collections.abc import Callable, Iterable, Mapping
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 from uuid import uuid4
@@ -169,15 +170,21 @@ def _by_depth(fields: dict[str, Any], depths: Mapping[str, int]) -> str:
 
 
 def _broken(value: Any, depth: int, indent: int) -> str:
-    """Return a value as JSON in which objects and lists have a line per entry, so many levels deep."""
+    """Return a value as JSON in which objects and lists have a line per entry, so many levels deep.
+
+    Of a list, only the last entry is broken further: it is the newest. Numbers and texts at the beginning of an object
+    share a line.
+    """
     if not depth or not value or not isinstance(value, (list, tuple, dict)):
         return json.dumps(value)
     if isinstance(value, dict):
         first, last = "{}"
         entries = [f"{json.dumps(name)}: {_broken(one, depth - 1, indent + 1)}" for name, one in value.items()]
+        short = sum(1 for _ in takewhile(lambda one: not isinstance(one, (list, tuple, dict)), value.values()))
+        entries = [*([", ".join(entries[:short])] if short else []), *entries[short:]]
     else:
         first, last = "[]"
-        entries = [_broken(one, depth - 1, indent + 1) for one in value]
+        entries = [json.dumps(one) for one in value[:-1]] + [_broken(value[-1], depth - 1, indent + 1)]
     inside = f",\n{' ' * indent}".join(entries)
     return f"{first}\n{' ' * indent}{inside}\n{' ' * (indent - 1)}{last}"
 

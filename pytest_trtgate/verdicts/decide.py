@@ -69,6 +69,8 @@ def decide(
     failing = [check for check in checks if fails(check.outcome)]
     outcome = worst(failing or checks)
     deciding = [check for check in checks if check.outcome is outcome]
+    if outcome in (Outcome.NO_BASELINE, Outcome.INCOMPATIBLE):  # what there is no baseline of may be in doubt besides
+        deciding += [check for check in checks if check.outcome is Outcome.INCONCLUSIVE]
     excused, said = excuses.waiver(outcome) if failing else (False, "")
     left = [check for check in failing if not (excused and check.outcome is Outcome.FAIL)]
     for softening in excuses.softenings:

@@ -71,7 +71,7 @@ class GateRun:
             measure.threads,
             self.workspace,
             lambda cell: self.engines.of(cell).head,
-            lambda cell: measure.weights_sha256[cell.model],
+            lambda cell: self.store.former_name(cell, measure.weights_sha256),
         )
         self._accuracy = AccuracyJudge(self.evaluations, lookup, self.preflight)
         self._latency = LatencyJudge(Latencies(self.engines, lookup.comparable), lookup, self.preflight)

@@ -21,7 +21,7 @@ FALLEN = Behaviour(map50_95=0.58)
 
 
 def as_older(project: Project) -> None:
-    """Store the accuracy as versions before 0.3 did: beside the latency of the machine."""
+    """Store the accuracy as older versions did: beside the latency of the machine."""
     path = project.accepted_accuracy("fp16")
     accuracy = json.loads(path.read_text())
     path.unlink()
@@ -163,6 +163,14 @@ def test_an_accuracy_beside_a_latency_is_judged_too(
     accepted.weights(weights)
     accepted.run(ONE, "-k", "accuracy")
     assert accepted.outcomes("accuracy") == {"fp16": outcome}
+
+
+def test_an_update_of_the_latency_alone_keeps_it(accepted: Project) -> None:
+    as_older(accepted)
+    accepted.run(ONE, "-k", "latency", "--trt-baselines=update").assert_outcomes(passed=1)
+    assert "accuracy" not in json.loads(accepted.baseline("fp16").read_text())
+    accepted.weights(FALLEN)
+    accepted.run(ONE, "-k", "accuracy").assert_outcomes(failed=1)
 
 
 def test_migrate_brings_it_along(accepted: Project, capsys: pytest.CaptureFixture[str]) -> None:

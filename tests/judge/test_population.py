@@ -113,7 +113,7 @@ def test_the_worst_class_is_called_significant_only_where_it_is(comparison: Boot
 
 def test_the_verdict_shows_the_interval_where_images_were_recorded(project: Project) -> None:
     project.weights(Behaviour(seen=SURE))
-    project.run(INT8).assert_outcomes(passed=1)
+    project.run(INT8, "--trt-baselines=add").assert_outcomes(passed=1)
     for check in project.verdict("int8", "accuracy").checks:
         assert (check.low, check.high) == (0.0, 0.0)
         assert "4 images, 95 % interval 0.0000 to 0.0000" in check.sentence
@@ -147,14 +147,14 @@ def test_too_few_images_to_tell_are_inconclusive_and_the_policy_decides(
 ) -> None:
     project.weights(Behaviour(seen=WORSE))
     project.settings(POPULATION, top=f'inconclusive = "{policy}"')
-    project.run(INT8).assert_outcomes(passed=1 - failed, failed=failed)
+    project.run(INT8, "--trt-baselines=add").assert_outcomes(passed=1 - failed, failed=failed)
     assert project.outcomes("accuracy") == {"int8": "INCONCLUSIVE"}
 
 
 def test_the_tolerance_that_is_offered_in_the_population_lets_the_drop_pass(project: Project) -> None:
     project.weights(Behaviour(seen=WORSE))
     project.settings(POPULATION)
-    project.run(INT8)
+    project.run(INT8, "--trt-baselines=add")
     verdict = project.verdict("int8", "accuracy")
     tolerances = {c.name: float(c.high or 0) for c in verdict.checks}
     offered = float(verdict.accept.split(" = ")[1].split()[0])

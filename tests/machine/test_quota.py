@@ -63,7 +63,7 @@ def test_a_quota_limits_the_usable_cores_and_so_the_kind_of_machine(tmp_path: Pa
     write(tmp_path, sys__fs__cgroup__cpu_dot_max="150000 100000")
     limited = Machine(system=tmp_path)
     assert (free >= 1, limited.usable_cores()) == (True, 1)
-    assert "-1c_" in limited.environment("onnxruntime", "cpu", tmp_path).machine
+    assert "-1c-quota1.5_" in limited.environment("onnxruntime", "cpu", tmp_path).machine
     write(tmp_path, sys__fs__cgroup__cpu_dot_max="50000 100000")
     assert limited.usable_cores() == 1
     write(tmp_path, sys__fs__cgroup__cpu_dot_max="100000000 100000")
