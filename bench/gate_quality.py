@@ -1,6 +1,6 @@
 """How often the gate cries wolf, how often it catches a slow-down, and how the usual rules do in the same time.
 
-python bench/gate_quality.py [--quick] [--only simulated|curves|recorded] [--seed 0]
+python bench/gate_quality.py [--quick] [--only simulated|worlds|curves|recorded] [--seed 0]
 
 Simulated: every process ("launch") has a speed of its own, every session an offset of its own, and inferences vary
 inside a process. The baseline and the candidate of one launch are independent, which is the hard case. A/A runs compare
@@ -9,6 +9,8 @@ at 95 %.
 
 All rules get as many timed inferences as the gate takes for an A/A run on average, and spend them the way their tool
 does; what starting and warming up processes costs is not counted.
+
+Worlds: launches that are less kind, and every kind of verdict on latency; see ``gate_worlds.py``.
 
 Recorded: all files under ``traces/``, judged likewise; see ``gate_recorded.py``. ``--only`` leaves the other parts
 of ``results/gate_quality.json`` as they are.
@@ -46,9 +48,10 @@ from gate_rules import (
     shown,
     table,
 )
+from gate_worlds import worlds
 from machine import RESULTS, keep
 
-from pytest_trtgate.judge.latency.design import LOOKS, MAX_LAUNCHES, SCREEN
+from pytest_trtgate.judge.latency.design import LOOKS, MAX_LAUNCHES, SCREENS
 from pytest_trtgate.judge.latency.sessions import compare_sessions
 from pytest_trtgate.records.verdict import Outcome
 
@@ -152,7 +155,7 @@ def cell_row(scenario: str, p50: Launches, noise: Launches) -> Row:
     )
     called, results = {}, {}
     for slowdown in SLOWDOWNS:
-        a, b = gate(p50, slowdown, THRESHOLD, 2), gate(p95, slowdown, THRESHOLD_P95, 2)
+        a, b = gate(p50, slowdown), gate(p95, slowdown, THRESHOLD_P95)
         # The cell ends at its first failure; a quantity that fails later than another decided is then not seen.
         called[slowdown] = a[0] | b[0]
         results[slowdown] = (a, b)
@@ -219,7 +222,7 @@ def simulated(seed: int) -> dict[str, Any]:
     return {
         "simulated_on": date.today().isoformat(),
         "threshold": THRESHOLD,
-        "looks": [SCREEN, *(look for look, _ in LOOKS)],
+        "looks": [stage.launches for stage in (*SCREENS, *LOOKS)],
         "samples_per_launch": SAMPLES,
         "seed": seed,
         "seconds": round(time.perf_counter() - started),
@@ -260,7 +263,9 @@ def main() -> None:
     """Judge, print the tables and keep the figures; the last line states the gate's error rates."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--quick", action="store_true", help="Few trials, and simulated at 1 %% only; keeps no figures")
-    parser.add_argument("--only", choices=("simulated", "curves", "recorded"), help="Make one part of the figures anew")
+    parser.add_argument(
+        "--only", choices=("simulated", "worlds", "curves", "recorded"), help="Make one part of the figures anew"
+    )
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     rng = np.random.default_rng(arguments.seed)
@@ -276,6 +281,9 @@ def main() -> None:
         figures.pop(stale, None)
     if arguments.only in (None, "simulated"):
         figures.update(simulated(arguments.seed))
+    if arguments.only in (None, "worlds"):
+        figures["worlds_simulated_on"] = date.today().isoformat()
+        figures["worlds"] = worlds(arguments.seed)
     if arguments.only in (None, "curves"):
         figures["curves_percent"] = {"slowdowns": CURVE, **curves(REFERENCE, 2000, rng)}
     if arguments.only in (None, "recorded"):

@@ -53,7 +53,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--cache", type=Path, required=True, help="Folder of the engine cache")
     parser.add_argument("-o", "--output", type=Path, required=True, help="The JSON file that grows")
     parser.add_argument("--sessions", type=int, default=6)
-    parser.add_argument("--launches", type=int, default=5, help="Launches of a session")
+    parser.add_argument("--launches", type=int, default=4, help="Launches of a session")
     parser.add_argument("--samples", type=int, default=200, help="Timed inferences per launch and arm")
     parser.add_argument("--max-seconds", type=float, default=1.5, help="Time limit for these")
     parser.add_argument("--minutes", type=float, default=8.0, help="Start no session that would end after so long")

@@ -10,9 +10,9 @@ from ..baselines import BaselineLookup, Now, platform_changed
 from ..errors import BaselineError, JobError
 from ..findings import Found, engine_findings, unstable_warmup
 from ..judge.engine import judge_engine, judge_resources
-from ..judge.latency.candidate import Against, Candidate
+from ..judge.latency.candidate import Against
 from ..judge.latency.checks import judge_latency
-from ..measuring import Latencies, RunContext, profile_layers, why_not_replayed
+from ..measuring import Latencies, RunContext, candidate_of, profile_layers, why_not_replayed
 from ..records import PLATFORM, Baseline, Cell, Check, LatencyRecord, Preflight, slowest_change
 from .decide import Judgement, explained, no_baseline, to_be_accepted
 
@@ -82,7 +82,7 @@ class LatencyJudge:
         if baseline is not None:
             same = baseline.engine_sha256 == self.latencies.engines.of(cell).sha256
             against = Against(baseline, same, why_not_replayed(latency, cell), self.preflight().busy)
-        candidate = Candidate(latency, cell.precision, rules.context, rules.limits(cell.precision, cell.backend))
+        candidate = candidate_of(self.context, latency, cell)
         speedup = rules.speedup_rule(cell.precision, cell.backend, self.context.settings.precisions)
         checks, accepting = judge_latency(candidate, speedup, against), self.lookup.accepts(cell, "latency")
         if baseline is None and not accepting:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from ...records import Outcome
 from ...text import plural
 from .design import SCREEN
+from .wording import would_have_caught
 
 
 @dataclass(frozen=True)
@@ -28,8 +29,9 @@ class Change:
         outcome: None where more launches are needed.
         threshold: The smallest slow-down worth failing for, as a ratio.
         change: The slow-down, as a ratio.
-        lower: One-sided 95 % lower limit of it; -1 from a single launch or session.
-        upper: One-sided 95 % upper limit of it; infinite from a single launch or session.
+        lower: One-sided lower limit of it: of 99 % beside a replayed baseline, of 95 % since stored sessions. It is -1
+            from a single launch or session.
+        upper: The upper limit likewise; infinite from a single launch or session.
         p: One-sided p of a slow-down above 0; 1 from a single launch or session.
         detectable: Where it passed and the spread is known: the smallest slow-down, as a ratio, that would fail with
             probability 0.9.
@@ -70,12 +72,12 @@ class Quantity(Change):
 
     @property
     def evidence(self) -> str:
-        """How that is known: ``5 launches, one-sided 95 % limits 2.2 % and 4.0 %, p 0.0004``."""
+        """How that is known: ``5 launches, one-sided 99 % limits 2.2 % and 4.0 %, p 0.0004``."""
         count = plural(self.launches, "launch")
         if self.launches < 2 or math.isnan(self.p):
             return count
         limits = f"{self.lower * 100:.1f} % and {self.upper * 100:.1f} %"
-        return f"{count}, one-sided 95 % limits {limits}, p {self.p:.2g}"
+        return f"{count}, one-sided 99 % limits {limits}, p {self.p:.2g}"
 
     @property
     def span(self) -> str:
@@ -104,11 +106,11 @@ class Quantity(Change):
         if self.outcome is Outcome.FAIL:
             return f"{self.name} {self.moved}, more than {allowed}; {self.evidence}"
         if self.outcome is Outcome.INCONCLUSIVE and self.span:
-            how = f"by {plural(self.launches, 'launch')} (one-sided 95 % limits, p {self.p:.2g})"
+            how = f"by {plural(self.launches, 'launch')} (one-sided 99 % limits, p {self.p:.2g})"
             return f"{self.name} {self.moved}, {allowed}, but {how} anything {self.span} is possible; {self.reason}"
         parts = [f"{self.name} {self.moved}, {allowed}", self.evidence]
         if self.outcome is Outcome.PASS and self.detectable is not None:
-            parts.append(f"a slow-down of {self.detectable * 100:.2g} % would have been caught 9 times in 10")
+            parts.append(would_have_caught(self.detectable))
         return "; ".join([*parts, self.reason] if self.reason else parts)
 
 

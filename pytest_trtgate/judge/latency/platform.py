@@ -10,19 +10,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import median, variance
 
 from ...records import REFERENCE, Baseline, Context, LatencyRecord, replay_of, usable
-from ..distributions import student_t_quantile
 from .fitness import why_unfit
 from .sequential import as_ratio
+from .sessions import Shift
 
 CONFIDENCE = 0.99
 """Of the two-sided limits: a machine that did not change is called changed once in a hundred runs at most."""
-SESSION_SPREAD = 0.02
-"""How much sessions of one machine differ (the standard deviation of logs), as far as few of them can tell."""
-SESSION_SPREAD_DF = 4
-"""So many degrees of freedom that is worth; each stored session adds one, and soon outweighs it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +41,11 @@ class ControlChange:
     lower: float
     upper: float
     sessions: int
+
+    @property
+    def is_sure(self) -> bool:
+        """Whether it changed by more than sessions of one machine differ."""
+        return self.lower > 0 or self.upper < 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,47 +107,36 @@ def platform_change(
     )
     if not controls or why_unfit(latency):
         return None
+    return shared(controls)
+
+
+def shared(controls: tuple[ControlChange, ...]) -> PlatformChange:
+    """Return what some controls share; there is at least one."""
     changes = [control.change for control in controls]
-    shared = 0.0 if min(changes) < 0 < max(changes) else min(changes, key=abs)
+    least = 0.0 if min(changes) < 0 < max(changes) else min(changes, key=abs)
     lower, upper = min(control.lower for control in controls), max(control.upper for control in controls)
-    return PlatformChange(controls=controls, change=shared, lower=lower, upper=upper)
+    return PlatformChange(controls=controls, change=least, lower=lower, upper=upper)
 
 
 def control_change(arm: str, now_ms: Sequence[float], stored_ms: Sequence[Sequence[float]]) -> ControlChange:
     """Compare the launches of an arm with stored sessions of the same bytes.
-
-    Sessions differ by a spread of which one or two tell nothing. So the estimate starts from a spread of 2 %, and what
-    the launches of one session leave unknown, and each stored session draws it to what it was here.
 
     Args:
         arm: Its name.
         now_ms: One percentile per launch, in milliseconds.
         stored_ms: The same per stored session and launch; at least one session.
     """
-    now = [math.log(ms) for ms in now_ms]
-    then = [[math.log(ms) for ms in session] for session in stored_ms]
-    levels, count = [median(session) for session in then], len(then)
-    mean = math.fsum(levels) / count
-    change = median(now) - mean
-    prior = SESSION_SPREAD**2 + max(_variance_of_level(session) for session in (now, *then))
-    squares = math.fsum((level - mean) ** 2 for level in levels)
-    df = SESSION_SPREAD_DF + count - 1
-    spread = math.sqrt((SESSION_SPREAD_DF * prior + squares) / df)
-    margin = student_t_quantile(1 - (1 - CONFIDENCE) / 2, df) * spread * math.sqrt(1 + 1 / count)
+    shift = Shift.of(now_ms, stored_ms)
+    lower, upper = shift.limits((1 + CONFIDENCE) / 2)
     return ControlChange(
         arm=arm,
-        then_ms=math.exp(mean),
-        now_ms=math.exp(median(now)),
-        change=as_ratio(change),
-        lower=as_ratio(change - margin),
-        upper=as_ratio(change + margin),
-        sessions=count,
+        then_ms=math.exp(shift.then),
+        now_ms=math.exp(shift.then + shift.change),
+        change=as_ratio(shift.change),
+        lower=lower,
+        upper=upper,
+        sessions=len(stored_ms),
     )
-
-
-def _variance_of_level(logs: Sequence[float]) -> float:
-    """Return the variance of a session's median launch, by its launches; a median's is pi / 2 times a mean's."""
-    return math.pi / 2 * variance(logs) / len(logs) if len(logs) > 1 else 0.0
 
 
 def _has_bytes(latency: LatencyRecord, arm: str, sha256: str) -> bool:
