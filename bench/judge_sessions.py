@@ -39,6 +39,8 @@ STORED = (1, 3, 5)
 MOST = 300
 """Choices of stored sessions that are tried, of each number of them."""
 SCREEN = 3
+FAMILY = 6
+"""Percentiles that a run of three precisions gates."""
 Session = dict[str, Any]
 
 
@@ -100,7 +102,9 @@ def by_replay(record: LatencyRecord, precision: str, limits: dict[str, Limit]) -
     """Return the outcome of the comparison with the replayed baseline, by as many launches as the gate would make."""
     count, launches = SCREEN, record.launches
     while True:
-        candidate = Candidate(record.model_copy(update={"launches": launches[:count]}), precision, "engine", limits)
+        candidate = Candidate(
+            record.model_copy(update={"launches": launches[:count]}), precision, "engine", limits, FAMILY
+        )
         need = still_needed(candidate)
         if need is None or count >= len(launches):
             return str(worst(judge_latency(candidate, None, Against(baseline_of([], precision)))))
@@ -113,7 +117,7 @@ def by_sessions(record: LatencyRecord, precision: str, limits: dict[str, Limit],
     launches = tuple(
         launch.model_copy(update={"arms": {n: launch.arms[n] for n in kept}}) for launch in record.launches[:SCREEN]
     )
-    candidate = Candidate(record.model_copy(update={"launches": launches}), precision, "engine", limits)
+    candidate = Candidate(record.model_copy(update={"launches": launches}), precision, "engine", limits, FAMILY)
     return str(worst(judge_latency(candidate, None, Against(baseline_of(stored, precision)))))
 
 
