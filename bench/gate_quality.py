@@ -216,7 +216,7 @@ def curves(scenario: Scenario, trials: int, rng: np.random.Generator) -> dict[st
 def simulated(seed: int) -> dict[str, Any]:
     """Return the figures of all scenarios, and print their table."""
     started, rng = time.perf_counter(), np.random.default_rng(seed)
-    rows = [row for s in SCENARIOS for row in scenario_rows(s, trials=200_000, rival_trials=4000, rng=rng)]
+    rows = [row for s in SCENARIOS for row in scenario_rows(s, trials=200_000, rival_trials=1000, rng=rng)]
     print(table(rows))
     print(summary(next(row for row in rows if row.scenario == REFERENCE.name and row.rule == "trtgate")))
     return {
@@ -285,7 +285,7 @@ def main() -> None:
         figures["worlds_simulated_on"] = date.today().isoformat()
         figures["worlds"] = worlds(arguments.seed)
     if arguments.only in (None, "curves"):
-        figures["curves_percent"] = {"slowdowns": CURVE, **curves(REFERENCE, 2000, rng)}
+        figures["curves_percent"] = {"slowdowns": CURVE, **curves(REFERENCE, 500, rng)}
     if arguments.only in (None, "recorded"):
         figures["recorded_judged_on"] = date.today().isoformat()
         figures["recorded"], last = recorded(arguments.seed, trials=4000, cell_trials=300)

@@ -28,9 +28,7 @@ def student_t_quantile(p: float, df: float) -> float:
     """
     from scipy.special import stdtrit
 
-    _require_df(df)
-    if not 0 < p < 1:
-        raise ValueError(f"p is {p}, not between 0 and 1")
+    _require_quantile(p, df)
     return float(stdtrit(df, p))
 
 
@@ -42,9 +40,7 @@ def chi_squared_quantile(p: float, df: float) -> float:
     """
     from scipy.special import chdtri
 
-    _require_df(df)
-    if not 0 < p < 1:
-        raise ValueError(f"p is {p}, not between 0 and 1")
+    _require_quantile(p, df)
     return float(chdtri(df, 1 - p))
 
 
@@ -102,6 +98,12 @@ def holm(p_values: Sequence[float], alpha: float) -> list[bool]:
             break
         rejected[i] = True
     return rejected
+
+
+def _require_quantile(p: float, df: float) -> None:
+    _require_df(df)
+    if not 0 < p < 1:
+        raise ValueError(f"p is {p}, not between 0 and 1")
 
 
 def _require_df(df: float) -> None:

@@ -148,7 +148,6 @@ def test_each_command_that_a_failure_offers_works_from_the_folder_of_the_run(
 def test_a_latency_that_was_judged_alone_is_accepted_alone(
     accepted: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    shutil.rmtree(accepted.path / "cache" / "engines")  # so that one stored session is all there is to compare with
     before = accepted.accepted_accuracy("fp16").read_bytes()
     accepted.weights(MUCH_SLOWER)
     accepted.run(FP16, "-k", "latency").assert_outcomes(failed=1, deselected=1)

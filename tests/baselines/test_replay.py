@@ -72,7 +72,7 @@ def test_an_engine_of_the_same_bytes_may_have_become_slower_around_it(
     accepted.run(ONE)
     assert accepted.outcomes("latency") == {"fp16": outcome}
     assert arms(accepted) == [["pt", "fp16"]] * 3
-    said = "1 stored session; the engine is the baseline's, byte by byte"
+    said = "; the engine is the baseline's, byte by byte"
     assert (said in accepted.verdict("fp16", "latency").summary) is (outcome == "FAIL")
 
 
@@ -148,11 +148,12 @@ def test_a_damaged_baseline_costs_its_own_cell_only(accepted: Project) -> None:
 
 
 def test_a_slower_engine_fails_after_five_launches_with_a_placebo(accepted: Project) -> None:
-    accepted.weights(Behaviour(p50_ms=speeds(4.2 * 1.08)))
+    accepted.settings("p95 = { regression = 0.2 }\n")
+    accepted.weights(Behaviour(p50_ms=speeds(4.2 * 1.15)))
     result = accepted.run(ONE)
     result.assert_outcomes(passed=1, failed=1)
-    [why] = [line for line in result.outlines if " more to confirm it: " in line]
-    assert why.startswith("  trtgate: shapes: 3 launches point to a failure, 2 more to confirm it: fp16 p50 is ")
+    why, *_ = [line for line in result.outlines if " more to confirm it: " in line]
+    assert why.startswith("  trtgate: shapes: 3 launches point to a failure, 1 more to confirm it: fp16 p50 is ")
     # Of the quantities, only what points to it is named.
     assert why.count(" % slower by 3 launches, ") == 1
     assert why.endswith(", 5 % allowed)")
@@ -160,9 +161,9 @@ def test_a_slower_engine_fails_after_five_launches_with_a_placebo(accepted: Proj
     assert arms(accepted) == [["pt", "fp16", "baseline-fp16"]] * 3 + [confirmed] * 2
     found = check(accepted, "p50")
     assert str(found.outcome) == "FAIL"
-    assert found.change == pytest.approx(0.08, abs=0.005)
-    assert found.value / found.reference == pytest.approx(1.08, abs=0.01)
-    assert "; 5 launches, one-sided 95 % limits " in found.sentence
+    assert found.change == pytest.approx(0.15, abs=0.005)
+    assert found.value / found.reference == pytest.approx(1.15, abs=0.01)
+    assert "; 5 launches, one-sided 99 % limits " in found.sentence
     assert accepted.verdict("fp16", "latency").accept == "pytest --trt-precision=fp16 --trt-baselines=update"
 
 
@@ -217,7 +218,7 @@ def test_launches_end_at_the_setting(accepted: Project) -> None:
 
 def test_settled_cells_sit_out_the_further_launches(project: Project) -> None:
     project.run("--trt-baselines=add").assert_outcomes(passed=6)
-    project.weights(Behaviour(p50_ms=speeds(4.2 * 1.08)))
+    project.weights(Behaviour(p50_ms=speeds(4.2 * 1.15)))
     project.run().assert_outcomes(passed=5, failed=1)
     assert project.outcomes("latency") == {"fp32": "PASS", "fp16": "FAIL", "int8": "PASS"}
     assert [len(inside) for inside in arms(project)] == [7, 7, 7, 3, 3]
@@ -235,17 +236,17 @@ def test_the_fixture_gives_the_launches_that_are_judged(accepted: Project) -> No
             trtgate.check_latency()
         """
     )
-    accepted.weights(Behaviour(p50_ms=speeds(4.2 * 1.08)))
+    accepted.weights(Behaviour(p50_ms=speeds(4.2 * 1.15)))
     accepted.run("--trt-precision=fp16,int8").assert_outcomes(passed=1, failed=1)
     assert accepted.outcomes("latency") == {"fp16": "FAIL", "int8": "NO_BASELINE"}
 
 
 def test_a_run_with_further_launches_can_be_accepted(accepted: Project) -> None:
-    accepted.settings("p95 = { budget_ms = 5 }\n")
+    accepted.settings("p95 = { budget_ms = 4.3 }\n")
     accepted.weights(Behaviour(map50_95=0.7501))
     accepted.run(ONE, "--trt-baselines=update").assert_outcomes(passed=2)
     stored = json.loads(accepted.baseline("fp16").read_text())
-    assert len(stored["sessions"][0]["engine"]["p50"]) == len(arms(accepted)) == 6
+    assert len(stored["sessions"][0]["engine"]["p50"]) == len(arms(accepted)) == 12
 
 
 # What stands in its way
@@ -271,7 +272,7 @@ def test_an_engine_of_other_bytes_is_not_the_baselines(accepted: Project, spoil:
     accepted.weights(Behaviour(map50_95=0.7501))
     accepted.run(ONE).assert_outcomes(passed=2)
     assert arms(accepted) == [["pt", "fp16"]] * 3
-    assert accepted.outcomes("latency") == {"fp16": "PASS"}
+    assert accepted.outcomes("latency") == {"fp16": "INCONCLUSIVE"}
 
 
 def test_a_baseline_engine_that_fails_costs_the_replay_only(project: Project) -> None:
@@ -282,7 +283,7 @@ def test_a_baseline_engine_that_fails_costs_the_replay_only(project: Project) ->
     assert arms(project) == [["pt", "fp16"]] * 3
     assert list(timed(project).failures) == ["baseline-fp16"]
     verdict = project.verdict("fp16", "latency")
-    assert str(verdict.outcome) == "PASS"
+    assert str(verdict.outcome) == "INCONCLUSIVE"
     assert "; the baseline engine could not be timed (the exporter refuses this model)" in verdict.summary
 
 
@@ -328,7 +329,7 @@ def test_a_launch_tells_what_is_over_budget_of_the_engines_alone(
     project.run(ONE, "-k", "latency")
     for launch in timed(project).launches:
         assert 0 < launch.arms["fp16"].over_budget["p95"] < launch.arms["fp16"].timings["engine"].n
-        assert launch.arms["pt"].over_budget == {}
+        assert "pt" not in launch.arms or launch.arms["pt"].over_budget == {}
 
 
 # Its place in the cache

@@ -143,10 +143,9 @@ def weigh(found: SessionChange, control: Checkpoint | None, busy: str) -> tuple[
         What was found with the outcome that this comes to, and why that is not its own; mostly empty.
     """
     if control is None:
-        excused = found.outcome is Outcome.FAIL and busy and found.change < BUSY_EXPLAINS
-        return (
-            (replace(found, outcome=Outcome.INCONCLUSIVE), f"{busy}: it may be the machine") if excused else (found, "")
-        )
+        if found.significant and busy and found.change < BUSY_EXPLAINS:
+            return replace(found, outcome=Outcome.INCONCLUSIVE), f"{busy}: it may be the machine"
+        return found, ""
     beside = control.engine
     if not control.itself.is_sure:
         confirmed = found.significant and beside.significant
@@ -198,8 +197,10 @@ def _session_check(arm: str, name: str, found: SessionChange, why: str, against:
         sentence += f", but {why}"
     elif found.outcome is Outcome.INCONCLUSIVE and found.significant:
         sentence += f", with fewer than {SESSIONS_TO_TRUST} stored sessions it may be the machine"
-    elif found.outcome is Outcome.INCONCLUSIVE:
+    elif found.outcome is Outcome.INCONCLUSIVE and over:
         sentence += "; one more session of the same engine might be as slow"
+    elif found.outcome is Outcome.INCONCLUSIVE:
+        sentence += "; so it may be slower than allowed, and more stored sessions would tell"
     if found.outcome is Outcome.INCONCLUSIVE:
         sentence += f"; {QUIETER}"
     if found.outcome is Outcome.PASS and found.detectable is not None:
