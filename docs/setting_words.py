@@ -27,7 +27,9 @@ WORDS: dict[str, str] = {
     "baselines": (
         "`check` compares with the baselines. `add` also writes missing ones. `update` also replaces those that differ."
     ),
-    "baseline_dir": "Folder of the baselines, to be committed: per cell one JSON file of its accuracy, and one per machine.",
+    "baseline_dir": (
+        "Folder of the baselines, to be committed: per cell one JSON file of its accuracy, and one per machine."
+    ),
     "report": "The HTML report. `run.json` and a CSV file are written beside it.",
     "videos": (
         "Clips that each model's `.pt` and engines are timed on, end to end: see "
@@ -54,8 +56,8 @@ WORDS: dict[str, str] = {
     ),
     "inconclusive": "Whether the verdict INCONCLUSIVE fails the run.",
     "missing_baseline": (
-        "Whether an accuracy or a latency without a usable baseline fails the run. `auto`: `fail` where the environment "
-        "variable `CI` is set, else `record`."
+        "Whether an accuracy or a latency without a usable baseline fails the run. `auto`: `fail` where the "
+        "environment variable `CI` is set, else `record`."
     ),
     "models[].path": "The checkpoint. An entry of `models` that is only a path means the same.",
     "models[].data": "The dataset of this model.",

@@ -19,6 +19,7 @@ from ..records import (
     REFERENCE,
     SUBJECTS,
     AccuracyBaseline,
+    AccuracyRecord,
     Baseline,
     BaselineSession,
     Cell,
@@ -92,9 +93,9 @@ class Acceptance:
         accuracy, before = self._before(cell)
         session = measured.session
         known: set[Subject] = set()
-        if accuracy is not None and accuracy.recorded_at == self.run.started_at:
+        if accuracy is not None and measured.accuracy is not None and self._has(accuracy, measured.accuracy):
             known.add("accuracy")
-        if session and before and session.recorded_at in {stored.recorded_at for stored in before.sessions}:
+        if session and before and any(map(session.is_same_run, before.sessions)):
             known.add("latency")
         same = before if session and before and self._same(before, measured, session) else None
         remark = machine_offset(before, self.run, cell, self.settings) if session and "latency" not in known else ""
@@ -102,6 +103,9 @@ class Acceptance:
             remark = "; ".join(filter(None, (remark, f"the machine was busy: {self.run.preflight.busy}")))
         join = same is not None and self._unchanged(same, cell)
         return Acceptable(measured, refusal, before, accuracy, same, frozenset(known), join, remark)
+
+    def _has(self, stored: AccuracyBaseline, measured: AccuracyRecord) -> bool:
+        return (stored.recorded_at, stored.accuracy) == (self.run.started_at, measured.metrics)
 
     def _before(self, cell: Cell) -> tuple[AccuracyBaseline | None, Baseline | None]:
         accuracy = before = None

@@ -26,13 +26,8 @@ def migrate(root: Path, versions: Mapping[str, str]) -> Iterator[str]:
     files = {path: any_baseline(path) for path in sorted(root.glob("*/*/*.json"))}
     latencies = {path: one for path, one in files.items() if isinstance(one, Baseline)}
     yield from _take_accuracies(root, latencies)
-    blank: dict[str, object] = {
-        "accuracy": {},
-        "reference_accuracy": {},
-        "accuracy_settings": None,
-        "images": 0,
-        "data_digest": "",
-    }
+    gone = ("accuracy", "reference_accuracy", "accuracy_settings", "images", "data_digest", "latest_ms")
+    blank = {name: Baseline.model_fields[name].get_default(call_default_factory=True) for name in gone}
     for path, baseline in latencies.items():
         environment = baseline.environment.model_copy(update={"commit": None})
         changed = blank | {"weights_sha256": baseline.checkpoint_sha256, "environment": environment}
@@ -42,10 +37,12 @@ def migrate(root: Path, versions: Mapping[str, str]) -> Iterator[str]:
             save_baseline(path, after)
             yield f"{path}: {len(before):,} -> {len(as_json(after)):,} bytes"
     yield from (f"{path}: cannot be read, left as it is" for path, found in files.items() if found is None)
-    for machine in sorted({path.parts[-3] for path in latencies}):
-        backend, _, release = machine.rpartition("_")[2].partition("-")
-        here = versions.get(backend)
-        if here is not None and minor(here) != release:
+    machines = {path.parts[-3] for path in latencies}
+    for machine in sorted(machines):
+        kind, _, runtime = machine.rpartition("_")
+        backend = runtime.partition("-")[0]
+        here = versions.get(backend, "")
+        if here and f"{kind}_{backend}-{minor(here)}" not in machines:
             yield (
                 f"{machine}: {backend} {here} is installed here; accuracies stay comparable, and latencies need one "
                 "session of it: pytest --trt-baselines=add"

@@ -233,7 +233,6 @@ class BaselineStore:
             accepted=tuple(accepted),
             cache_key=engine.cache_key,
             head=engine.head,
-            latest_ms=session.levels_ms(),
             sessions=(*(seen_from(self.environment, before) if before and join else ()), session)[-KEEP_SESSIONS:],
             layers=layers,
         )

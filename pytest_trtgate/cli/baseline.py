@@ -240,8 +240,9 @@ def _migrate(arguments: argparse.Namespace) -> int:
 
     _, root, _ = _project(arguments)
     with updating(root):
-        for sentence in migrate(root, Machine().versions()):
-            say(sentence)
+        done = list(migrate(root, Machine().versions()))
+    for sentence in done or [f"{root}: all is as this version writes it"]:
+        say(sentence)
     return 0
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from statistics import median
 from typing import Any, ClassVar, get_args
 
 from pydantic import Field, SerializerFunctionWrapHandler, TypeAdapter, model_serializer, model_validator
@@ -93,16 +92,11 @@ class BaselineSession(Record):
             fields["state"] = {name: [_rounded(state.get(name)) for state in states] for name in names}
         return fields
 
-    def levels_ms(self) -> dict[str, float]:
-        """Return p50 and p95, medians over the launches to the microsecond, by names such as ``.pt end-to-end p50``."""
-        arms = {"": self.launches, ".pt ": self.reference}
-        return {
-            f"{arm}{context} p{percent}": round(median(levels), 3)
-            for arm, launches in arms.items()
-            for context in CONTEXTS
-            for percent in (50, 95)
-            for levels in _per_session_ms((launches,), context, percent)
-        }
+    def is_same_run(self, other: BaselineSession) -> bool:
+        """Return whether both are of one run: another may have begun in the same second."""
+        blank = {"platform": {}, "busy": "", "reference_sha256": ""}
+        mine, theirs = (one.model_copy(update=blank).as_columns("", newest=False) for one in (self, other))
+        return mine == theirs
 
 
 def _columns(timings: Sequence[Timing], drawn: Sequence[int]) -> dict[str, list[Any]]:
@@ -234,9 +228,9 @@ class AccuracyBaseline(Accepted):
 class Baseline(Accepted):
     """What an accepted run measured of one cell's latency on one kind of machine.
 
-    ``head``: where the engine's boxes are suppressed; None if unknown, and for a classifier. ``latest_ms``: medians
-    over the launches of the last session, for readers of the file; no verdict uses them. ``sessions``: the last 20,
-    oldest first. ``layers``: the slowest layers of a profiled engine.
+    ``head``: where the engine's boxes are suppressed; None if unknown, and for a classifier. ``latest_ms``: in
+    files of older versions, medians over the launches of the last session; nothing uses them. ``sessions``: oldest
+    first. ``layers``: the slowest layers of a profiled engine.
     """
 
     cache_key: Name

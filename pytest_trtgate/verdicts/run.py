@@ -164,7 +164,8 @@ class GateRun:
         subjects = [subject for subject in SUBJECTS if self._lookup.accepts(cell, subject)]
         if subjects:
             return acceptance.write(cell, subjects)
-        kept = f"has a baseline already, left as it is ({self.store.path(cell)}); replace it with {UPDATE}"
+        path = self.store.there(cell) or self.store.path(cell)
+        kept = f"has a baseline already, left as it is ({path}); replace it with {UPDATE}"
         return f"{cell.label}: {kept}", True
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,22 @@ def as_older(project: Project) -> None:
 def test_accuracy_without_a_baseline_is_no_baseline_and_passes_at_the_desk(project: Project) -> None:
     project.run(ONE).assert_outcomes(passed=2)
     assert project.outcomes("accuracy") == {"fp16": "NO_BASELINE"}
+
+
+@pytest.mark.parametrize(
+    ("selected", "said"),
+    [
+        ("accuracy", "Accuracy has no baseline yet; to record one: trtgate baseline accept "),
+        ("accuracy or latency", "Accuracy and latency have no baseline on this machine yet ("),
+    ],
+)
+def test_what_has_no_baseline_at_all_is_one_line_that_records_one(project: Project, selected: str, said: str) -> None:
+    result = project.run("--trt-precision=fp16,int8", "-k", selected)
+    [line] = [line for line in result.outlines if line.startswith(said)]
+    assert "NO BASELINE" not in result.stdout.str()
+    assert main(shlex.split(line.partition("to record one: ")[2])[1:]) == 0
+    project.run("--trt-precision=fp16,int8", "-k", selected)
+    assert {str(verdict.outcome) for verdict in project.record.verdicts} == {"PASS"}
 
 
 def test_accuracy_without_a_baseline_fails_where_ci_is_set(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -173,7 +190,10 @@ def test_an_update_of_the_latency_alone_keeps_it(accepted: Project) -> None:
     accepted.run(ONE, "-k", "accuracy").assert_outcomes(failed=1)
 
 
-def test_migrate_brings_it_along(accepted: Project, capsys: pytest.CaptureFixture[str]) -> None:
+def test_migrate_brings_it_along(
+    accepted: Project, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pytest_trtgate.machine.Machine.versions", lambda _: VERSIONS)
     new = accepted.accepted_accuracy("fp16").read_text()
     as_older(accepted)
     assert main(["baseline", "migrate"]) == 0
@@ -183,7 +203,7 @@ def test_migrate_brings_it_along(accepted: Project, capsys: pytest.CaptureFixtur
     assert {k: v for k, v in stored.items() if k != "accepted"} == {k: v for k, v in before.items() if k != "accepted"}
     assert "accuracy" not in json.loads(accepted.baseline("fp16").read_text())
     assert main(["baseline", "migrate"]) == 0
-    assert f"{accepted.baseline('fp16')}: " not in capsys.readouterr().out
+    assert capsys.readouterr().out.endswith(": all is as this version writes it\n")
     accepted.run(ONE).assert_outcomes(passed=2)
     assert accepted.outcomes("accuracy") == accepted.outcomes("latency") == {"fp16": "PASS"}
 
@@ -195,6 +215,10 @@ def test_migrate_says_which_latencies_a_new_runtime_needs(
     assert main(["baseline", "migrate"]) == 0
     said = "onnxruntime 1.32.1 is installed here; accuracies stay comparable, and latencies need one session of it"
     assert f"{accepted.record.environment.machine}: {said}: pytest --trt-baselines=add\n" in capsys.readouterr().out
+    accepted.pretend(installed={**VERSIONS, "onnxruntime": "1.32.0"})
+    accepted.run(ONE, "-k", "latency", "--trt-baselines=add").assert_outcomes(passed=1)
+    assert main(["baseline", "migrate"]) == 0
+    assert "is installed here" not in capsys.readouterr().out.splitlines()[-1]
 
 
 # Files that cannot be used

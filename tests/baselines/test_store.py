@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from fake_jobs import Behaviour
-from project import Project, snapshot
+from project import VERSIONS, Project, snapshot
 
 from pytest_trtgate.baselines.store import KEEP_BYTES, KEEP_SESSIONS, BaselineStore, Measured
 from pytest_trtgate.judge.accuracy.parity import FINDS_NOTHING
@@ -85,8 +85,8 @@ def test_a_baseline_tells_what_was_accepted(accepted: Project) -> None:
     assert baseline.environment.cpu_count == accepted.record.environment.cpu_count
     assert [len(session.launches) for session in baseline.sessions] == [3]
     assert len(baseline.sessions[0].launches[0].timings["engine"].quantiles_ms) == 99
-    assert list(baseline.latest_ms)[::2] == ["engine p50", "end-to-end p50", ".pt engine p50", ".pt end-to-end p50"]
-    assert baseline.latest_ms["engine p50"] == pytest.approx(4.2, rel=0.02)
+    assert baseline.per_session_ms("engine", 50) == [[pytest.approx(4.2, rel=0.02)] * 3]
+    assert baseline.reference_ms(baseline.weights_sha256, "end-to-end", 95) == [[pytest.approx(12.05, rel=0.02)] * 3]
 
 
 def test_add_leaves_a_baseline_that_is_there_as_it_is(accepted: Project) -> None:
@@ -129,6 +129,22 @@ def test_as_many_sessions_are_kept_as_people_read_at_most_twenty(accepted: Proje
     assert moments == [str(number) for number in range(10 + KEEP_SESSIONS + 5 - len(moments), 10 + KEEP_SESSIONS + 5)]
     assert least <= len(moments) <= KEEP_SESSIONS
     assert path.stat().st_size <= KEEP_BYTES or len(moments) == 3
+
+
+def test_a_session_tells_what_was_otherwise_on_its_machine(project: Project) -> None:
+    for version, driver in (("1.13.0", "550.54"), ("1.13.0", "580.159"), ("1.14.0", "580.159")):
+        project.pretend(installed={**VERSIONS, "onnx": version}, fingerprint={"driver": driver})
+        project.run(ONE, "--trt-baselines=update").assert_outcomes(passed=2)
+    baseline = load(project.baseline("fp16"), Baseline)
+    assert baseline.environment.driver == "580.159"
+    stored = [session.platform for session in baseline.sessions]
+    assert stored == [{"driver": "550.54", "onnx": "1.13.0"}, {"onnx": "1.13.0"}, {}]
+    found = [baseline.platform_of(session) for session in baseline.sessions]
+    assert [(one["driver"], one["onnx"]) for one in found] == [
+        ("550.54", "1.13.0"),
+        ("580.159", "1.13.0"),
+        ("580.159", "1.14.0"),
+    ]
 
 
 def test_a_cell_that_fails_keeps_its_old_baseline(accepted: Project) -> None:

@@ -37,16 +37,18 @@ HARD = ("[\n 1,\n 2\n]", "[ 1, 2 ]", "\u2028[\\n 1\\n]", '{\n "a": 1\n}')
 """Text that looks like groups of numbers."""
 
 
-def test_a_baseline_has_a_line_per_arm_and_context_of_a_session_and_per_other_field() -> None:
+def test_a_baseline_has_a_line_per_earlier_session_and_per_arm_and_context_of_the_newest() -> None:
     stored = baseline(cell("fp16"), 4.2)
     lines = as_json(stored).decode().splitlines()
-    rows = [line for line in lines if '"p50": [' in line]
-    assert rows[0].startswith('   "engine": {"p50": [')
-    newest = stored.sessions[-1].launches[0].timings
-    assert len(rows) == 2 * len(stored.sessions[:-1]) + len(newest)
-    # Older sessions have what verdicts depend on.
-    assert [len(json.loads(row.partition(": ")[2].rstrip(","))) for row in (rows[0], rows[-len(newest)])] == [3, 11]
-    assert len(lines) < 40
+    sessions = [line for line in lines if line.startswith('  {"recorded_at": ')]
+    assert len(sessions) == len(stored.sessions) - 1
+    rows = [line for line in lines if line.startswith(('   "engine": {"n": [', '   "end-to-end": {"n": ['))]
+    assert len(rows) == 2
+    # Earlier sessions have what verdicts depend on.
+    assert list(json.loads(sessions[0].rstrip(","))["engine"]) == ["p50", "p95", "p99"]
+    newest = json.loads(rows[0].partition(": ")[2].rstrip(","))
+    assert list(newest) == ["n", "mean", "p1", "p5", "p10", "p25", "p50", "p75", "p90", "p95", "p99"]
+    assert len(lines) < 30
     assert ' "images": 200,' in lines
     assert ' "accuracy": {"mAP50": 0.9331, "mAP50-95": 0.8018},' in lines
 
