@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from ..judge.latency.design import SCREEN_SHARE
+from ..judge.latency.design import PLACEBO_SHARE
 from ..records import Cell, RunRecord, placebo_of, replay_of, usable
 from ..settings import Settings
 
@@ -33,4 +33,4 @@ def disturbed(run: RunRecord, cell: Cell, settings: Settings) -> str:
     if len(copies) < FEWEST_LAUNCHES or not all(map(usable, copies)):
         return busy
     largest = max(abs(math.log(second / first)) for first, second in copies)
-    return busy if largest >= math.log1p(limit) * SCREEN_SHARE else ""
+    return busy if largest >= math.log1p(limit) * PLACEBO_SHARE else ""

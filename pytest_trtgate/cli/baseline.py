@@ -323,6 +323,8 @@ def _compare(arguments: argparse.Namespace) -> int:
     compared = compare(before, after, settings)
     for one in compared:
         say(one.line)
+    for warning in dict.fromkeys(one.warning for one in compared if one.warning):
+        say(f"WARNING       {warning}")
     both = {one.cell.on_any_gpu for one in compared}
     lost, new = ([cell.key for cell in run.cells if cell.on_any_gpu not in both] for run in (before, after))
     for alone, name in ((lost, arguments.before), (new, arguments.after)):

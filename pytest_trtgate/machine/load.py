@@ -113,6 +113,18 @@ def _power_saving(system: Path) -> str:
     return ""
 
 
+def power_mode(system: Path) -> list[str]:
+    """Return how the machine is set between speed and power, in words, as far as the system tells."""
+    cores = sorted((system / "sys/devices/system/cpu").glob("cpu[0-9]*/cpufreq"))
+    told = {
+        "governor": [file_text(core / "scaling_governor") for core in cores],
+        "energy preference": [file_text(core / "energy_performance_preference") for core in cores],
+        "power profile": [file_text(system / "sys/firmware/acpi/platform_profile")],
+        "nvpmodel": [file_text(system / "var/lib/nvpmodel/status")],
+    }
+    return [f"{name} {' and '.join(sorted(set(found)))}" for name, found in told.items() if found and all(found)]
+
+
 def too_many_threads(threads: int, cores: int) -> str:
     """Return that more threads are asked for than there are usable cores; empty where they fit."""
     said = f"threads = {threads} on {cores} usable cores: every arm waits for its own threads"

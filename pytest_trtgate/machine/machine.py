@@ -96,6 +96,11 @@ class Machine:
         found = [f"the GPU holds its clocks back ({', '.join(throttled)})"] if throttled else []
         return load.why_busy(self.system, os.cpu_count() or 1) + found
 
+    def power_mode(self, gpu: Gpu | None = None) -> list[str]:
+        """Return how this machine, and the GPU that is timed, are set between speed and power, in words."""
+        limit = gpu.power_limit_w if gpu else None
+        return load.power_mode(self.system) + ([f"GPU limit {limit} W"] if limit else [])
+
     def foreign_processes(self, gpu: str) -> int:
         """Return how many processes compute on a GPU while no session's job does.
 
@@ -140,6 +145,7 @@ class Machine:
             cpu_model=model,
             cpu_quota=quota,
             instructions=self.cpu_instructions(),
+            power=", ".join(self.power_mode(gpu)),
             memory_bytes=_memory_bytes(),
             gpu=gpu.name if gpu else None,
             compute_capability=gpu.compute_capability if gpu else None,

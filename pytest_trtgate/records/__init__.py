@@ -88,6 +88,7 @@ from .verdict import (
     BUSY,
     FINDING,
     HOOK,
+    PLATFORM,
     SUBJECTS,
     WORDS,
     Check,

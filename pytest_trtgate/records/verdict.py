@@ -35,6 +35,8 @@ class Outcome(str, Enum):
 
 BUSY = "machine-busy"
 """Id of the finding that other work used the machine."""
+PLATFORM = "platform-changed"
+"""Id of the finding that all arms share a change since the stored sessions."""
 ALLOW_BUSY = "--allow-busy"
 """The option that accepts a run of a busy machine."""
 
@@ -135,9 +137,14 @@ FINDING = "finding"
 
 
 def failures(findings: Iterable[Finding]) -> list[Check]:
-    """Return a failed check for each finding that fails the run."""
+    """Return a failed check for each finding that fails the run; what a baseline would accept is against that."""
     return [
-        Check(name=f.id, against=FINDING, outcome=Outcome.FAIL, sentence=f"{f.sentence} [{f.id}]; {f.remedy}")
+        Check(
+            name=f.id,
+            against="baseline" if f.id == PLATFORM else FINDING,
+            outcome=Outcome.FAIL,
+            sentence=f"{f.sentence} [{f.id}]; {f.remedy}",
+        )
         for f in findings
         if f.severity == "fail"
     ]

@@ -96,6 +96,9 @@ FINDING_KINDS: Mapping[str, Kind] = {
         "session.x64quantprecision = 1, an option of its session",
         subjects=("accuracy",),
     ),
+    "platform-changed": Kind(
+        "undo what changed, or accept the times of now with --trt-baselines=update: no engine is to blame",
+    ),
     "machine-busy": Kind(
         "wait until the machine is quiet, plugged in and at full clocks: latencies measured now are noise",
         subjects=("latency",),

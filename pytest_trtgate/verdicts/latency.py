@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
-from ..baselines import BaselineLookup
-from ..errors import JobError
-from ..findings import engine_findings, unstable_warmup
+from ..baselines import BaselineLookup, Now, platform_changed
+from ..errors import BaselineError, JobError
+from ..findings import Found, engine_findings, unstable_warmup
 from ..judge.engine import judge_engine, judge_resources
 from ..judge.latency.candidate import Against
 from ..judge.latency.checks import judge_latency
 from ..measuring import Latencies, RunContext, candidate_of, profile_layers, why_not_replayed
-from ..records import Cell, Check, LatencyRecord, Preflight, slowest_change
+from ..records import PLATFORM, Baseline, Cell, Check, LatencyRecord, Preflight, slowest_change
 from .decide import Judgement, explained, no_baseline, to_be_accepted
 
 
@@ -59,7 +60,20 @@ class LatencyJudge:
         return checks, [
             *engine_findings(self.latencies.engines, cell),
             *unstable_warmup(cell.label, unstable, len(launches)),
+            *self._platform(cell, latency),
         ]
+
+    def _platform(self, cell: Cell, latency: LatencyRecord) -> list[Found]:
+        """Return a finding where the machine moved the cell's latency since the stored sessions."""
+        context, found = self.context, dict[Cell, Baseline]()
+        for other in context.plan.of_model(cell.model):
+            with suppress(BaselineError):  # its own verdict says so
+                if baseline := self.lookup.comparable(other):
+                    found[other] = baseline
+        now = Now(latency, context.environment, context.settings.latency.context, self.preflight().busy)
+        said = platform_changed(cell, found, now)
+        # To become the baseline is what accepts it.
+        return [Found(PLATFORM, said, warns=self.lookup.accepts(cell, "latency"))] if said else []
 
     def times(self, cell: Cell) -> list[Check]:
         """Return the checks of a cell's launches alone.

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pytest_trtgate.machine import Machine
-from pytest_trtgate.machine.gpus import GpuNow, gpu_now
+from pytest_trtgate.machine.gpus import Gpu, GpuNow, gpu_now
 from pytest_trtgate.machine.load import own_ticks, why_busy
 
 
@@ -110,6 +110,17 @@ def test_a_load_that_is_over_is_not_busy(system: System) -> None:
     system.write("proc/loadavg", "3.90 0.40 0.30 1/200 4711")
     ticking(system, busy=10)
     assert system.why_busy() == []
+
+
+def test_how_a_machine_is_set_between_speed_and_power_is_told(system: System) -> None:
+    machine = Machine(system=system.root)
+    assert machine.power_mode() == ["governor schedutil"]
+    system.write("sys/devices/system/cpu/cpu0/cpufreq/scaling_governor", "performance")
+    system.write("var/lib/nvpmodel/status", "pmode:0002")
+    gpu = Gpu("NVIDIA H200", "", "9.0", "", 450)
+    assert machine.power_mode(gpu) == ["governor performance and schedutil", "nvpmodel pmode:0002", "GPU limit 450 W"]
+    here = machine.environment("onnxruntime", "cpu", system.root)
+    assert here.platform["power"] == "governor performance and schedutil, nvpmodel pmode:0002"
 
 
 @pytest.mark.parametrize(("status", "busy"), [("Discharging", True), ("Charging", False)])
