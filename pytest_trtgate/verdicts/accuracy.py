@@ -80,10 +80,12 @@ class AccuracyJudge:
     def _parity(self, cell: Cell, reference: AccuracyRecord, engine: AccuracyRecord) -> tuple[list[Check], list[Found]]:
         """Judge an engine against its checkpoint."""
         tolerances = self.tolerances(cell, engine.task)
-        population = self.context.settings.of(cell.model).accuracy.mode == "population"
+        rules = self.context.settings.of(cell.model).accuracy
+        population = rules.mode == "population"
         evidence = self._evidence(reference, engine, population)
         comparison = None if isinstance(evidence, str) else evidence.comparison
-        checks = judge_parity(reference, engine, tolerances, comparison, population=population)
+        below = rules.confirm_below
+        checks = judge_parity(reference, engine, tolerances, comparison, population=population, confirm_below=below)
         found = few_images(engine.images, engine.settings.split)
         if not isinstance(evidence, str):
             figures = accuracy_figures(cell, engine, evidence, DEPLOYMENT_CONF)

@@ -27,6 +27,7 @@ def judge_parity(
     comparison: Bootstrap | None = None,
     *,
     population: bool = False,
+    confirm_below: int = 0,
 ) -> list[Check]:
     """Judge the drop of each gated metric from the ``.pt`` to an engine, on the same images.
 
@@ -37,6 +38,7 @@ def judge_parity(
         comparison: The bootstrap over these images, for the intervals of the metrics that it covers.
         population: Whether those metrics are judged by its limits, in the population that the images come from, and
             not on the images themselves. All others always are judged on the images.
+        confirm_below: On fewer images, a drop over its tolerance fails only where its lower limit is over 0.
 
     Returns:
         One check per metric of ``tolerances``.
@@ -60,8 +62,28 @@ def judge_parity(
             check = check.model_copy(update={"low": limits.low, "high": limits.high})
             if population and check.change is not None and check.reference:
                 check = beside.in_population(check, check.change, drop.outcome(limit))
+            elif check.outcome is Outcome.FAIL and engine.images < confirm_below:
+                check = confirmed(check, drop.lower, drop.upper)
         checks.append(check)
     return checks
+
+
+def confirmed(check: Check, lower: float, upper: float) -> Check:
+    """Return a failed check, or one that is INCONCLUSIVE where its drop may be none.
+
+    Args:
+        check: The check, on few images.
+        lower: One-sided 95 % lower limit of its drop.
+        upper: The upper one.
+    """
+    if lower > 0:
+        return check
+    sentence = (
+        f"{check.sentence}; so few images cannot tell that from no drop, since its one-sided 95 % lower limit is "
+        f"{_four_digits(lower)}: evaluate on more images, or set accuracy.confirm_below = 0 to have it fail"
+    )
+    decided = {"outcome": Outcome.INCONCLUSIVE, "low": lower, "high": upper, "sentence": sentence}
+    return check.model_copy(update=decided)
 
 
 def _mismatch(reference: AccuracyRecord, engine: AccuracyRecord) -> str:
