@@ -1,6 +1,6 @@
 """How often the limits of a drop in accuracy hold, and how often verdicts on it are wrong.
 
-nice -n 10 python bench/gate_accuracy.py [--trials 300] [--seed 0]
+nice -n 10 python bench/gate_accuracy.py [--trials 200] [--seed 0]
 
 Each world is a population of images with objects, of which a checkpoint finds most; its engine finds them differently.
 A trial draws images from it and judges them as the gate does. What is true is the mean drop on a thousand images.
@@ -26,8 +26,10 @@ from pytest_trtgate.records import AccuracyRecord, AccuracySettings, Outcome
 
 IMAGES, BLOCK = 12_000, 1000
 SIZES = (100, 150, 300, 1000)
-REPLICATES = 400
-"""Fewer than the gate draws of so few images: the limits vary by a fortieth of their width more."""
+MOST_OF_FAULTS = 150
+"""On more images, faults are not asked for."""
+REPLICATES = 300
+"""Fewer than the gate draws of so few images, to save time."""
 METRICS = ("mAP50", "mAP50-95")
 FEW_IMAGES = 5
 """Images of a class that has few."""
@@ -58,7 +60,7 @@ class World:
 
 WORLDS = (
     World("small shifts of all images", shift=0.006, noise=0.01),
-    World("1 % of images lose all boxes", lost=0.01),
+    World("1 % of images lose all boxes", lost=0.01, tolerance=0.003),
     World("both", shift=0.006, noise=0.01, lost=0.01),
     World("20 classes of unlike frequency, small shifts", shift=0.006, noise=0.01, classes=20, power=1.2),
     World("20 classes of unlike frequency, 1 % lose all", lost=0.01, classes=20, power=1.2),
@@ -214,6 +216,7 @@ def row(population: Population, images: int, count: int, rng: np.random.Generato
     return {
         "world": population.world.name,
         "images": images,
+        "trials": count,
         "true_drop": {name: round(x, 5) for name, x in truth.items()},
         "spread_of_drops": round(float(np.std(drops)), 5),
         "upper_limit_over_drop": round(float(np.mean(widths)), 5),
@@ -228,7 +231,9 @@ def _within(value: float, interval: tuple[float, float]) -> bool:
 def main() -> None:
     """Judge, print the rates and keep them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--trials", type=int, default=300, help="Of each world and number of images (default: 300)")
+    parser.add_argument(
+        "--trials", type=int, default=200, help="Of each world and number of images, half of 1000 (default: 200)"
+    )
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="Numbers of images")
     parser.add_argument("--only", help="Worlds with this in their names; keeps no figures")
     parser.add_argument("--seed", type=int, default=0)
@@ -239,11 +244,12 @@ def main() -> None:
             continue
         population = Population.of(world, np.random.default_rng(given.seed))
         for images in given.sizes:
-            if world in FAULTS and images > max(SIZES[:3]):
+            if world in FAULTS and images > MOST_OF_FAULTS:
                 continue
-            rows.append(row(population, images, given.trials, np.random.default_rng([given.seed, images])))
+            count = given.trials // (2 if images >= BLOCK else 1)
+            rows.append(row(population, images, count, np.random.default_rng([given.seed, images])))
             print({**rows[-1], "percent": {k: v[0] for k, v in rows[-1]["percent"].items()}}, flush=True)
-    figures = {"trials": given.trials, "replicates": REPLICATES, "seed": given.seed}
+    figures = {"replicates": REPLICATES, "seed": given.seed}
     figures |= {"processor_seconds": round(time.process_time() - started), "rows": rows}
     if not given.only:
         keep("gate_accuracy", figures)

@@ -137,8 +137,8 @@ def class_ap(cls: RankedClass, weights: Array) -> Array:
     objects = np.maximum(weight_of(cls.target_images, weights), _NOTHING)
     seen = np.maximum(_down_to_hits(cls, weights), _NOTHING)
     # A recall that a true positive reaches exactly is not covered by it, whence a hair less than 100 / objects. In
-    # single precision the hair is wider than what sums of 100 000 weights are rounded by.
-    scale = (RECALLS * (1 - (1e-4 if single else 1e-12)) / objects).astype(weights.dtype)
+    # single precision the hair is wider than what sums of tens of thousands of weights are rounded by.
+    scale = (RECALLS * (1 - (1e-5 if single else 1e-12)) / objects).astype(weights.dtype)
     for part in parts_of(weights.shape[1], len(cls.hits), _AREA, least=8):
         hit = weights[cls.images[cls.hits], part]
         for iou, rows in enumerate(cls.at_iou):

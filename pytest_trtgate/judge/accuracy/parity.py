@@ -62,7 +62,8 @@ def judge_parity(
             check = check.model_copy(update={"low": limits.low, "high": limits.high})
             if population and check.change is not None and check.reference:
                 check = beside.in_population(check, check.change, drop.outcome(limit))
-            elif check.outcome is Outcome.FAIL and engine.images < confirm_below:
+            # A drop that the records of the images do not show at all is none of theirs to doubt.
+            elif check.outcome is Outcome.FAIL and engine.images < confirm_below and drop.drop > limit:
                 check = confirmed(check, drop.lower, drop.upper)
         checks.append(check)
     return checks
