@@ -17,7 +17,7 @@ from ..findings import (
     images_left_out,
     inconclusive_checks,
 )
-from ..judge.accuracy.parity import finds_nothing, judge_accepted, judge_parity, of_other_instructions
+from ..judge.accuracy.parity import finds_nothing, judge_accepted, judge_parity, of_builds, of_other_instructions
 from ..measuring import Evaluations, RunContext
 from ..records import METRICS, AccuracyRecord, Cell, Check, Outcome, Preflight, Task, Trouble
 from ..settings import DEPLOYMENT_CONF, FINDING_KINDS
@@ -47,6 +47,8 @@ class AccuracyJudge:
         """
         reference, engine = self.evaluations.pair(cell)
         checks, found = self._parity(cell, reference, engine)
+        builds = self.evaluations.other_builds(cell)
+        checks = of_builds(checks, builds)
         checks += inconclusive_checks(self.preflight().concerning(cell, "accuracy"))
         found += engine_findings(self.evaluations.engines, cell) + self._calibration_leak(cell)
         found += self._left_out(cell, engine)
@@ -55,7 +57,8 @@ class AccuracyJudge:
         # Of a checkpoint that finds nothing, an engine that fell to nothing as well is no news.
         if not self.lookup.accepts(cell) and use.baseline is not None and not finds_nothing(reference):
             since = judge_accepted(use.baseline, reference, engine, self.tolerances(cell, engine.task))
-            checks += of_other_instructions(since, cell, use.baseline.environment, self.context.environment)
+            since = of_other_instructions(since, cell, use.baseline.environment, self.context.environment)
+            checks += of_builds(since, builds)
         return checks, found
 
     def _left_out(self, cell: Cell, accuracy: AccuracyRecord) -> list[Found]:

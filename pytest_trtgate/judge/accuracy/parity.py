@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from ...machine import instructions_text
@@ -85,6 +85,31 @@ def confirmed(check: Check, lower: float, upper: float) -> Check:
     )
     decided = {"outcome": Outcome.INCONCLUSIVE, "low": lower, "high": upper, "sentence": sentence}
     return check.model_copy(update=decided)
+
+
+def of_builds(checks: Iterable[Check], builds: Sequence[AccuracyRecord]) -> list[Check]:
+    """Return checks of an engine that say how far its builds differ, and that fail only where all builds do.
+
+    Args:
+        checks: Drops of the engine's metrics.
+        builds: Further builds of the same engine, evaluated on the same images.
+    """
+    return [_of_builds(check, builds) if builds and check.unit == "points" else check for check in checks]
+
+
+def _of_builds(check: Check, builds: Sequence[AccuracyRecord]) -> Check:
+    if check.value is None or not check.reference or check.limit is None:
+        return check
+    values = [check.value, *(build.metrics.get(check.name, math.nan) for build in builds)]
+    fell = sum(not check.reference - value <= check.limit + ROUNDING for value in values)
+    low, high = min(values), max(values)
+    said = f"{len(values)} builds differ by {high - low:.4f} ({low:.4f} to {high:.4f})"
+    said += f", {fell or 'none'} of them lost more than is allowed"
+    unsure = check.outcome is Outcome.FAIL and fell < len(values)
+    if unsure:
+        said += ": allow for what builds differ by, or use the build that is good everywhere"
+    outcome = Outcome.INCONCLUSIVE if unsure else check.outcome
+    return check.model_copy(update={"outcome": outcome, "sentence": f"{check.sentence}; {said}"})
 
 
 def _mismatch(reference: AccuracyRecord, engine: AccuracyRecord) -> str:
