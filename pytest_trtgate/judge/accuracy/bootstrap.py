@@ -5,10 +5,10 @@ Annals of Statistics 9, 1981). So nothing is sorted again: all counts are cumula
 replicates at once.
 
 What was seen in no image may still happen: 0 of n images allow for a share of 3/n. So a replicate has one image more
-than were seen, with a weight like theirs, of which the engine finds nothing. The upper limit is a percentile of these
-drops. Of means it is the limit of Gaffke (2005); for a share of images it is that of Clopper and Pearson. The lower
-limit is no percentile, since there losses may come without gains by chance: it is Student's t times the standard error
-below the drop, or the percentile if that is lower. ``bench/gate_accuracy.py`` measures how often limits hold.
+than were seen, with a weight like theirs, of which the engine finds nothing. It counts as much as images that matter.
+The upper limit is a percentile of these drops. Of means it is the limit of Gaffke (2005); for a share of images it is
+that of Clopper and Pearson. The lower limit is Student's t times the standard error below the drop, or the percentile
+if that is lower: few images may all lose by chance. ``bench/gate_accuracy.py`` measures how often limits hold.
 
 Bootstrap over images of a detector's average precision: Everingham et al., The PASCAL Visual Object Classes
 Challenge: A Retrospective, 2015. Gaffke's limit: Learned-Miller and Thomas, A New Confidence Interval for the Mean of a
@@ -126,13 +126,14 @@ def paired_bootstrap(
     arms = [arm.classes for arm in (reference, engine)]
     point = np.array([[class_ap(c, np.ones((images, 1)))[:, 0] for c in arm] for arm in arms])
     drawn = np.empty((2, len(classes), IOUS, replicates), dtype=np.float32)
-    unseen = np.empty((1 + len(classes), replicates))
+    unseen, size = np.empty((1 + len(classes), replicates)), _size_of_unseen(reference, images)
     # Large classes first, so that no thread is left with the largest at the end.
     tasks = [(a, c) for c in range(len(classes)) for a in range(2)]
     tasks.sort(key=lambda task: -len(arms[task[0]][task[1]].images))
     with ThreadPoolExecutor(threads or min(4, os.cpu_count() or 1)) as pool:
         for part, weights in draws(images, replicates, seed):
-            unseen[0, part] = weights[-1] / weights.sum(axis=0)
+            more = weights[-1] * size
+            unseen[0, part] = more / (more + weights[:-1].sum(axis=0))
 
             def work(task: tuple[int, int], part: slice = part, weights: Array = weights) -> None:
                 a, c = task
@@ -144,6 +145,17 @@ def paired_bootstrap(
 
             list(pool.map(work, tasks))
     return _compare(counts, point, drawn, unseen, images)
+
+
+def _size_of_unseen(arm: RankedArm, images: int) -> float:
+    """Return how many images the one that was not seen counts as, 1 where all images matter alike.
+
+    Images with many objects, or with objects of rare classes, matter more. What they may lose makes drops skew, by the
+    third moment over the second of how much they matter.
+    """
+    _, of, counts = np.unique(arm.target_cls, return_inverse=True, return_counts=True)
+    matter = np.bincount(arm.target_image, weights=images / len(counts) / counts[of], minlength=images)
+    return float((matter**3).sum() / (matter**2).sum())
 
 
 def _replicates(cls: RankedClass, weights: Array) -> Array:
