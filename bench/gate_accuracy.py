@@ -85,9 +85,10 @@ class Rate:
         """Count one case."""
         self.k, self.n = self.k + bool(happened), self.n + 1
 
-    def percent(self) -> list[float]:
-        """Return the rate with its 95 % limits, in percent."""
-        return [round(100 * x, 1) for x in (self.k / self.n, *clopper_pearson(self.k, self.n))] if self.n else []
+    def percent(self) -> str:
+        """Return the rate in percent, with 95 % limits: of independent cases, which classes of one trial are not."""
+        low, high = clopper_pearson(self.k, self.n)
+        return f"{100 * self.k / self.n:.1f} ({100 * low:.1f} to {100 * high:.1f})"
 
 
 @dataclass
@@ -248,7 +249,7 @@ def main() -> None:
                 continue
             count = given.trials * 2 // 3 if images >= BLOCK else given.trials
             rows.append(row(population, images, count, np.random.default_rng([given.seed, images])))
-            print({**rows[-1], "percent": {k: v[0] for k, v in rows[-1]["percent"].items()}}, flush=True)
+            print(rows[-1], flush=True)
     figures = {"replicates": REPLICATES, "seed": given.seed}
     figures |= {"processor_seconds": round(time.process_time() - started), "rows": rows}
     if not given.only:
