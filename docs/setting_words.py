@@ -68,6 +68,14 @@ WORDS: dict[str, str] = {
         "`contract`: the drop on these images decides. `population`: its confidence limits decide: see "
         "[Accuracy](../explanation/verdict.md#accuracy)."
     ),
+    "accuracy.confirm_below": (
+        "With `contract` and fewer images than this, a drop over its tolerance fails only if its one-sided 95 % lower "
+        "limit is over 0; else it is INCONCLUSIVE."
+    ),
+    "accuracy.builds": (
+        "How many builds of each TensorRT engine are evaluated. A drop over its tolerance fails only if all have it: "
+        "see [Accuracy](../explanation/verdict.md#accuracy). Builds of ONNX Runtime are all the same: there is one."
+    ),
     "accuracy.*": "Largest allowed drop of this metric from the `.pt`, and since the baseline.",
     "latency.context": "What is judged: the engine alone, or image in to result out. Both are measured.",
     "latency.launches": "How many launches a run has. A replayed baseline is looked at after 3, 4, 5, 8 and 12.",

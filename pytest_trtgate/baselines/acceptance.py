@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..errors import BaselineError
 from ..judge import worst
-from ..judge.accuracy.parity import judge_parity
+from ..judge.accuracy.parity import confirmed, judge_parity, of_builds
 from ..judge.latency.fitness import why_unfit
 from ..judge.latency.sessions import compare_sessions
 from ..records import (
@@ -269,6 +269,10 @@ def _rejudged(verdict: Verdict, run: RunRecord, settings: Settings) -> tuple[Ver
     if verdict.outcome is Outcome.ERROR or not before or reference is None or engine is None:
         return verdict, ""
     now = judge_parity(reference, engine, settings.accuracy.tolerances(cell.precision, engine.task))
+    if engine.images < settings.accuracy.confirm_below:
+        limits = {c.name: (c.low, c.high) for c in before if c.low is not None and c.high is not None}
+        now = [confirmed(c, *limits[c.name]) if c.outcome is Outcome.FAIL and c.name in limits else c for c in now]
+    now = of_builds(now, run.other_builds(cell.model, cell.precision))
     others = (check for check in verdict.checks if check not in before)
     then, outcome = worst(before), worst(now)
     said = f"{cell.label}: its accuracy to the .pt was {then} in that run, and is {outcome} by the tolerances of now"

@@ -78,6 +78,10 @@ class RunRecord(FileRecord):
     notes: tuple[str, ...] = ()
     unfinished: str = ""
 
+    def other_builds(self, model: str, precision: str) -> list[AccuracyRecord]:
+        """Return the accuracies of further builds of an engine, which ``accuracy.builds`` asks for."""
+        return [a for a in self.accuracies if a.model == model and a.arm.startswith(f"{precision}-")]
+
     def accuracy(self, model: str, arm: str) -> AccuracyRecord | None:
         """Return the accuracy of one arm of one model; None if not measured."""
         return next((a for a in self.accuracies if a.model == model and a.arm == arm), None)

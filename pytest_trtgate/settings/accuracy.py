@@ -9,10 +9,24 @@ from typing import Any, Literal
 from pydantic import model_serializer, model_validator
 
 from ..records import GATED, METRICS, PRECISIONS, Precision, Task
-from .types import DATA, IMGSZ, TOLERANCE, ImageSize, Place, Section, Tolerance, field_allowing
+from .types import (
+    DATA,
+    IMGSZ,
+    POSITIVE,
+    TOLERANCE,
+    Count,
+    ImageSize,
+    Place,
+    PositiveInt,
+    Section,
+    Tolerance,
+    field_allowing,
+)
 
 DEFAULT_TOLERANCE: Mapping[Precision, float] = {"fp32": 0.001, "fp16": 0.003, "int8": 0.01}
 """Largest allowed drop of each metric that is gated by default."""
+CONFIRM_BELOW = 300
+"""From so many images on, a drop over its tolerance fails without more ado."""
 
 
 class Tolerances(Section):
@@ -44,9 +58,14 @@ class Accuracy(Tolerances):
     """``[tool.trtgate.accuracy]``: tolerances for all precisions, then for one.
 
     ``mode``: whether a drop is judged on the given images (``contract``), or in the population that they come from.
+    ``confirm_below``: with ``contract`` and fewer images than this, a drop over its tolerance fails only if its
+    one-sided 95 % lower limit is over 0, else it is INCONCLUSIVE; 0 for never. ``builds``: how many builds of each
+    engine of TensorRT are evaluated; a drop fails only if it is over its tolerance in all of them.
     """
 
     mode: Literal["contract", "population"] = field_allowing("contract or population", default="contract")
+    confirm_below: Count = field_allowing("a number of images, 0 for never", default=CONFIRM_BELOW)
+    builds: PositiveInt = field_allowing(POSITIVE, default=1)
     fp32: Tolerances = Tolerances()
     fp16: Tolerances = Tolerances()
     int8: Tolerances = Tolerances()
@@ -68,8 +87,8 @@ class Accuracy(Tolerances):
     def with_own(self, own: Accuracy) -> Accuracy:
         """Return these settings with one model's own over them, which win even over those of one precision."""
         merged = {precision: {**self._given(precision), **own._given(precision)} for precision in PRECISIONS}
-        mode = own.mode if "mode" in own.model_fields_set else self.mode
-        return Accuracy.model_validate({"mode": mode, **merged})
+        of = {n: own if n in own.model_fields_set else self for n in ("mode", "confirm_below", "builds")}
+        return Accuracy.model_validate({**{n: getattr(x, n) for n, x in of.items()}, **merged})
 
 
 class Model(Section):

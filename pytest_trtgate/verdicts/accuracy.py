@@ -17,7 +17,7 @@ from ..findings import (
     images_left_out,
     inconclusive_checks,
 )
-from ..judge.accuracy.parity import finds_nothing, judge_accepted, judge_parity, of_other_runtime
+from ..judge.accuracy.parity import finds_nothing, judge_accepted, judge_parity, of_builds, of_other_runtime
 from ..measuring import Evaluations, RunContext
 from ..records import METRICS, AccuracyRecord, Cell, Check, Outcome, Preflight, Task, Trouble
 from ..settings import DEPLOYMENT_CONF, FINDING_KINDS
@@ -47,12 +47,14 @@ class AccuracyJudge:
         """
         reference, engine = self.evaluations.pair(cell)
         checks, found = self._parity(cell, reference, engine)
+        builds = self.evaluations.other_builds(cell)
+        checks = of_builds(checks, builds)
         checks += inconclusive_checks(self.preflight().concerning(cell, "accuracy"))
         found += engine_findings(self.evaluations.engines, cell) + self._calibration_leak(cell)
         found += self._left_out(cell, engine)
         # Of a checkpoint that finds nothing, an engine that fell to nothing as well is no news.
         if not finds_nothing(reference):
-            checks += self._since(cell, reference, engine)
+            checks += of_builds(self._since(cell, reference, engine), builds)
         return checks, found
 
     def _since(self, cell: Cell, reference: AccuracyRecord, engine: AccuracyRecord) -> list[Check]:
@@ -86,10 +88,12 @@ class AccuracyJudge:
     def _parity(self, cell: Cell, reference: AccuracyRecord, engine: AccuracyRecord) -> tuple[list[Check], list[Found]]:
         """Judge an engine against its checkpoint."""
         tolerances = self.tolerances(cell, engine.task)
-        population = self.context.settings.of(cell.model).accuracy.mode == "population"
+        rules = self.context.settings.of(cell.model).accuracy
+        population = rules.mode == "population"
         evidence = self._evidence(reference, engine, population)
         comparison = None if isinstance(evidence, str) else evidence.comparison
-        checks = judge_parity(reference, engine, tolerances, comparison, population=population)
+        below = rules.confirm_below
+        checks = judge_parity(reference, engine, tolerances, comparison, population=population, confirm_below=below)
         found = few_images(engine.images, engine.settings.split)
         if not isinstance(evidence, str):
             figures = accuracy_figures(cell, engine, evidence, DEPLOYMENT_CONF)

@@ -88,7 +88,7 @@ def test_drops_of_a_classifier_are_those_of_its_images_and_classes() -> None:
     assert (found.metrics["top5"].reference, found.metrics["top5"].engine) == (1.0, 0.75)
     assert [(c.cls, c.images, c.change.drop) for c in found.classes] == [(0, 2, 0.5), (1, 2, 0.5)]
     low, high = found.metrics["top1"].interval
-    assert 0 <= low < 0.5 < high <= 1
+    assert -0.2 < low < 0 < 0.5 < high <= 1
 
 
 def test_the_bootstrap_of_a_classifier_is_that_of_a_mean_of_differences() -> None:
@@ -101,7 +101,8 @@ def test_the_bootstrap_of_a_classifier_is_that_of_a_mean_of_differences() -> Non
     half_width = 1.96 * change.std() / np.sqrt(300)
     low, high = found.metrics["top1"].interval
     assert low == pytest.approx(change.mean() - half_width, abs=0.01)
-    assert high == pytest.approx(change.mean() + half_width, abs=0.01)
+    # And as much as an image that was not seen may be of.
+    assert high == pytest.approx(change.mean() + half_width + 1 / 300, abs=0.01)
     again = compare_classified(reference, engine, replicates=2000)
     assert again.metrics == found.metrics
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from ...machine import differences, instructions_text
@@ -27,6 +27,7 @@ def judge_parity(
     comparison: Bootstrap | None = None,
     *,
     population: bool = False,
+    confirm_below: int = 0,
 ) -> list[Check]:
     """Judge the drop of each gated metric from the ``.pt`` to an engine, on the same images.
 
@@ -37,6 +38,7 @@ def judge_parity(
         comparison: The bootstrap over these images, for the intervals of the metrics that it covers.
         population: Whether those metrics are judged by its limits, in the population that the images come from, and
             not on the images themselves. All others always are judged on the images.
+        confirm_below: On fewer images, a drop over its tolerance fails only where its lower limit is over 0.
 
     Returns:
         One check per metric of ``tolerances``.
@@ -59,8 +61,54 @@ def judge_parity(
             check = check.model_copy(update={"low": limits.low, "high": limits.high})
             if population and check.change is not None and check.reference:
                 check = beside.in_population(check, check.change, drop.outcome(limit))
+            # A drop that the records of the images do not show at all is none of theirs to doubt.
+            elif check.outcome is Outcome.FAIL and engine.images < confirm_below and drop.drop > limit:
+                check = confirmed(check, drop.lower, drop.upper)
         checks.append(check)
     return checks
+
+
+def confirmed(check: Check, lower: float, upper: float) -> Check:
+    """Return a failed check, or one that is INCONCLUSIVE where its drop may be none.
+
+    Args:
+        check: The check, on few images.
+        lower: One-sided 95 % lower limit of its drop.
+        upper: The upper one.
+    """
+    if lower > 0:
+        return check
+    sentence = (
+        f"{check.sentence}; so few images cannot tell that from no drop, since its one-sided 95 % lower limit is "
+        f"{_four_digits(lower)}: evaluate on more images, or set accuracy.confirm_below = 0 to have it fail"
+    )
+    decided = {"outcome": Outcome.INCONCLUSIVE, "low": lower, "high": upper, "sentence": sentence}
+    return check.model_copy(update=decided)
+
+
+def of_builds(checks: Iterable[Check], builds: Sequence[AccuracyRecord]) -> list[Check]:
+    """Return checks of an engine that say how far its builds differ, and that fail only where all builds do.
+
+    Args:
+        checks: Drops of the engine's metrics.
+        builds: Further builds of the same engine, evaluated on the same images.
+    """
+    return [_of_builds(check, builds) if builds and check.unit == "points" else check for check in checks]
+
+
+def _of_builds(check: Check, builds: Sequence[AccuracyRecord]) -> Check:
+    if check.value is None or not check.reference or check.limit is None:
+        return check
+    values = [check.value, *(build.metrics.get(check.name, math.nan) for build in builds)]
+    fell = sum(not check.reference - value <= check.limit + ROUNDING for value in values)
+    low, high = min(values), max(values)
+    said = f"{len(values)} builds differ by {high - low:.4f} ({low:.4f} to {high:.4f})"
+    said += f", {fell or 'none'} of them lost more than is allowed"
+    unsure = check.outcome is Outcome.FAIL and fell < len(values)
+    if unsure:
+        said += ": allow for what builds differ by, or use the build that is good everywhere"
+    outcome = Outcome.INCONCLUSIVE if unsure else check.outcome
+    return check.model_copy(update={"outcome": outcome, "sentence": f"{check.sentence}; {said}"})
 
 
 def _mismatch(reference: AccuracyRecord, engine: AccuracyRecord) -> str:
