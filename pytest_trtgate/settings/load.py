@@ -177,6 +177,8 @@ def _over(table: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
 def _place(folder: Path, path: str | Path) -> Path | str:
     if path == "":
         return path  # for validation to reject: joined, it would be the folder itself
+    if "\0" in str(path):
+        raise SettingsError(f"{str(path)!r}: no path has the character NUL")
     try:
         return folder / Path(path).expanduser()
     except RuntimeError as error:

@@ -56,6 +56,19 @@ def resolved(dataset: Dataset, folder: Path) -> dict[str, object]:
 # Where splits are
 
 
+def test_a_list_keeps_its_meaning_when_the_working_folder_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    png(tmp_path / "work" / "0.png", 1)
+    (tmp_path / "list.txt").write_text("0.png\n")
+    (tmp_path / "data.yaml").write_text("test: list.txt\nnames: [a]\n")
+    dataset = load_dataset(tmp_path / "data.yaml")
+    monkeypatch.chdir("/")
+    (place,) = list(resolved(dataset, tmp_path / "job")["test"])  # type: ignore[call-overload]
+    assert Path(place).read_text() == str(tmp_path / "work" / "0.png")
+    assert dataset.images("test") == (tmp_path / "work" / "0.png",)
+
+
 def test_a_path_is_relative_to_the_working_folder_first(tmp_path: Path) -> None:
     (tmp_path / "data.yaml").write_text("path: set\ntest: images/test\nnames: [a]\n")
     write_dataset(tmp_path / "set")
