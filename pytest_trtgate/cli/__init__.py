@@ -215,6 +215,8 @@ def _report(arguments: argparse.Namespace) -> int:
         for line in markdown.render(runs).rstrip("\n").split("\n"):
             say(line)
         return 0
+    if arguments.output.exists() and any(map(arguments.output.samefile, arguments.records)):
+        arguments.misused(f"-o {arguments.output} is one of the records, and would take its place; name another file")
     written = render(runs, arguments.output, arguments.format, [path.parent for path in arguments.records])
     say(f"{written}: {len(runs)} run{'s' if len(runs) > 1 else ''}")
     return 0
