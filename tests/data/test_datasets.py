@@ -12,6 +12,7 @@ import pytest
 import yaml
 from project import Project, png, write_dataset
 
+from pytest_trtgate.cache.digests import DigestTable
 from pytest_trtgate.data import ultralytics_files
 from pytest_trtgate.data.dataset import Dataset, load_dataset
 from pytest_trtgate.errors import DataError
@@ -215,6 +216,9 @@ def test_records_carry_names_that_are_no_unicode(tmp_path: Path) -> None:
     request = SurveyRequest(threads=1, splits=(split,), classes=1, sample=1)
     save(tmp_path / "request.json", request)
     assert load(tmp_path / "request.json", SurveyRequest) == request
+    table = DigestTable(files={STRANGE: ((1, 2, 3, 4), "a"), "\N{REPLACEMENT CHARACTER}": ((1, 2, 3, 4), "b")})
+    save(tmp_path / "table.json", table)
+    assert load(tmp_path / "table.json", DigestTable) == table
 
 
 def test_images_whose_names_are_no_unicode_count(project: Project) -> None:
