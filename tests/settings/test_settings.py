@@ -157,6 +157,12 @@ recall = 0.4
     assert (chosen.of("b").imgsz, chosen.of("b").data) == (64, tmp_path / "d" / "b.yaml")
 
 
+def test_a_model_with_settings_of_its_own_may_be_a_link_to_itself(tmp_path: Path) -> None:
+    (tmp_path / "loop.pt").symlink_to("loop.pt")
+    (model,) = read(tmp_path, 'models = [{ path = "loop.pt", imgsz = 96 }]').models
+    assert model.path == tmp_path / "loop.pt"
+
+
 # What a bad value is told
 
 
