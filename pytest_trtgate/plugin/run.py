@@ -35,6 +35,8 @@ _SELECTED = "trtgate_selected"
 _CELL = "trtgate_cell"
 _ENDED_WELL = (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
 _PROBLEM = "trtgate_problem"
+_RUN_NO_TEST = ("collectonly", "showfixtures", "show_fixtures_per_test")
+"""Options with which pytest shows what there is, and runs nothing."""
 
 
 class GatePlugin:
@@ -252,7 +254,7 @@ class GatePlugin:
             output: dict[str, Any] = self.config.workeroutput  # type: ignore[attr-defined]
             output.update({_SELECTED: sorted(self.selected), _PROBLEM: self.problem})
             return
-        if self.config.option.collectonly or exitstatus in (
+        if any(self.config.getoption(name, False) for name in _RUN_NO_TEST) or exitstatus in (
             pytest.ExitCode.USAGE_ERROR,
             pytest.ExitCode.INTERNAL_ERROR,
         ):

@@ -115,6 +115,13 @@ def test_collecting_writes_nothing(project: Project) -> None:
     assert written(project, before) == []
 
 
+@pytest.mark.parametrize("option", ["--fixtures", "--fixtures-per-test"])
+def test_looking_for_fixtures_is_no_gate_that_measured_nothing(project: Project, option: str) -> None:
+    result = project.run(option)
+    assert result.ret == 0
+    result.stdout.no_fnmatch_line("*nothing was measured*")
+
+
 def test_a_project_that_does_not_use_the_gate_sees_nothing_of_it(project: Project) -> None:
     (project.path / "trtgate.toml").unlink()
     (project.path / "conftest.py").unlink()
