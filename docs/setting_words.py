@@ -121,7 +121,10 @@ WORDS: dict[str, str] = {
     "export.simplify": "Passed to the exporter.",
     "export.workspace": "TensorRT's workspace. Unset: TensorRT's own. ONNX Runtime ignores it.",
     "export.optimization_level": "TensorRT's builder level. Unset: TensorRT's own. ONNX Runtime ignores it.",
-    "inputs.max_megapixels": "Largest image that is decoded, by its header. Larger ones are left out, and said.",
+    "inputs.max_megapixels": (
+        "Largest image that is decoded, by its header. Larger ones are left out, and said. An image takes 3 MB of "
+        "memory a megapixel while it is decoded, in as many threads as there are cores."
+    ),
     "inputs.max_weights_gb": (
         "To how much a checkpoint may unpack. Unset: ten times the size of its file, and 0.1 at least, since torch "
         "does not compress."

@@ -154,9 +154,10 @@ def _days(text: str) -> float:
 
 def _project(text: str) -> Path:
     """Return a project's folder, absolute as all paths are that jobs are given; its settings file stands for it."""
-    path = given_path(text).resolve()
-    if not path.exists():
+    path = given_path(text)
+    if not path.exists():  # a loop of links too
         raise argparse.ArgumentTypeError(f"'{text}' does not exist")
+    path = path.resolve()
     return path.parent if path.is_file() else path
 
 
@@ -253,6 +254,8 @@ def _report(arguments: argparse.Namespace) -> int:
         return 0
     if arguments.format == "gitlab":
         return _report_to_gitlab(arguments, runs)
+    if arguments.output.exists() and any(map(arguments.output.samefile, arguments.records)):
+        arguments.misused(f"-o {arguments.output} is one of the records, and would take its place; name another file")
     written = render(runs, arguments.output, arguments.format, [path.parent for path in arguments.records])
     say(f"{written}: {len(runs)} run{'s' if len(runs) > 1 else ''}")
     return 0

@@ -122,10 +122,10 @@ def _check_places(settings: Settings) -> None:
     folders = [("cache_dir", settings.cache_dir), ("baseline_dir", settings.baseline_dir), *to_write]
     for key, folder in folders:
         # A folder that is not there yet will be made, inside the nearest one above it that is.
-        there = next((p for p in (folder, *folder.parents) if p.exists()), None) if folder else None
+        there = next((p for p in (folder, *folder.parents) if p.is_symlink() or p.exists()), None) if folder else None
         if there is None:
             continue
-        why = "" if there.is_dir() else f"{there} is not a folder"
+        why = "" if there.is_dir() else f"{there} is not a folder" if there.exists() else f"{there} links to nothing"
         if why or ((key, folder) in to_write and (why := _why_read_only(there))):
             raise DataError(f"{key} = {getattr(settings, key)} cannot be written: {why}")
 

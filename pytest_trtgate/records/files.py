@@ -150,6 +150,9 @@ def save(path: Path, record: FileRecord) -> None:
     write_whole(path, as_json(record))
 
 
+_REPLACEMENT = "\N{REPLACEMENT CHARACTER}".encode()
+
+
 def as_json(record: FileRecord) -> bytes:
     """Return a record as JSON that people can compare: a line per field, and per group of numbers."""
     if record.depths is not None:
@@ -157,7 +160,10 @@ def as_json(record: FileRecord) -> bytes:
     try:
         text = record.model_dump_json(indent=1).encode()
     except PydanticSerializationError:
-        # The name of a file that is no Unicode, which Python and json hold as single surrogates.
+        text = b""
+    if not text or _REPLACEMENT in text:
+        # The name of a file that is no Unicode, which Python and json hold as single surrogates. Pydantic refuses them
+        # in a text, and replaces them in a key.
         text = json.dumps(record.model_dump(), indent=1, default=str).encode()
     for group in (_NUMBERS, _MEASURED):
         text = group.sub(_on_one_line, text)

@@ -129,6 +129,17 @@ def test_markdown_is_printed_where_no_file_is_named(record: Path, capsys: pytest
     assert "error: -o FILE is missing; only --format markdown can be printed\n" in capsys.readouterr().err
 
 
+def test_a_report_does_not_take_the_place_of_its_record(
+    record: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "link.html").symlink_to(record)
+    before = record.read_bytes()
+    with pytest.raises(SystemExit):
+        main(["report", str(record), "-o", "link.html"])
+    assert "-o link.html is one of the records, and would take its place; name another" in capsys.readouterr().err
+    assert record.read_bytes() == before
+
+
 def test_several_records_make_one_report(record: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     save(tmp_path / "other.json", gpu_run())
     for name in ("r.html", "r.md", "r.csv"):

@@ -742,10 +742,15 @@ def test_the_doctor_gives_its_job_absolute_paths(
     assert all(Path(path).is_absolute() for path in paths)
 
 
-def test_the_doctor_of_a_folder_that_is_not_there_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("name", ["nowhere", "loop"])
+def test_the_doctor_of_a_folder_that_is_not_there_is_wrong_usage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("loop").symlink_to("loop")
     with pytest.raises(SystemExit):
-        main(["doctor", "--config", "nowhere"])
-    assert "'nowhere' does not exist" in capsys.readouterr().err
+        main(["doctor", "--config", name])
+    assert f"'{name}' does not exist" in capsys.readouterr().err
 
 
 def test_every_finding_has_a_section_in_the_docs() -> None:
