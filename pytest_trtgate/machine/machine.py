@@ -145,7 +145,7 @@ class Machine:
             cpu_model=model,
             cpu_quota=quota,
             instructions=self.cpu_instructions(),
-            power=", ".join(self.power_mode(gpu)),
+            power=", ".join(self.power_mode(gpu)) or None,
             memory_bytes=_memory_bytes(),
             gpu=gpu.name if gpu else None,
             compute_capability=gpu.compute_capability if gpu else None,

@@ -84,7 +84,7 @@ class Environment(Record):
     ``extra``: fields that the project's own code adds, by label; they are shown, and nothing depends on them.
     ``instructions``: the CPU's, with which it computes INT8; None if unknown, as in older records. ``cpu_model``: its
     family and model, such as ``f6m143``. ``cpu_quota``: how many cores' time a container may use; None if all.
-    ``power``: how the machine is set between speed and power, as far as it tells.
+    ``power``: how the machine is set between speed and power; None if it does not tell.
     """
 
     machine: Name
@@ -95,7 +95,7 @@ class Environment(Record):
     cpu_count: int
     cpu_model: str = ""
     cpu_quota: float | None = None
-    power: str = ""
+    power: str | None = None
     instructions: tuple[str, ...] | None = None
     memory_bytes: int
     gpu: str | None = None
@@ -112,5 +112,5 @@ class Environment(Record):
     def platform(self) -> dict[str, str]:
         """What may change on one machine and move all its latencies, by name; empty of what is not there."""
         driver, instructions = self.driver or "", " ".join(self.instructions or ())
-        own = {"driver": driver, "power": self.power, "os": self.os, "python": self.python}
+        own = {"driver": driver, "power": self.power or "", "os": self.os, "python": self.python}
         return own | {"instructions": instructions} | self.versions

@@ -107,7 +107,7 @@ def environment_rows(environment: Environment, baselines: Sequence[BaselineUse])
             "GPU": e.gpu or "none",
             "Compute capability": e.compute_capability or "",
             "Driver": e.driver or "",
-            "Power": e.power,
+            "Power": e.power or "",
             "Device": e.device,
             "Backend": f"{e.backend} {e.backend_version}",
             "Python": e.python,
