@@ -114,8 +114,8 @@ def paired_bootstrap(
         reference: The arm that the engine is compared with.
         engine: The arm to judge, evaluated on the same images.
         images: How many images were evaluated, with and without objects.
-        replicates: How many times images are drawn.
-        seed: Of the draws; equal seeds give equal results, however many threads there are.
+        replicates: How many times images are weighted anew.
+        seed: Of the weights; equal seeds give equal results, however many threads there are.
         threads: How many to use; by default the cores of this machine, at most 4.
 
     Raises:
