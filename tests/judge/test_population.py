@@ -198,7 +198,7 @@ def test_one_lost_image_of_four_does_not_fail_by_itself_unless_asked_for(
     project.weights(Behaviour(drop={"int8": 0.2}, seen=WORSE))
     project.settings(f"[accuracy]\n{below}\n")
     project.run(INT8)
-    assert project.outcomes("accuracy") == {"int8": outcome}
+    assert outcome in [str(check.outcome) for check in project.verdict("int8", "accuracy").checks]
     # Under other tolerances the record alone is judged, by the same rule.
     project.settings(f'[accuracy]\n{below}\n[accuracy.int8]\n"mAP50" = 0.01\n"mAP50-95" = 0.02\n')
     capsys.readouterr()

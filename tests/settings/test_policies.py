@@ -59,7 +59,7 @@ def test_a_budget_fails_without_any_baseline(project: Project) -> None:
     project.settings("p95 = { budget_ms = 3.5 }\n")
     result = project.run("--trt-precision=fp16,int8")
     result.assert_outcomes(passed=3, failed=1)
-    result.stdout.re_match_lines([r"fp16: p95 4\.\d+ ms \(mean of launches\) is over its budget of 3\.5 ms"])
+    result.stdout.re_match_lines([r"fp16: p95 4\.\d+ ms \(median of launches\) is over its budget of 3\.5 ms"])
     accept = project.verdict("fp16", "latency").accept
     assert re.fullmatch(r"set p95\.budget_ms = 4\.\d\d under \[latency\.fp16\] in trtgate\.toml", accept)
 
