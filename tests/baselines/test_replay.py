@@ -149,7 +149,7 @@ def test_a_damaged_baseline_costs_its_own_cell_only(accepted: Project) -> None:
 
 def test_a_slower_engine_fails_after_five_launches_with_a_placebo(accepted: Project) -> None:
     accepted.settings("p95 = { regression = 0.2 }\n")
-    accepted.weights(Behaviour(p50_ms=speeds(4.2 * 1.15)))
+    accepted.weights(Behaviour(p50_ms=speeds(4.2 * 1.3)))
     result = accepted.run(ONE)
     result.assert_outcomes(passed=1, failed=1)
     why, *_ = [line for line in result.outlines if " more to confirm it: " in line]
@@ -162,7 +162,7 @@ def test_a_slower_engine_fails_after_five_launches_with_a_placebo(accepted: Proj
     found = check(accepted, "p50")
     assert str(found.outcome) == "FAIL"
     assert found.change == pytest.approx(0.15, abs=0.005)
-    assert found.value / found.reference == pytest.approx(1.15, abs=0.01)
+    assert found.value / found.reference == pytest.approx(1.3, abs=0.01)
     assert "; 5 launches, one-sided 99 % limits " in found.sentence
     assert accepted.verdict("fp16", "latency").accept == "pytest --trt-precision=fp16 --trt-baselines=update"
 
@@ -218,7 +218,7 @@ def test_launches_end_at_the_setting(accepted: Project) -> None:
 
 def test_settled_cells_sit_out_the_further_launches(project: Project) -> None:
     project.run("--trt-baselines=add").assert_outcomes(passed=6)
-    project.weights(Behaviour(p50_ms=speeds(4.2 * 1.15)))
+    project.weights(Behaviour(p50_ms=speeds(4.2 * 1.3)))
     project.run().assert_outcomes(passed=5, failed=1)
     assert project.outcomes("latency") == {"fp32": "PASS", "fp16": "FAIL", "int8": "PASS"}
     assert [len(inside) for inside in arms(project)] == [7, 7, 7, 3, 3]
@@ -236,7 +236,7 @@ def test_the_fixture_gives_the_launches_that_are_judged(accepted: Project) -> No
             trtgate.check_latency()
         """
     )
-    accepted.weights(Behaviour(p50_ms=speeds(4.2 * 1.15)))
+    accepted.weights(Behaviour(p50_ms=speeds(4.2 * 1.3)))
     accepted.run("--trt-precision=fp16,int8").assert_outcomes(passed=1, failed=1)
     assert accepted.outcomes("latency") == {"fp16": "FAIL", "int8": "NO_BASELINE"}
 
