@@ -42,10 +42,10 @@ class Launches:
 # --- The gate ---------------------------------------------------------------------------------------------------------
 
 
-def gate(launches: Launches, slowdown: float, threshold: float = THRESHOLD, hypotheses: int = 1) -> tuple[Array, ...]:
+def gate(launches: Launches, slowdown: float, threshold: float = THRESHOLD) -> tuple[Array, ...]:
     """Judge trials as ``judge.sequential`` does; return failed, passed and launches per trial."""
     d, placebo = ratios(launches, slowdown)
-    return simulate_outcomes(d, threshold, hypotheses, placebo)
+    return simulate_outcomes(d, threshold, placebo)
 
 
 def ratios(launches: Launches, slowdown: float) -> tuple[Array, Array]:

@@ -138,7 +138,7 @@ def load(request: Any, engine: Path, folder: Path, batches: Any, *, plain_first:
     tensor = torch.rand(request.how.batch, 3, request.how.imgsz, request.how.imgsz, device=f"cuda:{request.device}")
     early = PlainLoop(read_engine(engine)[1], tensor) if plain_first else None
     started = time.perf_counter()
-    (arm,) = load_arms(request, folder, lambda _, load: load())
+    (arm,) = load_arms(request, request.arms, folder, lambda _, load: load())
     load_s = time.perf_counter() - started
     with torch.inference_mode():
         arm.aim(batches[0])

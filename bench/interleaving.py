@@ -43,7 +43,7 @@ from pytest_trtgate.workers.timing.arms import decode, load_arms
 yolo.isolate(request.threads)
 batches = decode(request)
 device = cuda_timing.open_device(request.device)
-(arm,) = load_arms(request, folder, lambda _, load: load())
+(arm,) = load_arms(request, request.arms, folder, lambda _, load: load())
 taken_ns = []
 with torch.inference_mode():
     arm.aim(batches[0])

@@ -54,23 +54,31 @@ def arms_of(arguments: argparse.Namespace) -> dict[str, Path]:
     return arms | {name: Path(path) for name, path in single.items()}
 
 
+def launch_request(
+    index: int, arms: tuple[ArmRequest, ...], asked: argparse.Namespace, rules: Latency, folder: Path
+) -> LatencyRequest:
+    """Return the request for a launch; ``asked`` has the folder ``images``, ``imgsz`` and ``device``."""
+    images = sorted(p for p in asked.images.iterdir() if p.suffix in (".png", ".jpg"))
+    return LatencyRequest(
+        index=index,
+        arms=arms,
+        device=asked.device,
+        threads=threads_of(Settings(), Machine()),
+        gated="engine",
+        images=tuple(str(p.resolve()) for p in images[: rules.images]),
+        how=AccuracySettings(split="test", imgsz=asked.imgsz, batch=1, conf=0.25, iou=0.7, max_det=300),
+        rules=rules,
+        samples_file=str(folder / "samples.npz"),
+    )
+
+
 def launch(
     arguments: argparse.Namespace, arms: dict[str, Path], index: int, folder: Path
 ) -> dict[str, NDArray[np.int32]]:
     """Run one launch and return the durations of each arm's engine, in tenths of a microsecond."""
-    images = sorted(p for p in arguments.images.iterdir() if p.suffix in (".png", ".jpg"))
-    latency = Settings().latency
-    request = LatencyRequest(
-        index=index,
-        arms=tuple(ArmRequest(arm=arm, artifact=str(p.resolve()), sha256=file_sha256(p)) for arm, p in arms.items()),
-        device=arguments.device,
-        threads=threads_of(Settings(), Machine()),
-        images=tuple(str(p.resolve()) for p in images[: latency.images]),
-        contexts=("engine",),
-        how=AccuracySettings(split="test", imgsz=arguments.imgsz, batch=1, conf=0.25, iou=0.7, max_det=300),
-        rules=Latency(seed=time.time_ns() % 2**31, samples=arguments.samples, max_seconds=arguments.max_seconds),
-        samples_file=str(folder / "samples.npz"),
-    )
+    wanted = tuple(ArmRequest(arm=n, artifact=str(p.resolve()), sha256=file_sha256(p)) for n, p in arms.items())
+    rules = Latency(seed=time.time_ns() % 2**31, samples=arguments.samples, max_seconds=arguments.max_seconds)
+    request = launch_request(index, wanted, arguments, rules, folder).model_copy(update={"contexts": ("engine",)})
     LocalLauncher().run(Job(f"launch-{index}", request, arguments.device, 600), folder, print)
     with np.load(folder / "samples.npz") as arrays:
         return {arm: np.round(arrays[f"{arm}/engine"] / 100).astype(np.int32) for arm in arms}

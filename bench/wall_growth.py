@@ -164,4 +164,6 @@ def _synthetic(folder: Path, total: int, cache: Path | None = None) -> None:
     shutil.copy(EXAMPLE / "shapes.pt", folder)
     (folder / "test_gate.py").write_text(TESTS)
     settings = f'models = ["shapes.pt"]\ndata = "data/data.yaml"\ncache_dir = "{cache or "cache"}"\n'
-    (folder / "trtgate.toml").write_text(f'{settings}imgsz = 64\nbatch = 16\nprecisions = ["fp32"]\n')
+    (folder / "trtgate.toml").write_text(
+        f'{settings}imgsz = 64\nbatch = 16\nprecisions = ["fp32"]\n[findings]\nimgsz-mismatch = "warn"\n'
+    )

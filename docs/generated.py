@@ -234,6 +234,8 @@ def cli_page() -> str:
         NOTICE,
         "# The command `trtgate`\n",
         f"{top.description}\n",
+        "The shell completes commands and options with the extra `completion`: `pip install "
+        "'pytest-trtgate[completion]'`, then `eval \"$(register-python-argcomplete trtgate)\"` in bash or zsh.\n",
         "Exit statuses are in [Verdicts and exit codes](exit-codes.md), words such as *cell* in [Words](words.md).\n",
     ]
     for command in commands(top):

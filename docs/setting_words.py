@@ -27,7 +27,9 @@ WORDS: dict[str, str] = {
     "baselines": (
         "`check` compares with the baselines. `add` also writes missing ones. `update` also replaces those that differ."
     ),
-    "baseline_dir": "Folder of the baselines: one JSON file per cell, to be committed.",
+    "baseline_dir": (
+        "Folder of the baselines, to be committed: per cell one JSON file of its accuracy, and one per machine."
+    ),
     "report": "The HTML report. `run.json` and a CSV file are written beside it.",
     "videos": (
         "Clips that each model's `.pt` and engines are timed on, end to end: see "
@@ -58,21 +60,30 @@ WORDS: dict[str, str] = {
     ),
     "inconclusive": "Whether the verdict INCONCLUSIVE fails the run.",
     "missing_baseline": (
-        "Whether a cell without a usable baseline fails the run. `auto`: `fail` where the environment variable `CI` is "
-        "set, else `record`."
+        "Whether an accuracy or a latency without a usable baseline fails the run. `auto`: `fail` where the "
+        "environment variable `CI` is set, else `record`."
     ),
     "models[].path": "The checkpoint. An entry of `models` that is only a path means the same.",
     "models[].data": "The dataset of this model.",
     "models[].imgsz": "The image size of this model.",
+    "models[].name": "What reports and baselines call the model. By default its file name without the ending.",
     "models[].accuracy": "Tolerances of this model, as a table like `accuracy`.",
     "models[].quantization": "How INT8 of this model is made, as a table like `quantization`.",
     "accuracy.mode": (
         "`contract`: the drop on these images decides. `population`: its confidence limits decide: see "
         "[Accuracy](../explanation/verdict.md#accuracy)."
     ),
+    "accuracy.confirm_below": (
+        "With `contract` and fewer images than this, a drop over its tolerance fails only if its one-sided 95 % lower "
+        "limit is over 0; else it is INCONCLUSIVE."
+    ),
+    "accuracy.builds": (
+        "How many builds of each TensorRT engine are evaluated. A drop over its tolerance fails only if all have it: "
+        "see [Accuracy](../explanation/verdict.md#accuracy). Builds of ONNX Runtime are all the same: there is one."
+    ),
     "accuracy.*": "Largest allowed drop of this metric from the `.pt`, and since the baseline.",
     "latency.context": "What is judged: the engine alone, or image in to result out. Both are measured.",
-    "latency.launches": "How many launches a run has. A replayed baseline is looked at after 3, 5, 8 and 12.",
+    "latency.launches": "How many launches a run has. A replayed baseline is looked at after 3, 4, 5, 8 and 12.",
     "latency.max_launches": "How many launches a run gets at most where fewer do not decide.",
     "latency.samples": (
         "Timed inferences per launch, arm and context. The context that is not judged gets a quarter of them."
@@ -130,7 +141,10 @@ WORDS: dict[str, str] = {
     "export.simplify": "Passed to the exporter.",
     "export.workspace": "TensorRT's workspace. Unset: TensorRT's own. ONNX Runtime ignores it.",
     "export.optimization_level": "TensorRT's builder level. Unset: TensorRT's own. ONNX Runtime ignores it.",
-    "inputs.max_megapixels": "Largest image that is decoded, by its header. Larger ones are left out, and said.",
+    "inputs.max_megapixels": (
+        "Largest image that is decoded, by its header. Larger ones are left out, and said. An image takes 3 MB of "
+        "memory a megapixel while it is decoded, in as many threads as there are cores."
+    ),
     "inputs.max_weights_gb": (
         "To how much a checkpoint may unpack. Unset: ten times the size of its file, and 0.1 at least, since torch "
         "does not compress."

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import sys
+from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -83,6 +85,27 @@ def test_examples_of_settings_are_accepted(page: Path) -> None:
     for example in re.findall(r"```toml\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
         table = tomllib.loads(example)
         Settings.model_validate(table.get("tool", {}).get("trtgate", table))
+
+
+def test_the_messages_that_are_explained_are_messages_of_the_code() -> None:
+    page = (DOCS / "how-to" / "troubleshooting.md").read_text(encoding="utf-8")
+    explained = [
+        message for row in re.findall(r"^\| (.+?) \|", page, re.MULTILINE) for message in re.findall("`(.+?)`", row)
+    ]
+    said = "\n".join(text for path in (ROOT / "pytest_trtgate").rglob("*.py") for text in texts_of(path))
+    assert len(explained) > 50
+    assert [message for message in explained if message not in said] == []
+
+
+def texts_of(path: Path) -> Iterator[str]:
+    """Yield the texts in a file but for docstrings, with ``...`` for each value that a text is given."""
+    nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+    docstrings = {id(node.value) for node in nodes if isinstance(node, ast.Expr)}
+    for node in nodes:
+        if isinstance(node, ast.JoinedStr):
+            yield "".join(str(part.value) if isinstance(part, ast.Constant) else "..." for part in node.values)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings:
+            yield node.value
 
 
 def test_the_readme_is_short() -> None:

@@ -23,7 +23,7 @@ KEPT = 3
 def prune(folder: Path, chance: random.Random) -> str:
     """Prune the project's cache, sometimes of all that is in it; return what is wrong."""
     days = chance.choice(["0", "0", "30"])
-    command = [sys.executable, "-m", "pytest_trtgate.cli", "cache", "prune", "--older-than", days]
+    command = [sys.executable, "-m", "pytest_trtgate.cli", "cache", "prune", "--yes", "--older-than", days]
     ended = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     return f"cache prune: exit status {ended.returncode}\n{ended.stdout}{ended.stderr}" if ended.returncode else ""
 

@@ -3,23 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import BaselineError
 from ..judge import worst
-from ..judge.accuracy.parity import judge_parity
+from ..judge.accuracy.parity import confirmed, judge_parity, of_builds
 from ..judge.latency.fitness import why_unfit
 from ..judge.latency.sessions import compare_sessions
-from ..records import ALLOW_BUSY, BUSY, INTERRUPTED, REFERENCE, Baseline, Cell, Check, Outcome, RunRecord, Verdict
+from ..records import (
+    ALLOW_BUSY,
+    BUSY,
+    INTERRUPTED,
+    REFERENCE,
+    SUBJECTS,
+    AccuracyBaseline,
+    AccuracyRecord,
+    Baseline,
+    BaselineSession,
+    Cell,
+    Check,
+    Outcome,
+    RunRecord,
+    Subject,
+    Verdict,
+)
 from ..settings import PERCENTILES, Settings
 from .advice import EVEN_SO, advice
+from .disturbance import disturbed
 from .lookup import machine_differences, session_threads
 from .offset import machine_offset
 from .remedies import settings_for
 from .store import BaselineStore, Measured
 
-INCOMPLETE = "this run did not judge both accuracy and latency"
+INCOMPLETE = "this run did not judge it, or its record lacks what was judged"
 
 
 @dataclass(frozen=True)
@@ -28,9 +46,10 @@ class Acceptable:
 
     Attributes:
         refusal: Why it may not become the baseline; empty where it may.
-        before: That baseline, None without one or where it is damaged.
-        same: The same, where it is of the same engine on the same machine.
-        known: Whether it has this run already.
+        before: Its latency, None without one or where it is damaged.
+        accuracy: Its accuracy, likewise.
+        same: The same as ``before``, where it is of the same engine on the same machine.
+        known: The subjects of which it has this run already.
         join: Whether the launches join those stored, as they do while nothing has changed; else they replace them.
         remark: What whoever accepts it should know, in a sentence without its full stop; mostly empty.
     """
@@ -38,8 +57,9 @@ class Acceptable:
     measured: Measured
     refusal: str
     before: Baseline | None
+    accuracy: AccuracyBaseline | None
     same: Baseline | None
-    known: bool
+    known: frozenset[Subject]
     join: bool
     remark: str
 
@@ -74,23 +94,35 @@ class Acceptance:
         measured = Measured.of(self.run, cell)
         if measured is None:
             return refusal or INCOMPLETE
-        before = self._before(cell)
-        known = before is not None and measured.session in before.sessions
-        same = before if before is not None and self._same(before, measured) else None
-        offset = "" if known else machine_offset(before, self.run, cell, self.settings)
-        busy = f"the machine was busy: {self.run.preflight.busy}" if self.run.preflight.busy and self.allow_busy else ""
-        remark = "; ".join(filter(None, (offset, busy)))
+        accuracy, before = self._before(cell)
+        session = measured.session
+        known: set[Subject] = set()
+        if accuracy is not None and measured.accuracy is not None and self._has(accuracy, measured.accuracy):
+            known.add("accuracy")
+        if session and before and any(map(session.is_same_run, before.sessions)):
+            known.add("latency")
+        same = before if session and before and self._same(before, measured, session) else None
+        remark = machine_offset(before, self.run, cell, self.settings) if session and "latency" not in known else ""
+        busy, unfelt = self.run.preflight.busy, not self.busy(cell)
+        if session and busy and (unfelt or self.allow_busy):
+            busy += ", which two copies of the baseline engine did not feel" if unfelt else ""
+            remark = "; ".join(filter(None, (remark, f"the machine was busy: {busy}")))
         join = same is not None and self._unchanged(same, cell)
-        return Acceptable(measured, refusal, before, same, known, join, remark)
+        return Acceptable(measured, refusal, before, accuracy, same, frozenset(known), join, remark)
 
-    def _before(self, cell: Cell) -> Baseline | None:
-        try:
-            return self.store.find(cell).baseline
-        except BaselineError:  # to be replaced
-            return None
+    def _has(self, stored: AccuracyBaseline, measured: AccuracyRecord) -> bool:
+        return (stored.recorded_at, stored.accuracy) == (self.run.started_at, measured.metrics)
 
-    def _same(self, before: Baseline, measured: Measured) -> bool:
-        machines = (self.store.environment, {measured.session.threads}, before.environment, session_threads(before))
+    def _before(self, cell: Cell) -> tuple[AccuracyBaseline | None, Baseline | None]:
+        accuracy = before = None
+        with suppress(BaselineError):  # to be replaced
+            accuracy = self.store.find_accuracy(cell).baseline
+        with suppress(BaselineError):
+            before = self.store.find(cell).baseline
+        return accuracy, before
+
+    def _same(self, before: Baseline, measured: Measured, session: BaselineSession) -> bool:
+        machines = (self.store.environment, {session.threads}, before.environment, session_threads(before))
         return before.engine_sha256 == measured.engine.sha256 and not machine_differences(*machines)
 
     def _unchanged(self, baseline: Baseline, cell: Cell) -> bool:
@@ -105,16 +137,20 @@ class Acceptance:
                 change = compare_sessions(now_ms, baseline.per_session_ms(rules.context, percent), threshold)
             except ValueError:  # nothing stored, or what is no time
                 return False
-            if change.outcome is not Outcome.PASS:
+            if change.change >= threshold:
                 return False
         return True
 
     def why_refused(self, cell: Cell) -> str:
         """Return why nothing of the run may become the baseline of a cell; empty where it may."""
-        busy = self.run.preflight.busy
+        busy = self.busy(cell)
         if (why := self.why_never(cell)) or not busy or self.allow_busy:
             return why
         return f"{busy} [{BUSY}]; measure again on a quiet machine, or take it as it is with {ALLOW_BUSY}"
+
+    def busy(self, cell: Cell) -> str:
+        """Return what disturbed the launches of a cell, of what kept the machine busy; empty where nothing did."""
+        return disturbed(self.run, cell, self.settings)
 
     def why_never(self, cell: Cell) -> str:
         """Return the same, however busy the machine may have been."""
@@ -129,8 +165,7 @@ class Acceptance:
         timed = latency is not None and latency.of_arm(cell.precision)
         if unfit := why_unfit(latency) if latency is not None and timed else "":
             return unfit
-        judged = {verdict.subject for verdict in verdicts} == {"accuracy", "latency"}
-        return "" if judged and Measured.of(self.run, cell) else INCOMPLETE
+        return "" if Measured.of(self.run, cell) else INCOMPLETE
 
     def _why_barred(self, verdict: Verdict) -> str:
         """Return why a cell with such a verdict may not become a baseline; empty where it may."""
@@ -153,8 +188,12 @@ class Acceptance:
             return f"{why}; {change}"
         return f"{why}; {change}, then measure again, since a run is judged by the limits that it had"
 
-    def write(self, cell: Cell) -> tuple[str, bool]:
-        """Write the baseline of a cell from the run, unless that is refused.
+    def write(self, cell: Cell, subjects: Collection[Subject] = SUBJECTS) -> tuple[str, bool]:
+        """Write the baselines of a cell's accuracy and latency from the run, unless that is refused.
+
+        Args:
+            cell: The cell.
+            subjects: What of it may be written; what the run did not judge is left as it is.
 
         Returns:
             One sentence, and whether the run is in the baseline now.
@@ -163,17 +202,36 @@ class Acceptance:
         if isinstance(found, str) or found.refusal:
             why = found if isinstance(found, str) else found.refusal
             return f"{cell.label}: baseline not written, since {why}", False
-        if found.known:
-            return f"{cell.label}: the baseline has this run already ({self.store.path(cell)})", True
+        has = {"accuracy": found.measured.accuracy, "latency": found.measured.session}
+        wanted = [subject for subject in subjects if has[subject] is not None]
+        paths = {"accuracy": self.store.accuracy_path(cell), "latency": self.store.path(cell)}
+        new = [subject for subject in wanted if subject not in found.known]
+        listed = " and ".join(str(paths[subject]) for subject in new or wanted)
+        if not new:
+            return f"{cell.label}: the baseline has this run already ({listed})", True
         try:
-            path = self.store.write(found.measured, found.same, join=found.join)
+            if "accuracy" in new:
+                self.store.write_accuracy(found.measured, self._judged(cell, "accuracy"))
+            if "latency" in new:
+                judged = [*self._judged(cell, "latency"), *([found.remark] if found.remark else [])]
+                self.store.write(found.measured, found.same, judged, join=found.join)
         except BaselineError as error:
             return str(error), False
-        sentence = f"{cell.label}: baseline written to {path}" + (f"; {found.remark}" if found.remark else "")
+        sentence = f"{cell.label}: baseline written to {listed}"
+        if "latency" not in new:
+            return sentence, True
+        sentence += f"; {found.remark}" if found.remark else ""
         rule = self.settings.latency.unasked_speedup(cell.precision, cell.backend, self.settings.precisions)
         if rule is not None:
             sentence += f"; not judged was its speed-up over {rule.over}, which is not in this run"
         return sentence, True
+
+    def _judged(self, cell: Cell, subject: Subject) -> list[str]:
+        """Return how the run compared with the baseline that it replaces or joins, for whoever reviews that."""
+        verdicts = [verdict for verdict in self.run.verdicts if (verdict.cell, verdict.subject) == (cell, subject)]
+        nothing = (Outcome.ERROR, Outcome.NO_BASELINE)
+        checks = [c for v in verdicts for c in v.checks if c.against == "baseline" and c.outcome not in nothing]
+        return [check.sentence.removeprefix(f"{cell.precision}: ") for check in checks]
 
 
 def blocking_check(subject: str, checks: Iterable[Check]) -> Check | None:
@@ -218,6 +276,10 @@ def _rejudged(verdict: Verdict, run: RunRecord, settings: Settings) -> tuple[Ver
     if verdict.outcome is Outcome.ERROR or not before or reference is None or engine is None:
         return verdict, ""
     now = judge_parity(reference, engine, settings.accuracy.tolerances(cell.precision, engine.task))
+    if engine.images < settings.accuracy.confirm_below:
+        limits = {c.name: (c.low, c.high) for c in before if c.low is not None and c.high is not None}
+        now = [confirmed(c, *limits[c.name]) if c.outcome is Outcome.FAIL and c.name in limits else c for c in now]
+    now = of_builds(now, run.other_builds(cell.model, cell.precision))
     others = (check for check in verdict.checks if check not in before)
     then, outcome = worst(before), worst(now)
     said = f"{cell.label}: its accuracy to the .pt was {then} in that run, and is {outcome} by the tolerances of now"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .. import text as fmt
 from ..errors import SettingsError
@@ -13,10 +13,22 @@ from ..judge.latency.candidate import Against, Candidate
 from ..judge.latency.fitness import doubted, why_unfit
 from ..judge.latency.regression import IDENTICAL_CHECK, judge_sessions
 from ..judge.latency.wording import MEDIAN
-from ..records import Baseline, Cell, Check, EngineRecord, LatencyRecord, Outcome, RunRecord
+from ..records import (
+    PLATFORM,
+    Baseline,
+    Cell,
+    Check,
+    EngineRecord,
+    Finding,
+    LatencyRecord,
+    Outcome,
+    RunRecord,
+    failures,
+)
 from ..report import accuracy_of, latency_of
-from ..settings import Settings
+from ..settings import FINDING_KINDS, Settings
 from .lookup import machine_differences, other_heads
+from .platform import Now, platform_changed
 from .store import session_of
 
 SAME_AS_EARLIER = "the engine is the same, byte by byte: what is around it is judged"
@@ -24,10 +36,11 @@ SAME_AS_EARLIER = "the engine is the same, byte by byte: what is around it is ju
 
 @dataclass(frozen=True)
 class Compared:
-    """One cell of both runs: the worst of its checks decides."""
+    """One cell of both runs: the worst of its checks decides. ``warning``: what else is found; mostly empty."""
 
     cell: Cell
     checks: Sequence[Check]
+    warning: str = ""
 
     @property
     def outcome(self) -> Outcome:
@@ -62,7 +75,38 @@ def compare(before: RunRecord, after: RunRecord, settings: Settings) -> list[Com
     if not cells:
         there = [", ".join(cell.key for cell in run.cells) or "none" for run in (before, after)]
         raise SettingsError(f"the runs have no cell in common: {there[0]} before, {there[1]} now")
-    return [Compared(cell, _checks(before, after, cell, settings)) for cell in cells]
+    compared = [Compared(cell, _checks(before, after, cell, settings)) for cell in cells]
+    return [_with_platform(one, before, after, settings) for one in compared]
+
+
+def _with_platform(one: Compared, before: RunRecord, after: RunRecord, settings: Settings) -> Compared:
+    """Return a compared cell with what the machine did to both runs, as its finding's severity has it."""
+    severity, timed = settings.findings.of(PLATFORM), _timed(after, one.cell)
+    if severity == "off" or timed is None:
+        return one
+    cells = [cell for cell in after.cells if cell.model == one.cell.model]
+    earlier = {cell: baseline for cell in cells if (baseline := _earlier(before, cell))}
+    now = Now(timed, after.environment, settings.latency.context, after.preflight.busy)
+    said = platform_changed(one.cell, earlier, now, earlier_run=True)
+    if not said or severity == "warn":
+        return replace(one, warning=f"{said} [{PLATFORM}]" if said else "")
+    failed = Finding(id=PLATFORM, severity=severity, sentence=said, remedy=FINDING_KINDS[PLATFORM].remedy)
+    return replace(one, checks=[*one.checks, *failures([failed])])
+
+
+def _earlier(before: RunRecord, cell: Cell) -> Baseline | None:
+    """Return the earlier run as a baseline of one session; None where it did not time the cell."""
+    timed, engine = _timed(before, cell), _engine(before, cell)
+    session = session_of(timed, cell, before) if timed else None
+    if session is None:
+        return None
+    return Baseline(
+        cell=cell,
+        environment=before.environment,
+        engine_sha256=engine.sha256 if engine else "",
+        cache_key="none",
+        sessions=(session,),
+    )
 
 
 def _checks(before: RunRecord, after: RunRecord, cell: Cell, settings: Settings) -> Sequence[Check]:
@@ -99,19 +143,9 @@ def _latency(before: RunRecord, after: RunRecord, cell: Cell, settings: Settings
     """Return the checks of a cell's latency; ``same``: whether both runs timed the same bytes."""
     rules, arm = settings.latency, cell.precision
     then, now = (_timed(run, cell) for run in (before, after))
-    session = session_of(then, cell, before) if then else None
-    if then is None or now is None or session is None:
+    earlier = _earlier(before, cell)
+    if then is None or now is None or earlier is None:
         return _missing("latency", then is not None, now is not None)
-    earlier = Baseline(
-        cell=cell,
-        environment=before.environment,
-        engine_sha256="",
-        cache_key="none",
-        accuracy={},
-        reference_accuracy={},
-        images=0,
-        sessions=(session,),
-    )
     candidate = Candidate(now, arm, rules.context, rules.limits(arm, cell.backend))
     against = Against(earlier, note=SAME_AS_EARLIER if same else "", busy=after.preflight.busy, earlier_run=True)
     checks = judge_sessions(candidate, against)

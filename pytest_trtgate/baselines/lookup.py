@@ -1,4 +1,4 @@
-"""Which baseline a cell of a run is compared with, and why its latency is not comparable where it is not."""
+"""Which baseline a cell of a run is compared with, and why its latency is incompatible where it is."""
 
 from __future__ import annotations
 
@@ -7,8 +7,22 @@ from dataclasses import dataclass, field
 
 from ..errors import BaselineError, JobError
 from ..machine import differences
-from ..records import Baseline, BaselineUse, Cell, Environment, Head, Outcome, Workspace
+from ..records import (
+    NONE_YET,
+    AccuracyUse,
+    Baseline,
+    BaselineUse,
+    Cell,
+    Environment,
+    Head,
+    Outcome,
+    Subject,
+    Workspace,
+)
+from .renames import renamed
 from .store import BaselineStore
+
+DAMAGED = "damaged"
 
 
 def machine_differences(
@@ -42,6 +56,7 @@ class BaselineLookup:
         threads: With how many threads the run times its engines.
         workspace: Where each baseline is put for the run's record.
         head_of: Returns the head that a cell's engine is built for.
+        former_name: Returns the name that a cell's checkpoint had when baselines of it were stored; mostly empty.
     """
 
     store: BaselineStore
@@ -49,11 +64,21 @@ class BaselineLookup:
     threads: int
     workspace: Workspace
     head_of: Callable[[Cell], Head | None]
+    former_name: Callable[[Cell], str]
     _uses: dict[Cell, BaselineUse] = field(default_factory=dict)
+    _accuracies: dict[Cell, AccuracyUse] = field(default_factory=dict)
 
-    def accepts(self, cell: Cell) -> bool:
-        """Return whether this run is to write the cell's baseline instead of judging against it."""
-        return self.mode == "update" or (self.mode == "add" and not self.store.path(cell).exists())
+    def accepts(self, cell: Cell, subject: Subject) -> bool:
+        """Return whether this run is to write a baseline of the cell instead of being judged against it."""
+        if self.mode != "add":
+            return self.mode == "update"
+        if subject == "latency":
+            return self.store.there(cell) is None
+        try:
+            stored = self.accuracy_use(cell).baseline
+        except BaselineError:  # the verdict says so
+            return False
+        return stored is None or stored.cell.backend != cell.backend
 
     def comparable(self, cell: Cell) -> Baseline | None:
         """Return the baseline that a cell's latency is to be compared with, if any.
@@ -62,14 +87,30 @@ class BaselineLookup:
             BaselineError: It is damaged.
         """
         use = self.use(cell)
-        return use.baseline if use.outcome is Outcome.PASS and not self.accepts(cell) else None
+        return use.baseline if use.outcome is Outcome.PASS else None
 
     def use(self, cell: Cell) -> BaselineUse:
-        """Return the baseline of a cell, INCOMPATIBLE where its latency is not comparable; raises as above."""
+        """Return the baseline of a cell, INCOMPATIBLE where its latency cannot be compared with; raises as above."""
         if cell not in self._uses:
             use = self._uses[cell] = self._find(cell)
             self.workspace.put(f"baseline-{cell.key}", use)
         return self._uses[cell]
+
+    def accuracy_use(self, cell: Cell) -> AccuracyUse:
+        """Return the accepted accuracy of a cell; raises as above."""
+        if cell not in self._accuracies:
+            use = self._accuracies[cell] = self._find_accuracy(cell)
+            self.workspace.put(f"accepted-{cell.key}", use)
+        return self._accuracies[cell]
+
+    def _find_accuracy(self, cell: Cell) -> AccuracyUse:
+        try:
+            use = self.store.find_accuracy(cell)
+        except BaselineError:
+            if self.mode != "update":
+                raise
+            return AccuracyUse(path=str(self.store.accuracy_path(cell)), outcome=Outcome.NO_BASELINE, note=DAMAGED)
+        return use if use.baseline else use.model_copy(update={"note": self._note(cell, use.note)})
 
     def _find(self, cell: Cell) -> BaselineUse:
         try:
@@ -77,12 +118,19 @@ class BaselineLookup:
         except BaselineError:
             if self.mode != "update":
                 raise
-            return BaselineUse(path=str(self.store.path(cell)), outcome=Outcome.NO_BASELINE, note="damaged")
-        why = self._why_not_comparable(cell, use.baseline) if use.baseline else ""
+            return BaselineUse(path=str(self.store.path(cell)), outcome=Outcome.NO_BASELINE, note=DAMAGED)
+        if use.baseline is None:
+            return use.model_copy(update={"note": self._note(cell, use.note)})
+        why = self._why_not_comparable(cell, use.baseline)
         if not why:
             return use
-        note = f"latency is not comparable: {why}"
+        note = f"its latency is incompatible: {why}"
         return use.model_copy(update={"outcome": Outcome.INCOMPATIBLE, "note": note})
+
+    def _note(self, cell: Cell, note: str) -> str:
+        """Return why there is no baseline: what a renamed checkpoint left behind says more than that there is none."""
+        former = self.former_name(cell) if note == NONE_YET else ""
+        return f"{note}; {renamed(former, cell.model)}" if former else note
 
     def _why_not_comparable(self, cell: Cell, baseline: Baseline) -> str:
         found = machine_differences(

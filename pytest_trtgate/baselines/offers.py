@@ -13,14 +13,22 @@ from ..records import ALLOW_BUSY, FINDING, Cell, Check, Outcome, RunRecord, Verd
 from ..settings import FINDING_KINDS, Settings, recorded_settings
 from .acceptance import Acceptance, blocking_check
 from .advice import ways_out, why_broken
-from .remedies import settings_for
+from .remedies import settings_for, toml_for
 from .store import BaselineStore
 
 VOID = frozenset(name for name, kind in FINDING_KINDS.items() if kind.void)
 """Findings without whose cause there is no accuracy."""
 
 
-def way_to_accept(verdict: Verdict, settings: Settings, source: Path | None, command: str) -> str:
+def with_way_to_accept(verdict: Verdict, settings: Settings, source: Path | None, command: str) -> Verdict:
+    """Return a verdict with what accepts it on purpose, and the settings of that as TOML; arguments are as below."""
+    accept = _way_to_accept(verdict, settings, source, command)
+    limits = [check for check in _deciding(verdict) if check.against != "baseline"]
+    toml = toml_for(limits, verdict.cell, settings, source) if accept.startswith("set ") else ""
+    return verdict.model_copy(update={"accept": accept, "accept_toml": toml})
+
+
+def _way_to_accept(verdict: Verdict, settings: Settings, source: Path | None, command: str) -> str:
     """Return what the user would do to accept a verdict on purpose; empty where there is nothing to accept.
 
     Where both limits and a baseline stand against it, one run is enough: with other limits, it writes the baseline.
@@ -35,7 +43,7 @@ def way_to_accept(verdict: Verdict, settings: Settings, source: Path | None, com
         return ""
     deciding = _deciding(verdict)
     limits = [check for check in deciding if check.against != "baseline"]
-    if verdict.subject == "accuracy" and any(c.against == FINDING and c.name in VOID for c in limits):
+    if verdict.subject == "accuracy" and any(c.against == FINDING and c.name in VOID for c in verdict.checks):
         return ""  # to look away makes no accuracy
     if why_broken(verdict):
         return ""
@@ -71,15 +79,17 @@ def cell_commands(acceptance: Acceptance, command: Callable[[Sequence[Cell]], st
         command: Returns what accepts some cells; all of the run where none is named.
     """
     run = acceptance.run
-    flag = f" {ALLOW_BUSY}" if run.preflight.busy else ""
+
+    def flag(*cells: Cell) -> str:
+        return f" {ALLOW_BUSY}" if any(map(acceptance.busy, cells)) else ""
 
     def offered(verdict: Verdict) -> Verdict:
-        update = _offer(verdict, acceptance, lambda cell: command([cell]) + flag)
+        update = _offer(verdict, acceptance, lambda cell: command([cell]) + flag(cell))
         return verdict.model_copy(update=update) if update else verdict
 
     verdicts = tuple(map(offered, run.verdicts))
     cells = list(dict.fromkeys(verdict.cell for verdict in verdicts if verdict.accept_cell))
-    joint = command([] if set(cells) == set(run.cells) else cells) + flag if len(cells) > 1 else ""
+    joint = command([] if set(cells) == set(run.cells) else cells) + flag(*cells) if len(cells) > 1 else ""
     return {"verdicts": verdicts, "accept_cells": joint}
 
 
@@ -101,11 +111,14 @@ def offered_anew(run: RunRecord, record: Path, source: Path | None) -> RunRecord
 
     def anew(verdict: Verdict) -> Verdict:
         cell = verdict.cell
-        accept = way_to_accept(verdict, settings, source, "pytest") if settings and verdict.accept else ""
+        if settings and verdict.accept:
+            verdict = with_way_to_accept(verdict, settings, source, "pytest")
+        else:
+            verdict = verdict.model_copy(update={"accept": "", "accept_toml": ""})
         # Only what pytest takes in an expression, and does not write otherwise in the name of a test.
         known = re.fullmatch(r"[A-Za-z0-9_.+-]+", cell.model)
         rerun = shlex.join(["pytest", "-k", f"{cell.model}-{cell.precision}"]) if verdict.rerun and known else ""
-        told = {"accept": accept, "accept_cell": "", "rerun": rerun, **ways_out(verdict, record)}
+        told = {"accept_cell": "", "rerun": rerun, **ways_out(verdict, record)}
         return verdict.model_copy(update=told)
 
     def command(cells: Sequence[Cell]) -> str:
@@ -129,7 +142,10 @@ def _offer(verdict: Verdict, acceptance: Acceptance, command: Callable[[Cell], s
     limits = [check for check in failed if check.against != "baseline"]
     if change := settings_for(limits, cell, acceptance.settings, acceptance.source):
         joint = ", then" if verdict.accept.startswith("pytest ") else ";"
-        return {"accept": f"{change}{joint} {verdict.accept}"}
+        parts = [toml_for(limits, cell, acceptance.settings, acceptance.source)]
+        parts += [verdict.accept_toml] if verdict.accept.startswith("set ") else []
+        toml = "\n\n".join(parts) if all(parts) else ""
+        return {"accept": f"{change}{joint} {verdict.accept}", "accept_toml": toml}
     if any(check.against != "baseline" for check in deciding):
         return {}
     if acceptance.why_never(cell):

@@ -3,17 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
+from functools import lru_cache
 from pathlib import Path
 from statistics import median
 
 from .. import text as fmt
-from ..errors import BaselineError, RecordError
+from ..errors import BaselineError
 from ..judge.latency.wording import MEDIAN
-from ..records import ALLOW_BUSY, BUSY, Baseline, Cell, cell_of_key, load
+from ..records import (
+    ALLOW_BUSY,
+    BUSY,
+    Accepted,
+    AccuracyBaseline,
+    Baseline,
+    Cell,
+    Stamp,
+    cell_of_key,
+    file_sha256,
+    stamp,
+)
 from ..settings import PERCENTILES, Settings
 from .acceptance import Acceptable, Acceptance
+from .renames import renamed
+from .store import load_either
 from .waivers import load_waivers
 
 
@@ -25,12 +40,14 @@ class Stored:
         baseline: What it holds, None where it cannot be read.
         problem: Why it cannot be read.
         why_unused: Why no run of the project would look at it; empty where one would.
+        renamed: What takes it along, where the checkpoint has only another name by now; it is not unused then.
     """
 
     path: Path
-    baseline: Baseline | None
+    baseline: AccuracyBaseline | Baseline | None
     problem: str = ""
     why_unused: str = ""
+    renamed: str = ""
 
     @property
     def machine(self) -> str:
@@ -43,12 +60,29 @@ def stored(root: Path, settings: Settings) -> list[Stored]:
     found = []
     for path in sorted(root.glob("*/*/*.json")):
         try:
-            baseline = load(path, Baseline)
-        except RecordError as error:
+            baseline = load_either(path)
+        except BaselineError as error:
             found.append(Stored(path, None, problem=str(error)))
-        else:
-            found.append(Stored(path, baseline, why_unused=unused_because(baseline.cell, settings)))
+            continue
+        now = _renamed_to(baseline, settings)
+        why = "" if now else unused_because(baseline.cell, settings)
+        found.append(Stored(path, baseline, "", why, renamed(baseline.cell.model, now) if now else ""))
     return found
+
+
+def _renamed_to(baseline: Accepted, settings: Settings) -> str:
+    """Return the name that the checkpoint of a baseline has in the settings by now; empty where it is not renamed."""
+    models = {model.name: model.path for model in settings.models}
+    if not baseline.checkpoint_sha256 or baseline.cell.model in models:
+        return ""
+    with suppress(OSError):
+        return next((name for name, path in models.items() if baseline.is_of(_sha256(path, stamp(path)))), "")
+    return ""
+
+
+@lru_cache
+def _sha256(path: Path, _: Stamp | None) -> str:
+    return file_sha256(path)
 
 
 def unused_because(cell: Cell, settings: Settings) -> str:
@@ -99,6 +133,9 @@ def overview(root: Path, settings: Settings, today: date) -> Iterator[str]:
             continue
         yield f"  {one.baseline.cell.key}"
         yield from (f"    {line}" for line in _facts(one.baseline, settings))
+        yield from (f"    accepted: {fmt.clip(said, 400)}" for said in one.baseline.accepted)
+        if one.renamed:
+            yield f"    renamed: {one.renamed}"
         if one.why_unused:
             yield f"    unused: {one.why_unused}"
     count = sum(bool(one.why_unused) for one in baselines)
@@ -110,20 +147,32 @@ def overview(root: Path, settings: Settings, today: date) -> Iterator[str]:
         yield f"{waiver.what}: waived until {waiver.until}{expired}: {waiver.reason}{unused}"
 
 
-def _facts(baseline: Baseline, settings: Settings) -> Iterator[str]:
-    metrics = ", ".join(f"{name} {value:.4f}" for name, value in baseline.accuracy.items())
-    yield f"{metrics}; {fmt.plural(baseline.images, 'image')}"
+def _facts(baseline: AccuracyBaseline | Baseline, settings: Settings) -> Iterator[str]:
+    if baseline.accuracy:
+        metrics = ", ".join(f"{name} {value:.4f}" for name, value in baseline.accuracy.items())
+        yield f"{metrics}; {fmt.plural(baseline.images, 'image')}"
+    if isinstance(baseline, AccuracyBaseline):
+        where = f"{baseline.environment.machine}, {baseline.environment.backend} {baseline.environment.backend_version}"
+        yield fmt.plain(f"measured on {where}{_when(fmt.date(baseline.recorded_at), baseline.commit)}")
+        return
     context = settings.latency.context
     levels = [(name, _levels(baseline, settings, percent)) for name, percent in PERCENTILES.items()]
     times = ", ".join(f"{name} {fmt.ms(median(values))}" for name, values in levels if values)
     sessions = fmt.plural(len(baseline.sessions), "session")
     newest = baseline.sessions[-1] if baseline.sessions else None
-    when = f", last {fmt.date(newest.recorded_at)}" if newest else ""
-    commit = f", commit {fmt.digest(newest.commit)}" if newest and newest.commit else ""
-    yield fmt.plain(f"{times or 'no latency'} ({context}, {MEDIAN}); {sessions}{when}{commit}")
+    when = _when(f"last {fmt.date(newest.recorded_at)}", newest.commit) if newest else ""
+    yield fmt.plain(f"{times or 'no latency'} ({context}, {MEDIAN}); {sessions}{when}")
     history = _levels(baseline, settings, 50)
     if len(history) > 1:
         yield fmt.plain(f"p50 per session: {', '.join(map(fmt.number, history))} ms")
+    for session in baseline.sessions:
+        if session.busy:
+            busy = fmt.clip(session.busy, 300)
+            yield f"session of {fmt.date(session.recorded_at)} was accepted though the machine was busy: {busy}"
+
+
+def _when(moment: str, commit: str | None) -> str:
+    return f", {moment}" + (f", commit {fmt.digest(commit)}" if commit else "")
 
 
 def _levels(baseline: Baseline, settings: Settings, percent: int) -> list[float]:
@@ -149,20 +198,23 @@ def changes(acceptance: Acceptance, cells: Iterable[Cell]) -> Iterator[str]:
 
 
 def _effect(found: Acceptable) -> str:
-    if found.before is None:
-        return "would get its first baseline"
-    if found.known:
+    measured = found.measured
+    if len(found.known) == (measured.session is not None) + (measured.accuracy is not None):
         return "the baseline has this run already"
+    if measured.session is None:
+        return "would replace its accuracy" if found.accuracy else "would get its first accuracy"
+    if found.before is None:
+        return "would get its first latency on this machine" if found.accuracy else "would get its first baseline"
     count = fmt.plural(len(found.before.sessions), "stored session")
     return f"would join {count}" if found.join else f"would replace {count}"
 
 
 def _rows(found: Acceptable, acceptance: Acceptance) -> Iterator[str]:
     settings, cell = acceptance.settings, found.measured.cell
-    for name, now in found.measured.accuracy.metrics.items():
-        then = found.before.accuracy.get(name) if found.before else None
+    for name, now in found.measured.accuracy.metrics.items() if found.measured.accuracy else ():
+        then = found.accuracy.accuracy.get(name) if found.accuracy else None
         yield f"{name:<10} {now:.4f}" if then is None else f"{name:<10} {then:.4f} -> {now:.4f} ({now - then:+.4f})"
-    for name, percent in PERCENTILES.items():
+    for name, percent in PERCENTILES.items() if found.measured.session else ():
         latency = acceptance.run.latencies[cell.model]
         now_ms = latency.per_launch_ms(cell.precision, settings.latency.context, percent)
         new = median(now_ms) if now_ms else None

@@ -14,21 +14,39 @@ from ..settings import LEFT_OUT, Settings, table_name
 
 _KEY = re.compile(r"[\w.-]+(?: [\w.-]+)*")
 """What a setting can be about: a record from elsewhere may hold checks of any name."""
-_MOST_MS = 1e9
+_MOST = 1e9
+_MODELS = "models"
 BUDGET_KEYS = {"energy": "energy_mj", "memory": "memory_mb"}
 """Settings of the budgets that are not milliseconds."""
 
 
 def settings_for(checks: Iterable[Check], cell: Cell, settings: Settings, source: Path | None) -> str:
     """Return the settings that would let failed checks pass; empty where none would, or only a baseline."""
+    tables = _tables(checks, cell, settings)
+    places = {section: f"under {table_name(source, section)}" for section in tables} | {_MODELS: f"in {_MODELS}"}
+    return "; ".join(f"set {' and '.join(keys)} {places[section]}" for section, keys in tables.items())
+
+
+def toml_for(checks: Iterable[Check], cell: Cell, settings: Settings, source: Path | None) -> str:
+    """Return the same as TOML to paste; empty too where it is no table of its own, or a value is not known."""
+    tables = _tables(checks, cell, settings)
+    if _MODELS in tables or not all(" = " in key for keys in tables.values() for key in keys):
+        return ""
+    blocks: list[str] = []
+    for section, keys in tables.items():
+        header, _, file = table_name(source, section).rpartition(" in ")
+        blocks.append("\n".join([*([] if blocks else [f"# {file}"]), header, *keys]))
+    return "\n\n".join(blocks)
+
+
+def _tables(checks: Iterable[Check], cell: Cell, settings: Settings) -> dict[str, list[str]]:
+    """Return what to set in each table, each once."""
     tables: dict[str, list[str]] = {}
     for check in checks:
         found = _setting(check, cell, settings)
-        if found is not None:
-            tables.setdefault(found[0], []).append(found[1])
-    places = {section: f"under {table_name(source, section)}" for section in tables} | {"models": "in models"}
-    changes = [(list(dict.fromkeys(keys)), places[section]) for section, keys in tables.items()]
-    return "; ".join(f"set {' and '.join(keys)} {place}" for keys, place in changes)
+        if found is not None and found[1] not in (known := tables.setdefault(found[0], [])):
+            known.append(found[1])
+    return tables
 
 
 def _setting(check: Check, cell: Cell, settings: Settings) -> tuple[str, str] | None:
@@ -43,8 +61,11 @@ def _setting(check: Check, cell: Cell, settings: Settings) -> tuple[str, str] | 
         # What is not decided for a finding has been only warned of.
         return "findings", f'{check.name} = "{"off" if check.outcome is Outcome.INCONCLUSIVE else "warn"}"'
     if check.name in ENGINE_BUDGETS:
-        return f"engine.{cell.precision}", ENGINE_BUDGETS[check.name]
-    return f"latency.{cell.precision}", _budget(check) if check.against == "budget" else _speedup(check)
+        return f"engine.{cell.precision}", _budget(check, ENGINE_BUDGETS[check.name])
+    if check.against == "budget":
+        key = BUDGET_KEYS.get(check.name, f"{check.name}.budget_ms")
+        return f"latency.{cell.precision}", _budget(check, key)
+    return f"latency.{cell.precision}", _speedup(check)
 
 
 def _tolerance(check: Check, cell: Cell, settings: Settings) -> tuple[str, str] | None:
@@ -54,20 +75,18 @@ def _tolerance(check: Check, cell: Cell, settings: Settings) -> tuple[str, str] 
     if settings.of(cell.model).accuracy.mode == "population" and check.high and abs(check.high) <= 1:
         steps = math.floor(check.high * 1e4) + 1  # a limit must be under the tolerance, while a drop may equal it
     if any(model.name == cell.model and model.accuracy is not None for model in settings.models):
-        return "models", f'accuracy.{cell.precision}."{check.name}" = {steps / 1e4:.4f} of {cell.model}'
+        return _MODELS, f'accuracy.{cell.precision}."{check.name}" = {steps / 1e4:.4f} of {cell.model}'
     return f"accuracy.{cell.precision}", f'"{check.name}" = {steps / 1e4:.4f}'
 
 
-def _budget(check: Check) -> str:
-    if check.name in BUDGET_KEYS:
-        return BUDGET_KEYS[check.name]
-    if check.value is None or check.unit != "ms" or not abs(check.value) < _MOST_MS:
-        return f"{check.name}.budget_ms"
+def _budget(check: Check, key: str) -> str:
+    if check.value is None or check.unit not in ("ms", "mJ", "MB") or not abs(check.value) < _MOST:
+        return key
     # What was measured, and a tenth: a budget at just that would be met in every other run.
-    return f"{check.name}.budget_ms = {math.ceil(check.value * 110) / 100:.2f}"
+    return f"{key} = {math.ceil(check.value * 110) / 100:.2f}"
 
 
 def _speedup(check: Check) -> str:
-    if check.change is None or not abs(check.change) < _MOST_MS:
+    if check.change is None or not abs(check.change) < _MOST:
         return "speedup"
     return f'speedup = {{ over = "{check.against}", at_least = {math.floor(check.change * 90) / 100:.2f} }}'

@@ -50,6 +50,13 @@ class Waivers(FileRecord):
         """Return these waivers with one more, in the place of an earlier one of the same cell and subject."""
         return Waivers(waivers=(*self.removed(waiver.cell, waiver.subject).waivers, waiver))
 
+    def renamed(self, old: str, new: str) -> Waivers:
+        """Return these waivers with another name of a model."""
+        cells = [cell_of_key(waiver.cell) for waiver in self.waivers]
+        keys = [cell.model_copy(update={"model": new}).key if cell and cell.model == old else "" for cell in cells]
+        kept = (w.model_copy(update={"cell": key or w.cell}) for w, key in zip(self.waivers, keys, strict=True))
+        return Waivers(waivers=tuple(kept))
+
     def removed(self, cell: str, subject: Subject | None) -> Waivers:
         """Return these waivers without those of a cell; with a subject, only without that of this subject."""
         kept = (w for w in self.waivers if not (_same_cell(w.cell, cell) and subject in (None, w.subject)))
@@ -89,14 +96,23 @@ def change_waivers(root: Path, change: Callable[[Waivers], Waivers]) -> Path:
     path = root / FILE_NAME
     with updating(root):
         waivers = change(load_waivers(root))
-        try:
-            if waivers.waivers:
-                save(path, waivers)
-            else:
-                path.unlink(missing_ok=True)
-        except OSError as error:
-            raise BaselineError(f"{path}: cannot be written ({error.strerror})") from error
+        save_waivers(path, waivers)
     return path
+
+
+def save_waivers(path: Path, waivers: Waivers) -> None:
+    """Write waivers, or delete their file where there are none.
+
+    Raises:
+        BaselineError: It cannot be written.
+    """
+    try:
+        if waivers.waivers:
+            save(path, waivers)
+        else:
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        raise BaselineError(f"{path}: cannot be written ({error.strerror})") from error
 
 
 def waiver_of(root: Path, cell: str, subject: str, today: date) -> tuple[bool, str]:

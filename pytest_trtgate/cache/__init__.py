@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from .accuracies import AccuracyCache
 from .digests import SETTLED_NS, FileDigests, FileFacts
-from .engines import EngineCache, verify_entry
+from .engines import EngineCache, Entry, verify_entry
 from .key import check_built_here, key_parts, timing_cache_path
 from .pins import pin, pinned
 from .place import default_root, why_foreign
-from .prune import prune
+from .prune import prunable, prune
 from .store import SurveyStore

@@ -22,13 +22,15 @@ from ..errors import CacheError, RecordError
 from ..locks import Lock
 from ..records import EngineRecord, FileDigest, file_sha256
 from .pins import pinned
-from .place import claim, clock_of, is_own, key_of
+from .place import claim, clock_of, has_own_form, is_own, key_of
 from .seal import load_sealed, save_sealed
 from .store import STALE_S, prune_folder
 
 MANIFEST = "manifest.json"
 _PRUNING_S = 5.0
 """Deleting an engine takes moments."""
+_STUCK_S = 600.0
+"""Who has waited so long for a build is told what to do, and again after as long."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ class EngineCache:
         with self._guard():
             self._make("locks")
             self.hold(key)
-            with self._lock(key).held(partial(self._tell_waiting, key)):
+            with self._lock(key).held(partial(self._tell_waiting, key, time.monotonic()), _STUCK_S):
                 return self._serve(key) or self._store(key, build)
 
     def find(self, key: str) -> EngineRecord | None:
@@ -100,8 +102,12 @@ class EngineCache:
         """Return the lock of those who make or delete an engine, or that shared by those who use it."""
         return Lock(self.root / "locks" / f"{key}.{'use' if shared else 'lock'}", shared)
 
-    def _tell_waiting(self, key: str, holder: str) -> None:
-        self.notify(f"waiting for another process that builds engine {key[:12]}{holder}")
+    def _tell_waiting(self, key: str, since_s: float, holder: str) -> None:
+        waited_s = time.monotonic() - since_s
+        stuck = f", for {waited_s / 60:.0f} min: if it does nothing, end it, and this run builds the engine"
+        self.notify(
+            f"waiting for another process that builds engine {key[:12]}{holder}{stuck if waited_s >= _STUCK_S else ''}"
+        )
 
     def _serve(self, key: str) -> EngineRecord | None:
         entry = self.root / "engines" / key
@@ -154,11 +160,21 @@ class EngineCache:
     def entries(self) -> Iterator[Entry]:
         """Yield all entries by name; cheap: manifests are read, artifacts are not."""
         engines = self.root / "engines"
-        for path in filter(is_own, sorted(engines.iterdir()) if engines.is_dir() else ()):
+        for path in filter(has_own_form, sorted(engines.iterdir()) if engines.is_dir() else ()):
             try:
                 yield Entry(path, load_sealed(path / MANIFEST, path.name, EngineRecord, checked=False))
             except RecordError as error:
                 yield Entry(path, None, str(error))
+
+    def unused(self, older_than_s: float) -> list[Entry]:
+        """Return the entries that were not used for so long and that no baseline names, and all damaged ones."""
+        now, kept = clock_of(self.root), pinned(self.root, older_than_s)
+        return [
+            entry
+            for entry in self.entries()
+            if is_own(entry.path)
+            and (entry.manifest is None or (now - entry.last_used >= older_than_s and entry.path.name not in kept))
+        ]
 
     def prune(self, older_than_s: float) -> list[Entry]:
         """Delete entries that were not used for so long, and all damaged and abandoned ones; return the former.
@@ -170,12 +186,9 @@ class EngineCache:
             return gone
         with self._guard():
             claim(self.root)
-            now, kept = clock_of(self.root), pinned(self.root, older_than_s)
-            for entry in list(self.entries()):
-                unused = now - entry.last_used >= older_than_s and entry.path.name not in kept
-                old = entry.manifest is None or unused
-                if old and self._delete(entry.path):
-                    gone.append(entry)
+            if (self.root / "engines").is_symlink():
+                self.notify(f"the engines in {self.root / 'engines'} are left, since this is a link")
+            gone += [entry for entry in self.unused(older_than_s) if self._delete(entry.path)]
             prune_folder(self.root / "damaged", 0)
             with suppress(OSError):
                 (self.root / "damaged").rmdir()

@@ -37,11 +37,16 @@ _ANYWHERE = frozenset({".gitignore", ".gitkeep", "lost+found"})
 """What may be in a folder that counts as empty."""
 
 
-def is_own(path: Path) -> bool:
-    """Return whether a path in a folder of the cache has the form of names there; a link never has."""
+def has_own_form(path: Path) -> bool:
+    """Return whether a path in a folder of the cache has the form of names there."""
     half = _HALF.fullmatch(path.name)
     names = (path.name, half[1]) if half else (path.name,)
-    return any(re.fullmatch(_FORMS[path.parent.name], name) for name in names) and not path.is_symlink()
+    return any(re.fullmatch(_FORMS[path.parent.name], name) for name in names)
+
+
+def is_own(path: Path) -> bool:
+    """Return whether a path in a folder of the cache may be deleted by it: what links lead to is somebody else's."""
+    return has_own_form(path) and not (path.is_symlink() or path.parent.is_symlink())
 
 
 def key_of(path: Path) -> str:

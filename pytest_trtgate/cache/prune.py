@@ -7,7 +7,12 @@ from pathlib import Path
 
 from . import accuracies, digests
 from .engines import EngineCache, Entry
-from .store import prune_folder
+from .store import old_in, prune_folder
+
+
+def prunable(root: Path, older_than_s: float) -> tuple[list[Entry], int]:
+    """Return what :func:`prune` would delete: engines, and how many measured accuracies."""
+    return EngineCache(root).unused(older_than_s), len(list(old_in(root / accuracies.FOLDER, older_than_s)))
 
 
 def prune(root: Path, older_than_s: float, notify: Callable[[str], None] = lambda _: None) -> tuple[list[Entry], int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
@@ -72,19 +72,29 @@ class SurveyStore(Store):
         prune_folder(self.folder, MONTH_S)
 
 
-def prune_folder(folder: Path, older_than_s: float, is_free: Callable[[Path], bool] = lambda _: True) -> int:
-    """Delete what was not used in a folder for so long, and after a day what begins with a dot, half written.
+def old_in(folder: Path, older_than_s: float) -> Iterator[Path]:
+    """Yield what was not used in a folder for so long, and after a day what begins with a dot, half written.
 
-    Only what has a name that the cache gives is deleted, and what ``is_free``.
+    Only what has a name that the cache gives.
+    """
+    now = clock_of(folder)
+    for entry in filter(is_own, folder.glob("*")):
+        limit_s = STALE_S if entry.name.startswith(".") else older_than_s
+        with suppress(OSError):  # replaced or deleted meanwhile, or another user's
+            if now - entry.stat().st_mtime >= limit_s:
+                yield entry
+
+
+def prune_folder(folder: Path, older_than_s: float, is_free: Callable[[Path], bool] = lambda _: True) -> int:
+    """Delete of :func:`old_in` what ``is_free``.
 
     Returns:
         How many entries were deleted.
     """
-    gone, now = 0, clock_of(folder)
-    for entry in filter(is_own, folder.glob("*")):
-        limit_s = STALE_S if entry.name.startswith(".") else older_than_s
-        with suppress(OSError):  # replaced or deleted meanwhile, or another user's
-            if now - entry.stat().st_mtime >= limit_s and is_free(entry):
+    gone = 0
+    for entry in old_in(folder, older_than_s):
+        with suppress(OSError):
+            if is_free(entry):
                 if entry.is_dir():
                     shutil.rmtree(entry)
                 else:

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from .. import __version__
 from .. import text as fmt
 from ..errors import SettingsError, TrtGateError
-from .baseline import RECORD, add_baseline, add_command, add_compare, given_path
+from .baseline import DELETE, RECORD, add_baseline, add_command, add_compare, given_path
 from .explanation import add_explain
 from .quantization import add_layers, add_repair
 from .saying import say
 
 if TYPE_CHECKING:
+    from ..cache import Entry
     from ..machine import Machine
     from ..records import RunRecord
 
@@ -28,7 +31,13 @@ _ABOUT = (
 )
 _PRUNE = (
     "Delete engines and measured accuracies that were not used for a while, and what is damaged. Engines that "
-    "baselines name stay."
+    "baselines name stay. Without --yes they are only listed, and the exit status is 1 where there are any, 0 where "
+    "there are none."
+)
+_INIT = (
+    "Write trtgate.toml and test_gate.py into this folder: task, image size and classes are read from the checkpoint, "
+    "the splits from the data. The preflight looks for what would fail the first run; nothing is written then, and the "
+    "exit status is 1. Nothing is overwritten."
 )
 
 
@@ -39,7 +48,9 @@ def main(argv: Sequence[str] | None = None, machine: Machine | None = None) -> i
         argv: Arguments without the program's name; by default those of the process.
         machine: What the doctor looks at; by default this machine.
     """
-    arguments = _parser().parse_args(argv, argparse.Namespace(machine=machine))
+    parser = _parser()
+    _complete(parser)
+    arguments = parser.parse_args(argv, argparse.Namespace(machine=machine))
     run: Callable[[argparse.Namespace], int] = arguments.run
     try:
         done = run(arguments)
@@ -58,6 +69,15 @@ def main(argv: Sequence[str] | None = None, machine: Machine | None = None) -> i
         if error.filename is None:
             sys.stdout = None  # what is buffered cannot be written at the end either
         return 1
+
+
+def _complete(parser: argparse.ArgumentParser) -> None:
+    """Answer the shell and leave, where it asks how a command line may go on; needs the extra ``completion``."""
+    if "_ARGCOMPLETE" in os.environ:
+        with suppress(ImportError):
+            import argcomplete
+
+            argcomplete.autocomplete(parser)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -79,6 +99,11 @@ def _parser() -> argparse.ArgumentParser:
     add_layers(commands)
     add_explain(commands)
     add_repair(commands)
+    about = "Write settings and tests that gate a checkpoint, from what it and its data say"
+    init = add_command(commands, "init", _init, about, _INIT)
+    init.add_argument("model", type=given_path, metavar="MODEL", help="Checkpoint (.pt), such as best.pt")
+    data = "Its data YAML, or folder of a classification dataset"
+    init.add_argument("data", type=given_path, metavar="DATA", help=data)
     demo = add_command(commands, "demo", _demo, "Write a small project that uses the gate, with a model and a dataset")
     demo.add_argument("folder", type=given_path, metavar="DIR", help="A folder that is empty or does not exist")
     return parser
@@ -108,6 +133,7 @@ def _add_cache(commands: Any) -> None:
     prune = add_command(what, "prune", _cache_prune, about, _PRUNE, parents=[folder])
     unused = "Unused for so long (default: 30)"
     prune.add_argument("--older-than", type=_days, default=30.0, metavar="DAYS", help=unused)
+    prune.add_argument("--yes", action="store_true", help=DELETE)
 
 
 def _add_report(commands: Any) -> None:
@@ -115,8 +141,9 @@ def _add_report(commands: Any) -> None:
     report.add_argument("records", nargs="+", type=given_path, metavar="RUN.json", help=RECORD)
     where = "File to write; --format markdown is printed without it"
     report.add_argument("-o", "--output", type=given_path, metavar="FILE", help=where)
-    formats = ("html", "markdown", "csv", "parquet")
-    report.add_argument("--format", choices=formats, help="Default: from the file's suffix")
+    formats = ("html", "markdown", "csv", "parquet", "gitlab")
+    form = "Default: from the file's suffix; gitlab is a code quality report, and a metrics report beside it"
+    report.add_argument("--format", choices=formats, help=form)
     report.set_defaults(misused=report.error)
 
 
@@ -132,9 +159,10 @@ def _days(text: str) -> float:
 
 def _project(text: str) -> Path:
     """Return a project's folder, absolute as all paths are that jobs are given; its settings file stands for it."""
-    path = given_path(text).resolve()
-    if not path.exists():
+    path = given_path(text)
+    if not path.exists():  # a loop of links too
         raise argparse.ArgumentTypeError(f"'{text}' does not exist")
+    path = path.resolve()
     return path.parent if path.is_file() else path
 
 
@@ -169,18 +197,22 @@ def _cache_root(given: Path | None, project: Path | None = None) -> Path:
 
 
 def _cache_list(arguments: argparse.Namespace) -> int:
-    import time
-
     from ..cache import EngineCache
 
     root = _cache_root(arguments.cache_dir)
     entries = list(EngineCache(root).entries())
+    _say_engines(entries)
+    say(f"{len(entries)} engines, {sum(e.size_bytes for e in entries) / 1e6:.1f} MB in {root}")
+    return 0
+
+
+def _say_engines(entries: Sequence[Entry]) -> None:
+    import time
+
     for entry in entries:
         days = (time.time() - entry.last_used) / _DAY_S
         what = entry.manifest.cell.key if entry.manifest else f"unusable: {entry.problem}"
         say(f"{entry.path.name[:12]}  {entry.size_bytes / 1e6:8.1f} MB  used {days:5.1f} days ago  {what}")
-    say(f"{len(entries)} engines, {sum(e.size_bytes for e in entries) / 1e6:.1f} MB in {root}")
-    return 0
 
 
 def _cache_verify(arguments: argparse.Namespace) -> int:
@@ -196,12 +228,17 @@ def _cache_verify(arguments: argparse.Namespace) -> int:
 
 
 def _cache_prune(arguments: argparse.Namespace) -> int:
-    from ..cache import EngineCache, pin, pinned, prune
+    from ..cache import EngineCache, pin, pinned, prunable, prune
     from ..settings import project_settings
 
     root, age_s = _cache_root(arguments.cache_dir), arguments.older_than * _DAY_S
     if (baselines := project_settings(Path.cwd())[0].baseline_dir).is_dir():
         pin(root, baselines)
+    if not arguments.yes:
+        unused, accuracies = prunable(root, age_s)
+        _say_engines(unused)
+        say(f"{len(unused)} engines and {accuracies} measured accuracies unused in {root}; --yes deletes them")
+        return 1 if unused or accuracies else 0
     gone, accuracies = prune(root, age_s, say)
     keys = pinned(root, age_s)
     kept = sum(entry.path.name in keys for entry in EngineCache(root).entries())
@@ -220,22 +257,47 @@ def _report(arguments: argparse.Namespace) -> int:
         for line in markdown.render(runs).rstrip("\n").split("\n"):
             say(line)
         return 0
+    if arguments.format == "gitlab":
+        return _report_to_gitlab(arguments, runs)
+    if arguments.output.exists() and any(map(arguments.output.samefile, arguments.records)):
+        arguments.misused(f"-o {arguments.output} is one of the records, and would take its place; name another file")
     written = render(runs, arguments.output, arguments.format, [path.parent for path in arguments.records])
     say(f"{written}: {len(runs)} run{'s' if len(runs) > 1 else ''}")
     return 0
+
+
+def _report_to_gitlab(arguments: argparse.Namespace, runs: list[RunRecord]) -> int:
+    from ..report import gitlab
+
+    about = os.path.relpath(_settings_file() or arguments.records[0])
+    metrics = gitlab.write(arguments.output, runs, about)
+    say(f"{arguments.output} (code quality) and {metrics} (metrics): {fmt.plural(len(runs), 'run')}")
+    return 0
+
+
+def _settings_file() -> Path | None:
+    """Return the file of the settings here; None where there are none, or none that can be read."""
+    from ..settings import project_settings
+
+    try:
+        return project_settings(Path.cwd())[1]
+    except SettingsError:  # a report needs no project
+        return None
 
 
 def _run_from(record: Path) -> RunRecord:
     """Return a run record for a report; what that says to paste is made here."""
     from ..baselines import offered_anew
     from ..records import load_run
-    from ..settings import project_settings
 
-    try:
-        source = project_settings(Path.cwd())[1]
-    except SettingsError:  # a report needs no project
-        source = None
-    return offered_anew(load_run(record), record, source)
+    return offered_anew(load_run(record), record, _settings_file())
+
+
+def _init(arguments: argparse.Namespace) -> int:
+    from ..machine import Machine
+    from .init import write_project
+
+    return write_project(arguments.model, arguments.data, say, arguments.machine or Machine())
 
 
 def _demo(arguments: argparse.Namespace) -> int:

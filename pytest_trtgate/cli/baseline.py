@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from collections.abc import Callable
 from contextlib import nullcontext
 from datetime import date, datetime, timezone
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from ..records import Cell
     from ..settings import Settings
 
+DELETE = "Delete them, instead of only listing them"
 RECORD = "Record of a run, such as reports/run.json"
 _PRUNE = (
     "Delete baselines that no cell of the settings uses. Without --yes they are only listed, and the exit status is 1 "
@@ -28,6 +30,10 @@ _ACCEPT = (
     "the settings here, where they name the model); if it does not prove a budget or speed-up; if it was timed on an "
     "unfit device; if its run notes machine-busy and --allow-busy is not given; or if its accuracy fell in its run by "
     "more than 0.05 or 3 times its tolerance, and --even-so is not given. Exit status 1 if a cell was refused."
+)
+_MIGRATE = (
+    "Write baselines of older versions as this one does: accuracies in files of their own, launches as columns. What "
+    "is compared stays the same. After an upgrade of the runtime, say which latencies need one session of it."
 )
 _WAIVE = (
     "Let a cell fail until a date, with a reason. What fails stays FAIL in every report and does not fail the run. A "
@@ -58,7 +64,7 @@ def add_command(
 
 def add_baseline(commands: Any) -> None:
     """Add ``trtgate baseline`` to the subcommands of a parser."""
-    group = commands.add_parser("baseline", help="Show, accept, waive and prune baselines")
+    group = commands.add_parser("baseline", help="Show, accept, waive, rename, merge and prune baselines")
     what = group.add_subparsers(required=True, metavar="WHAT")
 
     def add(name: str, run: Callable[[argparse.Namespace], int], about: str, more: str = "") -> argparse.ArgumentParser:
@@ -80,7 +86,13 @@ def add_baseline(commands: Any) -> None:
         even_so = "Take a cell too whose accuracy fell so far in that run that its engine is broken"
         parser.add_argument("--even-so", action="store_true", help=even_so)
     prune = add("prune", _prune, "Delete baselines that no cell of the settings uses", _PRUNE)
-    prune.add_argument("--yes", action="store_true", help="Delete them, instead of only listing them")
+    prune.add_argument("--yes", action="store_true", help=DELETE)
+    resolve = "Make one file of both sides of each baseline in which Git left conflict markers"
+    add("resolve", _resolve, "Take both sides of a merge", resolve)
+    rename = add("mv", _mv, "Give the baselines and waivers of a model another name")
+    rename.add_argument("old", metavar="OLD", help="Name that it had")
+    rename.add_argument("new", metavar="NEW", help="Name that it has in the settings: 'name', else that of its file")
+    add("migrate", _migrate, "Write baselines of older versions as this one does", _MIGRATE)
     waive = add("waive", _waive, "Let a cell fail until a date, with a reason", _WAIVE)
     waive.add_argument("cell", metavar="CELL", help="Key of the cell, such as best-int8-640-b1-onnxruntime-cpu")
     waive.add_argument("--until", metavar="YYYY-MM-DD", help="Last day, in UTC, on which it may fail")
@@ -193,8 +205,51 @@ def _prune(arguments: argparse.Namespace) -> int:
             say(f"{one.path}: {one.why_unused}")
         if arguments.yes:
             delete(unused)
-    say(f"{len(unused)} unused in {root}{', deleted' if arguments.yes else ''}")
+    say(f"{len(unused)} unused in {root}{', deleted' if arguments.yes else '; --yes deletes them' if unused else ''}")
     return 1 if unused and not arguments.yes else 0
+
+
+def _resolve(arguments: argparse.Namespace) -> int:
+    from ..baselines import resolve
+    from ..records import updating
+
+    _, root, _ = _project(arguments)
+    with updating(root):
+        resolved = list(resolve(root))
+    for sentence in resolved:
+        say(sentence)
+    say(f"{len(resolved)} resolved in {root}" + (f"; next: git add {shlex.quote(str(root))}" if resolved else ""))
+    return 0
+
+
+def _mv(arguments: argparse.Namespace) -> int:
+    from ..baselines import change_waivers, load_waivers, move
+    from ..records import updating
+
+    settings, root, _ = _project(arguments)
+    models = [model.name for model in settings.models]
+    if models and arguments.new not in models:
+        raise SettingsError(f"no model '{arguments.new}' in the settings; they have: {', '.join(models)}")
+    with updating(root):
+        for path in move(root, arguments.old, arguments.new):
+            say(str(path))
+    waivers = load_waivers(root)
+    if waivers.renamed(arguments.old, arguments.new) != waivers:
+        say(str(change_waivers(root, lambda waivers: waivers.renamed(arguments.old, arguments.new))))
+    return 0
+
+
+def _migrate(arguments: argparse.Namespace) -> int:
+    from ..baselines import migrate
+    from ..machine import Machine
+    from ..records import updating
+
+    _, root, _ = _project(arguments)
+    with updating(root):
+        done = list(migrate(root, Machine().versions()))
+    for sentence in done or [f"{root}: all is as this version writes it"]:
+        say(sentence)
+    return 0
 
 
 def _waive(arguments: argparse.Namespace) -> int:
@@ -273,6 +328,8 @@ def _compare(arguments: argparse.Namespace) -> int:
     compared = compare(before, after, settings)
     for one in compared:
         say(one.line)
+    for warning in dict.fromkeys(one.warning for one in compared if one.warning):
+        say(f"WARNING       {warning}")
     both = {one.cell.on_any_gpu for one in compared}
     lost, new = ([cell.key for cell in run.cells if cell.on_any_gpu not in both] for run in (before, after))
     for alone, name in ((lost, arguments.before), (new, arguments.after)):

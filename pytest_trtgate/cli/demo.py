@@ -26,6 +26,8 @@ samples = 100                   # timed inferences per launch, arm and context
 max_seconds = 0.5
 p50 = { regression = 0.10 }     # the smallest slow-down worth failing for
 p95 = { regression = 0.30 }
+[latency.int8]
+speedup = { over = "fp16", at_least = 0 }  # so small a network gains nothing from INT8 on a GPU
 """
 
 

@@ -39,6 +39,7 @@ class Dataset:
 
     ``folders``: an image's folder names its class, as in a classification dataset; else it has a label file.
     ``tried``: the other roots in which splits were looked for in vain, where none was found anywhere.
+    ``here``: the working folder, as lists of images may be relative to it.
     """
 
     source: Path
@@ -48,6 +49,7 @@ class Dataset:
     extra: dict[str, Any]
     folders: bool = False
     tried: tuple[Path, ...] = ()
+    here: Path = Path()
 
     def images(self, split: str) -> tuple[Path, ...]:
         """Return the images of one split, sorted by path.
@@ -74,7 +76,7 @@ class Dataset:
             elif place.is_dir():
                 found += _below(place, hidden=False)
             elif place.exists():
-                found += _listed(place)
+                found += _listed(place, self.here)
             else:
                 also = f"; neither is it in {' or '.join(map(str, self.tried))}" if self.tried else ""
                 raise DataError(f"{self.source}: split '{split}' points at {place}, which does not exist{also}")
@@ -133,15 +135,14 @@ class Dataset:
         path.write_text(text, encoding="utf-8")
         return path
 
-    @staticmethod
-    def _place(place: Path, folder: Path, linked: bool) -> str:
+    def _place(self, place: Path, folder: Path, linked: bool) -> str:
         """Return how a YAML in ``folder`` names a place: of a list of images, a copy with absolute paths.
 
         ``linked``: some path is no Unicode and cannot be written, so that a link is named; Ultralytics resolves it.
         """
         number = len(list(folder.iterdir()))
         if place.is_file():
-            listed = "\n".join(map(str, _listed(place)))
+            listed = "\n".join(map(str, _listed(place, self.here)))
             place = folder / f"{place.stem}-{number}.txt"
             place.write_text(listed, encoding="utf-8", errors="surrogateescape")
         if not linked:
@@ -236,17 +237,17 @@ def label_of(image: Path) -> Path:
     return Path(*parts).with_suffix(".txt")
 
 
-def _listed(listing: Path) -> list[Path]:
+def _listed(listing: Path, here: Path) -> list[Path]:
     """Return the images of a list.
 
-    As for Ultralytics, lines that begin with ``./`` are relative to the list, and others to the working folder. Where
-    there is no such file, these too are relative to the list.
+    As for Ultralytics, lines that begin with ``./`` are relative to the list, and others to the working folder, which
+    is ``here``. Where there is no such file, these too are relative to the list.
     """
     try:
         lines = read_text(listing, LIST_BYTES).splitlines()
     except OSError as error:
         raise DataError(f"{listing}: cannot be read as a list of images ({error.strerror})") from error
-    here, found = Path.cwd(), []
+    found = []
     for line in filter(None, map(str.strip, lines)):
         beside = listing.parent / line
         found.append(beside if line.startswith("./") or not (here / line).is_file() else here / line)
@@ -271,7 +272,7 @@ def load_dataset(source: Path) -> Dataset:
     (root, *tried), splits = places_of(data, source)
     known = {"path", "names", "nc", "download", "yaml_file", *SPLITS}
     extra = {k: v for k, v in data.items() if isinstance(k, str) and k not in known and is_plain(v)}
-    return Dataset(source, root, names_of(data, source), splits, extra, tried=tuple(tried))
+    return Dataset(source, root, names_of(data, source), splits, extra, tried=tuple(tried), here=Path.cwd())
 
 
 def _of_folder(source: Path) -> Dataset:

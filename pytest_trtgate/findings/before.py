@@ -31,17 +31,34 @@ VISIBLE_SIZE = 1.25
 """How many times as large objects are on average that are visibly larger."""
 NAMED = 4
 """How many classes a sentence names."""
+SIZE_STEP = 32
+"""Image sizes are multiples of it; training rounds others up."""
 OUTLINED = ("segment", "obb")
 """Tasks for which Ultralytics refuses a split with a single label file of boxes."""
 RENAMED = "name the classes of the dataset as the model does, or gate the model on data of its own classes"
 
 
-def shapes(settings: Settings, cells: Iterable[Cell], checkpoints: Mapping[str, CheckpointFacts]) -> Iterator[Found]:
-    """Yield where training, gate and deployment differ in image size or batch; checkpoints are by model."""
+def shapes(
+    settings: Settings, cells: Iterable[Cell], checkpoints: Mapping[str, CheckpointFacts], accepted: Collection[str]
+) -> Iterator[Found]:
+    """Yield where training, gate and deployment differ in image size or batch.
+
+    Args:
+        settings: The run's settings.
+        cells: The cells of the run.
+        checkpoints: What is known of the checkpoint of each model.
+        accepted: The models with a baseline at this size. Another size than the trained one fails the first use of the
+            others, unless the settings say what it does: on a first use it is most often a size that was not given.
+    """
     for model, imgsz, batch in dict.fromkeys((cell.model, cell.imgsz, cell.batch) for cell in cells):
         trained = checkpoints.get(model, CheckpointFacts()).imgsz
         if trained and trained != imgsz:
-            yield Found("imgsz-mismatch", f"{model}: trained at {trained} pixels, gated at {imgsz}", (model,))
+            size = -(-trained // SIZE_STEP) * SIZE_STEP
+            remedy = f"gate the size that it was trained at: --trt-imgsz={size}, or imgsz = {size} in the settings"
+            fails = model not in accepted and not settings.findings.says("imgsz-mismatch")
+            said = f"{model}: trained at {trained} pixels, gated at {imgsz}"
+            if size != imgsz:
+                yield Found("imgsz-mismatch", said, (model,), remedy=remedy, fails=fails)
         deployed = settings.deployment
         if deployed.imgsz and deployed.imgsz != imgsz:
             yield Found("imgsz-mismatch", f"{model}: deployed at {deployed.imgsz} pixels, gated at {imgsz}", (model,))

@@ -13,7 +13,7 @@ class Found:
     """A kind of finding, what it says, and what it concerns; empty ``models`` or ``precisions`` mean all of them.
 
     ``remedy``: what to do about it, where that is not what there is to do about the others of its kind. ``fails``: it
-    fails a run even where its kind only warns.
+    fails a run even where its kind only warns. ``warns``: it only warns even where its kind fails a run.
     """
 
     id: str
@@ -22,13 +22,14 @@ class Found:
     precisions: tuple[str, ...] = ()
     remedy: str = ""
     fails: bool = False
+    warns: bool = False
 
     def graded(self, severities: Findings) -> tuple[Finding, ...]:
         """Return the finding with its severity and remedy; none where the settings switch its kind off."""
         severity = severities.of(self.id)
         if severity == "off":
             return ()
-        severity = "fail" if self.fails else severity
+        severity = "fail" if self.fails else "warn" if self.warns else severity
         remedy = self.remedy or FINDING_KINDS[self.id].remedy
         return (Finding(id=self.id, severity=severity, sentence=self.sentence, remedy=remedy),)
 

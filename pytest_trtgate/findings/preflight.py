@@ -98,7 +98,7 @@ def _of_survey(
     settings, dataset = measure.settings, data.dataset
     names, tasks = dataset.names, {facts.task for facts in seen.checkpoints.values()}
     cells = [cell for cell in measure.plan.cells if cell.model in models]
-    yield from early.shapes(settings, cells, seen.checkpoints)
+    yield from early.shapes(settings, cells, seen.checkpoints, _accepted(measure))
     metadata = seen.deployed.metadata if seen.deployed else {}
     yield from early.deployed_engine(settings, cells, metadata, measure.environment.versions.get("ultralytics"))
     yield from early.unknown_checkpoints(seen.checkpoints)
@@ -155,3 +155,9 @@ def _of_baselines(measure: RunContext) -> Iterator[Found]:
             continue
         if baseline is not None:
             yield from early.accepted_skew(cell, baseline.environment.versions, measure.environment.versions)
+
+
+def _accepted(measure: RunContext) -> set[str]:
+    """Return the models of which some machine has a baseline of one of their cells."""
+    store = BaselineStore(measure.settings.baseline_dir, measure.environment)
+    return {cell.model for cell in measure.plan.cells if store.has_any(cell)}

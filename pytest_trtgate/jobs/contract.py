@@ -34,6 +34,8 @@ from ..records import (
     Task,
     Trouble,
     VideoRecord,
+    placebo_of,
+    replay_of,
 )
 from ..settings import Calibration, Int8, Latency
 
@@ -238,12 +240,13 @@ class AccuracyRequest(Request[AccuracyResponse]):
 
 
 class ArmRequest(Record):
-    """One arm of a launch; ``budgets_ms`` by percentile, if it has any."""
+    """One arm of a launch; ``budgets_ms`` by percentile, if it has any. A ``spare`` is loaded and not timed."""
 
     arm: str
     artifact: str
     sha256: str
     budgets_ms: dict[str, float] = Field(default_factory=dict)
+    spare: bool = False
 
 
 class LatencyResponse(Response):
@@ -284,14 +287,19 @@ class LatencyRequest(Request[LatencyResponse]):
 
     @property
     def load_order(self) -> tuple[ArmRequest, ...]:
-        """The arms in the order in which they are loaded: checkpoints, then engines, every other launch from the last.
+        """The arms in the order in which they are loaded: checkpoints, a spare engine, then engines.
 
-        The first of three copies of an engine has been seen to be slower by 1 % than the others in a whole session. In
-        a fixed order, that would pass for a change of the engine.
+        The first of three copies of an engine has been seen to be slower by 1 % than the others in a whole session, so
+        no engine that is timed comes first: the spare does, another copy of the first that is timed. Whatever else a
+        place may do, an engine swaps places with its baseline engine from launch to launch, and stands between the two
+        copies of that.
         """
-        checkpoints = tuple(arm for arm in self.arms if arm.artifact.endswith(".pt"))
-        engines = tuple(arm for arm in self.arms if arm not in checkpoints)
-        return checkpoints + engines[:: -1 if self.index % 2 else 1]
+        engines = {arm.arm: arm for arm in self.arms if not arm.artifact.endswith(".pt")}
+        together = ((replay_of(name), name, placebo_of(replay_of(name))) for name in engines)
+        names = dict.fromkeys(name for family in together for name in family if name in engines)
+        order = [engines[name] for name in names][:: -1 if self.index % 2 else 1]
+        spare = [arm.model_copy(update={"spare": True}) for arm in order[:1]]
+        return (*(arm for arm in self.arms if arm.arm not in engines), *spare, *order)
 
 
 class ProfileResponse(Response):

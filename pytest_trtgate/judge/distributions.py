@@ -1,4 +1,4 @@
-"""The few distribution functions that the verdicts need: Student's t, the binomial, and Holm's correction."""
+"""The few distributions that the verdicts need: Student's t, chi-squared, the binomial; and Holm's correction."""
 
 from __future__ import annotations
 
@@ -28,10 +28,33 @@ def student_t_quantile(p: float, df: float) -> float:
     """
     from scipy.special import stdtrit
 
-    _require_df(df)
-    if not 0 < p < 1:
-        raise ValueError(f"p is {p}, not between 0 and 1")
+    _require_quantile(p, df)
     return float(stdtrit(df, p))
+
+
+def chi_squared_quantile(p: float, df: float) -> float:
+    """Return the x with P[X <= x] = p, of a chi-squared variable.
+
+    Raises:
+        ValueError: ``p`` is not between 0 and 1, or ``df``, the degrees of freedom, is not a number more than 0.
+    """
+    from scipy.special import chdtri
+
+    _require_quantile(p, df)
+    return float(chdtri(df, 1 - p))
+
+
+def tolerance(share: float, confidence: float, n: int) -> float:
+    """Return k: the mean of n normal values plus k of their standard deviations is over that share of all of them.
+
+    Args:
+        share: From 0.5, under 1.
+        confidence: The probability with which it is.
+        n: At least 2.
+    """
+    from scipy.special import nctdtrit, ndtri
+
+    return float(nctdtrit(n - 1, ndtri(share) * math.sqrt(n), confidence)) / math.sqrt(n)
 
 
 def binomial_upper_tail(k: int, n: int, p: float) -> float:
@@ -75,6 +98,12 @@ def holm(p_values: Sequence[float], alpha: float) -> list[bool]:
             break
         rejected[i] = True
     return rejected
+
+
+def _require_quantile(p: float, df: float) -> None:
+    _require_df(df)
+    if not 0 < p < 1:
+        raise ValueError(f"p is {p}, not between 0 and 1")
 
 
 def _require_df(df: float) -> None:

@@ -17,6 +17,12 @@ def machine_slug(device: str, backend: str, version: str) -> str:
     return f"{slug(device)[:100].lstrip('.')}_{backend}-{minor(version)}"
 
 
+def former_machine(environment: Environment) -> str:
+    """Return the name that the kind of an environment's machine had in older versions."""
+    e = environment
+    return machine_slug(e.gpu or f"{e.device}-{e.arch}-{cpu_name(e.cpu)}-{e.cpu_count}c", e.backend, e.backend_version)
+
+
 def slug(name: str) -> str:
     """Return a name fit for a file name: lower-case, with hyphens."""
     return re.sub(r"[^a-z0-9_.]+", "-", name.lower()).strip("-")
@@ -32,17 +38,28 @@ def minor(version: str) -> str:
     return ".".join(version.split(".")[:2])
 
 
-def differences(now: Environment, then: Environment) -> list[str]:
-    """Return what makes latencies of two environments incomparable, such as ``CPU cores 2, baseline 4``."""
+def differences(now: Environment, then: Environment, *, timed: bool = True) -> list[str]:
+    """Return what makes latencies of two environments incomparable, such as ``CPU cores 2, baseline 4``.
+
+    Where nothing is timed, return what may make accuracies differ.
+    """
     pairs = [
         ("backend", now.backend, then.backend),
         (f"{now.backend} version", minor(now.backend_version), minor(then.backend_version)),
     ]
     if now.device == "cpu":
-        pairs += [("CPU", now.cpu, then.cpu), ("CPU cores", str(now.cpu_count), str(then.cpu_count))]
+        pairs += [("CPU", now.cpu, then.cpu)]
+        if now.cpu_model and then.cpu_model:  # older versions told neither this nor the quota
+            pairs += [("CPU model", now.cpu_model, then.cpu_model)]
+            pairs += [("CPU quota", _quota(now), _quota(then))] if timed else []
+        pairs += [("CPU cores", str(now.cpu_count), str(then.cpu_count))] if timed else []
     else:
         pairs += [("GPU", str(now.gpu), str(then.gpu))]
     return [f"{what} {a}, baseline {b}" for what, a, b in pairs if a != b]
+
+
+def _quota(environment: Environment) -> str:
+    return "none" if environment.cpu_quota is None else f"{environment.cpu_quota:g} cores"
 
 
 def instructions_text(instructions: tuple[str, ...] | None) -> str:

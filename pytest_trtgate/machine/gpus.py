@@ -39,12 +39,13 @@ class GpuNow:
 
 @dataclass(frozen=True)
 class Gpu:
-    """One GPU. ``compute_capability`` is such as ``9.0``; None if the driver does not report it."""
+    """One GPU. ``compute_capability``, such as ``9.0``, and the limit are None if the driver does not report them."""
 
     name: str
     uuid: str
     compute_capability: str | None
     driver: str
+    power_limit_w: int | None = None
 
 
 @lru_cache
@@ -123,10 +124,17 @@ def _from_nvml(api: Any) -> list[Gpu]:
                 handle = api.nvmlDeviceGetHandleByIndex(number)
                 major, minor = api.nvmlDeviceGetCudaComputeCapability(handle)
                 name, uuid = (decoded(ask(handle)) for ask in (api.nvmlDeviceGetName, api.nvmlDeviceGetUUID))
-                found.append(Gpu(name, uuid, f"{major}.{minor}", driver))
+                found.append(Gpu(name, uuid, f"{major}.{minor}", driver, _power_limit_w(api, handle)))
     except api.NVMLError:
         return []
     return found
+
+
+def _power_limit_w(api: Any, handle: Any) -> int | None:
+    try:
+        return int(api.nvmlDeviceGetEnforcedPowerLimit(handle)) // 1000
+    except (AttributeError, api.NVMLError):  # older bindings, and GPUs that have none
+        return None
 
 
 def decoded(value: str | bytes) -> str:

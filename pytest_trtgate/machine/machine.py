@@ -69,6 +69,14 @@ class Machine:
         """Return the CPU's name as the operating system gives it."""
         return _cpuinfo(self.system, "model name|Model") or platform.processor() or platform.machine()
 
+    def cpu_numbers(self) -> str:
+        """Return the numbers by which its maker tells this CPU from others, such as ``f6m143``; empty if unknown.
+
+        Virtual machines name many CPUs alike, such as "AMD EPYC Processor".
+        """
+        named = (("f", "cpu family|CPU implementer"), ("m", "model|CPU part"))
+        return "".join(letter + found for letter, names in named if (found := _cpuinfo(self.system, names)))
+
     def cpu_instructions(self) -> tuple[str, ...] | None:
         """Return which of :data:`INSTRUCTIONS` the CPU has; None where the operating system does not tell."""
         flags = _cpuinfo(self.system, "flags|Features")
@@ -87,6 +95,11 @@ class Machine:
         throttled = self.gpu_now(gpu).throttled if gpu else ()
         found = [f"the GPU holds its clocks back ({', '.join(throttled)})"] if throttled else []
         return load.why_busy(self.system, os.cpu_count() or 1) + found
+
+    def power_mode(self, gpu: Gpu | None = None) -> list[str]:
+        """Return how this machine, and the GPU that is timed, are set between speed and power, in words."""
+        limit = gpu.power_limit_w if gpu else None
+        return load.power_mode(self.system) + ([f"GPU limit {limit} W"] if limit else [])
 
     def foreign_processes(self, gpu: str) -> int:
         """Return how many processes compute on a GPU while no session's job does.
@@ -118,7 +131,10 @@ class Machine:
         version = versions.get(backend, "unknown")
         arch = platform.machine()
         gpu = None if device == "cpu" else self.gpus()[int(device)]
-        kind = gpu.name if gpu else f"{device}-{arch}-{cpu_name(self.cpu_model())}-{self.usable_cores()}c"
+        model, quota = self.cpu_numbers(), quota_cores(self.system)
+        limit = f"-quota{round(quota, 2):g}" if quota else ""
+        cpu = f"{cpu_name(self.cpu_model())}-{model}-{self.usable_cores()}c{limit}"
+        kind = gpu.name if gpu else f"{device}-{arch}-{cpu}"
         return Environment(
             machine=machine_slug(kind, backend, version),
             os=_os_name(),
@@ -126,7 +142,10 @@ class Machine:
             python=platform.python_version(),
             cpu=self.cpu_model(),
             cpu_count=self.usable_cores(),
+            cpu_model=model,
+            cpu_quota=quota,
             instructions=self.cpu_instructions(),
+            power=", ".join(self.power_mode(gpu)) or None,
             memory_bytes=_memory_bytes(),
             gpu=gpu.name if gpu else None,
             compute_capability=gpu.compute_capability if gpu else None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -16,18 +17,21 @@ def quota_cores(system: Path) -> float | None:
     return min((cores for _, cores in _quotas(system)), default=None)
 
 
-def quota_share(system: Path, look_s: float, wait: Callable[[float], None]) -> float | None:
-    """Return the share of our quota that is used over a moment, 0 to 1; None without a quota, or if nothing tells it.
+def quota_share(
+    system: Path, look_s: float, wait: Callable[[float], None], own_ticks: Callable[[Path], float] = lambda _: 0.0
+) -> float | None:
+    """Return the share of our quota that others use over a moment, 0 to 1; None without one, or if nothing tells it.
 
-    All processes of the group share it: what is used while we wait, others use.
+    All processes of the group share it; ``own_ticks`` returns what those of this run have used.
     """
     group, cores = min(_quotas(system), key=lambda found: found[1], default=(None, 0.0))
     if group is None:
         return None
-    before, began = _used_s(group), time.monotonic()
+    before, own_before, began = _used_s(group), own_ticks(system), time.monotonic()
     wait(look_s)
     after, took_s = _used_s(group), time.monotonic() - began
-    return None if before is None or after is None else (after - before) / max(took_s, look_s) / cores
+    own_s = (own_ticks(system) - own_before) / os.sysconf("SC_CLK_TCK")
+    return None if before is None or after is None else max(0.0, after - before - own_s) / max(took_s, look_s) / cores
 
 
 def _quotas(system: Path) -> Iterator[tuple[Path, float]]:

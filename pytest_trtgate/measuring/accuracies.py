@@ -67,9 +67,20 @@ class Evaluations:
         engine = self._obtain(cell.model, cell.precision, arms)
         return self._obtain(cell.model, REFERENCE, arms), engine
 
+    def other_builds(self, cell: Cell) -> list[AccuracyRecord]:
+        """Return the accuracies of further builds of a cell's engine; raises ``JobError`` where one has none."""
+        if cell.backend != "tensorrt" and self.context.settings.of(cell.model).accuracy.builds > 1:
+            self.context.milestone(f"{cell.label}: built once, since all builds of ONNX Runtime are the same")
+        return [self._obtain(cell.model, arm, self._together(cell)) for arm in self._builds(cell)[1:]]
+
+    def _builds(self, cell: Cell) -> list[str]:
+        """Return the arms that are builds of a cell's engine: one of ONNX Runtime, whose builds are all the same."""
+        count = self.context.settings.of(cell.model).accuracy.builds if cell.backend == "tensorrt" else 1
+        return [cell.precision, *(f"{cell.precision}-{number}" for number in range(2, count + 1))]
+
     def _together(self, cell: Cell) -> list[str]:
         planned = self.context.plan.of_model(cell.model)
-        return [c.precision for c in planned if c == cell or c in self.selected]
+        return [arm for c in planned if c == cell or c in self.selected for arm in self._builds(c)]
 
     def _obtain(self, model: str, arm: str, together: list[str]) -> AccuracyRecord:
         names = {_name(model, one): one for one in together}
@@ -84,11 +95,15 @@ class Evaluations:
     def _evaluate(self, model: str, arms: list[str]) -> Iterator[Found]:
         """Yield accuracies measured earlier on the same bytes, then those that are measured now."""
         context, missing = self.context, []
-        cells: dict[str, Cell] = {cell.precision: cell for cell in context.plan.of_model(model)}
+        builds = {
+            arm: (cell, number)
+            for cell in context.plan.of_model(model)
+            for number, arm in enumerate(self._builds(cell), start=1)
+        }
         for arm in arms:
             name = _name(model, arm)
             try:
-                path = context.plan.weights[model] if arm == REFERENCE else self.engines.of(cells[arm]).path
+                path = context.plan.weights[model] if arm == REFERENCE else self.engines.of(*builds[arm]).path
             except JobError as error:
                 yield name, error
                 continue

@@ -22,9 +22,13 @@ class Engines:
     def __init__(self, context: RunContext) -> None:
         self.context = context
 
-    def of(self, cell: Cell) -> EngineRecord:
-        """Return the engine of a cell, from the cache or built now; raises ``JobError`` where its build failed."""
-        record = self.context.workspace.once(f"engine-{cell.key}", EngineRecord, lambda: self._obtain(cell))
+    def of(self, cell: Cell, build: int = 1) -> EngineRecord:
+        """Return the engine of a cell, from the cache or built now; raises ``JobError`` where its build failed.
+
+        ``build``: over 1 for another build of the same, for which TensorRT measures anew which kernels to take.
+        """
+        name = f"engine-{cell.key}" if build == 1 else f"again-{build}-{cell.key}"
+        record = self.context.workspace.once(name, EngineRecord, lambda: self._obtain(cell, build))
         self.context.cache.hold(record.cache_key)  # as the process has that obtained it, which may end before us
         self.context.inputs.expect(record.path, record.sha256)
         return record
@@ -39,12 +43,12 @@ class Engines:
         with reading():
             self.context.inputs.check([self.of(cell).path])
 
-    def _obtain(self, cell: Cell) -> EngineRecord:
+    def _obtain(self, cell: Cell, build: int) -> EngineRecord:
         context = self.context
         export = context.settings.export_key(cell.backend) | context.export_arguments(cell)
         sha256 = context.weights_sha256[cell.model]
         parts = key_parts(cell, context.environment, sha256, export, self._calibration(cell))
-        parts |= context.own_code(cell.model)
+        parts |= context.own_code(cell.model) | ({"build": build} if build > 1 else {})
         changes = self._quantization(cell).changes(cell.backend)
         parts |= {"quantization": changes} if changes else {}  # keys of the exporter's own INT8 stay as they are
         key = key_sha256(parts)
@@ -68,7 +72,9 @@ class Engines:
 
     def _build(self, cell: Cell, parts: dict[str, Any], folder: Path) -> EngineRecord:
         """Build the engine of a cell into a folder, with the log and the list of calibration images beside it."""
-        context, name, started = self.context, f"build-{cell.key}", time.monotonic()
+        again = "build" in parts
+        name = f"build-{cell.key}" + (f"-{parts['build']}" if again else "")
+        context, started = self.context, time.monotonic()
         data = context.data[cell.model] if cell.precision == "int8" else None
         request = BuildRequest(
             weights=str(context.plan.weights[cell.model]),
@@ -79,7 +85,8 @@ class Engines:
             quantization=self._quantization(cell),
             export_args=context.export_arguments(cell),
             optimization_level=context.settings.export.builder_level(cell.backend),
-            timing_cache=timing_cache_path(context.cache.root, context.environment),
+            # Out of what the first build measured, others would be made of the same kernels.
+            timing_cache=None if again else timing_cache_path(context.cache.root, context.environment),
             traced=self._traced(cell),
             ranges=None if self.context.ranges is None else str(self.context.ranges),
             output=str(folder),

@@ -77,7 +77,7 @@ class Latencies:
         rules = self.context.settings.latency
         have = len(record.launches)
         cells = [cell for cell in self.context.plan.of_model(record.model) if cell.precision not in record.failures]
-        judged = [Candidate(record, c.precision, rules.context, rules.limits(c.precision, c.backend)) for c in cells]
+        judged = [candidate_of(self.context, record, cell) for cell in cells]
         needs = {candidate.arm: need for candidate in judged if (need := still_needed(candidate))}
         if not needs or have >= rules.max_launches:
             return None
@@ -93,6 +93,14 @@ class Latencies:
         launch = self.context.job(name, request).launch
         place = Path(request.samples_file).relative_to(self.context.workspace.path)
         return launch.model_copy(update={"samples": str(place)})
+
+
+def candidate_of(context: RunContext, record: LatencyRecord, cell: Cell) -> Candidate:
+    """Return a cell's engine, with its launches and the limits of its run, as what is to be judged."""
+    rules = context.settings.latency
+    gated = (limit for c in context.plan.cells for limit in rules.limits(c.precision, c.backend).values())
+    family = sum(limit.regression is not None for limit in gated)
+    return Candidate(record, cell.precision, rules.context, rules.limits(cell.precision, cell.backend), family)
 
 
 def checkpoint_arm(context: RunContext, model: str) -> ArmRequest:

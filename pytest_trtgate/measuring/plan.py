@@ -15,6 +15,8 @@ from ..errors import CacheError, DataError
 from ..records import RECORD_NAME, Cell, run_folder_of, why_no_name
 from ..settings import Settings
 
+NAMED = 'models = [{ path = "best.pt", name = "other" }] in the settings'
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -44,10 +46,10 @@ def make_plan(settings: Settings, backend: str, device: str) -> Plan:
     weights: dict[str, Path] = {}
     for model in settings.models:
         if why := why_no_name(model.name):
-            raise DataError(f"{model.path}: the name of the model, '{model.name}', {why}; rename the file")
+            raise DataError(f"{model.path}: the name of the model, '{model.name}', {why}; give it another: {NAMED}")
         if model.name in weights:
             both = f"{weights[model.name]} and {model.path}"
-            raise DataError(f"models {both} have the same name '{model.name}'; rename one")
+            raise DataError(f"models {both} have the same name '{model.name}'; give one another: {NAMED}")
         weights[model.name] = model.path
     cells = tuple(
         Cell(
@@ -120,10 +122,10 @@ def _check_places(settings: Settings) -> None:
     folders = [("cache_dir", settings.cache_dir), ("baseline_dir", settings.baseline_dir), *to_write]
     for key, folder in folders:
         # A folder that is not there yet will be made, inside the nearest one above it that is.
-        there = next((p for p in (folder, *folder.parents) if p.exists()), None) if folder else None
+        there = next((p for p in (folder, *folder.parents) if p.is_symlink() or p.exists()), None) if folder else None
         if there is None:
             continue
-        why = "" if there.is_dir() else f"{there} is not a folder"
+        why = "" if there.is_dir() else f"{there} is not a folder" if there.exists() else f"{there} links to nothing"
         if why or ((key, folder) in to_write and (why := _why_read_only(there))):
             raise DataError(f"{key} = {getattr(settings, key)} cannot be written: {why}")
 

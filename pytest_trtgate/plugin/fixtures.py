@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, NoReturn
 
 import pytest
@@ -74,7 +75,8 @@ def trt_latency(request: pytest.FixtureRequest, trt_cell: Cell) -> CellLatency:
 
     try:
         session = _ready(request.config, trt_cell, "latency")
-        return CellLatency(session.latency(trt_cell), trt_cell, session.workspace.path)
+        since = partial(session.since_baseline, trt_cell)
+        return CellLatency(session.latency(trt_cell), trt_cell, session.workspace.path, since)
     except TrtGateError as error:
         _fail(error)
 
@@ -98,6 +100,9 @@ class Gate:
     def __init__(self, request: pytest.FixtureRequest, cell: Cell) -> None:
         self.cell = cell
         self._request = request
+
+    def __repr__(self) -> str:
+        return f"<Gate {self.cell.key}>"
 
     @property
     def engine(self) -> Engine:
@@ -141,12 +146,13 @@ class Gate:
             _fail(error)
 
     def _close(self, verdict: Verdict) -> Verdict:
-        properties = self._request.node.user_properties
-        properties.append((f"trtgate_{verdict.subject}", str(verdict.outcome)))
-        properties += [(f"trtgate_{verdict.subject}_waived", verdict.waived)] if verdict.waived else []
-        for check in verdict.checks:
-            if check.value is not None:
-                properties.append((f"trtgate_{check.name}_vs_{check.against}", check.value))
+        from ..records import Outcome
+        from ..report import junit
+
+        session = plugin_of(self._request.config).session
+        measured = None if verdict.outcome is Outcome.ERROR else session.measured(self.cell, verdict.subject)
+        context = session.settings.latency.context
+        self._request.node.user_properties += junit.properties(verdict, measured, context)
         if verdict.failed:
             lines = [verdict.summary]
             lines += [f"Accept: {verdict.accept}"] if verdict.accept else []

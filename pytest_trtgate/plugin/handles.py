@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from ..records import Cell, Context, EngineRecord, LatencyRecord
+from .. import text as fmt
+from ..errors import TrtGateError
+from ..records import Cell, Check, Context, EngineRecord, LatencyRecord, Launch, Outcome
 
 
 class Engine:
@@ -51,7 +54,7 @@ class Engine:
         return load_backend(self.path, self.record.cell.device)
 
     def __repr__(self) -> str:
-        return f"<Engine {self.cell.key} {self.size_bytes} bytes>"
+        return f"<Engine {self.cell.key}: {fmt.plain(fmt.size(self.size_bytes))}, sha256 {self.sha256[:12]}>"
 
 
 class CellLatency:
@@ -63,10 +66,18 @@ class CellLatency:
         files: Folder at which the records' sample files start.
     """
 
-    def __init__(self, record: LatencyRecord, cell: Cell, files: Path) -> None:
+    def __init__(
+        self, record: LatencyRecord, cell: Cell, files: Path, since_baseline: Callable[[], Sequence[Check]] = tuple
+    ) -> None:
         self.record = record
+        self._key = cell.key
+        self._since_baseline = since_baseline
         self.arm: str = cell.precision
         self.files = files
+
+    @property
+    def _launches(self) -> tuple[Launch, ...]:
+        return self.record.of_arm(self.arm)
 
     def percentile_ms(self, percent: int, context: Context = "engine") -> float:
         """Return the median over launches of one percentile, in milliseconds.
@@ -95,14 +106,33 @@ class CellLatency:
     @property
     def images_per_second(self) -> float:
         """Images per second end to end: the median over launches."""
-        return median(launch.arms[self.arm].images_per_second for launch in self.record.of_arm(self.arm))
+        return median(launch.arms[self.arm].images_per_second for launch in self._launches)
 
     def samples_s(self, context: Context = "engine") -> list[float]:
         """Return every measured duration of all launches in seconds, in the order in which they were taken."""
         import numpy as np
 
         durations: list[float] = []
-        for launch in self.record.of_arm(self.arm):
+        for launch in self._launches:
             with np.load(self.files / launch.samples) as arrays:
                 durations += (arrays[f"{self.arm}/{context}"] / 1e9).tolist()
         return durations
+
+    def __repr__(self) -> str:
+        """Return the figures, and what the baseline has for them."""
+        times = fmt.plain(f"p50 {fmt.ms(self.p50_ms)}, p95 {fmt.ms(self.p95_ms)}")
+        figures = f"{times}, {fmt.plural(len(self._launches), 'launch')}"
+        try:
+            said = list(map(_since_baseline, self._since_baseline()))
+        except TrtGateError as error:
+            said = [str(error)]
+        return f"<CellLatency {'; '.join([f'{self._key}: {figures}', *said])}>"
+
+
+def _since_baseline(check: Check) -> str:
+    """Return in a few words what a comparison with the baseline found."""
+    if check.change is not None:
+        moved = f"{fmt.percent(check.change)} since the baseline ({fmt.ms(check.reference)} -> {fmt.ms(check.value)})"
+        return f"{check.name} {fmt.plain(moved)}"
+    identical = check.name == "engine" and check.outcome is Outcome.PASS
+    return "identical to the baseline's engine" if identical else check.sentence

@@ -135,7 +135,7 @@ def _repeated(config: pytest.Config, *but: str) -> list[str]:
 def home(config: pytest.Config) -> Path | None:
     """Return the folder that may hold settings of ours; cheap, and never wrong about one that does."""
     root = config.rootpath
-    if (root / OWN_FILE).is_file() or _mentions_us(root / "pyproject.toml"):
+    if (root / OWN_FILE).exists() or _mentions_us(root / "pyproject.toml"):
         return root
     # pytest takes a project of which it is given the path only for its root where it holds a file of pytest's.
     for argument in config.args:
@@ -143,7 +143,7 @@ def home(config: pytest.Config) -> Path | None:
         for folder in (place, *place.parents):
             if folder == root:
                 break
-            if (folder / OWN_FILE).is_file():
+            if (folder / OWN_FILE).exists():
                 return folder
     return None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,6 +35,14 @@ _SELECTED = "trtgate_selected"
 _CELL = "trtgate_cell"
 _ENDED_WELL = (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
 _PROBLEM = "trtgate_problem"
+_PLANNING = {
+    "collectonly": "--collect-only",
+    "setupplan": "--setup-plan",
+    "showfixtures": "--fixtures",
+    "show_fixtures_per_test": "--fixtures-per-test",
+    "cacheshow": "--cache-show",
+}
+"""Options of pytest with which it runs no test."""
 
 
 class GatePlugin:
@@ -43,6 +51,7 @@ class GatePlugin:
     Attributes:
         problem: Why the gate cannot run, in one sentence; empty while it can.
         selected: Names of the tests that use the gate, as far as this process knows.
+        last_failed: Names of all tests to which ``--last-failed`` keeps the run.
         reported: Names of those that were run, or began to be.
         dead: Workers that ended without saying what they did.
         launches_expected: Whether any of them looks as if it asked for launches.
@@ -58,6 +67,8 @@ class GatePlugin:
         self.started = time.time()
         self.problem = ""
         self.selected: set[str] = set()
+        cache = getattr(config, "cache", None) if config.getoption("lf", False) else None
+        self.last_failed: set[str] = set(cache.get("cache/lastfailed", {})) if cache else set()
         self.reported: set[str] = set()
         self.dead: list[str] = []
         self.launches_expected = False
@@ -204,8 +215,14 @@ class GatePlugin:
             item.user_properties.append((_CELL, cell.key if cell else ""))
         self.launches_expected = any(map(_looks_timed, gate))
         self.cells = {item.callspec.params["trt_cell"] for item in gate if hasattr(item, "callspec")}
-        if self.problem and self.selected and not self.is_worker:
+        listing = self._planning not in ("", "--collect-only", "--setup-plan")
+        if self.problem and self.selected and not self.is_worker and not listing:
             raise pytest.UsageError(fmt.safe_line(self.problem))
+
+    @property
+    def _planning(self) -> str:
+        """The option with which pytest runs no test; empty where it runs them."""
+        return next((flag for dest, flag in _PLANNING.items() if getattr(self.config.option, dest, False)), "")
 
     def pytest_report_header(self) -> list[str] | None:
         """Say which backend and device the gate will use."""
@@ -252,7 +269,7 @@ class GatePlugin:
             output: dict[str, Any] = self.config.workeroutput  # type: ignore[attr-defined]
             output.update({_SELECTED: sorted(self.selected), _PROBLEM: self.problem})
             return
-        if self.config.option.collectonly or exitstatus in (
+        if self._planning or exitstatus in (
             pytest.ExitCode.USAGE_ERROR,
             pytest.ExitCode.INTERNAL_ERROR,
         ):
@@ -271,10 +288,10 @@ class GatePlugin:
 
     def _why_not_green(self) -> str:
         """Return why a run that pytest takes for passed has not; empty where it has."""
-        failed = [f"{v.cell.label} {v.subject}" for v in self.run.verdicts if v.failed] if self.run else []
+        failed = _failed(self.run) if self.run else ""
         if failed and self.settings.strict:
             return (
-                f"failed, and pytest did not: {', '.join(failed)}; a test expects, catches or skips the failure, or "
+                f"failed, and pytest did not: {failed}; a test expects, catches or skips the failure, or "
                 f"ends pytest: let it fail, or set strict = false"
             )
         if left := sorted(self.selected - self.reported):
@@ -282,6 +299,17 @@ class GatePlugin:
         if self.dead:
             return f"{' and '.join(self.dead)} died after the tests; run again to see whether all was measured"
         return ""
+
+    def _not_judged(self, run: RunRecord, exitstatus: int | pytest.ExitCode) -> Iterator[str]:
+        """Yield what a reader of the table has to know of pytest's own options and marks."""
+        if exitstatus in _ENDED_WELL and not self.settings.strict and (failed := _failed(run)):
+            yield f"passed all the same: {failed}; a test expects, catches or skips the failure, and strict = false"
+        left = sorted(self.selected - self.reported)
+        if left and exitstatus == pytest.ExitCode.TESTS_FAILED and self.config.getoption("maxfail"):
+            many = fmt.plural(len(left), "test")
+            yield f"not judged: pytest ended early (-x or --maxfail), before {many} of the gate, first {left[0]}"
+        if self.selected and self.selected <= self.last_failed:
+            yield "not judged: what did not fail last time (--last-failed); a run without that option judges all"
 
     def _conclude(self, exitstatus: int | pytest.ExitCode) -> None:
         """Record the run, write the baselines that it was asked for, and its reports."""
@@ -299,6 +327,7 @@ class GatePlugin:
             self.closing_lines = [sentence for sentence, _ in written]
             if not all(as_asked for _, as_asked in written):
                 self.problem = self.problem or "not every baseline was written; the lines above say why"
+            self.closing_lines += self._not_judged(run, exitstatus)
         run = run.model_copy(update={"notes": (*run.notes, *self.closing_lines), **self._accepting(run)})
         self.run = run
         self._publish(run, interrupted)
@@ -351,6 +380,13 @@ class GatePlugin:
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter, exitstatus: int) -> None:
         """Show one table, what each verdict that is no PASS says, and where the report is."""
+        if self._planning:
+            if self.selected and self._planning != "--collect-only":  # whose output others read
+                what = f"{fmt.plural(len(self.selected), 'test')} of {fmt.plural(len(self.cells), 'cell')}"
+                write_line(
+                    terminalreporter, f"trtgate: planned {what}, measured nothing: {self._planning} runs no test"
+                )
+            return
         said = exitstatus == pytest.ExitCode.USAGE_ERROR  # pytest itself repeats the sentence
         if self.run is None and (said or not self.problem):
             return
@@ -377,12 +413,18 @@ class GatePlugin:
         lines = [github.command(self.problem, "trtgate")] if self.problem else []
         if self.run is not None:
             reports = (report for found in terminalreporter.stats.values() for report in found)
-            lines += github.annotate(self.run, github.places_of(reports, self.config.rootpath))
+            data = {self.settings.of(model.name).data for model in self.settings.models}
+            about = [path for path in (self.source, *data) if path is not None]
+            lines += github.annotate(self.run, github.places_of(reports, self.config.rootpath, about))
             problem = github.write_summary(self.run)
             if problem:
                 write_line(terminalreporter, problem)
         for line in lines:
             terminalreporter.write_line(line)  # a command to GitHub, as safe as any line
+
+
+def _failed(run: RunRecord) -> str:
+    return ", ".join(f"{v.cell.label} {v.subject}" for v in run.verdicts if v.failed)
 
 
 def _of_gate(items: list[pytest.Item]) -> list[pytest.Item]:

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from .accuracy import AccuracyRecord, AccuracySettings, ClassAccuracy
 from .base import SCHEMA_VERSION, Failure, FileDigest, FileRecord, Record, Trouble
-from .baseline import Baseline, BaselineLaunch, BaselineSession, BaselineUse
+from .baseline import (
+    NONE_YET,
+    Accepted,
+    AccuracyBaseline,
+    AccuracyUse,
+    Baseline,
+    BaselineLaunch,
+    BaselineSession,
+    BaselineUse,
+    Built,
+)
 from .cell import (
     CONTEXTS,
     PLACEBOS,
@@ -88,6 +98,8 @@ from .verdict import (
     BUSY,
     FINDING,
     HOOK,
+    PLATFORM,
+    SUBJECTS,
     WORDS,
     Check,
     EarlyFinding,

@@ -73,6 +73,11 @@ class AccuracyRecord(FileRecord):
     measured_at: str = ""
     reused: bool = False
 
+    def __repr__(self) -> str:
+        """Return the metrics, not the hundreds of figures of the classes: a failed assertion shows it."""
+        metrics = ", ".join(f"{name} {value:.4f}" for name, value in self.metrics.items())
+        return f"<AccuracyRecord {self.model} {self.arm}: {metrics}; {self.images} images of '{self.settings.split}'>"
+
     @field_validator("classes")
     @classmethod
     def _told_apart(cls, classes: tuple[ClassAccuracy, ...]) -> tuple[ClassAccuracy, ...]:

@@ -5,6 +5,9 @@ Names ending in ``_ms`` are in milliseconds; moments are ISO 8601 in UTC.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 from pydantic import BaseModel, ConfigDict
 
 from ..errors import JobError
@@ -20,8 +23,12 @@ class Record(BaseModel):
 
 
 class FileRecord(Record):
-    """Base of the records that are files on disk."""
+    """Base of the records that are files on disk.
 
+    ``depths``: where set, a file has a line per field, and of the fields named here one per entry, that deep.
+    """
+
+    depths: ClassVar[Mapping[str, int] | None] = None
     schema_version: int = SCHEMA_VERSION
 
 

@@ -82,7 +82,9 @@ class Environment(Record):
     """The machine and the versions that a run used.
 
     ``extra``: fields that the project's own code adds, by label; they are shown, and nothing depends on them.
-    ``instructions``: the CPU's, with which it computes INT8; None if unknown, as in older records.
+    ``instructions``: the CPU's, with which it computes INT8; None if unknown, as in older records. ``cpu_model``: its
+    family and model, such as ``f6m143``. ``cpu_quota``: how many cores' time a container may use; None if all.
+    ``power``: how the machine is set between speed and power; None if it does not tell.
     """
 
     machine: Name
@@ -91,6 +93,9 @@ class Environment(Record):
     python: str
     cpu: str
     cpu_count: int
+    cpu_model: str = ""
+    cpu_quota: float | None = None
+    power: str | None = None
     instructions: tuple[str, ...] | None = None
     memory_bytes: int
     gpu: str | None = None
@@ -102,3 +107,10 @@ class Environment(Record):
     versions: dict[str, str]
     commit: str | None = None
     extra: dict[str, str] = Field(default_factory=dict)
+
+    @property
+    def platform(self) -> dict[str, str]:
+        """What may change on one machine and move all its latencies, by name; empty of what is not there."""
+        driver, instructions = self.driver or "", " ".join(self.instructions or ())
+        own = {"driver": driver, "power": self.power or "", "os": self.os, "python": self.python}
+        return own | {"instructions": instructions} | self.versions

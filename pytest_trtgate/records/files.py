@@ -8,7 +8,8 @@ import json
 import os
 import re
 import stat
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 from uuid import uuid4
@@ -149,16 +150,49 @@ def save(path: Path, record: FileRecord) -> None:
     write_whole(path, as_json(record))
 
 
+_REPLACEMENT = "\N{REPLACEMENT CHARACTER}".encode()
+
+
 def as_json(record: FileRecord) -> bytes:
     """Return a record as JSON that people can compare: a line per field, and per group of numbers."""
+    if record.depths is not None:
+        return _by_depth(record.model_dump(), record.depths).encode() + b"\n"
     try:
         text = record.model_dump_json(indent=1).encode()
     except PydanticSerializationError:
-        # The name of a file that is no Unicode, which Python and json hold as single surrogates.
+        text = b""
+    if not text or _REPLACEMENT in text:
+        # The name of a file that is no Unicode, which Python and json hold as single surrogates. Pydantic refuses them
+        # in a text, and replaces them in a key.
         text = json.dumps(record.model_dump(), indent=1, default=str).encode()
     for group in (_NUMBERS, _MEASURED):
         text = group.sub(_on_one_line, text)
     return text + b"\n"
+
+
+def _by_depth(fields: dict[str, Any], depths: Mapping[str, int]) -> str:
+    lines = (f" {json.dumps(name)}: {_broken(value, depths.get(name, 0), 2)}" for name, value in fields.items())
+    return "{\n" + ",\n".join(lines) + "\n}"
+
+
+def _broken(value: Any, depth: int, indent: int) -> str:
+    """Return a value as JSON in which objects and lists have a line per entry, so many levels deep.
+
+    Of a list, only the last entry is broken further: it is the newest. Numbers and texts at the beginning of an object
+    share a line.
+    """
+    if not depth or not value or not isinstance(value, (list, tuple, dict)):
+        return json.dumps(value)
+    if isinstance(value, dict):
+        first, last = "{}"
+        entries = [f"{json.dumps(name)}: {_broken(one, depth - 1, indent + 1)}" for name, one in value.items()]
+        short = sum(1 for _ in takewhile(lambda one: not isinstance(one, (list, tuple, dict)), value.values()))
+        entries = [*([", ".join(entries[:short])] if short else []), *entries[short:]]
+    else:
+        first, last = "[]"
+        entries = [json.dumps(one) for one in value[:-1]] + [_broken(value[-1], depth - 1, indent + 1)]
+    inside = f",\n{' ' * indent}".join(entries)
+    return f"{first}\n{' ' * indent}{inside}\n{' ' * (indent - 1)}{last}"
 
 
 def _on_one_line(group: re.Match[bytes]) -> bytes:

@@ -40,7 +40,7 @@ class ArmLaunch(Record):
         clock: What timed ``engine`` and the copies; the host's clock times everything else.
         cuda_graph: Whether a CUDA graph replayed the engine.
         memory_peak_bytes: How much free device memory the arm took, from before loading to after its first batch. The
-            first arm that uses a library bears that library's memory too.
+            ``.pt`` bears torch's memory too; a spare engine, which is not timed, bears that of the engines' library.
         energy_mj: Energy of the whole board per inference, in millijoules, while inferences run back to back.
     """
 

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from .accuracy import AccuracyRecord
 from .base import FileRecord
-from .baseline import BaselineUse
+from .baseline import AccuracyUse, BaselineUse
 from .cell import Cell, Environment
 from .engine import EngineRecord
 from .explanation import Explanation
@@ -67,6 +67,7 @@ class RunRecord(FileRecord):
     accuracies: tuple[AccuracyRecord, ...] = ()
     latencies: dict[str, LatencyRecord] = Field(default_factory=dict)
     baselines: dict[str, BaselineUse] = Field(default_factory=dict)
+    accuracy_baselines: dict[str, AccuracyUse] = Field(default_factory=dict)
     profiles: dict[str, LayerProfile] = Field(default_factory=dict)
     pictures: dict[str, CellPictures] = Field(default_factory=dict)
     videos: tuple[VideoRecord, ...] = ()
@@ -79,6 +80,10 @@ class RunRecord(FileRecord):
     jobs: tuple[JobRecord, ...] = ()
     notes: tuple[str, ...] = ()
     unfinished: str = ""
+
+    def other_builds(self, model: str, precision: str) -> list[AccuracyRecord]:
+        """Return the accuracies of further builds of an engine, which ``accuracy.builds`` asks for."""
+        return [a for a in self.accuracies if a.model == model and a.arm.startswith(f"{precision}-")]
 
     def accuracy(self, model: str, arm: str) -> AccuracyRecord | None:
         """Return the accuracy of one arm of one model; None if not measured."""

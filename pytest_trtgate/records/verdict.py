@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from enum import Enum
-from typing import Literal
+from typing import Literal, get_args
 
 from .base import FileRecord, Record
 from .cell import Cell
 
 Subject = Literal["accuracy", "latency"]
 """What of a cell a verdict is about."""
+SUBJECTS: tuple[Subject, ...] = get_args(Subject)
 
 
 class Outcome(str, Enum):
@@ -34,6 +35,8 @@ class Outcome(str, Enum):
 
 BUSY = "machine-busy"
 """Id of the finding that other work used the machine."""
+PLATFORM = "platform-changed"
+"""Id of the finding that all arms share a change since the stored sessions."""
 ALLOW_BUSY = "--allow-busy"
 """The option that accepts a run of a busy machine."""
 
@@ -105,9 +108,9 @@ class Verdict(FileRecord):
     """The verdict on one cell's accuracy or latency, with the numbers that decided it.
 
     ``failed``: the outcome after the user's policy, by which a missing baseline may pass, and a failure may be waived;
-    ``waived`` says until when and why. ``accept``: what would let the whole run pass. ``accept_cell``: a command for
-    this cell alone. ``advice``: what is probably wrong where the engine is broken; ``explain``: the command
-    that finds out; ``repair``: the one that looks for an engine that passes.
+    ``waived`` says until when and why. ``accept``: what would let the whole run pass, ``accept_toml``: the settings of
+    that, to paste. ``accept_cell``: a command for this cell alone. ``advice``: what is probably wrong where the engine
+    is broken; ``explain``: the command that finds out; ``repair``: the one that looks for an engine that passes.
     """
 
     cell: Cell
@@ -118,6 +121,7 @@ class Verdict(FileRecord):
     checks: tuple[Check, ...] = ()
     findings: tuple[Finding, ...] = ()
     accept: str = ""
+    accept_toml: str = ""
     accept_cell: str = ""
     advice: str = ""
     explain: str = ""
@@ -125,6 +129,9 @@ class Verdict(FileRecord):
     rerun: str = ""
     log_tail: str = ""
     waived: str = ""
+
+    def __repr__(self) -> str:
+        return f"<Verdict {self.cell.key} {self.subject}: {self.outcome}; {self.summary}>"
 
 
 HOOK = "hook"
@@ -134,9 +141,14 @@ FINDING = "finding"
 
 
 def failures(findings: Iterable[Finding]) -> list[Check]:
-    """Return a failed check for each finding that fails the run."""
+    """Return a failed check for each finding that fails the run; what a baseline would accept is against that."""
     return [
-        Check(name=f.id, against=FINDING, outcome=Outcome.FAIL, sentence=f"{f.sentence} [{f.id}]; {f.remedy}")
+        Check(
+            name=f.id,
+            against="baseline" if f.id == PLATFORM else FINDING,
+            outcome=Outcome.FAIL,
+            sentence=f"{f.sentence} [{f.id}]; {f.remedy}",
+        )
         for f in findings
         if f.severity == "fail"
     ]
@@ -146,7 +158,7 @@ WORDS: dict[Outcome, str] = {
     Outcome.PASS: "Pass",
     Outcome.INCONCLUSIVE: "Inconclusive",
     Outcome.NO_BASELINE: "No baseline",
-    Outcome.INCOMPATIBLE: "Not comparable",
+    Outcome.INCOMPATIBLE: "Incompatible",
     Outcome.FAIL: "Fail",
     Outcome.ERROR: "Error",
 }

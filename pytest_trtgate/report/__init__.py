@@ -1,7 +1,7 @@
 """Renderings of a run record: HTML, terminal, Markdown and tables. Importing this package loads nothing heavy.
 
-``numbers`` takes numbers from the record, ``page`` makes the HTML; ``terminal``, ``markdown``, ``github`` and ``table``
-are the other renderings, and ``publish`` writes the files.
+``numbers`` takes numbers from the record, ``page`` makes the HTML; ``terminal``, ``markdown``, ``github``, ``gitlab``,
+``junit`` and ``measurements_table`` are the other renderings, and ``publish`` writes the files.
 """
 
 from __future__ import annotations

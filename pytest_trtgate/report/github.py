@@ -13,6 +13,7 @@ from . import markdown
 from .page.cards import from_artifact
 from .page.parts import sentence_of
 
+_PACKAGE = Path(__file__).resolve().parents[1]
 Place = tuple[str, int]
 """A file, relative to the repository, and a line from 1."""
 
@@ -59,12 +60,18 @@ def _escaped(text: str, more: str = "") -> str:
     return fmt.clean(text)
 
 
-def places_of(reports: Iterable[Any], root: Path) -> dict[tuple[str, str], Place]:
+def places_of(reports: Iterable[Any], root: Path, about: Iterable[Path] = ()) -> dict[tuple[str, str], Place]:
     """Return where the tests of cells are, from pytest's reports on them; those outside the repository are left out.
 
-    The reports have the properties that the gate gave them, and their places start at ``root``.
+    Args:
+        reports: They have the properties that the gate gave them.
+        root: Where their places start.
+        about: Files that say what is gated. The first in the repository stands for the ready-made tests, which lie in
+            the installed package.
     """
     workspace = Path(os.environ.get("GITHUB_WORKSPACE") or root).resolve()
+    known = (path.resolve() for path in about)
+    instead = next((path for path in known if path.is_file() and path.is_relative_to(workspace)), None)
     found = {}
     for report in reports:
         properties = dict(getattr(report, "user_properties", ()))
@@ -72,6 +79,8 @@ def places_of(reports: Iterable[Any], root: Path) -> dict[tuple[str, str], Place
             if "trtgate_cell" in properties and f"trtgate_{subject}" in properties:
                 path, line, _ = report.location
                 file = (root / path).resolve()
+                if file.parent == _PACKAGE and instead is not None:
+                    file, line = instead, 0
                 if file.is_relative_to(workspace):
                     place = file.relative_to(workspace).as_posix(), (line or 0) + 1
                     found[str(properties["trtgate_cell"]), subject] = place

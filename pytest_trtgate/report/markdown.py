@@ -12,6 +12,7 @@ from .page.cards import Command, alike, commands_of, first_baseline, joint_comma
 from .page.matrix import CONTEXT_NAMES, column_name
 from .page.overall import overall
 from .page.parts import sentence_of, warnings_of
+from .shipping import shipping
 
 MAX_CHARACTERS = 60_000
 """Longer text is cut between its parts: GitHub refuses a comment of more than 65,536 characters."""
@@ -122,8 +123,9 @@ def _story(run: RunRecord, verdicts: Sequence[Verdict], several: bool) -> str:
 
 
 def _offer(command: Command) -> str:
-    is_command = command.line.startswith(("pytest ", "trtgate "))
-    return f"{command.purpose}:\n{fence(command.line, 'sh' if is_command else '')}"
+    if command.kind == "text":
+        return f"{command.purpose}: {escape(command.line)}"
+    return f"{command.purpose}:\n{fence(command.line, command.kind)}"
 
 
 def render(runs: Sequence[RunRecord]) -> str:
@@ -143,6 +145,7 @@ def render(runs: Sequence[RunRecord]) -> str:
         blocks += [
             f"{about}; {escape(fmt.date(run.started_at))}, {fmt.duration(run.seconds)}; {latency}",
             _joined(_table(run)),
+            *(f"**{escape(sentence)}**" for sentence in shipping(run)),
         ]
         blocks += ["\n".join(f"- {escape(note)}" for note in run.notes)] if run.notes else []
     warnings = warnings_of(runs)

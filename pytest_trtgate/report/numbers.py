@@ -6,13 +6,14 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from statistics import median
+from statistics import geometric_mean, median
 from typing import Literal
 
 from .. import text as fmt
 from ..records import (
     PRIMARY,
     REFERENCE,
+    Accepted,
     AccuracyRecord,
     BaselineSession,
     Cell,
@@ -202,6 +203,17 @@ class CellNumbers:
         self.baseline = self.baseline_use.baseline if self.baseline_use else None
         self.figures = run.figures.get(cell.key)
 
+    @property
+    def accepted(self) -> Accepted | None:
+        """What was accepted of the accuracy; in records of older versions it is beside the latency."""
+        use = self.run.accuracy_baselines.get(self.cell.key)
+        return use.baseline if use and use.baseline else self.baseline
+
+    @property
+    def accepted_metrics(self) -> dict[str, float]:
+        """The metrics that were accepted."""
+        return self.accepted.accuracy if self.accepted else {}
+
     @cached_property
     def latency(self) -> LatencyRecord | None:
         """The launches of the cell's model."""
@@ -285,7 +297,7 @@ class CellNumbers:
 
     @property
     def sessions(self) -> tuple[BaselineSession, ...]:
-        """The stored sessions of the baseline, oldest first; none where its latency is not comparable."""
+        """The stored sessions of the baseline, oldest first; none where its latency is incompatible."""
         use = self.baseline_use
         return use.baseline.sessions if use and use.baseline and use.outcome is Outcome.PASS else ()
 
@@ -296,14 +308,16 @@ class CellNumbers:
         return self.replayed(self.context) or newest
 
     def before_ms(self, context: Context, percent: int | None) -> float | None:
-        """Return one level of the baseline: replayed in this run, else the median over its stored sessions.
+        """Return one level of the baseline: replayed in this run, else the geometric mean over its stored sessions.
 
         ``percent`` is 1 to 99, or None for the mean.
         """
         replayed = self.replayed(context)
         found = [replayed] if replayed else [session_times(session, context) for session in self.sessions]
         levels = [x.mean_ms if percent is None else x.level_ms(percent) for x in found if x]
-        return middle([level for level in levels if level is not None])
+        known = [level for level in levels if level is not None]
+        # As it is judged, so that what is shown of one baseline is one number.
+        return geometric_mean(known) if known and all(0 < level < math.inf for level in known) else middle(known)
 
     def change(self, percent: int | None = 50, context: Context | None = None) -> float | None:
         """Return how much slower the engine is than its baseline, as a ratio: as judged, else from the levels of both.

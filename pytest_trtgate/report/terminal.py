@@ -11,6 +11,7 @@ from ..records import PRECISIONS, REFERENCE, WORDS, Outcome, RunRecord, Verdict,
 from .numbers import CellNumbers, primary_name, rows_of
 from .page.cards import alike, commands_of, first_baseline, joint_command, last_line, log_tail, title_of
 from .page.parts import sentence_of, warnings_of
+from .shipping import shipping
 
 Line = tuple[str, dict[str, bool]]
 """A line of text, and the markup that ``TerminalReporter.write_line`` takes: colours and ``bold``."""
@@ -24,9 +25,9 @@ MARKUP: Mapping[Outcome, dict[str, bool]] = {
 }
 SHORT: Mapping[Outcome, str] = {
     Outcome.PASS: "pass",
-    Outcome.INCONCLUSIVE: "unsure",
+    Outcome.INCONCLUSIVE: "inconcl",
     Outcome.NO_BASELINE: "no base",
-    Outcome.INCOMPATIBLE: "differs",
+    Outcome.INCOMPATIBLE: "incompat",
     Outcome.FAIL: "FAIL",
     Outcome.ERROR: "ERROR",
 }
@@ -34,7 +35,7 @@ SHORT: Mapping[Outcome, str] = {
 LONG = {outcome: word.lower() for outcome, word in WORDS.items()} | {Outcome.FAIL: "FAIL", Outcome.ERROR: "ERROR"}
 WIDE = 110
 """From this width on, the long words fit."""
-LEGEND = "p50 and p95: medians of launches; vs base: the change as judged"
+LEGEND = "p50, p95: medians of launches (fresh processes); vs base: change as judged"
 _GAP = "  "
 
 
@@ -155,7 +156,8 @@ def _story(verdicts: Sequence[Verdict], width: int) -> list[Line]:
     end = last_line(log_tail(first.log_tail))
     lines: list[Line] = [(text, _markup(first)) for text in _wrapped(said, width)]
     lines += [(text, {}) for text in _wrapped(f"    log: {end}", width)] if end else []
-    return lines + [(f"    {command.short}: {fmt.clip(command.line, 2000)}", {}) for command in commands_of(verdicts)]
+    commands = commands_of(verdicts, toml=False)
+    return lines + [(f"    {command.short}: {fmt.clip(command.line, 2000)}", {}) for command in commands]
 
 
 def _wrapped(text: str, width: int) -> list[str]:
@@ -186,7 +188,9 @@ def summary_lines(run: RunRecord, width: int, color: bool = True) -> list[Line]:
     if joint := joint_command(run):
         lines.append((f"{joint.short}: {fmt.clip(joint.line, 2000)}", {}))
     for text in warnings_of([run]):
-        lines += [(line, {"yellow": True}) for line in _wrapped(f"WARNING  {text}", width)]
+        lines += [(line, {"yellow": True}) for line in _wrapped(f"WARNING  {fmt.plain(text)}", width)]
+    for sentence in shipping(run):
+        lines += [(line, {"bold": True}) for line in _wrapped(fmt.plain(sentence), width)]
     if not run.verdicts:
         lines.append(("Nothing was judged.", {"red": True, "bold": True}))
     return lines if color else [(text, {}) for text, _ in lines]

@@ -10,10 +10,24 @@ from pydantic import model_serializer, model_validator
 
 from ..records import GATED, METRICS, PRECISIONS, Precision, Task
 from .quantization import Quantization
-from .types import DATA, IMGSZ, TOLERANCE, ImageSize, Place, Section, Tolerance, field_allowing
+from .types import (
+    DATA,
+    IMGSZ,
+    POSITIVE,
+    TOLERANCE,
+    Count,
+    ImageSize,
+    Place,
+    PositiveInt,
+    Section,
+    Tolerance,
+    field_allowing,
+)
 
 DEFAULT_TOLERANCE: Mapping[Precision, float] = {"fp32": 0.001, "fp16": 0.003, "int8": 0.01}
 """Largest allowed drop of each metric that is gated by default."""
+CONFIRM_BELOW = 300
+"""From so many images on, a drop over its tolerance fails without more ado."""
 
 
 class Tolerances(Section):
@@ -45,9 +59,14 @@ class Accuracy(Tolerances):
     """``[tool.trtgate.accuracy]``: tolerances for all precisions, then for one.
 
     ``mode``: whether a drop is judged on the given images (``contract``), or in the population that they come from.
+    ``confirm_below``: with ``contract`` and fewer images than this, a drop over its tolerance fails only if its
+    one-sided 95 % lower limit is over 0, else it is INCONCLUSIVE; 0 for never. ``builds``: how many builds of each
+    engine of TensorRT are evaluated; a drop fails only if it is over its tolerance in all of them.
     """
 
     mode: Literal["contract", "population"] = field_allowing("contract or population", default="contract")
+    confirm_below: Count = field_allowing("a number of images, 0 for never", default=CONFIRM_BELOW)
+    builds: PositiveInt = field_allowing(POSITIVE, default=1)
     fp32: Tolerances = Tolerances()
     fp16: Tolerances = Tolerances()
     int8: Tolerances = Tolerances()
@@ -69,12 +88,15 @@ class Accuracy(Tolerances):
     def with_own(self, own: Accuracy) -> Accuracy:
         """Return these settings with one model's own over them, which win even over those of one precision."""
         merged = {precision: {**self._given(precision), **own._given(precision)} for precision in PRECISIONS}
-        mode = own.mode if "mode" in own.model_fields_set else self.mode
-        return Accuracy.model_validate({"mode": mode, **merged})
+        of = {n: own if n in own.model_fields_set else self for n in ("mode", "confirm_below", "builds")}
+        return Accuracy.model_validate({**{n: getattr(x, n) for n, x in of.items()}, **merged})
 
 
 class Model(Section):
-    """One entry of ``models``: a checkpoint, and its own settings in place of the general ones."""
+    """One entry of ``models``: a checkpoint, and its own settings in place of the general ones.
+
+    ``name``: what the report and the baselines call it; by default its file name without the ending.
+    """
 
     example = '{ path = "best.pt" }'
     path: Place = field_allowing("the path of a .pt file")
@@ -82,16 +104,17 @@ class Model(Section):
     imgsz: ImageSize | None = field_allowing(IMGSZ, default=None)
     accuracy: Accuracy | None = None
     quantization: Quantization | None = None
-
-    @property
-    def name(self) -> str:
-        """The model's name: its file name without the ending."""
-        return self.path.stem
+    name: str = field_allowing("what a file name may be", default="", min_length=1)
 
     @model_validator(mode="before")
     @classmethod
     def _from_path(cls, value: Any) -> Any:
-        return {"path": value} if isinstance(value, (str, Path)) else value
+        """Read a bare path as one, and name a model after its file where the settings give it no name."""
+        if isinstance(value, (str, Path)):
+            value = {"path": value}
+        if isinstance(value, Mapping) and isinstance(path := value.get("path"), (str, Path)):
+            return {"name": Path(path).stem, **value}
+        return value
 
     @model_serializer(mode="wrap")
     def _as_written(self, serialize: Any) -> Any:
@@ -99,4 +122,6 @@ class Model(Section):
         values = {name: value for name, value in serialize(self).items() if value is not None}
         if self.quantization is not None:  # what it does not say is the general table's
             values["quantization"] = self.quantization.model_dump(mode="json", exclude_unset=True)
+        if self.name == self.path.stem:
+            del values["name"]
         return values if len(values) > 1 else values["path"]

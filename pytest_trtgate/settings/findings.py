@@ -96,6 +96,9 @@ FINDING_KINDS: Mapping[str, Kind] = {
         "the engine with session.x64quantprecision = 1, an option of its session",
         subjects=("accuracy",),
     ),
+    "platform-changed": Kind(
+        "undo what changed, or accept the times of now with --trt-baselines=update: no engine is to blame",
+    ),
     "machine-busy": Kind(
         "wait until the machine is quiet, plugged in and at full clocks: latencies measured now are noise",
         subjects=("latency",),
@@ -124,6 +127,10 @@ class Findings(create_model("_Severities", __base__=Section, **_FIELDS)):  # typ
     example = '{ few-images = "off" }'
     left_out_share: Share = field_allowing("a number from 0 to 1", default=0.05, alias="left-out-share")
 
+    def says(self, kind: str) -> bool:
+        """Return whether the user has said what a kind of finding does."""
+        return _field(kind) in self.model_fields_set
+
     def of(self, kind: str) -> Severity:
         """Return the severity of a kind of finding.
 
@@ -131,7 +138,7 @@ class Findings(create_model("_Severities", __base__=Section, **_FIELDS)):  # typ
         too.
         """
         unseen = FINDING_KINDS if kind == "preflight-incomplete" else ()
-        asked = [name for name in unseen if FINDING_KINDS[name].surveyed and _field(name) in self.model_fields_set]
+        asked = [name for name in unseen if FINDING_KINDS[name].surveyed and self.says(name)]
         if any(self.of(name) == "fail" for name in asked):
             return "fail"
         severity: Severity = getattr(self, _field(kind))

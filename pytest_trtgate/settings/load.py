@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from os.path import realpath
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar, get_args, get_origin
@@ -166,10 +167,10 @@ def _over(table: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
     """Return the settings of a file with options over them, also over single models' own settings."""
     models = one_or_many(table.get("models"))
     tables = [m for m in models if isinstance(m, Mapping)] if isinstance(models, (list, tuple)) else []
-    own = {entry["path"].resolve(): entry for entry in tables if isinstance(entry.get("path"), Path)}
+    own = {realpath(entry["path"]): entry for entry in tables if isinstance(entry.get("path"), Path)}
     chosen = options.get("models", models)
     if own and isinstance(chosen, (list, tuple)):
-        known = [own.get(model.resolve(), model) if isinstance(model, Path) else model for model in chosen]
+        known = [own.get(realpath(model), model) if isinstance(model, Path) else model for model in chosen]
         chosen = [{k: v for k, v in m.items() if k not in options} if isinstance(m, Mapping) else m for m in known]
     return {**table, **options, **({} if chosen is None else {"models": chosen})}
 
@@ -177,6 +178,8 @@ def _over(table: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
 def _place(folder: Path, path: str | Path) -> Path | str:
     if path == "":
         return path  # for validation to reject: joined, it would be the folder itself
+    if "\0" in str(path):
+        raise SettingsError(f"{str(path)!r}: no path has the character NUL")
     try:
         return folder / Path(path).expanduser()
     except RuntimeError as error:

@@ -17,11 +17,11 @@ from ..findings import (
     images_left_out,
     inconclusive_checks,
 )
-from ..judge.accuracy.parity import finds_nothing, judge_accepted, judge_parity, of_other_instructions
+from ..judge.accuracy.parity import finds_nothing, judge_accepted, judge_parity, of_builds, of_other_runtime
 from ..measuring import Evaluations, RunContext
 from ..records import METRICS, AccuracyRecord, Cell, Check, Outcome, Preflight, Task, Trouble
 from ..settings import DEPLOYMENT_CONF, FINDING_KINDS
-from .decide import Judgement
+from .decide import Judgement, no_baseline, to_be_accepted
 from .evidence import Evidence, calibrated_on, gather
 from .figures import accuracy_figures
 
@@ -47,16 +47,24 @@ class AccuracyJudge:
         """
         reference, engine = self.evaluations.pair(cell)
         checks, found = self._parity(cell, reference, engine)
+        builds = self.evaluations.other_builds(cell)
+        checks = of_builds(checks, builds)
         checks += inconclusive_checks(self.preflight().concerning(cell, "accuracy"))
         found += engine_findings(self.evaluations.engines, cell) + self._calibration_leak(cell)
         found += self._left_out(cell, engine)
-        use = self.lookup.use(cell)
-        # Another CPU or number of threads makes latencies incomparable, not accuracies.
         # Of a checkpoint that finds nothing, an engine that fell to nothing as well is no news.
-        if not self.lookup.accepts(cell) and use.baseline is not None and not finds_nothing(reference):
-            since = judge_accepted(use.baseline, reference, engine, self.tolerances(cell, engine.task))
-            checks += of_other_instructions(since, cell, use.baseline.environment, self.context.environment)
+        if not finds_nothing(reference):
+            checks += of_builds(self._since(cell, reference, engine), builds)
         return checks, found
+
+    def _since(self, cell: Cell, reference: AccuracyRecord, engine: AccuracyRecord) -> list[Check]:
+        """Judge an engine against the accuracy that was accepted, on whichever machine that was measured."""
+        use, accepting = self.lookup.accuracy_use(cell), self.lookup.accepts(cell, "accuracy")
+        if use.baseline is None:
+            return [] if accepting else [no_baseline(cell, "accuracy", use.outcome, use.note)]
+        since = judge_accepted(use.baseline, reference, engine, self.tolerances(cell, engine.task))
+        since = of_other_runtime(since, cell, use.baseline.environment, self.context.environment)
+        return to_be_accepted(since) if accepting else since
 
     def _left_out(self, cell: Cell, accuracy: AccuracyRecord) -> list[Found]:
         share = self.context.settings.findings.left_out_share
@@ -80,10 +88,12 @@ class AccuracyJudge:
     def _parity(self, cell: Cell, reference: AccuracyRecord, engine: AccuracyRecord) -> tuple[list[Check], list[Found]]:
         """Judge an engine against its checkpoint."""
         tolerances = self.tolerances(cell, engine.task)
-        population = self.context.settings.of(cell.model).accuracy.mode == "population"
+        rules = self.context.settings.of(cell.model).accuracy
+        population = rules.mode == "population"
         evidence = self._evidence(reference, engine, population)
         comparison = None if isinstance(evidence, str) else evidence.comparison
-        checks = judge_parity(reference, engine, tolerances, comparison, population=population)
+        below = rules.confirm_below
+        checks = judge_parity(reference, engine, tolerances, comparison, population=population, confirm_below=below)
         found = few_images(engine.images, engine.settings.split)
         if not isinstance(evidence, str):
             figures = accuracy_figures(cell, engine, evidence, DEPLOYMENT_CONF)

@@ -69,6 +69,8 @@ def decide(
     failing = [check for check in checks if fails(check.outcome)]
     outcome = worst(failing or checks)
     deciding = [check for check in checks if check.outcome is outcome]
+    if outcome in (Outcome.NO_BASELINE, Outcome.INCOMPATIBLE):  # what there is no baseline of may be in doubt besides
+        deciding += [check for check in checks if check.outcome is Outcome.INCONCLUSIVE]
     excused, said = excuses.waiver(outcome) if failing else (False, "")
     left = [check for check in failing if not (excused and check.outcome is Outcome.FAIL)]
     for softening in excuses.softenings:
@@ -100,6 +102,24 @@ def explained(checks: list[Check], reason: str) -> list[Check]:
         return checks
     told = failed.model_copy(update={"sentence": f"{failed.sentence}; {reason}"})
     return [told if check is failed else check for check in checks]
+
+
+def no_baseline(cell: Cell, subject: str, outcome: Outcome, note: str) -> Check:
+    """Return the check that says why one subject of a cell was not compared with a baseline."""
+    sentence = f"{cell.precision}: {subject} was not compared with a baseline: {note}"
+    return Check(name="baseline", against="baseline", outcome=outcome, sentence=sentence)
+
+
+def to_be_accepted(checks: list[Check]) -> list[Check]:
+    """Return checks against a baseline that the run is to replace: what they measured stays, and fails nothing."""
+    said = "this run is to become the baseline"
+    moved = [check for check in checks if check.change is not None or check.outcome is Outcome.PASS]
+    return [
+        check
+        if check.outcome is Outcome.PASS
+        else check.model_copy(update={"outcome": Outcome.PASS, "sentence": f"{check.sentence}; {said}"})
+        for check in moved
+    ]
 
 
 def error_check(cell: Cell, error: TrtGateError) -> Check:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
-from ..baselines import BaselineLookup
-from ..errors import JobError
-from ..findings import engine_findings, unstable_warmup
+from ..baselines import BaselineLookup, Now, platform_changed
+from ..errors import BaselineError, JobError
+from ..findings import Found, engine_findings, unstable_warmup
 from ..judge.engine import judge_engine, judge_resources
-from ..judge.latency.candidate import Against, Candidate
+from ..judge.latency.candidate import Against
 from ..judge.latency.checks import judge_latency
-from ..measuring import Latencies, RunContext, profile_layers, why_not_replayed
-from ..records import Cell, Check, LatencyRecord, Preflight, slowest_change
-from .decide import Judgement, explained
+from ..measuring import Latencies, RunContext, candidate_of, profile_layers, why_not_replayed
+from ..records import PLATFORM, Baseline, Cell, Check, LatencyRecord, Preflight, slowest_change
+from .decide import Judgement, explained, no_baseline, to_be_accepted
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class LatencyJudge:
         """
         latency = self.launches(cell)
         engine, use = self.latencies.engines.of(cell), self.lookup.use(cell)
-        checks = self._times(cell, latency)
+        checks = self.times(cell)
         checks += judge_resources(latency, cell.precision, *self.context.settings.latency.resources(cell.precision))
         if self.context.settings.profile:
             layers = profile_layers(self.latencies.engines, cell).layers
@@ -59,20 +60,40 @@ class LatencyJudge:
         return checks, [
             *engine_findings(self.latencies.engines, cell),
             *unstable_warmup(cell.label, unstable, len(launches)),
+            *self._platform(cell, latency),
         ]
 
-    def _times(self, cell: Cell, latency: LatencyRecord) -> list[Check]:
-        rules = self.context.settings.latency
+    def _platform(self, cell: Cell, latency: LatencyRecord) -> list[Found]:
+        """Return a finding where the machine moved the cell's latency since the stored sessions."""
+        context, found = self.context, dict[Cell, Baseline]()
+        for other in context.plan.of_model(cell.model):
+            with suppress(BaselineError):  # its own verdict says so
+                if baseline := self.lookup.comparable(other):
+                    found[other] = baseline
+        now = Now(latency, context.environment, context.settings.latency.context, self.preflight().busy)
+        said = platform_changed(cell, found, now)
+        # To become the baseline is what accepts it.
+        return [Found(PLATFORM, said, warns=self.lookup.accepts(cell, "latency"))] if said else []
+
+    def times(self, cell: Cell) -> list[Check]:
+        """Return the checks of a cell's launches alone.
+
+        Raises:
+            JobError: It could not be timed.
+        """
+        latency, rules = self.launches(cell), self.context.settings.latency
         baseline = self.lookup.comparable(cell)
         against = None
         if baseline is not None:
             same = baseline.engine_sha256 == self.latencies.engines.of(cell).sha256
             against = Against(baseline, same, why_not_replayed(latency, cell), self.preflight().busy)
-        candidate = Candidate(latency, cell.precision, rules.context, rules.limits(cell.precision, cell.backend))
+        candidate = candidate_of(self.context, latency, cell)
         speedup = rules.speedup_rule(cell.precision, cell.backend, self.context.settings.precisions)
-        checks = judge_latency(candidate, speedup, against)
-        if baseline is None and not self.lookup.accepts(cell):
+        checks, accepting = judge_latency(candidate, speedup, against), self.lookup.accepts(cell, "latency")
+        if baseline is None and not accepting:
             use = self.lookup.use(cell)
-            sentence = f"{cell.precision}: latency was not compared with a baseline: {use.note}"
-            checks.append(Check(name="baseline", against="baseline", outcome=use.outcome, sentence=sentence))
-        return checks
+            checks.append(no_baseline(cell, "latency", use.outcome, use.note))
+        if not accepting:
+            return checks
+        since = [check for check in checks if check.against == "baseline"]
+        return [check for check in checks if check not in since] + to_be_accepted(since)

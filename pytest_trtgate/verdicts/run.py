@@ -12,8 +12,8 @@ from ..baselines import (
     BaselineLookup,
     BaselineStore,
     waiver_of,
-    way_to_accept,
     ways_out,
+    with_way_to_accept,
 )
 from ..cache import pin
 from ..errors import CacheError, JobError, RecordError, TrtGateError
@@ -21,6 +21,8 @@ from ..measuring import Engines, Evaluations, Latencies, RunContext
 from ..records import (
     RECORD_NAME,
     REFERENCE,
+    SUBJECTS,
+    AccuracyRecord,
     Cell,
     Check,
     Finding,
@@ -78,6 +80,7 @@ class GateRun:
             measure.threads,
             self.workspace,
             lambda cell: self.engines.of(cell).head,
+            lambda cell: self.store.former_name(cell, measure.weights_sha256),
         )
         self._accuracy = AccuracyJudge(self.evaluations, lookup, self.preflight)
         self._latency = LatencyJudge(Latencies(self.engines, lookup.comparable), lookup, self.preflight)
@@ -93,6 +96,22 @@ class GateRun:
     def latency(self, cell: Cell) -> LatencyRecord:
         """Return the launches that timed a cell; raises JobError where it could not be timed."""
         return self._latency.launches(cell)
+
+    def since_baseline(self, cell: Cell) -> list[Check]:
+        """Return how the latency of a cell was judged against its baseline; raises JobError as :meth:`latency`."""
+        return [check for check in self._latency.times(cell) if check.against == "baseline"]
+
+    def measured(self, cell: Cell, subject: Subject) -> tuple[AccuracyRecord, AccuracyRecord] | LatencyRecord | None:
+        """Return what a subject of a cell was judged by: the accuracies of ``.pt`` and engine, or the launches.
+
+        None where nothing was measured. To be called after the verdict, or it measures.
+        """
+        if self.preflight_failures(cell, subject):
+            return None
+        try:
+            return self.evaluations.pair(cell) if subject == "accuracy" else self.latency(cell)
+        except TrtGateError:
+            return None
 
     def judge(self, cell: Cell, subject: Subject, rerun: str) -> Verdict:
         """Measure and judge one subject of a cell; never raises for what the cell did wrong."""
@@ -113,7 +132,7 @@ class GateRun:
             log_tail = error.log_tail if isinstance(error, JobError) else ""
         waiver = waiver_of(self.settings.baseline_dir, cell.key, subject, datetime.now(timezone.utc).date())
         excuses = Excuses(*waiver, softenings, measured)
-        ruling = decide(cell, checks, self.settings.fails, excuses, accepting=self._lookup.accepts(cell))
+        ruling = decide(cell, checks, self.settings.fails, excuses, accepting=self._lookup.accepts(cell, subject))
         verdict = Verdict(
             cell=cell,
             subject=subject,
@@ -126,9 +145,8 @@ class GateRun:
             log_tail=log_tail,
             waived=ruling.waived_because,
         )
-        accept = way_to_accept(verdict, self.settings, self.source, self.command)
         told = ways_out(verdict, self.workspace.path / RECORD_NAME)
-        verdict = verdict.model_copy(update={"accept": accept, **told})
+        verdict = with_way_to_accept(verdict, self.settings, self.source, self.command).model_copy(update=told)
         self.workspace.put(f"verdict-{cell.key}-{subject}", verdict)
         return verdict
 
@@ -168,9 +186,11 @@ class GateRun:
         return written
 
     def _write_baseline(self, acceptance: Acceptance, cell: Cell) -> tuple[str, bool]:
-        if self._lookup.accepts(cell):
-            return acceptance.write(cell)
-        kept = f"has a baseline already, left as it is ({self.store.path(cell)}); replace it with {UPDATE}"
+        subjects = [subject for subject in SUBJECTS if self._lookup.accepts(cell, subject)]
+        if subjects:
+            return acceptance.write(cell, subjects)
+        path = self.store.there(cell) or self.store.path(cell)
+        kept = f"has a baseline already, left as it is ({path}); replace it with {UPDATE}"
         return f"{cell.label}: {kept}", True
 
 

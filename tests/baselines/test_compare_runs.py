@@ -96,7 +96,8 @@ def test_a_run_is_no_worse_than_itself(compare: Compare) -> None:
     levels = "p50 0.0 % (median of launches 8.67 -> 8.67 ms)"
     assert f"; identical engine, byte by byte that of the earlier run; {levels}, p95 0.0 % " in lines[2]
     _, said = compare(run(), rebuilt(run()))
-    assert "p50 is unchanged (median of launches 8.67 -> 8.67 ms), 5 % allowed; p95" in said
+    assert "INCONCLUSIVE" in said
+    assert "p50 is unchanged (median of launches 8.67 -> 8.67 ms), 5 % allowed, one-sided 95 % limits -" in said
     assert "identical" not in said
 
 
@@ -117,13 +118,14 @@ def test_what_is_around_the_same_bytes_is_judged_where_that_is_gated(compare: Co
     status, said = compare(before, after)
     assert status == 1
     assert said.splitlines()[2].startswith(f"FAIL          {KEYS[2]}  p50 is 20 % slower ")
-    assert "more than 5 % allowed; the engine is the same, byte by byte: what is around it is judged" in said
+    assert "more than 5 % allowed" in said.splitlines()[2]
+    assert "; the engine is the same, byte by byte: what is around it is judged" in said.splitlines()[2]
 
 
 def test_a_slower_run_is_worse(compare: Compare) -> None:
     status, said = compare(run(), slower(1.2))
     assert status == 1
-    [line] = [line for line in said.splitlines() if not line.startswith("PASS")]
+    [line] = [line for line in said.splitlines() if line.startswith("FAIL")]
     assert line.startswith(f"FAIL          {KEYS[2]}  p50 is 20 % slower (median of launches 8.67 -> 10.4 ms)")
     assert "more than 5 % allowed" in line
 
@@ -161,7 +163,7 @@ def test_launches_on_an_unfit_device_decide_nothing(compare: Compare, which: str
     assert f"; not judged, since the device held its clocks back (power cap) in the {which} run" in said
 
 
-@pytest.mark.parametrize(("which", "word"), [("earlier", "FAIL"), ("later", "INCONCLUSIVE")])
+@pytest.mark.parametrize(("which", "word"), [("earlier", "INCONCLUSIVE"), ("later", "INCONCLUSIVE")])
 def test_a_run_on_a_busy_machine_does_not_prove_a_slow_down(compare: Compare, which: str, word: str) -> None:
     runs = {"earlier": run(), "later": other_checkpoint(slower(1.2))}
     runs[which] = busy(runs[which])
@@ -175,7 +177,7 @@ def test_the_same_checkpoint_tells_what_of_a_slow_down_is_the_machine(compare: C
     assert compare(run(), busy(slower(1.2)))[0] == 1
     status, said = compare(run(), slower(1.2, base=slower(1.2, "pt")))
     assert status == 0
-    assert ", but the same .pt is 20 % slower too: it may be the machine" in said
+    assert ", but the same .pt is 20 % slower, and beside it the engine is unchanged (" in said
 
 
 def test_a_less_accurate_run_is_worse(compare: Compare) -> None:
@@ -192,7 +194,7 @@ def test_accuracies_on_other_images_are_not_compared(compare: Compare, policy: s
     other = tuple(a.model_copy(update={"data_digest": "else"}) for a in base.accuracies)
     found, said = compare(base.model_copy(update={"accuracies": other}), base)
     assert found == status
-    assert f"INCOMPATIBLE  {KEYS[0]}  accuracy is not comparable with the earlier run, whose images" in said
+    assert f"INCOMPATIBLE  {KEYS[0]}  accuracy is incompatible with the earlier run, whose images" in said
 
 
 def test_what_the_later_run_no_longer_measures_is_an_error(compare: Compare) -> None:

@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 from fake_jobs import Behaviour
+from pretended import PretendedMachine
 from project import VERSIONS, Project
 
 from pytest_trtgate.cli import main
 from pytest_trtgate.machine import Machine
-from pytest_trtgate.machine.environment import cpu_name, machine_slug
+from pytest_trtgate.machine.environment import cpu_name, differences, former_machine, machine_slug
 
 ONE = "--trt-precision=fp16"
 
@@ -48,16 +49,17 @@ def test_a_latency_of_another_machine_is_named_with_both_values_and_not_compared
 
 def test_an_int8_accuracy_is_compared_with_one_of_other_instructions_and_said_to_be(project: Project) -> None:
     project.run("--trt-precision=int8", "--trt-baselines=add")
-    stored = json.loads(project.baseline("int8").read_text())
+    path = project.accepted_accuracy("int8")
+    stored = json.loads(path.read_text())
     assert stored["environment"]["instructions"] == ["avx2", "avx512f", "avx512_vnni"]
-    edit_environment(project.baseline("int8"), instructions=["avx2"])
+    edit_environment(path, instructions=["avx2"])
     project.run("--trt-precision=int8").assert_outcomes(passed=2)
     sentences = [check.sentence for check in project.verdict("int8", "accuracy").checks if check.against == "baseline"]
     assert sentences
     assert all("(avx2, here avx2 avx512f avx512_vnni)" in sentence for sentence in sentences)
     # What an older version wrote does not tell, and is judged as before.
     del stored["environment"]["instructions"]
-    project.baseline("int8").write_text(json.dumps(stored))
+    path.write_text(json.dumps(stored))
     project.run("--trt-precision=int8").assert_outcomes(passed=2)
     assert "instructions" not in " ".join(check.sentence for check in project.verdict("int8", "accuracy").checks)
 
@@ -78,6 +80,7 @@ def test_instructions_are_those_that_linux_tells(tmp_path: Path, text: str, foun
 
 
 def test_an_unknown_machine_is_told_in_one_line_what_records_a_baseline(accepted: Project) -> None:
+    accepted.run("--trt-precision=int8", "-k", "accuracy", "--trt-baselines=add")
     folder = accepted.baseline("fp16").parents[1]
     folder.rename(folder.with_name("nvidia-h200_tensorrt-8.6"))
     result = accepted.run("--trt-precision=fp16,int8")
@@ -86,7 +89,7 @@ def test_an_unknown_machine_is_told_in_one_line_what_records_a_baseline(accepted
     said, _, command = line.partition(": ")
     assert said == f"Latency has no baseline on this machine yet ({folder.name}); to record one"
     output = result.stdout.str()
-    assert "NOT COMPARABLE" not in output
+    assert "INCOMPATIBLE" not in output
     assert "NO BASELINE" not in output
     assert output.count("trtgate baseline accept ") == 1
     assert "could not be decided" not in accepted.page
@@ -100,8 +103,8 @@ def test_a_missing_baseline_that_fails_is_told_of_each_cell(accepted: Project) -
     folder = accepted.baseline("fp16").parents[1]
     folder.rename(folder.with_name("nvidia-h200_tensorrt-8.6"))
     accepted.settings(top='missing_baseline = "fail"')
-    result = accepted.run("--trt-precision=fp16,int8")
-    result.assert_outcomes(passed=2, failed=2)
+    result = accepted.run("--trt-precision=fp16,int8", "-k", "latency")
+    result.assert_outcomes(failed=2)
     assert not [line for line in result.outlines if "no baseline on this machine" in line]
     assert len([line for line in result.outlines if line.startswith("NO BASELINE")]) == 2
 
@@ -140,7 +143,7 @@ def test_a_newer_minor_release_of_the_backend_looks_in_a_folder_of_its_own(accep
     accepted.run(ONE)
     assert accepted.outcomes("latency") == {"fp16": "NO_BASELINE"}
     accepted.run(ONE, "--trt-baselines=add").assert_outcomes(passed=2)
-    assert sorted(p.name[-4:] for p in (accepted.path / "baselines").iterdir()) == ["1.31", "1.32"]
+    assert sorted(p.name[-4:] for p in (accepted.path / "baselines").iterdir()) == ["1.31", "1.32", "racy"]
 
 
 def test_the_accuracy_is_judged_on_any_machine(accepted: Project) -> None:
@@ -197,3 +200,51 @@ def test_other_evaluation_settings_make_the_accepted_accuracy_incomparable(accep
 )
 def test_a_kind_of_machine_reads_as_a_folder_name(device: str, version: str, slug: str) -> None:
     assert machine_slug(device, "onnxruntime", version) == slug
+
+
+@pytest.mark.parametrize(
+    ("text", "numbers"),
+    [
+        ("cpu family\t: 25\nmodel\t\t: 17\nmodel name\t: AMD EPYC Processor\n", "f25m17"),
+        ("CPU implementer\t: 0x41\nCPU part\t: 0xd4f\n", "f0x41m0xd4f"),
+        ("cpu : POWER9\n", ""),
+    ],
+)
+def test_cpus_of_one_name_are_told_apart_by_their_makers_numbers(tmp_path: Path, text: str, numbers: str) -> None:
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc" / "cpuinfo").write_text(text)
+    assert Machine(system=tmp_path).cpu_numbers() == numbers
+
+
+def test_a_limit_of_processor_time_is_part_of_the_kind_of_machine(tmp_path: Path) -> None:
+    (tmp_path / "proc" / "self").mkdir(parents=True)
+    (tmp_path / "proc" / "cpuinfo").write_text("cpu family : 6\nmodel : 143\nmodel name : Intel(R) Xeon(R) Processor\n")
+    whole = PretendedMachine(system=tmp_path, cores=1).environment("onnxruntime", "cpu", tmp_path)
+    (tmp_path / "sys" / "fs" / "cgroup").mkdir(parents=True)
+    (tmp_path / "sys" / "fs" / "cgroup" / "cpu.max").write_text("150000 100000")
+    part = PretendedMachine(system=tmp_path, cores=1).environment("onnxruntime", "cpu", tmp_path)
+    arch = whole.arch
+    assert whole.machine == f"cpu-{arch}-intel-xeon-f6m143-1c_onnxruntime-1.31"
+    assert part.machine == f"cpu-{arch}-intel-xeon-f6m143-1c-quota1.5_onnxruntime-1.31"
+    assert differences(part, whole) == ["CPU quota 1.5 cores, baseline none"]
+    assert former_machine(whole) == former_machine(part) == f"cpu-{arch}-intel-xeon-1c_onnxruntime-1.31"
+
+
+def test_a_machine_with_the_name_of_an_older_version_finds_its_baseline(accepted: Project) -> None:
+    path = accepted.baseline("fp16")
+    environment = accepted.record.environment
+    assert former_machine(environment) != environment.machine
+    old = path.parents[1].rename(path.parents[2] / former_machine(environment))
+    edit_environment(old / "shapes" / path.name, machine=old.name, cpu_model="", cpu_quota=None)
+    accepted.run(ONE).assert_outcomes(passed=2)
+    assert accepted.outcomes("latency") == {"fp16": "PASS"}
+    # What is added joins it, under the name of now.
+    accepted.run(ONE, "--trt-baselines=update").assert_outcomes(passed=2)
+    assert len(json.loads(path.read_text())["sessions"]) == 2
+
+
+def test_another_model_of_a_cpu_of_one_name_is_another_machine(accepted: Project) -> None:
+    edit_environment(accepted.baseline("fp16"), cpu_model="f1m1")
+    accepted.run(ONE)
+    assert accepted.outcomes("latency") == {"fp16": "INCOMPATIBLE"}
+    assert "CPU model " in accepted.verdict("fp16", "latency").summary

@@ -84,6 +84,7 @@ def test_a_machine_that_is_as_fast_as_before_is_not_talked_about(
 def test_a_run_on_a_busy_machine_is_accepted_only_where_that_is_allowed(
     accepted: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    shutil.rmtree(accepted.path / "cache" / "engines")  # so that no two copies tell what the load did
     accepted.weights(SLOWER)
     accepted.run(FP16)
     save(accepted.path / RUN, busy(accepted.record))
@@ -123,7 +124,7 @@ def test_each_command_that_a_failure_offers_works_from_the_folder_of_the_run(
         assert program == "trtgate"
         assert "baseline written to " in said(capsys, *arguments)
     found = sorted(path.name for path in (project.path / "baselines").rglob("*.json"))
-    assert found == ["fp16-320-b1.json", "int8-320-b1.json"]
+    assert found == [f"{one}-320-b1{of}.json" for one in ("fp16", "int8") for of in ("-onnxruntime", "")]
     assert "    or all, anew: pytest" in "\n".join(first.outlines)
     [joint] = [line for line in first.outlines if line.startswith("to accept these 2 cells at once: trtgate ")]
     assert "--only" not in joint
@@ -136,19 +137,25 @@ def test_each_command_that_a_failure_offers_works_from_the_folder_of_the_run(
     page = next((project.path / "reports").glob("trtgate-2*.html"))
     assert "int8" in page.read_text()
     # Beside a cell that has a baseline, the command names those that have none.
-    next((project.path / "baselines").rglob("fp16-*.json")).unlink()
+    for path in list((project.path / "baselines").rglob("fp16-*.json")):
+        path.unlink()
     third = project.run(project.path.name, "--trt-precision=fp32,fp16,int8")
     [joint] = [line for line in third.outlines if line.startswith("to accept these 2 cells at once: trtgate ")]
     words = shlex.split(joint)
     named = [key for flag, key in pairwise(words) if flag == "--only"]
-    assert named == [v.cell.key for v in project.record.verdicts if str(v.outcome) == "NO_BASELINE"]
+    assert named == [v.cell.key for v in project.record.verdicts if str(v.outcome) == "NO_BASELINE"][::2]
 
 
-def test_a_failure_that_no_record_may_accept_offers_no_such_command(accepted: Project) -> None:
-    shutil.rmtree(accepted.path / "cache" / "engines")  # so that one stored session is all there is to compare with
+def test_a_latency_that_was_judged_alone_is_accepted_alone(
+    accepted: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = accepted.accepted_accuracy("fp16").read_bytes()
     accepted.weights(MUCH_SLOWER)
     accepted.run(FP16, "-k", "latency").assert_outcomes(failed=1, deselected=1)
-    assert accepted.verdict("fp16", "latency").accept_cell == ""
+    told = said(capsys, *shlex.split(accepted.verdict("fp16", "latency").accept_cell)[1:])
+    assert told == f"shapes fp16: baseline written to {accepted.baseline('fp16')}\n"
+    assert accepted.accepted_accuracy("fp16").read_bytes() == before
+    accepted.run(FP16, "-k", "latency").assert_outcomes(passed=1, deselected=1)
 
 
 def test_a_latency_that_no_run_can_store_offers_no_way_to_accept_it(accepted: Project) -> None:
@@ -189,6 +196,8 @@ def test_once_the_tolerances_are_changed_as_told_the_run_that_failed_them_is_acc
     accepted.weights(Behaviour(map50_95=0.74, drop={"fp16": 0.008}, p50_ms=MUCH_SLOWER.p50_ms))
     accepted.run(FP16).assert_outcomes(failed=2)
     offered = {v.subject: (v.accept, v.accept_cell) for v in accepted.record.verdicts}
+    pasted = LOOSER.replace("0.05", "0.0500")
+    assert {v.accept_toml for v in accepted.record.verdicts} == {f"# trtgate.toml\n{pasted}".strip()}
     # Also where the other subject alone fails a limit.
     assert offered == dict.fromkeys(("accuracy", "latency"), (f"{SET}, then {UPDATE}", ""))
     refusal = f"shapes fp16: baseline not written, since its accuracy is FAIL; {SET}\n"
@@ -257,3 +266,20 @@ def test_a_finding_that_failed_a_run_is_not_accepted_by_other_settings(
     shown = said(capsys, "baseline", "diff", RUN)
     assert "\n  p50 " in shown
     assert shown.endswith(f"\n  accepting is refused, {why}")
+
+
+@pytest.mark.parametrize(("copy_ms", "disturbed"), [(4.2, False), (4.2 * 1.03, True)])
+def test_a_load_that_two_copies_of_one_engine_did_not_feel_needs_no_leave_and_is_said(
+    project: Project, capsys: pytest.CaptureFixture[str], copy_ms: float, disturbed: bool
+) -> None:
+    speeds = {"pt": 8.0, "fp16": 4.2, "baseline-fp16-placebo": copy_ms}
+    project.weights(Behaviour(p50_ms=speeds))
+    project.run(FP16, "--trt-baselines=add").assert_outcomes(passed=2)
+    project.weights(Behaviour(p50_ms={"pt": 8.0, "fp16": 4.2 * 1.3}))
+    project.pretend(busy=(BUSY_WITH,))
+    project.run(FP16).assert_outcomes(passed=1, failed=1)
+    command = project.verdict("fp16", "latency").accept_cell
+    assert command.endswith(" --only shapes-fp16-320-b1-onnxruntime-cpu" + (" --allow-busy" if disturbed else ""))
+    accept = ["baseline", "accept", *shlex.split(command)[3:6]]
+    said_it = said(capsys, *accept, status=int(disturbed))
+    assert ("which two copies of the baseline engine did not feel" in said_it) is not disturbed

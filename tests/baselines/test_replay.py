@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,13 @@ def arms(project: Project) -> list[list[str]]:
     return [list(launch.arms) for launch in timed(project).launches]
 
 
+def halve(columns: dict[str, list[float]]) -> None:
+    """Make launches of a stored session twice as fast."""
+    for name, column in columns.items():
+        if name.startswith("p"):
+            column[:] = [ms / 2 for ms in column]
+
+
 def check(project: Project, name: str) -> Any:
     """Return one check of the last run's FP16 engine against its baseline."""
     verdict = project.verdict("fp16", "latency")
@@ -58,15 +66,13 @@ def test_an_engine_of_the_same_bytes_may_have_become_slower_around_it(
 ) -> None:
     path = accepted.baseline("fp16")
     stored = json.loads(path.read_text())
-    for launch in stored["sessions"][0]["launches"]:
-        timing = launch["timings"]["end-to-end"]
-        timing["quantiles_ms"] = [ms / 2 for ms in timing["quantiles_ms"]]
+    halve(stored["sessions"][0]["end-to-end"])
     path.write_text(json.dumps(stored))
     accepted.settings(f'context = "{context}"\n')
     accepted.run(ONE)
     assert accepted.outcomes("latency") == {"fp16": outcome}
     assert arms(accepted) == [["pt", "fp16"]] * 3
-    said = "1 stored session; the engine is the baseline's, byte by byte"
+    said = "; the engine is the baseline's, byte by byte"
     assert (said in accepted.verdict("fp16", "latency").summary) is (outcome == "FAIL")
 
 
@@ -86,13 +92,38 @@ def test_a_cell_without_a_baseline_has_nothing_to_replay(accepted: Project) -> N
     assert accepted.outcomes("latency") == {"fp16": "PASS", "int8": "NO_BASELINE"}
 
 
-@pytest.mark.parametrize("mode", ["update", "add"])
-def test_a_run_that_writes_the_baseline_does_not_replay_it(accepted: Project, mode: str) -> None:
+def test_a_run_that_adds_the_baseline_has_nothing_to_replay(accepted: Project) -> None:
     accepted.weights(Behaviour(map50_95=0.7501))
-    if mode == "add":
-        accepted.baseline("fp16").unlink()
-    accepted.run(ONE, f"--trt-baselines={mode}").assert_outcomes(passed=2)
+    accepted.baseline("fp16").unlink()
+    accepted.run(ONE, "--trt-baselines=add").assert_outcomes(passed=2)
     assert arms(accepted) == [["pt", "fp16"]] * 3
+
+
+def test_an_update_replays_as_a_check_does_and_stores_what_was_judged(
+    accepted: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = accepted.baseline("fp16")
+    stored = json.loads(path.read_text())
+    for row in (row for name, row in stored["sessions"][0].items() if name in ("engine", "end-to-end")):
+        for name in ("p50", "p95", "p99"):
+            row[name] = [1.4 * ms for ms in row[name]]  # the machine was slow that day
+    path.write_text(json.dumps(stored))
+    accepted.weights(Behaviour(p50_ms=speeds(4.2 * 1.5)))
+    accepted.pretend(busy=("the load average is 9 on 2 cores",))
+    accepted.run(ONE, "--trt-baselines=update").assert_outcomes(passed=2)
+    assert arms(accepted)[0] == ["pt", "fp16", "baseline-fp16"]
+    assert check(accepted, "p50").change == pytest.approx(0.5, abs=0.02)
+    accepted_then = json.loads(path.read_text())
+    p50, p95, remark = accepted_then["accepted"]
+    assert re.match(r"p50 is (4\d|5\d)(\.\d)? % slower, more than 5 % allowed; \d launches, one-sided 99 % ", p50)
+    assert p95.startswith("p95 is ")
+    assert "beside the replayed baseline +" in remark
+    assert "the machine was busy: the load average is 9 on 2 cores" in remark
+    assert accepted_then["sessions"][0]["busy"] == "the load average is 9 on 2 cores"
+    assert main(["baseline", "show"]) == 0
+    out = capsys.readouterr().out
+    assert f"    accepted: {p50[:60]}" in out
+    assert " was accepted though the machine was busy: the load average is 9 on 2 cores\n" in out
 
 
 def test_a_baseline_of_another_machine_is_not_replayed(accepted: Project) -> None:
@@ -117,11 +148,12 @@ def test_a_damaged_baseline_costs_its_own_cell_only(accepted: Project) -> None:
 
 
 def test_a_slower_engine_fails_after_five_launches_with_a_placebo(accepted: Project) -> None:
-    accepted.weights(Behaviour(p50_ms=speeds(4.2 * 1.08)))
+    accepted.settings("p95 = { regression = 0.2 }\n")
+    accepted.weights(Behaviour(p50_ms=speeds(4.2 * 1.3)))
     result = accepted.run(ONE)
     result.assert_outcomes(passed=1, failed=1)
-    [why] = [line for line in result.outlines if " more to confirm it: " in line]
-    assert why.startswith("  trtgate: shapes: 3 launches point to a failure, 2 more to confirm it: fp16 p50 is ")
+    why, *_ = [line for line in result.outlines if " more to confirm it: " in line]
+    assert why.startswith("  trtgate: shapes: 3 launches point to a failure, 1 more to confirm it: fp16 p50 is ")
     # Of the quantities, only what points to it is named.
     assert why.count(" % slower by 3 launches, ") == 1
     assert why.endswith(", 5 % allowed)")
@@ -129,18 +161,17 @@ def test_a_slower_engine_fails_after_five_launches_with_a_placebo(accepted: Proj
     assert arms(accepted) == [["pt", "fp16", "baseline-fp16"]] * 3 + [confirmed] * 2
     found = check(accepted, "p50")
     assert str(found.outcome) == "FAIL"
-    assert found.change == pytest.approx(0.08, abs=0.005)
-    assert found.value / found.reference == pytest.approx(1.08, abs=0.01)
-    assert "; 5 launches, one-sided 95 % limits " in found.sentence
+    assert found.change == pytest.approx(0.15, abs=0.005)
+    assert found.value / found.reference == pytest.approx(1.3, abs=0.01)
+    assert "; 5 launches, one-sided 99 % limits " in found.sentence
     assert accepted.verdict("fp16", "latency").accept == "pytest --trt-precision=fp16 --trt-baselines=update"
 
 
 def test_a_machine_that_is_slow_today_is_no_slow_down(accepted: Project) -> None:
     path = accepted.baseline("fp16")
     stored = json.loads(path.read_text())
-    for launch in stored["sessions"][0]["launches"]:
-        for timing in launch["timings"].values():
-            timing["quantiles_ms"] = [ms / 2 for ms in timing["quantiles_ms"]]
+    for context in ("engine", "end-to-end"):
+        halve(stored["sessions"][0][context])
     path.write_text(json.dumps(stored))
     accepted.weights(Behaviour(map50_95=0.7501))
     accepted.run(ONE).assert_outcomes(passed=2)
@@ -187,7 +218,7 @@ def test_launches_end_at_the_setting(accepted: Project) -> None:
 
 def test_settled_cells_sit_out_the_further_launches(project: Project) -> None:
     project.run("--trt-baselines=add").assert_outcomes(passed=6)
-    project.weights(Behaviour(p50_ms=speeds(4.2 * 1.08)))
+    project.weights(Behaviour(p50_ms=speeds(4.2 * 1.3)))
     project.run().assert_outcomes(passed=5, failed=1)
     assert project.outcomes("latency") == {"fp32": "PASS", "fp16": "FAIL", "int8": "PASS"}
     assert [len(inside) for inside in arms(project)] == [7, 7, 7, 3, 3]
@@ -205,17 +236,17 @@ def test_the_fixture_gives_the_launches_that_are_judged(accepted: Project) -> No
             trtgate.check_latency()
         """
     )
-    accepted.weights(Behaviour(p50_ms=speeds(4.2 * 1.08)))
+    accepted.weights(Behaviour(p50_ms=speeds(4.2 * 1.3)))
     accepted.run("--trt-precision=fp16,int8").assert_outcomes(passed=1, failed=1)
     assert accepted.outcomes("latency") == {"fp16": "FAIL", "int8": "NO_BASELINE"}
 
 
 def test_a_run_with_further_launches_can_be_accepted(accepted: Project) -> None:
-    accepted.settings("p95 = { budget_ms = 5 }\n")
+    accepted.settings("p95 = { budget_ms = 4.3 }\n")
     accepted.weights(Behaviour(map50_95=0.7501))
     accepted.run(ONE, "--trt-baselines=update").assert_outcomes(passed=2)
     stored = json.loads(accepted.baseline("fp16").read_text())
-    assert len(stored["sessions"][0]["launches"]) == len(arms(accepted)) == 6
+    assert len(stored["sessions"][0]["engine"]["p50"]) == len(arms(accepted)) == 12
 
 
 # What stands in its way
@@ -241,7 +272,7 @@ def test_an_engine_of_other_bytes_is_not_the_baselines(accepted: Project, spoil:
     accepted.weights(Behaviour(map50_95=0.7501))
     accepted.run(ONE).assert_outcomes(passed=2)
     assert arms(accepted) == [["pt", "fp16"]] * 3
-    assert accepted.outcomes("latency") == {"fp16": "PASS"}
+    assert accepted.outcomes("latency") == {"fp16": "INCONCLUSIVE"}
 
 
 def test_a_baseline_engine_that_fails_costs_the_replay_only(project: Project) -> None:
@@ -252,7 +283,7 @@ def test_a_baseline_engine_that_fails_costs_the_replay_only(project: Project) ->
     assert arms(project) == [["pt", "fp16"]] * 3
     assert list(timed(project).failures) == ["baseline-fp16"]
     verdict = project.verdict("fp16", "latency")
-    assert str(verdict.outcome) == "PASS"
+    assert str(verdict.outcome) == "INCONCLUSIVE"
     assert "; the baseline engine could not be timed (the exporter refuses this model)" in verdict.summary
 
 
@@ -298,7 +329,7 @@ def test_a_launch_tells_what_is_over_budget_of_the_engines_alone(
     project.run(ONE, "-k", "latency")
     for launch in timed(project).launches:
         assert 0 < launch.arms["fp16"].over_budget["p95"] < launch.arms["fp16"].timings["engine"].n
-        assert launch.arms["pt"].over_budget == {}
+        assert "pt" not in launch.arms or launch.arms["pt"].over_budget == {}
 
 
 # Its place in the cache
@@ -310,7 +341,7 @@ def test_the_engine_of_a_baseline_survives_pruning_from_anywhere(
     accepted.weights(Behaviour(map50_95=0.7501))
     accepted.run(ONE).assert_outcomes(passed=2)
     monkeypatch.chdir(tmp_path)
-    assert main(["cache", "prune", "--older-than", "0", "--cache-dir", str(accepted.path / "cache")]) == 0
+    assert main(["cache", "prune", "--yes", "--older-than", "0", "--cache-dir", str(accepted.path / "cache")]) == 0
     monkeypatch.chdir(accepted.path)
     accepted.run(ONE).assert_outcomes(passed=2)
     assert arms(accepted) == [["pt", "fp16", "baseline-fp16"]] * 3

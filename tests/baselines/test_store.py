@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 from fake_jobs import Behaviour
-from project import Project, snapshot
+from project import VERSIONS, Project, snapshot
 
-from pytest_trtgate.baselines.store import KEEP_SESSIONS, BaselineStore, Measured
+from pytest_trtgate.baselines.store import KEEP_BYTES, KEEP_SESSIONS, BaselineStore, Measured
 from pytest_trtgate.judge.accuracy.parity import FINDS_NOTHING
 from pytest_trtgate.judge.latency import fitness
 from pytest_trtgate.measuring import launches
-from pytest_trtgate.records.baseline import Baseline
+from pytest_trtgate.records.baseline import AccuracyBaseline, Baseline
 from pytest_trtgate.records.files import load
 
 ONE = "--trt-precision=fp16"
@@ -41,16 +41,17 @@ def test_without_a_baseline_a_run_passes_and_says_so(project: Project) -> None:
 def test_without_a_baseline_a_run_fails_where_ci_is_set(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CI", "true")
     result = project.run(ONE)
-    result.assert_outcomes(passed=1, failed=1)
+    result.assert_outcomes(failed=2)
     result.stdout.fnmatch_lines(
         [
+            "fp16: accuracy was not compared with a baseline: no baseline yet",
             "fp16: latency was not compared with a baseline: no baseline yet",
             "Accept: pytest --trt-precision=fp16 --trt-baselines=add",
         ]
     )
 
 
-@pytest.mark.parametrize(("policy", "ci", "failed"), [("fail", "", 1), ("record", "1", 0)])
+@pytest.mark.parametrize(("policy", "ci", "failed"), [("fail", "", 2), ("record", "1", 0)])
 def test_the_policy_decides_about_a_missing_baseline(
     project: Project, monkeypatch: pytest.MonkeyPatch, policy: str, ci: str, failed: int
 ) -> None:
@@ -62,13 +63,14 @@ def test_the_policy_decides_about_a_missing_baseline(
 # Writing
 
 
-def test_add_writes_one_file_per_cell_under_the_kind_of_machine(project: Project) -> None:
+def test_add_writes_a_file_of_accuracy_per_cell_and_one_of_latency_under_the_kind_of_machine(project: Project) -> None:
     result = project.run("--trt-baselines=add")
     result.assert_outcomes(passed=6)
-    folder = project.path / "baselines" / project.record.environment.machine / "shapes"
-    assert sorted(p for p in (project.path / "baselines").rglob("*") if p.is_file()) == sorted(folder.iterdir())
-    assert sorted(p.name for p in folder.iterdir()) == ["fp16-320-b1.json", "fp32-320-b1.json", "int8-320-b1.json"]
-    result.stdout.fnmatch_lines([f"shapes fp32: baseline written to {folder / 'fp32-320-b1.json'}"])
+    precisions = ("fp16", "fp32", "int8")
+    expected = [place(name) for place in (project.accepted_accuracy, project.baseline) for name in precisions]
+    assert sorted(p for p in (project.path / "baselines").rglob("*") if p.is_file()) == expected
+    both = f"{project.accepted_accuracy('fp32')} and {project.baseline('fp32')}"
+    result.stdout.fnmatch_lines([f"shapes fp32: baseline written to {both}"])
     said = {v.cell.precision: v.summary for v in project.record.verdicts if v.subject == "latency"}
     assert said["fp32"] == "fp32: nothing to compare with: this run is to become the baseline"
 
@@ -77,12 +79,14 @@ def test_a_baseline_tells_what_was_accepted(accepted: Project) -> None:
     baseline = load(accepted.baseline("fp16"), Baseline)
     assert baseline.engine_sha256 == accepted.engine("fp16").sha256
     assert baseline.cache_key == accepted.engine("fp16").cache_key
-    assert baseline.accuracy["mAP50-95"] == 0.75
+    accuracy = load(accepted.accepted_accuracy("fp16"), AccuracyBaseline)
+    assert (accuracy.accuracy["mAP50-95"], accuracy.engine_sha256) == (0.75, baseline.engine_sha256)
+    assert accuracy.accepted == baseline.accepted == ()
     assert baseline.environment.cpu_count == accepted.record.environment.cpu_count
     assert [len(session.launches) for session in baseline.sessions] == [3]
     assert len(baseline.sessions[0].launches[0].timings["engine"].quantiles_ms) == 99
-    assert list(baseline.latest_ms)[::2] == ["engine p50", "end-to-end p50", ".pt engine p50", ".pt end-to-end p50"]
-    assert baseline.latest_ms["engine p50"] == pytest.approx(4.2, rel=0.02)
+    assert baseline.per_session_ms("engine", 50) == [[pytest.approx(4.2, rel=0.02)] * 3]
+    assert baseline.reference_ms(baseline.weights_sha256, "end-to-end", 95) == [[pytest.approx(12.05, rel=0.02)] * 3]
 
 
 def test_add_leaves_a_baseline_that_is_there_as_it_is(accepted: Project) -> None:
@@ -109,16 +113,38 @@ def test_sessions_of_another_engine_start_anew(accepted: Project) -> None:
     assert len(load(accepted.baseline("fp16"), Baseline).sessions) == 1
 
 
-def test_no_more_than_twenty_sessions_are_kept(accepted: Project) -> None:
-    record = accepted.record
+@pytest.mark.parametrize(("launched", "least"), [(1, 12), (3, 8), (12, 3)])
+def test_as_many_sessions_are_kept_as_people_read_at_most_twenty(accepted: Project, launched: int, least: int) -> None:
+    record, path = accepted.record, accepted.baseline("fp16")
+    latency = record.latencies["shapes"]
+    launches = (latency.launches * 4)[:launched]
+    latencies = {"shapes": latency.model_copy(update={"launches": launches})}
     store = BaselineStore(accepted.path / "baselines", record.environment)
-    for number in range(KEEP_SESSIONS + 5):
-        run = record.model_copy(update={"started_at": str(number)})
+    for number in range(10, 10 + KEEP_SESSIONS + 5):
+        run = record.model_copy(update={"started_at": str(number), "latencies": latencies})
         measured = Measured.of(run, run.cells[0])
         assert measured is not None
-        store.write(measured, store.find(run.cells[0]).baseline if number else None, join=True)
-    sessions = load(accepted.baseline("fp16"), Baseline).sessions
-    assert [session.recorded_at for session in sessions] == [str(n) for n in range(5, KEEP_SESSIONS + 5)]
+        store.write(measured, store.find(run.cells[0]).baseline if number > 10 else None, join=True)
+    moments = [session.recorded_at for session in load(path, Baseline).sessions]
+    assert moments == [str(number) for number in range(10 + KEEP_SESSIONS + 5 - len(moments), 10 + KEEP_SESSIONS + 5)]
+    assert least <= len(moments) <= KEEP_SESSIONS
+    assert path.stat().st_size <= KEEP_BYTES or len(moments) == 3
+
+
+def test_a_session_tells_what_was_otherwise_on_its_machine(project: Project) -> None:
+    for version, driver in (("1.13.0", "550.54"), ("1.13.0", "580.159"), ("1.14.0", "580.159")):
+        project.pretend(installed={**VERSIONS, "onnx": version}, fingerprint={"driver": driver})
+        project.run(ONE, "--trt-baselines=update").assert_outcomes(passed=2)
+    baseline = load(project.baseline("fp16"), Baseline)
+    assert baseline.environment.driver == "580.159"
+    stored = [session.platform for session in baseline.sessions]
+    assert stored == [{"driver": "550.54", "onnx": "1.13.0"}, {"onnx": "1.13.0"}, {}]
+    found = [baseline.platform_of(session) for session in baseline.sessions]
+    assert [(one["driver"], one["onnx"]) for one in found] == [
+        ("550.54", "1.13.0"),
+        ("580.159", "1.13.0"),
+        ("580.159", "1.14.0"),
+    ]
 
 
 def test_a_cell_that_fails_keeps_its_old_baseline(accepted: Project) -> None:
@@ -139,17 +165,11 @@ def test_a_cell_in_error_has_no_baseline_while_the_others_get_theirs(project: Pr
     assert not project.baseline("int8").exists()
 
 
-@pytest.mark.parametrize("part", ["accuracy", "latency"])
-def test_half_a_cell_is_no_baseline(project: Project, part: str) -> None:
-    result = project.run(ONE, "--trt-baselines=update", "-k", part)
-    result.stdout.fnmatch_lines(["shapes fp16: baseline not written, since this run did not judge both *"])
-    assert not (project.path / "baselines").exists()
-
-
 def test_what_was_measured_but_not_judged_is_no_baseline(project: Project) -> None:
     project.tests("def test_mine(trtgate, trt_latency): trtgate.check_accuracy()")
     project.run(ONE, "--trt-baselines=update").assert_outcomes(passed=1)
-    assert not (project.path / "baselines").exists()
+    assert project.accepted_accuracy("fp16").exists()
+    assert not project.baseline("fp16").exists()
 
 
 def test_an_interrupted_run_writes_no_baselines_and_no_report_over_another(project: Project) -> None:
@@ -292,7 +312,7 @@ def of_a_newer_schema(path: Path) -> None:
 
 
 def without_a_field(path: Path) -> None:
-    edit(path, accuracy=None)
+    edit(path, cache_key=None)
 
 
 def not_a_record(path: Path) -> None:
@@ -303,7 +323,7 @@ UNUSABLE = {
     truncated: "not valid JSON, the file may be truncated",
     of_another_cell: "is the baseline of shapes-int8-320-b1-onnxruntime-cpu, not of shapes-fp16-320-b1-onnxruntime-cpu",
     of_a_newer_schema: "written by a newer pytest-trtgate (schema 99; this one reads up to 1)",
-    without_a_field: "not a valid Baseline (field 'accuracy': ",
+    without_a_field: "not a valid Baseline (field 'cache_key': ",
     not_a_record: "not a Baseline of pytest-trtgate (no schema_version)",
 }
 
@@ -313,8 +333,8 @@ def test_an_unusable_baseline_is_an_error_that_names_the_file(accepted: Project,
     path = accepted.baseline("fp16")
     spoil(path)
     before = path.read_bytes()
-    accepted.run("--trt-precision=fp16,fp32").assert_outcomes(passed=2, failed=2)
-    assert accepted.outcomes("accuracy") == {"fp32": "PASS", "fp16": "ERROR"}
+    accepted.run("--trt-precision=fp16,fp32").assert_outcomes(passed=3, failed=1)
+    assert accepted.outcomes("accuracy") == {"fp32": "NO_BASELINE", "fp16": "PASS"}
     assert accepted.outcomes("latency") == {"fp32": "NO_BASELINE", "fp16": "ERROR"}
     summary = accepted.verdict("fp16", "latency").summary
     assert summary.startswith(f"fp16: {path}: ")

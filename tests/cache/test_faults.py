@@ -61,7 +61,7 @@ def test_a_bad_disk_costs_the_cell_and_the_rest_goes_on(
 ) -> None:
     hit: list[str] = []
     monkeypatch.setattr(EngineCache, "_store", fail_for("fp16", code, hit))
-    result = project.run()
+    result = project.run("--trt-baselines=add")
     result.assert_outcomes(passed=4, failed=2)
     assert project.outcomes("accuracy") == {"fp32": "PASS", "fp16": "ERROR", "int8": "PASS"}
     assert sentence in project.verdict("fp16", "accuracy").summary

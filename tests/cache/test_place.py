@@ -14,10 +14,11 @@ import pytest
 from project import Project, wait_for
 from records_example import built
 
-from pytest_trtgate.cache import EngineCache, default_root, pin, prune
+from pytest_trtgate.cache import EngineCache, default_root, engines, pin, prune
 from pytest_trtgate.cache.place import TAG, claim, why_foreign
 from pytest_trtgate.cli import main
 from pytest_trtgate.errors import CacheError
+from pytest_trtgate.locks import Lock
 from pytest_trtgate.records.engine import EngineRecord
 
 KEY = "a" * 64
@@ -62,6 +63,40 @@ def test_a_marked_cache_may_hold_other_things_and_keeps_them(warm: Path) -> None
     gone, _ = prune(warm, 0)
     assert [entry.path.name for entry in gone] == [KEY]
     assert all(path.exists() for path in mine)
+
+
+@pytest.mark.parametrize("folder", ["engines", "results", "tmp"])
+def test_what_a_link_leads_to_is_used_and_never_deleted(warm: Path, tmp_path: Path, folder: str) -> None:
+    theirs, mine = warm / folder / KEY, tmp_path / "mine"
+    theirs.mkdir(parents=True, exist_ok=True)
+    os.utime(theirs, (0, 0))
+    claim(mine)
+    (mine / folder).symlink_to(warm / folder)
+    told: list[str] = []
+    assert prune(mine, 0, told.append) == ([], 0)
+    assert theirs.exists()
+    if folder == "engines":
+        assert told == [f"the engines in {mine / folder} are left, since this is a link"]
+        assert EngineCache(mine).obtain(KEY, lambda _: pytest.fail("built again")).from_cache
+        assert [entry.path.name for entry in EngineCache(mine).entries()] == [KEY]
+
+
+def test_who_waits_long_for_a_build_is_told_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engines, "_STUCK_S", 0.7)
+    told: list[str] = []
+    cache, held = EngineCache(tmp_path / "cache"), Lock(tmp_path / "cache" / "locks" / f"{KEY}.lock")
+    held.path.parent.mkdir(parents=True)
+    assert held.take()
+    holder = f"waiting for another process that builds engine {KEY[:12]}{held.holder()}"
+
+    def tell(sentence: str) -> None:
+        told.append(sentence)
+        if "end it" in sentence:
+            held.release()
+
+    cache.notify = tell
+    cache.obtain(KEY, build)
+    assert told == [holder, f"{holder}, for 0 min: if it does nothing, end it, and this run builds the engine"]
 
 
 def test_a_cache_without_a_mark_in_which_all_is_its_own_is_adopted(warm: Path) -> None:
@@ -112,7 +147,7 @@ def test_the_projects_folder_is_no_cache(project: Project) -> None:
     result.stderr.fnmatch_lines(["*cache_dir: * holds *, which the cache did not make; name a folder that is new or *"])
     assert result.ret != 0
     assert not (project.path / "engines").exists()
-    assert main(["cache", "prune", "--cache-dir", str(project.path)]) == 1
+    assert main(["cache", "prune", "--yes", "--cache-dir", str(project.path)]) == 1
 
 
 @pytest.mark.usefixtures("umask")
@@ -159,7 +194,7 @@ def test_pruning_between_build_and_launches_costs_a_run_nothing(project: Project
     project.use_processes()
     process = project.start("--trt-precision=fp16")
     wait_for(lambda: list(project.path.glob("reports/*-runs/*/records/engine-*.json")))
-    assert main(["cache", "prune", "--older-than", "0", "--cache-dir", str(project.path / "cache")]) == 0
+    assert main(["cache", "prune", "--yes", "--older-than", "0", "--cache-dir", str(project.path / "cache")]) == 0
     output, _ = process.communicate()
     assert process.returncode == 0, output
 

@@ -155,7 +155,13 @@ def test_verify_fails_where_a_byte_differs(cache: EngineCache, capsys: pytest.Ca
 
 @pytest.mark.parametrize(("days", "left"), [("30", "bc"), ("10", "c"), ("0", ""), ("100.5", "abc")])
 def test_prune_takes_days(cache: EngineCache, capsys: pytest.CaptureFixture[str], days: str, left: str) -> None:
-    assert main(["cache", "prune", "--cache-dir", str(cache.root), "--older-than", days]) == 0
+    command = ["cache", "prune", "--cache-dir", str(cache.root), "--older-than", days]
+    assert main(command) == (1 if left != "abc" else 0)
+    *listed, last = capsys.readouterr().out.splitlines()
+    assert last == f"{3 - len(left)} engines and 0 measured accuracies unused in {cache.root}; --yes deletes them"
+    assert "".join(sorted(line[0] for line in listed)) == "abc".removesuffix(left)
+    assert names(cache) == "abc"
+    assert main([*command, "--yes"]) == 0
     assert capsys.readouterr().out == f"{3 - len(left)} engines and 0 measured accuracies deleted from {cache.root}\n"
     assert names(cache) == left
 
@@ -235,7 +241,7 @@ def test_the_command_pins_what_the_projects_baselines_name(
     name_engine(tmp_path / "accepted", "a" * 64)
     (tmp_path / "trtgate.toml").write_text('cache_dir = "cache"\nbaseline_dir = "accepted"\n')
     monkeypatch.chdir(tmp_path)
-    assert main(["cache", "prune", "--older-than", "0"]) == 0
+    assert main(["cache", "prune", "--yes", "--older-than", "0"]) == 0
     sentence = f"2 engines and 0 measured accuracies deleted from {cache.root}; 1 kept, since baselines name them\n"
     assert capsys.readouterr().out == sentence
     assert names(cache) == "a"

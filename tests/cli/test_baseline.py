@@ -13,7 +13,7 @@ from project import Project, snapshot
 
 from pytest_trtgate.baselines.waivers import Waiver, Waivers, change_waivers
 from pytest_trtgate.cli import main
-from pytest_trtgate.records.baseline import Baseline
+from pytest_trtgate.records.baseline import AccuracyBaseline, Baseline
 from pytest_trtgate.records.files import load, save
 from pytest_trtgate.records.run import INTERRUPTED
 
@@ -45,10 +45,11 @@ def done(capsys: pytest.CaptureFixture[str], *arguments: str, status: int = 0) -
 def test_show_tells_what_was_accepted(accepted: Project, capsys: pytest.CaptureFixture[str]) -> None:
     out = done(capsys, "show")
     machine = accepted.record.environment.machine
-    assert out.startswith(f"{machine}\n  {KEY}\n    mAP50 0.8500, mAP50-95 0.7500, ")
-    assert "; 4 images\n    p50 4.2" in out
+    assert out.startswith(f"accuracy\n  {KEY}\n    mAP50 0.8500, mAP50-95 0.7500, ")
+    assert f"; 4 images\n    measured on {machine}, onnxruntime 1.31.0, " in out
+    assert f"\n{machine}\n  {KEY}\n    p50 4.2" in out
     assert " (engine, median of launches); 1 session, last " in out
-    assert f"1 baseline in {accepted.path / 'baselines'}, 0 unused\n" in out
+    assert f"2 baselines in {accepted.path / 'baselines'}, 0 unused\n" in out
 
 
 def test_show_has_the_history_of_several_sessions(accepted: Project, capsys: pytest.CaptureFixture[str]) -> None:
@@ -75,7 +76,7 @@ def test_a_baseline_that_no_cell_uses_is_marked(
     out = done(capsys, "show")
     assert "    unused: " in out
     assert why in out
-    assert "1 unused\n" in out
+    assert "2 unused\n" in out
 
 
 def test_show_says_which_file_is_unusable(accepted: Project, capsys: pytest.CaptureFixture[str]) -> None:
@@ -96,7 +97,7 @@ def test_show_lists_waivers_and_whether_they_hold(accepted: Project, capsys: pyt
     assert f"{KEY} latency: waived until 2020-01-31 (expired): old\n" in out
     assert f"{KEY} accuracy and latency: waived until 2999-01-31: new\n" in out
     assert f"{other} accuracy: waived until 2999-01-31: slip; unused: imgsz is 320 in the settings\n" in out
-    assert "1 baseline in " in out
+    assert "2 baselines in " in out
 
 
 def test_without_any_baselines_there_is_little_to_show(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
@@ -146,8 +147,10 @@ def test_diff_foretells_what_accept_does_with_another_engine_or_number_of_thread
 def test_a_slower_and_less_accurate_run_is_accepted_from_its_record(
     slower: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert done(capsys, "accept", RUN) == f"shapes fp16: baseline written to {slower.baseline('fp16')}\n"
-    assert load(slower.baseline("fp16"), Baseline).accuracy["mAP50-95"] == 0.6
+    accuracy = slower.accepted_accuracy("fp16")
+    both = f"{accuracy} and {slower.baseline('fp16')}"
+    assert done(capsys, "accept", RUN) == f"shapes fp16: baseline written to {both}\n"
+    assert load(accuracy, AccuracyBaseline).accuracy["mAP50-95"] == 0.6
     slower.run(FP16).assert_outcomes(passed=2)
 
 
@@ -162,7 +165,9 @@ def test_a_run_of_another_machine_is_accepted_for_that_machine(
     )
     mine = snapshot(accepted.path / "baselines")
     path = accepted.path / "baselines" / "nvidia-h200_tensorrt-10.3" / "shapes" / "fp16-320-b1.json"
-    assert done(capsys, "accept", "ci/run.json") == f"shapes fp16: baseline written to {path}\n"
+    assert (
+        done(capsys, "accept", "ci/run.json") == f"shapes fp16: baseline written to {path}\n"
+    )  # its accuracy is known
     baseline = load(path, Baseline)
     assert (baseline.environment.gpu, baseline.sessions[0].commit) == ("NVIDIA H200", "c0ffee")
     assert set(snapshot(accepted.path / "baselines").items()) >= set(mine.items())
@@ -225,7 +230,9 @@ def test_launches_without_the_cell_are_no_baseline(accepted: Project, capsys: py
     for launches in ((), (without, without)):
         bare = {"shapes": latency.model_copy(update={"launches": launches})}
         save(accepted.path / RUN, record.model_copy(update={"latencies": bare}))
-        assert "since this run did not judge both accuracy and latency" in done(capsys, "accept", RUN, status=1)
+        assert "since this run did not judge it, or its record lacks what was judged" in done(
+            capsys, "accept", RUN, status=1
+        )
 
 
 def test_an_interrupted_run_is_not_accepted(accepted: Project, capsys: pytest.CaptureFixture[str]) -> None:
@@ -238,7 +245,7 @@ def test_an_interrupted_run_is_not_accepted(accepted: Project, capsys: pytest.Ca
 
 def test_a_damaged_baseline_is_replaced(accepted: Project, capsys: pytest.CaptureFixture[str]) -> None:
     accepted.baseline("fp16").write_text("{")
-    assert "would get its first baseline" in done(capsys, "diff", RUN)
+    assert "would get its first latency on this machine" in done(capsys, "diff", RUN)
     done(capsys, "accept", RUN)
     assert len(load(accepted.baseline("fp16"), Baseline).sessions) == 1
 
@@ -291,9 +298,9 @@ def test_prune_lists_and_deletes_only_when_told_to(accepted: Project, capsys: py
     path = accepted.baseline("fp16")
     assert done(capsys, "prune") == f"0 unused in {accepted.path / 'baselines'}\n"
     accepted.settings(top='precisions = ["int8"]')
-    assert f"{path}: no precision fp16 in the settings\n1 unused in " in done(capsys, "prune", status=1)
+    assert f"{path}: no precision fp16 in the settings\n2 unused in " in done(capsys, "prune", status=1)
     assert path.exists()
-    assert "1 unused in " in done(capsys, "prune", "--yes")
+    assert "2 unused in " in done(capsys, "prune", "--yes")
     assert not path.exists()
     assert accepted.baseline("int8").exists()
 
@@ -322,5 +329,5 @@ def test_prune_does_not_guess_where_the_settings_name_no_model(
 
 def test_another_folder_may_be_named(accepted: Project, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     shutil.move(accepted.path / "baselines", accepted.path / "elsewhere")
-    assert "1 baseline in elsewhere, 0 unused" in done(capsys, "show", "--baseline-dir=elsewhere")
+    assert "2 baselines in elsewhere, 0 unused" in done(capsys, "show", "--baseline-dir=elsewhere")
     assert "0 baselines" in done(capsys, "show")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -126,6 +127,17 @@ def test_markdown_is_printed_where_no_file_is_named(record: Path, capsys: pytest
     with pytest.raises(SystemExit):
         main(["report", str(record)])
     assert "error: -o FILE is missing; only --format markdown can be printed\n" in capsys.readouterr().err
+
+
+def test_a_report_does_not_take_the_place_of_its_record(
+    record: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "link.html").symlink_to(record)
+    before = record.read_bytes()
+    with pytest.raises(SystemExit):
+        main(["report", str(record), "-o", "link.html"])
+    assert "-o link.html is one of the records, and would take its place; name another" in capsys.readouterr().err
+    assert record.read_bytes() == before
 
 
 def test_several_records_make_one_report(record: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -293,3 +305,26 @@ def test_a_terminal_or_a_folder_that_is_gone_is_no_traceback(tmp_path: Path, pre
     done = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert "Traceback" not in done.stderr
     assert said in done.stderr
+
+
+# Completion
+
+
+def test_the_shell_completes_commands_and_options(tmp_path: Path) -> None:
+    pytest.importorskip("argcomplete")
+
+    def completed(line: str) -> list[str]:
+        words = tmp_path / "words"
+        environ = os.environ | {
+            "_ARGCOMPLETE": "1",
+            "_ARGCOMPLETE_STDOUT_FILENAME": str(words),
+            "COMP_LINE": line,
+            "COMP_POINT": str(len(line)),
+            "_ARGCOMPLETE_SUPPRESS_SPACE": "1",
+        }
+        subprocess.run([sys.executable, "-m", "pytest_trtgate.cli"], env=environ, timeout=60, check=True)
+        return words.read_text().replace("\v", "\n").split()
+
+    assert completed("trtgate ba") == ["baseline"]
+    assert completed("trtgate report run.json --form") == ["--format"]
+    assert "gitlab" in completed("trtgate report run.json --format ")

@@ -116,7 +116,7 @@ def test_commands_to_paste_are_made_of_the_values_of_a_record(
     fenced = re.findall(r"```sh\n(.*)\n```", said)
     assert "pytest -k shapes-fp16" in fenced
     assert "trtgate baseline accept 'a b.json' --only shapes-fp32-320-b1-onnxruntime-cpu" in fenced
-    assert 'set "mAP50-95" = 0.0214 under [tool.trtgate.accuracy.int8] in pyproject.toml' in said
+    assert '```toml\n# pyproject.toml\n[tool.trtgate.accuracy.int8]\n"mAP50-95" = 0.0214\n```' in said
     assert "curl" not in said
     main(["report", "a b.json", "-o", "page.html"])
     assert "curl" not in (tmp_path / "page.html").read_text(encoding="utf-8").partition("application/json")[0]

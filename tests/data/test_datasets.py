@@ -12,6 +12,7 @@ import pytest
 import yaml
 from project import Project, png, write_dataset
 
+from pytest_trtgate.cache.digests import DigestTable
 from pytest_trtgate.data import ultralytics_files
 from pytest_trtgate.data.dataset import Dataset, load_dataset
 from pytest_trtgate.errors import DataError
@@ -54,6 +55,19 @@ def resolved(dataset: Dataset, folder: Path) -> dict[str, object]:
 
 
 # Where splits are
+
+
+def test_a_list_keeps_its_meaning_when_the_working_folder_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    png(tmp_path / "work" / "0.png", 1)
+    (tmp_path / "list.txt").write_text("0.png\n")
+    (tmp_path / "data.yaml").write_text("test: list.txt\nnames: [a]\n")
+    dataset = load_dataset(tmp_path / "data.yaml")
+    monkeypatch.chdir("/")
+    (place,) = list(resolved(dataset, tmp_path / "job")["test"])  # type: ignore[call-overload]
+    assert Path(place).read_text() == str(tmp_path / "work" / "0.png")
+    assert dataset.images("test") == (tmp_path / "work" / "0.png",)
 
 
 def test_a_path_is_relative_to_the_working_folder_first(tmp_path: Path) -> None:
@@ -202,6 +216,9 @@ def test_records_carry_names_that_are_no_unicode(tmp_path: Path) -> None:
     request = SurveyRequest(threads=1, splits=(split,), classes=1, sample=1)
     save(tmp_path / "request.json", request)
     assert load(tmp_path / "request.json", SurveyRequest) == request
+    table = DigestTable(files={STRANGE: ((1, 2, 3, 4), "a"), "\N{REPLACEMENT CHARACTER}": ((1, 2, 3, 4), "b")})
+    save(tmp_path / "table.json", table)
+    assert load(tmp_path / "table.json", DigestTable) == table
 
 
 def test_images_whose_names_are_no_unicode_count(project: Project) -> None:

@@ -138,7 +138,11 @@ def test_a_sound_project_has_no_findings(desk: Project) -> None:
 
 
 def test_training_at_another_size_is_a_mismatch(desk: Project) -> None:
-    assert sees(desk, checkpoint={"imgsz": 640}) == [("imgsz-mismatch", "shapes: trained at 640 pixels, gated at 320")]
+    for trained in (640, 610):  # which training rounds up
+        said = f"shapes: trained at {trained} pixels, gated at 320"
+        assert sees(desk, checkpoint={"imgsz": trained}) == [("imgsz-mismatch", said)]
+        assert "--trt-imgsz=640" in early(desk)[0].finding.remedy
+    assert sees(desk, checkpoint={"imgsz": 310}) == []
 
 
 def test_what_a_checkpoint_does_not_tell_is_no_mismatch(desk: Project) -> None:
@@ -418,7 +422,7 @@ def test_no_engine_is_built_for_an_accuracy_that_could_not_be_trusted(project: P
     result = project.run("--trt-precision=fp16")
     result.assert_outcomes(passed=2)
     verdict = project.verdict("fp16", "accuracy")
-    assert (str(verdict.outcome), str(project.verdict("fp16", "latency").outcome)) == ("INCONCLUSIVE", "NO_BASELINE")
+    assert (str(verdict.outcome), str(project.verdict("fp16", "latency").outcome)) == ("NO_BASELINE", "NO_BASELINE")
     said = "which the model has elsewhere, so the accuracy cannot be trusted [class-mismatch]"
     assert said in verdict.summary
     assert verdict.accept == ""
@@ -601,8 +605,27 @@ def test_a_finding_that_is_off_is_not_made(desk: Project) -> None:
     assert sees(desk, checkpoint={"imgsz": 640}) == []
 
 
+WARN = '[findings]\nimgsz-mismatch = "warn"\n'
+
+
+def test_the_first_use_at_another_size_than_the_trained_one_stops_before_the_build(project: Project) -> None:
+    project.weights(Behaviour(survey={**SEEN, "checkpoint": {"imgsz": 640}}))
+    result = project.run("--trt-precision=fp16", "--trt-baselines=add")
+    result.assert_outcomes(failed=2)
+    assert [job.kind for job in project.record.jobs] == ["survey"]
+    verdict = project.verdict("fp16", "accuracy")
+    assert "--trt-imgsz=640" in verdict.summary
+    assert verdict.accept == 'set imgsz-mismatch = "warn" under [findings] in trtgate.toml'
+    project.settings(WARN)
+    project.run("--trt-precision=fp16", "--trt-baselines=add").assert_outcomes(passed=2)
+    project.settings("")  # a size that was accepted once is no slip
+    project.run("--trt-precision=fp16").assert_outcomes(passed=2)
+    assert [one.finding.severity for one in project.record.preflight.findings] == ["warn"]
+
+
 def test_a_warning_is_told_at_the_start_and_in_every_report_and_fails_nothing(project: Project) -> None:
     project.weights(Behaviour(survey={**SEEN, "checkpoint": {"imgsz": 640}}))
+    project.settings(WARN)
     result = project.run("--trt-precision=fp16", "--trt-baselines=add")
     result.assert_outcomes(passed=2)
     lines = [line for line in result.outlines if "trained at 640 pixels, gated at 320" in line]
@@ -652,12 +675,12 @@ def test_neither_waiver_nor_softening_makes_a_run_that_measured_nothing_green(pr
 def test_a_finding_about_int8_fails_no_other_precision(project: Project) -> None:
     project.settings('[calibration]\nfraction = 0.5\n[findings]\nweak-calibration = "fail"\n')
     project.run("--trt-precision=fp16,int8", "-k", "accuracy").assert_outcomes(passed=1, failed=1)
-    assert project.outcomes("accuracy") == {"fp16": "PASS", "int8": "FAIL"}
+    assert project.outcomes("accuracy") == {"fp16": "NO_BASELINE", "int8": "FAIL"}
 
 
 def test_what_was_found_of_other_cells_and_subjects_than_those_tested_is_not_said(project: Project) -> None:
     project.weights(Behaviour(survey={**SEEN, "checkpoint": {"imgsz": 640}}))
-    project.settings("[calibration]\nfraction = 0.5\n")
+    project.settings(f"[calibration]\nfraction = 0.5\n{WARN}")
     project.pretend(busy=("the machine runs on its battery",))
     kinds = ("imgsz-mismatch", "machine-busy", "weak-calibration")
     for selected, said in (("accuracy and fp16", (2, 0, 0)), ("latency and int8", (2, 2, 2))):
@@ -669,7 +692,7 @@ def test_what_was_found_of_other_cells_and_subjects_than_those_tested_is_not_sai
 def test_a_finding_about_timing_fails_no_accuracy(project: Project) -> None:
     project.settings('warmup_max_seconds = 0.1\n[findings]\nunfair-timing = "fail"\n')
     project.run("--trt-precision=fp16").assert_outcomes(passed=1, failed=1)
-    assert project.outcomes("accuracy") == {"fp16": "PASS"}
+    assert project.outcomes("accuracy") == {"fp16": "NO_BASELINE"}
     assert project.job_names("latency") == []
 
 
@@ -696,6 +719,7 @@ def test_the_doctor_runs_the_preflight_and_builds_nothing(desk: Project, doctor:
 
 def test_the_doctor_fails_only_for_what_would_fail_a_run(desk: Project, doctor: Any) -> None:
     desk.weights(Behaviour(survey={**SEEN, "checkpoint": {"imgsz": 640}}))
+    desk.settings(WARN)
     status, lines = doctor()
     assert status == 0
     assert lines[-2].startswith("warning: shapes: trained at 640 pixels, gated at 320 [imgsz-mismatch]; gate the size")
@@ -722,10 +746,15 @@ def test_the_doctor_gives_its_job_absolute_paths(
     assert all(Path(path).is_absolute() for path in paths)
 
 
-def test_the_doctor_of_a_folder_that_is_not_there_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("name", ["nowhere", "loop"])
+def test_the_doctor_of_a_folder_that_is_not_there_is_wrong_usage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("loop").symlink_to("loop")
     with pytest.raises(SystemExit):
-        main(["doctor", "--config", "nowhere"])
-    assert "'nowhere' does not exist" in capsys.readouterr().err
+        main(["doctor", "--config", name])
+    assert f"'{name}' does not exist" in capsys.readouterr().err
 
 
 def test_every_finding_has_a_section_in_the_docs() -> None:

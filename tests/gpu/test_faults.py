@@ -42,6 +42,8 @@ max_seconds = 0.1
 warmup_max_seconds = 0.5
 [export]
 optimization_level = 0
+[findings]
+imgsz-mismatch = "warn"
 """
 TESTS = """
 def test_accuracy(trtgate):
@@ -134,7 +136,7 @@ def entry_of(cache: Path, precision: str) -> Path:
 def is_untouched(gated: Gated, precision: str) -> bool:
     """Return whether a precision was measured and judged as if nothing had happened."""
     accuracy, latency = (gated.verdict(precision, subject)["outcome"] for subject in ("accuracy", "latency"))
-    return accuracy == "PASS" and latency in ("PASS", "NO_BASELINE")
+    return {accuracy, latency} <= {"PASS", "NO_BASELINE"}
 
 
 def test_a_killed_job_and_a_lost_gpu_context_cost_one_cell_each(gate: Callable[..., Gated], built: Path) -> None:

@@ -11,6 +11,7 @@ from judge_example import CELL, HERE, HOW, accuracy
 
 from pytest_trtgate.judge import worst
 from pytest_trtgate.judge.accuracy.parity import judge_accepted, judge_parity, of_other_instructions
+from pytest_trtgate.records.accuracy import ClassAccuracy
 from pytest_trtgate.records.baseline import Baseline
 from pytest_trtgate.records.cell import Cell, Environment
 from pytest_trtgate.records.verdict import Check, Outcome
@@ -92,8 +93,28 @@ def test_arms_that_were_evaluated_differently_are_an_error() -> None:
 
 def test_the_class_that_lost_most_is_named() -> None:
     reference = accuracy("pt", 0.8, circle=0.9, square=0.7)
-    [check] = judge_parity(reference, accuracy("int8", 0.7, circle=0.85, square=0.6), {"mAP50": 0.01})
+    [check] = judge_parity(reference, accuracy("int8", 0.7, circle=0.85, square=0.6), {"mAP50-95": 0.01})
     assert check.sentence.endswith("4 images; worst class square -0.100")
+
+
+def test_the_class_that_lost_most_is_that_of_the_metric_that_fell() -> None:
+    classes = {"circle": ({"mAP50": 0.9, "mAP50-95": 0.8}, {"mAP50": 0.7, "mAP50-95": 0.8})}
+    classes["square"] = ({"mAP50": 0.9, "mAP50-95": 0.8}, {"mAP50": 0.9, "mAP50-95": 0.5})
+    arms = []
+    for arm in (0, 1):
+        rows = [ClassAccuracy(name=n, images=1, instances=1, metrics=both[arm]) for n, both in classes.items()]
+        arms.append(accuracy("int8", 0.8 - 0.1 * arm).model_copy(update={"classes": tuple(rows)}))
+    limits = {"mAP50": 0.01, "mAP50-95": 0.2}
+    fallen, passing = judge_parity(*arms, limits)
+    assert fallen.sentence.endswith("; worst class circle -0.200")
+    assert passing.sentence.endswith("; worst class square -0.300")
+
+
+@pytest.mark.parametrize("value", [0.8, 0.85])
+def test_of_a_metric_that_did_not_fall_no_class_is_named(value: float) -> None:
+    reference = accuracy("pt", 0.8, circle=0.9, square=0.7)
+    [check] = judge_parity(reference, accuracy("int8", value, circle=0.95, square=0.6), {"mAP50-95": 0.01})
+    assert "worst class" not in check.sentence
 
 
 def test_each_gated_metric_has_a_check_of_its_own() -> None:

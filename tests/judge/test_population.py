@@ -11,8 +11,9 @@ import pytest
 from average_precisions import average_precision
 from fake_jobs import Behaviour
 from judge_example import IMAGES, accuracy, compare, records
-from project import ACCURACY_TEST, Project
+from project import ACCURACY_TEST, TESTS, Project
 
+from pytest_trtgate.cli import main
 from pytest_trtgate.errors import RecordError
 from pytest_trtgate.judge.accuracy.average_precision import ImageRecords
 from pytest_trtgate.judge.accuracy.bootstrap import Bootstrap
@@ -44,7 +45,13 @@ def comparison() -> Bootstrap:
     return compare(reference, replace(reference, **worse))
 
 
-def judged(comparison: Bootstrap | None, tolerance: float, population: bool = True, name: str = "mAP50-95") -> Check:
+def judged(
+    comparison: Bootstrap | None,
+    tolerance: float,
+    population: bool = True,
+    name: str = "mAP50-95",
+    confirm_below: int = 0,
+) -> Check:
     """Judge the engine of a comparison by one metric."""
     classes = {f"c{c.cls}": c.change for c in comparison.classes} if comparison else {}
     arms = []
@@ -56,7 +63,8 @@ def judged(comparison: Bootstrap | None, tolerance: float, population: bool = Tr
         )
         one = accuracy(arm, value, images=IMAGES)
         arms.append(one.model_copy(update={"classes": rows, "metrics": {**one.metrics, "recall": 0.5}}))
-    [check] = judge_parity(arms[0], arms[1], {name: tolerance}, comparison, population=population)
+    how = {"population": population, "confirm_below": confirm_below}
+    [check] = judge_parity(arms[0], arms[1], {name: tolerance}, comparison, **how)
     return check
 
 
@@ -93,6 +101,23 @@ def test_in_contract_mode_the_interval_is_shown_and_decides_nothing(comparison: 
     assert f"40 images, 95 % interval {drop.interval[0]:.4f} to {drop.interval[1]:.4f}; worst class" in check.sentence
 
 
+def test_a_failure_on_few_images_is_confirmed_by_its_lower_limit(comparison: Bootstrap) -> None:
+    drop = comparison.metrics["mAP50-95"]
+    assert drop.lower > 0
+    for lower, below, outcome in (
+        (drop.lower, IMAGES + 1, Outcome.FAIL),
+        (0.0, IMAGES + 1, Outcome.INCONCLUSIVE),
+        (0.0, IMAGES, Outcome.FAIL),
+    ):
+        metrics = {**comparison.metrics, "mAP50-95": replace(drop, lower=lower)}
+        other = replace(comparison, metrics=metrics)
+        check = judged(other, drop.drop - 1e-3, population=False, confirm_below=below)
+        assert check.outcome is outcome
+        assert ("its one-sided 95 % lower limit is 0.0000" in check.sentence) is (outcome is Outcome.INCONCLUSIVE)
+        # What is within its tolerance passes, whatever its limits.
+        assert judged(other, drop.drop, population=False, confirm_below=below).outcome is Outcome.PASS
+
+
 def test_a_metric_without_an_interval_is_judged_on_the_images_in_either_mode(comparison: Bootstrap) -> None:
     for population in (True, False):
         check = judged(comparison, 0.0, population, "recall")
@@ -113,11 +138,12 @@ def test_the_worst_class_is_called_significant_only_where_it_is(comparison: Boot
 
 def test_the_verdict_shows_the_interval_where_images_were_recorded(project: Project) -> None:
     project.weights(Behaviour(seen=SURE))
-    project.run(INT8).assert_outcomes(passed=1)
+    project.run(INT8, "--trt-baselines=add").assert_outcomes(passed=1)
     for check in project.verdict("int8", "accuracy").checks:
-        assert (check.low, check.high) == (0.0, 0.0)
-        assert "4 images, 95 % interval 0.0000 to 0.0000" in check.sentence
-    assert "0.0000 to 0.0000" in project.page
+        assert check.low == 0.0
+        assert check.high == pytest.approx(0.6, abs=0.02)  # 1 - 0.025 ** (1 / 4): an image in 4 may be lost unseen
+        assert f"4 images, 95 % interval 0.0000 to {check.high:.4f}" in check.sentence
+        assert f"0.0000 to {check.high:.4f}" in project.page
 
 
 def test_without_records_of_the_images_a_contract_is_judged_all_the_same(project: Project) -> None:
@@ -136,7 +162,8 @@ def test_without_records_of_the_images_a_population_cannot_be_judged(project: Pr
 
 def test_an_engine_that_lost_nothing_passes_in_the_population(project: Project) -> None:
     project.weights(Behaviour(seen=SURE))
-    project.settings(POPULATION)
+    # As much as may be lost of what was seen in none of 4 images.
+    project.settings(f'{POPULATION}[accuracy.int8]\n"mAP50" = 0.6\n"mAP50-95" = 0.6\n')
     project.run(INT8).assert_outcomes(passed=1)
     assert "surely less than" in project.verdict("int8", "accuracy").checks[0].sentence
 
@@ -147,20 +174,36 @@ def test_too_few_images_to_tell_are_inconclusive_and_the_policy_decides(
 ) -> None:
     project.weights(Behaviour(seen=WORSE))
     project.settings(POPULATION, top=f'inconclusive = "{policy}"')
-    project.run(INT8).assert_outcomes(passed=1 - failed, failed=failed)
+    project.run(INT8, "--trt-baselines=add").assert_outcomes(passed=1 - failed, failed=failed)
     assert project.outcomes("accuracy") == {"int8": "INCONCLUSIVE"}
 
 
 def test_the_tolerance_that_is_offered_in_the_population_lets_the_drop_pass(project: Project) -> None:
     project.weights(Behaviour(seen=WORSE))
     project.settings(POPULATION)
-    project.run(INT8)
+    project.run(INT8, "--trt-baselines=add")
     verdict = project.verdict("int8", "accuracy")
     tolerances = {c.name: float(c.high or 0) for c in verdict.checks}
     offered = float(verdict.accept.split(" = ")[1].split()[0])
     assert offered > tolerances["mAP50"]
     project.settings(f'{POPULATION}[accuracy.int8]\n"mAP50" = {offered}\n"mAP50-95" = {offered}\n')
     project.run(INT8).assert_outcomes(passed=1)
+
+
+@pytest.mark.parametrize(("below", "outcome", "status"), [("", "INCONCLUSIVE", 0), ("confirm_below = 0", "FAIL", 1)])
+def test_one_lost_image_of_four_does_not_fail_by_itself_unless_asked_for(
+    project: Project, capsys: pytest.CaptureFixture[str], below: str, outcome: str, status: int
+) -> None:
+    project.tests(TESTS)
+    project.weights(Behaviour(drop={"int8": 0.2}, seen=WORSE))
+    project.settings(f"[accuracy]\n{below}\n")
+    project.run(INT8)
+    assert outcome in [str(check.outcome) for check in project.verdict("int8", "accuracy").checks]
+    # Under other tolerances the record alone is judged, by the same rule.
+    project.settings(f'[accuracy]\n{below}\n[accuracy.int8]\n"mAP50" = 0.01\n"mAP50-95" = 0.02\n')
+    capsys.readouterr()
+    assert main(["baseline", "accept", "reports/run.json"]) == status
+    assert "by the tolerances of now" not in capsys.readouterr().out
 
 
 # Reading

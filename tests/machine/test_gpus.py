@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from types import SimpleNamespace
@@ -53,6 +54,8 @@ def test_the_driver_is_asked_through_nvml(monkeypatch: pytest.MonkeyPatch) -> No
     )
     assert gpus._from_nvml(nvml) == [H200]
     assert closed == [True]
+    nvml.nvmlDeviceGetEnforcedPowerLimit = lambda handle: 450_500
+    assert gpus._from_nvml(nvml) == [replace(H200, power_limit_w=450)]
     nvml.nvmlInit = lambda: (_ for _ in ()).throw(RuntimeError("no driver"))
     assert gpus._from_nvml(nvml) == []
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,8 +11,8 @@ from typing import Any
 import pytest
 
 from pytest_trtgate.machine import Machine
-from pytest_trtgate.machine.gpus import GpuNow, gpu_now
-from pytest_trtgate.machine.load import why_busy
+from pytest_trtgate.machine.gpus import Gpu, GpuNow, gpu_now
+from pytest_trtgate.machine.load import own_ticks, why_busy
 
 
 class System:
@@ -57,15 +58,69 @@ def test_a_system_that_tells_nothing_is_not_busy(tmp_path: Path) -> None:
 
 def test_a_load_over_half_of_the_cores_is_busy(system: System) -> None:
     system.write("proc/loadavg", "2.10 0.40 0.30 1/200 4711")
-    assert system.why_busy() == ["the load average is 2.1 on 4 cores before the start"]
+    assert system.why_busy() == ["the load average is 2.1 on 4 cores before the start (busy is over 2)"]
     ticking(system, busy=40)
-    assert len(system.why_busy()) == 1
+    now = "of whose time others use 40 % now (busy is over 2 with 25 % or more in use)"
+    assert system.why_busy() == [f"the load average is 2.1 on 4 cores before the start, {now}"]
+
+
+def process(number: int, parent: int, ticks: int) -> tuple[str, str]:
+    """Return where a process's state is told, and the state, in the form of Linux."""
+    return f"proc/{number}/stat", f"{number} (a (b) c) S {parent} {'0 ' * 9}{ticks} 1 1 1 20 0 1"
+
+
+@pytest.mark.parametrize(("parent", "busy"), [("run", False), ("another", True)])
+def test_what_the_run_itself_uses_is_no_load(
+    system: System, monkeypatch: pytest.MonkeyPatch, parent: str, busy: bool
+) -> None:
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
+    system.write("proc/loadavg", "2.10 0.40 0.30 1/200 4711")
+    ticking(system, busy=40)
+    started = {"run": os.getpid(), "another": 1}[parent]
+    for number, above in ((700, started), (701, 700)):
+        system.write(*process(number, above, ticks=5))
+        file, state = process(number, above, ticks=25)
+        system.after_a_moment[file] = state
+    assert bool(system.why_busy()) is busy
+
+
+def test_the_workers_beside_are_of_the_run_too(system: System, monkeypatch: pytest.MonkeyPatch) -> None:
+    system.write(*process(700, os.getppid(), ticks=20))
+    monkeypatch.setenv("PYTEST_XDIST_WORKER", "gw0")
+    assert own_ticks(system.root) == 23
+    monkeypatch.delenv("PYTEST_XDIST_WORKER")
+    assert own_ticks(system.root) == 0
+
+
+def test_a_moment_of_load_is_none(system: System) -> None:
+    system.write("proc/loadavg", "2.10 0.40 0.30 1/200 4711")
+    used = iter((40, 10))
+    ticks = {"used": 0, "idle": 0}
+
+    def look(_: float) -> None:
+        now = next(used)
+        ticks.update(used=ticks["used"] + now, idle=ticks["idle"] + 100 - now)
+        system.write("proc/stat", f"cpu {ticks['used']} 0 0 {ticks['idle']} 0 0 0 0 0 0")
+
+    system.write("proc/stat", "cpu 0 0 0 0 0 0 0 0 0 0")
+    assert why_busy(system.root, 4, look) == []
 
 
 def test_a_load_that_is_over_is_not_busy(system: System) -> None:
     system.write("proc/loadavg", "3.90 0.40 0.30 1/200 4711")
     ticking(system, busy=10)
     assert system.why_busy() == []
+
+
+def test_how_a_machine_is_set_between_speed_and_power_is_told(system: System) -> None:
+    machine = Machine(system=system.root)
+    assert machine.power_mode() == ["governor schedutil"]
+    system.write("sys/devices/system/cpu/cpu0/cpufreq/scaling_governor", "performance")
+    system.write("var/lib/nvpmodel/status", "pmode:0002")
+    gpu = Gpu("NVIDIA H200", "", "9.0", "", 450)
+    assert machine.power_mode(gpu) == ["governor performance and schedutil", "nvpmodel pmode:0002", "GPU limit 450 W"]
+    here = machine.environment("onnxruntime", "cpu", system.root)
+    assert here.platform["power"] == "governor performance and schedutil, nvpmodel pmode:0002"
 
 
 @pytest.mark.parametrize(("status", "busy"), [("Discharging", True), ("Charging", False)])

@@ -63,7 +63,7 @@ def test_a_quota_limits_the_usable_cores_and_so_the_kind_of_machine(tmp_path: Pa
     write(tmp_path, sys__fs__cgroup__cpu_dot_max="150000 100000")
     limited = Machine(system=tmp_path)
     assert (free >= 1, limited.usable_cores()) == (True, 1)
-    assert "-1c_" in limited.environment("onnxruntime", "cpu", tmp_path).machine
+    assert "-1c-quota1.5_" in limited.environment("onnxruntime", "cpu", tmp_path).machine
     write(tmp_path, sys__fs__cgroup__cpu_dot_max="50000 100000")
     assert limited.usable_cores() == 1
     write(tmp_path, sys__fs__cgroup__cpu_dot_max="100000000 100000")
@@ -74,10 +74,12 @@ def test_a_quota_limits_the_usable_cores_and_so_the_kind_of_machine(tmp_path: Pa
 def test_others_that_use_the_quota_are_a_load(tmp_path: Path, used_us: int, busy: bool) -> None:
     write(tmp_path, sys__fs__cgroup__cpu_dot_max="100000 100000", sys__fs__cgroup__cpu_dot_stat="usage_usec 1000000")
 
-    def wait(_: float) -> None:
-        write(tmp_path, sys__fs__cgroup__cpu_dot_stat=f"nr_periods 7\nusage_usec {1_000_000 + used_us}")
+    used = [1_000_000]
+
+    def wait(seconds: float) -> None:
+        used[0] += int(used_us * seconds / 0.2)
+        write(tmp_path, sys__fs__cgroup__cpu_dot_stat=f"nr_periods 7\nusage_usec {used[0]}")
 
     share = quota_share(tmp_path, 0.2, wait)
     assert share == pytest.approx(used_us / 200_000, rel=0.1)
-    write(tmp_path, sys__fs__cgroup__cpu_dot_stat="usage_usec 1000000")
     assert bool(why_busy(tmp_path, 64, wait)) is busy

@@ -115,6 +115,22 @@ def test_collecting_writes_nothing(project: Project) -> None:
     assert written(project, before) == []
 
 
+@pytest.mark.parametrize("option", ["--fixtures", "--fixtures-per-test", "--setup-plan", "--cache-show"])
+def test_an_option_that_runs_no_test_plans_says_so_and_passes(project: Project, option: str) -> None:
+    before = snapshot(project.path)
+    result = project.run_apart(option, "--trt-precision=int8,fp16", every_plugin=True)
+    assert result.ret == pytest.ExitCode.OK
+    assert [file for file in written(project, before) if "cache" not in file] == []
+    said = [line for line in result.output.splitlines() if line.startswith("trtgate: ")]
+    plan = f"trtgate: planned 4 tests of 2 cells, measured nothing: {option} runs no test"
+    assert [line for line in said if "planned" in line] == ([] if option == "--cache-show" else [plan])
+
+
+def test_fixtures_are_listed_where_there_is_nothing_to_gate(project: Project) -> None:
+    (project.path / "trtgate.toml").unlink()
+    assert project.run("--fixtures").ret == pytest.ExitCode.OK
+
+
 def test_a_project_that_does_not_use_the_gate_sees_nothing_of_it(project: Project) -> None:
     (project.path / "trtgate.toml").unlink()
     (project.path / "conftest.py").unlink()
@@ -212,6 +228,7 @@ def test_without_strict_a_test_may_expect_a_failed_verdict(project: Project) -> 
     result.assert_outcomes(xfailed=1)
     assert result.ret == pytest.ExitCode.OK
     assert "pytest did not" not in result.stdout.str()
+    result.stdout.fnmatch_lines(["passed all the same: shapes fp32 accuracy; *strict = false"])
 
 
 def test_a_run_that_ends_before_some_of_its_gate_fails(project: Project) -> None:
@@ -221,6 +238,20 @@ def test_a_run_that_ends_before_some_of_its_gate_fails(project: Project) -> None
     result = project.run()
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.stdout.fnmatch_lines(["trtgate: pytest ended before 2 tests of the gate, first test_gate.py::test_gate*"])
+
+
+def test_what_an_early_end_or_the_last_failures_leave_out_is_said(project: Project) -> None:
+    project.weights(Behaviour(drop={"fp16": 0.3}))
+    project.tests("def test_gate(trtgate): trtgate.check_accuracy()")
+    ended = project.run_apart("-x", every_plugin=True)
+    assert "1 failed, 1 passed" in ended.output
+    said = "not judged: pytest ended early (-x or --maxfail), before 1 test of the gate, first test_gate.py::test_gate["
+    assert f"\n{said}shapes-int8]\n" in ended.output
+    assert any(note.startswith(said) for note in project.record.notes)
+    again = project.run_apart("--lf", every_plugin=True)
+    assert "1 failed in" in again.output
+    assert "\nnot judged: what did not fail last time (--last-failed); " in again.output
+    assert "not judged: " not in project.run("-k", "fp16").stdout.str()
 
 
 DIES = """

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import xml.etree.ElementTree as ET
 from pathlib import Path
+from statistics import median
 from types import SimpleNamespace
 from typing import cast
 
@@ -95,7 +97,7 @@ def test_a_check_returns_its_verdict(project: Project) -> None:
             assert not verdict.failed
         """
     )
-    project.run(INT8).assert_outcomes(passed=1)
+    project.run(INT8, "--trt-baselines=add").assert_outcomes(passed=1)
 
 
 def test_a_test_that_takes_no_fixture_of_ours_runs_once(project: Project) -> None:
@@ -239,7 +241,7 @@ def test_the_command_that_accepts_works_from_the_folder_of_the_run(
     monkeypatch.chdir(project.path.parent)
     project.run(project.path.name, INT8, "-k", "latency")
     rerun(project, project.verdict("int8", "latency").accept).assert_outcomes(passed=2)
-    assert [path.name for path in (project.path / "baselines").rglob("*.json")] == ["int8-320-b1.json"]
+    assert project.baseline("int8").exists()
 
 
 def test_the_command_that_accepts_runs_whole_files(project: Project) -> None:
@@ -252,13 +254,74 @@ def test_the_command_that_accepts_runs_whole_files(project: Project) -> None:
 # Numbers for machines
 
 
-def test_junit_carries_the_numbers(project: Project) -> None:
-    project.run(INT8, "--junit-xml=junit.xml")
-    properties = {}
-    for case in ET.parse(project.path / "junit.xml").iter("testcase"):
-        properties[case.get("name")] = {p.get("name"): p.get("value") for p in case.iter("property")}
+def junit(project: Project, *arguments: str) -> dict[str, dict[str, str]]:
+    """Return the properties that a run gives to each test in JUnit XML."""
+    project.run(INT8, "--junit-xml=junit.xml", *arguments)
+    return {
+        str(case.get("name")): {str(p.get("name")): str(p.get("value")) for p in case.iter("property")}
+        for case in ET.parse(project.path / "junit.xml").iter("testcase")
+    }
+
+
+def test_junit_carries_the_numbers_with_their_units(project: Project) -> None:
+    project.settings("p95 = { budget_ms = 100.0 }")
+    properties = junit(project, "--trt-baselines=add")
     found = properties["test_accuracy[shapes-int8]"]
     assert found["trtgate_cell"] == "shapes-int8-320-b1-onnxruntime-cpu"
     assert found["trtgate_accuracy"] == "PASS"
-    assert float(found["trtgate_mAP50-95_vs_pt"]) == 0.745
-    assert properties["test_latency[shapes-int8]"]["trtgate_latency"] == "NO_BASELINE"
+    numbers = {
+        name: float(found[f"trtgate_mAP50-95_{name}"])
+        for name in ("points", "of_pt_points", "drop_from_pt_points", "drop_from_pt_allowed_points")
+    }
+    assert (numbers["points"], numbers["of_pt_points"]) == (0.745, 0.75)
+    assert numbers["drop_from_pt_points"] == pytest.approx(0.005)
+    assert numbers["drop_from_pt_allowed_points"] > 0.005
+    timed = properties["test_latency[shapes-int8]"]
+    assert timed["trtgate_latency"] == "PASS"
+    p95_ms = float(timed["trtgate_p95_ms"])
+    assert p95_ms == median(project.record.latencies["shapes"].per_launch_ms("int8", "engine", 95))
+    assert float(timed["trtgate_p95_over_budget_ms"]) == pytest.approx(p95_ms - 100)
+
+
+def test_junit_carries_the_numbers_of_an_identical_engine_too(project: Project) -> None:
+    first = junit(project, "--trt-baselines=add")["test_latency[shapes-int8]"]
+    again = junit(project)["test_latency[shapes-int8]"]
+    assert again["trtgate_engine_of_baseline"] == "identical"
+    assert {"trtgate_p50_ms", "trtgate_p99_ms", "trtgate_images_per_second"} <= set(first) <= set(again)
+
+
+def test_junit_carries_how_much_slower_than_the_baseline(project: Project) -> None:
+    project.run(INT8, "--trt-baselines=add")
+    project.weights(Behaviour(p50_ms={"pt": 8.0, "int8": 4.5}))
+    found = junit(project)["test_latency[shapes-int8]"]
+    slow_down = float(found["trtgate_p50_slow_down_from_baseline_ratio"])
+    assert slow_down == pytest.approx(0.5, abs=0.2)
+
+
+# What a failed assertion shows
+
+
+def test_what_fixtures_give_prints_its_numbers(project: Project) -> None:
+    project.run(INT8, "--trt-baselines=add")
+    project.tests(
+        """
+        def test_numbers(trtgate, trt_engine, trt_accuracy, trt_latency):
+            print([trtgate, trt_engine, trt_accuracy, trt_latency, trtgate.check_accuracy()])
+            assert trt_latency.p50_ms < 0
+        """
+    )
+    result = project.run(INT8)
+    shown = result.stdout.str()
+    for said in (
+        "<Gate shapes-int8-320-b1-onnxruntime-cpu>",
+        "<Engine shapes-int8-320-b1-onnxruntime-cpu: ",
+        "<AccuracyRecord shapes int8: mAP50 0.8450, mAP50-95 0.7450, precision 0.8450, "
+        "recall 0.7950; 4 images of 'test'>",
+        "<Verdict shapes-int8-320-b1-onnxruntime-cpu accuracy: PASS; ",
+    ):
+        assert said in shown
+    figures = r"<CellLatency shapes-int8-320-b1-onnxruntime-cpu: p50 [\d.]+ ms, p95 [\d.]+ ms, \d launches; "
+    assert re.search(figures + "identical to the baseline's engine>", shown)
+    project.weights(Behaviour(p50_ms={"pt": 8.0, "int8": 4.5}))
+    slower = r"p50 \+[45]\d\.\d % since the baseline \(3.* ms -> 4.* ms\); p95 .*>"
+    assert re.search(figures + slower, project.run(INT8).stdout.str())

@@ -88,7 +88,7 @@ def test_drops_of_a_classifier_are_those_of_its_images_and_classes() -> None:
     assert (found.metrics["top5"].reference, found.metrics["top5"].engine) == (1.0, 0.75)
     assert [(c.cls, c.images, c.change.drop) for c in found.classes] == [(0, 2, 0.5), (1, 2, 0.5)]
     low, high = found.metrics["top1"].interval
-    assert 0 <= low < 0.5 < high <= 1
+    assert -0.2 < low < 0 < 0.5 < high <= 1
 
 
 def test_the_bootstrap_of_a_classifier_is_that_of_a_mean_of_differences() -> None:
@@ -101,7 +101,8 @@ def test_the_bootstrap_of_a_classifier_is_that_of_a_mean_of_differences() -> Non
     half_width = 1.96 * change.std() / np.sqrt(300)
     low, high = found.metrics["top1"].interval
     assert low == pytest.approx(change.mean() - half_width, abs=0.01)
-    assert high == pytest.approx(change.mean() + half_width, abs=0.01)
+    # And as much as an image that was not seen may be of.
+    assert high == pytest.approx(change.mean() + half_width + 1 / 300, abs=0.01)
     again = compare_classified(reference, engine, replicates=2000)
     assert again.metrics == found.metrics
 
@@ -138,7 +139,7 @@ def test_rotated_boxes_agree_by_their_own_likeness(change: list[float], same: bo
 # Judging
 
 
-def test_the_worst_class_is_that_of_the_metric_that_stands_for_the_task() -> None:
+def test_the_worst_class_of_a_classifier_is_told() -> None:
     reference = accuracy("classify", top1=0.9, top5=1.0)
     engine = accuracy("classify", top1=0.8, top5=1.0)
     (check,) = judge_parity(reference, engine, {"top1": 0.05})

@@ -124,6 +124,10 @@ def test_a_slowed_engine_fails_until_it_is_accepted(demo: Demo) -> None:
     (manifest,) = (demo.folder / "cache" / "engines").glob("*/manifest.json")
     demo.python(SLOWER, str(manifest.parent / "engine.onnx"))
     _adopt(manifest)
+    # One stored session proves no slow-down that the .pt does not confirm.
+    stored = next((demo.folder / "baselines").rglob("fp32-320-b1.json"))
+    known = json.loads(stored.read_text())
+    stored.write_text(json.dumps({**known, "sessions": known["sessions"] * 5}))
     done = demo.gate("-k", "latency")
     assert done.returncode == 1
     assert demo.outcomes() == {"latency": "FAIL"}

@@ -116,7 +116,8 @@ import torch
 from ultralytics import YOLO
 yolo.isolate(request)
 batch = arms.decode(request)[1]
-for arm, asked in zip(arms.load_arms(request, folder, lambda arm, load: load()), request.arms):
+loaded = arms.load_arms(request, request.arms, folder, lambda arm, load: load())
+for arm, asked in zip(loaded, request.arms):
     arm.aim(batch)
     with torch.inference_mode():
         tensor = arm.preprocess(batch)

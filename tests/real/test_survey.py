@@ -164,6 +164,7 @@ def test_checkpoints_are_read_without_running_anything_in_them(done: tuple[Done,
     names = ("circle", "square", "triangle", "star", "cross", "ring")
     assert (shapes.imgsz, shapes.names, shapes.task) == (320, dict(enumerate(names)), "detect")
     assert checkpoints["tiny"].names == dict(enumerate(CLASSES))
+    assert checkpoints["tiny"].imgsz is None  # it was never trained
     assert checkpoints["hostile"].imgsz == 640
     assert checkpoints["image"].imgsz is None
     assert checkpoints["image"].problem.endswith("2-text.jpg: no checkpoint that can be looked into (BadZipFile)")

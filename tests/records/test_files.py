@@ -8,14 +8,17 @@ import os
 import socket
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from records_example import baseline, cell
 from runs_example import failing_run
 
+from pytest_trtgate.baselines.store import KEEP_BYTES, load_either
 from pytest_trtgate.errors import RecordError
 from pytest_trtgate.records import file_sha256
 from pytest_trtgate.records.baseline import Baseline
+from pytest_trtgate.records.cell import CONTEXTS
 from pytest_trtgate.records.figures import AccuracyFigures, PrecisionRecall, Scores
 from pytest_trtgate.records.files import (
     RECORD_BYTES,
@@ -34,17 +37,48 @@ HARD = ("[\n 1,\n 2\n]", "[ 1, 2 ]", "\u2028[\\n 1\\n]", '{\n "a": 1\n}')
 """Text that looks like groups of numbers."""
 
 
-def test_what_one_launch_measured_of_a_context_is_one_line_and_every_other_field_has_its_own() -> None:
+def test_a_baseline_has_a_line_per_earlier_session_and_per_arm_and_context_of_the_newest() -> None:
     stored = baseline(cell("fp16"), 4.2)
     lines = as_json(stored).decode().splitlines()
-    series = [line for line in lines if "quantiles_ms" in line]
-    assert series[0].startswith('      "engine": {"n": ')
-    assert len(series) == sum(len(launch.timings) for session in stored.sessions for launch in session.launches)
-    assert all(line.count(", ") == 4 + 98 for line in series)
-    # The largest change that there can be, of all sessions, is for people to read.
-    assert len(lines) < 5 * len(series)
+    sessions = [line for line in lines if line.startswith('  {"recorded_at": ')]
+    assert len(sessions) == len(stored.sessions) - 1
+    rows = [line for line in lines if line.startswith(('   "engine": {"n": [', '   "end-to-end": {"n": ['))]
+    assert len(rows) == 2
+    # Earlier sessions have what verdicts depend on.
+    assert list(json.loads(sessions[0].rstrip(","))["engine"]) == ["p50", "p95", "p99"]
+    newest = json.loads(rows[0].partition(": ")[2].rstrip(","))
+    assert list(newest) == ["n", "mean", "p1", "p5", "p10", "p25", "p50", "p75", "p90", "p95", "p99"]
+    assert len(lines) < 30
     assert ' "images": 200,' in lines
     assert ' "accuracy": {"mAP50": 0.9331, "mAP50-95": 0.8018},' in lines
+
+
+def test_a_baseline_is_read_as_it_was_written_to_five_digits(tmp_path: Path) -> None:
+    stored, path = baseline(cell("fp16"), 4.2), tmp_path / "one.json"
+    path.write_bytes(as_json(stored))
+    loaded = load(path, Baseline)
+    assert as_json(loaded) == path.read_bytes()
+    for context in CONTEXTS:
+        for percent in (50, 95, 99):
+            then, now = (one.per_session_ms(context, percent) for one in (stored, loaded))
+            assert [pytest.approx(session, rel=1e-4) for session in then] == now
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"p50": [1.0, 2.0], "p95": [1.0]},
+        {"n": [1], "mean": [1.0], "p50": [1.0, 2.0]},
+        {"n": [1], "mean": [1.0], "p50": ["a"]},
+    ],
+)
+def test_columns_that_do_not_fit_each_other_are_a_sentence(tmp_path: Path, row: dict[str, list[Any]]) -> None:
+    path = tmp_path / "one.json"
+    fields = json.loads(as_json(baseline(cell("fp16"), 4.2)))
+    fields["sessions"][0]["engine"] = row
+    path.write_text(json.dumps(fields))
+    with pytest.raises(RecordError, match=r"one\.json: not a valid Baseline \(field 'sessions"):
+        load(path, Baseline)
 
 
 def test_what_has_words_or_many_fields_is_not_pressed_into_a_line() -> None:
@@ -62,7 +96,7 @@ def test_a_record_is_the_same_json_as_ever() -> None:
         cell=cell("int8"), images=2, replicates=0, curves=(numbers,), scores=Scores(conf=0.2, reference=(), engine=(7,))
     )
     run = failing_run().model_copy(update={"notes": HARD, "settings": {"mixed": [1, "a", None, [2, [3]]], "none": []}})
-    for record in (figures, run, baseline(cell("fp32"), 9.1)):
+    for record in (figures, run):
         plain, text = record.model_dump_json(indent=1), as_json(record)
         # By their words: NaN is not equal to itself, and -0.0 is to 0.
         assert json.dumps(json.loads(text)) == json.dumps(json.loads(plain))
@@ -74,14 +108,16 @@ def test_a_file_says_the_same_when_it_is_written_again_also_one_of_an_older_vers
     run, old, new = failing_run(), tmp_path / "old.json", tmp_path / "new.json"
     old.write_text(run.model_dump_json(indent=1) + "\n")
     new.write_bytes(as_json(run))
-    assert load(old, RunRecord) == load(new, RunRecord) == run
+    assert load(old, RunRecord) == load(new, RunRecord)
+    assert load(new, RunRecord).verdicts == run.verdicts
     assert as_json(load(old, RunRecord)) == new.read_bytes()
 
 
 def test_the_baselines_of_this_project_are_written_as_an_update_would_write_them() -> None:
     found = sorted(BASELINES.glob("*/*/*.json"))
     assert len(found) >= 6
-    assert [path for path in found if as_json(load(path, Baseline)) != path.read_bytes()] == []
+    assert [path for path in found if as_json(load_either(path)) != path.read_bytes()] == []
+    assert [path for path in found if path.stat().st_size > KEEP_BYTES] == []
 
 
 def a_socket(path: Path) -> None:

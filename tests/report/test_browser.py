@@ -258,13 +258,32 @@ def test_what_the_marks_of_pictures_mean_is_printed_too(browser: Chromium, pages
     browser.send("Emulation.setEmulatedMedia", media="")
 
 
-def test_printing_unfolds_everything_and_folds_it_again(browser: Chromium, pages: dict[str, str]) -> None:
-    browser.open(pages["failing"])
-    folded = "document.querySelectorAll('details:not([open])').length"
-    before = browser.run(folded)
-    browser.run("addEventListener('beforeprint', () => { window.seen = " + folded + "; })")
-    printed = browser.send("Page.printToPDF", printBackground=True)["data"]
-    assert len(printed) > 100_000
-    assert before > 0
-    assert browser.run("window.seen") == 0
-    assert browser.run(folded) == before
+def test_a_picture_is_enlarged_by_click_or_key_and_goes_by_escape(browser: Chromium, pages: dict[str, str]) -> None:
+    browser.open(pages["media"])
+    browser.run("document.querySelector('.pictures').open = true")
+    shown = "document.querySelector('dialog[open] svg')?.getBoundingClientRect().width || 0"
+    for drawing in (".pane > svg", "figure > svg"):
+        first = f"document.querySelector('{drawing}')"
+        width = browser.run(f"{first}.getBoundingClientRect().width")
+        browser.run(f"{first}.focus()")
+        browser.press("Enter", 13)
+        assert browser.run(shown) > width
+        browser.press("Escape", 27)
+        assert browser.run(f"document.querySelectorAll('dialog').length + (document.activeElement !== {first})") == 0
+        browser.run(f"{first}.dispatchEvent(new MouseEvent('click', {{bubbles: true}}))")
+        assert browser.run(shown) > width
+        browser.run("document.querySelector('dialog').click()")
+        assert browser.run(shown) == 0
+    assert browser.complaints == []
+
+
+def test_one_model_is_printed_on_two_pages_with_all_its_cells(browser: Chromium, pages: dict[str, str]) -> None:
+    browser.open(pages["passing"])
+    browser.run("document.querySelectorAll('.cell').forEach((cell) => { cell.open = false; })")
+    browser.run(
+        "addEventListener('beforeprint', () => { window.seen = document.querySelectorAll('.cell[open]').length; })"
+    )
+    printed = base64.b64decode(browser.send("Page.printToPDF", printBackground=True, preferCSSPageSize=True)["data"])
+    assert printed.count(b"/Type /Page\n") == 2
+    assert browser.run("window.seen") == 3
+    assert browser.run("document.querySelectorAll('.cell[open]').length") == 0

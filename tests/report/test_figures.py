@@ -58,7 +58,7 @@ def test_page_names_the_baseline_that_was_used() -> None:
     assert fact.more == "baselines/cpu-x86_64_onnxruntime-1.32/shapes/fp16-320-b1.json"
     only = {k: use for k, use in failing_run().baselines.items() if use.outcome is Outcome.INCOMPATIBLE}
     fact = view.baseline_fact(failing_run().model_copy(update={"baselines": only}))
-    assert (fact.value, fact.more[:19]) == ("not comparable", "baselines exist for")
+    assert (fact.value, fact.more[:19]) == ("incompatible", "baselines exist for")
     assert view.baseline_fact(failing_run().model_copy(update={"baselines": {}})).value == "none looked up"
 
 

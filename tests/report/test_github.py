@@ -58,7 +58,7 @@ def test_what_a_runner_offers_to_accept_works_where_its_artifact_was_taken_to(
     project: Project, actions: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("CI", "true")
-    result = project.run(INT8)
+    result = project.run(INT8, "-k", "latency")
     command = "trtgate baseline accept run.json --only shapes-int8-320-b1-onnxruntime-cpu"
     [line] = [line for line in result.outlines if line.startswith("::")]
     assert line.endswith(f"%0AAccept, with run.json from the run's artifact: {command}")
@@ -68,6 +68,20 @@ def test_what_a_runner_offers_to_accept_works_where_its_artifact_was_taken_to(
     capsys.readouterr()
     assert main(command.split()[1:]) == 0
     assert "baseline written to " in capsys.readouterr().out
+
+
+def test_a_ready_made_test_is_annotated_at_the_settings(
+    project: Project, actions: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GITHUB_WORKSPACE", str(project.path))
+    project.weights(Behaviour(drop={"int8": 0.02}))
+    ready_made = ("--pyargs", "pytest_trtgate.gate", INT8)
+    [line] = [line for line in project.run(*ready_made).outlines if line.startswith("::")]
+    assert line.startswith("::error file=trtgate.toml,line=1,title=shapes int8 accuracy")
+    (project.path / "trtgate.toml").unlink()
+    told = ("--trt-model=shapes.pt", "--trt-data=data/data.yaml", "--trt-imgsz=320", "--trt-cache-dir=cache")
+    [line] = [line for line in project.run(*ready_made, *told).outlines if line.startswith("::")]
+    assert line.startswith("::error file=data/data.yaml,line=1,title=shapes int8 accuracy")
 
 
 def test_run_that_measured_nothing_is_annotated(project: Project, actions: Path) -> None:

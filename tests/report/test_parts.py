@@ -8,6 +8,7 @@ from itertools import combinations
 from statistics import median
 
 import pytest
+from markupsafe import escape
 from records_example import cell, latency, timing
 from runs_example import failing_run, passing_run
 
@@ -19,6 +20,7 @@ from pytest_trtgate.records.run import RunRecord
 from pytest_trtgate.records.verdict import Check, Outcome
 from pytest_trtgate.report import measurements_table, numbers
 from pytest_trtgate.report.page import charts, detail, html, latency_view, parts, svg
+from pytest_trtgate.report.page.cards import commands_of
 from pytest_trtgate.report.page.device_view import device_facts
 from pytest_trtgate.report.page.latency_view import context_tables
 from pytest_trtgate.report.page.parts import check_view
@@ -413,11 +415,50 @@ def test_the_history_of_a_cell_ends_with_this_run() -> None:
     drawn, said = latency_view.history(of(run, "int8"))
     [points] = re.findall(r' d="M([^"]+)"', drawn)
     assert len(points.split("L")) == 4
-    assert said == fmt.plain(said).replace(" ms", "\N{NO-BREAK SPACE}ms")
-    assert said.startswith("p50, median of launches, over 3 stored sessions and this run: 8.")
+    now = fmt.ms(of(run, "int8").level_ms(50))
+    assert re.fullmatch(rf"p50, median of launches: 8\.\d\d to 8\.\d\d ms in 3 stored sessions, {now} now", said)
+    # The baseline engine that was timed again stands between them: its level is what the run is compared with.
+    again = of(with_replay(run, 11.0), "fp16")
+    drawn, told = latency_view.history(again)
+    here = fmt.ms(again.before_ms("engine", 50))
+    assert told.endswith(f", {here} of the baseline engine in this run, {fmt.ms(again.level_ms(50))} now")
+    assert len(re.findall(r' d="M([^"]+)"', drawn)[0].split("L")) == 5
+    pairs = zip(*(again.latency.per_launch_ms(arm, "engine", 50) for arm in (again.replay_arm, "fp16")), strict=True)
+    shown = ", ".join(f"{fmt.number(then)} \N{RIGHTWARDS ARROW} {fmt.number(now)}" for then, now in pairs)
+    said = latency_view.launch_by_launch(again)
+    assert said == f"p50 in each launch, baseline engine and this one: {shown} ms"
+    assert said in html.render([with_replay(run, 11.0)])
+    assert latency_view.launch_by_launch(of(run, "int8")) == ""
     alone = run.model_copy(update={"baselines": {}})
     assert latency_view.history(of(alone, "int8")) == ("", "")
-    assert latency_view.history(of(run, "int8"), 95)[1].startswith("p95, median of launches, over ")
+    assert latency_view.history(of(run, "int8"), 95)[1].startswith("p95, median of launches: ")
+
+
+def test_a_speed_up_that_is_missed_is_no_share_of_a_limit() -> None:
+    slow = Check(
+        name="speed-up", against="fp16", change=0.66, limit=1.0, unit="ratio", outcome=Outcome.FAIL, sentence=""
+    )
+    assert (
+        check_view(slow, cell("int8")).over
+        == "0.660\N{MULTIPLICATION SIGN} where 1.00\N{MULTIPLICATION SIGN} is the least"
+    )
+
+
+def test_a_change_that_is_not_of_the_levels_beside_it_says_what_it_is_of() -> None:
+    check = Check(
+        name="p50",
+        against="baseline",
+        value=74.2,
+        reference=49.0,
+        change=0.505,
+        limit=0.1,
+        unit="ratio",
+        outcome=Outcome.FAIL,
+        sentence="",
+    )
+    assert [fact.label for fact in check_view(check, cell("int8")).facts][2] == "change, mean of launches"
+    level = check.model_copy(update={"change": 74.2 / 49.0 - 1})
+    assert [fact.label for fact in check_view(level, cell("int8")).facts][2] == "change"
 
 
 def test_a_line_needs_two_values_that_are_numbers() -> None:
@@ -442,3 +483,28 @@ def test_the_note_on_a_baseline_says_how_it_was_used() -> None:
 def test_a_commit_that_is_not_all_of_what_was_measured_says_so_however_short() -> None:
     assert fmt.digest("c15b6c3a21a3-dirty", 8) == "c15b6c3a-dirty"
     assert fmt.digest("c15b6c3a21a3f00d") == "c15b6c3a21a3"
+
+
+def test_what_is_offered_to_copy_is_toml_or_a_command_and_never_a_sentence() -> None:
+    toml = '# trtgate.toml\n[accuracy.int8]\n"mAP50-95" = 0.0215'
+    said = 'set "mAP50-95" = 0.0215 under [accuracy.int8] in trtgate.toml, then pytest --trt-baselines=update'
+    known = of(failing_run(), "int8").accuracy_verdict
+    assert known is not None
+    whole = known.model_copy(update={"rerun": "", "accept": said, "accept_toml": toml})
+    assert [(c.kind, c.line) for c in commands_of([whole])] == [
+        ("toml", toml),
+        ("sh", "pytest --trt-baselines=update"),
+    ]
+    assert [(c.kind, c.line) for c in commands_of([whole], toml=False)] == [("text", said)]
+    older = whole.model_copy(update={"accept_toml": ""})
+    page = html.render([failing_run().model_copy(update={"verdicts": (older,)})])
+    assert f"<code>{escape(said)}" not in page
+    assert escape(said) in page
+
+
+def test_the_id_of_a_finding_leads_to_its_documentation(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "busy <b> [machine-busy]; [no-such-finding]"
+    told = '<abbr title="docs/reference/findings.md of pytest-trtgate">[machine-busy]</abbr>'
+    assert parts.linked(text) == f"busy &lt;b&gt; {told}; [no-such-finding]"
+    monkeypatch.setattr(parts, "DOCUMENTATION", "https://docs.example/")
+    assert '<a href="https://docs.example/reference/findings.html#machine-busy"' in parts.linked(text)

@@ -48,10 +48,10 @@ def test_terminal_table_at_80_columns() -> None:
     assert lines == [
         "model             mAP50-95     drop  p50 ms  p95 ms  vs base  accuracy  latency",
         "shapes-wide .pt     0.8311             62.3    67.6",
-        "shapes-wide fp32    0.8310   0.0001    36.3    39.4   +6.1 %  pass      unsure",
+        "shapes-wide fp32    0.8310   0.0001    36.3    39.4   +6.1 %  pass      inconcl",
         "shapes-wide int8         -        -       -       -        -  ERROR     ERROR",
         "shapes .pt          0.8020             21.5    23.3",
-        "shapes fp32         0.8020   0.0000    12.5    13.6        -  pass      differs",
+        "shapes fp32         0.8020   0.0000    12.5    13.6        -  pass      incompat",
         "shapes fp16         0.8025  -0.0005    14.9    16.2   +9.0 %  pass      FAIL",
         "shapes int8         0.7806   0.0214    8.67    9.41        -  FAIL      no base",
     ]
@@ -154,7 +154,7 @@ def test_terminal_gives_every_trouble_its_sentence_and_its_commands() -> None:
 
 def test_terminal_tells_the_worst_first_and_a_shared_reason_once() -> None:
     heads = [line.split("  ")[0] for line in said(400).splitlines() if re.match("[A-Z]{2}", line)]
-    assert heads == ["ERROR", "FAIL", "FAIL", "NOT COMPARABLE", "NO BASELINE", "INCONCLUSIVE"]
+    assert heads == ["ERROR", "FAIL", "FAIL", "INCOMPATIBLE", "NO BASELINE", "INCONCLUSIVE"]
     assert said(400).count("the job ended with exit status 1") == 1
 
 
@@ -162,12 +162,13 @@ def test_terminal_shows_how_the_log_of_a_crash_ends() -> None:
     assert "    log: MemoryError: Unable to allocate 3.91 GiB" in said()
 
 
-def test_terminal_of_a_passing_run_is_only_the_table_and_what_its_levels_are() -> None:
-    lines = terminal.summary_lines(passing_run(), 80)
-    assert len(lines) == 6
-    assert lines[-1][0] == "p50 and p95: medians of launches; vs base: the change as judged"
+def test_terminal_of_a_passing_run_is_the_table_and_what_its_levels_are_and_what_to_ship() -> None:
+    lines = terminal.summary_lines(passing_run(), 100)
+    assert len(lines) == 7
+    assert lines[-2][0] == "p50, p95: medians of launches (fresh processes); vs base: change as judged"
+    assert lines[-1][0].startswith("Ship INT8, the fastest that passes: ")
     untimed = passing_run().model_copy(update={"latencies": {}})
-    assert len(terminal.summary_lines(untimed, 80)) == 5
+    assert len(terminal.summary_lines(untimed, 200)) == 6
 
 
 def test_terminal_of_an_empty_run_says_so() -> None:
@@ -211,7 +212,8 @@ def test_markdown_gives_every_trouble_its_sentence_and_its_commands() -> None:
         if verdict.outcome is not Outcome.PASS:
             assert markdown.escape(sentence_of(verdict)) in text
             assert f"\n{verdict.rerun}\n```" in text
-            assert not verdict.accept or f"\n{verdict.accept}\n```" in text
+            accept = verdict.accept_toml or verdict.accept
+            assert not accept or f"\n{accept}\n```" in text
 
 
 def test_markdown_ends_with_the_command_that_accepts_several_cells() -> None:

@@ -117,10 +117,10 @@ WRONG: dict[str, tuple[Callable[[Project], None], str]] = {
     "a listed image that is not there": (list_with_a_missing_image, "gone.png, which does not exist"),
     "no model named": (no_model_named, "no model to gate: name one with --trt-model=best.pt"),
     "no dataset named": (no_dataset_named, "no dataset: name one with --trt-data=data.yaml"),
-    "two models of one name": (two_models_of_one_name, "have the same name 'shapes'; rename one"),
-    "a model of a name of dots": (model_named("."), "the name of the model, '.', begins with a dot; rename the file"),
-    "a model of two lines": (model_named("a\n::error::b"), "has characters that are no text; rename the file"),
-    "a model of a long name": (model_named("x" * 151), "has more than 150 bytes; rename the file"),
+    "two models of one name": (two_models_of_one_name, "have the same name 'shapes'; give one another: "),
+    "a model of a name of dots": (model_named("."), "the name of the model, '.', begins with a dot; give it another: "),
+    "a model of two lines": (model_named("a\n::error::b"), "has characters that are no text; give it another: "),
+    "a model of a long name": (model_named("x" * 151), "has more than 150 bytes; give it another: "),
 }
 
 
@@ -188,11 +188,14 @@ def test_what_is_wrong_with_a_yaml_is_one_sentence(tmp_path: Path, text: str, se
     ("spoil", "changes", "sentence"),
     [
         (Path.mkdir, {"models": ["folder.pt"]}, "folder.pt: a folder, not a weights file"),
-        (None, {"models": ["n" * 300 + ".pt"]}, "has more than 150 bytes; rename the file"),
+        (None, {"models": ["n" * 300 + ".pt"]}, "has more than 150 bytes; give it another: "),
         (Path.mkdir, {"report": "folder.html"}, "folder.html is a folder; name an .html file"),
         (Path.touch, {"report": "file/r.html"}, "file is not a folder"),
         (Path.touch, {"cache_dir": "file"}, "file is not a folder"),
         (Path.touch, {"baseline_dir": "file/deeper"}, "file is not a folder"),
+        (lambda place: place.symlink_to("away"), {"cache_dir": "link"}, "link links to nothing"),
+        (lambda place: place.symlink_to(place), {"cache_dir": "link"}, "link links to nothing"),
+        (lambda place: place.symlink_to("away"), {"report": "link/r.html"}, "link links to nothing"),
     ],
 )
 def test_what_is_in_the_way_is_told_before_anything_is_measured(

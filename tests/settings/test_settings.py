@@ -157,6 +157,12 @@ recall = 0.4
     assert (chosen.of("b").imgsz, chosen.of("b").data) == (64, tmp_path / "d" / "b.yaml")
 
 
+def test_a_model_with_settings_of_its_own_may_be_a_link_to_itself(tmp_path: Path) -> None:
+    (tmp_path / "loop.pt").symlink_to("loop.pt")
+    (model,) = read(tmp_path, 'models = [{ path = "loop.pt", imgsz = 96 }]').models
+    assert model.path == tmp_path / "loop.pt"
+
+
 # What a bad value is told
 
 
@@ -322,6 +328,19 @@ def test_settings_are_a_file(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "trtgate.toml")
     with pytest.raises(SettingsError, match="a FIFO, not a regular file"):
         find_table(tmp_path)
+
+
+def test_settings_that_are_a_folder_end_the_run_with_a_sentence(project: Project) -> None:
+    (project.path / "trtgate.toml").unlink()
+    (project.path / "trtgate.toml").mkdir()
+    result = project.run()
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: *trtgate.toml: cannot be read (a folder, not a regular file)"])
+
+
+@pytest.mark.parametrize("key", ["data", "cache_dir", "models", "videos", "report", "deployment.engine"])
+def test_a_path_that_the_system_cannot_take_is_refused(tmp_path: Path, key: str) -> None:
+    assert "'a\\x00.pt': no path has the character NUL" in complaint(tmp_path, f'{key} = "a\\u0000.pt"')
 
 
 def test_a_table_of_ours_that_is_no_table_is_named(tmp_path: Path) -> None:

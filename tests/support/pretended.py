@@ -71,6 +71,10 @@ class PretendedMachine(Machine):
         """Return what is pretended to disturb timing."""
         return list(self.busy)
 
+    def power_mode(self, gpu: Gpu | None = None) -> list[str]:
+        """Return how the machine is pretended to be set."""
+        return ["governor performance"]
+
     def environment(self, backend: str, device: str, folder: Path) -> Environment:
         """Return the environment with the fields that differ."""
         return super().environment(backend, device, folder).model_copy(update=dict(self.fingerprint))

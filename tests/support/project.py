@@ -286,6 +286,10 @@ class Project:
         """Return the path at which the baseline of one precision belongs."""
         return self.path / "baselines" / self.record.environment.machine / "shapes" / f"{precision}-320-b1.json"
 
+    def accepted_accuracy(self, precision: str, backend: str = "onnxruntime", model: str = "shapes") -> Path:
+        """Return the path at which the accepted accuracy of one precision belongs."""
+        return self.path / "baselines" / "accuracy" / model / f"{precision}-320-b1-{backend}.json"
+
     def run_folders(self) -> list[Path]:
         """Return the folders of the runs that are kept, oldest first."""
         runs = self.path / "reports" / "trtgate-runs"

@@ -329,7 +329,9 @@ def course(p50_ms: float, index: int) -> Course:
     )
 
 
-def verdict(where: Cell, subject: Subject, *checks: Check, accept: str = "", log_tail: str = "") -> Verdict:
+def verdict(
+    where: Cell, subject: Subject, *checks: Check, accept: str = "", accept_toml: str = "", log_tail: str = ""
+) -> Verdict:
     """Return the verdict that follows from some checks, with the commands that a real one carries."""
     outcome = max((check.outcome for check in checks), key=lambda o: o.rank)
     deciding = [check.sentence for check in checks if check.outcome is outcome]
@@ -341,6 +343,7 @@ def verdict(where: Cell, subject: Subject, *checks: Check, accept: str = "", log
         summary="; ".join(deciding),
         checks=checks,
         accept=accept,
+        accept_toml=accept_toml,
         rerun=f"pytest 'tests/gate/test_gate.py::test_{subject}[{where.model}-{where.precision}]'",
         log_tail=log_tail,
     )

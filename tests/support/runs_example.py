@@ -87,7 +87,8 @@ def failing_run() -> RunRecord:
             "accuracy",
             drop_check(int8, 0.7806, 0.01, worst=worst),
             drop_check(int8, 0.9262, 0.01, "mAP50"),
-            accept='set "mAP50-95" = 0.0215 under [tool.trtgate.accuracy.int8]',
+            accept='set "mAP50-95" = 0.0215 under [tool.trtgate.accuracy.int8] in pyproject.toml',
+            accept_toml='# pyproject.toml\n[tool.trtgate.accuracy.int8]\n"mAP50-95" = 0.0215',
         ),
         verdict(
             int8,

@@ -212,13 +212,23 @@ def test_a_course_has_the_medians_of_equal_parts_in_the_order_of_time() -> None:
     assert course_ms([3_000_000, 5_000_000]) == (3.0, 5.0)
 
 
-def test_engines_take_turns_in_being_loaded_first() -> None:
-    names = {"pt": "a.pt", "int8": "b.onnx", "baseline-int8": "c.onnx"}
+def test_engines_are_loaded_after_a_spare_and_take_turns_in_coming_first() -> None:
+    names = {
+        "pt": "a.pt",
+        "int8": "b.onnx",
+        "fp16": "d.onnx",
+        "baseline-int8": "c.onnx",
+        "baseline-int8-placebo": "c.onnx",
+    }
     arms = tuple(ArmRequest(arm=arm, artifact=artifact, sha256="") for arm, artifact in names.items())
     requests = [LatencyRequest.model_construct(index=index, arms=arms) for index in range(3)]
-    orders = [[arm.arm for arm in request.load_order] for request in requests]
-    assert orders[0] == orders[2] == ["pt", "int8", "baseline-int8"]
-    assert orders[1] == ["pt", "baseline-int8", "int8"]
+    orders = [["spare" if arm.spare else arm.arm for arm in request.load_order] for request in requests]
+    assert orders[0] == ["pt", "spare", "baseline-int8", "int8", "baseline-int8-placebo", "fp16"]
+    assert orders[1] == ["pt", "spare", "fp16", "baseline-int8-placebo", "int8", "baseline-int8"]
+    assert orders[2] == orders[0]
+    assert [request.load_order[1].artifact for request in requests] == ["c.onnx", "d.onnx", "c.onnx"]
+    only = LatencyRequest.model_construct(index=0, arms=arms[:1])
+    assert only.load_order == arms[:1]
 
 
 class SteadySeries(Series):

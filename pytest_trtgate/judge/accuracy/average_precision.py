@@ -22,8 +22,8 @@ RECALLS = 100
 """Recalls 0, 0.01, ..., 0.99 of the interpolation; at recall 1 its value is 0."""
 NARROW = 64
 """Weightings at once; with fewer, numpy's calls cost more than its sums."""
-_FLOAT32_OBJECTS = 30_000
-"""Up to so many objects of a class, the share of recalls covered is exact in float32."""
+_NOTHING = 1e-6
+"""Stands for a weight of 0 where something is divided by it."""
 _BLOCK = 2**19
 """Elements (detections x weightings) that are summed at once: 2 to 4 MiB, so that they stay in a core's cache."""
 _AREA = 2**20
@@ -129,17 +129,16 @@ def _ranked(records: ImageRecords, order: Array, number: int) -> RankedClass:
 
 
 def class_ap(cls: RankedClass, weights: Array) -> Array:
-    """Return the average precision (10 x R) of one class under weights per image (I x R, whole numbers)."""
+    """Return the average precision (10 x R) of one class under weights per image (I x R), none under 0."""
     ap = np.zeros((IOUS, weights.shape[1]), dtype=weights.dtype)
     if not len(cls.hits):
         return ap
-    objects = weight_of(cls.target_images, weights)
-    if objects.max() > _FLOAT32_OBJECTS:
-        weights, objects = weights.astype(np.float64), objects.astype(np.float64)
-    seen = np.maximum(_down_to_hits(cls, weights), 1)
-    # A recall that a true positive reaches exactly is not covered by it, whence a hair less than 100 / objects.
-    hair = 2e-7 if weights.dtype == np.float32 else 1e-12
-    scale = (RECALLS * (1 - hair) / np.maximum(objects, 1)).astype(weights.dtype)
+    single = weights.dtype == np.float32
+    objects = np.maximum(weight_of(cls.target_images, weights), _NOTHING)
+    seen = np.maximum(_down_to_hits(cls, weights), _NOTHING)
+    # A recall that a true positive reaches exactly is not covered by it, whence a hair less than 100 / objects. In
+    # single precision the hair is wider than what sums of tens of thousands of weights are rounded by.
+    scale = (RECALLS * (1 - (1e-5 if single else 1e-12)) / objects).astype(weights.dtype)
     for part in parts_of(weights.shape[1], len(cls.hits), _AREA, least=8):
         hit = weights[cls.images[cls.hits], part]
         for iou, rows in enumerate(cls.at_iou):

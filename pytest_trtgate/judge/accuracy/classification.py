@@ -59,25 +59,27 @@ def compare_classified(
         raise ValueError("the arms were evaluated on different classes")
     if not len(target):
         raise ValueError("there are no images")
-    before, after = reference.correct, engine.correct
+    correct = np.stack([reference.correct, engine.correct])
     # Images by class, so that what belongs to a class is one run of rows.
     order = np.argsort(target, kind="stable")
     numbers, starts, sizes = np.unique(target[order], return_index=True, return_counts=True)
-    fell = (before - after)[:, order]
-    totals, counts, falls = [], [], []
+    of_all, of_classes, unseen = [], [], []
     for _, weights in draws(len(target), replicates, seed):
-        by_class = weights[order]
-        totals.append(fell @ by_class / len(target))
-        counts.append(np.add.reduceat(by_class, starts, axis=0))
-        falls.append(np.add.reduceat(by_class * fell[0][:, None], starts, axis=0))
-    drawn, present, lost = (np.concatenate(parts, axis=1) for parts in (totals, counts, falls))
-    metrics = {name: drop_between(before[i].mean(), after[i].mean(), drawn[i]) for i, name in enumerate(TOP)}
-    changes, drops = [], []
-    for c, size in enumerate(sizes.tolist()):
-        mine, some = order[starts[c] : starts[c] + size], present[c] > 0
-        drops.append(lost[c][some] / present[c][some])
-        changes.append(drop_between(before[0][mine].mean(), after[0][mine].mean(), drops[c]))
+        seen, more = weights[order], weights[-1:]
+        found = correct[:, :, order]
+        totals = np.add.reduceat(seen, starts, axis=0)
+        of_all.append(found @ seen / totals.sum(axis=0))
+        of_classes.append([np.add.reduceat(arm[0][:, None] * seen, starts, axis=0) / totals for arm in found])
+        unseen.append(more / (more + np.concatenate([totals.sum(axis=0, keepdims=True), totals])))
+    drawn, by_class, shares = (np.concatenate(parts, axis=-1) for parts in (of_all, of_classes, unseen))
+    points = correct.mean(axis=2)
+    metrics = {name: drop_between(points[:, i], drawn[:, i], shares[0], len(target)) for i, name in enumerate(TOP)}
+    changes = [
+        drop_between(correct[:, 0, target == number].mean(axis=1), by_class[:, c], shares[1 + c], int(sizes[c]))
+        for c, number in enumerate(numbers)
+    ]
     counted = {number: (size, size) for number, size in zip(numbers.tolist(), sizes.tolist(), strict=True)}
+    drops = list(by_class[0] - by_class[1])
     return Bootstrap(len(target), replicates, metrics, judge_classes(counted, changes, drops))
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from ...machine import instructions_text
-from ...records import PRIMARY, AccuracyRecord, AccuracySettings, Baseline, Cell, Check, Environment, Outcome
+from ...machine import differences, instructions_text
+from ...records import PRIMARY, Accepted, AccuracyRecord, AccuracySettings, Cell, Check, Environment, Outcome
 
 if TYPE_CHECKING:
     from .bootstrap import Bootstrap, Drop
@@ -27,6 +27,7 @@ def judge_parity(
     comparison: Bootstrap | None = None,
     *,
     population: bool = False,
+    confirm_below: int = 0,
 ) -> list[Check]:
     """Judge the drop of each gated metric from the ``.pt`` to an engine, on the same images.
 
@@ -37,6 +38,7 @@ def judge_parity(
         comparison: The bootstrap over these images, for the intervals of the metrics that it covers.
         population: Whether those metrics are judged by its limits, in the population that the images come from, and
             not on the images themselves. All others always are judged on the images.
+        confirm_below: On fewer images, a drop over its tolerance fails only where its lower limit is over 0.
 
     Returns:
         One check per metric of ``tolerances``.
@@ -46,13 +48,12 @@ def judge_parity(
     images = f"{engine.images} images"
     if engine.unreadable:
         images += f" ({len(engine.unreadable)} more left out)"
-    worst_class = _worst_class(reference, engine, comparison)
     checks = []
     for metric, limit in tolerances.items():
         drop = comparison.metrics.get(metric) if comparison else None
         limits = _limits(drop, population) if drop else None
         context = ", ".join([images, limits.sentence] if limits else [images])
-        beside = _Beside(engine.arm, "pt", context + (f"; {worst_class}" if worst_class else ""))
+        beside = _Beside(engine.arm, "pt", context + _worst_class(metric, reference, engine, comparison))
         check = beside.judge(metric, reference.metrics.get(metric), engine.metrics.get(metric), limit)
         if check.outcome is Outcome.FAIL and finds_nothing(reference):
             check = check.model_copy(update={"sentence": f"{engine.arm}: {FINDS_NOTHING}"})
@@ -60,8 +61,54 @@ def judge_parity(
             check = check.model_copy(update={"low": limits.low, "high": limits.high})
             if population and check.change is not None and check.reference:
                 check = beside.in_population(check, check.change, drop.outcome(limit))
+            # A drop that the records of the images do not show at all is none of theirs to doubt.
+            elif check.outcome is Outcome.FAIL and engine.images < confirm_below and drop.drop > limit:
+                check = confirmed(check, drop.lower, drop.upper)
         checks.append(check)
     return checks
+
+
+def confirmed(check: Check, lower: float, upper: float) -> Check:
+    """Return a failed check, or one that is INCONCLUSIVE where its drop may be none.
+
+    Args:
+        check: The check, on few images.
+        lower: One-sided 95 % lower limit of its drop.
+        upper: The upper one.
+    """
+    if lower > 0:
+        return check
+    sentence = (
+        f"{check.sentence}; so few images cannot tell that from no drop, since its one-sided 95 % lower limit is "
+        f"{_four_digits(lower)}: evaluate on more images, or set accuracy.confirm_below = 0 to have it fail"
+    )
+    decided = {"outcome": Outcome.INCONCLUSIVE, "low": lower, "high": upper, "sentence": sentence}
+    return check.model_copy(update=decided)
+
+
+def of_builds(checks: Iterable[Check], builds: Sequence[AccuracyRecord]) -> list[Check]:
+    """Return checks of an engine that say how far its builds differ, and that fail only where all builds do.
+
+    Args:
+        checks: Drops of the engine's metrics.
+        builds: Further builds of the same engine, evaluated on the same images.
+    """
+    return [_of_builds(check, builds) if builds and check.unit == "points" else check for check in checks]
+
+
+def _of_builds(check: Check, builds: Sequence[AccuracyRecord]) -> Check:
+    if check.value is None or not check.reference or check.limit is None:
+        return check
+    values = [check.value, *(build.metrics.get(check.name, math.nan) for build in builds)]
+    fell = sum(not check.reference - value <= check.limit + ROUNDING for value in values)
+    low, high = min(values), max(values)
+    said = f"{len(values)} builds differ by {high - low:.4f} ({low:.4f} to {high:.4f})"
+    said += f", {fell or 'none'} of them lost more than is allowed"
+    unsure = check.outcome is Outcome.FAIL and fell < len(values)
+    if unsure:
+        said += ": allow for what builds differ by, or use the build that is good everywhere"
+    outcome = Outcome.INCONCLUSIVE if unsure else check.outcome
+    return check.model_copy(update={"outcome": outcome, "sentence": f"{check.sentence}; {said}"})
 
 
 def _mismatch(reference: AccuracyRecord, engine: AccuracyRecord) -> str:
@@ -101,7 +148,7 @@ def _four_digits(value: float) -> str:
 
 
 def judge_accepted(
-    baseline: Baseline, reference: AccuracyRecord, engine: AccuracyRecord, tolerances: Mapping[str, float]
+    baseline: Accepted, reference: AccuracyRecord, engine: AccuracyRecord, tolerances: Mapping[str, float]
 ) -> list[Check]:
     """Judge the drop of each gated metric since the baseline, where both saw the same images in the same way.
 
@@ -109,6 +156,17 @@ def judge_accepted(
     """
     checks = judge_since(baseline.accuracy, baseline.accuracy_settings, baseline.data_digest, engine, tolerances)
     return [_beside(check, baseline.reference_accuracy, reference.metrics) for check in checks]
+
+
+def of_other_runtime(checks: list[Check], cell: Cell, then: Environment, now: Environment) -> list[Check]:
+    """Return checks since a baseline that name what of the machine or the runtime is another now; as below."""
+    named = "; ".join(differences(now, then, timed=False))
+    told = [c if c.value is None or not named else _and(c, f"measured elsewhere: {named}") for c in checks]
+    return of_other_instructions(told, cell, then, now)
+
+
+def _and(check: Check, said: str) -> Check:
+    return check.model_copy(update={"sentence": f"{check.sentence}; {said}"})
 
 
 def of_other_instructions(checks: list[Check], cell: Cell, then: Environment, now: Environment) -> list[Check]:
@@ -125,7 +183,7 @@ def of_other_instructions(checks: list[Check], cell: Cell, then: Environment, no
         return checks
     both = f"{instructions_text(then.instructions)}, here {instructions_text(now.instructions)}"
     said = f"it was measured with other CPU instructions ({both}), on which INT8 of ONNX Runtime depends"
-    return [c if c.value is None else c.model_copy(update={"sentence": f"{c.sentence}; {said}"}) for c in checks]
+    return [c if c.value is None else _and(c, said) for c in checks]
 
 
 def _beside(check: Check, before: Mapping[str, float], now: Mapping[str, float]) -> Check:
@@ -161,7 +219,7 @@ def judge_since(
         if data_digest == engine.data_digest:
             changed = "evaluation settings differ"
             changed += f" ({'; '.join(engine.settings.differing(settings))})" if settings else ""
-        sentence = f"{engine.arm}: accuracy is not comparable with {name}, whose {changed}"
+        sentence = f"{engine.arm}: accuracy is incompatible with {name}, whose {changed}"
         return [Check(name="baseline", against="baseline", outcome=Outcome.INCOMPATIBLE, sentence=sentence)]
     beside = _Beside(engine.arm, "baseline", f"{engine.images} images", f" since {name}")
     return [
@@ -225,18 +283,24 @@ def _moved(drop: float) -> str:
     return f"fell {drop:.4f}" if drop > 0 else f"rose {-drop:.4f}"
 
 
-def _worst_class(reference: AccuracyRecord, engine: AccuracyRecord, comparison: Bootstrap | None) -> str:
-    """Return the class whose primary metric fell most, how far, and whether by more than chance; empty without one."""
-    primary = PRIMARY[engine.task]
-    before = {c.name: c.metrics.get(primary) for c in reference.classes}
+def _worst_class(metric: str, reference: AccuracyRecord, engine: AccuracyRecord, comparison: Bootstrap | None) -> str:
+    """Return which class fell most in a metric that fell, and whether by more than chance, as the end of a sentence.
+
+    Empty where the metric did not fall, or no class of it is known to have.
+    """
+    if not round(reference.metrics.get(metric, math.nan) - engine.metrics.get(metric, math.nan), 4) > 0:
+        return ""
+    before = {c.name: c.metrics.get(metric) for c in reference.classes}
     drops = [
         (was - now, index)
         for index, c in enumerate(engine.classes)
-        if (was := before.get(c.name)) is not None and (now := c.metrics.get(primary)) is not None
+        if (was := before.get(c.name)) is not None and (now := c.metrics.get(metric)) is not None
     ]
     drop, index = max(drops, default=(0.0, 0))
     if round(drop, 3) <= 0:
         return ""
-    said = f"worst class {engine.classes[index].name} -{drop:.3f}"
-    found = next((c for c in comparison.classes if c.cls == index), None) if comparison else None
+    said = f"; worst class {engine.classes[index].name} -{drop:.3f}"
+    # The bootstrap of classes is of the metric that stands for the task.
+    classes = comparison.classes if comparison and metric == PRIMARY[engine.task] else ()
+    found = next((c for c in classes if c.cls == index), None)
     return said if found is None else f"{said} ({'significant' if found.significant else 'within chance'})"

@@ -18,12 +18,14 @@ class Candidate:
         arm: The engine's precision.
         context: Which timing is gated.
         limits: Regression and budget per percentile (``p50``, ``p95``, ``p99``).
+        family: How many percentiles the run gates against baselines, in all its cells: they share a level.
     """
 
     latency: LatencyRecord
     arm: str
     context: Context
     limits: Mapping[str, Limit]
+    family: int = 1
 
     @property
     def thresholds(self) -> dict[str, float]:

@@ -7,14 +7,14 @@ agree with each other far better than two processes do.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from statistics import median
 
 from ...records import Check, Outcome, placebo_of, usable
 from ...settings import PERCENTILES, Speedup
 from ...text import plural
-from .budget import LAUNCHES, BudgetDecision, LaunchCount, judge_budget
+from .budget import BudgetDecision, BudgetLaunch, judge_budget
 from .candidate import Against, Candidate
 from .decision import ReplayDecision
 from .design import MAX_LAUNCHES
@@ -100,66 +100,55 @@ def _replay_need(candidate: Candidate, found: ReplayDecision) -> Need:
 
 def _budget_need(candidate: Candidate, name: str) -> Need | None:
     """Return what the budget of a percentile still needs; None where no more launches are of use."""
-    counts = _counts(candidate, name)
-    found = _decide_budget(counts, PERCENTILES[name]) if counts else None
-    if found is None or (found.needs_launches is None and found.needs_inferences is None):
+    found = _decide_budget(candidate, name)
+    if found is None or found.needs_launches is None:
         return None
-    launches = found.needs_launches or 0
-    if found.needs_inferences is not None:
-        launches = LAUNCHES * math.ceil(found.needs_inferences / _shortest(counts))
-    level_ms = median(candidate.per_launch_ms(name))
-    why = f"{name} {ms(level_ms)} ms is near its budget of {candidate.budgets_ms[name]:g} ms"
-    return Need(launches - len(candidate.launches), frozenset({candidate.arm}), why)
+    why = f"{name} {ms(found.level_ms)} ms is near its budget of {candidate.budgets_ms[name]:g} ms"
+    return Need(found.needs_launches - len(candidate.launches), frozenset({candidate.arm}), why)
 
 
-def _counts(candidate: Candidate, name: str) -> list[LaunchCount]:
+def _counted(candidate: Candidate, name: str) -> list[BudgetLaunch]:
     return [
-        LaunchCount(inside.timings[candidate.context].n, inside.over_budget[name])
+        BudgetLaunch(inside.timings[candidate.context], inside.over_budget[name])
         for launch in candidate.launches
         if name in (inside := launch.arms[candidate.arm]).over_budget
     ]
 
 
-def _decide_budget(counts: Sequence[LaunchCount], percentile: int) -> BudgetDecision:
-    """Judge a budget by the launches so far, dealt to three groups that must agree.
-
-    What a launch is too short to prove is proved by more launches rather than by longer ones: they cost the same, and
-    inferences of several processes are more independent than as many of one. Three groups of four launches have four
-    times the inferences of three launches.
-    """
-    groups = [counts[start::LAUNCHES] for start in range(min(LAUNCHES, len(counts)))]
-    together = [LaunchCount(sum(x.inferences for x in group), sum(x.over for x in group)) for group in groups]
-    return judge_budget(together, percentile, _shortest(counts))
-
-
-def _shortest(counts: Sequence[LaunchCount]) -> int:
-    return min(count.inferences for count in counts)
+def _decide_budget(candidate: Candidate, name: str) -> BudgetDecision | None:
+    """Return where the budget of a percentile stands; None where it was not measured."""
+    counted = _counted(candidate, name)
+    if not counted or not usable(candidate.per_launch_ms(name)):
+        return None
+    return judge_budget(counted, PERCENTILES[name], candidate.budgets_ms[name])
 
 
 def _budget(candidate: Candidate, name: str, budget_ms: float) -> Check:
-    values, counts = candidate.per_launch_ms(name), _counts(candidate, name)
-    if not counts or not usable(values):
-        return unusable(name, "budget", f"{candidate.arm}: {name} was not measured ({listed(values)})")
-    outcome = _decide_budget(counts, PERCENTILES[name]).outcome or Outcome.INCONCLUSIVE
+    found, counted = _decide_budget(candidate, name), _counted(candidate, name)
+    if found is None:
+        values = listed(candidate.per_launch_ms(name))
+        return unusable(name, "budget", f"{candidate.arm}: {name} was not measured ({values})")
+    level_ms = median(candidate.per_launch_ms(name))
+    outcome = found.outcome or Outcome.INCONCLUSIVE
     relation = {Outcome.PASS: "is within", Outcome.FAIL: "is over"}.get(outcome, "cannot be told from")
-    over, total = sum(count.over for count in counts), sum(count.inferences for count in counts)
-    value_ms = median(values)
-    doubt = ""
+    over, total = (sum(of) for of in zip(*((x.over, x.timing.n) for x in counted), strict=True))
+    said = f"{over} of {total} inferences took longer; it rests on {plural(found.launches, 'launch')}"
+    if math.isfinite(found.upper_ms):
+        said += f", which leave {ms(found.lower_ms)} to {ms(found.upper_ms)} ms possible (one-sided 99 % limits)"
     if outcome is Outcome.INCONCLUSIVE:
-        advice = MORE_LAUNCHES if len(counts) < MAX_LAUNCHES else QUIETER
-        doubt = f"; {100 - PERCENTILES[name]} % may, and whether more or fewer do is not proved; {advice}"
+        said += f"; {MORE_LAUNCHES if len(counted) < MAX_LAUNCHES else QUIETER}"
     return Check(
         name=name,
         against="budget",
-        value=value_ms,
+        value=level_ms,
         reference=budget_ms,
         statistics=(MEDIAN, ""),
-        change=value_ms - budget_ms,
+        change=level_ms - budget_ms,
         limit=budget_ms,
         unit="ms",
         outcome=outcome,
-        sentence=f"{candidate.arm}: {name} {ms(value_ms)} ms ({MEDIAN}) {relation} its budget of {budget_ms:g} ms; "
-        f"{over} of {total} inferences took longer, {plural(len(counts), 'launch')}{doubt}",
+        sentence=f"{candidate.arm}: {name} {ms(level_ms)} ms ({MEDIAN}) {relation} its budget of "
+        f"{budget_ms:g} ms; {said}",
     )
 
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from ...records import Outcome
 from ...text import plural
-from .design import SCREEN
+from .design import LOOKS, SCREEN
+from .wording import would_have_caught
 
 
 @dataclass(frozen=True)
@@ -28,8 +29,9 @@ class Change:
         outcome: None where more launches are needed.
         threshold: The smallest slow-down worth failing for, as a ratio.
         change: The slow-down, as a ratio.
-        lower: One-sided 95 % lower limit of it; -1 from a single launch or session.
-        upper: One-sided 95 % upper limit of it; infinite from a single launch or session.
+        lower: One-sided lower limit of it: of 99 % beside a replayed baseline, of 95 % since stored sessions. It is -1
+            from a single launch or session.
+        upper: The upper limit likewise; infinite from a single launch or session.
         p: One-sided p of a slow-down above 0; 1 from a single launch or session.
         detectable: Where it passed and the spread is known: the smallest slow-down, as a ratio, that would fail with
             probability 0.9.
@@ -70,12 +72,12 @@ class Quantity(Change):
 
     @property
     def evidence(self) -> str:
-        """How that is known: ``5 launches, one-sided 95 % limits 2.2 % and 4.0 %, p 0.0004``."""
+        """How that is known: ``5 launches, one-sided 99 % limits 2.2 % and 4.0 %, p 0.0004``."""
         count = plural(self.launches, "launch")
         if self.launches < 2 or math.isnan(self.p):
             return count
         limits = f"{self.lower * 100:.1f} % and {self.upper * 100:.1f} %"
-        return f"{count}, one-sided 95 % limits {limits}, p {self.p:.2g}"
+        return f"{count}, one-sided 99 % limits {limits}, p {self.p:.2g}"
 
     @property
     def span(self) -> str:
@@ -98,17 +100,32 @@ class Quantity(Change):
         return f"{self.name} {self.moved} ({seen}{self.threshold * 100:.3g} % allowed)"
 
     @property
+    def _open(self) -> str:
+        """Why launches that give limits of it do not decide it."""
+        by = f"{plural(self.launches, 'launch')} (one-sided 99 % limits, p {self.p:.2g})"
+        if self.lower <= self.threshold <= self.upper:
+            return f"by {by} anything {self.span} is possible"
+        *some, last = looks = [look.launches for look in LOOKS]
+        why = ""
+        if self.launches not in looks:
+            why = f", it takes {', '.join(map(str, some))} or {last} launches to tell"
+        elif self.lower > self.threshold:
+            why = ", which is not sure enough to fail"
+        return f"it is {self.span} by {by}{why}"
+
+    @property
     def sentence(self) -> str:
         """What a check says of it, with what to do where it is undecided."""
         allowed = f"{self.threshold * 100:.3g} % allowed"
         if self.outcome is Outcome.FAIL:
             return f"{self.name} {self.moved}, more than {allowed}; {self.evidence}"
         if self.outcome is Outcome.INCONCLUSIVE and self.span:
-            how = f"by {plural(self.launches, 'launch')} (one-sided 95 % limits, p {self.p:.2g})"
-            return f"{self.name} {self.moved}, {allowed}, but {how} anything {self.span} is possible; {self.reason}"
+            over = "more than " if self.lower > self.threshold else ""
+            said = f"{self.name} {self.moved}, {over}{allowed}, but {self._open}"
+            return "; ".join(filter(None, (said, self.reason)))
         parts = [f"{self.name} {self.moved}, {allowed}", self.evidence]
         if self.outcome is Outcome.PASS and self.detectable is not None:
-            parts.append(f"a slow-down of {self.detectable * 100:.2g} % would have been caught 9 times in 10")
+            parts.append(would_have_caught(self.detectable))
         return "; ".join([*parts, self.reason] if self.reason else parts)
 
 

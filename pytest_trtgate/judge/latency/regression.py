@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import replace
-from statistics import geometric_mean, median
+from dataclasses import dataclass, replace
+from statistics import median
 
 from ...records import REFERENCE, ArmLaunch, Baseline, Check, Outcome, placebo_of, usable
 from ...settings import PERCENTILES
 from ...text import plural
 from .candidate import Against, Candidate
 from .decision import Quantity, ReplayDecision
-from .sequential import QUIETER, decide_launches, log_ratios
+from .platform import ControlChange, control_change
+from .sequential import QUIETER, as_ratio, decide_launches, log_ratios
 from .sessions import SESSIONS_TO_TRUST, SessionChange, compare_sessions
-from .wording import MEAN, MEAN_OF_SESSIONS, MEDIAN, listed, ms, percent, unusable
+from .wording import MEAN_OF_SESSIONS, MEDIAN, listed, ms, percent, unusable, would_have_caught
 
 ACCEPT = "accept with pytest --trt-baselines=update"
 IDENTICAL_CHECK = "engine"
@@ -37,7 +37,7 @@ def decide_regression(candidate: Candidate, *, last: bool) -> ReplayDecision | N
         own, baseline, second = _beside(candidate, name)
         d[name] = log_ratios(own, baseline, second)
         copies[name] = log_ratios(second, baseline[len(baseline) - len(second) :])
-    return decide_launches(d, thresholds, copies, last=last)
+    return decide_launches(d, thresholds, copies, last=last, family=candidate.family)
 
 
 def _beside(candidate: Candidate, name: str) -> tuple[list[tuple[float, ...]], ...]:
@@ -64,22 +64,25 @@ def judge_replay(candidate: Candidate) -> list[Check]:
         if quantity.outcome is Outcome.ERROR:
             checks.append(unusable(name, "baseline", f"{candidate.arm}: {quantity.sentence}"))
         else:
-            values_ms = [median(parts) for parts in _beside(candidate, name)[0]]
-            checks.append(_replay_check(candidate.arm, quantity, geometric_mean(values_ms)))
+            checks.append(_replay_check(candidate, quantity))
     return checks
 
 
-def _replay_check(arm: str, quantity: Quantity, value_ms: float) -> Check:
-    # Both are geometric means over launches, so that they differ by the very change that was judged.
-    reference_ms = value_ms / (1 + quantity.change)
-    times = f"{MEAN} {ms(reference_ms)} -> {ms(value_ms)} ms, the baseline replayed beside it"
-    sentence = f"{arm}: {quantity.sentence}; {times}"
+def _replay_check(candidate: Candidate, quantity: Quantity) -> Check:
+    """Return the check of one percentile: its levels, and by how much it changed in each launch that decided."""
+    arms = candidate.arm, candidate.replay
+    value_ms, reference_ms = (median(candidate.per_launch_ms(quantity.name, arm)) for arm in arms)
+    changes = [as_ratio(d) for d in log_ratios(*_beside(candidate, quantity.name))[: quantity.launches]]
+    each = ", ".join(f"{change * 100:+.1f}" for change in changes)
+    times = f"{MEDIAN} {ms(reference_ms)} -> {ms(value_ms)} ms, the baseline replayed beside it"
+    of_launches = f"the change is the mean of those in each launch: {each} %" if len(changes) > 1 else ""
+    sentence = "; ".join(filter(None, (f"{candidate.arm}: {quantity.sentence}", times, of_launches)))
     return Check(
         name=quantity.name,
         against="baseline",
         value=value_ms,
         reference=reference_ms,
-        statistics=(MEAN, MEAN),
+        statistics=(MEDIAN, MEDIAN),
         change=quantity.change,
         limit=quantity.threshold,
         unit="ratio",
@@ -106,47 +109,84 @@ def _judge_stored(candidate: Candidate, against: Against, name: str, threshold: 
         bad = listed([value for session in stored for value in session])
         return unusable(name, "baseline", f"{arm}: {name} of {against.name} is no duration ({bad})")
     found = compare_sessions(own, stored, threshold)
-    beside = _reference_change(candidate, against.baseline, name, threshold)
-    return _session_check(arm, name, *blame_machine(found, beside, against.busy), against)
+    control = _checkpoint(candidate, against.baseline, name, threshold)
+    return _session_check(arm, name, *weigh(found, control, against.busy), against)
 
 
-def blame_machine(found: SessionChange, reference_change: float | None, busy: str) -> tuple[SessionChange, str]:
-    """Take a failure back where it may be the machine.
+@dataclass(frozen=True)
+class Checkpoint:
+    """The ``.pt`` as a control: itself since the stored sessions, and an engine beside it, launch by launch."""
+
+    itself: ControlChange
+    engine: SessionChange
+
+    @property
+    def said(self) -> str:
+        """Both in words."""
+        change = self.itself.change
+        moved = f"the same .pt is {percent(abs(change))} {'slower' if change > 0 else 'faster'}"
+        limits = f"{self.engine.lower * 100:.1f} % and {self.engine.upper * 100:.1f} %"
+        return f"{moved}, and beside it the engine {self.engine.moved} (one-sided 95 % limits {limits})"
+
+
+def weigh(found: SessionChange, control: Checkpoint | None, busy: str) -> tuple[SessionChange, str]:
+    """Judge a change against stored sessions by what the ``.pt`` did meanwhile.
+
+    Where the ``.pt`` surely changed, the machine did, for better or worse, and the engine is judged beside it. Where it
+    did not, or is too noisy to tell, the engine is judged by itself; and with fewer than three sessions a slow-down
+    fails only where it shows beside the ``.pt`` as well.
 
     Args:
-        found: A change against stored sessions.
-        reference_change: By how much the same ``.pt`` became slower at the same time, a ratio; None where none tells.
+        found: The engine against its stored sessions.
+        control: The ``.pt``; None where none tells.
         busy: What kept the machine busy, if anything; it explains less than twice the time, and only where no ``.pt``
             tells.
 
     Returns:
-        What was found, INCONCLUSIVE instead of FAIL where there is an excuse, and the excuse.
+        What was found with the outcome that this comes to, and why that is not its own; mostly empty.
     """
-    if found.outcome is not Outcome.FAIL:
+    if control is None:
+        if found.significant and busy and found.change < BUSY_EXPLAINS:
+            return replace(found, outcome=Outcome.INCONCLUSIVE), f"{busy}: it may be the machine"
         return found, ""
-    needed = found.threshold if found.sessions >= SESSIONS_TO_TRUST else 2 * found.threshold
-    if reference_change is None:
-        machine = busy if found.change < BUSY_EXPLAINS else ""
-    else:
-        lost = reference_change > 0 and (1 + found.change) / (1 + reference_change) - 1 < needed
-        machine = f"the same .pt is {percent(reference_change)} slower too" if lost else ""
-    return (replace(found, outcome=Outcome.INCONCLUSIVE), machine) if machine else (found, "")
+    beside = control.engine
+    if not control.itself.is_sure:
+        confirmed = found.significant and beside.significant
+        return (replace(found, outcome=Outcome.FAIL) if confirmed else found), ""
+    outcome = Outcome.FAIL if beside.significant else beside.outcome
+    if outcome is Outcome.FAIL and found.outcome is Outcome.PASS:
+        # The machine became faster and the engine slower, or the .pt alone became faster: none can tell.
+        outcome = Outcome.INCONCLUSIVE
+    said = control.said + (": it may be the machine" if outcome is Outcome.INCONCLUSIVE else "")
+    return replace(found, outcome=outcome, detectable=None), said
 
 
-def _reference_change(candidate: Candidate, baseline: Baseline, name: str, threshold: float) -> float | None:
-    """Return by how much the ``.pt`` became slower than in the stored sessions, as a ratio; None where none tells."""
-    launches = candidate.latency.of_arm(REFERENCE)
-    if not launches:
+def _checkpoint(candidate: Candidate, baseline: Baseline, name: str, threshold: float) -> Checkpoint | None:
+    """Return what the ``.pt`` tells, from the stored sessions that timed the same bytes; None where none does."""
+    both = [launch for launch in candidate.launches if REFERENCE in launch.arms]
+    if not both:
         return None
-    own = candidate.per_launch_ms(name, REFERENCE)
-    stored = baseline.reference_ms(launches[0].arms[REFERENCE].sha256, candidate.context, PERCENTILES[name])
-    if not stored or not usable(own) or not all(map(usable, stored)):
+    context, percentile = candidate.context, PERCENTILES[name]
+    same = [s for s in baseline.sessions if s.reference_sha256 == both[0].arms[REFERENCE].sha256]
+    timed = baseline.model_copy(update={"sessions": tuple(same)})
+    then_ms = timed.reference_ms(both[0].arms[REFERENCE].sha256, context, percentile)
+    engine_then_ms = timed.per_session_ms(context, percentile)
+    beside = candidate.latency.model_copy(update={"launches": tuple(both)})
+    now_ms, engine_ms = (beside.per_launch_ms(arm, context, percentile) for arm in (REFERENCE, candidate.arm))
+    stored = list(zip(engine_then_ms, then_ms, strict=False))
+    if len(then_ms) != len(engine_then_ms) or not stored or not all(map(usable, (now_ms, *then_ms, *engine_then_ms))):
         return None
-    return compare_sessions(own, stored, threshold).change
+    ratios = compare_sessions(_ratios(engine_ms, now_ms), [_ratios(*session) for session in stored], threshold)
+    return Checkpoint(control_change(REFERENCE, now_ms, then_ms), ratios)
 
 
-def _session_check(arm: str, name: str, found: SessionChange, machine: str, against: Against) -> Check:
-    over = found.outcome is not Outcome.PASS
+def _ratios(times: Sequence[float], others: Sequence[float]) -> list[float]:
+    """Return the ratio of each launch that has both: the first launches have."""
+    return [time / other for time, other in zip(times, others, strict=False)]
+
+
+def _session_check(arm: str, name: str, found: SessionChange, why: str, against: Against) -> Check:
+    over = found.change >= found.threshold
     earlier_run, note = against.earlier_run, against.note
     reference, value = (MEDIAN, "") if earlier_run else (MEAN_OF_SESSIONS, f"{MEDIAN} ")
     sentence = (
@@ -155,17 +195,19 @@ def _session_check(arm: str, name: str, found: SessionChange, machine: str, agai
     )
     if not earlier_run:
         sentence += f"; {found.sessions} stored session{'s' if found.sessions > 1 else ''}"
-    if math.isfinite(found.upper):
-        sentence += f", one-sided 95 % limits {found.lower * 100:.1f} % and {found.upper * 100:.1f} %"
-    if machine:
-        sentence += f", but {machine}: it may be the machine"
+    sentence += f", one-sided 95 % limits {found.lower * 100:.1f} % and {found.upper * 100:.1f} %"
+    if why:
+        sentence += f", but {why}"
+    elif found.outcome is Outcome.INCONCLUSIVE and found.significant:
+        sentence += f", with fewer than {SESSIONS_TO_TRUST} stored sessions it may be the machine"
+    elif found.outcome is Outcome.INCONCLUSIVE and over:
+        sentence += "; one more session of the same engine might be as slow"
     elif found.outcome is Outcome.INCONCLUSIVE:
-        few = found.sessions < SESSIONS_TO_TRUST
-        sentence += ", under twice that it may be the machine" if few else "; one more of them might be as slow"
+        sentence += "; so it may be slower than allowed, and more stored sessions would tell"
     if found.outcome is Outcome.INCONCLUSIVE:
         sentence += f"; {QUIETER}"
     if found.outcome is Outcome.PASS and found.detectable is not None:
-        sentence += f"; a slow-down of {percent(found.detectable, 2)} would have been caught 9 times in 10"
+        sentence += f"; {would_have_caught(found.detectable)}"
     return Check(
         name=name,
         against="baseline",

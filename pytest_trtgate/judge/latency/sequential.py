@@ -1,14 +1,17 @@
 """Latency against a baseline engine that ran beside the candidate: a verdict, or how many launches more it takes.
 
 The unit is the launch, and all the judge sees of it is d = log(candidate) - log(baseline) of each gated quantity (log
-p50, log p95), since samples inside one process agree with each other far better than two processes do. Three launches
-screen, where they agree; what they do not clear is confirmed by paired t-tests after 5, 8 and 12. The three tests
-together have level 0.005 (Bonferroni over looks), and several quantities of one cell share it (Holm); a failure must
-besides be worth failing for.
+p50, log p95), since samples inside one process agree with each other far better than two processes do. Three or four
+launches screen, where they agree; what they do not clear is confirmed by paired t-tests after 5, 8 and 12. The three
+tests together have level 0.00025, so that twenty quantities of one run share 0.005 (Bonferroni over looks and
+quantities; a run that gates more has smaller levels), and a failure must besides be worth failing for. Launches that
+resemble the launch before count for less: the more they do, the slower an engine must be to fail, and the wider are
+its limits.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,14 +22,19 @@ from ..distributions import holm, student_t_quantile, student_t_upper_tail
 from .decision import Placebo, Quantity, ReplayDecision
 from .design import (
     CONFIDENCE,
+    LAG_FAILS,
+    LAG_WIDENS,
     LOOKS,
     MAX_LAUNCHES,
     PLACEBO_LAUNCHES,
     PLACEBO_LEVEL,
+    PLACEBO_SHARE,
     SCREEN,
-    SCREEN_SHARE,
-    SCREEN_SPREAD,
+    SCREENS,
+    Look,
+    Screen,
     detectable,
+    share_of_level,
 )
 
 QUIETER = "measure again on a quieter machine"
@@ -87,6 +95,7 @@ def decide_launches(
     placebo: Mapping[str, Sequence[float]] | None = None,
     *,
     last: bool = False,
+    family: int = 1,
 ) -> ReplayDecision:
     """Judge the launches so far, or ask for more.
 
@@ -98,6 +107,7 @@ def decide_launches(
         thresholds: Per gated quantity, the smallest slow-down worth failing for, as a ratio more than 0.
         placebo: Per gated quantity, log(second copy) - log(first copy) of the launches after the screen.
         last: No more launches can be had: what is undecided is INCONCLUSIVE.
+        family: How many quantities the run gates, in all its cells.
 
     Raises:
         ValueError: There is no quantity, a threshold is missing or not a number more than 0, or the lengths differ.
@@ -108,45 +118,59 @@ def decide_launches(
         return ReplayDecision(Outcome.ERROR, None, {q: _unusable(q, d[q], thresholds[q]) for q in d})
 
     def first(count: int) -> dict[str, _Sample]:
-        return {q: _Sample.of(q, values[:count], thresholds[q]) for q, values in d.items()}
+        beside = max(0, count - SCREEN)
+        return {
+            q: _Sample.of(q, values[:count], thresholds[q], placebo.get(q, ())[:beside], family)
+            for q, values in d.items()
+        }
 
-    if launches < SCREEN:
-        return _sum_up(first(SCREEN), {}, SCREEN, last)
-    decided = {q: s.judged(Outcome.PASS, len(d)) for q, s in first(SCREEN).items() if s.passes_screen}
-    for look, level in LOOKS:
+    decided: dict[str, Quantity] = {}
+    for screen in SCREENS:
+        if launches < screen.launches:
+            return _sum_up(first(launches), decided, screen.launches, last)
+        passed = {q: s for q, s in first(screen.launches).items() if q not in decided and s.passes(screen)}
+        decided |= {q: s.judged(Outcome.PASS) for q, s in passed.items()}
         if len(decided) == len(d):
             break
-        if launches < look:
-            return _sum_up(first(MAX_LAUNCHES), decided, look, last)
-        samples = first(look)
-        if reason := _why_copies_differ(_judge_placebo(placebo, thresholds, look - SCREEN)):
-            return _sum_up(samples, decided, look, True, reason)
-        rejected = dict(zip(samples, holm([s.p for s in samples.values()], level), strict=True))
-        for q, sample in samples.items():
-            if q not in decided and (outcome := sample.look(rejected[q])) is not None:
-                decided[q] = sample.judged(outcome, len(d))
+    for look in LOOKS:
+        if len(decided) == len(d):
+            break
+        if launches < look.launches:
+            return _sum_up(first(launches), decided, look.launches, last)
+        samples = first(look.launches)
+        if reason := _why_copies_differ(_judge_placebo(placebo, thresholds, look.launches - SCREEN)):
+            return _sum_up(samples, decided, look.launches, True, reason)
+        found = {q: s.judged(outcome) for q, s in samples.items() if q not in decided and (outcome := s.at(look))}
+        decided |= found
         if any(q.outcome is Outcome.FAIL for q in decided.values()):
-            return _sum_up(samples, decided, look, True, "undecided when another quantity failed")
+            return _sum_up(samples, decided, look.launches, True, "undecided when another quantity failed")
     return _sum_up(first(MAX_LAUNCHES), decided, MAX_LAUNCHES, True)
 
 
 @dataclass(frozen=True)
 class _Sample:
-    """Mean, standard deviation and p of one quantity's first launches, in logs."""
+    """Mean, standard deviation and p of one quantity's first launches, in logs.
+
+    ``lag``: the lag-1 autocorrelation of d and of the copies of the baseline beside it, from 0.
+    """
 
     name: str
     launches: int
     mean: float
     spread: float
     threshold: float
+    lag: float = 0.0
+    family: int = 1
 
     @classmethod
-    def of(cls, name: str, values: Sequence[float], threshold: float) -> _Sample:
+    def of(
+        cls, name: str, values: Sequence[float], threshold: float, copies: Sequence[float] = (), family: int = 1
+    ) -> _Sample:
         n = len(values)
-        # fsum is exact, so that no verdict depends on the order of the launches.
+        # fsum is exact, so that no verdict depends on rounding.
         mean = math.fsum(values) / n if n else math.nan
         spread = math.sqrt(math.fsum((x - mean) ** 2 for x in values) / (n - 1)) if n > 1 else math.inf
-        return cls(name, n, mean, spread, threshold)
+        return cls(name, n, mean, spread, threshold, lag(values, copies), family)
 
     @property
     def limit(self) -> float:
@@ -168,18 +192,20 @@ class _Sample:
 
     @property
     def margin(self) -> float:
-        return student_t_quantile(CONFIDENCE, self.launches - 1) * self.error if self.launches > 1 else math.inf
+        if self.launches < 2:
+            return math.inf
+        return student_t_quantile(CONFIDENCE, self.launches - 1) * self.error * (1 + LAG_WIDENS * self.lag)
 
-    @property
-    def passes_screen(self) -> bool:
-        return self.mean < self.limit * SCREEN_SHARE and self.spread < self.limit * SCREEN_SPREAD
+    def passes(self, screen: Screen) -> bool:
+        return self.mean < self.limit * screen.mean and self.spread < self.limit * screen.spread
 
-    def look(self, rejected: bool) -> Outcome | None:
-        if rejected and self.mean >= self.limit:
+    def at(self, look: Look) -> Outcome | None:
+        least = self.limit * look.least * (1 + LAG_FAILS * self.lag)
+        if self.p <= look.level * share_of_level(self.family) and self.mean >= least:
             return Outcome.FAIL
         return Outcome.PASS if self.mean + self.margin < self.limit else None
 
-    def judged(self, outcome: Outcome | None, hypotheses: int, reason: str = "") -> Quantity:
+    def judged(self, outcome: Outcome | None, reason: str = "") -> Quantity:
         passed = outcome is Outcome.PASS
         return Quantity(
             name=self.name,
@@ -190,10 +216,21 @@ class _Sample:
             lower=as_ratio(self.mean - self.margin),
             upper=as_ratio(self.mean + self.margin),
             p=self.p,
-            detectable=detectable(self.spread, self.launches, self.threshold, hypotheses) if passed else None,
+            detectable=detectable(self.spread, self.launches, self.threshold, self.family) if passed else None,
             improved=passed and self.mean <= -self.limit and self.mean + self.margin < 0,
             reason=reason,
         )
+
+
+def lag(*series: Sequence[float]) -> float:
+    """Return how far the values of some series resemble the value before, from 0 (not at all) to 1."""
+    products = squares = 0.0
+    for values in series:
+        mean = math.fsum(values) / max(1, len(values))
+        centred = [x - mean for x in values]
+        products += math.fsum(a * b for a, b in itertools.pairwise(centred))
+        squares += math.fsum(x * x for x in centred)
+    return max(0.0, products / squares) if squares else 0.0
 
 
 def _sum_up(
@@ -211,8 +248,7 @@ def _sum_up(
     if last and not reason:
         reason = MORE_LAUNCHES if look < MAX_LAUNCHES else QUIETER
     quantities = {
-        q: decided.get(q) or sample.judged(open_outcome, len(samples), reason if last else "")
-        for q, sample in samples.items()
+        q: decided.get(q) or sample.judged(open_outcome, reason if last else "") for q, sample in samples.items()
     }
     found = [q.outcome for q in quantities.values() if q.outcome is not None]
     if len(found) < len(quantities):
@@ -225,8 +261,8 @@ def _judge_placebo(
 ) -> dict[str, Placebo]:
     """Compare the copies of the baseline engine in the first launches after the screen.
 
-    They differ where that is significant (Holm over the quantities) and as large as what the screen lets pass: on a
-    quiet machine a difference that no verdict hangs on is soon significant.
+    They differ where that is significant (Holm over the quantities) and a quarter of the threshold: on a quiet
+    machine a difference that no verdict hangs on is soon significant.
     """
     samples = {
         q: _Sample.of(q, values[:launches], thresholds[q])
@@ -235,7 +271,7 @@ def _judge_placebo(
     }
     p_values = [2 * min(s.p, 1 - s.p) if s.error else float(s.mean == 0) for s in samples.values()]
     return {
-        q: Placebo(as_ratio(s.mean), p, rejected and abs(s.mean) >= s.limit * SCREEN_SHARE)
+        q: Placebo(as_ratio(s.mean), p, rejected and abs(s.mean) >= s.limit * PLACEBO_SHARE)
         for (q, s), p, rejected in zip(samples.items(), p_values, holm(p_values, PLACEBO_LEVEL), strict=True)
     }
 

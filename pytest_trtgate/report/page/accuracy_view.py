@@ -31,7 +31,7 @@ class AccuracyCharts:
 
 def metric_table(n: CellNumbers) -> Table | None:
     """Return all metrics of the ``.pt`` and the engine, the primary one first; None where neither was evaluated."""
-    stored = n.baseline.accuracy if n.baseline else {}
+    stored = n.accepted_metrics
     measured = [name for arm in (n.reference, n.accuracy) if arm for name in arm.metrics]
     rows = []
     for name in sorted(dict.fromkeys(measured), key=lambda name: name != n.metric):

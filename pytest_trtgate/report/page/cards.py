@@ -2,26 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from ... import text as fmt
-from ...records import ALLOW_BUSY, RECORD_NAME, Cell, Outcome, RunRecord, Verdict
-from ..numbers import excess, severity
+from ...records import (
+    ALLOW_BUSY,
+    NONE_YET,
+    RECORD_NAME,
+    AccuracyUse,
+    BaselineUse,
+    Cell,
+    Outcome,
+    RunRecord,
+    Verdict,
+)
+from ..numbers import CellNumbers, excess, severity
+from .changed import changed_since
 from .explanation_view import why_sentence
 from .parts import Anchors, Badge, CheckView, badge_of, brief, check_view, sentence_of, where
 
+COMMANDS = ("pytest ", "trtgate ")
 LOG_CHARACTERS = 20_000
 """A log tail longer than this is cut at its beginning: the end is what tells."""
 
 
 @dataclass(frozen=True)
 class Command:
-    """A line to paste, and what it is for."""
+    """What is offered, and what it is for; ``kind``: a command line, settings, or a sentence that cannot be pasted."""
 
     purpose: str
     short: str
     line: str
+    kind: Literal["sh", "toml", "text"] = "sh"
 
 
 @dataclass(frozen=True)
@@ -40,6 +54,7 @@ class Card:
     sentence: str
     why: str
     last_line: str
+    changed: str
     checks: tuple[CheckView, ...]
     commands: tuple[Command, ...]
     log: str
@@ -50,22 +65,33 @@ def from_artifact(line: str) -> str:
     return f", with {RECORD_NAME} from the run's artifact" if f" accept {RECORD_NAME} " in line else ""
 
 
-def commands_of(verdicts: Sequence[Verdict]) -> tuple[Command, ...]:
-    """Return the commands that measure again, explain, repair, and accept one cell or all, each once."""
+def commands_of(verdicts: Sequence[Verdict], *, toml: bool = True) -> tuple[Command, ...]:
+    """Return what measures again, then what explains and repairs, then what accepts one cell or all, each once.
+
+    ``toml``: settings are TOML to paste, and not one sentence with the command that follows them.
+    """
     reruns = [Command("To run it again", "run again", fmt.clean(v.rerun)) for v in verdicts if v.rerun]
-    cells = [_cell_command(v) for v in verdicts if v.accept_cell]
-    wide = [
-        Command("To measure again and accept all", "or all, anew", fmt.clean(v.accept))
-        if v.accept_cell
-        else Command("To accept this on purpose", "to accept", fmt.clean(v.accept))
-        for v in verdicts
-        if v.accept
-    ]
     explains = [Command("To find out why", "to explain", fmt.clean(v.explain)) for v in verdicts if v.explain]
-    repairs = [
-        Command("To search for an INT8 that passes", "to repair", fmt.clean(v.repair)) for v in verdicts if v.repair
-    ]
+    purpose = "To search for an INT8 that passes"
+    repairs = [Command(purpose, "to repair", fmt.clean(v.repair)) for v in verdicts if v.repair]
+    cells = [_cell_command(v) for v in verdicts if v.accept_cell]
+    wide = [command for v in verdicts if v.accept for command in _accepting(v, toml)]
     return tuple(dict.fromkeys([*reruns, *explains, *repairs, *cells, *wide]))
+
+
+def _accepting(verdict: Verdict, in_toml: bool) -> Iterator[Command]:
+    """Yield the settings and the command that accept a verdict, or one sentence where a part cannot be pasted."""
+    said, toml = fmt.clean(verdict.accept), fmt.clean(verdict.accept_toml) if in_toml else ""
+    if said.startswith(COMMANDS):
+        wide = ("To measure again and accept all", "or all, anew")
+        yield Command(*(wide if verdict.accept_cell else ("To accept this on purpose", "to accept")), said)
+    elif toml:
+        yield Command("To accept this on purpose (in a table that exists, change its lines)", "to accept", toml, "toml")
+        command = said.partition(", then ")[2]
+        if command.startswith(COMMANDS):
+            yield Command("Then, with these settings", "then", command)
+    else:
+        yield Command("To accept this on purpose", "to accept", said, "text")
 
 
 def _cell_command(verdict: Verdict) -> Command:
@@ -95,34 +121,43 @@ def _acceptable_cells(run: RunRecord) -> set[Cell]:
 
 
 def without_baseline(run: RunRecord) -> list[Verdict]:
-    """Return the verdicts on latency of which there is no more to say than that this machine has no baseline yet.
+    """Return the verdicts of which there is no more to say than that there is no baseline yet, here or at all.
 
-    None where it has that of any cell: what the others lack is then told of each.
+    None of a subject of which any cell has one: what the others lack is then told of each.
     """
     missing = (Outcome.NO_BASELINE, Outcome.INCOMPATIBLE)
-    if any(use.baseline is not None or use.outcome not in missing for use in run.baselines.values()):
+    latencies, accuracies = run.baselines.values(), run.accuracy_baselines.values()
+    uses: list[AccuracyUse | BaselineUse] = [*latencies, *accuracies]
+    if any(use.note.startswith(f"{NONE_YET};") for use in uses):
         return []
+    there = any(use.baseline is not None for use in uses)
+    known = {"latency": any(use.baseline or use.outcome not in missing for use in latencies), "accuracy": there}
     return [
         verdict
         for verdict in run.verdicts
-        if verdict.subject == "latency" and verdict.outcome in missing and not verdict.failed
+        if not known[verdict.subject] and verdict.outcome in missing and not verdict.failed
         if all(check.outcome is Outcome.PASS or check.against == "baseline" for check in verdict.checks)
     ]
 
 
 def first_baseline(run: RunRecord) -> Command | None:
-    """Return in one line that latency has no baseline on this machine yet, and what records one; None where it has."""
+    """Return in one line what has no baseline yet, and what records one; None where all has, or more is to be said."""
     verdicts = without_baseline(run)
     if not verdicts:
         return None
-    first = verdicts[0]
-    line = first.accept
+    line = verdicts[0].accept
     if _acceptable_cells(run) == {verdict.cell for verdict in verdicts}:
-        line = run.accept_cells or first.accept_cell
+        line = run.accept_cells or verdicts[0].accept_cell
     line = fmt.clean(line)
-    here = fmt.clip(run.environment.machine, 80)
-    said = f"atency has no baseline on this machine yet ({here}); to record one{_how(line)}"
-    return Command(f"L{said}", f"l{said}", line)
+    subjects = {verdict.subject for verdict in verdicts}
+    said = "ccuracy has no baseline yet"
+    if "latency" in subjects:
+        here = fmt.clip(run.environment.machine, 80)
+        what = "ccuracy and latency have" if "accuracy" in subjects else "atency has"
+        said = f"{what} no baseline on this machine yet ({here})"
+    said += f"; to record one{_how(line)}"
+    first = "l" if said.startswith("atency") else "a"
+    return Command(f"{first.upper()}{said}", f"{first}{said}", line)
 
 
 def log_tail(text: str) -> str:
@@ -165,9 +200,9 @@ def _card(run: RunRecord, verdicts: Sequence[Verdict], anchors: Anchors, anchor:
     sentence = sentence_of(first)
     place, log = where(first.cell), log_tail(first.log_tail)
     said = next(filter(None, map(brief, checks)), "") or last_line(log) or sentence
-    if len(wrong) > 2 and all(c.facts for c in wrong) and not first.waived:
+    if len(wrong) > 1 and all(c.facts for c in wrong) and not first.waived:
         # The numbers of the others follow.
-        sentence = f"{wrong[0].sentence}; and {len(wrong) - 1} checks more:"
+        sentence = f"{wrong[0].sentence}; and {fmt.plural(len(wrong) - 1, 'check')} more:"
         wrong = [replace(c, sentence="") for c in wrong]
     # What the card says already is not said again.
     wrong = [replace(c, sentence="") if c.sentence in sentence else c for c in wrong]
@@ -181,6 +216,7 @@ def _card(run: RunRecord, verdicts: Sequence[Verdict], anchors: Anchors, anchor:
         sentence=sentence,
         why=why_sentence(run, first),
         last_line=last_line(log),
+        changed=changed_since(CellNumbers(run, first.cell), first.subject),
         checks=tuple(c for c in wrong if c.facts or c.sentence),
         commands=commands_of(verdicts),
         log=log,

@@ -14,7 +14,7 @@ from . import cell_charts, charts
 from .accuracy_view import AccuracyCharts, accuracy_charts, accuracy_note, class_table, classes_note, metric_table
 from .device_view import device_facts, layer_tables
 from .explanation_view import ExplanationView, explanation_view
-from .latency_view import before_name, budgets_of, context_tables, history, stage_table
+from .latency_view import before_name, budgets_of, context_tables, history, launch_by_launch, stage_table
 from .matrix import CONTEXT_NAMES
 from .parts import Anchors, Badge, CheckView, Fact, Row, Table, badge_of, check_view, sentence_of, where
 
@@ -53,6 +53,7 @@ class CellView:
     contexts: tuple[Table, ...]
     latency_note: str
     baseline_note: str
+    launches_note: str
     histories: tuple[tuple[str, str], ...]
     chart: str
     chart_context: str
@@ -176,6 +177,7 @@ def cell_view(n: CellNumbers, anchors: Anchors, unfold: bool) -> CellView:
         contexts=context_tables(n),
         latency_note=_latency_note(n),
         baseline_note=baseline_note(n),
+        launches_note=launch_by_launch(n),
         histories=tuple(history(n, percent) for percent in (50, 95)),
         chart=charts.latency_distribution(n.times(), then, budgets, titled, before_name(n)),
         chart_context=context,

@@ -15,6 +15,7 @@ from markupsafe import Markup
 from ... import text as fmt
 from ...records import BaselineUse, RunRecord, write_whole
 from ..media import Media
+from .parts import linked
 from .pictures_view import CellPicturesView, Sprite, picture_views
 from .video_view import VideoView, video_views
 from .view import page
@@ -63,13 +64,15 @@ def media_view(runs: Sequence[RunRecord], media: Sequence[Media], anchors: Seque
 
 @lru_cache(maxsize=1)
 def _environment() -> Environment:
-    return Environment(
+    environment = Environment(
         loader=PackageLoader("pytest_trtgate.report.page", "templates"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["linked"] = linked
+    return environment
 
 
 def _source(name: str) -> str:

@@ -54,16 +54,39 @@ def before_name(n: CellNumbers) -> str:
 
 
 def history(n: CellNumbers, percent: int = 50) -> tuple[str, str]:
-    """Return one level of each stored session and then of this run, as a drawing and in words; empty without both."""
-    now = n.times()
+    """Return one level of each stored session, of the baseline engine here and of this run, drawn and in words.
+
+    Empty without a stored session or without this run.
+    """
+    now, here = ((times.level_ms(percent) if times else None) for times in (n.times(), n.replayed(n.context)))
     found = [session_times(session, n.context) for session in n.sessions]
-    levels = [level for times in (*found, now) if times and (level := times.level_ms(percent)) is not None]
-    if now is None or len(levels) < 2:
+    stored = [level for times in found if times and (level := times.level_ms(percent)) is not None]
+    if now is None or not stored:
         return "", ""
-    said = f"p{percent}, median of launches, over {fmt.plural(len(levels) - 1, 'stored session')} and this run: "
-    return charts.sparkline(levels, said + ", ".join(map(fmt.number, levels)) + " ms"), said + (
-        f"{fmt.number(levels[0])} to {fmt.ms(levels[-1])}"
-    )
+    first, last = map(fmt.number, (stored[0], stored[-1]))
+    span = last if first == last else f"{first} to {last}"
+    said = f"p{percent}, median of launches: {span} ms in {fmt.plural(len(stored), 'stored session')}, "
+    said += f"{fmt.ms(here)} of the baseline engine in this run, " if here is not None else ""
+    said += f"{fmt.ms(now)} now"
+    levels = [*stored, *([] if here is None else [here]), now]
+    return charts.sparkline(levels, said), said
+
+
+def launch_by_launch(n: CellNumbers, percent: int = 50) -> str:
+    """Return the levels that a judged change is of: those in each launch that timed the baseline engine beside it.
+
+    Empty without such launches.
+    """
+    if n.latency is None or n.replay_arm is None:
+        return ""
+    pairs = []
+    for launch in n.latency.of_arm(n.replay_arm):
+        beside = [launch.arms.get(arm) for arm in (n.replay_arm, n.cell.precision)]
+        timings = [arm.timings[n.context] for arm in beside if arm and n.context in arm.timings]
+        if len(timings) == len(beside):
+            pairs.append([fmt.number(timing.quantile_ms(percent)) for timing in timings])
+    shown = ", ".join(" \N{RIGHTWARDS ARROW} ".join(pair) for pair in pairs)
+    return f"p{percent} in each launch, baseline engine and this one: {shown} ms" if shown else ""
 
 
 def _limited(n: CellNumbers) -> Iterator[tuple[int, Check]]:
@@ -125,6 +148,7 @@ def _context_table(n: CellNumbers, context: Context, times: Distribution) -> Tab
     if context == n.context:
         # Judged changes are of each launch, and so need not be those between the levels of all.
         said += "; gated; change as judged, launch by launch" if n.replay_arm else "; gated"
+    said += "; baseline: mean of its sessions" if n.before_ms(context, 50) and not n.replayed(context) else ""
     return Table(
         label=f"{title} latency of {n.label}",
         columns=("Level", "This run", "Baseline", "Change", "Allowed", ".pt", "Speed-up"),

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from ... import text as fmt
-from ...records import PRECISIONS, REFERENCE, AccuracyRecord, Context, RunRecord
-from ..numbers import CellNumbers, gated_context, primary_name, rows_of
+from ...records import CONTEXTS, PRECISIONS, REFERENCE, AccuracyRecord, Context, RunRecord
+from ..numbers import CellNumbers, gated_context, primary_name, ratio, rows_of
 from .parts import REFERENCE_BADGE, Anchors, Badge, badge_of, where
 
 
@@ -67,7 +67,19 @@ def _accuracy_half(mark: Badge, n: CellNumbers, accuracy: AccuracyRecord | None,
 def _latency_half(mark: Badge, n: CellNumbers, arm: str, compared: Iterable[str]) -> Half:
     if n.times(arm=arm) is None:
         return Half(mark, fmt.NOT_MEASURED, ())
-    return Half(mark, fmt.ms(n.level_ms(50, arm)), (f"p95 {fmt.ms(n.level_ms(95, arm))}", *compared))
+    lines = (f"p95 {fmt.ms(n.level_ms(95, arm))}", *compared, *_other_context(n, arm))
+    return Half(mark, fmt.ms(n.level_ms(50, arm)), lines)
+
+
+def _other_context(n: CellNumbers, arm: str) -> Iterator[str]:
+    """Yield the p50 of the context that is not gated, such as that of the whole way of an image, if it was timed."""
+    context = next(one for one in CONTEXTS if one != n.context)
+    times, reference = n.times(context, arm), n.times(context, REFERENCE)
+    if times is None:
+        return
+    faster = ratio(reference.level_ms(50) if reference else None, times.level_ms(50))
+    beside = f", {fmt.times(faster)} vs .pt" if arm != REFERENCE and faster is not None else ""
+    yield f"{CONTEXT_NAMES[context]} {fmt.ms(times.level_ms(50))}{beside}"
 
 
 def _reference(n: CellNumbers) -> Square:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from ... import text as fmt
 from ...records import WORDS, Outcome, RunRecord, Verdict
 from ..numbers import SUBJECTS, excess, is_speedup, numbers_of, worst_first
-from .parts import Badge, badge
+from .parts import Badge, badge, how_fast
 
 
 def overall(runs: Sequence[RunRecord], *, named: bool = True) -> tuple[Badge, str, str]:
@@ -109,5 +109,5 @@ def closest(verdicts: Sequence[Verdict]) -> str:
     label = f"{fmt.clip(verdict.cell.label, 60)} {fmt.clip(check.name, 40)}"
     how_close = f"{fmt.share(part)} of what is allowed"
     if is_speedup(check):
-        how_close = f"{fmt.times(check.change)} where {fmt.times(check.limit)} is the least"
+        how_close = how_fast(check)
     return f" Closest to its limit: {label}, {how_close}."

@@ -8,9 +8,13 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from markupsafe import Markup
+
 from ... import text as fmt
 from ...records import WORDS, Cell, Check, Finding, Outcome, RunRecord, Verdict, word
+from ...settings import FINDING_KINDS
 from ..numbers import BUDGET_UNITS, excess, is_speedup, numbers_of, ratio
+from ..shipping import no_gain
 from . import charts
 
 
@@ -109,6 +113,24 @@ def where(cell: Cell) -> str:
     return f"{cell.imgsz} px, batch {cell.batch}, {fmt.clip(cell.backend, 40)} on {fmt.clip(cell.device, 40)}"
 
 
+DOCUMENTATION = ""
+"""The address that the site of ``docs/`` is served at, with a slash at its end; empty while it is served nowhere."""
+_FINDING = re.compile(rf"\[({'|'.join(map(re.escape, FINDING_KINDS))})\]")
+
+
+def linked(text: str) -> Markup:
+    """Return text, escaped, whose ids of findings lead to what the documentation says of them."""
+
+    def link(found: re.Match[str]) -> str:
+        name = found[1]
+        if not DOCUMENTATION:
+            return Markup('<abbr title="docs/reference/findings.md of pytest-trtgate">[{}]</abbr>').format(name)
+        address = f"{DOCUMENTATION}reference/findings.html#{name}"
+        return Markup('<a href="{}" rel="noreferrer">[{}]</a>').format(address, name)
+
+    return Markup(_FINDING.sub(link, str(Markup.escape(text))))
+
+
 class Anchors:
     """The ids of one run's parts. ``taken`` is shared by all runs of a page, so that no id occurs twice.
 
@@ -155,9 +177,16 @@ def _facts(check: Check) -> tuple[Fact, ...]:
     return (
         Fact(f"engine{of_value}", fmt.ms(check.value)),
         Fact(f"{against}{of_reference}", fmt.ms(check.reference)),
-        Fact("change", fmt.percent(check.change)),
-        Fact("allowed", fmt.percent(check.limit)),
+        Fact(_of_launches(check), fmt.percent(check.change)),
+        Fact("allowed", fmt.threshold(check.limit)),
     )
+
+
+def _of_launches(check: Check) -> str:
+    """Return the label of a change, and where it is not that of the levels beside it, what it is of."""
+    levels = ratio(check.value, check.reference)
+    follows = levels is None or fmt.percent(levels - 1) == fmt.percent(check.change)
+    return "change" if follows else "change, mean of launches"
 
 
 def brief(check: Check) -> str:
@@ -193,7 +222,9 @@ def check_view(check: Check, cell: Cell) -> CheckView:
     """Return one check of a cell as the report shows it, where the cell is named."""
     used = excess(check)
     over = ""
-    if used is not None and used > 0:
+    if is_speedup(check) and used is not None:
+        over = how_fast(check)
+    elif used is not None and used > 0:
         over = f"{fmt.share(used)} of the limit" if used < 2 else f"{fmt.times(used)} the limit"
     facts = tuple(fact for fact in _facts(check) if fact.value != fmt.MISSING)
     name = fmt.clip(check.name, 60)
@@ -206,6 +237,11 @@ def check_view(check: Check, cell: Cell) -> CheckView:
         over=over,
         gauge=charts.gauge(used, f"{name}: {over or 'better than required'}", _span(check)),
     )
+
+
+def how_fast(check: Check) -> str:
+    """Return a speed-up beside the least that is allowed, of which it is no part."""
+    return f"{fmt.times(check.change)} where {fmt.times(check.limit)} is the least"
 
 
 def _span(check: Check) -> tuple[float, float] | None:
@@ -235,8 +271,9 @@ def _used(check: Check) -> float:
 
 
 def warnings_of(runs: Sequence[RunRecord]) -> tuple[str, ...]:
-    """Return the findings that did not fail a run, each once, with what to do about it."""
+    """Return what did not fail a run: findings, each once, with what to do about it, and engines that are no gain."""
     said = [f"{_of_model(run, f)}; {f.remedy} [{f.id}]" for run in runs for f in run.findings() if f.severity == "warn"]
+    said += [sentence for run in runs for sentence in no_gain(run)]
     return tuple(fmt.clip(text, 1000) for text in dict.fromkeys(said))
 
 

@@ -15,8 +15,9 @@ from markupsafe import Markup
 from ... import text as fmt
 from ...records import BaselineUse, Environment, Outcome, RunRecord
 from ..numbers import numbers_of
+from ..shipping import shipping
 from . import detail, matrix
-from .cards import Card, cards, first_baseline
+from .cards import Card, Command, cards, first_baseline, joint_command
 from .latency_view import ModelCharts, model_charts
 from .overall import overall
 from .parts import WAIVED, Anchors, Badge, Fact, Row, Table, badge, warnings_of
@@ -51,6 +52,7 @@ class RunView:
     facts: tuple[Fact, ...]
     counts: tuple[tuple[Badge, int], ...]
     notes: tuple[str, ...]
+    offers: tuple[Command, ...]
     matrix: matrix.MatrixView
     charts: tuple[ModelCharts, ...]
     cells: tuple[detail.CellView, ...]
@@ -78,6 +80,7 @@ class Page:
     remarks: tuple[Card, ...]
     more_remarks: tuple[Card, ...]
     warnings: tuple[str, ...]
+    shipping: tuple[str, ...]
     runs: tuple[RunView, ...]
 
 
@@ -104,6 +107,7 @@ def environment_rows(environment: Environment, baselines: Sequence[BaselineUse])
             "GPU": e.gpu or "none",
             "Compute capability": e.compute_capability or "",
             "Driver": e.driver or "",
+            "Power": e.power or "",
             "Device": e.device,
             "Backend": f"{e.backend} {e.backend_version}",
             "Python": e.python,
@@ -143,7 +147,7 @@ def baseline_fact(run: RunRecord) -> Fact:
         part = "" if len(compared) == len(run.cells) else f", {len(compared)} of {fmt.plural(len(run.cells), 'cell')}"
         return Fact("Baseline", f"{day}{commit}{part}", fmt.clip(compared[0].path, 200))
     if any(use.outcome is Outcome.INCOMPATIBLE for use in uses):
-        return Fact("Baseline", "not comparable", fmt.clip(next((use.note for use in uses if use.note), ""), 300))
+        return Fact("Baseline", "incompatible", fmt.clip(next((use.note for use in uses if use.note), ""), 300))
     return Fact("Baseline", "none for this machine" if uses else "none looked up")
 
 
@@ -187,8 +191,6 @@ def run_view(run: RunRecord, anchors: Anchors, several: bool) -> RunView:
         Fact("Started", fmt.date(run.started_at), fmt.clip(run.started_at, 60)),
         Fact("Took", fmt.duration(run.seconds)),
     )
-    first = first_baseline(run)
-    notes = ([f"{first.purpose}: {first.line}"] if first else []) + list(run.notes)
     environment = environment_rows(e, list(run.baselines.values()))
     counted = [v for v in run.verdicts if v.failed is run.failed]
     # A waived failure is no reason to call a run failed that passed.
@@ -200,7 +202,8 @@ def run_view(run: RunRecord, anchors: Anchors, several: bool) -> RunView:
         badge=badge(worst),
         facts=facts,
         counts=counts_of([run]),
-        notes=tuple(fmt.clip(note, 1000) for note in notes),
+        notes=tuple(fmt.clip(note, 1000) for note in run.notes),
+        offers=tuple(filter(None, (first_baseline(run), joint_command(run)))),
         matrix=matrix.matrix_view(run, anchors),
         charts=model_charts(run),
         cells=detail.cell_views(run, anchors),
@@ -212,6 +215,11 @@ def run_view(run: RunRecord, anchors: Anchors, several: bool) -> RunView:
         command=fmt.clean(run.command),
         version=f"pytest-trtgate {fmt.clip(run.plugin_version, 40)}, record schema {run.schema_version}",
     )
+
+
+def _shipping(run: RunRecord, several: bool) -> tuple[str, ...]:
+    where = f" ({fmt.clip(run.environment.machine, 60)})" if several else ""
+    return tuple(f"{sentence}{where}." for sentence in shipping(run))
 
 
 def page(runs: Sequence[RunRecord]) -> Page:
@@ -234,5 +242,6 @@ def page(runs: Sequence[RunRecord]) -> Page:
         remarks=remarks[:SHOWN],
         more_remarks=remarks[SHOWN:],
         warnings=warnings_of(runs),
+        shipping=tuple(said for run in runs for said in _shipping(run, len(runs) > 1)),
         runs=tuple(run_view(run, anchors, len(runs) > 1) for run, anchors in anchored),
     )

@@ -54,7 +54,7 @@ def work(request: VideoRequest, folder: Path) -> VideoResponse:
     capture.release()
     names = [arm.arm for arm in request.launch.arms]
     progress(f"{clip_name}: loading {', '.join(names)}")
-    arms = load_arms(request.launch, folder, lambda _, load: load())
+    arms = load_arms(request.launch, request.launch.arms, folder, lambda _, load: load())
     batch, grey = request.launch.how.batch, channels == 1
     viewers = [Viewer(arm, batch, open_clip(request.clip), grey) for arm in arms]
     PHASES.begin("warm-up")

@@ -86,7 +86,8 @@ def read_checkpoint(path: Path) -> CheckpointFacts:
     trained = trained if isinstance(trained, dict) else {}
     names = getattr(model, "names", None)
     return CheckpointFacts(
-        imgsz=_side(trained.get("imgsz")),
+        # What was never trained, such as a model made of a YAML, has Ultralytics' defaults for arguments.
+        imgsz=_side(trained.get("imgsz")) if content.get("train_args") else None,
         names=_by_index(names),
         kpt_shape=keypoints_of(_key_points(model)),
         # Ultralytics takes it from here alone.

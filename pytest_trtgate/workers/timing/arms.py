@@ -6,7 +6,7 @@ Import it only after :func:`pytest_trtgate.workers.worker.prepare`: this module 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -29,6 +29,7 @@ class Arm:
     """A checkpoint or an engine with the pre- and postprocessing that it is deployed with.
 
     Attributes:
+        spare: Whether it is loaded only to take the place of the first.
         half: Whether its input is FP16.
         cuda_graph: Whether Ultralytics replays it from a CUDA graph; None on a CPU.
         enqueues: Whether it needs :meth:`bind` and :meth:`enqueue` to run on a stream of our choice.
@@ -39,7 +40,7 @@ class Arm:
 
     def __init__(self, arm: ArmRequest, request: LatencyRequest, folder: Path) -> None:
         artifact = Path(arm.artifact)
-        self.name = arm.arm
+        self.name, self.spare = arm.arm, arm.spare
         yolo.check_shape(arm.arm, yolo.read_metadata(artifact), request.how.imgsz, request.how.batch)
         model = yolo.load_model(artifact)
         self._predictor = model.task_map[model.task]["predictor"](
@@ -151,14 +152,16 @@ class Arm:
             self.postprocess(output, tensor, images)
 
 
-def load_arms(request: LatencyRequest, folder: Path, charge: Callable[[str, Callable[[], Arm]], Arm]) -> list[Arm]:
-    """Load all arms of a launch; ``charge`` is called with the name of each and with what loads it."""
-    if any(arm.artifact.endswith(".onnx") for arm in request.arms):
+def load_arms(
+    request: LatencyRequest, order: Sequence[ArmRequest], folder: Path, charge: Callable[[str, Callable[[], Arm]], Arm]
+) -> list[Arm]:
+    """Load the arms of a launch in this order; ``charge`` gets the name of each, none of a spare, and what loads it."""
+    if any(arm.artifact.endswith(".onnx") for arm in order):
         yolo.pin_onnxruntime(request.threads)
     arms = []
-    for arm in request.load_order:
+    for arm in order:
         with noting(arm.artifact):
-            arms.append(charge(arm.arm, partial(Arm, arm, request, folder)))
+            arms.append(charge("" if arm.spare else arm.arm, partial(Arm, arm, request, folder)))
     torch.set_num_threads(request.threads)
     return arms
 

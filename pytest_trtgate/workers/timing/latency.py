@@ -78,13 +78,14 @@ def work(request: LatencyRequest, folder: Path) -> LatencyResponse:
     device = open_device(request.device)
     gpu = Sensors(None, None) if device is None else open_gpu(device.index)
     before = before.model_copy(update=gpu.state())
-    every, memory_bytes = _load(request, folder, batches, device)
+    spare, every, memory_bytes = _load(request, folder, batches, device)
     PHASES.begin("warm-up")
     with torch.inference_mode(), no_garbage_collection():
         _warm_up(every, request, name, gpu)
         PHASES.begin("work")
         during = _measure(every, request, name, gpu)
         energies = _energies_mj(every, gpu)
+    del spare  # its memory was taken while the others were timed
     PHASES.begin("write")
     after = machine_state()
     arrays = _save_samples(every, request)
@@ -213,19 +214,24 @@ class Series:
 
 def _load(
     request: LatencyRequest, folder: Path, batches: Sequence[Batch], device: torch.device | None
-) -> tuple[list[Series], dict[str, int]]:
-    """Load the arms and run each once; return all series, context by context, and the memory by arm in bytes."""
+) -> tuple[list[Arm], list[Series], dict[str, int]]:
+    """Load the arms and run each once.
+
+    Returns:
+        The spare engine, if there is any engine; all series, context by context; the memory by arm in bytes.
+    """
     import torch
 
     from .arms import load_arms
     from .cuda_timing import MemoryMeter, make_benches
 
     memory = MemoryMeter(device)
-    arms = load_arms(request, folder, memory.charge)
+    loaded = load_arms(request, request.load_order, folder, memory.charge)
     with torch.inference_mode():
-        for arm in arms:
+        for arm in loaded:
             arm.aim(batches[0])
-            memory.charge(arm.name, partial(arm.rehearse, batches[0], request.how.imgsz))
+            memory.charge("" if arm.spare else arm.name, partial(arm.rehearse, batches[0], request.how.imgsz))
+        arms = [arm for arm in loaded if not arm.spare]
         # Letterboxed once for arms that take FP16, and once for those that do not.
         halves = {arm.half: arm for arm in arms}
         inputs = {half: [arm.preprocess(batch) for batch in batches] for half, arm in halves.items()}
@@ -235,7 +241,7 @@ def _load(
         for context in contexts(request)
         for arm in arms
     ]
-    return every, memory.taken
+    return [arm for arm in loaded if arm.spare], every, memory.taken
 
 
 def _warm_up(every: Sequence[Series], request: LatencyRequest, name: str, gpu: Sensors) -> None:

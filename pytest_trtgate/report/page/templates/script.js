@@ -117,7 +117,7 @@
 
   let folded = [];
   addEventListener("beforeprint", () => {
-    folded = all("details:not([open])");
+    folded = all(".cell:not([open]), .told:not([open])");
     for (const details of folded) details.open = true;
   });
   addEventListener("afterprint", () => {

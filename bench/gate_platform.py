@@ -1,0 +1,147 @@
+"""How often ``platform-changed`` is told of a machine that did not change, and of one that did.
+
+python bench/gate_platform.py [--trials 10000]
+
+Simulated, by the gate's own entry point: three launches of the accepted engine and of the ``.pt``, and sessions of as
+many that are stored. In the worlds, the spread is that of a session, of a launch in it, and of an arm in that, each:
+a session or launch moves both arms alike. ``shared``: nothing is an arm's own, so that both arms always agree.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from gate_rules import Array
+from machine import keep
+
+from pytest_trtgate.judge.latency.platform import platform_change
+from pytest_trtgate.records.cell import REFERENCE
+
+STORED = (1, 3, 5, 20)
+CHANGES = (0.0, 0.03, 0.05, 0.10, 0.15, 0.30)
+LAUNCHES = 3
+ENGINE = "int8"
+ARMS = (ENGINE, REFERENCE)
+Draw = Callable[[np.random.Generator, tuple[int, ...]], Array]
+
+
+def normal(spread: float) -> Draw:
+    return lambda rng, shape: rng.normal(0, spread, shape)
+
+
+def bimodal(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
+    """Three launches in ten are 4 % slower; the rest differ by 1 %."""
+    return rng.normal(0, 0.01, shape) + 0.04 * (rng.random(shape) < 0.3)
+
+
+def heavy(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
+    return 0.01 * rng.standard_t(2, shape)
+
+
+def following(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
+    """Each launch resembles the one before it (AR 0.8), with a spread of 1 %."""
+    values = rng.normal(0, 0.01, shape)
+    for index in range(1, shape[-1]):
+        values[..., index] = 0.8 * values[..., index - 1] + 0.6 * values[..., index]
+    return values
+
+
+WORLDS: dict[str, tuple[Draw, float, bool]] = {
+    "1 %": (normal(0.01), 0.01, True),
+    "2 %": (normal(0.02), 0.02, True),
+    "3 %": (normal(0.03), 0.03, True),
+    "3 %, shared": (normal(0.03), 0.03, False),
+    "bimodal launches": (bimodal, 0.01, True),
+    "autocorrelated launches": (following, 0.01, True),
+    "t(2) launches": (heavy, 0.01, True),
+}
+"""How launches are drawn, the spread of sessions, and whether arms have some of their own."""
+
+
+def logs(world: tuple[Draw, float, bool], sessions: int, rng: np.random.Generator) -> Array:
+    """Return sessions x 2 arms x launches, the session of now last."""
+    draw, spread, own = world
+    level = rng.normal(0, spread, (sessions + 1, 1, 1)) + draw(rng, (sessions + 1, 1, LAUNCHES))
+    if not own:
+        return np.broadcast_to(level, (sessions + 1, 2, LAUNCHES))
+    return level + rng.normal(0, spread, (sessions + 1, 2, 1)) + draw(rng, (sessions + 1, 2, LAUNCHES))
+
+
+@dataclass(frozen=True)
+class Times:
+    """Stands for a model's launches and its engine's baseline, of which only the times matter; building both is slow.
+
+    Attributes:
+        ms: By arm, sessions x launches, the session of now last.
+    """
+
+    ms: dict[str, list[list[float]]]
+    launches: tuple[()] = ()
+    engine_sha256: str = ENGINE
+
+    @property
+    def cell(self) -> Any:
+        return SimpleNamespace(precision=ENGINE)
+
+    def of_arm(self, arm: str) -> list[Any]:
+        return [SimpleNamespace(arms={arm: SimpleNamespace(sha256=arm)})] if arm in self.ms else []
+
+    def per_launch_ms(self, arm: str, context: str, percent: int) -> list[float]:
+        return self.ms[arm][-1]
+
+    def per_session_ms(self, context: str, percent: int) -> list[list[float]]:
+        return self.ms[ENGINE][:-1]
+
+    def reference_ms(self, sha256: str, context: str, percent: int) -> list[list[float]]:
+        return self.ms[REFERENCE][:-1]
+
+
+def limits(found: Array, arms: tuple[str, ...]) -> tuple[float, float]:
+    """Return the limits of what the arms share, as the gate has them."""
+    times: Any = Times({arm: np.exp(found[:, index]).tolist() for index, arm in enumerate(ARMS) if arm in arms})
+    change = platform_change(times, times)
+    assert change is not None
+    return change.lower, change.upper
+
+
+def rates(trials: int, seed: int) -> Iterator[dict[str, Any]]:
+    """Yield, per world, arms and stored sessions, in how many percent of runs it is told, by the true change."""
+    rng = np.random.default_rng(seed)
+    for name, world in WORLDS.items():
+        for arms in (ARMS, (REFERENCE,)):
+            for sessions in STORED:
+                found = np.array([limits(logs(world, sessions, rng), arms) for _ in range(trials)])
+                told = {}
+                for change in CHANGES:
+                    # A change moves all times of now, and so the limits, by one factor.
+                    lower, upper = (1 + change) * (1 + found.T) - 1
+                    told[f"{100 * change:g}"] = round(100 * float(((lower > 0) | (upper < 0)).mean()), 3)
+                    assert change == 0 or not (upper < 0).mean() > 0.01
+                yield {"world": name, "arms": len(arms), "stored_sessions": sessions, "told_percent": told}
+
+
+def main() -> None:
+    """Simulate, print the table and keep the figures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--trials", type=int, default=10_000)
+    parser.add_argument("--seed", type=int, default=0)
+    asked = parser.parse_args()
+    rows = []
+    print(
+        "| world | arms that tell | stored sessions | no change |" + "".join(f" +{100 * c:g} % |" for c in CHANGES[1:])
+    )
+    print("|" + "---|" * (3 + len(CHANGES)))
+    for row in rates(asked.trials, asked.seed):
+        rows.append(row)
+        shown = " | ".join(f"{percent:g}" for percent in row["told_percent"].values())
+        print(f"| {row['world']} | {row['arms']} | {row['stored_sessions']} | {shown} |", flush=True)
+    keep("gate_platform", {"trials": asked.trials, "launches": LAUNCHES, "rows": rows})
+
+
+if __name__ == "__main__":
+    main()
