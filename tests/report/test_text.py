@@ -25,7 +25,14 @@ from pytest_trtgate.report.page.accuracy_view import metric_table
 from pytest_trtgate.report.page.parts import badge, sentence_of
 
 MARKUP = {"red", "green", "yellow", "bold"}
-UNBROKEN = ("    run again: ", "    to repair: ", "    to accept: ", "    or all, anew: ", "to accept these ")
+UNBROKEN = (
+    "    run again: ",
+    "    to explain: ",
+    "    to repair: ",
+    "    to accept: ",
+    "    or all, anew: ",
+    "to accept these ",
+)
 
 
 def waived_run() -> RunRecord:

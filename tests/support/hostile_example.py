@@ -38,6 +38,7 @@ def hostile_run(text: str = PAYLOAD) -> RunRecord:
         update={
             "engines": {engine.cell.key: engine for engine in run.engines.values()},
             "baselines": {key: use for key, use in uses.items() if use},
+            "explanations": {found.cell.key: found for found in run.explanations.values()},
             "settings": {text: [text, {text: text}]},
             "environment": run.environment.model_copy(update={"versions": {text: text}}),
         }

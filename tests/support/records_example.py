@@ -15,6 +15,15 @@ from pytest_trtgate.records.base import FileDigest
 from pytest_trtgate.records.baseline import Baseline, BaselineLaunch, BaselineSession, BaselineUse
 from pytest_trtgate.records.cell import PRECISIONS, REFERENCE, Cell, Context, Environment, Precision
 from pytest_trtgate.records.engine import Calibration, EngineRecord
+from pytest_trtgate.records.explanation import (
+    BlockSensitivity,
+    Explanation,
+    LayerNoise,
+    MetricPart,
+    OutlierImage,
+    RangeUse,
+    Symptom,
+)
 from pytest_trtgate.records.figures import AccuracyFigures, Course, DropInterval, PrecisionRecall, Scores
 from pytest_trtgate.records.latency import ArmLaunch, LatencyRecord, Launch, MachineState, Timing
 from pytest_trtgate.records.run import JobRecord, RunRecord
@@ -349,6 +358,47 @@ def verdict(
     )
 
 
+def explanation(where: Cell) -> Explanation:
+    """Return why an INT8 engine lost accuracy in one class, by its box branch."""
+    return Explanation(
+        cell=where,
+        sentence="it falls on the triangle (0.7630 -> 0.7320, 161 of them); INT8 harms head.boxes most",
+        metric="mAP50-95",
+        reference=0.802,
+        engine=0.7806,
+        parts=(
+            MetricPart(kind="threshold", name="IoU 0.50", reference=0.95, engine=0.949),
+            MetricPart(kind="class", name="triangle", reference=0.763, engine=0.732, objects=161),
+        ),
+        symptoms=(
+            Symptom(kind="class gone", found=True, sentence="of triangle, 80 in place of 161 found (50 %)"),
+            Symptom(kind="boxes shifted", found=False, sentence="the engine's boxes are +0.1 % to the right"),
+        ),
+        layers=(
+            LayerNoise(name="head.boxes.8.last", words="box branch", local_db=12.5, arriving_db=9.1, worst_db=7.0),
+            LayerNoise(name="stem.0", words="stem, module 0", local_db=31.0, arriving_db=31.0),
+        ),
+        layers_note="the engine's own graph beside that of FP32, on 16 images of worst disagreement and 16 others",
+        images=32,
+        blocks=(
+            BlockSensitivity(name="stem", layers=5, alone=0.001, without=0.0213),
+            BlockSensitivity(name="head.boxes", layers=10, alone=0.02, without=0.0031),
+            BlockSensitivity(name="neck", layers=20),
+        ),
+        blocks_drop=0.0214,
+        blocks_note="drops of mAP50-95 on 64 images",
+        ranges=(
+            RangeUse(
+                name="stem.0", words="stem", low=-1.0, high=3.0, seen_low=-0.5, seen_high=4.0, clipped=0.02, unused=0.1
+            ),
+        ),
+        outliers=(OutlierImage(image="train/9.jpg", layers=13, times=11.3, layer="the neck", picture="/9j/"),),
+        ranges_note="values of 32 evaluated images; 86 of 600 calibration images were searched for outliers",
+        seconds=158.0,
+        peak_bytes=974_000_000,
+    )
+
+
 def record(
     verdicts: Sequence[Verdict],
     accuracies: Sequence[AccuracyRecord],
@@ -389,6 +439,7 @@ def record(
         latencies={x.model: x for x in latencies},
         baselines=baselines,
         figures={c.key: figures(c, lost, worst if c.precision == "int8" else 0.0) for c, lost in evaluated},
+        explanations={c.key: explanation(c) for c, _ in evaluated if worst and c.precision == "int8"},
         courses={
             c.key: tuple(course(timed[c.model, c.precision], i) for i in range(3))
             for c in cells
