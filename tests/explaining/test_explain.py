@@ -68,7 +68,7 @@ def test_the_report_has_the_sentence_on_its_card_a_bar_per_block_and_the_outlier
     assert '<p class="why"><b>Why</b> scores lower: the engine' in page
     assert "drop of mAP50-95 that each block causes in INT8" in page
     assert page.count("<rect") >= 3
-    assert '<img src="data:image/jpeg;base64,/9j/"' in page
+    assert '<image href="data:image/jpeg;base64,/9j/"' in page
     assert "/data/train/9.png" in page
 
 

@@ -143,6 +143,7 @@ def class_drops(classes: Sequence[ClassLine], name: str, metric: str) -> str:
 
 def bars(values: Sequence[tuple[str, float]], title: str) -> str:
     """Return a bar for each named value, against a line at 0; the largest stands out. Empty without values."""
+    values = [(label, value) for label, value in values if math.isfinite(value)]
     if not values:
         return ""
     step, ends = 20, [0.0, *(value for _, value in values)]

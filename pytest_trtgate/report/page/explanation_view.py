@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -13,6 +14,7 @@ from .parts import Badge, Row, Table
 
 SHOWN = 20
 """Layers and ranges that the page has; the record has all."""
+_BASE64 = re.compile(r"[A-Za-z0-9+/=]+")
 _FOUND, _NOT = Badge("fail", "Found"), Badge("pass", "No")
 
 
@@ -56,6 +58,7 @@ def explanation_view(n: CellNumbers) -> ExplanationView | None:
     found = n.run.explanations.get(n.cell.key)
     if found is None:
         return None
+    metric = fmt.clip(found.metric, 40)
     saved = [
         (block.name, found.blocks_drop - block.without)
         for block in found.blocks
@@ -64,7 +67,7 @@ def explanation_view(n: CellNumbers) -> ExplanationView | None:
     note = f"drop that is saved with the block kept out of INT8, of {fmt.metric(found.blocks_drop)}; "
     return ExplanationView(
         sentence=fmt.clip(found.sentence, 700) or "Nothing was found.",
-        blocks=cell_charts.bars(saved, f"{n.label}: drop of {found.metric} that each block causes in INT8"),
+        blocks=cell_charts.bars(saved, f"{n.label}: drop of {metric} that each block causes in INT8"),
         blocks_note=(note if saved else "") + fmt.clip(found.blocks_note, 300),
         symptoms=tuple(
             SymptomView(_FOUND if one.found else _NOT, fmt.clip(one.kind, 60), fmt.clip(one.sentence, 400))
@@ -78,7 +81,7 @@ def explanation_view(n: CellNumbers) -> ExplanationView | None:
                     f"image's in {one.layer}",
                     300,
                 ),
-                f"data:image/jpeg;base64,{one.picture}" if one.picture else "",
+                f"data:image/jpeg;base64,{one.picture}" if _BASE64.fullmatch(one.picture) else "",
             )
             for one in found.outliers
         ),
