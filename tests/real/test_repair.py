@@ -88,6 +88,21 @@ def test_int8_that_lost_accuracy_is_repaired_by_keeping_a_few_layers(tmp_path: P
     assert len(engine["quantization"]["kept"]) < 0.1 * engine["quantization"]["layers"]
 
 
+def test_an_explanation_names_the_block_that_is_to_blame(tmp_path: Path) -> None:
+    project = Project(tmp_path, "drawings")
+    project.gate()
+    done = project.trtgate("explain", "reports/run.json", "--minutes", "8")
+    assert done.returncode == 0, done.stdout + done.stderr
+    print(done.stdout)
+    (found,) = json.loads((tmp_path / "reports" / "run.json").read_text())["explanations"].values()
+    assert "INT8 harms head.boxes most" in found["sentence"]
+    left = {block["name"]: block["without"] for block in found["blocks"]}
+    assert min(left, key=lambda name: left[name]) == "head.boxes"
+    assert left["head.boxes"] < 0.5 * found["blocks_drop"]
+    page = (tmp_path / "reports" / "trtgate.html").read_text()
+    assert page.count("INT8 harms head.boxes most") >= 2  # on the card, and in the cell
+
+
 def test_layers_of_a_checkpoint_are_named(tmp_path: Path) -> None:
     project = Project(tmp_path, "darts")
     done = project.trtgate("layers", "darts.pt", "--nodes")
