@@ -148,7 +148,7 @@ def test_a_damaged_baseline_costs_its_own_cell_only(accepted: Project) -> None:
 
 
 def test_a_slower_engine_fails_after_five_launches_with_a_placebo(accepted: Project) -> None:
-    accepted.settings("p95 = { regression = 0.2 }\n")
+    accepted.settings("p95 = { regression = 0.5 }\n")
     accepted.weights(Behaviour(p50_ms=speeds(4.2 * 1.3)))
     result = accepted.run(ONE)
     result.assert_outcomes(passed=1, failed=1)
@@ -161,7 +161,7 @@ def test_a_slower_engine_fails_after_five_launches_with_a_placebo(accepted: Proj
     assert arms(accepted) == [["pt", "fp16", "baseline-fp16"]] * 3 + [confirmed] * 2
     found = check(accepted, "p50")
     assert str(found.outcome) == "FAIL"
-    assert found.change == pytest.approx(0.15, abs=0.005)
+    assert found.change == pytest.approx(0.3, abs=0.005)
     assert found.value / found.reference == pytest.approx(1.3, abs=0.01)
     assert "; 5 launches, one-sided 99 % limits " in found.sentence
     assert accepted.verdict("fp16", "latency").accept == "pytest --trt-precision=fp16 --trt-baselines=update"
@@ -232,7 +232,7 @@ def test_the_fixture_gives_the_launches_that_are_judged(accepted: Project) -> No
         def test_latency(trt_latency, trtgate):
             assert len(trt_latency.record.launches) == 5
             assert len(trt_latency.samples_s()) == 60 * {"fp16": 5, "int8": 3}[trt_latency.arm]
-            assert 2.5 < trt_latency.p50_ms < 5 and trt_latency.images_per_second > 0
+            assert 2.5 < trt_latency.p50_ms < 6 and trt_latency.images_per_second > 0
             trtgate.check_latency()
         """
     )
