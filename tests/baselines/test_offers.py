@@ -186,7 +186,7 @@ def test_on_a_busy_machine_the_command_that_takes_the_run_nevertheless_is_offere
 
 
 SET = 'set "mAP50" = 0.0080 and "mAP50-95" = 0.0080 under [accuracy.fp16] in trtgate.toml'
-LOOSER = '[accuracy.fp16]\n"mAP50" = 0.008\n"mAP50-95" = 0.008\n'
+LOOSER = '[accuracy.fp16]\n"mAP50" = 0.0080\n"mAP50-95" = 0.0080\n'
 UPDATE = f"pytest {FP16} --trt-baselines=update"
 
 
@@ -208,7 +208,7 @@ def test_once_the_tolerances_are_changed_as_told_the_run_that_failed_them_is_acc
         assert said(capsys, "baseline", "accept", RUN, status=1) == refusal
     accepted.settings(f'{LOOSER}[accuracy]\nmode = "population"\n')
     assert said(capsys, "baseline", "accept", RUN, status=1) == refusal
-    accepted.settings(LOOSER.replace('"mAP50" = 0.008', '"mAP50" = 0.0079'))
+    accepted.settings(LOOSER.replace('"mAP50" = 0.0080', '"mAP50" = 0.0079'))
     assert said(capsys, "baseline", "accept", RUN, status=1) == refusal.replace(' and "mAP50-95" = 0.0080', "")
     accepted.settings(LOOSER)
     was = "shapes fp16: its accuracy to the .pt was FAIL in that run, and is PASS by the tolerances of now\n"
