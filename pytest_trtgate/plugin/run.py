@@ -346,7 +346,11 @@ class GatePlugin:
         if not interrupted:
             if self.settings.explain_failed:
                 save(run)  # it takes minutes, and whatever ends this process meanwhile, the run is on disk
-                run = with_explanations(self.session.measure, run)
+                explained = with_explanations(self.session.measure, run)
+                found = explained.explanations.values()
+                self.closing_lines += [f"{one.cell.label}, why: {one.sentence}" for one in found if one.sentence]
+                self.closing_lines += explained.notes[len(run.notes) :]
+                run = explained
             self.run, missing, self.stopped = with_media(self.session.engines, run, save)
             self.closing_lines += [missing] if missing else []
         save(self.run or run)

@@ -10,6 +10,8 @@ from project import Project
 
 import pytest_trtgate.jobs
 from pytest_trtgate.cli import main
+from pytest_trtgate.errors import JobError
+from pytest_trtgate.explaining import of_run
 from pytest_trtgate.records import Explanation
 
 KEY = "shapes-int8-320-b1-onnxruntime-cpu"
@@ -73,9 +75,24 @@ def test_the_report_has_the_sentence_on_its_card_a_bar_per_block_and_the_outlier
 
 
 def test_a_run_explains_its_failures_where_it_is_asked_to(project: Project) -> None:
-    project.run("-k", "accuracy", "--trt-explain").assert_outcomes(failed=1)
+    result = project.run("-k", "accuracy", "--trt-explain")
+    result.assert_outcomes(failed=1)
     assert found_in(project).symptoms[0].found
     assert "<h4>Why</h4>" in project.page
+    assert "shapes int8, why: scores lower: the engine's scores are 0.50 times" in result.stdout.str()
+
+
+def test_a_cell_that_cannot_be_explained_is_told_and_fails_nothing_more(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refusing(*_: object) -> Explanation:
+        raise JobError("survey", "nothing can be read")
+
+    monkeypatch.setattr(of_run, "explain", refusing)
+    result = project.run("-k", "accuracy", "--trt-explain")
+    result.assert_outcomes(failed=1)
+    assert "shapes int8: not explained: nothing can be read" in result.stdout.str()
+    assert "shapes int8: not explained: nothing can be read" in project.record.notes
 
 
 def test_a_passing_cell_is_explained_on_request_only(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
