@@ -22,6 +22,9 @@ STATISTICS = ("signal", "arriving", "local", "low", "high", "clipped")
 differs by where the layer alone is the engine's; the least and the largest FP32 value; the share outside of the range.
 """
 RESULT = "statistics"
+AXIS = "told/axis"
+AXES_AS_INPUT = 18
+"""From this opset on, what is reduced is an input of the nodes that reduce."""
 _ENGINE, _LOCAL, _NEW = "engine/", "local/", "told/"
 
 
@@ -45,8 +48,9 @@ class Beside:
 
     def __init__(self, fp32: Any, engine: Any, layers: Sequence[Layer]) -> None:
         self._fp32, self._engine = _Graph(fp32), _Graph(engine)
+        self._opset = max(self._fp32.opset, self._engine.opset)
         self._nodes: list[Any] = []
-        self._initializers = [_number("told/axis", np.array([1], np.int64))]
+        self._initializers = [_number(AXIS, np.array([1], np.int64))]
         self.layers = [one for one in layers if one.node in self._fp32.nodes and one.node in self._engine.nodes]
         self.ranges: list[Range | None] = []
         self.lower: list[bool] = []
@@ -86,11 +90,9 @@ class Beside:
         return self._reduced("ReduceMean", outside, f"{at}clipped")
 
     def _reduced(self, kind: str, tensor: str, output: str) -> str:
-        """Reduce a tensor (images x values) by image, in the way of the graph's own opset."""
-        first = 13 if kind == "ReduceSum" else 18
-        if self._fp32.opset >= first:
-            return self._add(kind, [tensor, "told/axis"], output, keepdims=1)
-        return self._add(kind, [tensor], output, keepdims=1, axes=[1])
+        """Reduce a tensor (images x values) by image."""
+        self._nodes.append(_reducing(kind, tensor, output, self._opset))
+        return output
 
     def _seen(self, node: Any, quantizer: Any) -> str:
         """Return the engine's output of a layer: after it was quantized, where it is."""
@@ -148,16 +150,21 @@ def farthest(fp32: Any, layers: Sequence[Layer]) -> Any:
         nodes += [
             helper.make_node("Flatten", [graph.nodes[layer.node].output[0]], [f"{at}flat"], axis=1),
             helper.make_node("Abs", [f"{at}flat"], [f"{at}size"]),
-            helper.make_node("ReduceMax", [f"{at}size", "told/axis"], [f"{at}far"], keepdims=1)
-            if graph.opset >= 18
-            else helper.make_node("ReduceMax", [f"{at}size"], [f"{at}far"], keepdims=1, axes=[1]),
+            _reducing("ReduceMax", f"{at}size", f"{at}far", graph.opset),
         ]
         columns.append(f"{at}far")
     nodes.append(helper.make_node("Concat", columns, [RESULT], axis=1))
     output = [helper.make_tensor_value_info(RESULT, TensorProto.FLOAT, None)]
-    initializers = [*fp32.graph.initializer, _number("told/axis", np.array([1], np.int64))]
+    initializers = [*fp32.graph.initializer, _number(AXIS, np.array([1], np.int64))]
     whole = helper.make_graph([*fp32.graph.node, *nodes], "farthest", graph.inputs, output, initializers)
     return _model(whole, (fp32,))
+
+
+def _reducing(kind: str, tensor: str, output: str, opset: int) -> Any:
+    """Return a node that reduces a tensor (images x values) by image, in the way of an opset."""
+    if opset >= AXES_AS_INPUT:
+        return helper.make_node(kind, [tensor, AXIS], [output], keepdims=1)
+    return helper.make_node(kind, [tensor], [output], keepdims=1, axes=[1])
 
 
 class _Graph:
