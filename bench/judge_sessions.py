@@ -1,6 +1,6 @@
 """Judge recorded sessions (``record_sessions.py``) by the gate's own entry points, and state how often it is wrong.
 
-python bench/judge_sessions.py [bench/traces/sessions.json]
+python bench/judge_sessions.py [bench/traces/h200_sessions.json]
 
 All engines are compared with their own bytes, so that each FAIL at no slow-down is a false alarm, and each platform
 that changed is one too, unless the machine really changed. Slow-downs are the candidate's times multiplied. Sessions
@@ -197,7 +197,7 @@ def choices(sessions: int, count: int) -> Iterator[tuple[int, tuple[int, ...]]]:
 def main() -> None:
     """Judge, print and keep the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("recorded", type=Path, nargs="?", default=TRACES / "sessions.json")
+    parser.add_argument("recorded", type=Path, nargs="?", default=TRACES / "h200_sessions.json")
     parser.add_argument("--dry", action="store_true", help="Keep no figures")
     asked = parser.parse_args()
     kinds: dict[tuple[str, str], list[Session]] = {}

@@ -1,6 +1,6 @@
 """Record sessions of the demo's engines beside copies of themselves, for ``judge_sessions.py``.
 
-python bench/record_sessions.py --folder WORK --cache ENGINES -o bench/traces/sessions.json [--sessions 6]
+python bench/record_sessions.py --folder WORK --cache ENGINES -o bench/traces/h200_sessions.json [--sessions 6]
 
 Each session is a process of its own, which makes the launches of one gate run: the ``.pt``, the engine of each
 precision, and a copy of it in the part of the baseline engine; from the fourth launch on a second copy too. The gate
