@@ -50,9 +50,9 @@ def _joined(ours: Baseline, theirs: Baseline) -> tuple[Baseline, str]:
     machines = (older.environment, session_threads(older), newer.environment, session_threads(newer))
     if older.engine_sha256 != newer.engine_sha256 or machine_differences(*machines):
         return newer, "the engine that was measured last; no session of one engine tells of another"
-    sessions = {session.recorded_at: session for session in (*seen_from(newer.environment, older), *newer.sessions)}
+    others = [one for one in seen_from(newer.environment, older) if not any(map(one.is_same_run, newer.sessions))]
     changed = {
-        "sessions": tuple(sessions[when] for when in sorted(sessions)),
+        "sessions": tuple(sorted((*others, *newer.sessions), key=lambda one: one.recorded_at)),
         "accepted": tuple(dict.fromkeys((*older.accepted, *newer.accepted))),
     }
     joined = fitting(newer.model_copy(update=changed))

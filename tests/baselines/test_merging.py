@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from pathlib import Path
 
@@ -95,6 +96,17 @@ def test_of_two_engines_the_later_stays(repository: Project, capsys: pytest.Capt
     assert main(["baseline", "resolve"]) == 0
     assert "the engine that was measured last" in capsys.readouterr().out
     assert load(path, Baseline).engine_sha256 == "0" * 64
+
+
+def test_sessions_that_began_in_one_second_are_all_kept(repository: Project) -> None:
+    path = repository.baseline("fp16")
+    ours = path.read_text()
+    theirs = json.loads(ours)
+    theirs["sessions"][0]["engine"]["p50"][0] += 0.5
+    for other, sessions in ((json.dumps(theirs), 2), (ours, 1)):
+        path.write_text(f"<<<<<<< HEAD\n{ours}=======\n{other}\n>>>>>>> other\n")
+        assert main(["baseline", "resolve"]) == 0
+        assert len(load(path, Baseline).sessions) == sessions
 
 
 def test_a_side_that_is_no_baseline_is_left_to_people(repository: Project, capsys: pytest.CaptureFixture[str]) -> None:
