@@ -134,7 +134,7 @@ class Acceptance:
                 change = compare_sessions(now_ms, baseline.per_session_ms(rules.context, percent), threshold)
             except ValueError:  # nothing stored, or what is no time
                 return False
-            if change.change >= threshold:
+            if change.change >= threshold or change.improved:
                 return False
         return True
 
