@@ -11,7 +11,7 @@ import pytest
 from runs_example import failing_run, gpu_run, passing_run
 
 from pytest_trtgate.cli import main
-from pytest_trtgate.records import Outcome, RunRecord
+from pytest_trtgate.records import Finding, Outcome, RunRecord
 from pytest_trtgate.records.files import save
 
 
@@ -44,9 +44,23 @@ def test_each_verdict_that_is_no_pass_is_an_issue(capsys: pytest.CaptureFixture[
 def test_issues_point_at_the_settings_and_stay_the_same_from_run_to_run() -> None:
     Path("trtgate.toml").write_text("imgsz = 320\n")
     before, _ = rendered(failing_run())
-    after, _ = rendered(failing_run().model_copy(update={"run_id": "another"}))
+    after, _ = rendered(of_other_numbers(failing_run()))
     assert [issue["fingerprint"] for issue in before] == [issue["fingerprint"] for issue in after]
     assert {issue["location"]["path"] for issue in before} == {"trtgate.toml"}
+    assert [issue["description"] for issue in before] != [issue["description"] for issue in after]
+
+
+def of_other_numbers(run: RunRecord) -> RunRecord:
+    """Return a run that found the same, in other numbers."""
+
+    def found(finding: Finding) -> Finding:
+        sentence = re.sub(r"(?<= )\d+(\.\d+)?(?=[ ,;])", "77.7", finding.sentence)
+        return finding.model_copy(update={"sentence": sentence})
+
+    early = tuple(e.model_copy(update={"finding": found(e.finding)}) for e in run.preflight.findings)
+    verdicts = tuple(v.model_copy(update={"findings": tuple(map(found, v.findings))}) for v in run.verdicts)
+    preflight = run.preflight.model_copy(update={"findings": early})
+    return run.model_copy(update={"run_id": "another", "preflight": preflight, "verdicts": verdicts})
 
 
 @pytest.mark.parametrize("run", [passing_run(), gpu_run(), failing_run()])
