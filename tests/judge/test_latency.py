@@ -214,6 +214,10 @@ def test_a_budget_is_told_in_numbers() -> None:
     assert budget([0]).sentence.endswith(f"it rests on 1 launch; {MORE_LAUNCHES}")
 
 
+def test_a_budget_counts_the_inferences_of_the_launches_that_decided() -> None:
+    assert "; 3 of 1500 inferences took longer; it rests on 3 launches" in budget([1, 1, 1, 90, 90]).sentence
+
+
 def test_a_budget_without_any_count_is_an_error() -> None:
     limits = {"p95": Limit(budget_ms=8.0)}
     [check] = judge_latency(int8(launches(int8=[4.0]), limits))
