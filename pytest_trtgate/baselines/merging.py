@@ -31,9 +31,10 @@ def resolve(root: Path) -> Iterator[str]:
     waivers = root / FILE_NAME
     if waivers.exists() and has_conflict(waivers):
         ours, theirs = _sides(waivers, Waivers)
-        both = tuple(dict.fromkeys((*ours.waivers, *theirs.waivers)))
-        save_waivers(waivers, Waivers(waivers=both))
-        yield f"{waivers}: the waivers of both sides"
+        latest_first = sorted((*ours.waivers, *theirs.waivers), key=lambda one: one.until, reverse=True)
+        kept = {(one.cell, one.subject): one for one in latest_first}
+        save_waivers(waivers, Waivers(waivers=tuple(kept.values())))
+        yield f"{waivers}: the waivers of both sides; of two for one cell, that which ends first"
     for path in filter(has_conflict, sorted(root.glob("*/*/*.json"))):
         if path.parts[-3] == ACCURACY:
             accuracies = _sides(path, AccuracyBaseline)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from project import Project
 
+from pytest_trtgate.baselines.waivers import load_waivers
 from pytest_trtgate.cli import main
 from pytest_trtgate.records.baseline import AccuracyBaseline, Baseline
 from pytest_trtgate.records.files import load
@@ -131,6 +132,18 @@ def test_waivers_of_both_sides_are_kept(repository: Project, capsys: pytest.Capt
     capsys.readouterr()
     assert main(["baseline", "show"]) == 0
     assert capsys.readouterr().out.count(": waived until 2999-01-31: why") == 2
+
+
+def test_of_two_waivers_of_a_cell_the_shorter_stays(repository: Project) -> None:
+    path, sides = repository.path / "baselines" / "waivers.json", []
+    for until in ("2999-01-31", "2999-12-31"):
+        key = "shapes-fp16-320-b1-onnxruntime-cpu"
+        assert main(["baseline", "waive", key, "--until", until, "--reason", "why"]) == 0
+        sides.append(path.read_text())
+    for ours, theirs in (sides, sides[::-1]):
+        path.write_text(f"<<<<<<< HEAD\n{ours}=======\n{theirs}>>>>>>> other")
+        assert main(["baseline", "resolve"]) == 0
+        assert [str(waiver.until) for waiver in load_waivers(path.parent).waivers] == ["2999-01-31"]
 
 
 def test_without_conflicts_there_is_nothing_to_resolve(repository: Project, capsys: pytest.CaptureFixture[str]) -> None:
