@@ -126,7 +126,7 @@ class Acceptance:
         return before.engine_sha256 == measured.engine.sha256 and not machine_differences(*machines)
 
     def _unchanged(self, baseline: Baseline, cell: Cell) -> bool:
-        """Return whether the run's launches are within the thresholds of the stored ones."""
+        """Return whether no percentile of the run became slower by its threshold, or surely faster by as much."""
         rules, latency = self.settings.latency, self.run.latencies[cell.model]
         for name, percent in PERCENTILES.items():
             threshold = rules.limit(cell.precision, name, cell.backend).regression
@@ -137,7 +137,7 @@ class Acceptance:
                 change = compare_sessions(now_ms, baseline.per_session_ms(rules.context, percent), threshold)
             except ValueError:  # nothing stored, or what is no time
                 return False
-            if change.change >= threshold:
+            if change.change >= threshold or change.improved:
                 return False
         return True
 
@@ -277,7 +277,9 @@ def _rejudged(verdict: Verdict, run: RunRecord, settings: Settings) -> tuple[Ver
         return verdict, ""
     now = judge_parity(reference, engine, settings.accuracy.tolerances(cell.precision, engine.task))
     if engine.images < settings.accuracy.confirm_below:
-        limits = {c.name: (c.low, c.high) for c in before if c.low is not None and c.high is not None}
+        # What its limits left undecided has the one-sided ones. Others have an interval, which would excuse too much.
+        undecided = [c for c in before if c.outcome is Outcome.INCONCLUSIVE]
+        limits = {c.name: (c.low, c.high) for c in undecided if c.low is not None and c.high is not None}
         now = [confirmed(c, *limits[c.name]) if c.outcome is Outcome.FAIL and c.name in limits else c for c in now]
     now = of_builds(now, run.other_builds(cell.model, cell.precision))
     others = (check for check in verdict.checks if check not in before)

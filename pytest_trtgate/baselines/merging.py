@@ -31,9 +31,10 @@ def resolve(root: Path) -> Iterator[str]:
     waivers = root / FILE_NAME
     if waivers.exists() and has_conflict(waivers):
         ours, theirs = _sides(waivers, Waivers)
-        both = tuple(dict.fromkeys((*ours.waivers, *theirs.waivers)))
-        save_waivers(waivers, Waivers(waivers=both))
-        yield f"{waivers}: the waivers of both sides"
+        latest_first = sorted((*ours.waivers, *theirs.waivers), key=lambda one: one.until, reverse=True)
+        kept = {(one.cell, one.subject): one for one in latest_first}
+        save_waivers(waivers, Waivers(waivers=tuple(kept.values())))
+        yield f"{waivers}: the waivers of both sides; of two for one cell, that which ends first"
     for path in filter(has_conflict, sorted(root.glob("*/*/*.json"))):
         if path.parts[-3] == ACCURACY:
             accuracies = _sides(path, AccuracyBaseline)
@@ -50,9 +51,9 @@ def _joined(ours: Baseline, theirs: Baseline) -> tuple[Baseline, str]:
     machines = (older.environment, session_threads(older), newer.environment, session_threads(newer))
     if older.engine_sha256 != newer.engine_sha256 or machine_differences(*machines):
         return newer, "the engine that was measured last; no session of one engine tells of another"
-    sessions = {session.recorded_at: session for session in (*seen_from(newer.environment, older), *newer.sessions)}
+    others = [one for one in seen_from(newer.environment, older) if not any(map(one.is_same_run, newer.sessions))]
     changed = {
-        "sessions": tuple(sessions[when] for when in sorted(sessions)),
+        "sessions": tuple(sorted((*others, *newer.sessions), key=lambda one: one.recorded_at)),
         "accepted": tuple(dict.fromkeys((*older.accepted, *newer.accepted))),
     }
     joined = fitting(newer.model_copy(update=changed))

@@ -5,7 +5,7 @@ Engines that are timed side by side, or have the same bytes, cannot tell it. The
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
@@ -58,7 +58,7 @@ def platform_changed(cell: Cell, baselines: Mapping[Cell, Baseline], now: Now, *
     limits = min(change.lower for change in alike.values()), max(change.upper for change in alike.values())
     arms = _arms(alike)
     what = "everything" if len(arms) > 1 else "the " + next(iter(arms))
-    since = "the earlier run" if earlier_run else _sessions(change.sessions for change in alike.values())
+    since = "the earlier run" if earlier_run else _sessions([change.sessions for change in alike.values()])
     first = baselines[next(iter(alike))]
     return (
         f"{cell.model}: {what} is {percent(abs(shared))} {'slower' if shared > 0 else 'faster'} than in {since} "
@@ -78,8 +78,8 @@ def _arms(changes: Mapping[Cell, PlatformChange]) -> dict[str, str]:
     return {name: f"{ms(control.then_ms)} -> {ms(control.now_ms)} ms" for name, control in ordered}
 
 
-def _sessions(counts: Iterable[int]) -> str:
-    fewest, *_, most = sorted([*(found := list(counts)), *found])
+def _sessions(counts: Sequence[int]) -> str:
+    fewest, most = min(counts), max(counts)
     if most == 1:
         return "the stored session"
     return f"the {f'{fewest} to ' if fewest < most else ''}{plural(most, 'stored session')}"

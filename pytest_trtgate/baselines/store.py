@@ -180,7 +180,8 @@ class BaselineStore:
             cell: The cell.
             weights_sha256: The SHA-256 of each model's checkpoint.
         """
-        found = (path for path in self.root.glob("*/*/*.json") if path.stem.startswith(_shape(cell)))
+        names = tuple(_shape(cell) + end for end in ".-")
+        found = (path for path in self.root.glob("*/*/*.json") if path.name.startswith(names))
         others = (path for path in sorted(found) if path.parts[-2] not in weights_sha256)
         sha256 = weights_sha256[cell.model]
         return next((one.cell.model for path in others if (one := any_baseline(path)) and one.is_of(sha256)), "")

@@ -44,11 +44,6 @@ def true_positives(kind: str) -> str:
     return f"tp_{kind.strip()}" if kind else "tp"
 
 
-def task_of(metadata: Mapping[str, Any]) -> Task | None:
-    """Return the task in an engine's metadata; None if the gate does not judge it."""
-    return next((task for task in TASKS if task == metadata.get("task")), None)
-
-
 def head_of(metadata: Mapping[str, Any]) -> Head | None:
     """Return where an engine's boxes are suppressed, by its metadata; None for a classifier, which has none."""
     arguments = metadata.get("args")

@@ -16,6 +16,8 @@ from .numbers import accuracy_of, gated_context, latency_of
 from .page.parts import sentence_of
 
 _PLAIN_NAME = re.compile(r"\W")
+_NUMBER = re.compile(r"(?<![\w.-])\d[\d.,]*(?![\w-])")
+"""A number by itself, such as a load or a time, and not that in a name."""
 
 
 def write(path: Path, runs: Sequence[RunRecord], about: str) -> Path:
@@ -49,7 +51,7 @@ def _issues(run: RunRecord, about: str) -> Iterator[dict[str, Any]]:
         yield _issue(verdict.subject, said, _severity(verdict), f"{verdict.cell.key} {verdict.outcome}", about)
     for finding in run.findings():
         severity = "major" if finding.severity == "fail" else "minor"
-        yield _issue(finding.id, fmt.clip(finding.sentence, 500), severity, finding.sentence, about)
+        yield _issue(finding.id, fmt.clip(finding.sentence, 500), severity, _NUMBER.sub("", finding.sentence), about)
 
 
 def _issue(check: str, said: str, severity: str, identity: str, about: str) -> dict[str, Any]:

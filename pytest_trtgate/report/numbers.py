@@ -7,12 +7,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from statistics import geometric_mean, median
-from typing import Literal
 
 from .. import text as fmt
 from ..records import (
     PRIMARY,
     REFERENCE,
+    SUBJECTS,
     Accepted,
     AccuracyRecord,
     BaselineSession,
@@ -22,14 +22,13 @@ from ..records import (
     LatencyRecord,
     Outcome,
     RunRecord,
+    Subject,
     Timing,
     Verdict,
     is_replayed,
     replay_of,
 )
 
-Subject = Literal["accuracy", "latency"]
-SUBJECTS: tuple[Subject, ...] = ("accuracy", "latency")
 STAGES: tuple[Context, ...] = ("preprocess", "inference", "postprocess")
 BUDGET_UNITS = ("ms", "mJ", "MB")
 """Units of checks against an absolute limit."""

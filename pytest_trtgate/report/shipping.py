@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterator, Sequence
 
 from .. import text as fmt
-from ..records import PRECISIONS, REFERENCE, WORDS, Outcome, RunRecord, Verdict
-from .numbers import SUBJECTS, CellNumbers, primary, ratio, rows_of
+from ..records import PRECISIONS, REFERENCE, SUBJECTS, WORDS, Outcome, RunRecord, Verdict
+from .numbers import CellNumbers, primary, ratio, rows_of
 
 ALIKE = 0.05
 """Latencies that differ by less than this ratio are alike: the more accurate engine, then the smaller, is better."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from pathlib import Path
 
@@ -97,6 +98,17 @@ def test_of_two_engines_the_later_stays(repository: Project, capsys: pytest.Capt
     assert load(path, Baseline).engine_sha256 == "0" * 64
 
 
+def test_sessions_that_began_in_one_second_are_all_kept(repository: Project) -> None:
+    path = repository.baseline("fp16")
+    ours = path.read_text()
+    theirs = json.loads(ours)
+    theirs["sessions"][0]["engine"]["p50"][0] += 0.5
+    for other, sessions in ((json.dumps(theirs), 2), (ours, 1)):
+        path.write_text(f"<<<<<<< HEAD\n{ours}=======\n{other}\n>>>>>>> other\n")
+        assert main(["baseline", "resolve"]) == 0
+        assert len(load(path, Baseline).sessions) == sessions
+
+
 def test_a_side_that_is_no_baseline_is_left_to_people(repository: Project, capsys: pytest.CaptureFixture[str]) -> None:
     path = repository.baseline("fp16")
     text = f"<<<<<<< HEAD\n{path.read_text()}=======\n{{\n>>>>>>> other\n"
@@ -119,6 +131,18 @@ def test_waivers_of_both_sides_are_kept(repository: Project, capsys: pytest.Capt
     capsys.readouterr()
     assert main(["baseline", "show"]) == 0
     assert capsys.readouterr().out.count(": waived until 2999-01-31: why") == 2
+
+
+def test_of_two_waivers_of_a_cell_the_shorter_stays(repository: Project) -> None:
+    path, sides = repository.path / "baselines" / "waivers.json", []
+    for until in ("2999-01-31", "2999-12-31"):
+        key = "shapes-fp16-320-b1-onnxruntime-cpu"
+        assert main(["baseline", "waive", key, "--until", until, "--reason", "why"]) == 0
+        sides.append(path.read_text())
+    for ours, theirs in (sides, sides[::-1]):
+        path.write_text(f"<<<<<<< HEAD\n{ours}=======\n{theirs}>>>>>>> other")
+        assert main(["baseline", "resolve"]) == 0
+        assert [waiver["until"] for waiver in json.loads(path.read_text())["waivers"]] == ["2999-01-31"]
 
 
 def test_without_conflicts_there_is_nothing_to_resolve(repository: Project, capsys: pytest.CaptureFixture[str]) -> None:

@@ -101,3 +101,12 @@ def test_two_checkpoints_of_one_file_name_are_told_apart_by_their_names(project:
     project.settings(base=both + 'cache_dir = "cache"\n')
     project.run(ONE, "-k", "accuracy").assert_outcomes(passed=2)
     assert [cell.model for cell in project.record.cells] == ["shapes", "other"]
+
+
+def test_baselines_of_another_batch_are_no_reason_to_rename(renamed: Project) -> None:
+    for path in (renamed.path / "baselines").glob("*/shapes/fp16-*.json"):
+        path.rename(path.with_name(path.name.replace("-b1", "-b16")))
+        text = path.with_name(path.name.replace("-b1", "-b16"))
+        text.write_text(text.read_text().replace('"batch": 1', '"batch": 16'))
+    renamed.run(ONE)
+    assert "has baselines as" not in renamed.verdict("fp16", "latency").summary

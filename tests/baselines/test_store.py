@@ -11,12 +11,15 @@ import pytest
 from fake_jobs import Behaviour
 from project import VERSIONS, Project, snapshot
 
+from pytest_trtgate.baselines import Acceptance
 from pytest_trtgate.baselines.store import KEEP_BYTES, KEEP_SESSIONS, BaselineStore, Measured
 from pytest_trtgate.judge.accuracy.parity import FINDS_NOTHING
 from pytest_trtgate.judge.latency import fitness
 from pytest_trtgate.measuring import launches
 from pytest_trtgate.records.baseline import AccuracyBaseline, Baseline
 from pytest_trtgate.records.files import load
+from pytest_trtgate.records.latency import ArmLaunch
+from pytest_trtgate.settings import recorded_settings
 
 ONE = "--trt-precision=fp16"
 INT8 = "--trt-precision=int8"
@@ -105,6 +108,31 @@ def test_add_still_judges_against_a_baseline_that_is_there(accepted: Project) ->
 def test_update_joins_sessions_of_one_engine(accepted: Project) -> None:
     accepted.run(ONE, "--trt-baselines=update").assert_outcomes(passed=2)
     assert len(load(accepted.baseline("fp16"), Baseline).sessions) == 2
+
+
+@pytest.mark.parametrize(("times", "sessions"), [(0.5, 1), (0.97, 2), (2.0, 1)])
+def test_sessions_of_a_machine_that_became_another_start_anew(accepted: Project, times: float, sessions: int) -> None:
+    store, run = BaselineStore(accepted.path / "baselines", accepted.record.environment), accepted.record
+    latency = run.latencies["shapes"]
+    timed = tuple(
+        launch.model_copy(update={"arms": {name: _times(arm, times) for name, arm in launch.arms.items()}})
+        for launch in latency.launches
+    )
+    latencies = {"shapes": latency.model_copy(update={"launches": timed})}
+    later = run.model_copy(update={"started_at": "2999-01-31T00:00:00+00:00", "latencies": latencies})
+    settings = recorded_settings(run.settings, accepted.path)
+    [cell] = [cell for cell in run.cells if cell.precision == "fp16"]
+    assert Acceptance(later, store, settings, None, allow_busy=True).write(cell, ["latency"])[1]
+    assert len(load(accepted.baseline("fp16"), Baseline).sessions) == sessions
+
+
+def _times(arm: ArmLaunch, factor: float) -> ArmLaunch:
+    """Return a launch of an arm that took so many times as long."""
+    timings = {
+        context: timing.model_copy(update={"quantiles_ms": tuple(ms * factor for ms in timing.quantiles_ms)})
+        for context, timing in arm.timings.items()
+    }
+    return arm.model_copy(update={"timings": timings})
 
 
 def test_sessions_of_another_engine_start_anew(accepted: Project) -> None:

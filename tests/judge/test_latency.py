@@ -107,6 +107,11 @@ def test_a_comparison_with_stored_sessions_says_what_it_would_have_caught() -> N
     assert sentence.endswith("; a slow-down of 8.1 % would have been caught 9 times in 10")
 
 
+def test_sessions_too_few_to_fail_by_promise_to_catch_nothing() -> None:
+    assert "caught" not in regression(3.9, 4.0).sentence
+    assert "caught" not in regression(3.8, 4.0, 4.0).sentence
+
+
 def test_a_comparison_with_stored_sessions_says_why_it_is_no_better() -> None:
     [check] = judge_latency(int8(launches(int8=[4.0])), None, Against(stored(4.0, 4.0, 4.0), note="no engine"))
     assert check.sentence.endswith("9 times in 10; no engine")
@@ -209,6 +214,10 @@ def test_a_budget_is_told_in_numbers() -> None:
     assert budget([0]).sentence.endswith(f"it rests on 1 launch; {MORE_LAUNCHES}")
 
 
+def test_a_budget_counts_the_inferences_of_the_launches_that_decided() -> None:
+    assert "; 3 of 1500 inferences took longer; it rests on 3 launches" in budget([1, 1, 1, 90, 90]).sentence
+
+
 def test_a_budget_without_any_count_is_an_error() -> None:
     limits = {"p95": Limit(budget_ms=8.0)}
     [check] = judge_latency(int8(launches(int8=[4.0]), limits))
@@ -286,6 +295,17 @@ def test_a_slower_machine_makes_no_engine_slower() -> None:
     assert beside_checkpoint(11.5, 20.0, "same", sessions=5).outcome is Outcome.FAIL
 
 
+def test_what_only_the_machine_gained_is_not_offered_as_the_new_baseline() -> None:
+    assert "accept with" not in beside_checkpoint(8.0, 16.0, "same", sessions=5).sentence
+    assert "; faster by 40 %: accept with" in beside_checkpoint(6.0, 16.0, "same", sessions=5).sentence
+
+
+def test_a_stored_session_without_a_checkpoint_hides_no_other() -> None:
+    check = beside_checkpoint(11.5, 23.0, "same", sessions=5, without=1)
+    assert check.outcome is Outcome.PASS
+    assert "the same .pt is 15 % slower" in check.sentence
+
+
 def test_a_noisy_checkpoint_excuses_no_slower_engine() -> None:
     assert (
         beside_checkpoint(10.9, 22.0, "same", sessions=5, pt_then=(17.0, 24.0, 20.0, 23.0, 16.0)).outcome
@@ -302,9 +322,18 @@ BUSY = "the load average is 9 on 2 cores"
 
 
 def beside_checkpoint(
-    engine_ms: float, pt_ms: float, sha256: str, busy: str = "", sessions: int = 1, pt_then: Sequence[float] = ()
+    engine_ms: float,
+    pt_ms: float,
+    sha256: str,
+    busy: str = "",
+    sessions: int = 1,
+    pt_then: Sequence[float] = (),
+    without: int = 0,
 ) -> Check:
-    """Return the verdict on launches of an engine and a ``.pt``, that took 10 and 20 ms in the stored sessions."""
+    """Return the verdict on launches of an engine and a ``.pt``, that took 10 and 20 ms in the stored sessions.
+
+    ``without``: so many of the first sessions did not time the ``.pt``.
+    """
     before = stored(*[10.0] * sessions)
     found = [
         session.model_copy(
@@ -312,6 +341,7 @@ def beside_checkpoint(
         )
         for session, ms in zip(before.sessions, pt_then or [20.0] * sessions, strict=True)
     ]
+    found[:without] = [session.model_copy(update={"reference": ()}) for session in found[:without]]
     now = launches(int8=[engine_ms] * 3, pt=[pt_ms] * 3)
     named = tuple(
         launch.model_copy(

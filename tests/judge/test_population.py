@@ -13,6 +13,7 @@ from fake_jobs import Behaviour
 from judge_example import IMAGES, accuracy, compare, records
 from project import ACCURACY_TEST, TESTS, Project
 
+from pytest_trtgate.baselines.acceptance import with_tolerances_of
 from pytest_trtgate.cli import main
 from pytest_trtgate.errors import RecordError
 from pytest_trtgate.judge.accuracy.average_precision import ImageRecords
@@ -20,6 +21,7 @@ from pytest_trtgate.judge.accuracy.bootstrap import Bootstrap
 from pytest_trtgate.judge.accuracy.parity import _four_digits, judge_parity
 from pytest_trtgate.records.accuracy import ClassAccuracy
 from pytest_trtgate.records.verdict import Check, Outcome
+from pytest_trtgate.settings import recorded_settings
 from pytest_trtgate.verdicts import evidence
 from pytest_trtgate.verdicts.evidence import gather
 
@@ -204,6 +206,20 @@ def test_one_lost_image_of_four_does_not_fail_by_itself_unless_asked_for(
     capsys.readouterr()
     assert main(["baseline", "accept", "reports/run.json"]) == status
     assert "by the tolerances of now" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("outcome", [Outcome.FAIL, Outcome.PASS, Outcome.INCONCLUSIVE])
+def test_only_what_was_undecided_is_excused_under_other_tolerances(project: Project, outcome: Outcome) -> None:
+    project.weights(Behaviour(drop={"int8": 0.2}, seen=WORSE))
+    project.run(INT8, "--trt-baselines=add")
+    run = project.record
+    verdict = project.verdict("int8", "accuracy")
+    checks = tuple(c.model_copy(update={"outcome": outcome, "low": -0.01, "high": 0.4}) for c in verdict.checks)
+    run = run.model_copy(update={"verdicts": (verdict.model_copy(update={"checks": checks}),)})
+    settings = recorded_settings(run.settings, project.path)
+    [now] = with_tolerances_of(settings, run, run.cells)[0].verdicts
+    excused = outcome is Outcome.INCONCLUSIVE
+    assert {c.outcome for c in now.checks} == {Outcome.INCONCLUSIVE if excused else Outcome.FAIL}
 
 
 # Reading

@@ -11,7 +11,7 @@ import pytest
 from runs_example import failing_run, gpu_run, passing_run
 
 from pytest_trtgate.cli import main
-from pytest_trtgate.records import Outcome, RunRecord
+from pytest_trtgate.records import EarlyFinding, Finding, Outcome, Preflight, RunRecord
 from pytest_trtgate.records.files import save
 
 
@@ -43,10 +43,18 @@ def test_each_verdict_that_is_no_pass_is_an_issue(capsys: pytest.CaptureFixture[
 
 def test_issues_point_at_the_settings_and_stay_the_same_from_run_to_run() -> None:
     Path("trtgate.toml").write_text("imgsz = 320\n")
-    before, _ = rendered(failing_run())
-    after, _ = rendered(failing_run().model_copy(update={"run_id": "another"}))
+    before, _ = rendered(busy(1.8))
+    after, _ = rendered(busy(12))
     assert [issue["fingerprint"] for issue in before] == [issue["fingerprint"] for issue in after]
     assert {issue["location"]["path"] for issue in before} == {"trtgate.toml"}
+    assert [issue["description"] for issue in before] != [issue["description"] for issue in after]
+
+
+def busy(load: float) -> RunRecord:
+    """Return a run on a machine with a load of its own."""
+    sentence = f"shapes-2: the load average is {load} on 2 cores before the start"
+    early = EarlyFinding(finding=Finding(id="machine-busy", severity="warn", sentence=sentence))
+    return failing_run().model_copy(update={"run_id": str(load), "preflight": Preflight(findings=(early,))})
 
 
 @pytest.mark.parametrize("run", [passing_run(), gpu_run(), failing_run()])

@@ -131,7 +131,7 @@ def _budget(candidate: Candidate, name: str, budget_ms: float) -> Check:
     level_ms = median(candidate.per_launch_ms(name))
     outcome = found.outcome or Outcome.INCONCLUSIVE
     relation = {Outcome.PASS: "is within", Outcome.FAIL: "is over"}.get(outcome, "cannot be told from")
-    over, total = (sum(of) for of in zip(*((x.over, x.timing.n) for x in counted), strict=True))
+    over, total = (sum(of) for of in zip(*((x.over, x.timing.n) for x in counted[: found.launches]), strict=True))
     said = f"{over} of {total} inferences took longer; it rests on {plural(found.launches, 'launch')}"
     if math.isfinite(found.upper_ms):
         said += f", which leave {ms(found.lower_ms)} to {ms(found.upper_ms)} ms possible (one-sided 99 % limits)"

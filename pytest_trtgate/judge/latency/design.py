@@ -54,10 +54,9 @@ class Look:
 SCREENS = (Screen(3, 0.05, 0.4), Screen(4, 0.2, 0.9))
 LOOKS = (Look(5, 0.00004, 2.2), Look(8, 0.00008, 1.8), Look(12, 0.00013, 1.0))
 MAX_LAUNCHES = LOOKS[-1].launches
-RUN_LEVEL = 0.005
-"""The chance that a run without any change fails, while the levels of the looks hold."""
 QUANTITIES = 20
-"""So many quantities of one run share that level at the levels above; where there are more, all levels shrink."""
+"""At the levels above, so many quantities of one run share a level of 0.005, the chance that a run without any change
+fails. Where there are more, all levels shrink."""
 CONFIDENCE = 0.99
 """The level of the one-sided limits. A quantity passes if its upper limit is under the threshold."""
 LAG_FAILS = 1.75

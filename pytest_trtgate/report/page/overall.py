@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Sequence
 
 from ... import text as fmt
-from ...records import WORDS, Outcome, RunRecord, Verdict
-from ..numbers import SUBJECTS, excess, is_speedup, numbers_of, worst_first
+from ...records import SUBJECTS, WORDS, Outcome, RunRecord, Verdict
+from ..numbers import excess, is_speedup, numbers_of, worst_first
 from .parts import Badge, badge, how_fast
 
 
