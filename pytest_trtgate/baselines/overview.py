@@ -133,7 +133,9 @@ def overview(root: Path, settings: Settings, today: date) -> Iterator[str]:
             continue
         yield f"  {one.baseline.cell.key}"
         yield from (f"    {line}" for line in _facts(one.baseline, settings))
-        yield from (f"    accepted: {fmt.clip(said, 400)}" for said in one.baseline.accepted)
+        sessions = one.baseline.sessions if isinstance(one.baseline, Baseline) else ()
+        told = {f"the machine was busy: {session.busy}" for session in sessions}  # with the session, a line above
+        yield from (f"    accepted: {fmt.clip(said, 400)}" for said in one.baseline.accepted if said not in told)
         if one.renamed:
             yield f"    renamed: {one.renamed}"
         if one.why_unused:

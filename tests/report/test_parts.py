@@ -183,6 +183,13 @@ def test_level_is_the_median_over_launches() -> None:
     assert times.samples == 1500
 
 
+def test_throughput_is_the_median_over_launches_as_in_junit_and_the_fixtures() -> None:
+    timing = latency().launches[0].arms["int8"].timings["end-to-end"]
+    times = numbers.Distribution(tuple(timing.model_copy(update={"mean_ms": ms}) for ms in (10.0, 100.0, 20.0)))
+    assert times.images_per_second(batch=2) == 100.0
+    assert numbers.Distribution(()).images_per_second(batch=2) is None
+
+
 def test_pooled_quantiles_ascend_and_lie_within_the_launches() -> None:
     times = numbers.distribution(latency(), "int8", "engine")
     assert times is not None
