@@ -192,8 +192,8 @@ def _card(run: RunRecord, verdicts: Sequence[Verdict], anchors: Anchors, anchor:
     sentence = sentence_of(first)
     place, log = where(first.cell), log_tail(first.log_tail)
     said = next(filter(None, map(brief, checks)), "") or last_line(log) or sentence
-    if len(wrong) > 1 and all(c.facts for c in wrong) and not first.waived:
-        # The numbers of the others follow.
+    if len(wrong) > 1 and all(c.facts for c in wrong) and first.failed and not first.waived:
+        # The numbers of the others follow on the card of a failure; a note has none.
         sentence = f"{wrong[0].sentence}; and {fmt.plural(len(wrong) - 1, 'check')} more:"
         wrong = [replace(c, sentence="") for c in wrong]
     # What the card says already is not said again.
