@@ -476,7 +476,7 @@ def test_a_change_that_is_not_of_the_levels_beside_it_says_what_it_is_of() -> No
         outcome=Outcome.FAIL,
         sentence="",
     )
-    assert [fact.label for fact in check_view(check, cell("int8")).facts][2] == "change, mean of launches"
+    assert [fact.label for fact in check_view(check, cell("int8")).facts][2] == "change, geometric mean of launches"
     level = check.model_copy(update={"change": 74.2 / 49.0 - 1})
     assert [fact.label for fact in check_view(level, cell("int8")).facts][2] == "change"
 

@@ -145,10 +145,11 @@ def first_baseline(run: RunRecord) -> Command | None:
     said = "ccuracy has no baseline yet"
     if "latency" in subjects:
         here = fmt.clip(run.environment.machine, 80)
-        what = "ccuracy and latency have" if "accuracy" in subjects else "atency has"
-        said = f"{what} no baseline on this machine yet ({here})"
+        said = f"atency has no baseline on this machine yet ({here})"
+        if "accuracy" in subjects:  # which hangs on no machine
+            said = f"ccuracy has no baseline yet, nor has latency on this machine ({here})"
     said += f"; to record one{_how(line)}"
-    first = "l" if said.startswith("atency") else "a"
+    first = "a" if "accuracy" in subjects else "l"
     return Command(f"{first.upper()}{said}", f"{first}{said}", line)
 
 
