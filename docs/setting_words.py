@@ -84,7 +84,8 @@ WORDS: dict[str, str] = {
     "accuracy.*": "Largest allowed drop of this metric from the `.pt`, and since the baseline.",
     "latency.context": "What is judged: the engine alone, or image in to result out. Both are measured.",
     "latency.launches": "How many launches a run has. A replayed baseline is looked at after 3, 4, 5, 8 and 12.",
-    "latency.max_launches": "How many launches a run gets at most where fewer do not decide.",
+    "latency.max_launches": "How many launches a run gets at most where fewer do not decide. With fewer than 5, "
+    "an engine that is slower than a replayed baseline is INCONCLUSIVE at most, and does not fail.",
     "latency.samples": (
         "Timed inferences per launch, arm and context. The context that is not judged gets a quarter of them."
     ),

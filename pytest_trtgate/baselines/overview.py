@@ -133,7 +133,7 @@ def overview(root: Path, settings: Settings, today: date) -> Iterator[str]:
             continue
         yield f"  {one.baseline.cell.key}"
         yield from (f"    {line}" for line in _facts(one.baseline, settings))
-        yield from (f"    accepted: {fmt.clip(said, 400)}" for said in one.baseline.accepted)
+        yield from (f"    accepted: {fmt.clip(said, 400)}" for said in filter(None, _accepted(one.baseline)))
         if one.renamed:
             yield f"    renamed: {one.renamed}"
         if one.why_unused:
@@ -169,6 +169,14 @@ def _facts(baseline: AccuracyBaseline | Baseline, settings: Settings) -> Iterato
         if session.busy:
             busy = fmt.clip(session.busy, 300)
             yield f"session of {fmt.date(session.recorded_at)} was accepted though the machine was busy: {busy}"
+
+
+def _accepted(baseline: AccuracyBaseline | Baseline) -> Iterator[str]:
+    """Yield what was judged when it was accepted, without the busy machine that its session's line has told."""
+    for said in baseline.accepted:
+        for session in baseline.sessions if isinstance(baseline, Baseline) else ():
+            said = said.removesuffix(f"the machine was busy: {session.busy}").removesuffix("; ")
+        yield said
 
 
 def _when(moment: str, commit: str | None) -> str:

@@ -310,7 +310,7 @@ def load_baseline(path: Path, kind: type[B]) -> B:
     try:
         return load(path, kind)
     except RecordError as error:
-        why = "holds conflict markers of a merge; run trtgate baseline resolve, which takes both sides' sessions"
+        why = "holds conflict markers of a merge; run trtgate baseline resolve, which makes one of both sides"
         said = f"{path}: {why}" if has_conflict(path) else f"{error}; {RESTORE}"
         raise BaselineError(said) from error
 

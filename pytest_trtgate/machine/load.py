@@ -38,16 +38,16 @@ def _load(system: Path, cores: int, wait: Callable[[float], None]) -> str:
     load = _first_number(system / "proc/loadavg")
     if load is None or load <= LOADED * cores:
         return ""
-    now = ""
+    used = ""
     for look_s in LOOKS_S:
         share = _share_of_others(system, look_s, wait)
         if share is None:  # the system does not report it
             break
         if share < BUSY_SHARE:
             return ""  # the last minute was busy, perhaps by a run of ours, and now is not
-        now = f", of whose time others use {100 * share:.0f} % now"
-    limits = f"over {LOADED * cores:g}" + (f" with {100 * BUSY_SHARE:g} % or more in use" if now else "")
-    return f"the load average is {load:.1f} on {cores} cores before the start{now} (busy is {limits})"
+        used = f" and others use {100 * share:.0f} % of them"
+    limits = f"over {LOADED * cores:g}" + (f" and {100 * BUSY_SHARE:g} % or more" if used else "")
+    return f"the load average is {load:.1f} on {cores} cores{used} before the start (busy is {limits})"
 
 
 def _quota(system: Path, wait: Callable[[float], None]) -> str:

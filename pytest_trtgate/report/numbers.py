@@ -75,6 +75,10 @@ class Distribution:
         weight = self.samples
         return sum(timing.mean_ms * timing.n for timing in self.timings) / weight if weight else None
 
+    def images_per_second(self, batch: int) -> float | None:
+        """Return the throughput: the median over launches of each launch's own, as in JUnit XML and the fixtures."""
+        return middle([rate for timing in self.timings if (rate := ratio(1000.0 * batch, timing.mean_ms))])
+
     def level_ms(self, percent: int) -> float | None:
         """Return the p-th percentile: the median over launches of each launch's own."""
         return middle(self.per_launch_ms(percent))

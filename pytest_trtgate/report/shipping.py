@@ -14,7 +14,7 @@ ALIKE = 0.05
 
 
 def shipping(run: RunRecord) -> tuple[str, ...]:
-    """Return per judged model, in a sentence, the precision that it would ship and why, or why none.
+    """Return per judged model, in a sentence, the precision that it would ship, or why none, or what leaves it open.
 
     An engine is shipped where both its accuracy and its latency were judged and neither is a failure, also a waived
     one, and where it is faster than the ``.pt``, as far as that was timed. The fastest of those is the one.
@@ -48,7 +48,8 @@ def _sentence(row: Sequence[CellNumbers]) -> str:
         for n in ordered:
             reasons.setdefault(_against(n) or "not timed", []).append(_name(n))
         said = [f"{why} ({', '.join(names)})" for why, names in reasons.items()]
-        return f"ship none: {'; '.join(said)}"
+        unknown = any(not _bad(n) and _unjudged(n) for n in row)
+        return f"{'which to ship is open' if unknown else 'ship none'}: {'; '.join(said)}"
     if not faster:
         best = min(good, key=_p50_ms)
         levels = f"{_name(best)} {fmt.ms(best.level_ms(50))}, .pt {fmt.ms(best.level_ms(50, REFERENCE))} at p50"
@@ -78,14 +79,21 @@ def _instead(best: CellNumbers, row: Sequence[CellNumbers]) -> str:
 
 def _against(n: CellNumbers) -> str:
     """Return what stands against shipping an engine; empty where its accuracy and latency were judged to be fine."""
-    verdicts = n.accuracy_verdict, n.latency_verdict
     if n.accuracy_verdict and n.accuracy_verdict.outcome is Outcome.INCONCLUSIVE:
         return "accuracy could not be decided"
-    bad = [v for v in verdicts if v and (v.failed or v.outcome in (Outcome.FAIL, Outcome.ERROR))]
-    if bad:
+    if bad := _bad(n):
         return " and ".join(map(_is, bad))
-    missing = [subject for subject, verdict in zip(SUBJECTS, verdicts, strict=True) if verdict is None]
+    missing = _unjudged(n)
     return f"{' and '.join(missing)} not judged" if missing else ""
+
+
+def _bad(n: CellNumbers) -> list[Verdict]:
+    return [v for v in n.verdicts if v.failed or v.outcome in (Outcome.FAIL, Outcome.ERROR)]
+
+
+def _unjudged(n: CellNumbers) -> list[str]:
+    verdicts = n.accuracy_verdict, n.latency_verdict
+    return [subject for subject, verdict in zip(SUBJECTS, verdicts, strict=True) if verdict is None]
 
 
 def _is(verdict: Verdict) -> str:

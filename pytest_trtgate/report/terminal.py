@@ -111,19 +111,24 @@ def _rows(run: RunRecord, words: Mapping[Outcome, str]) -> list[tuple[list[str],
 
 
 def _fit(rows: Sequence[Sequence[str]], width: int) -> tuple[list[int], list[int]]:
-    """Return which columns fit into ``width`` characters, and how wide each of those is."""
+    """Return which columns fit into ``width`` characters, and how wide each of those is; empty ones go first."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     kept = list(range(len(COLUMNS)))
 
     def total() -> int:
         return sum(widths[i] for i in kept) + len(_GAP) * (len(kept) - 1)
 
-    for index in sorted(kept, key=lambda i: -COLUMNS[i].spare):
-        if total() <= width or COLUMNS[index].spare == 0:
+    spare = [i for i in kept if COLUMNS[i].spare]
+    for index in sorted(spare, key=lambda i: (_filled(rows, i), -COLUMNS[i].spare)):
+        if total() <= width:
             break
         kept.remove(index)
     widths[0] = max(min(widths[0], 12), widths[0] - max(0, total() - width))
     return kept, [widths[i] for i in kept]
+
+
+def _filled(rows: Sequence[Sequence[str]], column: int) -> bool:
+    return any(row[column] not in ("", "-") for row in rows[1:])
 
 
 def table(run: RunRecord, width: int) -> list[Line]:

@@ -43,7 +43,7 @@ def test_accuracy_without_a_baseline_is_no_baseline_and_passes_at_the_desk(proje
     ("selected", "said"),
     [
         ("accuracy", "Accuracy has no baseline yet; to record one: trtgate baseline accept "),
-        ("accuracy or latency", "Accuracy and latency have no baseline on this machine yet ("),
+        ("accuracy or latency", "Accuracy has no baseline yet, nor has latency on this machine ("),
     ],
 )
 def test_what_has_no_baseline_at_all_is_one_line_that_records_one(project: Project, selected: str, said: str) -> None:

@@ -75,7 +75,7 @@ def test_a_conflict_is_recognised_and_resolved_with_both_sides_sessions(
     repository.run(ONE).assert_outcomes(failed=2)
     for subject in ("accuracy", "latency"):
         summary = repository.verdict("fp16", subject).summary
-        assert "holds conflict markers of a merge; run trtgate baseline resolve, which takes both sides" in summary
+        assert "run trtgate baseline resolve, which makes one of both sides" in summary
     capsys.readouterr()
     assert main(["baseline", "resolve"]) == 0
     out = capsys.readouterr().out

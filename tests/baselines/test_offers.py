@@ -103,6 +103,7 @@ def test_a_run_on_a_busy_machine_is_accepted_only_where_that_is_allowed(
     assert shown == allowed.replace(f"  the machine was busy: {BUSY_WITH}\n", needs)
     assert "baseline written" in said(capsys, "baseline", "accept", RUN, "--allow-busy")
     assert accepted.baseline("fp16").read_bytes() != before
+    assert said(capsys, "baseline", "show").count(BUSY_WITH) == 1  # with its session
 
 
 def test_each_command_that_a_failure_offers_works_from_the_folder_of_the_run(

@@ -55,8 +55,8 @@ def test_only_the_ratio_inside_a_launch_counts() -> None:
     assert (checks[0].value, checks[0].reference) == (pytest.approx(4.2957), pytest.approx(4.3))
     assert checks[0].sentence.startswith("int8: p50 is 0.0666 % slower, 2 % allowed; 3 launches, one-sided 99 % limits")
     assert checks[0].sentence.endswith(
-        "; median of launches 4.3 -> 4.3 ms, the baseline replayed beside it; the change is the mean of those in each "
-        "launch: +0.1, -0.1, +0.2 %"
+        "; median of launches 4.3 -> 4.3 ms, the baseline replayed beside it; the change is the geometric mean of "
+        "those in each launch: +0.1, -0.1, +0.2 %"
     )
 
 
@@ -116,6 +116,12 @@ def test_a_ratio_that_is_none_is_an_error(bad: float) -> None:
     checks = judged(beside([1.0, bad, 1.0]))
     assert [str(check.outcome) for check in checks] == ["ERROR", "ERROR"]
     assert "launch 2 gave no usable time" in checks[0].sentence
+
+
+def test_the_change_is_the_geometric_mean_of_those_that_are_listed() -> None:
+    check = judged(beside([1.5, 1.0, 0.8]))[0]
+    assert check.sentence.endswith("; the change is the geometric mean of those in each launch: +50.0, +0.0, -20.0 %")
+    assert check.change == pytest.approx((1.5 * 1.0 * 0.8) ** (1 / 3) - 1, abs=1e-6)
 
 
 def test_a_baseline_engine_that_failed_meanwhile_is_not_compared_with() -> None:

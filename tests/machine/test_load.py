@@ -60,8 +60,8 @@ def test_a_load_over_half_of_the_cores_is_busy(system: System) -> None:
     system.write("proc/loadavg", "2.10 0.40 0.30 1/200 4711")
     assert system.why_busy() == ["the load average is 2.1 on 4 cores before the start (busy is over 2)"]
     ticking(system, busy=40)
-    now = "of whose time others use 40 % now (busy is over 2 with 25 % or more in use)"
-    assert system.why_busy() == [f"the load average is 2.1 on 4 cores before the start, {now}"]
+    told = "the load average is 2.1 on 4 cores and others use 40 % of them before the start"
+    assert system.why_busy() == [f"{told} (busy is over 2 and 25 % or more)"]
 
 
 def process(number: int, parent: int, ticks: int) -> tuple[str, str]:

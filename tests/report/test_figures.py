@@ -41,7 +41,23 @@ def test_part_of_a_run_is_not_called_the_whole() -> None:
     assert said == "1 of 6 planned verdicts passes. Not judged: accuracy of 2 cells and latency of 3 cells."
     assert lead(part_of(passing_run(), 5))[1].startswith("5 of 6 planned verdicts pass. Not judged: latency of shapes")
     assert lead(passing_run())[0] == "Gate passed"
-    assert lead(passing_run(), part_of(passing_run(), 1))[1].startswith("7 of 12 planned verdicts pass.")
+    elsewhere = passing_run().environment.model_copy(update={"machine": "another"})
+    other = part_of(passing_run(), 1).model_copy(update={"environment": elsewhere})
+    assert lead(passing_run(), other)[1].startswith("7 of 12 planned verdicts pass.")
+
+
+def test_what_two_jobs_judge_of_the_same_engines_is_judged() -> None:
+    run = passing_run()
+    accuracy, latency = (
+        run.model_copy(update={"verdicts": tuple(v for v in run.verdicts if v.subject == subject)})
+        for subject in ("accuracy", "latency")
+    )
+    assert lead(accuracy)[1] == "3 of 6 planned verdicts pass. Not judged: latency of 3 cells."
+    headline, said = lead(accuracy, latency)
+    assert (headline, said.partition(".")[0]) == ("Gate passed", "All 6 verdicts pass")
+    rebuilt = {key: engine.model_copy(update={"sha256": "0" * 64}) for key, engine in latency.engines.items()}
+    apart = lead(accuracy, latency.model_copy(update={"engines": rebuilt}))[1]
+    assert apart == "6 of 12 planned verdicts pass. Not judged: accuracy of 3 cells and latency of 3 cells."
 
 
 def test_part_of_a_run_that_failed_says_what_was_not_judged() -> None:

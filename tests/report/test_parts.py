@@ -20,7 +20,7 @@ from pytest_trtgate.records.run import RunRecord
 from pytest_trtgate.records.verdict import Check, Outcome
 from pytest_trtgate.report import measurements_table, numbers
 from pytest_trtgate.report.page import charts, detail, html, latency_view, parts, svg
-from pytest_trtgate.report.page.cards import commands_of
+from pytest_trtgate.report.page.cards import cards, commands_of
 from pytest_trtgate.report.page.device_view import device_facts
 from pytest_trtgate.report.page.latency_view import context_tables
 from pytest_trtgate.report.page.parts import check_view
@@ -183,6 +183,13 @@ def test_level_is_the_median_over_launches() -> None:
     assert times.samples == 1500
 
 
+def test_throughput_is_the_median_over_launches_as_in_junit_and_the_fixtures() -> None:
+    timing = latency().launches[0].arms["int8"].timings["end-to-end"]
+    times = numbers.Distribution(tuple(timing.model_copy(update={"mean_ms": ms}) for ms in (10.0, 100.0, 20.0)))
+    assert times.images_per_second(batch=2) == 100.0
+    assert numbers.Distribution(()).images_per_second(batch=2) is None
+
+
 def test_pooled_quantiles_ascend_and_lie_within_the_launches() -> None:
     times = numbers.distribution(latency(), "int8", "engine")
     assert times is not None
@@ -295,6 +302,19 @@ def test_worst_verdicts_and_cells_come_first() -> None:
     ranks = [v.outcome.rank for v in numbers.worst_first(run)]
     assert ranks == sorted(ranks, reverse=True)
     assert [n.cell.label for n in numbers.numbers_of(run)][:3] == ["shapes-wide int8", "shapes fp16", "shapes int8"]
+
+
+def test_a_note_says_all_its_checks_since_it_has_no_numbers_beside_it() -> None:
+    run = failing_run()
+    [verdict] = [v for v in run.verdicts if (v.cell.label, v.subject) == ("shapes int8", "accuracy")]
+    [check] = [c for c in verdict.checks if c.outcome is Outcome.FAIL]
+    found = {}
+    for failed in (True, False):
+        two = verdict.model_copy(update={"checks": (check, check), "failed": failed})
+        told = run.model_copy(update={"verdicts": (two,)})
+        [found[failed]] = cards(((told, parts.Anchors(told, set())),), failed=failed)
+    assert found[True].sentence.endswith("; and 1 check more:")
+    assert found[False].sentence == parts.sentence_of(verdict)
 
 
 def test_a_note_that_fails_the_run_comes_before_a_note_that_does_not() -> None:
@@ -456,7 +476,7 @@ def test_a_change_that_is_not_of_the_levels_beside_it_says_what_it_is_of() -> No
         outcome=Outcome.FAIL,
         sentence="",
     )
-    assert [fact.label for fact in check_view(check, cell("int8")).facts][2] == "change, mean of launches"
+    assert [fact.label for fact in check_view(check, cell("int8")).facts][2] == "change, geometric mean of launches"
     level = check.model_copy(update={"change": 74.2 / 49.0 - 1})
     assert [fact.label for fact in check_view(level, cell("int8")).facts][2] == "change"
 

@@ -91,7 +91,7 @@ def test_where_all_fail_or_were_not_judged_it_is_said_of_each_why() -> None:
     ]
     part = [v for v in passing_run().verdicts if v.subject == "accuracy"]
     unjudged = passing_run().model_copy(update={"verdicts": tuple(part)})
-    assert said(unjudged) == ["Ship none: latency not judged (FP32, FP16, INT8)"]
+    assert said(unjudged) == ["Which to ship is open: latency not judged (FP32, FP16, INT8)"]
     assert shipping(passing_run().model_copy(update={"verdicts": ()})) == ()
 
 

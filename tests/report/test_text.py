@@ -64,6 +64,14 @@ def test_terminal_table_at_80_columns() -> None:
     ]
 
 
+def test_a_narrow_terminal_gives_up_columns_without_an_entry_first() -> None:
+    judged = tuple(v for v in failing_run().verdicts if v.subject == "accuracy")
+    run = failing_run().model_copy(update={"latencies": {}, "verdicts": judged})
+    head, *_, row = [text for text, _ in terminal.table(run, 80)]
+    assert head.split() == ["model", "mAP50-95", "of", ".pt", "drop", "allowed", "p50", "ms", "accuracy", "latency"]
+    assert row.split() == ["shapes", "int8", "0.7806", "0.8020", "0.0214", "0.0100", "-", "FAIL", "-"]
+
+
 def fallen_run() -> RunRecord:
     """Return a run whose INT8 engine equals its ``.pt``, and fell since the baseline."""
     run = passing_run()

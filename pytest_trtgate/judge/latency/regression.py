@@ -75,7 +75,7 @@ def _replay_check(candidate: Candidate, quantity: Quantity) -> Check:
     changes = [as_ratio(d) for d in log_ratios(*_beside(candidate, quantity.name))[: quantity.launches]]
     each = ", ".join(f"{change * 100:+.1f}" for change in changes)
     times = f"{MEDIAN} {ms(reference_ms)} -> {ms(value_ms)} ms, the baseline replayed beside it"
-    of_launches = f"the change is the mean of those in each launch: {each} %" if len(changes) > 1 else ""
+    of_launches = f"the change is the geometric mean of those in each launch: {each} %" if len(changes) > 1 else ""
     sentence = "; ".join(filter(None, (f"{candidate.arm}: {quantity.sentence}", times, of_launches)))
     return Check(
         name=quantity.name,

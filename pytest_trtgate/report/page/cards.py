@@ -153,10 +153,11 @@ def first_baseline(run: RunRecord) -> Command | None:
     said = "ccuracy has no baseline yet"
     if "latency" in subjects:
         here = fmt.clip(run.environment.machine, 80)
-        what = "ccuracy and latency have" if "accuracy" in subjects else "atency has"
-        said = f"{what} no baseline on this machine yet ({here})"
+        said = f"atency has no baseline on this machine yet ({here})"
+        if "accuracy" in subjects:  # which hangs on no machine
+            said = f"ccuracy has no baseline yet, nor has latency on this machine ({here})"
     said += f"; to record one{_how(line)}"
-    first = "l" if said.startswith("atency") else "a"
+    first = "a" if "accuracy" in subjects else "l"
     return Command(f"{first.upper()}{said}", f"{first}{said}", line)
 
 
@@ -200,8 +201,8 @@ def _card(run: RunRecord, verdicts: Sequence[Verdict], anchors: Anchors, anchor:
     sentence = sentence_of(first)
     place, log = where(first.cell), log_tail(first.log_tail)
     said = next(filter(None, map(brief, checks)), "") or last_line(log) or sentence
-    if len(wrong) > 1 and all(c.facts for c in wrong) and not first.waived:
-        # The numbers of the others follow.
+    if len(wrong) > 1 and all(c.facts for c in wrong) and first.failed and not first.waived:
+        # The numbers of the others follow on the card of a failure; a note has none.
         sentence = f"{wrong[0].sentence}; and {fmt.plural(len(wrong) - 1, 'check')} more:"
         wrong = [replace(c, sentence="") for c in wrong]
     # What the card says already is not said again.

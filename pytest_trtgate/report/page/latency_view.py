@@ -115,7 +115,7 @@ def _sampled(times: Distribution, batch: int) -> str:
     launches = len(times.timings)
     sizes = {timing.n for timing in times.timings}
     each = f"{min(sizes):,} samples each" if len(sizes) == 1 else f"{times.samples:,} samples"
-    rate = ratio(1000.0 * batch, times.mean_ms)
+    rate = times.images_per_second(batch)
     return f"{fmt.plural(launches, 'launch')}, {each}" + (f", {fmt.number(rate)} images/s" if rate else "")
 
 
@@ -144,7 +144,7 @@ def context_tables(n: CellNumbers) -> tuple[Table, ...]:
 
 def _context_table(n: CellNumbers, context: Context, times: Distribution) -> Table:
     title = TITLES[context]
-    said = f"{_sampled(times, n.cell.batch)}; levels are medians of launches"
+    said = f"{_sampled(times, n.cell.batch)}; rate and levels are medians of launches"
     if context == n.context:
         # Judged changes are of each launch, and so need not be those between the levels of all.
         said += "; gated; change as judged, launch by launch" if n.replay_arm else "; gated"

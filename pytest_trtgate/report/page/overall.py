@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from ... import text as fmt
-from ...records import SUBJECTS, WORDS, Outcome, RunRecord, Verdict
+from ...records import SUBJECTS, WORDS, Cell, Outcome, RunRecord, Subject, Verdict
 from ..numbers import excess, is_speedup, numbers_of, worst_first
 from .parts import Badge, badge, how_fast
 
@@ -34,7 +34,7 @@ def overall(runs: Sequence[RunRecord], *, named: bool = True) -> tuple[Badge, st
         return badge(Outcome.ERROR), "Not passed", lead
     if silent := [run for run in runs if not run.verdicts]:
         return badge(Outcome.ERROR), "Gate failed", f"{fmt.plural(len(silent), 'run')} judged nothing."
-    planned = sum(len(numbers_of(run)) * len(SUBJECTS) for run in runs)
+    planned = len(verdicts) + sum(map(len, _missing(runs).values()))
     return _passed(verdicts, planned, unjudged(runs))
 
 
@@ -91,13 +91,22 @@ def _undecided(verdicts: Sequence[Verdict]) -> str:
 
 def unjudged(runs: Sequence[RunRecord]) -> str:
     """Return which planned verdicts are missing, as after a run of some tests only; empty where none is."""
-    cells = [n for run in runs for n in numbers_of(run)]
-    parts = []
-    for subject in SUBJECTS:
-        labels = [n.cell.label for n in cells if subject not in {v.subject for v in n.verdicts}]
-        if labels:
-            parts.append(f"{subject} of {fmt.clip(labels[0], 60) if len(labels) == 1 else f'{len(labels)} cells'}")
+    parts = [
+        f"{subject} of {fmt.clip(labels[0], 60) if len(labels) == 1 else f'{len(labels)} cells'}"
+        for subject, labels in _missing(runs).items()
+        if labels
+    ]
     return f"Not judged: {' and '.join(parts)}" if parts else ""
+
+
+def _missing(runs: Sequence[RunRecord]) -> dict[Subject, list[str]]:
+    """Return by subject the cells without a verdict, as labels; what jobs judge apart, of one engine, is judged."""
+    judged: dict[tuple[str, Cell, str], set[str]] = {}
+    for run in runs:
+        for n in numbers_of(run):
+            key = (run.environment.machine, n.cell, n.engine.sha256 if n.engine else run.run_id)
+            judged.setdefault(key, set()).update(v.subject for v in n.verdicts)
+    return {s: [cell.label for (_, cell, _), found in judged.items() if s not in found] for s in SUBJECTS}
 
 
 def closest(verdicts: Sequence[Verdict]) -> str:

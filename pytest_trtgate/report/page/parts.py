@@ -186,7 +186,7 @@ def _of_launches(check: Check) -> str:
     """Return the label of a change, and where it is not that of the levels beside it, what it is of."""
     levels = ratio(check.value, check.reference)
     follows = levels is None or fmt.percent(levels - 1) == fmt.percent(check.change)
-    return "change" if follows else "change, mean of launches"
+    return "change" if follows else "change, geometric mean of launches"
 
 
 def brief(check: Check) -> str:
