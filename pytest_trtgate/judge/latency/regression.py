@@ -158,8 +158,7 @@ def weigh(found: SessionChange, control: Checkpoint | None, busy: str) -> tuple[
         # The machine became faster and the engine slower, or the .pt alone became faster: none can tell.
         outcome = Outcome.INCONCLUSIVE
     said = control.said + (": it may be the machine" if outcome is Outcome.INCONCLUSIVE else "")
-    improved = found.improved and beside.improved
-    return replace(found, outcome=outcome, detectable=None, improved=improved), said
+    return replace(found, outcome=outcome, detectable=None), said
 
 
 def _checkpoint(candidate: Candidate, baseline: Baseline, name: str, threshold: float) -> Checkpoint | None:
@@ -168,10 +167,9 @@ def _checkpoint(candidate: Candidate, baseline: Baseline, name: str, threshold: 
     if not both:
         return None
     context, percentile = candidate.context, PERCENTILES[name]
-    sha256 = both[0].arms[REFERENCE].sha256
-    same = [s for s in baseline.sessions if s.reference and s.reference_sha256 == sha256]
+    same = [s for s in baseline.sessions if s.reference_sha256 == both[0].arms[REFERENCE].sha256]
     timed = baseline.model_copy(update={"sessions": tuple(same)})
-    then_ms = timed.reference_ms(sha256, context, percentile)
+    then_ms = timed.reference_ms(both[0].arms[REFERENCE].sha256, context, percentile)
     engine_then_ms = timed.per_session_ms(context, percentile)
     beside = candidate.latency.model_copy(update={"launches": tuple(both)})
     now_ms, engine_ms = (beside.per_launch_ms(arm, context, percentile) for arm in (REFERENCE, candidate.arm))
