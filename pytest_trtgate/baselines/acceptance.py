@@ -35,8 +35,10 @@ from .disturbance import disturbed
 from .lookup import machine_differences, session_threads
 from .offset import machine_offset
 from .remedies import settings_for
-from .store import BaselineStore, Measured
+from .store import ACCURACY, BaselineStore, Measured
+from .waivers import FILE_NAME
 
+OWN_NAMES = (ACCURACY, FILE_NAME)
 INCOMPLETE = "this run did not judge it, or its record lacks what was judged"
 
 
@@ -156,6 +158,8 @@ class Acceptance:
         """Return the same, however busy the machine may have been."""
         if self.run.unfinished == INTERRUPTED:
             return INTERRUPTED
+        if (machine := self.run.environment.machine) in OWN_NAMES:
+            return f"its kind of machine has the name '{machine}', which the folder of the baselines has for its own"
         if why := self.broken.get(cell.key):
             return f"{why}; mend it, or take it as it is with {EVEN_SO}"
         verdicts = [verdict for verdict in self.run.verdicts if verdict.cell == cell]

@@ -16,7 +16,7 @@ from .store import ACCURACY, RESTORE, fitting, has_conflict, save_baseline, seen
 from .waivers import FILE_NAME, Waivers, save_waivers
 
 F = TypeVar("F", bound=FileRecord)
-_HUNK = re.compile(rb"^<{7} .*?\n(.*?)(?:^\|{7}.*?\n.*?)?^={7}\n(.*?)^>{7} .*?(?:\n|\Z)", re.MULTILINE | re.DOTALL)
+_HUNK = re.compile(rb"^<{7} .*?\n(.*?)(?:^\|{7}.*?\n.*?)?^={7}\r?\n(.*?)^>{7} .*?(?:\n|\Z)", re.MULTILINE | re.DOTALL)
 
 
 def resolve(root: Path) -> Iterator[str]:
@@ -42,7 +42,9 @@ def resolve(root: Path) -> Iterator[str]:
             said = "the accuracy that was measured last"
         else:
             newest, said = _joined(*_sides(path, Baseline))
-        save_baseline(path, newest)
+        # One side may have given the model another name, and Git has put both under that.
+        cell = newest.cell.model_copy(update={"model": path.parts[-2]})
+        save_baseline(path, newest.model_copy(update={"cell": cell}))
         yield f"{path}: {said}"
 
 

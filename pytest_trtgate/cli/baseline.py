@@ -214,11 +214,12 @@ def _resolve(arguments: argparse.Namespace) -> int:
     from ..records import updating
 
     _, root, _ = _project(arguments)
+    resolved = 0
     with updating(root):
-        resolved = list(resolve(root))
-    for sentence in resolved:
-        say(sentence)
-    say(f"{len(resolved)} resolved in {root}" + (f"; next: git add {shlex.quote(str(root))}" if resolved else ""))
+        for sentence in resolve(root):  # said at once, as a later file may be refused
+            say(sentence)
+            resolved += 1
+    say(f"{resolved} resolved in {root}" + (f"; next: git add {shlex.quote(str(root))}" if resolved else ""))
     return 0
 
 
@@ -230,10 +231,10 @@ def _mv(arguments: argparse.Namespace) -> int:
     models = [model.name for model in settings.models]
     if models and arguments.new not in models:
         raise SettingsError(f"no model '{arguments.new}' in the settings; they have: {', '.join(models)}")
+    waivers = load_waivers(root)  # before anything is moved, as they may be damaged
     with updating(root):
         for path in move(root, arguments.old, arguments.new):
             say(str(path))
-    waivers = load_waivers(root)
     if waivers.renamed(arguments.old, arguments.new) != waivers:
         say(str(change_waivers(root, lambda waivers: waivers.renamed(arguments.old, arguments.new))))
     return 0

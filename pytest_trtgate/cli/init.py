@@ -11,7 +11,7 @@ from typing import Any
 
 from .. import text as fmt
 from ..data import Dataset, load_dataset
-from ..errors import DataError, JobError, TrtGateError
+from ..errors import DataError, JobError, SettingsError, TrtGateError
 from ..jobs import CheckpointFacts, Job, Launcher, LocalLauncher, SurveyRequest, SurveyResponse
 from ..machine import Machine, resolve_backend
 from ..measuring import check_weights
@@ -89,16 +89,27 @@ def write_project(
     minutes = estimated_minutes(model.stat().st_size, settings, images, cores if device == "cpu" else 0)
     where = f"with {backend} on {fmt.plural(cores, 'core')}" if device == "cpu" else f"with {backend}"
     say(f"{SETTINGS} and {TESTS} written; next, the first time about {fmt.plural(minutes, 'minute')} {where}:")
-    say(f"  pytest {TESTS}")
+    # Else pytest may take the settings of a project around this one.
+    own = "--rootdir=. " if any(map(_has_settings, folder.parents)) else ""
+    say(f"  pytest {own}{TESTS}")
     return 0
+
+
+def _has_settings(folder: Path) -> bool:
+    try:
+        return find_table(folder) is not None
+    except SettingsError:  # that of pytest, if it takes that folder for the project's
+        return True
 
 
 def _refuse_to_overwrite(folder: Path) -> None:
     found = find_table(folder)
     there = [found[0]] if found else []
-    there += [folder / TESTS] if (folder / TESTS).exists() else []
+    there += [path for path in (folder / SETTINGS, folder / TESTS) if path.is_symlink() or path.exists()]
     if there:
-        raise TrtGateError(f"{' and '.join(map(str, there))}: there already, and left as it is; move it, or edit it")
+        raise TrtGateError(
+            f"{' and '.join(map(str, dict.fromkeys(there)))}: there already, and left as it is; move it, or edit it"
+        )
 
 
 def _facts(model: Path, dataset: Dataset, launcher: Launcher) -> CheckpointFacts:

@@ -69,7 +69,10 @@ def read_bytes(path: Path, most_bytes: int = TEXT_BYTES) -> bytes:
     """
     with open_regular(path) as file:
         length = os.fstat(file.fileno()).st_size
-        content = b"" if length > most_bytes else file.read(most_bytes + 1)
+        # To ask for all that is allowed would take that much memory, however small the file.
+        content = b"" if length > most_bytes else file.read(length + 1)
+        if len(content) > length:  # it grew meanwhile, or is one of /proc, which tell no length
+            content += file.read(most_bytes + 1 - len(content))
     if max(length, len(content)) > most_bytes:
         what = f"{size(max(length, len(content)))}, more than {size(most_bytes)}"
         raise OSError(errno.EFBIG, plain(what), str(path))

@@ -249,3 +249,16 @@ def test_an_accuracy_on_other_images_is_not_comparable(accepted: Project, monkey
     monkeypatch.setenv("CI", "true")
     accepted.run(ONE, "-k", "accuracy").assert_outcomes(failed=1)
     assert accepted.outcomes("accuracy") == {"fp16": "INCOMPATIBLE"}
+
+
+@pytest.mark.parametrize("stored", [{}, {"top1": 0.9}, {"mAP50": 0.85}])
+def test_an_accuracy_that_lacks_a_gated_metric_is_not_comparable(
+    accepted: Project, monkeypatch: pytest.MonkeyPatch, stored: dict[str, float]
+) -> None:
+    spoiled(accepted.accepted_accuracy("fp16"), accuracy=stored)
+    monkeypatch.setenv("CI", "true")
+    accepted.run(ONE, "-k", "accuracy").assert_outcomes(failed=1)
+    assert accepted.outcomes("accuracy") == {"fp16": "INCOMPATIBLE"}
+    lacks = ", ".join(metric for metric in ("mAP50", "mAP50-95") if metric not in stored)
+    said = f"accuracy is incompatible with the baseline, which has no {lacks}"
+    assert said in accepted.verdict("fp16", "accuracy").summary

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from project import Project
 
+from pytest_trtgate.baselines.store import load_either
 from pytest_trtgate.cli import main
 from pytest_trtgate.records.baseline import AccuracyBaseline, Baseline
 from pytest_trtgate.records.files import load
@@ -64,14 +65,18 @@ def test_branches_that_accept_different_cells_merge(repository: Project) -> None
     assert set(repository.outcomes("latency").values()) == {"PASS"}
 
 
-@pytest.mark.parametrize("style", ["merge", "diff3"])
+@pytest.mark.parametrize(
+    ("style", "line_end"), [("merge", "\n"), ("diff3", "\n"), ("merge", "\r\n")], ids=["merge", "diff3", "Windows"]
+)
 def test_a_conflict_is_recognised_and_resolved_with_both_sides_sessions(
-    repository: Project, capsys: pytest.CaptureFixture[str], style: str
+    repository: Project, capsys: pytest.CaptureFixture[str], style: str, line_end: str
 ) -> None:
     git(repository.path, "config", "merge.conflictStyle", style)
     accept_on_both_branches(repository, later="2999-01-31T00:00:00+00:00")
     git(repository.path, "merge", "-q", "other", status=1)
     path = repository.baseline("fp16")
+    for one in (path, repository.accepted_accuracy("fp16")):
+        one.write_bytes(one.read_bytes().replace(b"\n", line_end.encode()))
     repository.run(ONE).assert_outcomes(failed=2)
     for subject in ("accuracy", "latency"):
         summary = repository.verdict("fp16", subject).summary
@@ -116,6 +121,29 @@ def test_a_side_that_is_no_baseline_is_left_to_people(repository: Project, capsy
     assert main(["baseline", "resolve"]) == 2
     assert f"{path}: not valid JSON" in capsys.readouterr().err
     assert path.read_text() == text
+
+
+def test_what_was_resolved_before_a_file_that_cannot_be_is_said(
+    repository: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = repository.accepted_accuracy("fp16"), repository.baseline("fp16")
+    first.write_text(f"<<<<<<< HEAD\n{first.read_text()}=======\n{first.read_text()}>>>>>>> other\n")
+    second.write_text(f"<<<<<<< HEAD\n{second.read_text()}=======\n{{\n>>>>>>> other\n")
+    assert main(["baseline", "resolve"]) == 2
+    assert capsys.readouterr().out == f"{first}: the accuracy that was measured last\n"
+
+
+def test_a_model_that_one_side_has_renamed_keeps_its_new_name(
+    repository: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for old in (repository.accepted_accuracy("fp16"), repository.baseline("fp16")):
+        new = old.parents[1] / "renamed" / old.name
+        new.parent.mkdir()
+        ours = old.read_text().replace('"model": "shapes"', '"model": "renamed"')
+        theirs = old.read_text().replace('"recorded_at": "2', '"recorded_at": "9')
+        new.write_text(f"<<<<<<< HEAD\n{ours}=======\n{theirs}>>>>>>> other\n")
+        assert main(["baseline", "resolve"]) == 0
+        assert load_either(new).cell.model == "renamed"
 
 
 def test_waivers_of_both_sides_are_kept(repository: Project, capsys: pytest.CaptureFixture[str]) -> None:

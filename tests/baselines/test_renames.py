@@ -94,6 +94,16 @@ def test_baselines_of_the_new_name_are_never_replaced(renamed: Project, capsys: 
     assert renamed.baseline("fp16").exists()
 
 
+def test_damaged_waivers_are_said_before_anything_is_moved(
+    renamed: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (renamed.path / "baselines" / "waivers.json").write_text("{")
+    assert main(["baseline", "mv", "shapes", "triangles"]) == 2
+    assert "waivers.json: not valid JSON" in capsys.readouterr().err
+    assert renamed.accepted_accuracy("fp16").exists()
+    assert renamed.baseline("fp16").exists()
+
+
 def test_two_checkpoints_of_one_file_name_are_told_apart_by_their_names(project: Project) -> None:
     (project.path / "b").mkdir()
     project.weights(Behaviour(map50_95=0.8), "b/shapes.pt")

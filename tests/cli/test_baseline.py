@@ -173,6 +173,19 @@ def test_a_run_of_another_machine_is_accepted_for_that_machine(
     assert set(snapshot(accepted.path / "baselines").items()) >= set(mine.items())
 
 
+@pytest.mark.parametrize("machine", ["accuracy", "waivers.json"])
+def test_a_machine_with_the_name_of_what_else_is_there_is_not_accepted(
+    accepted: Project, capsys: pytest.CaptureFixture[str], machine: str
+) -> None:
+    record = accepted.record
+    environment = record.environment.model_copy(update={"machine": machine})
+    save(accepted.path / "ci" / "run.json", record.model_copy(update={"environment": environment}))
+    before = snapshot(accepted.path / "baselines")
+    assert main(["baseline", "accept", "ci/run.json"]) == 1
+    assert f"its kind of machine has the name '{machine}'" in capsys.readouterr().out
+    assert snapshot(accepted.path / "baselines") == before
+
+
 def test_one_run_is_one_session_however_often_it_is_accepted(
     accepted: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -119,6 +119,31 @@ def test_it_overwrites_nothing(bare: Project, name: str) -> None:
     assert sorted(bare.path.iterdir()) == before
 
 
+@pytest.mark.parametrize("name", ["trtgate.toml", "test_gate.py"])
+def test_a_link_that_leads_nowhere_yet_is_left_as_it_is(bare: Project, name: str) -> None:
+    (bare.path / name).symlink_to("later")
+    with pytest.raises(TrtGateError, match=f"{name}: there already, and left as it is"):
+        init(bare)
+    assert (bare.path / name).is_symlink()
+
+
+def test_below_a_project_with_settings_pytest_is_told_which_to_take(
+    bare: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (bare.path / "pyproject.toml").write_text('[tool.trtgate]\nmodels = ["other.pt"]\n')
+    inner = bare.path / "inner"
+    inner.mkdir()
+    for name in ("data", "shapes.pt"):
+        (bare.path / name).rename(inner / name)
+    monkeypatch.chdir(inner)
+    bare.weights(Behaviour(survey={"checkpoint": CHECKPOINT}), "inner/shapes.pt")
+    said: list[str] = []
+    write_project(Path("shapes.pt"), Path("data/data.yaml"), said.append, PretendedMachine(), InlineLauncher())
+    assert said[-1] == "  pytest --rootdir=. test_gate.py"
+    shutil.copy(bare.path / "conftest.py", inner)
+    bare.run(*said[-1].split()[1:], "-k", "accuracy").assert_outcomes(passed=3)
+
+
 def test_paths_with_quotes_and_folders_elsewhere_are_written_so_that_they_are_found(
     bare: Project, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

@@ -213,6 +213,17 @@ def test_a_job_that_crashes_or_hangs_costs_its_copy_only(jobs: Jobs) -> None:
     assert server not in waiting(jobs.path)
 
 
+def test_the_end_of_a_copy_is_seen_where_the_session_ignores_that_of_its_children(jobs: Jobs) -> None:
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        jobs.build("fp32")
+        with pytest.raises(JobError, match="SIGSEGV"):
+            jobs.build("int8")
+        assert waiting(jobs.path)
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+
+
 def test_the_end_of_a_copy_is_seen_where_many_files_are_open() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)

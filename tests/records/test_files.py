@@ -6,6 +6,7 @@ import json
 import math
 import os
 import socket
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from pytest_trtgate.records.baseline import Baseline
 from pytest_trtgate.records.cell import CONTEXTS
 from pytest_trtgate.records.figures import AccuracyFigures, PrecisionRecall, Scores
 from pytest_trtgate.records.files import (
+    OWN_BYTES,
     RECORD_BYTES,
     RECORD_VALUES,
     as_json,
@@ -165,6 +167,17 @@ def test_a_record_that_would_fill_the_memory_is_refused_before_it_is_parsed(tmp_
 def test_a_file_that_grows_while_it_is_read_or_has_no_length_is_held_to_the_limit() -> None:
     with pytest.raises(OSError, match="more than 10 B"):
         read_bytes(Path("/proc/self/maps"), 10)
+
+
+def test_a_small_file_takes_little_memory_however_large_it_may_be(tmp_path: Path) -> None:
+    path = tmp_path / "one.json"
+    path.write_bytes(b"{}")
+    tracemalloc.start()
+    try:
+        assert read_bytes(path, OWN_BYTES) == b"{}"
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_text_is_utf_8_with_or_without_a_mark_or_the_byte_that_is_not_is_named(tmp_path: Path) -> None:

@@ -212,21 +212,27 @@ def judge_since(
         name: What the sentences call the earlier run.
 
     Returns:
-        One check per metric that both have; one that is INCOMPATIBLE where they cannot be compared.
+        One check per metric; one that is INCOMPATIBLE for what cannot be compared.
     """
     if (settings, data_digest) != (engine.settings, engine.data_digest):
         changed = "images or labels differ"
         if data_digest == engine.data_digest:
             changed = "evaluation settings differ"
             changed += f" ({'; '.join(engine.settings.differing(settings))})" if settings else ""
-        sentence = f"{engine.arm}: accuracy is incompatible with {name}, whose {changed}"
-        return [Check(name="baseline", against="baseline", outcome=Outcome.INCOMPATIBLE, sentence=sentence)]
+        return [_incompatible(f"{engine.arm}: accuracy is incompatible with {name}, whose {changed}")]
     beside = _Beside(engine.arm, "baseline", f"{engine.images} images", f" since {name}")
-    return [
+    checks = [
         beside.judge(metric, before.get(metric), engine.metrics.get(metric), limit)
         for metric, limit in tolerances.items()
         if metric in before
     ]
+    if missing := ", ".join(metric for metric in tolerances if metric not in before):
+        checks.append(_incompatible(f"{engine.arm}: accuracy is incompatible with {name}, which has no {missing}"))
+    return checks
+
+
+def _incompatible(sentence: str) -> Check:
+    return Check(name="baseline", against="baseline", outcome=Outcome.INCOMPATIBLE, sentence=sentence)
 
 
 class _Beside(NamedTuple):
