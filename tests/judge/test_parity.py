@@ -168,8 +168,10 @@ def test_of_instructions_that_do_not_differ_or_matter_nothing_is_said(
     assert "instructions" not in since(then, now, CELL.model_copy(update=change))[0]
 
 
-def test_a_metric_that_the_baseline_does_not_have_is_not_compared_with_it() -> None:
-    assert judge_accepted(ACCEPTED, accuracy("pt", 0.7), accuracy("int8", 0.7), {"mAP50": 0.01}) == []
+def test_a_metric_that_the_baseline_does_not_have_makes_it_incompatible() -> None:
+    (check,) = judge_accepted(ACCEPTED, accuracy("pt", 0.7), accuracy("int8", 0.7), {"mAP50": 0.01})
+    assert check.outcome is Outcome.INCOMPATIBLE
+    assert check.sentence == "int8: accuracy is incompatible with the baseline, which has no mAP50"
 
 
 @given(st.floats(0.011, 1), st.floats(0, 0.01))
