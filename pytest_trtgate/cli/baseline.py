@@ -15,11 +15,12 @@ from .saying import say
 
 if TYPE_CHECKING:
     from ..baselines import Acceptance
-    from ..records import Cell
+    from ..records import Cell, RunRecord
     from ..settings import Settings
 
 DELETE = "Delete them, instead of only listing them"
 RECORD = "Record of a run, such as reports/run.json"
+_SUBJECTS = ("accuracy", "latency")
 _PRUNE = (
     "Delete baselines that no cell of the settings uses. Without --yes they are only listed, and the exit status is 1 "
     "where there are any, 0 where there are none."
@@ -85,6 +86,7 @@ def add_baseline(commands: Any) -> None:
         parser.add_argument("--allow-busy", action="store_true", help=busy)
         even_so = "Take a cell too whose accuracy fell so far in that run that its engine is broken"
         parser.add_argument("--even-so", action="store_true", help=even_so)
+        parser.add_argument("--subject", choices=_SUBJECTS, help="What of a cell to take (default: both)")
     prune = add("prune", _prune, "Delete baselines that no cell of the settings uses", _PRUNE)
     prune.add_argument("--yes", action="store_true", help=DELETE)
     resolve = "Make one file of both sides of each baseline in which Git left conflict markers"
@@ -97,7 +99,7 @@ def add_baseline(commands: Any) -> None:
     waive.add_argument("cell", metavar="CELL", help="Key of the cell, such as best-int8-640-b1-onnxruntime-cpu")
     waive.add_argument("--until", metavar="YYYY-MM-DD", help="Last day, in UTC, on which it may fail")
     waive.add_argument("--reason", metavar="TEXT", help="Why; shown wherever the failure is")
-    waive.add_argument("--subject", choices=("accuracy", "latency"), help="What of it may fail (default: both)")
+    waive.add_argument("--subject", choices=_SUBJECTS, help="What of it may fail (default: both)")
     waive.add_argument("--remove", action="store_true", help="Remove the waivers of the cell, or of its --subject")
 
 
@@ -155,6 +157,7 @@ def _acceptance(arguments: argparse.Namespace) -> tuple[Acceptance, list[Cell]]:
     project, root, source = _project(arguments)
     run = load_run(arguments.record)
     keys = {cell.key: cell for cell in run.cells}
+    run = _of_subject(run, arguments.subject) if arguments.subject else run
     unknown = next((key for key in arguments.only or () if key not in keys), None)
     if unknown is not None:
         raise SettingsError(f"{arguments.record}: no cell '{unknown}'; it has: {', '.join(keys) or 'none'}")
@@ -169,6 +172,12 @@ def _acceptance(arguments: argparse.Namespace) -> tuple[Acceptance, list[Cell]]:
         say(sentence)
     store = BaselineStore(root, run.environment)
     return Acceptance(run, store, settings, source, arguments.allow_busy, broken), cells
+
+
+def _of_subject(run: RunRecord, subject: str) -> RunRecord:
+    """Return a run as if it had judged only one of accuracy and latency."""
+    other: dict[str, object] = {"latencies": {}} if subject == "accuracy" else {"accuracies": ()}
+    return run.model_copy(update={"verdicts": tuple(v for v in run.verdicts if v.subject == subject), **other})
 
 
 def _diff(arguments: argparse.Namespace) -> int:

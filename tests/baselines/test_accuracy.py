@@ -262,3 +262,13 @@ def test_an_accuracy_that_lacks_a_gated_metric_is_not_comparable(
     lacks = ", ".join(metric for metric in ("mAP50", "mAP50-95") if metric not in stored)
     said = f"accuracy is incompatible with the baseline, which has no {lacks}"
     assert said in accepted.verdict("fp16", "accuracy").summary
+
+
+@pytest.mark.parametrize("subject", ["accuracy", "latency"])
+def test_one_subject_of_a_run_is_accepted_and_the_other_left_as_it_is(accepted: Project, subject: str) -> None:
+    files = {"accuracy": accepted.accepted_accuracy("fp16"), "latency": accepted.baseline("fp16")}
+    before = {name: file.read_bytes() for name, file in files.items()}
+    accepted.weights(Behaviour(map50_95=0.7))
+    accepted.run(ONE)
+    assert main(["baseline", "accept", "reports/run.json", "--subject", subject]) == 0
+    assert [name for name, file in files.items() if file.read_bytes() != before[name]] == [subject]
