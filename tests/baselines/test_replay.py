@@ -269,7 +269,7 @@ def test_an_engine_of_other_bytes_is_not_the_baselines(accepted: Project, spoil:
     else:
         path = accepted.baseline("fp16")
         path.write_text(path.read_text().replace(accepted.engine("fp16").sha256, "0" * 64))
-    accepted.weights(Behaviour(map50_95=0.7501))
+    accepted.weights(Behaviour(p50_ms=speeds(4.2 * 1.08)))
     accepted.run(ONE).assert_outcomes(passed=2)
     assert arms(accepted) == [["pt", "fp16"]] * 3
     assert accepted.outcomes("latency") == {"fp16": "INCONCLUSIVE"}
@@ -278,7 +278,7 @@ def test_an_engine_of_other_bytes_is_not_the_baselines(accepted: Project, spoil:
 def test_a_baseline_engine_that_fails_costs_the_replay_only(project: Project) -> None:
     project.weights(Behaviour(faults={"latency-baseline-fp16": "refuse"}))
     project.run(ONE, "--trt-baselines=add").assert_outcomes(passed=2)
-    project.weights(Behaviour())
+    project.weights(Behaviour(p50_ms=speeds(4.2 * 1.08)))
     project.run(ONE).assert_outcomes(passed=2)
     assert arms(project) == [["pt", "fp16"]] * 3
     assert list(timed(project).failures) == ["baseline-fp16"]
