@@ -5,15 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import onnx
 import pytest
 from material import Done, Material, build_request, run_job
-from onnx import numpy_helper
 from task_material import TaskMaterial, make_tasks
 
 from pytest_trtgate.jobs.contract import ExplainResponse
 from pytest_trtgate.workers.graph import read_layers
 
+onnx = pytest.importorskip("onnx")
 pytestmark = pytest.mark.real
 
 FAULT = 64
@@ -31,7 +30,7 @@ def scaled(graph: Path, output: Path) -> str:
     layers = [node for node in model.graph.node if node.op_type == "Conv" and node.input[1] in constants]
     chosen = layers[len(layers) // 2]
     tensor = constants[chosen.input[1]]
-    tensor.CopyFrom(numpy_helper.from_array(FAULT * numpy_helper.to_array(tensor), tensor.name))
+    tensor.CopyFrom(onnx.numpy_helper.from_array(FAULT * onnx.numpy_helper.to_array(tensor), tensor.name))
     onnx.save(model, output)
     name: str = chosen.name
     return name
