@@ -29,6 +29,9 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 MEMORY = Path("/dev/shm")
 if os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > 4e9:
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
+# Fixtures of a module start runs too: none may take the service that these tests run in for its own.
+for name in ("CI", "GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY"):
+    os.environ.pop(name, None)
 # Hundreds of runs in one process leave much to traverse and little to collect.
 gc.set_threshold(100_000, 50, 50)
 gc.disable()  # until all tests are collected
