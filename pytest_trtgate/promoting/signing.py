@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import Any
 
 from ..errors import SettingsError
+from ..text import clip
 from .contents import SIGNATURE, SUMS
 
 
@@ -73,7 +74,7 @@ class Trust:
     certificates: Sequence[Path] = ()
 
     def problem(self, folder: Path) -> str:
-        """Return why the signature of a folder is not one that is trusted; empty where it is.
+        """Return why a folder has no signature that is trusted; empty where it has.
 
         Raises:
             SettingsError: The key or a certificate cannot be used, or model-signing is not installed.
@@ -86,11 +87,13 @@ class Trust:
             return verifying.Config().use_certificate_verifier(certificate_chain=self.certificates)
 
         ready = _usable(configured, self.names)
+        if not (folder / SIGNATURE).exists():
+            return f"it has no {SIGNATURE}"
         try:
             ready.verify(folder, folder / SIGNATURE)
         except Exception as error:  # of any of the libraries that read it
-            why = " ".join(str(error).split()) or type(error).__name__
-            return f"{SIGNATURE} is no signature of {self.names} over these files ({why})"
+            why = str(error).partition(":")[0] or type(error).__name__  # after that, digests as Python writes them
+            return f"{SIGNATURE} is no signature of {self.names} over these files ({clip(why)})"
         return ""
 
     @property

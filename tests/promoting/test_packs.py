@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import random
+import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_jobs import Behaviour
 from pretended import VERSIONS, PretendedMachine
 from project import H200, Project, snapshot
+from runs_example import passing_run
 
 from pytest_trtgate.cli import main
 from pytest_trtgate.machine.gpus import Gpu
@@ -32,40 +33,7 @@ GPU_PARTS = {
 }
 
 
-@pytest.fixture(scope="module")
-def gated_files(tmp_path_factory: pytest.TempPathFactory, accepted_files: Path) -> Path:
-    """The files of a project after a run that passed, with release packs of it, by the command line and by pytest."""
-    project = Project(tmp_path_factory.mktemp("gated")).take_over(accepted_files)
-    result = project.run_apart(FP16, "--trt-promote=packs")
-    assert result.ret == 0, result.output
-    assert main(["promote", str(project.path / "reports" / "run.json"), "-o", str(project.path / "dist")]) == 0
-    return project.path
-
-
-@pytest.fixture
-def here(gated_files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with the record and the pack of a run that passed, to be harmed; it is the working folder."""
-    shutil.copytree(gated_files / "dist", tmp_path / "dist")
-    shutil.copy(gated_files / "reports" / "run.json", tmp_path / "run.json")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
 Says = Callable[..., str]
-
-
-@pytest.fixture
-def says(capsys: pytest.CaptureFixture[str]) -> Says:
-    """Runs a command, checks its exit status, and returns what it says: of a failure, to standard error."""
-
-    def run(status: int, *arguments: str, machine: PretendedMachine | None = None) -> str:
-        capsys.readouterr()
-        assert main(arguments, machine or PretendedMachine()) == status
-        said = capsys.readouterr()
-        assert (said.err if status == 0 else said.out) == ""
-        return said.out or said.err
-
-    return run
 
 
 def changed(here: Path, change: Callable[[RunRecord], dict[str, Any]]) -> None:
@@ -99,11 +67,19 @@ def test_a_pack_holds_the_engine_that_was_judged_and_the_evidence(here: Path) ->
     assert (manifest.settings["imgsz"], manifest.waived) == (320, ())
 
 
-def test_the_report_in_a_pack_is_one_file_of_one_cell(here: Path) -> None:
-    page = (here / "dist" / "report.html").read_text()
-    assert "shapes" in page
-    assert "fp32" not in page.partition("<script")[0]
-    assert 'src="' not in page.replace('src="data:', "")
+def test_the_report_in_a_pack_is_one_file_of_one_cell(here: Path, says: Says) -> None:
+    run = passing_run()
+    (here / "engine").write_bytes(b"an engine")
+    engine = run.engines[KEY].model_copy(update={"sha256": file_sha256(here / "engine")})
+    failed = {"outcome": Outcome.FAIL, "failed": True}
+    verdicts = tuple(v.model_copy(update=failed) if v.cell.precision == "int8" else v for v in run.verdicts)
+    save(here / "run.json", run.model_copy(update={"engines": {**run.engines, KEY: engine}, "verdicts": verdicts}))
+    assert "name one cell with --only; it has: shapes-fp32-" in says(2, "promote", "run.json", "-o", "new")
+    says(0, "promote", "run.json", "--only", KEY, "-o", "new", "--engine=engine")
+    page = (here / "new" / "report.html").read_text(encoding="utf-8")
+    assert "All 2 verdicts pass." in page
+    assert "shapes int8" not in page
+    assert re.findall(r"""(?:src|href)=["'](?!data:|#)""", page) == []
 
 
 def test_the_same_run_gives_the_same_bytes_to_the_command_line_and_to_pytest(gated_files: Path) -> None:
@@ -119,7 +95,7 @@ def test_promote_prints_what_verify_asks_for(here: Path, says: Says) -> None:
     assert said == f"dist: shapes fp16 promoted; SHA-256 of its manifest.json: {sha256}\n"
     assert says(0, "verify", "dist", "--sha256", sha256.upper()).startswith(f"dist: {KEY}, passed in run ")
     other = says(1, "verify", "dist", "--sha256", "0" * 64)
-    assert other == f"trtgate: x" or other.endswith(f"manifest.json has the SHA-256 {sha256}, not {'0' * 64}\n")
+    assert other == f"dist: manifest.json has the SHA-256 {sha256}, not {'0' * 64}\n"
 
 
 def test_the_list_of_digests_is_one_that_sha256sum_reads(here: Path) -> None:
@@ -177,8 +153,8 @@ def test_a_folder_that_holds_something_else_is_left_alone(here: Path, says: Says
     before = snapshot(here)
     said = says(1, "promote", "run.json", "-o", "dist")
     assert said == f"trtgate: {here}/dist holds notes.txt, and is no release pack; name a folder that is new or empty\n"
-    for taken in ("run.json", "."):
-        assert " holds run.json, and is no release pack" in says(1, "promote", "run.json", "-o", taken)
+    for taken, held in (("run.json", "run.json"), (".", "dist")):
+        assert f" holds {held}, and is no release pack" in says(1, "promote", "run.json", "-o", taken)
     assert snapshot(here) == before
 
 
@@ -186,6 +162,16 @@ def test_an_unusable_record_and_an_unknown_cell_are_unusable_input(here: Path, s
     assert "none.json: cannot be read" in says(2, "promote", "none.json", "-o", "dist")
     assert f"no cell 'x'; it has: {KEY}\n" in says(2, "promote", "run.json", "--only=x", "-o", "dist")
     assert "--certificate needs the private key" in says(2, "promote", "run.json", "-o", "new", "--certificate=c.pem")
+
+
+def test_without_the_extra_a_signature_is_neither_made_nor_checked(
+    here: Path, says: Says, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "model_signing", None)
+    for command in (("promote", "run.json", "-o", "new", "--sign=key.pem"), ("verify", "dist", "--key=key.pub")):
+        said = says(2, *command)
+        assert said.startswith("trtgate: signatures need the extra: pip install 'pytest-trtgate[sign]' (")
+    assert not (here / "new").exists()
 
 
 # What pytest writes
@@ -262,12 +248,17 @@ def test_foreign_files_links_and_folders_are_found(here: Path, says: Says) -> No
 
 def test_another_engine_with_new_sums_is_not_that_of_the_manifest(here: Path, says: Says) -> None:
     (here / "dist" / "engine.onnx").write_bytes(b"another")
-    subprocess.run("sha256sum engine.onnx manifest.json report.html | sort -k2 > SHA256SUMS", shell=True, check=True, cwd=here / "dist")
+    subprocess.run(
+        "sha256sum engine.onnx manifest.json report.html | sort -k2 > SHA256SUMS",
+        shell=True,
+        check=True,
+        cwd=here / "dist",
+    )
     assert "dist: engine.onnx is not the one of manifest.json: SHA-256 " in says(1, "verify", "dist")
 
 
 def test_what_is_no_pack_is_unusable_input(here: Path, says: Says) -> None:
-    assert "trtgate: .: no release pack: it has neither manifest.json nor SHA256SUMS\n" == says(2, "verify", ".")
+    assert says(2, "verify", ".") == "trtgate: .: no release pack: it has neither manifest.json nor SHA256SUMS\n"
     with pytest.raises(SystemExit):
         main(["verify", "dist", "--sha256=abc"])
 
