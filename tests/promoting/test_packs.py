@@ -198,10 +198,24 @@ def test_pytest_writes_no_pack_where_anything_failed(gated_files: Path, project:
     assert not (project.path / "new").exists()
 
 
-def test_a_green_run_of_which_a_cell_is_no_pass_is_red_where_packs_are_asked_for(project: Project) -> None:
-    result = project.run("--trt-promote=new", "--trt-baselines=add")
+def test_pytest_writes_no_pack_where_a_test_was_left_out(gated_files: Path, project: Project) -> None:
+    project.take_over(gated_files)
+    project.tests("def test_more(trtgate): pass", "test_more.py")
+    project.hooks("def pytest_runtest_protocol(item): return True if item.path.name == 'test_more.py' else None")
+    result = project.run(FP16, "--trt-promote=new")
     assert result.ret == 1
-    result.stdout.fnmatch_lines(["trtgate: shapes-fp32-320-b1-onnxruntime-cpu is not promoted: its latency was *"])
+    result.stdout.fnmatch_lines(["trtgate: pytest ended before 1 test of the gate, first test_more.py::*"])
+    assert not (project.path / "new").exists()
+
+
+def test_one_cell_that_may_not_be_promoted_keeps_all_others_back(gated_files: Path, project: Project) -> None:
+    project.take_over(gated_files)
+    result = project.run("--trt-precision=fp16,int8", "--trt-promote=new")
+    assert result.ret == 1
+    assert {*project.outcomes("latency").items()} == {("fp16", "PASS"), ("int8", "NO_BASELINE")}
+    result.stdout.fnmatch_lines(
+        ["trtgate: shapes-int8-320-b1-onnxruntime-cpu is not promoted: its * is NO_BASELINE: *"]
+    )
     assert not (project.path / "new").exists()
 
 
@@ -227,6 +241,12 @@ def test_one_flipped_bit_anywhere_is_found(here: Path, says: Says, name: str) ->
         content[place // 8] ^= 1 << place % 8
     path.write_bytes(content)
     says(0, "verify", "dist")
+
+
+def test_a_list_of_digests_in_another_order_is_found(here: Path, says: Says) -> None:
+    path = here / "dist" / "SHA256SUMS"
+    path.write_bytes(b"".join(reversed(path.read_bytes().splitlines(keepends=True))))
+    assert says(1, "verify", "dist") == "dist: SHA256SUMS has changed\n"
 
 
 @pytest.mark.parametrize("name", FILES)
