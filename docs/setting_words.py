@@ -32,8 +32,8 @@ WORDS: dict[str, str] = {
     ),
     "report": "The HTML report. `run.json` and a CSV file are written beside it.",
     "promote": (
-        "Folder for a release pack of each cell, in a folder of its key: see [Promote what passed](../how-to/promote.md). "
-        "Written only if the whole run is green."
+        "Folder for a release pack of each cell, in a folder of its key, written only if the whole run is green: see "
+        "[Promote what passed](../how-to/promote.md)."
     ),
     "videos": (
         "Clips that each model's `.pt` and engines are timed on, end to end: see "
