@@ -10,3 +10,4 @@ from .loading import why_not_loadable
 from .locks import LOCKS, device_lock
 from .machine import Machine
 from .packages import DECODERS, KNOWN, package_lines, released, sources, versions_in_key, with_edits
+from .tegra import Board, find_board
