@@ -15,6 +15,7 @@ from records_example import environment
 
 from pytest_trtgate.machine import Machine, cuda_driver, differences, find_board, tegra
 from pytest_trtgate.machine.gpus import Gpu, GpuNow
+from pytest_trtgate.workers.timing import gpu
 from pytest_trtgate.workers.timing.gpu import BoardSensors
 
 CUDA = {"name": "Orin", "uuid": "GPU-0f", "compute_capability": "8.7", "integrated": True}
@@ -62,7 +63,7 @@ def test_another_machine_is_no_board(tmp_path: Path, files: dict[str, str]) -> N
 def test_a_gpu_that_is_no_part_of_the_processor_keeps_its_name(orin: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     other = {**CUDA, "name": "NVIDIA RTX A6000", "integrated": False}
     monkeypatch.setattr(tegra, "cuda_devices", lambda: (other,))
-    assert [gpu.name for gpu in Machine(environ={}, system=orin).gpus()] == ["NVIDIA RTX A6000"]
+    assert [one.name for one in Machine(environ={}, system=orin).gpus()] == ["NVIDIA RTX A6000"]
 
 
 # Power modes and clocks
@@ -71,7 +72,8 @@ def test_a_gpu_that_is_no_part_of_the_processor_keeps_its_name(orin: Path, monke
 def test_the_power_mode_and_the_clocks_are_part_of_the_environment(orin: Path) -> None:
     machine = Machine(system=orin)
     assert machine.power_mode() == ["governor schedutil", "nvpmodel MAXN", "clocks not fixed"]
-    for low in orin.glob("sys/**/*min_freq"):
+    for low in sorted(orin.glob("sys/**/*min_freq")):
+        assert machine.power_mode()[-1] == "clocks not fixed"
         low.write_text(low.with_name(low.name.replace("min", "max")).read_text())
     assert machine.power_mode()[-1] == "clocks fixed"
 
@@ -84,15 +86,21 @@ def test_a_power_mode_is_named_as_in_its_configuration(tmp_path: Path, status: s
 
 
 def test_another_power_mode_than_the_baselines_is_not_compared() -> None:
-    gpu = {"device": "0", "gpu": "NVIDIA Jetson AGX Orin Developer Kit p3701-0005"}
+    board = {"device": "0", "gpu": "NVIDIA Jetson AGX Orin Developer Kit p3701-0005"}
     modes = ("governor schedutil, nvpmodel MAXN, clocks fixed", "nvpmodel MODE_30W", "governor schedutil", None)
-    maxn, low, *untold = (environment().model_copy(update={**gpu, "power": power}) for power in modes)
+    maxn, low, *untold = (environment().model_copy(update={**board, "power": power}) for power in modes)
     assert differences(maxn, low) == ["power mode MAXN, baseline MODE_30W"]
     assert differences(maxn, low, timed=False) == []
     assert [found for other in (maxn, *untold) for found in differences(maxn, other)] == []
 
 
 # What it does now
+
+
+def test_a_launch_asks_the_board_and_no_nvml(orin: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu, "find_board", lambda: tegra.Board(orin, "", ""))
+    monkeypatch.setitem(sys.modules, "pynvml", None)
+    assert gpu.open_gpu(0).state()["sm_mhz"] == 1300.5
 
 
 def test_an_orin_tells_of_itself_in_the_words_of_nvml(orin: Path) -> None:
