@@ -50,15 +50,15 @@ class Machine:
 
     def gpus(self) -> tuple[Gpu, ...]:
         """Return the GPUs that CUDA would show to this process, in its order; none without a driver."""
-        return tuple(chosen(self.board.gpus() if self.board else all_gpus(), self.environ.get(VISIBLE)))
+        return tuple(chosen(self._board.gpus() if self._board else all_gpus(), self.environ.get(VISIBLE)))
 
     def gpu_now(self, uuid: str) -> GpuNow:
         """Return the present state of the GPU with a UUID."""
         now = gpu_now(uuid)
-        return replace(now, throttled=now.throttled or self.board.throttled()) if self.board else now
+        return replace(now, throttled=now.throttled or self._board.throttled()) if self._board else now
 
     @property
-    def board(self) -> Board | None:
+    def _board(self) -> Board | None:
         """The Jetson that this machine is; None for others."""
         return find_board(self.system)
 
@@ -110,7 +110,7 @@ class Machine:
         return [
             *load.power_mode(self.system),
             *([f"{NVPMODEL}{mode}"] if mode else []),
-            *(self.board.clocks() if self.board else []),
+            *(self._board.clocks() if self._board else []),
             *([f"GPU limit {limit} W"] if limit else []),
         ]
 
