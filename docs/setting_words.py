@@ -31,6 +31,10 @@ WORDS: dict[str, str] = {
         "Folder of the baselines, to be committed: per cell one JSON file of its accuracy, and one per machine."
     ),
     "report": "The HTML report. `run.json` and a CSV file are written beside it.",
+    "promote": (
+        "Folder for a release pack of each cell, in a folder of its key, written only if the whole run is green: see "
+        "[Promote what passed](../how-to/promote.md)."
+    ),
     "videos": (
         "Clips that each model's `.pt` and engines are timed on, end to end: see "
         "[Time a model on a video](../how-to/videos.md)."

@@ -17,6 +17,7 @@ from ..errors import SettingsError, TrtGateError
 from .baseline import DELETE, RECORD, add_baseline, add_command, add_compare, given_path
 from .explanation import add_explain
 from .quantization import add_layers, add_repair
+from .release import add_release
 from .saying import say
 
 if TYPE_CHECKING:
@@ -99,6 +100,7 @@ def _parser() -> argparse.ArgumentParser:
     add_layers(commands)
     add_explain(commands)
     add_repair(commands)
+    add_release(commands)
     about = "Write settings and tests that gate a checkpoint, from what it and its data say"
     init = add_command(commands, "init", _init, about, _INIT)
     init.add_argument("model", type=given_path, metavar="MODEL", help="Checkpoint (.pt), such as best.pt")

@@ -6,6 +6,8 @@ from .backend import gpu_of_worker, resolve_backend, threads_of
 from .environment import differences, former_machine, instructions_text, minor, saturates, slug
 from .gpus import VISIBLE, decoded, throttle_words
 from .load import too_many_threads
+from .loading import why_not_loadable
 from .locks import LOCKS, device_lock
 from .machine import Machine
 from .packages import DECODERS, KNOWN, package_lines, released, sources, versions_in_key, with_edits
+from .tegra import Board, find_board

@@ -11,6 +11,9 @@ VNNI = ("avx512_vnni", "avx_vnni", "amx_int8")
 INSTRUCTIONS = ("avx2", "avx512f", *VNNI, "asimddp", "i8mm")
 """Instructions by which ONNX Runtime chooses how to multiply 8-bit numbers, as Linux names them."""
 
+NVPMODEL = "nvpmodel "
+"""What the power mode of a Jetson follows in :attr:`Environment.power`."""
+
 
 def machine_slug(device: str, backend: str, version: str) -> str:
     """Return the name of a kind of machine, such as ``nvidia-h200_tensorrt-8.6``: the folder of its baselines."""
@@ -55,7 +58,14 @@ def differences(now: Environment, then: Environment, *, timed: bool = True) -> l
         pairs += [("CPU cores", str(now.cpu_count), str(then.cpu_count))] if timed else []
     else:
         pairs += [("GPU", str(now.gpu), str(then.gpu))]
+    modes = _nvpmodel(now), _nvpmodel(then)
+    pairs += [("power mode", *modes)] if timed and all(modes) else []
     return [f"{what} {a}, baseline {b}" for what, a, b in pairs if a != b]
+
+
+def _nvpmodel(environment: Environment) -> str:
+    said = (environment.power or "").split(", ")
+    return next((one.removeprefix(NVPMODEL) for one in said if one.startswith(NVPMODEL)), "")
 
 
 def _quota(environment: Environment) -> str:

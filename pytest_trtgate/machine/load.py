@@ -120,7 +120,6 @@ def power_mode(system: Path) -> list[str]:
         "governor": [file_text(core / "scaling_governor") for core in cores],
         "energy preference": [file_text(core / "energy_performance_preference") for core in cores],
         "power profile": [file_text(system / "sys/firmware/acpi/platform_profile")],
-        "nvpmodel": [file_text(system / "var/lib/nvpmodel/status")],
     }
     return [f"{name} {' and '.join(sorted(set(found)))}" for name, found in told.items() if found and all(found)]
 

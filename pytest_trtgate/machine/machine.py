@@ -7,18 +7,19 @@ import platform
 import re
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 
 from ..records import Environment
 from . import load
 from .commit import commit_of
-from .environment import INSTRUCTIONS, cpu_name, machine_slug
+from .environment import INSTRUCTIONS, NVPMODEL, cpu_name, machine_slug
 from .gpus import VISIBLE, Gpu, GpuNow, all_gpus, chosen, gpu_now
 from .locks import LOCKS, device_lock
 from .packages import edits, installed_versions, with_edits
 from .quota import quota_cores
+from .tegra import Board, find_board, nvpmodel
 
 TEMPORARY = ("/tmp", "/var/tmp", "/dev/shm")
 
@@ -49,11 +50,17 @@ class Machine:
 
     def gpus(self) -> tuple[Gpu, ...]:
         """Return the GPUs that CUDA would show to this process, in its order; none without a driver."""
-        return tuple(chosen(all_gpus(), self.environ.get(VISIBLE)))
+        return tuple(chosen(self._board.gpus() if self._board else all_gpus(), self.environ.get(VISIBLE)))
 
     def gpu_now(self, uuid: str) -> GpuNow:
         """Return the present state of the GPU with a UUID."""
-        return gpu_now(uuid)
+        now = gpu_now(uuid)
+        return replace(now, throttled=now.throttled or self._board.throttled()) if self._board else now
+
+    @property
+    def _board(self) -> Board | None:
+        """The Jetson that this machine is; None for others."""
+        return find_board(self.system)
 
     def usable_cores(self) -> int:
         """Return how many cores this process may run on, or use the time of, where a container limits that."""
@@ -99,7 +106,13 @@ class Machine:
     def power_mode(self, gpu: Gpu | None = None) -> list[str]:
         """Return how this machine, and the GPU that is timed, are set between speed and power, in words."""
         limit = gpu.power_limit_w if gpu else None
-        return load.power_mode(self.system) + ([f"GPU limit {limit} W"] if limit else [])
+        mode = nvpmodel(self.system)
+        return [
+            *load.power_mode(self.system),
+            *([f"{NVPMODEL}{mode}"] if mode else []),
+            *(self._board.clocks() if self._board else []),
+            *([f"GPU limit {limit} W"] if limit else []),
+        ]
 
     def foreign_processes(self, gpu: str) -> int:
         """Return how many processes compute on a GPU while no session's job does.

@@ -47,6 +47,7 @@ OPTIONS = (
         "--trt-explain", "explain_failed", "", "Explain each cell whose accuracy failed or looks broken, in minutes"
     ),
     Option("--trt-video", "videos", "CLIP", "Video to time the model on, end to end; may be repeated", True),
+    Option("--trt-promote", "promote", "DIR", "Folder of release packs, written only if the whole run is green"),
     Option("--trt-report", "report", "HTML", "Path of the HTML report (default: reports/trtgate.html)"),
 )
 OWN_FILE = "trtgate.toml"
@@ -92,7 +93,7 @@ def rerun_command(item: pytest.Item) -> str:
         module = item.getparent(pytest.Module)
         place = ["--pyargs", module.obj.__name__ if module else str(item.path)]
     place[-1] += f"::{names}"
-    return shlex.join(["pytest", *_project(config), *place, *_repeated(config, "baselines")])
+    return shlex.join(["pytest", *_project(config), *place, *_repeated(config, "baselines", "promote")])
 
 
 def accept_command(config: pytest.Config) -> str:
@@ -100,7 +101,7 @@ def accept_command(config: pytest.Config) -> str:
     # Of a selection of tests, the whole files: a baseline is of accuracy and latency.
     places = dict.fromkeys(str(place).partition("::")[0] for place in config.getoption("file_or_dir") or ())
     by_name = ["--pyargs"] if places and config.getoption("pyargs") else []
-    return shlex.join(["pytest", *_project(config), *by_name, *places, *_repeated(config, "baselines")])
+    return shlex.join(["pytest", *_project(config), *by_name, *places, *_repeated(config, "baselines", "promote")])
 
 
 def accept_cells_command(config: pytest.Config, baseline_dir: Path, record: Path, keys: Iterable[str]) -> str:

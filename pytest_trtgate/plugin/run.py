@@ -281,8 +281,10 @@ class GatePlugin:
         except TrtGateError as error:
             self.problem = str(error)
         if exitstatus in _ENDED_WELL:
-            self.problem = self.problem or self._why_not_green()
+            self.problem = self.problem or self._why_not_green() or self._why_not_promoted()
             session.exitstatus = pytest.ExitCode.TESTS_FAILED if self.problem else exitstatus
+        if self.settings.promote is not None and (self.problem or exitstatus not in _ENDED_WELL):
+            self.closing_lines.append(f"no release pack was written into {self.settings.promote}: the run is not green")
         if self.stopped:
             session.exitstatus = pytest.ExitCode.INTERRUPTED
 
@@ -298,6 +300,20 @@ class GatePlugin:
             return f"pytest ended before {fmt.plural(len(left), 'test')} of the gate, first {left[0]}"
         if self.dead:
             return f"{' and '.join(self.dead)} died after the tests; run again to see whether all was measured"
+        return ""
+
+    def _why_not_promoted(self) -> str:
+        """Write the release packs that a green run was asked for; return why there are none, empty where there are."""
+        if self.settings.promote is None or self.run is None:
+            return ""
+        from ..promoting import promote_all
+
+        try:
+            self.closing_lines += promote_all(self.run, self.settings.promote, self.workspace.path)
+        except TrtGateError as error:
+            return str(error)
+        except OSError as error:
+            return f"{error.filename}: {error.strerror}"
         return ""
 
     def _not_judged(self, run: RunRecord, exitstatus: int | pytest.ExitCode) -> Iterator[str]:

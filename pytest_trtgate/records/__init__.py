@@ -88,6 +88,7 @@ from .media import (
     VideoRecord,
 )
 from .names import Name, why_no_name
+from .pack import EvaluationData, PackManifest
 from .per_image import UNUSABLE, PerImage
 from .run import INTERRUPTED, JobRecord, Phase, RunRecord
 from .run_folder import RECORD_NAME, Workspace, load_run, new_run_id, run_folder_of

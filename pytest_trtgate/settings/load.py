@@ -27,7 +27,7 @@ C = TypeVar("C", str, bytes)
 FILE_NAME = "trtgate.toml"
 MOST_BYTES = 1_000_000
 _MANY_PARTS = re.compile(r"""^[ \t\[]*(?:[\w"'-]+[ \t]*\.[ \t]*){100}""", re.MULTILINE)
-PATH_KEYS = ("data", "cache_dir", "baseline_dir", "report")
+PATH_KEYS = ("data", "cache_dir", "baseline_dir", "report", "promote")
 PATHS_KEYS = ("models", "videos")
 NUMBER_KEYS = ("imgsz", "batch")
 """Keys of numbers that the command line gives as text."""

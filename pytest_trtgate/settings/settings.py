@@ -173,6 +173,7 @@ class Settings(Section):
     baselines: Literal["check", "add", "update"] = field_allowing("check, add or update", default="check")
     baseline_dir: Place = field_allowing("a folder", default=Path("baselines"))
     report: Place = field_allowing("the path of an .html file", default=Path("reports/trtgate.html"))
+    promote: Place | None = field_allowing("a folder", default=None)
     videos: Annotated[tuple[Place, ...], BeforeValidator(one_or_many)] = field_allowing(
         "paths of video files", default=()
     )

@@ -118,9 +118,9 @@ def test_how_a_machine_is_set_between_speed_and_power_is_told(system: System) ->
     system.write("sys/devices/system/cpu/cpu0/cpufreq/scaling_governor", "performance")
     system.write("var/lib/nvpmodel/status", "pmode:0002")
     gpu = Gpu("NVIDIA H200", "", "9.0", "", 450)
-    assert machine.power_mode(gpu) == ["governor performance and schedutil", "nvpmodel pmode:0002", "GPU limit 450 W"]
+    assert machine.power_mode(gpu) == ["governor performance and schedutil", "nvpmodel 2", "GPU limit 450 W"]
     here = machine.environment("onnxruntime", "cpu", system.root)
-    assert here.platform["power"] == "governor performance and schedutil, nvpmodel pmode:0002"
+    assert here.platform["power"] == "governor performance and schedutil, nvpmodel 2"
 
 
 @pytest.mark.parametrize(("status", "busy"), [("Discharging", True), ("Charging", False)])

@@ -239,3 +239,12 @@ def test_a_baseline_of_int8_alone_says_that_it_was_not_compared_with_fp16(projec
     project.settings('[latency.int8]\nspeedup = { over = "fp16", at_least = 0 }\n')
     project.run("--trt-precision=int8", "--trt-baselines=update").assert_outcomes(passed=2)
     assert not any("speed-up" in note for note in project.record.notes)
+
+
+def test_another_power_mode_than_the_baselines_is_incompatible(project: Project) -> None:
+    project.use_gpu().pretend(fingerprint={"power": "governor schedutil, nvpmodel MAXN, clocks fixed"})
+    project.run("--trt-precision=fp16", "--trt-baselines=add").assert_outcomes(passed=2)
+    project.pretend(fingerprint={"power": "governor schedutil, nvpmodel MODE_30W, clocks fixed"})
+    project.run("--trt-precision=fp16")
+    assert (project.outcomes("latency"), project.outcomes("accuracy")) == ({"fp16": "INCOMPATIBLE"}, {"fp16": "PASS"})
+    assert "power mode MODE_30W, baseline MAXN" in project.verdict("fp16", "latency").summary

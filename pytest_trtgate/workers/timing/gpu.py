@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from ...machine import decoded, throttle_words
+from ...machine import Board, decoded, find_board, throttle_words
 
 SETTLED = 0.02
 """Two readings of a clock that differ by no more than this ratio count as equal."""
@@ -71,8 +71,31 @@ class Sensors:
         }
 
 
+class BoardSensors(Sensors):
+    """The GPU of a Jetson, of which no energy is counted and other processes are not known."""
+
+    def __init__(self, board: Board) -> None:
+        super().__init__(None, None)
+        self._board = board
+        self._events = board.overcurrent_events()
+
+    def sm_mhz(self) -> float | None:
+        """Return the clock of the multiprocessors."""
+        return self._board.gpu_mhz()
+
+    def state(self) -> dict[str, Any]:
+        """Return all that is known now; over-current events count where there were some since the last call."""
+        found = self._board.state()
+        before, self._events = self._events, self._board.overcurrent_events()
+        if self._events > before:
+            found["throttle_reasons"] = (*found["throttle_reasons"], "power cap")
+        return found
+
+
 def open_gpu(index: int) -> Sensors:
-    """Return the GPU that torch knows by a number; one that tells nothing if NVML does not know it."""
+    """Return the GPU that torch knows by a number; one that tells nothing if neither NVML nor a Jetson knows it."""
+    if (board := find_board()) is not None:
+        return BoardSensors(board)
     try:
         import pynvml
     except ImportError:

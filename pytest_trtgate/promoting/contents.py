@@ -1,0 +1,17 @@
+"""The files of a release pack, and the list of their digests, which ``sha256sum --check`` reads too."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+REPORT = "report.html"
+MANIFEST = "manifest.json"
+SUMS = "SHA256SUMS"
+SIGNATURE = "model.sig"
+OWN_NAMES = (REPORT, MANIFEST, SUMS, SIGNATURE)
+"""The names of all files but the engine's."""
+
+
+def sums(digests: Mapping[str, str]) -> bytes:
+    """Return the list of the SHA-256 of files by name, which is the same for the same files."""
+    return "".join(f"{digests[name]}  {name}\n" for name in sorted(digests) if name != SUMS).encode()
