@@ -108,9 +108,9 @@ class Lock:
         return True
 
     @contextmanager
-    def held(self, waiting: Callable[[str], None] = lambda _: None, again_s: float = math.inf) -> Iterator[None]:
-        """Hold it, after any wait, of which ``waiting`` is told as by :meth:`acquire`."""
-        self.acquire(waiting=waiting, again_s=again_s)
+    def held(self) -> Iterator[None]:
+        """Hold it, after any wait."""
+        self.acquire()
         try:
             yield
         finally:

@@ -168,7 +168,10 @@ def wait(process: Process, timeout_s: float) -> None:
 
 
 def end(process: Process) -> None:
-    """End the whole process group of a process, gently first, and free its number; harmless where that was done."""
+    """End the whole process group of a process, gently first, and free its number; harmless where that was done.
+
+    Nobody is waited for without limit: the process that a copy is of may be stopped, and so tell of no end.
+    """
     if isinstance(process, subprocess.Popen) and process.returncode is not None:
         return  # by now its number may be that of a stranger's group
     for number in (signal.SIGTERM, signal.SIGKILL):
@@ -178,7 +181,8 @@ def end(process: Process) -> None:
             break
         with suppress(subprocess.TimeoutExpired):
             wait(process, GRACE_S)
-    process.wait()
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(GRACE_S)
 
 
 def _has_ended(process: Process) -> bool:

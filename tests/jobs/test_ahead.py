@@ -243,6 +243,23 @@ def test_a_job_that_crashes_or_hangs_costs_its_copy_only(jobs: Jobs) -> None:
     assert server not in waiting(jobs.path)
 
 
+def test_a_job_ends_at_its_limit_where_the_process_that_it_is_a_copy_of_has_stopped(jobs: Jobs) -> None:
+    first = jobs.build("fp32")
+    (server,) = waiting(jobs.path)
+
+    def stop() -> None:
+        wait_for((jobs.path / "fp16" / "pid.txt").exists)
+        os.kill(server, signal.SIGSTOP)
+
+    thread = threading.Thread(target=stop)
+    thread.start()
+    with pytest.raises(JobError, match="past its limit of 2 s"):
+        jobs.build("fp16", timeout_s=2)
+    thread.join()
+    assert server not in waiting(jobs.path)
+    assert jobs.build("fp32") != first
+
+
 def test_the_end_of_a_copy_is_seen_where_the_session_ignores_that_of_its_children(jobs: Jobs) -> None:
     before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     try:
