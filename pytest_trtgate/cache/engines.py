@@ -60,9 +60,7 @@ class EngineCache:
     may keep others waiting for an engine.
     """
 
-    def __init__(
-        self, root: Path, notify: Callable[[str], None] = lambda _: None, wait_s: float = math.inf
-    ) -> None:
+    def __init__(self, root: Path, notify: Callable[[str], None] = lambda _: None, wait_s: float = math.inf) -> None:
         self.root = root
         self.notify = notify
         self.wait_s = wait_s
