@@ -21,7 +21,7 @@ from uuid import uuid4
 
 from ..errors import CacheError, JobError, RecordError
 from ..locks import Lock
-from ..records import EngineRecord, FileDigest, file_sha256
+from ..records import FULL, EngineRecord, FileDigest, file_sha256
 from .pins import pinned
 from .place import claim, clock_of, has_own_form, is_own, key_of
 from .seal import load_sealed, save_sealed
@@ -257,7 +257,7 @@ class EngineCache:
             yield
         except OSError as error:
             why = f"the engine cache failed ({error})"
-            if error.errno == errno.ENOSPC:
+            if error.errno in FULL:
                 why = "no space left for engines; free some, or name another --trt-cache-dir"
             elif error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
                 why = "the engine cache is not writable; name another --trt-cache-dir"

@@ -29,6 +29,8 @@ LIST_BYTES = 128_000_000
 RECORD_BYTES = 64_000_000
 RECORD_VALUES = 3_000_000
 """Values in a record. Each takes up to 200 bytes of memory; a run has some thousand per cell."""
+FULL = (errno.ENOSPC, errno.EDQUOT)
+"""What systems answer where a disk, or a user's share of it, is full."""
 OWN_BYTES = 4_000_000_000
 """Limit of what the gate's own processes hand over, which may name each file of a dataset."""
 _KINDS = {stat.S_IFDIR: "folder", stat.S_IFIFO: "FIFO", stat.S_IFSOCK: "socket"}

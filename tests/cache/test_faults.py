@@ -50,6 +50,7 @@ def fail_for(precision: str, code: int, cell: list[str]) -> Callable[..., Any]:
     ("code", "sentence"),
     [
         (errno.ENOSPC, "no space left for engines; free some, or name another --trt-cache-dir"),
+        (errno.EDQUOT, "no space left for engines; free some, or name another --trt-cache-dir"),
         (errno.EACCES, "the engine cache is not writable; name another --trt-cache-dir"),
         (errno.EROFS, "the engine cache is not writable; name another --trt-cache-dir"),
         (errno.EIO, "the engine cache failed ("),
