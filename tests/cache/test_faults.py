@@ -55,7 +55,7 @@ def fail_for(precision: str, code: int, cell: list[str]) -> Callable[..., Any]:
         (errno.EROFS, "the engine cache is not writable; name another --trt-cache-dir"),
         (errno.EIO, "the engine cache failed ("),
     ],
-    ids=["full", "forbidden", "read-only", "broken"],
+    ids=["full", "quota", "forbidden", "read-only", "broken"],
 )
 def test_a_bad_disk_costs_the_cell_and_the_rest_goes_on(
     project: Project, monkeypatch: pytest.MonkeyPatch, code: int, sentence: str
