@@ -20,7 +20,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from ..errors import CacheError, JobError, RecordError
-from ..locks import Lock
+from ..locks import Lock, monotonic_s
 from ..records import FULL, EngineRecord, FileDigest, file_sha256
 from .pins import pinned
 from .place import claim, clock_of, has_own_form, is_own, key_of
@@ -81,7 +81,7 @@ class EngineCache:
             self._make("locks")
             self.hold(key)
             lock = self._lock(key)
-            if not lock.acquire(self.wait_s, partial(self._tell_waiting, key, time.monotonic()), _STUCK_S):
+            if not lock.acquire(self.wait_s, partial(self._tell_waiting, key, monotonic_s()), _STUCK_S):
                 raise JobError(
                     f"engine {key[:12]}",
                     f"another process has been building it for {self.wait_s:g} s, longer than any job of this run may "
@@ -119,7 +119,7 @@ class EngineCache:
         return Lock(self.root / "locks" / f"{key}.{'use' if shared else 'lock'}", shared)
 
     def _tell_waiting(self, key: str, since_s: float, holder: str) -> None:
-        waited_s = time.monotonic() - since_s
+        waited_s = monotonic_s() - since_s
         stuck = f", for {waited_s / 60:.0f} min: if it does nothing, end it, and this run builds the engine"
         self.notify(
             f"waiting for another process that builds engine {key[:12]}{holder}{stuck if waited_s >= _STUCK_S else ''}"

@@ -52,7 +52,7 @@ def survey(
     split_keys = {name: _split_key(x, how) for name, x in splits.items()}
     model_keys = {model: _key("checkpoint", measure.weights_sha256[model]) for model in models}
     engine = measure.settings.deployment.engine
-    engine_key = _key("engine", f"{engine} {stamp(engine)}") if engine and engine.is_file() else ""
+    engine_key = _key("engine", f"{engine} {stamp(engine)}") if engine and engine.exists() else ""
     known = SurveyResponse(
         splits={name: found for name, key in split_keys.items() if (found := store.get(key, SplitFacts))},
         checkpoints={model: told for model, key in model_keys.items() if (told := store.get(key, CheckpointFacts))},

@@ -19,6 +19,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Protocol
 
+from ..locks import monotonic_s
 from ..settings import CACHE_KEY
 
 GRACE_S = 5.0
@@ -159,9 +160,9 @@ def wait(process: Process, timeout_s: float) -> None:
     Raises:
         subprocess.TimeoutExpired: It still runs.
     """
-    deadline, pause_s = time.monotonic() + timeout_s, 0.001
+    deadline, pause_s = monotonic_s() + timeout_s, 0.001
     while not _has_ended(process):
-        if time.monotonic() > deadline:
+        if monotonic_s() > deadline:
             raise subprocess.TimeoutExpired("job", timeout_s)
         time.sleep(pause_s)
         pause_s = min(2 * pause_s, _PAUSE_S)
