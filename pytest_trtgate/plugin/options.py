@@ -188,8 +188,8 @@ def of_another_project(config: pytest.Config, source: Path | None, test: Path) -
     here = config.invocation_params.dir
     place, own = (shlex.quote(os.path.relpath(path, here)) for path in (folder, test))
     return (
-        f"{own} belongs to the settings in {place}, and this run has those of {source or 'its command line'}; gate "
-        f"each project by itself: pytest --rootdir={place} {place}"
+        f"{own} belongs to the settings in {place}, and this run has {f'those of {source}' if source else 'none'}; "
+        f"gate each project by itself: pytest --rootdir={place} {place}"
     )
 
 

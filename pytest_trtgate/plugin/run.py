@@ -227,7 +227,7 @@ class GatePlugin:
         for item in gate:
             if item.path in refused and hasattr(item, "callspec"):
                 item.callspec.params["trt_cell"] = None  # to fail, where pytest-xdist runs it all the same
-        self.problem = self.problem or next(iter(refused.values()), "")
+        self.problem = next(iter(refused.values()), self.problem)  # that there is no model may come of it
 
     @property
     def _planning(self) -> str:

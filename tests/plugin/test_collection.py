@@ -88,3 +88,14 @@ def test_a_worker_judges_no_test_by_the_settings_of_another_project(project: Pro
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     assert "1 passed, 1 error" in result.output
     assert REFUSED.format(path=project.path) in " ".join(result.output.split())
+
+
+def test_a_run_below_the_project_says_where_the_settings_are(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    (project.path / "below").mkdir()
+    project.tests(ACCURACY_TEST, "below/test_below.py")
+    (project.path / "conftest.py").rename(project.path / "below" / "conftest.py")
+    monkeypatch.chdir(project.path / "below")
+    refused = project.run()
+    assert refused.ret == pytest.ExitCode.USAGE_ERROR
+    assert "test_below.py belongs to the settings in .., and this run has none; gate each" in refused.stderr.str()
+    project.run("--rootdir=..", "-k", "accuracy").assert_outcomes(passed=3)
