@@ -8,6 +8,7 @@ import json
 import os
 import re
 import stat
+from codecs import BOM_UTF8
 from collections.abc import Callable, Iterable, Mapping
 from itertools import takewhile
 from pathlib import Path
@@ -113,7 +114,8 @@ def load(
             ``schema_version``.
     """
     try:
-        content = opened(read_bytes(path, OWN_BYTES if own else RECORD_BYTES))
+        # Some editors put a byte order mark before what they save.
+        content = opened(read_bytes(path, OWN_BYTES if own else RECORD_BYTES).removeprefix(BOM_UTF8))
         values = sum(map(content.count, (b",", b"[", b"{")))
         if values > RECORD_VALUES and not own:
             raise RecordError(f"{path}: holds {values:,} values, more than the {RECORD_VALUES:,} of a record")
