@@ -33,6 +33,11 @@ _LOCKLESS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.E
 """What file systems answer that know no locks, or, as NFS, none on what was opened for reading; and a FIFO."""
 
 
+def monotonic_s() -> float:
+    """Return the time of a clock that no test stops: what freezes time replaces functions, but not this one."""
+    return time.clock_gettime(time.CLOCK_MONOTONIC)
+
+
 class Lock:
     """A lock on ``path``, a file that is made if missing, or a folder.
 
@@ -92,10 +97,10 @@ class Lock:
         Raises:
             OSError: As of :meth:`take`.
         """
-        since_s = time.monotonic()
+        since_s = monotonic_s()
         tell_s, holder = since_s + TELL_S, ""
         while not self.take():
-            now_s, before = time.monotonic(), holder
+            now_s, before = monotonic_s(), holder
             holder = self.holder()
             if before and holder != before:
                 since_s = now_s
@@ -108,9 +113,9 @@ class Lock:
         return True
 
     @contextmanager
-    def held(self, waiting: Callable[[str], None] = lambda _: None, again_s: float = math.inf) -> Iterator[None]:
-        """Hold it, after any wait, of which ``waiting`` is told as by :meth:`acquire`."""
-        self.acquire(waiting=waiting, again_s=again_s)
+    def held(self) -> Iterator[None]:
+        """Hold it, after any wait."""
+        self.acquire()
         try:
             yield
         finally:

@@ -7,6 +7,7 @@ atomic rename, under a lock of its key: of many processes that want an engine on
 from __future__ import annotations
 
 import errno
+import math
 import os
 import shutil
 import stat
@@ -18,9 +19,9 @@ from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
-from ..errors import CacheError, RecordError
-from ..locks import Lock
-from ..records import EngineRecord, FileDigest, file_sha256
+from ..errors import CacheError, JobError, RecordError
+from ..locks import Lock, monotonic_s
+from ..records import FULL, EngineRecord, FileDigest, file_sha256
 from .pins import pinned
 from .place import claim, clock_of, has_own_form, is_own, key_of
 from .seal import load_sealed, save_sealed
@@ -53,11 +54,16 @@ class Entry:
 
 
 class EngineCache:
-    """Engines by key under ``root``; ``notify`` is told in one sentence of a wait or a damaged entry."""
+    """Engines by key under ``root``.
 
-    def __init__(self, root: Path, notify: Callable[[str], None] = lambda _: None) -> None:
+    ``notify`` is told in one sentence of a wait or a damaged entry. ``wait_s``: for how long one and the same process
+    may keep others waiting for an engine.
+    """
+
+    def __init__(self, root: Path, notify: Callable[[str], None] = lambda _: None, wait_s: float = math.inf) -> None:
         self.root = root
         self.notify = notify
+        self.wait_s = wait_s
         self._uses: dict[str, Lock] = {}
 
     def obtain(self, key: str, build: Callable[[Path], EngineRecord]) -> EngineRecord:
@@ -67,14 +73,24 @@ class EngineCache:
 
         Raises:
             CacheError: The cache folder cannot be written, or holds what the cache did not make.
+            JobError: Another process has had the engine in hand for too long.
         """
         if (found := self.find(key)) is not None:  # where it can be read, it need not be writable
             return found
         with self._guard():
             self._make("locks")
             self.hold(key)
-            with self._lock(key).held(partial(self._tell_waiting, key, time.monotonic()), _STUCK_S):
+            lock = self._lock(key)
+            if not lock.acquire(self.wait_s, partial(self._tell_waiting, key, monotonic_s()), _STUCK_S):
+                raise JobError(
+                    f"engine {key[:12]}",
+                    f"another process has been building it for {self.wait_s:g} s, longer than any job of this run may "
+                    f"take{lock.holder()}; end that process, or raise the limits under timeouts",
+                )
+            try:
                 return self._serve(key) or self._store(key, build)
+            finally:
+                lock.release()
 
     def find(self, key: str) -> EngineRecord | None:
         """Return the engine of ``key`` if it is in the cache and whole, which counts as use; build nothing."""
@@ -103,7 +119,7 @@ class EngineCache:
         return Lock(self.root / "locks" / f"{key}.{'use' if shared else 'lock'}", shared)
 
     def _tell_waiting(self, key: str, since_s: float, holder: str) -> None:
-        waited_s = time.monotonic() - since_s
+        waited_s = monotonic_s() - since_s
         stuck = f", for {waited_s / 60:.0f} min: if it does nothing, end it, and this run builds the engine"
         self.notify(
             f"waiting for another process that builds engine {key[:12]}{holder}{stuck if waited_s >= _STUCK_S else ''}"
@@ -241,7 +257,7 @@ class EngineCache:
             yield
         except OSError as error:
             why = f"the engine cache failed ({error})"
-            if error.errno == errno.ENOSPC:
+            if error.errno in FULL:
                 why = "no space left for engines; free some, or name another --trt-cache-dir"
             elif error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
                 why = "the engine cache is not writable; name another --trt-cache-dir"

@@ -6,6 +6,7 @@ import json
 import math
 import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from ..errors import DataError, JobError, SettingsError, TrtGateError
 from ..jobs import CheckpointFacts, Job, Launcher, LocalLauncher, SurveyRequest, SurveyResponse
 from ..machine import Machine, resolve_backend
 from ..measuring import check_weights
-from ..records import CONTEXTS, GATED, TASKS, write_whole
+from ..records import CONTEXTS, GATED, TASKS, read_text, write_whole
 from ..settings import Settings, build, find_table
 from .doctor import check_up
 
@@ -83,8 +84,8 @@ def write_project(
     if check_up(settings, backend, device, say, machine, launcher):
         say("nothing written: the first run would fail; mend what the lines with FAIL name, and run this again")
         return 1
-    _write(folder / SETTINGS, _toml(table))
     _write(folder / TESTS, _TESTS)
+    _write(folder / SETTINGS, _toml(table))
     cores = machine.usable_cores()
     minutes = estimated_minutes(model.stat().st_size, settings, images, cores if device == "cpu" else 0)
     where = f"with {backend} on {fmt.plural(cores, 'core')}" if device == "cpu" else f"with {backend}"
@@ -106,10 +107,18 @@ def _refuse_to_overwrite(folder: Path) -> None:
     found = find_table(folder)
     there = [found[0]] if found else []
     there += [path for path in (folder / SETTINGS, folder / TESTS) if path.is_symlink() or path.exists()]
+    if there == [folder / TESTS] and _is_ours(there[0]):
+        return  # of an attempt that was interrupted: the settings come last
     if there:
         raise TrtGateError(
             f"{' and '.join(map(str, dict.fromkeys(there)))}: there already, and left as it is; move it, or edit it"
         )
+
+
+def _is_ours(tests: Path) -> bool:
+    with suppress(OSError):
+        return not tests.is_symlink() and read_text(tests) == _TESTS
+    return False
 
 
 def _facts(model: Path, dataset: Dataset, launcher: Launcher) -> CheckpointFacts:

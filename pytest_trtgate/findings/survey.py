@@ -12,7 +12,7 @@ from pathlib import Path
 
 from .. import text as fmt
 from ..cache import SurveyStore
-from ..data import keypoints_of, label_of, reading
+from ..data import keypoints_of, label_of
 from ..jobs import (
     CheckpointFacts,
     EngineFacts,
@@ -40,7 +40,7 @@ def survey(
 
     Raises:
         ChangedError: Something changed while it was looked at.
-        DataError: A checkpoint or the deployed engine cannot be read.
+        DataError: A checkpoint cannot be read.
         JobError: The job that looks failed.
     """
     dataset, calibrated = data.dataset, measure.plan.calibrates
@@ -52,8 +52,7 @@ def survey(
     split_keys = {name: _split_key(x, how) for name, x in splits.items()}
     model_keys = {model: _key("checkpoint", measure.weights_sha256[model]) for model in models}
     engine = measure.settings.deployment.engine
-    with reading():
-        engine_key = _key("engine", measure.inputs.sha256(engine)) if engine and engine.is_file() else ""
+    engine_key = _key("engine", f"{engine} {stamp(engine)}") if engine and engine.exists() else ""
     known = SurveyResponse(
         splits={name: found for name, key in split_keys.items() if (found := store.get(key, SplitFacts))},
         checkpoints={model: told for model, key in model_keys.items() if (told := store.get(key, CheckpointFacts))},

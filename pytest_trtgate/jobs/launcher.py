@@ -201,6 +201,8 @@ class LocalLauncher:
                 in_time = False
             finally:
                 processes.end(process)
+                if process.poll() is None:  # what it is a copy of has stopped, and may tell of its end at any time
+                    self._ahead.end_server()
                 # What the job left in a session of its own may hold the pipe open: the reader then stays with it.
                 with suppress(RuntimeError):  # an interrupt came before it had begun
                     reader.join(timeout=processes.GRACE_S)

@@ -19,6 +19,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Protocol
 
+from ..locks import monotonic_s
 from ..settings import CACHE_KEY
 
 GRACE_S = 5.0
@@ -159,16 +160,19 @@ def wait(process: Process, timeout_s: float) -> None:
     Raises:
         subprocess.TimeoutExpired: It still runs.
     """
-    deadline, pause_s = time.monotonic() + timeout_s, 0.001
+    deadline, pause_s = monotonic_s() + timeout_s, 0.001
     while not _has_ended(process):
-        if time.monotonic() > deadline:
+        if monotonic_s() > deadline:
             raise subprocess.TimeoutExpired("job", timeout_s)
         time.sleep(pause_s)
         pause_s = min(2 * pause_s, _PAUSE_S)
 
 
 def end(process: Process) -> None:
-    """End the whole process group of a process, gently first, and free its number; harmless where that was done."""
+    """End the whole process group of a process, gently first, and free its number; harmless where that was done.
+
+    Nobody is waited for without limit: the process that a copy is of may be stopped, and so tell of no end.
+    """
     if isinstance(process, subprocess.Popen) and process.returncode is not None:
         return  # by now its number may be that of a stranger's group
     for number in (signal.SIGTERM, signal.SIGKILL):
@@ -178,7 +182,8 @@ def end(process: Process) -> None:
             break
         with suppress(subprocess.TimeoutExpired):
             wait(process, GRACE_S)
-    process.wait()
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(GRACE_S)
 
 
 def _has_ended(process: Process) -> bool:

@@ -144,7 +144,7 @@ def decoded(value: str | bytes) -> str:
 
 def _from_smi() -> list[Gpu]:
     try:
-        done = subprocess.run(_SMI, capture_output=True, text=True, timeout=30, check=True)
+        done = subprocess.run(_SMI, capture_output=True, encoding="utf-8", errors="replace", timeout=30, check=True)
     except (OSError, subprocess.SubprocessError):
         return []
     rows = [row for row in csv.reader(done.stdout.splitlines(), skipinitialspace=True) if len(row) == 4]

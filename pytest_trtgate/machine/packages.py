@@ -9,6 +9,7 @@ import importlib.util
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
@@ -36,7 +37,24 @@ _SUFFIXES = (".py", ".yaml")
 _EDITED = "+edited."
 
 
-def installed_versions(version: Callable[[str], str] = metadata.version) -> dict[str, str]:
+def distribution_of(name: str) -> metadata.Distribution:
+    """Return the first distribution of a name that tells its version; an upgrade that broke off leaves others.
+
+    Raises:
+        PackageNotFoundError: None does.
+    """
+    for found in metadata.distributions(name=name):
+        with suppress(OSError, TypeError, ValueError):  # what there is of its metadata is no text
+            if found.metadata.get("Version"):
+                return found
+    raise metadata.PackageNotFoundError(name)
+
+
+def _version(name: str) -> str:
+    return distribution_of(name).version
+
+
+def installed_versions(version: Callable[[str], str] = _version) -> dict[str, str]:
     """Return the versions of those of :data:`PACKAGES` that are installed.
 
     Args:
@@ -62,7 +80,7 @@ def edits(distribution: str) -> str:
     """
     try:
         spec = importlib.util.find_spec(_READ[distribution])
-        record = metadata.distribution(distribution).read_text("RECORD") or ""
+        record = distribution_of(distribution).read_text("RECORD") or ""
     except (ValueError, ImportError):  # a module of that name that says nothing of itself
         return ""
     if spec is None or spec.origin is None:

@@ -81,7 +81,7 @@ class RunContext:
         self.milestone = caller.milestone
         self.caller = caller
         root = settings.cache_dir or default_root()
-        self.cache = EngineCache(root, caller.milestone)
+        self.cache = EngineCache(root, caller.milestone, self._longest_s)
         # Models on the same data share what is known of it.
         self.inputs = Inputs()
         share = (settings, root, workspace, self.inputs, caller.milestone)
@@ -143,7 +143,7 @@ class RunContext:
 
     @property
     def _longest_s(self) -> float:
-        """Seconds that one job of a run with these settings may keep a device."""
+        """Seconds that one job of a run with these settings may keep a device, or an engine that others want."""
         limits = self.settings.timeouts
         return max(limits.build_s, limits.accuracy_s, limits.launch_s, limits.video_s if self.settings.videos else 0.0)
 

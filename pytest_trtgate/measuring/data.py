@@ -9,15 +9,19 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
+from .. import text as fmt
 from ..cache import FileDigests, FileFacts
 from ..data import RULES_VERSION, SOUND, Dataset, keypoints_of, label_of, label_state, load_dataset, reading
-from ..errors import ChangedError
+from ..errors import ChangedError, DataError
 from ..records import Workspace, key_sha256
 from ..settings import Settings
 from .inputs import Inputs, agree
 
 READ_AS = ("channels", "kpt_shape")
 """Keys of a data YAML that say how Ultralytics reads images and labels."""
+
+PIXEL_BYTES = 16
+"""That no pixel of a file takes more of: it has some channels of 16 bits, or four of 32."""
 
 
 class EvaluatedData:
@@ -39,6 +43,7 @@ class EvaluatedData:
         self._workspace, self._inputs = workspace, inputs
         self._split, self._calibration_split = settings.split, settings.calibration.split
         self._fraction = settings.calibration.fraction
+        self._most_bytes = PIXEL_BYTES * settings.inputs.max_pixels
         self._cache_root, self._fresh, self._notify = cache_root, settings.fresh, notify
         self.digests = FileDigests(cache_root, dataset.source, self._fresh, notify)
         _ = self._texts
@@ -80,7 +85,15 @@ class EvaluatedData:
 
     def sha256(self, path: Path) -> str:
         """Return the SHA-256 of a file of the dataset, as it was when this run first read it."""
-        return self._inputs.sha256(path, self.digests.sha256)
+        return self._inputs.sha256(path, self._digest)
+
+    def _digest(self, path: Path) -> str:
+        if (length := path.stat().st_size) > self._most_bytes:
+            raise DataError(
+                f"{path}: {fmt.plain(fmt.size(length))}, more than the {fmt.plain(fmt.size(self._most_bytes))} that an "
+                f"image of inputs.max_megapixels can take; remove it, or raise that setting"
+            )
+        return self.digests.sha256(path)
 
     @property
     def _name(self) -> str:

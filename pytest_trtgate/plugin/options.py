@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
+
+from ..errors import SettingsError
 
 if TYPE_CHECKING:
     from ..settings import Settings
@@ -170,6 +173,35 @@ def read_settings(config: pytest.Config) -> tuple[Settings, Path | None]:
     path, table = found if found else (None, {})
     flags = {option.key: option.flag for option in OPTIONS}
     return build(table, path, given(config), config.invocation_params.dir, project_folder(config), flags), path
+
+
+def of_another_project(config: pytest.Config, source: Path | None, test: Path) -> str:
+    """Return in a sentence that a test's own project has other settings than ``source``, those of this run.
+
+    Empty where it has not, and where this invocation says which project it means.
+    """
+    if _project(config) or test.parent == Path(__file__).parents[1]:
+        return ""
+    home = source.parent if source else None
+    folder = next((folder for folder in test.parents if folder == home or _has_settings(folder)), home)
+    if folder is None or folder == home:
+        return ""
+    here = config.invocation_params.dir
+    place, own = (shlex.quote(os.path.relpath(path, here)) for path in (folder, test))
+    return (
+        f"{own} belongs to the settings in {place}, and this run has {f'those of {source}' if source else 'none'}; "
+        f"gate each project by itself: pytest --rootdir={place} {place}"
+    )
+
+
+def _has_settings(folder: Path) -> bool:
+    from ..settings import find_table
+
+    if (folder / OWN_FILE).exists():
+        return True
+    with suppress(SettingsError):  # a broken one says nothing of us
+        return _mentions_us(folder / "pyproject.toml") and find_table(folder) is not None
+    return False
 
 
 def project_folder(config: pytest.Config) -> Path:

@@ -213,11 +213,21 @@ class GatePlugin:
         for item in gate:  # so that a report tells of the gate, wherever the test was run
             cell = item.callspec.params["trt_cell"] if hasattr(item, "callspec") else None
             item.user_properties.append((_CELL, cell.key if cell else ""))
+        self._refuse_other_projects(gate)
         self.launches_expected = any(map(_looks_timed, gate))
-        self.cells = {item.callspec.params["trt_cell"] for item in gate if hasattr(item, "callspec")}
+        self.cells = {item.callspec.params["trt_cell"] for item in gate if hasattr(item, "callspec")} - {None}
         listing = self._planning not in ("", "--collect-only", "--setup-plan")
         if self.problem and self.selected and not self.is_worker and not listing:
             raise pytest.UsageError(fmt.safe_line(self.problem))
+
+    def _refuse_other_projects(self, gate: list[pytest.Item]) -> None:
+        """Let no test be judged by the settings of another project than its own."""
+        paths = dict.fromkeys(item.path for item in gate)
+        refused = {path: why for path in paths if (why := options.of_another_project(self.config, self.source, path))}
+        for item in gate:
+            if item.path in refused and hasattr(item, "callspec"):
+                item.callspec.params["trt_cell"] = None  # to fail, where pytest-xdist runs it all the same
+        self.problem = next(iter(refused.values()), self.problem)  # that there is no model may come of it
 
     @property
     def _planning(self) -> str:

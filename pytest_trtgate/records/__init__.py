@@ -42,6 +42,7 @@ from .explanation import (
 )
 from .figures import CURVE_RECALLS, SCORE_BINS, AccuracyFigures, Course, DropInterval, PrecisionRecall, Scores
 from .files import (
+    FULL,
     LIST_BYTES,
     RECORD_BYTES,
     TEXT_BYTES,

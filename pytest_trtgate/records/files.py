@@ -8,6 +8,7 @@ import json
 import os
 import re
 import stat
+from codecs import BOM_UTF8
 from collections.abc import Callable, Iterable, Mapping
 from itertools import takewhile
 from pathlib import Path
@@ -29,6 +30,8 @@ LIST_BYTES = 128_000_000
 RECORD_BYTES = 64_000_000
 RECORD_VALUES = 3_000_000
 """Values in a record. Each takes up to 200 bytes of memory; a run has some thousand per cell."""
+FULL = (errno.ENOSPC, errno.EDQUOT)
+"""What systems answer where a disk, or a user's share of it, is full."""
 OWN_BYTES = 4_000_000_000
 """Limit of what the gate's own processes hand over, which may name each file of a dataset."""
 _KINDS = {stat.S_IFDIR: "folder", stat.S_IFIFO: "FIFO", stat.S_IFSOCK: "socket"}
@@ -111,7 +114,8 @@ def load(
             ``schema_version``.
     """
     try:
-        content = opened(read_bytes(path, OWN_BYTES if own else RECORD_BYTES))
+        # Some editors put a byte order mark before what they save.
+        content = opened(read_bytes(path, OWN_BYTES if own else RECORD_BYTES).removeprefix(BOM_UTF8))
         values = sum(map(content.count, (b",", b"[", b"{")))
         if values > RECORD_VALUES and not own:
             raise RecordError(f"{path}: holds {values:,} values, more than the {RECORD_VALUES:,} of a record")

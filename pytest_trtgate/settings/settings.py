@@ -74,7 +74,8 @@ class Validation(Section):
 class Timeouts(Section):
     """``[tool.trtgate.timeouts]``: seconds after which a job is ended; its cell's verdict is then ERROR.
 
-    Where one process keeps a device for longer than the longest of them, jobs that wait for it end too.
+    Where one process keeps a device, or builds an engine, for longer than the longest of them, jobs that wait for it
+    end too.
     """
 
     example = "{ build_s = 7200 }"

@@ -12,11 +12,15 @@ from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any
 
+from ..records import open_regular
+
 _LITERALS = frozenset({"imgsz", "names", "args", "end2end", "kpt_shape", "kpt_names", "dynamic"})
 _INTEGERS = frozenset({"batch", "stride", "channels"})
 METADATA_BYTES = 16_000_000
 _METADATA_PROPS = 14
 """Number of the field of ``ModelProto`` that holds a pair of texts."""
+_MOST_FIELDS = 100_000
+"""Of one message; those of Ultralytics have some twenty."""
 _VARIABLE_LENGTH, _FIXED_LENGTHS = 2, {1: 8, 5: 4}
 """Types of fields: of the length that precedes them, or of so many bytes."""
 
@@ -29,7 +33,7 @@ def read_engine(artifact: Path) -> tuple[dict[str, Any], bytes]:
         OSError: It cannot be read.
     """
     metadata, start = _header(artifact)
-    with artifact.open("rb") as file:
+    with open_regular(artifact) as file:
         file.seek(start)
         return metadata, file.read()
 
@@ -45,7 +49,7 @@ def read_onnx_metadata(artifact: Path) -> dict[str, Any]:
         OSError: It cannot be read.
     """
     texts: dict[str, Any] = {}
-    with artifact.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as whole:
+    with open_regular(artifact) as file, mmap(file.fileno(), 0, access=ACCESS_READ) as whole:
         for number, start, end in _fields(whole, 0, len(whole)):
             if number == _METADATA_PROPS:
                 key, value = (whole[first:last].decode() for _, first, last in _fields(whole, start, end))
@@ -55,8 +59,12 @@ def read_onnx_metadata(artifact: Path) -> dict[str, Any]:
 
 def _fields(message: mmap, place: int, end: int) -> Iterator[tuple[int, int, int]]:
     """Yield number, start and end of each field of variable length in a part of a message."""
-    while place < end:
+    for _ in range(_MOST_FIELDS):
+        if place >= end:
+            break
         tag, place = _varint(message, place)
+        if tag >> 3 == 0:  # as in a file that is a hole
+            raise ValueError("no message of Protocol Buffers")
         if tag & 7 == 0:
             _, place = _varint(message, place)
             continue
@@ -68,6 +76,8 @@ def _fields(message: mmap, place: int, end: int) -> Iterator[tuple[int, int, int
             if place + length <= end:
                 yield tag >> 3, place, place + length
         place += length
+    if place < end:
+        raise ValueError("it has too many fields")
     if place > end:
         raise ValueError("it is truncated")
 
@@ -103,7 +113,7 @@ def _value(key: str, value: Any) -> Any:
 
 
 def _header(artifact: Path) -> tuple[dict[str, Any], int]:
-    with artifact.open("rb") as file:
+    with open_regular(artifact) as file:
         length = int.from_bytes(file.read(4), "little")
         if not 0 < length < min(artifact.stat().st_size, METADATA_BYTES):
             raise ValueError("no metadata of Ultralytics")

@@ -17,7 +17,6 @@ import select
 import signal
 import socket
 import sys
-import threading
 import time
 import traceback
 from collections.abc import Sequence
@@ -26,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from ..jobs import READY
-from .worker import PHASES, prepare
+from .worker import PHASES, leave, prepare
 
 _PR_SET_PDEATHSIG = 1
 
@@ -38,13 +37,11 @@ def main() -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     # Imports leave hardly any garbage, and searching for it takes a sixth of their time.
     gc.disable()
-    imported = threading.Event()
-    watch = threading.Thread(target=_end_if_alone, args=(channel, imported), daemon=True)
-    watch.start()
+    _end_with_parent(signal.SIGKILL)  # in the middle of an import, too
+    if _is_alone(channel):
+        os._exit(1)
     prepare(Path(sys.argv[2]), int(sys.argv[3]))
     _import(sys.argv[4:])
-    imported.set()
-    watch.join()  # of a process of several threads, no safe copy could be made
     gc.freeze()
     gc.enable()
     ahead_s = sum(PHASES.end().values())
@@ -55,8 +52,9 @@ def main() -> None:
         if child:
             os.waitpid(child, 0)  # only now: whoever ended its process group needed its number
         if not message:
-            return
+            leave(0)
         order: dict[str, Any] = json.loads(message)
+        _end_with_parent(0)  # from now on, the job and the end of the socket tell: the thread that began us may end
         if not order["fork"]:
             break
         started = time.monotonic()
@@ -69,7 +67,9 @@ def main() -> None:
         child = os.fork()
         if not child:
             os.setpgid(0, 0)
-            _end_with(server)
+            _end_with_parent(signal.SIGKILL)
+            if os.getppid() != server:
+                os._exit(1)
             break
         os.setpgid(child, child)  # either may be first, and neither may be late
         for stream in streams:
@@ -84,21 +84,17 @@ def main() -> None:
     _work(order["module"], order["folder"], streams, ahead_s)
 
 
-def _end_with(parent: int) -> None:
-    """Have the kernel kill this process when its parent ends, which alone would tell of it."""
+def _end_with_parent(number: int) -> None:
+    """Have the kernel send this process a signal when the thread that began it ends, or none for 0."""
     with suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL))
-    if os.getppid() != parent:
-        os._exit(1)
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(number))
 
 
-def _end_if_alone(channel: socket.socket, imported: threading.Event) -> None:
-    """End this process where nobody is at the other end of its socket any more, until all is imported."""
+def _is_alone(channel: socket.socket) -> bool:
+    """Return whether nobody is at the other end of a socket any more."""
     poll = select.poll()
     poll.register(channel, 0)  # for no event but the other end's end
-    while not imported.is_set():
-        if poll.poll(100):
-            os._exit(1)
+    return bool(poll.poll(0))
 
 
 def _import(modules: Sequence[str]) -> None:

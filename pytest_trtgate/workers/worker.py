@@ -7,7 +7,6 @@ them before torch, NumPy and Ultralytics are imported.
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import signal
 import stat
@@ -23,7 +22,7 @@ from typing import Any, NoReturn, TypeVar
 
 from ..errors import TrtGateError
 from ..jobs import PROGRESS, JobFailure, Request, Response
-from ..records import load, save
+from ..records import FULL, load, save
 from ..text import counted, without_escapes
 from .phases import Phases
 from .reading import READ
@@ -128,8 +127,9 @@ def sentence(error: BaseException, folder: Path) -> str:
 
 
 def is_disk_full(error: BaseException) -> bool:
-    """Return whether an error says that the disk is full."""
-    return getattr(error, "errno", None) == errno.ENOSPC or "no space left" in str(error).lower()
+    """Return whether an error says that the disk, or our share of it, is full."""
+    said = str(error).lower()
+    return getattr(error, "errno", None) in FULL or "no space left" in said or "quota exceeded" in said
 
 
 def is_out_of_memory(error: BaseException) -> bool:

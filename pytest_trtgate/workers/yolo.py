@@ -178,8 +178,8 @@ def load_model(weights: Path, shown: Path | None = None) -> Any:
     except Exception as error:
         if refused := _refused(weights, error):
             raise DataError(
-                f'{shown}: not loaded, since weights = "safe" and it names what is neither of torch nor of '
-                f"Ultralytics: {clip(refused, 300)}; nothing in it was run"
+                f'{shown}: not loaded, since weights = "safe" and it names what safe loading does not allow: '
+                f"{clip(refused, 300)}; nothing in it was run"
             ) from error
         reason = plain(error).replace(str(weights), shown.name)
         if isinstance(error, ModuleNotFoundError) and error.name:

@@ -50,11 +50,12 @@ def fail_for(precision: str, code: int, cell: list[str]) -> Callable[..., Any]:
     ("code", "sentence"),
     [
         (errno.ENOSPC, "no space left for engines; free some, or name another --trt-cache-dir"),
+        (errno.EDQUOT, "no space left for engines; free some, or name another --trt-cache-dir"),
         (errno.EACCES, "the engine cache is not writable; name another --trt-cache-dir"),
         (errno.EROFS, "the engine cache is not writable; name another --trt-cache-dir"),
         (errno.EIO, "the engine cache failed ("),
     ],
-    ids=["full", "forbidden", "read-only", "broken"],
+    ids=["full", "quota", "forbidden", "read-only", "broken"],
 )
 def test_a_bad_disk_costs_the_cell_and_the_rest_goes_on(
     project: Project, monkeypatch: pytest.MonkeyPatch, code: int, sentence: str

@@ -17,7 +17,7 @@ from records_example import built
 from pytest_trtgate.cache import EngineCache, default_root, engines, pin, prune
 from pytest_trtgate.cache.place import TAG, claim, why_foreign
 from pytest_trtgate.cli import main
-from pytest_trtgate.errors import CacheError
+from pytest_trtgate.errors import CacheError, JobError
 from pytest_trtgate.locks import Lock
 from pytest_trtgate.records.engine import EngineRecord
 
@@ -97,6 +97,20 @@ def test_who_waits_long_for_a_build_is_told_what_to_do(tmp_path: Path, monkeypat
     cache.notify = tell
     cache.obtain(KEY, build)
     assert told == [holder, f"{holder}, for 0 min: if it does nothing, end it, and this run builds the engine"]
+
+
+def test_who_builds_for_longer_than_any_job_may_take_is_waited_for_no_more(tmp_path: Path) -> None:
+    cache, held = EngineCache(tmp_path / "cache", wait_s=0.7), Lock(tmp_path / "cache" / "locks" / f"{KEY}.lock")
+    held.path.parent.mkdir(parents=True)
+    assert held.take()
+    with pytest.raises(JobError) as refused:
+        cache.obtain(KEY, build)
+    assert str(refused.value) == (
+        f"engine {KEY[:12]}: another process has been building it for 0.7 s, longer than any job of this run may take"
+        f"{held.holder()}; end that process, or raise the limits under timeouts"
+    )
+    held.release()
+    assert not cache.obtain(KEY, build).from_cache
 
 
 def test_a_cache_without_a_mark_in_which_all_is_its_own_is_adopted(warm: Path) -> None:

@@ -16,6 +16,7 @@ from pytest_trtgate.cli import main
 from pytest_trtgate.cli.init import _table, _toml, estimated_minutes, write_project
 from pytest_trtgate.errors import TrtGateError
 from pytest_trtgate.jobs import CheckpointFacts
+from pytest_trtgate.records import write_whole
 from pytest_trtgate.settings import Settings, project_settings
 
 CHECKPOINT = {"imgsz": 320, "names": {0: "circle", 1: "square"}, "task": "detect"}
@@ -125,6 +126,23 @@ def test_a_link_that_leads_nowhere_yet_is_left_as_it_is(bare: Project, name: str
     with pytest.raises(TrtGateError, match=f"{name}: there already, and left as it is"):
         init(bare)
     assert (bare.path / name).is_symlink()
+
+
+def test_an_attempt_that_was_killed_between_its_files_is_taken_up_again(
+    bare: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(path: Path, content: bytes) -> None:
+        if path.name == "trtgate.toml":
+            raise KeyboardInterrupt
+        write_whole(path, content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pytest_trtgate.cli.init.write_whole", killed)
+        with pytest.raises(KeyboardInterrupt):
+            init(bare)
+    assert not (bare.path / "trtgate.toml").exists()
+    assert init(bare)[0] == 0
+    assert project_settings(bare.path)[0].imgsz == 320
 
 
 def test_below_a_project_with_settings_pytest_is_told_which_to_take(

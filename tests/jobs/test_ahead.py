@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -138,12 +139,41 @@ def test_no_plugin_that_forbids_sockets_is_in_the_way(jobs: Jobs, monkeypatch: p
     assert jobs.build("fp32") != prepared
 
 
-def test_a_process_whose_session_is_gone_does_not_import_to_the_end(jobs: Jobs) -> None:
-    (jobs.path / "endless_import.py").write_text("import time\ntime.sleep(60)")
-    process = processes.Waiting(jobs.path / "one", 1, ["endless_import"], processes.child_environment())
-    process._channel.shutdown(socket.SHUT_RDWR)
-    assert process.process.wait(timeout=20) == 1
-    process.end()
+def test_a_session_that_dies_of_a_signal_leaves_no_process_in_the_middle_of_an_import(tmp_path: Path) -> None:
+    (tmp_path / "endless_import.py").write_text(
+        "import pathlib, time\npathlib.Path(__file__).with_name('begun').touch()\nwhile True: time.sleep(1)"
+    )
+    code = (
+        "import os, signal, sys, time\nfrom pathlib import Path\nfrom pytest_trtgate.jobs import processes\n"
+        f"here = Path({str(tmp_path)!r})\n"
+        "processes.Waiting(here / 'one', 1, ['endless_import'], processes.child_environment([str(here)]))\n"
+        "while not (here / 'begun').exists(): time.sleep(0.01)\n"
+        "os.kill(os.getpid(), signal.SIGUSR1)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -signal.SIGUSR1
+    wait_for(lambda: waiting(tmp_path) == [])
+
+
+def test_a_process_that_was_begun_by_a_thread_does_its_job_after_the_thread_has_ended(tmp_path: Path) -> None:
+    began: list[processes.Waiting] = []
+
+    def begin() -> None:
+        began.append(processes.Waiting(tmp_path / "one", 1, [], processes.child_environment([str(tmp_path)])))
+        assert began[0].ready()
+        theirs, ours = os.pipe()
+        (tmp_path / "job").mkdir()
+        began[0].become("sleeping", tmp_path / "job", (theirs, ours))
+        wait_for((tmp_path / "job" / "begun").exists)
+
+    (tmp_path / "sleeping.py").write_text(
+        "import pathlib, time\npathlib.Path('begun').touch()\ntime.sleep(1)\npathlib.Path('done').touch()"
+    )
+    thread = threading.Thread(target=begin)
+    thread.start()
+    thread.join()
+    processes.wait(began[0].process, 60)
+    assert (tmp_path / "job" / "done").exists()
+    began[0].end()
 
 
 def test_nothing_is_timed_while_anything_imports(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -211,6 +241,23 @@ def test_a_job_that_crashes_or_hangs_costs_its_copy_only(jobs: Jobs) -> None:
     jobs.build("fp32")
     jobs.build("fp32")
     assert server not in waiting(jobs.path)
+
+
+def test_a_job_ends_at_its_limit_where_the_process_that_it_is_a_copy_of_has_stopped(jobs: Jobs) -> None:
+    first = jobs.build("fp32")
+    (server,) = waiting(jobs.path)
+
+    def stop() -> None:
+        wait_for((jobs.path / "fp16" / "pid.txt").exists)
+        os.kill(server, signal.SIGSTOP)
+
+    thread = threading.Thread(target=stop)
+    thread.start()
+    with pytest.raises(JobError, match="past its limit of 2 s"):
+        jobs.build("fp16", timeout_s=2)
+    thread.join()
+    assert server not in waiting(jobs.path)
+    assert jobs.build("fp32") != first
 
 
 def test_the_end_of_a_copy_is_seen_where_the_session_ignores_that_of_its_children(jobs: Jobs) -> None:

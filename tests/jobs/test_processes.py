@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
+from pytest_trtgate.jobs import processes
 from pytest_trtgate.jobs.processes import child_environment
+from pytest_trtgate.locks import Lock
 from pytest_trtgate.plugin.options import python_path
 
 
@@ -34,3 +39,16 @@ def test_jobs_find_modules_where_the_session_does(monkeypatch: pytest.MonkeyPatc
 def test_the_folders_of_pytests_setting_are_among_them(pytester: pytest.Pytester) -> None:
     pytester.makeini("[pytest]\npythonpath = src lib\n")
     assert python_path(pytester.parseconfig()) == (str(pytester.path / "src"), str(pytester.path / "lib"))
+
+
+def test_a_limit_holds_where_a_test_has_stopped_the_clocks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("monotonic", "perf_counter", "time"):
+        monkeypatch.setattr(time, name, lambda: 0.0)
+    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(20)"])
+    with pytest.raises(subprocess.TimeoutExpired):
+        processes.wait(process, 0.2)
+    process.kill()
+    process.wait()
+    held, mine = Lock(tmp_path / "lock"), Lock(tmp_path / "lock")
+    assert held.take()
+    assert not mine.acquire(limit_s=0.2)

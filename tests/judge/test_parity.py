@@ -83,6 +83,14 @@ def test_a_checkpoint_that_finds_nothing_is_a_failure() -> None:
     assert check.sentence == "int8: the .pt itself has mAP50 0, so there is nothing to compare; 4 images"
 
 
+@pytest.mark.parametrize("value", [0.0, 0.004])
+def test_a_tolerance_that_even_an_engine_that_finds_nothing_would_keep_earns_no_pass(value: float) -> None:
+    check = parity(0.004, value)
+    assert check.outcome is Outcome.INCONCLUSIVE
+    assert "even an engine that finds nothing would lose no more than the 0.0100 allowed" in check.sentence
+    assert parity(0.004, value, 1).outcome is Outcome.PASS  # so that a metric can be left unjudged
+
+
 def test_arms_that_were_evaluated_differently_are_an_error() -> None:
     other = HOW.model_copy(update={"conf": 0.25})
     [check] = judge_parity(accuracy("pt", 0.8), accuracy("int8", 0.8, how=other), {"mAP50": 0.01})

@@ -67,6 +67,8 @@ def test_without_nvml_nvidia_smi_is_asked(tmp_path: Path, monkeypatch: pytest.Mo
     smi.write_text(f"#!/bin/sh\nprintf '{rows}'")
     smi.chmod(0o755)
     assert gpus._from_smi() == [H200, Gpu("Orin (nvgpu)", "GPU-3", None, "540.3")]
+    smi.write_text("#!/bin/sh\nprintf 'broken \\377\\n'")
+    assert gpus._from_smi() == []
     smi.write_text("#!/bin/sh\nexit 9")
     assert gpus._from_smi() == []
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pytest_trtgate.machine import packages, released, with_edits
-from pytest_trtgate.machine.packages import edits, versions_in_key
+from pytest_trtgate.machine.packages import edits, installed_versions, versions_in_key
 
 
 @pytest.fixture
@@ -76,6 +76,19 @@ def test_a_folder_of_ones_own_in_the_place_of_the_installed_is_told(
     (tmp_path / "mine" / "ultralytics" / "nn" / "tasks.py").write_text("mine")
     monkeypatch.syspath_prepend(tmp_path / "mine")
     assert version() != "8.4.190"
+
+
+@pytest.mark.parametrize("about", [None, b"", b"\xff\xfe\0", b"Metadata-Version: 2.1\nName: ultralytics\n"])
+def test_what_an_upgrade_that_broke_off_has_left_is_passed_over(
+    site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, about: bytes | None
+) -> None:
+    left = tmp_path / "first" / "ultralytics-8.0.0.dist-info"
+    left.mkdir(parents=True)
+    if about is not None:
+        (left / "METADATA").write_bytes(about)
+    monkeypatch.syspath_prepend(left.parent)
+    assert installed_versions()["ultralytics"] == "8.4.190"
+    assert version() == "8.4.190"
 
 
 def test_the_contributed_opencv_is_in_keys_only_where_it_is_installed() -> None:

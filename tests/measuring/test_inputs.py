@@ -271,6 +271,16 @@ def test_a_changed_layer_makes_a_new_engine_and_a_new_reference(
 # Files
 
 
+@pytest.mark.parametrize("name", ["images/test/0.png", "labels/test/0.txt", "images/train/0.png"])
+def test_a_file_that_no_image_can_be_as_large_as_is_not_read(project: Project, name: str) -> None:
+    with (project.path / "data" / name).open("wb") as file:
+        file.truncate(10**13)
+    result = project.run("--trt-precision=int8", "-k", "accuracy")
+    assert result.ret != pytest.ExitCode.OK
+    said = " ".join(result.stdout.str().split() + result.stderr.str().split())
+    assert f"{project.path}/data/{name}: 10.0 TB, more than the 3.2 GB that an image of inputs.max_megapixels" in said
+
+
 @pytest.fixture
 def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Return the names of the files whose bytes are read, as they are."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from project import Project, write_dataset
+from project import ACCURACY_TEST, Project, write_dataset
 
 from pytest_trtgate.plugin.collection import IgnoredFolders
 from pytest_trtgate.settings.settings import Settings
@@ -55,3 +55,47 @@ def test_pytest_finds_the_tests_beside_the_images_and_those_that_are_asked_for(p
     assert "shapes/images/val/0.png" not in found
     assert "shapes/labels/test/0.txt" not in found
     assert "shapes/labels/test/0.txt" in project.run(*asked, "shapes/labels/test").stdout.str()
+
+
+def beside(project: Project) -> Path:
+    """Write a test that has settings of its own into a folder of the project; return the folder."""
+    other = project.path / "other"
+    other.mkdir()
+    (other / "trtgate.toml").write_text('models = ["../shapes.pt"]\n')
+    project.tests(ACCURACY_TEST, "other/test_other.py")
+    return other
+
+
+REFUSED = "other/test_other.py belongs to the settings in other, and this run has those of {path}/trtgate.toml; gate"
+
+
+def test_no_test_is_judged_by_the_settings_of_another_project_than_its_own(project: Project) -> None:
+    beside(project)
+    refused = project.run()
+    assert refused.ret == pytest.ExitCode.USAGE_ERROR
+    said = f"{REFUSED.format(path=project.path)} each project by itself: pytest --rootdir=other other"
+    assert said in refused.stderr.str()
+    project.run("--ignore=other", "-k", "accuracy").assert_outcomes(passed=3)
+    project.run("-k", "accuracy", "--deselect=other").assert_outcomes(passed=3, deselected=6)
+    # Who says which project he means, means it.
+    project.run("--rootdir=.", "other").assert_outcomes(passed=3)
+
+
+def test_a_worker_judges_no_test_by_the_settings_of_another_project(project: Project) -> None:
+    pytest.importorskip("xdist")
+    beside(project)
+    result = project.run_apart("-n1", "-k", "accuracy and fp32")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    assert "1 passed, 1 error" in result.output
+    assert REFUSED.format(path=project.path) in " ".join(result.output.split())
+
+
+def test_a_run_below_the_project_says_where_the_settings_are(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    (project.path / "below").mkdir()
+    project.tests(ACCURACY_TEST, "below/test_below.py")
+    (project.path / "conftest.py").rename(project.path / "below" / "conftest.py")
+    monkeypatch.chdir(project.path / "below")
+    refused = project.run()
+    assert refused.ret == pytest.ExitCode.USAGE_ERROR
+    assert "test_below.py belongs to the settings in .., and this run has none; gate each" in refused.stderr.str()
+    project.run("--rootdir=..", "-k", "accuracy").assert_outcomes(passed=3)

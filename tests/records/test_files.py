@@ -115,6 +115,12 @@ def test_a_file_says_the_same_when_it_is_written_again_also_one_of_an_older_vers
     assert as_json(load(old, RunRecord)) == new.read_bytes()
 
 
+def test_a_file_that_an_editor_saved_with_a_mark_and_other_line_ends_says_the_same(tmp_path: Path) -> None:
+    stored = baseline(cell("fp16"), 4.2)
+    (tmp_path / "b.json").write_bytes(b"\xef\xbb\xbf" + as_json(stored).replace(b"\n", b"\r\n"))
+    assert as_json(load(tmp_path / "b.json", Baseline)) == as_json(stored)
+
+
 def test_the_baselines_of_this_project_are_written_as_an_update_would_write_them() -> None:
     found = sorted(BASELINES.glob("*/*/*.json"))
     assert len(found) >= 6

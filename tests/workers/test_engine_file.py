@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -46,3 +47,21 @@ def test_what_is_no_message_is_refused(tmp_path: Path, content: bytes) -> None:
     file.write_bytes(content)
     with pytest.raises(ValueError, match=r"truncated|Protocol Buffers"):
         read_onnx_metadata(file)
+
+
+@pytest.mark.parametrize("name", ["best.onnx", "best.engine"])
+def test_a_file_that_is_a_hole_and_one_that_is_a_fifo_are_refused_at_once(tmp_path: Path, name: str) -> None:
+    with (tmp_path / name).open("wb") as file:
+        file.truncate(10**12)
+    with pytest.raises(ValueError, match="no m"):
+        read_metadata(tmp_path / name)
+    (tmp_path / name).unlink()
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(OSError, match="a FIFO, not a regular file"):
+        read_metadata(tmp_path / name)
+
+
+def test_a_message_of_very_many_fields_is_not_read_to_its_end(tmp_path: Path) -> None:
+    (tmp_path / "best.onnx").write_bytes(b"\x08\x01" * 100_001)
+    with pytest.raises(ValueError, match="too many fields"):
+        read_metadata(tmp_path / "best.onnx")

@@ -69,8 +69,9 @@ def test_a_job_answers_and_ends_with_status_0(folder: Path) -> None:
     assert not (folder / "error.json").exists()
 
 
-def test_a_full_disk_is_a_sentence_that_names_the_file(folder: Path) -> None:
-    done = job(folder, "raise OSError(errno.ENOSPC, 'No space left on device', '/cache/engine.onnx')")
+@pytest.mark.parametrize("number", ["ENOSPC", "EDQUOT"])
+def test_a_full_disk_is_a_sentence_that_names_the_file(folder: Path, number: str) -> None:
+    done = job(folder, f"raise OSError(errno.{number}, 'full', '/cache/engine.onnx')")
     assert done.returncode == 1
     assert sentence(folder) == "no space left on the disk of /cache/engine.onnx; free some and run again"
 

@@ -59,7 +59,7 @@ def judge_parity(
             check = check.model_copy(update={"sentence": f"{engine.arm}: {FINDS_NOTHING}"})
         elif drop and limits:
             check = check.model_copy(update={"low": limits.low, "high": limits.high})
-            if population and check.change is not None and check.reference:
+            if population and check.change is not None and not _is_vain(check.reference, limit):
                 check = beside.in_population(check, check.change, drop.outcome(limit))
             # A drop that the records of the images do not show at all is none of theirs to doubt.
             elif check.outcome is Outcome.FAIL and engine.images < confirm_below and drop.drop > limit:
@@ -123,6 +123,11 @@ def _mismatch(reference: AccuracyRecord, engine: AccuracyRecord) -> str:
 def finds_nothing(reference: AccuracyRecord) -> bool:
     """Return whether all metrics of a checkpoint are 0."""
     return not any(reference.metrics.values())
+
+
+def _is_vain(reference: float | None, limit: float) -> bool:
+    """Return whether an engine could lose all of a metric and still pass, where that was not asked for by a 1."""
+    return not reference or reference <= limit < 1
 
 
 class _Limits(NamedTuple):
@@ -255,6 +260,12 @@ class _Beside(NamedTuple):
         outcome = Outcome.FAIL
         if self.against == "pt" and reference == 0:
             said = f"the .pt itself has {metric} 0, so there is nothing to compare"
+        elif self.against == "pt" and _is_vain(reference, limit):
+            outcome = Outcome.INCONCLUSIVE
+            said = (
+                f"{metric} {_moved(drop)}{numbers}, and even an engine that finds nothing would lose no more than the "
+                f"{limit:.{digits}f} allowed: look at weights, data and imgsz, or allow less"
+            )
         elif drop > limit + ROUNDING:
             said = f"{metric} fell {drop:.{digits}f}{numbers}, more than {limit:.{digits}f} allowed"
         else:

@@ -39,8 +39,7 @@ def _facts(path: Path) -> CheckpointFacts:
 
 def _metadata(path: Path) -> EngineFacts:
     try:
-        with noting(path):
-            return EngineFacts(metadata=engine_file.read_metadata(path))
+        return EngineFacts(metadata=engine_file.read_metadata(path))
     except Exception as error:
         return EngineFacts(metadata={"problem": plain(error)})
 
