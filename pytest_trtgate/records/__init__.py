@@ -87,7 +87,7 @@ from .media import (
     VideoArm,
     VideoRecord,
 )
-from .names import Name, why_no_name
+from .names import InnerPath, Name, why_no_name, why_outside
 from .per_image import UNUSABLE, PerImage
 from .run import INTERRUPTED, JobRecord, Phase, RunRecord
 from .run_folder import RECORD_NAME, Workspace, load_run, new_run_id, run_folder_of

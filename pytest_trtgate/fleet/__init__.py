@@ -1,0 +1,7 @@
+"""Jobs on other machines: what is sent, the worker that does them, and the launcher that asks it."""
+
+from __future__ import annotations
+
+from .launcher import Connection, FleetLauncher, WorkerLostError
+from .machine import WorkersMachine
+from .worker import Worker
