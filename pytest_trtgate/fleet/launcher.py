@@ -12,7 +12,7 @@ from uuid import uuid4
 from pydantic import ValidationError
 
 from .. import __version__
-from ..errors import JobError, JobTimeoutError, RecordError, SettingsError, TrtGateError, reason_of
+from ..errors import JobError, JobTimeoutError, RecordError, SettingsError, TrtGateError
 from ..jobs import Job
 from ..records import FileRecord, as_json, load, write_whole
 from .packing import Packed, pack, renamed
@@ -123,8 +123,10 @@ class FleetLauncher:
                     raise
                 progress(f"{error}; trying another")
                 return self._run(job, folder, progress)
-        except (SettingsError, WorkerLostError, RecordError) as error:
-            raise JobError(job.name, reason_of(error)) from error
+        except JobError:
+            raise
+        except TrtGateError as error:
+            raise JobError(job.name, str(error)) from error
         except OSError as error:
             where = error.filename or folder
             raise JobError(job.name, f"it could not be sent ({where}: {error.strerror or error})") from error

@@ -130,7 +130,7 @@ class Worker:
                 places[f"data:{number}"] = str(data_place(tree, place))
         for number, made in enumerate(job.made):
             place = folder / "out" / str(number)
-            (place if made else place.parent).mkdir(parents=True)
+            (place if made else place.parent).mkdir(parents=True, exist_ok=True)
             places[f"out:{number}"] = str(place)
 
         def put(role: Role, text: str, _: Any) -> str:
