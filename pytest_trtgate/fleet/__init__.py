@@ -4,4 +4,6 @@ from __future__ import annotations
 
 from .launcher import Connection, FleetLauncher, WorkerLostError
 from .machine import WorkersMachine
+from .node import join
+from .over_ray import RayCluster
 from .worker import Worker

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from .. import __version__
 from ..errors import JobError, JobTimeoutError, RecordError, SettingsError, TrtGateError
-from ..jobs import Job
+from ..jobs import Job, JobKind
 from ..records import FileRecord, as_json, load, write_whole
 from .packing import Packed, pack, renamed
 from .portable import Outcome, split_place
@@ -58,6 +58,7 @@ class FleetLauncher:
         self._has: set[str] = set()
         self._fingerprint: Any = None
         self._timed = False
+        self._refused: TrtGateError | None = None
 
     @property
     def connection(self) -> Connection:
@@ -67,8 +68,14 @@ class FleetLauncher:
             SettingsError: The worker is of another release.
             WorkerLostError: It does not answer, or another was promised to be like one before, and is not.
         """
+        if self._refused is not None:  # to wait for a machine once is enough
+            raise self._refused
         if self._open is None:
-            opened = self._open = self._connect()
+            try:
+                opened = self._open = self._connect()
+            except TrtGateError as error:
+                self._refused = error
+                raise
             self._has.clear()
             hello = self._call("hello")
             if hello["release"] != __version__:
@@ -87,8 +94,8 @@ class FleetLauncher:
 
     def ask(self, what: str, *arguments: Any) -> Any:
         """Return what the worker's machine says of itself."""
-        _ = self.connection
-        return self._call("ask", what, *arguments)
+        name = self.connection.name
+        return name if what == "node" else self._call("ask", what, *arguments)
 
     def _call(self, method: str, *arguments: Any) -> Any:
         assert self._open is not None
@@ -102,9 +109,10 @@ class FleetLauncher:
         assert self._open is not None
         try:
             return future.result()
-        except TrtGateError:
-            raise
         except Exception as error:
+            cause = getattr(error, "cause", error)
+            if isinstance(cause, TrtGateError):
+                raise cause from None
             raise self._lost(self._open.why(error)) from error
 
     def _lost(self, why: str) -> WorkerLostError:
@@ -204,6 +212,12 @@ class FleetLauncher:
         finally:
             with suppress(OSError):
                 unfinished.unlink()
+
+    def prepare(self, kind: JobKind, count: int, device: str, threads: int, folder: Path) -> None:
+        """Let processes of the worker begin to import; see :class:`pytest_trtgate.EarlyLauncher`."""
+        with suppress(TrtGateError):  # the job that needs the worker says so
+            _ = self.connection
+            self._call("prepare", kind, count, device, threads)
 
     def close(self) -> None:
         """End the worker."""

@@ -70,4 +70,5 @@ class WorkersMachine(Machine):
     def environment(self, backend: str, device: str, folder: Path) -> Environment:
         """Return the record of the worker's machine, with the commit of ``folder`` here."""
         found: Environment = self.ask("environment", backend, device, Path())
-        return found.model_copy(update={"commit": self.commit(folder)})
+        node = str(self.ask("node"))
+        return found.model_copy(update={"commit": self.commit(folder), "extra": {"node": node}})

@@ -84,6 +84,10 @@ class Worker:
         """Return what the present job has told of its progress since this was asked."""
         return [self._said.popleft() for _ in range(len(self._said))]
 
+    def prepare(self, kind: JobKind, count: int, device: str, threads: int) -> None:
+        """Let processes begin to import for jobs that come; see :class:`pytest_trtgate.EarlyLauncher`."""
+        self._launcher(device).prepare(kind, count, device, threads, self._folder / "ahead")
+
     def work(self, text: bytes) -> bytes:
         """Do one job, and return its outcome as JSON; what it wrote can be fetched until the next one begins."""
         self._jobs += 1

@@ -130,6 +130,19 @@ class Inputs(Section):
         return int(self.max_megapixels * 1e6)
 
 
+class Fleet(Section):
+    """``[tool.trtgate.fleet]``: the Ray cluster on which jobs are done, and the kind of machine in it.
+
+    ``address``: ``auto`` for the cluster that this machine has joined. ``machine``: may be left out where the cluster
+    has one kind. ``wait_s``: for how long a run waits until one is free.
+    """
+
+    example = '{ address = "auto", machine = "nvidia-l4" }'
+    address: str | None = field_allowing("auto, HOST:PORT or ray://HOST:PORT", default=None, min_length=1)
+    machine: str | None = field_allowing("a kind of machine, such as nvidia-l4", default=None, min_length=1)
+    wait_s: PositiveFloat = field_allowing(SECONDS, default=600.0)
+
+
 class EngineLimits(Section):
     """Budgets of an engine's size and memory; a megabyte is a million bytes."""
 
@@ -197,6 +210,7 @@ class Settings(Section):
     export: Export = Export()
     engine: EngineBudgets = EngineBudgets()
     inputs: Inputs = Inputs()
+    fleet: Fleet = Fleet()
 
     @field_validator("device")
     @classmethod
