@@ -33,10 +33,10 @@ _FETCH_S = 5.0
 class NodeWorker(Worker):
     """A worker as `trtgate worker` set it up on its node."""
 
-    def __init__(self, modules: Mapping[JobKind, str] | None = None) -> None:
+    def __init__(self, machine: Machine | None = None, modules: Mapping[JobKind, str] | None = None) -> None:
         roots = filter(None, os.environ.get(_ROOTS, "").split(os.pathsep))
         cache = os.environ.get(_CACHE)
-        super().__init__(Path(cache) if cache else None, tuple(map(Path, roots)), modules=modules)
+        super().__init__(Path(cache) if cache else None, tuple(map(Path, roots)), machine, modules)
 
     def hello(self) -> dict[str, str]:
         """Return which release this is, where it runs, and what kind of machine that is."""

@@ -10,13 +10,12 @@ import socket
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from typing import Any
 
 from ..errors import SettingsError
-from ..jobs import JobKind
 from ..machine import slug
 from ..text import clip
 from .launcher import Connection, WorkerLostError
@@ -36,7 +35,7 @@ class RayCluster:
         uses_gpu: Whether a whole GPU is reserved, or all of a node's CPU.
         wait_s: For how long to wait until a machine is free.
         say: Told in one sentence of a wait.
-        modules: Modules to run in place of the usual ones, by kind of job.
+        worker: What does the jobs.
     """
 
     def __init__(
@@ -47,14 +46,14 @@ class RayCluster:
         uses_gpu: bool = False,
         wait_s: float = 600.0,
         say: Callable[[str], None] = lambda _: None,
-        modules: Mapping[JobKind, str] | None = None,
+        worker: type[NodeWorker] = NodeWorker,
     ) -> None:
         self._address = address
         self._kind = kind
         self._uses_gpu = uses_gpu
         self._wait_s = wait_s
         self._say = say
-        self._modules = modules
+        self._worker = worker
 
     def connect(self) -> Connection:
         """Start a worker on a machine that is free, and return the connection to it.
@@ -67,7 +66,7 @@ class RayCluster:
         self._join(ray)
         kind, selector = self._selector(ray.nodes())
         wanted = {"num_gpus": 1} if self._uses_gpu else {"resources": {CPU: 1}}
-        make = ray.remote(NodeWorker).options(
+        make = ray.remote(self._worker).options(
             num_cpus=0,
             label_selector=selector,
             max_restarts=0,
@@ -75,7 +74,7 @@ class RayCluster:
             max_concurrency=4,  # a worker is asked what it said while it works
             **wanted,
         )
-        connection = RayConnection(ray, make.remote(self._modules))
+        connection = RayConnection(ray, make.remote())
         try:
             hello = self._first_answer(connection, kind)
         except BaseException:
@@ -128,7 +127,7 @@ class RayCluster:
             return kind, kinds[kind]
         there = ", ".join(sorted(kinds)) or "none"
         asked = f"no machine '{self._kind}'" if self._kind else "not one kind of machine"
-        what = "name one of them as fleet.machine" if kinds else "start `trtgate worker` on one"
+        what = "name one of them as machines, or by --trt-machine" if kinds else "start `trtgate worker` on one"
         raise SettingsError(f"the Ray cluster at '{self._address}' has {asked}; it has: {there}; {what}")
 
     def _first_answer(self, connection: RayConnection, kind: str) -> dict[str, str]:

@@ -46,8 +46,8 @@ def planned_backend(settings: Settings) -> tuple[str, str, str] | None:
     Raises:
         SettingsError: The settings do not name the backend.
     """
-    fleet = settings.fleet
-    if fleet.address is None:
+    address = settings.fleet.address
+    if address is None:
         return None
     if settings.backend == "auto":
         raise SettingsError(
@@ -55,7 +55,8 @@ def planned_backend(settings: Settings) -> tuple[str, str, str] | None:
             "name tensorrt or onnxruntime"
         )
     device = settings.device if settings.device != "auto" else "0" if settings.backend == "tensorrt" else "cpu"
-    return settings.backend, device, f"asked for; {fleet.machine or 'a machine'} of the Ray cluster {fleet.address}"
+    machine = next(iter(settings.machines), "a machine")
+    return settings.backend, device, f"asked for; {machine} of the Ray cluster {address}"
 
 
 def _why_not_tensorrt(settings: Settings, machine: Machine, versions: Mapping[str, str]) -> str:

@@ -124,7 +124,7 @@ class GatePlugin:
 
         cluster = RayCluster(
             fleet.address,
-            fleet.machine or "",
+            next(iter(self.settings.machines), ""),
             uses_gpu=self.settings.backend == "tensorrt",
             wait_s=fleet.wait_s,
             say=Narrator(self.config).milestone,

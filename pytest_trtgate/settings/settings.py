@@ -131,15 +131,14 @@ class Inputs(Section):
 
 
 class Fleet(Section):
-    """``[tool.trtgate.fleet]``: the Ray cluster on which jobs are done, and the kind of machine in it.
+    """``[tool.trtgate.fleet]``: the Ray cluster on which jobs are done.
 
-    ``address``: ``auto`` for the cluster that this machine has joined. ``machine``: may be left out where the cluster
-    has one kind. ``wait_s``: for how long a run waits until one is free.
+    ``address``: ``auto`` for the cluster that this machine has joined. ``wait_s``: for how long a run waits until a
+    machine is free.
     """
 
-    example = '{ address = "auto", machine = "nvidia-l4" }'
+    example = '{ address = "auto" }'
     address: str | None = field_allowing("auto, HOST:PORT or ray://HOST:PORT", default=None, min_length=1)
-    machine: str | None = field_allowing("a kind of machine, such as nvidia-l4", default=None, min_length=1)
     wait_s: PositiveFloat = field_allowing(SECONDS, default=600.0)
 
 
@@ -180,6 +179,9 @@ class Settings(Section):
     device: Annotated[str, BeforeValidator(str)] = field_allowing("auto, cpu or a GPU number", default="auto")
     backend: Literal["auto", "tensorrt", "onnxruntime"] = field_allowing(
         "auto, tensorrt or onnxruntime", default="auto"
+    )
+    machines: Annotated[tuple[str, ...], BeforeValidator(one_or_many)] = field_allowing(
+        "one kind of machine, such as nvidia-l4", default=(), max_length=1
     )
     threads: PositiveInt | None = field_allowing(POSITIVE, default=None)
     cache_dir: Place | None = field_allowing("a folder", default=None)
@@ -231,6 +233,12 @@ class Settings(Section):
         if value.suffix.lower() not in (".html", ".htm"):
             raise ValueError("not an .html file")
         return value
+
+    @model_validator(mode="after")
+    def _machines_of_fleet(self) -> Settings:
+        if self.machines and self.fleet.address is None:
+            raise ValueError("machines names machines of a fleet, and fleet.address is not set")
+        return self
 
     @model_validator(mode="after")
     def _speedup_over_another(self) -> Settings:
