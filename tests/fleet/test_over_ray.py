@@ -89,36 +89,22 @@ def test_a_job_is_done_on_a_machine_of_the_kind_that_was_asked_for(
     assert {path.parts[len(nodes.folder.parts)] for path in kept} == {"home-3"}
 
 
-def test_machines_of_two_kinds_gate_a_project_in_one_run_each(nodes: Nodes, project: Project) -> None:
-    project.settings("launches = 3\n")
-    project.hooks(
-        f"""
-from functools import cache
-from pytest_trtgate.fleet import FleetLauncher, RayCluster, WorkersMachine
-from ray_nodes import FakeNodeWorker
-
-@cache
-def fleet():
-    return FleetLauncher(RayCluster({nodes.address!r}, os.environ["KIND"], worker=FakeNodeWorker).connect)
-
-def pytest_trtgate_launcher(config):
-    return fleet()
-
-def pytest_trtgate_machine(config):
-    return WorkersMachine(ask=lambda *what: fleet().ask(*what))
-"""
+def test_the_settings_name_a_cluster_and_the_command_line_a_machine(nodes: Nodes, project: Project) -> None:
+    project.settings("launches = 3\n", top=f'backend = "onnxruntime"\nfleet = {{ address = "{nodes.address}" }}\n')
+    # All is as a user has it, but for what the nodes run.
+    (project.path / "conftest.py").write_text(
+        "from pytest_trtgate.fleet import RayCluster\n"
+        "from ray_nodes import FakeNodeWorker\n"
+        "RayCluster.__init__.__kwdefaults__['worker'] = FakeNodeWorker\n"
     )
     seen = []
     for kind in ("a", "b"):
-        os.environ["KIND"] = kind
-        try:
-            done = project.run_apart("--trt-precision=fp16", every_plugin=True)
-        finally:
-            del os.environ["KIND"]
+        done = project.run_apart("--trt-precision=fp16", f"--trt-machine={kind}", "-s", every_plugin=True)
         assert done.ret == 0, done.output
         assert project.outcomes("latency") == {"fp16": "NO_BASELINE"}
+        assert f"asked for; {kind} of the Ray cluster {nodes.address}" in done.output
+        assert project.record.environment.power == "governor performance"  # of the node, and not of this machine
         seen.append(project.record.environment.extra["node"])
-        assert project.record.environment.power == "governor performance"
     assert len(set(seen)) == 2
 
 

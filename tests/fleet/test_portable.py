@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any, get_args
 
 import pytest
 from fake_jobs import VIDEO, Behaviour
 from other_machine import OtherMachine, launcher_to, requests_of_all_kinds
-from project import SUPPORT, png, write_dataset
+from project import SUPPORT, Project, png, write_dataset
 
 from pytest_trtgate.data import load_dataset
 from pytest_trtgate.errors import JobError, RecordError
@@ -24,6 +25,7 @@ from pytest_trtgate.records import PerImage, as_json, file_sha256
 
 KINDS: tuple[JobKind, ...] = get_args(JobKind)
 FAKE = dict.fromkeys(KINDS, "fake_jobs")
+BASE = 'models = ["shapes.pt"]\ndata = "data/data.yaml"\nimgsz = 320\ncache_dir = "cache"\n[latency]\n'
 SHARED = {"imgsz": 320, "rules": {"samples": 20}}
 
 
@@ -344,3 +346,94 @@ def test_a_worker_leaves_nothing_but_contents(ours: Ours, other: OtherMachine, t
 def test_all_kinds_have_a_request() -> None:
     assert set(REQUESTS) == set(KINDS)
     assert PortableJob.model_fields["kind"].annotation == JobKind
+
+
+# In a run
+
+
+FLEET = 'machines = "nvidia-l4"\nbackend = "onnxruntime"\nfleet = { address = "127.0.0.1:9" }\n'
+
+
+def test_nobody_is_asked_before_a_test_needs_it(project: Project) -> None:
+    project.settings(top=FLEET)
+    (project.path / "conftest.py").write_text(
+        "import sys\ndef pytest_unconfigure(): print('ray' in sys.modules, 'pytest_trtgate.fleet' in sys.modules)\n"
+    )
+    done = project.run_apart("--collect-only", "-q", "--trt-precision=fp16", every_plugin=True)
+    assert "test_gate.py::test_accuracy[shapes-fp16]" in done.output
+    assert done.output.strip().endswith("False False")
+
+
+def test_a_fleet_that_is_not_there_fails_each_test_by_a_sentence(project: Project) -> None:
+    project.settings(top=FLEET)
+    (project.path / "conftest.py").unlink()
+    done = project.run_apart("--trt-precision=fp16", every_plugin=True)
+    assert done.ret == pytest.ExitCode.TESTS_FAILED
+    told = [line for line in done.output.splitlines() if line.startswith("fleet.address ")]
+    assert len(told) == 2, done.output
+    assert "Traceback" not in done.output
+    assert "deadlock" not in done.output
+
+
+def test_a_fleet_needs_to_be_told_the_backend(project: Project) -> None:
+    project.settings(top=FLEET.replace("onnxruntime", "auto"))
+    result = project.run("--trt-precision=fp16")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*backend = 'auto' cannot be used with fleet.address*name tensorrt or onnxruntime"])
+
+
+def test_machines_without_a_fleet_are_refused(project: Project) -> None:
+    result = project.run("--trt-machine=nvidia-l4")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*machines names machines of a fleet, and fleet.address is not set"])
+
+
+def test_a_run_elsewhere_decides_as_a_run_here(project: Project, tmp_path: Path) -> None:
+    project.settings("launches = 3\nsamples = 60\n", top='profile = true\nvideos = "clip.mp4"\n', base=BASE)
+    (project.path / "clip.mp4").write_bytes(VIDEO)
+    seen = {arm: {"score": 0.9, "missed": n} for n, arm in enumerate(("pt", "fp16", "int8"))}
+    project.weights(Behaviour(seen=seen, survey={"test": {"corrupt": {"count": 1, "first": "0.png (damaged)"}}}))
+    here = project.run("--trt-precision=fp16,int8")
+    first = project.record
+    shutil.rmtree(project.path / "cache")
+    project.hooks(
+        f"""
+from functools import cache
+from other_machine import OtherMachine, launcher_to
+from pytest_trtgate.fleet import WorkersMachine
+
+@cache
+def fleet():
+    kinds = ("build", "accuracy", "latency", "profile", "pictures", "clip", "video", "survey")
+    machine = PretendedMachine(locks=Path({str(tmp_path)!r}), **MACHINE)
+    fakes = dict.fromkeys(kinds, "fake_jobs")
+    other = OtherMachine(Path({str(tmp_path)!r}), hidden=Path.cwd() / "data", machine=machine, modules=fakes)
+    return launcher_to(other)
+
+def pytest_trtgate_launcher(config):
+    return fleet()
+
+def pytest_trtgate_machine(config):
+    return WorkersMachine(temporary=(), ask=lambda *what: fleet().ask(*what))
+"""
+    )
+    there = project.run("--trt-precision=fp16,int8")
+    second = project.record
+    assert there.ret == here.ret, there.outlines
+    assert second.environment.extra == {"node": "other"}
+    assert second.environment.model_copy(update={"extra": {}}) == first.environment
+    kinds = {job.kind for job in second.jobs}
+    assert kinds == set(KINDS) - {"layers", "explain"} == {job.kind for job in first.jobs}
+    assert all(job.ok for job in second.jobs)
+    assert {key: engine.sha256 for key, engine in second.engines.items()} == {
+        key: engine.sha256 for key, engine in first.engines.items()
+    }
+    assert [(v.cell, v.subject, v.outcome) for v in second.verdicts] == [
+        (v.cell, v.subject, v.outcome) for v in first.verdicts
+    ]
+    assert second.pictures == first.pictures
+    assert not any(pictures.note for pictures in second.pictures.values())
+    assert [video.failure for video in second.videos] == [""]
+    assert first.preflight is not None
+    assert second.preflight is not None
+    assert second.preflight.findings == first.preflight.findings
