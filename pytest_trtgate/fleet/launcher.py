@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
 from contextlib import suppress
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Protocol
 from uuid import uuid4
@@ -172,22 +173,21 @@ class FleetLauncher:
         """Send what the worker lacks of a job's contents."""
         new = {sha256: size for sha256, size in packed.sizes.items() if sha256 not in self._has}
         lacking = self._call("lacks", new) if new else []
-        total, done = sum(new[sha256] for sha256 in lacking), 0
+        total_mb, done_bytes = sum(new[sha256] for sha256 in lacking) / 1e6, 0
+        small, small_bytes = dict[str, bytes](), 0
         for number, sha256 in enumerate(lacking, 1):
-            content = packed.contents[sha256]
-            told = f"sending {number}/{len(lacking)} files, {done / 1e6:.0f} of {total / 1e6:.0f} MB"
-            if total > CHUNK_BYTES:
-                progress(told)
-            if isinstance(content, bytes):
-                self._call("receive", sha256, content, True)
-            else:
-                with content.open("rb") as file:
-                    part = file.read(CHUNK_BYTES)
-                    while following := file.read(CHUNK_BYTES):
-                        self._call("receive", sha256, part, False)
-                        part = following
-                self._call("receive", sha256, part, True)
-            done += new[sha256]
+            for part, last in _parts(packed.contents[sha256]):
+                if last and len(part) == new[sha256]:  # the whole of it: many such travel together
+                    small[sha256] = part
+                    small_bytes += len(part)
+                else:
+                    self._call("receive", {sha256: part}, last)
+                done_bytes += len(part)
+            if small_bytes > CHUNK_BYTES or number == len(lacking):
+                self._call("receive", small, True)
+                small, small_bytes = {}, 0
+            if 1e6 * total_mb > CHUNK_BYTES:
+                progress(f"sent {done_bytes / 1e6:.0f} of {total_mb:.0f} MB: {number}/{len(lacking)} files")
         self._has |= new.keys()
 
     def _fetch(self, place: str, outcome: Outcome, packed: Packed, folder: Path) -> None:
@@ -224,6 +224,16 @@ class FleetLauncher:
         opened, self._open = self._open, None
         if opened is not None:
             opened.end()
+
+
+def _parts(content: Path | bytes) -> Iterator[tuple[bytes, bool]]:
+    """Yield a content in parts, each with whether it is the last."""
+    with BytesIO(content) if isinstance(content, bytes) else content.open("rb") as file:
+        part = file.read(CHUNK_BYTES)
+        while following := file.read(CHUNK_BYTES):
+            yield part, False
+            part = following
+        yield part, True
 
 
 def _rename_images(packed: Packed, outcome: Outcome) -> None:

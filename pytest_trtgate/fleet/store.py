@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -58,7 +59,7 @@ class ContentStore:
         if known is None and self._shared is not None:
             path = self._new(sha256)
             if self._shared.fetch(sha256, path):
-                self._accept(path, sha256)
+                self._accept(path, file_sha256(path), sha256)
                 return own
         return known
 
@@ -82,18 +83,21 @@ class ContentStore:
                     return path
         return None
 
-    def receive(self, sha256: str, chunk: bytes, last: bool) -> None:
+    def receive(self, sha256: str, part: bytes, last: bool) -> None:
         """Take the next part of a content; with the ``last``, its digest is checked and it is kept.
 
         Raises:
             CacheError: What arrived has another digest.
         """
-        path = self._arriving.setdefault(sha256, self._new(sha256))
+        path = self._arriving.get(sha256) or self._new(sha256)
         with path.open("ab") as file:
-            file.write(chunk)
-        if last:
-            del self._arriving[sha256]
-            self._accept(path, sha256)
+            file.write(part)
+        if not last:
+            self._arriving[sha256] = path
+        elif self._arriving.pop(sha256, None):
+            self._accept(path, file_sha256(path), sha256)
+        else:
+            self._accept(path, hashlib.sha256(part).hexdigest(), sha256)
 
     def keep(self, path: Path, sha256: str) -> None:
         """Keep a file of this machine, which stays where it is, as a content."""
@@ -105,8 +109,7 @@ class ContentStore:
     def _new(self, sha256: str) -> Path:
         return self._temporary / f"{sha256}-{uuid4().hex}"
 
-    def _accept(self, path: Path, sha256: str) -> None:
-        found = file_sha256(path)
+    def _accept(self, path: Path, found: str, sha256: str) -> None:
         if found != sha256:
             path.unlink()
             raise CacheError(f"a file arrived with the digest {found[:12]}, not {sha256[:12]}; run again")

@@ -76,9 +76,10 @@ class Worker:
         """Return the digests, of some with the size of their contents, that this machine has nowhere."""
         return self._store.lacking(Entry(sha256=one, size_bytes=size) for one, size in sizes.items())
 
-    def receive(self, sha256: str, chunk: bytes, last: bool) -> None:
-        """Take the next part of a content; see :meth:`ContentStore.receive`."""
-        self._store.receive(sha256, chunk, last)
+    def receive(self, parts: Mapping[str, bytes], last: bool) -> None:
+        """Take the next part of each of some contents; see :meth:`ContentStore.receive`."""
+        for sha256, part in parts.items():
+            self._store.receive(sha256, part, last)
 
     def said(self) -> list[str]:
         """Return what the present job has told of its progress since this was asked."""

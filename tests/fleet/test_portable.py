@@ -108,13 +108,16 @@ def test_nothing_that_travels_has_a_path_of_ours(
     kind: JobKind, ours: Ours, other: OtherMachine, tmp_path: Path
 ) -> None:
     run(launcher_to(other), ours.job(kind), tmp_path / "jobs")
-    trees = [content for method, (sha256, content, *_) in _received(other) if content.startswith(b"{")]
+    trees = [content for content in _received(other).values() if content.startswith(b"{")]
     assert len(trees) == len(json.loads(other.sent[0])["trees"])
     assert str(tmp_path).encode() not in b"".join((*other.sent, *trees))
 
 
-def _received(other: OtherMachine) -> list[tuple[str, Any]]:
-    return [(method, arguments) for method, arguments in other.asked if method == "receive"]
+def _received(other: OtherMachine) -> dict[str, bytes]:
+    """Return the contents that were sent, by digest; none of them needs several parts."""
+    parts = [arguments[0] for method, arguments in other.asked if method == "receive"]
+    assert sum(map(len, parts)) == len(set().union(*parts))  # nothing twice
+    return {sha256: content for some in parts for sha256, content in some.items()}
 
 
 def test_every_text_of_a_request_is_known_to_be_a_path_or_none() -> None:
@@ -138,13 +141,27 @@ def test_every_text_of_a_request_is_known_to_be_a_path_or_none() -> None:
 def test_what_a_worker_has_is_not_sent_again(ours: Ours, other: OtherMachine, tmp_path: Path) -> None:
     launcher = launcher_to(other)
     run(launcher, ours.job("accuracy"), tmp_path / "jobs")
-    first = len(_received(other))
+    first = _received(other)
     run(launcher, ours.job("accuracy"), tmp_path / "jobs")
     again = FleetLauncher(lambda: other)  # another run, which does not know what was sent
     run(again, ours.job("latency"), tmp_path / "jobs")
-    assert first == 2 + 4 + 1 + 2  # checkpoint and engine, images, one label for all of them, two trees
-    new = [arguments[1] for _, arguments in _received(other)[first:]]
+    assert len(first) == 2 + 4 + 1 + 2  # checkpoint and engine, images, one label for all of them, two trees
+    new = {content for sha256, content in _received(other).items() if sha256 not in first}
     assert [content for content in new if not content.startswith(b"{")] == []
+
+
+def test_large_files_travel_in_parts(
+    ours: Ours, other: OtherMachine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("launcher", "worker"):
+        monkeypatch.setattr(f"pytest_trtgate.fleet.{module}.CHUNK_BYTES", 200)
+    ours.weights.write_bytes(ours.weights.read_bytes() + b" " * 1000)
+    told: list[str] = []
+    launcher_to(other).run(ours.job("build"), tmp_path / "jobs", told.append)
+    assert told[-2].startswith("other: sent 0 of 0 MB: ")
+    built = ours.folder / "output" / "engine" / "engine.onnx"
+    assert built.read_bytes().rstrip() == ours.weights.read_bytes().rstrip()
+    assert max(len(one) for method, asked in other.asked if method == "receive" for one in asked[0].values()) <= 200
 
 
 def test_a_built_engine_stays_where_it_was_built(ours: Ours, other: OtherMachine, tmp_path: Path) -> None:
@@ -153,7 +170,7 @@ def test_a_built_engine_stays_where_it_was_built(ours: Ours, other: OtherMachine
     built = ours.folder / "output" / "engine" / "engine.onnx"
     ours.engine = built
     run(launcher, ours.job("profile"), tmp_path / "jobs")
-    assert file_sha256(built) not in {arguments[0] for _, arguments in _received(other)}
+    assert file_sha256(built) not in _received(other)
 
 
 def test_inputs_that_a_machine_has_below_a_data_root_are_not_sent(ours: Ours, tmp_path: Path) -> None:
@@ -176,7 +193,7 @@ def test_a_shared_store_is_asked_before_the_coordinator(ours: Ours, tmp_path: Pa
 
     machine = OtherMachine(tmp_path, modules=FAKE, shared=Shared())
     run(launcher_to(machine), ours.job("clip"), tmp_path / "jobs")
-    assert [content[:1] for _, (_, content, _) in _received(machine)] == [b"{"]
+    assert [content[:1] for content in _received(machine).values()] == [b"{"]
     machine.end()
 
 
