@@ -90,8 +90,13 @@ class ContentStore:
             CacheError: What arrived has another digest.
         """
         path = self._arriving.get(sha256) or self._new(sha256)
-        with path.open("ab") as file:
-            file.write(part)
+        try:
+            with path.open("ab") as file:
+                file.write(part)
+        except OSError:  # a full disk gets back what it gave
+            with suppress(OSError):
+                path.unlink()
+            raise
         if not last:
             self._arriving[sha256] = path
         elif self._arriving.pop(sha256, None):

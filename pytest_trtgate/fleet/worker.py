@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from .. import __version__
 from ..cache import STALE_S, default_root, prune_folder
-from ..errors import JobError, JobTimeoutError, TrtGateError, reason_of
+from ..errors import CacheError, JobError, JobTimeoutError, TrtGateError, reason_of
 from ..jobs import ARM_NAME, LOG_NAME, REQUESTS, Job, JobKind, LocalLauncher, Role, with_paths
 from ..machine import Machine
 from ..records import as_json, load, write_whole
@@ -77,9 +77,18 @@ class Worker:
         return self._store.lacking(Entry(sha256=one, size_bytes=size) for one, size in sizes.items())
 
     def receive(self, parts: Mapping[str, bytes], last: bool) -> None:
-        """Take the next part of each of some contents; see :meth:`ContentStore.receive`."""
-        for sha256, part in parts.items():
-            self._store.receive(sha256, part, last)
+        """Take the next part of each of some contents; see :meth:`ContentStore.receive`.
+
+        Raises:
+            CacheError: One arrived with another digest, or cannot be written.
+        """
+        try:
+            for sha256, part in parts.items():
+                self._store.receive(sha256, part, last)
+        except OSError as error:
+            raise CacheError(
+                f"{platform.node()}: {self._store.cache_root}: what was sent cannot be kept ({error.strerror})"
+            ) from error
 
     def said(self) -> list[str]:
         """Return what the present job has told of its progress since this was asked."""

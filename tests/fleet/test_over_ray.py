@@ -126,8 +126,10 @@ def test_a_machine_that_dies_is_replaced_while_nothing_was_timed(launchers: Any,
     killer = threading.Timer(1.5, nodes.cluster.remove_node, (*victims, False))
     killer.start()
     with pytest.raises(JobError) as caught:
-        run(launcher, job, tmp_path)
+        run(launcher, slow_job(tmp_path, int8="hang"), tmp_path)
     killer.join()
+    jobs = list(nodes.folder.glob("home-*/cache/pytest-trtgate/tmp/*/jobs/*/pid.txt"))
+    wait_for(lambda: not any(is_running(int(path.read_text() or 0)) for path in jobs), ORPHANS_S)
     assert caught.value.reason.startswith(f"the worker on {second} ")
     nodes.add("a")
     assert third is not None

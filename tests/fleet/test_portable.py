@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
+import threading
 from pathlib import Path
 from typing import Any, get_args
 
@@ -325,6 +327,42 @@ def test_a_worker_that_is_lost_is_replaced_while_nothing_was_timed(ours: Ours, t
         launcher.run(ours.job("latency"), tmp_path / "jobs", told.append)
     assert len(machines) == 2
     launcher.close()
+
+
+def test_a_worker_that_falls_silent_is_given_up(ours: Ours, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pytest_trtgate.fleet.launcher.ANSWER_S", 0.5)
+    silent = threading.Event()
+
+    class Silent(OtherMachine):
+        def end(self) -> None:
+            silent.set()
+            super().end()
+
+    machine = Silent(tmp_path, modules=FAKE)
+    monkeypatch.setattr(machine.worker, "work", lambda text: silent.wait(30))
+    monkeypatch.setattr(machine.worker, "said", lambda: silent.wait(30))
+    launcher = launcher_to(machine)
+    launcher._timed = True
+    with pytest.raises(JobError, match=r"the worker on other has not answered for 0\.5 s"):
+        run(launcher, ours.job("clip"), tmp_path / "jobs")
+    assert machine.ended
+
+
+def test_a_full_disk_of_a_worker_costs_a_sentence(
+    ours: Ours, other: OtherMachine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = Path.open
+
+    def full(path: Path, mode: str = "r", *more: Any, **other: Any) -> Any:
+        if mode == "ab":
+            opened(path, "wb").close()
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        return opened(path, mode, *more, **other)
+
+    monkeypatch.setattr(Path, "open", full)
+    with pytest.raises(JobError, match=r"what was sent cannot be kept \(No space left on device\)"):
+        run(launcher_to(other), ours.job("clip"), tmp_path / "jobs")
+    assert [path.name for path in (tmp_path / "other" / "cache" / "tmp").iterdir() if path.is_file()] == []
 
 
 def test_a_worker_of_another_release_is_refused(ours: Ours, other: OtherMachine, tmp_path: Path) -> None:
