@@ -145,7 +145,11 @@ class FleetLauncher:
 
     def _run(self, job: Job, folder: Path, progress: Callable[[str], None]) -> FileRecord:
         folder.mkdir(parents=True, exist_ok=True)
-        packed, machine = pack(job), self.connection.name
+        try:
+            packed = pack(job)
+        except ValidationError as error:
+            raise JobError(job.name, f"an input cannot be sent ({error.errors()[0]['msg']})") from error
+        machine = self.connection.name
         write_whole(folder / "request.json", as_json(packed.job))
         self._send(packed, lambda text: progress(f"{machine}: {text}"))
         future = self.connection.call("work", as_json(packed.job))
@@ -159,9 +163,9 @@ class FleetLauncher:
             self._fetch(place, outcome, packed, folder)
         if outcome.response is None:
             kind = JobTimeoutError if outcome.timed_out else JobError
-            raise kind(job.name, renamed(outcome.failure, outcome.places, packed.places), outcome.log_tail)
+            raise kind(job.name, renamed(outcome.failure, outcome.places, packed), outcome.log_tail)
         self._timed = self._timed or job.kind == "latency"
-        answer = renamed(outcome.response, outcome.places, packed.places)
+        answer = renamed(outcome.response, outcome.places, packed)
         if packed.elsewhere:
             _rename_images(packed, outcome)
         try:
@@ -248,5 +252,5 @@ def _rename_images(packed: Packed, outcome: Outcome) -> None:
         with np.load(path) as file:
             arrays = dict(file)
         if "images" in arrays:
-            arrays["images"] = np.array(renamed(arrays["images"].tolist(), outcome.places, packed.places))
+            arrays["images"] = np.array(renamed(arrays["images"].tolist(), outcome.places, packed))
             np.savez_compressed(path, **arrays)

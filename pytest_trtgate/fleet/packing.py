@@ -26,6 +26,7 @@ class Packed:
         contents: Where the bytes of each content are, by digest; those of trees are here.
         sizes: Bytes of each content.
         places: The own path of each root, such as ``in:0``.
+        spelled: Paths as the request has them, such as with ``..``, by what they come back as.
         outputs: Roots into which the job may write anything, and places of the other files that it may write.
         elsewhere: Whether images lie outside of the root of their dataset, so that results name them by whole paths.
     """
@@ -34,6 +35,7 @@ class Packed:
     contents: Mapping[str, Path | bytes]
     sizes: Mapping[str, int]
     places: Mapping[str, str]
+    spelled: Mapping[str, str]
     outputs: frozenset[str]
     elsewhere: bool
 
@@ -47,8 +49,9 @@ def pack(job: Job) -> Packed:
     return _Packing(job).packed()
 
 
-def renamed(value: Any, theirs: Mapping[str, str], ours: Mapping[str, str]) -> Any:
-    """Return a value of JSON in which all paths that begin with one of ``theirs`` begin with ours of the same name."""
+def renamed(value: Any, theirs: Mapping[str, str], packed: Packed) -> Any:
+    """Return a value of JSON in which all paths that begin with one of ``theirs`` are ours of the same place."""
+    ours, spelled = packed.places, packed.spelled
     pairs = {path: ours[name] for name, path in theirs.items() if name in ours}
     if not pairs:
         return value
@@ -57,7 +60,8 @@ def renamed(value: Any, theirs: Mapping[str, str], ours: Mapping[str, str]) -> A
 
     def changed(one: Any) -> Any:
         if isinstance(one, str):
-            return pattern.sub(lambda found: pairs[found[0]], one)
+            path = pattern.sub(lambda found: pairs[found[0]], one)
+            return spelled.get(path, path)
         if isinstance(one, list):
             return [changed(each) for each in one]
         if isinstance(one, dict):
@@ -74,12 +78,15 @@ class _Folder:
     root: str
     files: dict[str, Path] = field(default_factory=dict)
     folders: set[str] = field(default_factory=set)
+    spelled: dict[str, str] = field(default_factory=dict)
     data: DataTree | None = None
 
     def add(self, path: str | Path) -> str:
         """Add a file, if there is one, and return its path from the root."""
         inside = os.path.relpath(path, self.root)
         self.files[inside] = Path(path)
+        if (back := os.path.join(self.root, inside)) != str(path):  # noqa: PTH118 - which a path would spell otherwise
+            self.spelled[back] = str(path)
         return inside
 
 
@@ -121,7 +128,8 @@ class _Packing:
             timeout_s=job.timeout_s,
             wait_s=job.wait_s,
         )
-        return Packed(portable, contents, sizes, self._places, frozenset(self._written), self._elsewhere)
+        spelled = {back: path for folder in self._folders.values() for back, path in folder.spelled.items()}
+        return Packed(portable, contents, sizes, self._places, spelled, frozenset(self._written), self._elsewhere)
 
     def _place(self, role: Role, path: str, holder: Any) -> str:
         place, _, name = path.rpartition("/")
@@ -149,7 +157,7 @@ class _Packing:
     def _folder(self, key: str, make: Callable[[], _Folder]) -> int:
         if key not in self._folders:
             self._folders[key] = folder = make()
-            self._places[f"in:{len(self._folders) - 1}"] = folder.root
+            self._places[f"in:{len(self._folders) - 1}"] = folder.root.rstrip("/")
         return list(self._folders).index(key)
 
     def _output(self, folder: str, there: bool) -> str:
@@ -209,7 +217,8 @@ class _Packing:
         if place.is_dir():
             inner = os.path.relpath(place, folder.root)
             return "" if inner == "." else inner
-        return tuple(os.path.relpath(image, folder.root) for image in dataset.listed(place))
+        sent = folder.files.keys()
+        return tuple(one for image in dataset.listed(place) if (one := os.path.relpath(image, folder.root)) in sent)
 
 
 def _common(folders: Iterable[Path]) -> str:

@@ -216,15 +216,25 @@ def test_a_dataset_that_is_scattered_keeps_the_names_of_its_images(
     assert sorted(images) == sorted([str(away / "0.png"), *(f"images/test/{n}.png" for n in range(4))])
 
 
+def test_a_dataset_may_be_anywhere_on_the_disk(
+    ours: Ours, other: OtherMachine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packing, "_common", lambda folders: "/")
+    answer = run(launcher_to(other), ours.job("accuracy"), tmp_path / "jobs")
+    images = {str(ours.folder / "data" / "images" / "test" / f"{number}.png") for number in range(4)}
+    assert images < answer["read"].keys()
+
+
 def test_lists_of_images_are_lists_elsewhere_too(ours: Ours, other: OtherMachine, tmp_path: Path) -> None:
     listing = ours.folder / "data" / "some.txt"
-    listing.write_text("./images/test/2.png\n./images/test/1.png\n")
+    listing.write_text("./images/test/2.png\n./labels/../images/test/1.png\n./classes.txt\n")
+    (ours.folder / "data" / "classes.txt").write_text("circle\n")
     source = ours.folder / "data" / "listed.yaml"
     source.write_text("train: images/train\nval: some.txt\ntest: some.txt\nnames: [circle, square]\n")
     request = ours.request("accuracy").model_copy(update={"data": str(ours.resolve(source))})
     answer = run(launcher_to(other), Job("job", request, "cpu", 60.0), tmp_path / "jobs")
-    read = {Path(path).name for path in answer["read"] if path.endswith(".png")}
-    assert read == {"1.png", "2.png"}
+    read = {path for path in answer["read"] if path.endswith(".png")}
+    assert read == {str(ours.folder / "data" / image) for image in ("images/test/2.png", "labels/../images/test/1.png")}
 
 
 def test_a_folder_per_class_is_one_elsewhere_too(ours: Ours, other: OtherMachine, tmp_path: Path) -> None:
