@@ -83,10 +83,11 @@ class _Folder:
 
     def add(self, path: str | Path) -> str:
         """Add a file, if there is one, and return its path from the root."""
-        inside = os.path.relpath(path, self.root)
+        whole = str(path)
+        inside = os.path.relpath(whole, self.root)
         self.files[inside] = Path(path)
-        if (back := os.path.join(self.root, inside)) != str(path):  # noqa: PTH118 - which a path would spell otherwise
-            self.spelled[back] = str(path)
+        if not whole.endswith(f"/{inside}") or "/../" in whole:
+            self.spelled[str(Path(self.root) / inside)] = whole
         return inside
 
 
