@@ -16,6 +16,7 @@ WORDS: dict[str, str] = {
         "A GPU by its number among those that `CUDA_VISIBLE_DEVICES` leaves, in the order of `nvidia-smi`, or `cpu`."
     ),
     "backend": "`auto` takes TensorRT where it and a GPU are present, else ONNX Runtime on the CPU.",
+    "machines": "The kind of machine in the fleet. Unset: the only one that the cluster has.",
     "threads": (
         "Threads of every arm, the `.pt` included. Unset: the usable cores, at most 8; a container's limit of "
         "processor time counts as its cores."
@@ -129,6 +130,8 @@ WORDS: dict[str, str] = {
     "validation.max_det": "Most detections per image, the same for every arm.",
     "findings.left-out-share": "From which share of a split on `images-left-out` fails instead of warning.",
     "findings.*": "[What it looks at](findings.md#{name}).",
+    "fleet.address": "The Ray cluster on which jobs are done: see [Gate on other machines](../how-to/fleet.md).",
+    "fleet.wait_s": "For how long a run waits until a machine is free.",
     "deployment.engine": (
         "The file that is deployed now, an `.engine` or `.onnx` of Ultralytics. Its metadata is read; it is never run."
     ),

@@ -7,6 +7,6 @@ from .digests import SETTLED_NS, FileDigests, FileFacts
 from .engines import EngineCache, Entry, verify_entry
 from .key import check_built_here, key_parts, timing_cache_path
 from .pins import pin, pinned
-from .place import default_root, why_foreign
+from .place import CONTENT, claim, default_root, why_foreign
 from .prune import prunable, prune
-from .store import SurveyStore
+from .store import MONTH_S, STALE_S, SurveyStore, prune_folder

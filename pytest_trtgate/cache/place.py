@@ -19,6 +19,8 @@ _MARK = "# The cache of pytest-trtgate, which deletes old files of its own here.
 _TAG_TEXT = f"Signature: 8a477f597d28d172789f06886806bc55\n{_MARK}\n"
 _TAG_BYTES = 4096
 _KEY = "[0-9a-f]{64}"
+CONTENT = "content"
+"""Folder of files by digest, which a worker was sent."""
 _FORMS = {
     "engines": _KEY,
     "results": rf"{_KEY}|\.new-\w+",
@@ -27,6 +29,7 @@ _FORMS = {
     "pins": r"[0-9a-f]{32}\.json",
     "timing": r"[\w.-]+\.cache(\.lock)?",
     "locks": rf"{_KEY}\.(lock|use)",
+    CONTENT: _KEY,
     "tmp": rf"({_KEY}|[0-9a-f]{{12}})-\w+",
     "damaged": rf"{_KEY}-\d+",
 }

@@ -35,6 +35,11 @@ _PRUNE = (
     "baselines name stay. Without --yes they are only listed, and the exit status is 1 where there are any, 0 where "
     "there are none."
 )
+_WORKER = (
+    "Check this machine as the doctor does, and have it join the cluster as a node that is found by its kind. It stays "
+    "until SIGTERM or an interrupt, and leaves once its present job has ended. Whoever may use the cluster may run any "
+    "code on this machine: see the page on security."
+)
 _INIT = (
     "Write trtgate.toml and test_gate.py into this folder: task, image size and classes are read from the checkpoint, "
     "the splits from the data. The preflight looks for what would fail the first run; nothing is written then, and the "
@@ -101,6 +106,7 @@ def _parser() -> argparse.ArgumentParser:
     add_explain(commands)
     add_repair(commands)
     add_release(commands)
+    _add_worker(commands)
     about = "Write settings and tests that gate a checkpoint, from what it and its data say"
     init = add_command(commands, "init", _init, about, _INIT)
     init.add_argument("model", type=given_path, metavar="MODEL", help="Checkpoint (.pt), such as best.pt")
@@ -147,6 +153,29 @@ def _add_report(commands: Any) -> None:
     form = "Default: from the file's suffix; gitlab is a code quality report, and a metrics report beside it"
     report.add_argument("--format", choices=formats, help=form)
     report.set_defaults(misused=report.error)
+
+
+def _add_worker(commands: Any) -> None:
+    about = "Have this machine do jobs of runs that name a Ray cluster as their fleet"
+    worker = add_command(commands, "worker", _worker, about, _WORKER)
+    worker.add_argument("--address", required=True, metavar="HOST:PORT", help="Head of the Ray cluster")
+    kind = "Kind of this machine, by which runs ask for it (default: its GPU's name, such as nvidia-l4)"
+    worker.add_argument("--machine", dest="kind", metavar="NAME", help=kind)
+    roots = "Folder with datasets or weights, which need not be sent then; repeatable"
+    worker.add_argument("--data-root", type=given_path, action="append", default=[], metavar="DIR", help=roots)
+    worker.add_argument(
+        "--cache-dir", type=given_path, metavar="DIR", help="Folder for what is sent (default: as in a run)"
+    )
+
+
+def _worker(arguments: argparse.Namespace) -> int:
+    from ..fleet import join
+
+    roots = [root.absolute() for root in arguments.data_root]
+    cache = arguments.cache_dir and arguments.cache_dir.absolute()
+    return join(
+        arguments.address, say, kind=arguments.kind, data_roots=roots, cache_dir=cache, machine=arguments.machine
+    )
 
 
 def _days(text: str) -> float:

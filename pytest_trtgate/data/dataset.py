@@ -135,6 +135,10 @@ class Dataset:
         path.write_text(text, encoding="utf-8")
         return path
 
+    def listed(self, listing: Path) -> list[Path]:
+        """Return the images of a list, which is a place of a split."""
+        return _listed(listing, self.here)
+
     def _place(self, place: Path, folder: Path, linked: bool) -> str:
         """Return how a YAML in ``folder`` names a place: of a list of images, a copy with absolute paths.
 
@@ -142,7 +146,7 @@ class Dataset:
         """
         number = len(list(folder.iterdir()))
         if place.is_file():
-            listed = "\n".join(map(str, _listed(place, self.here)))
+            listed = "\n".join(map(str, self.listed(place)))
             place = folder / f"{place.stem}-{number}.txt"
             place.write_text(listed, encoding="utf-8", errors="surrogateescape")
         if not linked:

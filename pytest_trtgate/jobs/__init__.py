@@ -5,6 +5,7 @@ from __future__ import annotations
 from .contract import (
     ARM_NAME,
     PROGRESS,
+    REQUESTS,
     RESERVED,
     AccuracyArm,
     AccuracyRequest,
@@ -20,6 +21,7 @@ from .contract import (
     ExplainRequest,
     ExplainResponse,
     JobFailure,
+    JobKind,
     LatencyRequest,
     LatencyResponse,
     LayersRequest,
@@ -42,4 +44,5 @@ from .expected import ExpectedJobs
 from .kinds import JOBS
 from .launcher import LOG_NAME, EarlyLauncher, Job, Launcher, LocalLauncher
 from .logs import log_tail
+from .paths import Role, with_paths
 from .processes import READY

@@ -7,6 +7,7 @@ standard output are shown to the user; everything else goes to the log.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 from pydantic import Field
@@ -38,6 +39,7 @@ from ..records import (
     replay_of,
 )
 from ..settings import Calibration, Int8, Latency
+from .paths import DataPlace, InputFile, LabelledImage, OutputFile, OutputFolder, OwnFolder, TimingCache
 
 JobKind = Literal["build", "accuracy", "latency", "profile", "pictures", "clip", "video", "survey", "layers", "explain"]
 PROGRESS = "@trtgate-progress "
@@ -114,22 +116,27 @@ class BuildRequest(Request[BuildResponse]):
     """
 
     kind: ClassVar[JobKind] = "build"
-    weights: str
+    weights: InputFile
     cell: Cell
-    data: str | None = None
+    data: DataPlace | None = None
     calibration: Calibration = Calibration()
     quantization: Int8 = Int8()
     export_args: dict[str, Any] = Field(default_factory=dict)
     optimization_level: int | None = None
-    timing_cache: str | None = None
-    traced: str | None = None
-    ranges: str | None = None
-    output: str
+    timing_cache: TimingCache | None = None
+    traced: OwnFolder | None = None
+    ranges: OwnFolder | None = None
+    output: OutputFolder
 
     @property
     def artifacts(self) -> tuple[str, ...]:
         """The checkpoint."""
         return (self.weights,)
+
+    @property
+    def data_split(self) -> str:
+        """The split of ``data`` that is read."""
+        return self.calibration.split
 
 
 class LayersResponse(Response):
@@ -175,10 +182,10 @@ class ExplainRequest(Request[ExplainResponse]):
 
     kind: ClassVar[JobKind] = "explain"
     build: BuildRequest
-    engine: str = ""
-    images: tuple[str, ...]
+    engine: InputFile = ""
+    images: tuple[InputFile, ...]
     worst: int = 0
-    calibration: tuple[str, ...] = ()
+    calibration: tuple[InputFile, ...] = ()
 
     @property
     def artifacts(self) -> tuple[str, ...]:
@@ -190,8 +197,8 @@ class AccuracyArm(Record):
     """One arm to be evaluated; its per-image records go to ``per_image``."""
 
     arm: str
-    artifact: str
-    per_image: str
+    artifact: InputFile
+    per_image: OutputFile
 
 
 class ArmAccuracy(Record):
@@ -228,7 +235,7 @@ class AccuracyRequest(Request[AccuracyResponse]):
 
     kind: ClassVar[JobKind] = "accuracy"
     arms: tuple[AccuracyArm, ...]
-    data: str
+    data: DataPlace
     device: str
     settings: AccuracySettings
     sparing: bool = False
@@ -238,12 +245,17 @@ class AccuracyRequest(Request[AccuracyResponse]):
         """Those of the arms."""
         return tuple(arm.artifact for arm in self.arms)
 
+    @property
+    def data_split(self) -> str:
+        """The split of ``data`` that is read."""
+        return self.settings.split
+
 
 class ArmRequest(Record):
     """One arm of a launch; ``budgets_ms`` by percentile, if it has any. A ``spare`` is loaded and not timed."""
 
     arm: str
-    artifact: str
+    artifact: InputFile
     sha256: str
     budgets_ms: dict[str, float] = Field(default_factory=dict)
     spare: bool = False
@@ -268,12 +280,12 @@ class LatencyRequest(Request[LatencyResponse]):
     index: int
     arms: tuple[ArmRequest, ...]
     device: str
-    images: tuple[str, ...]
+    images: tuple[InputFile, ...]
     contexts: tuple[Context, ...] = CONTEXTS
     gated: Context | None = None
     how: AccuracySettings
     rules: Latency
-    samples_file: str
+    samples_file: OutputFile
 
     @property
     def artifacts(self) -> tuple[str, ...]:
@@ -313,7 +325,7 @@ class ProfileRequest(Request[ProfileResponse]):
 
     kind: ClassVar[JobKind] = "profile"
     arm: str
-    artifact: str
+    artifact: InputFile
     device: str
     runs: int
 
@@ -336,8 +348,8 @@ class PicturesRequest(Request[PicturesResponse]):
     """Make small copies of ``images`` (absolute paths), at most ``side_px`` wide and high, in the folder ``output``."""
 
     kind: ClassVar[JobKind] = "pictures"
-    images: tuple[str, ...]
-    output: str
+    images: tuple[InputFile, ...]
+    output: OutputFolder
     side_px: int
 
 
@@ -351,7 +363,7 @@ class ClipRequest(Request[ClipResponse]):
     """Open a video file and decode its first frame."""
 
     kind: ClassVar[JobKind] = "clip"
-    clip: str
+    clip: InputFile
 
 
 class VideoResponse(Response):
@@ -368,16 +380,16 @@ class VideoRequest(Request[VideoResponse]):
 
     kind: ClassVar[JobKind] = "video"
     launch: LatencyRequest
-    clip: str
+    clip: InputFile
     frames: int
-    output: str
+    output: OutputFolder
 
 
 class SplitRequest(Record):
     """One split to be looked at: the absolute paths of its images."""
 
     name: str
-    images: tuple[str, ...]
+    images: tuple[LabelledImage, ...]
 
 
 class SplitFacts(FileRecord):
@@ -453,8 +465,8 @@ class SurveyRequest(Request[SurveyResponse]):
     classes: int
     kpt_shape: tuple[int, int] | None = None
     sample: int
-    checkpoints: dict[str, str] = Field(default_factory=dict)
-    deployed: str | None = None
+    checkpoints: dict[str, InputFile] = Field(default_factory=dict)
+    deployed: InputFile | None = None
 
     @property
     def artifacts(self) -> tuple[str, ...]:
@@ -466,3 +478,13 @@ class JobFailure(FileRecord):
     """Why a job gave up, in one sentence."""
 
     sentence: str
+
+
+REQUESTS: Mapping[JobKind, type[Request[Any]]] = {
+    one.kind: one
+    for one in (
+        *(BuildRequest, AccuracyRequest, LatencyRequest, ProfileRequest, PicturesRequest, ClipRequest, VideoRequest),
+        *(SurveyRequest, LayersRequest, ExplainRequest),
+    )
+}
+"""The requests by the kind of their jobs."""

@@ -15,7 +15,7 @@ from typing import IO, Any, Protocol, runtime_checkable
 from ..errors import JobError, JobTimeoutError, RecordError
 from ..locks import Lock
 from ..machine import LOCKS, VISIBLE, device_lock
-from ..records import FileRecord, load, save
+from ..records import FileRecord, file_sha256, load, save
 from . import processes
 from .ahead import AT_MOST, Ahead
 from .contract import PROGRESS, JobFailure, JobKind, Request
@@ -26,12 +26,18 @@ LOG_NAME = "log.txt"
 _WAITING_S = 5.0
 
 
+def sha256_or_none(path: Path) -> str:
+    """Return the SHA-256 of a file; empty where it is missing."""
+    return file_sha256(path) if path.exists() else ""
+
+
 @dataclass(frozen=True)
 class Job:
     """One piece of work: what is asked, on which device, and for how long at most.
 
     ``device`` is empty for work that is short and neither uses a device nor times anything: it waits for none. A job
-    waits for its device until one and the same holder has kept it for ``wait_s``.
+    waits for its device until one and the same holder has kept it for ``wait_s``. ``sha256`` returns that of a file
+    that is read, empty of one that is missing: for a launcher that has to send it.
     """
 
     name: str
@@ -39,6 +45,7 @@ class Job:
     device: str
     timeout_s: float
     wait_s: float = math.inf
+    sha256: Callable[[Path], str] = sha256_or_none
 
     @property
     def kind(self) -> JobKind:

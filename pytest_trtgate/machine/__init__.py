@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from .backend import gpu_of_worker, resolve_backend, threads_of
+from .backend import gpu_of_worker, planned_backend, resolve_backend, threads_of
 from .environment import differences, former_machine, instructions_text, minor, saturates, slug
-from .gpus import VISIBLE, decoded, throttle_words
+from .gpus import VISIBLE, Gpu, GpuNow, decoded, throttle_words
 from .load import too_many_threads
 from .loading import why_not_loadable
 from .locks import LOCKS, device_lock

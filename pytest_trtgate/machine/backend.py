@@ -40,6 +40,25 @@ def resolve_backend(settings: Settings, machine: Machine) -> tuple[str, str, str
     return "onnxruntime", "cpu", why
 
 
+def planned_backend(settings: Settings) -> tuple[str, str, str] | None:
+    """Return backend, device and why for a run on a fleet, which no machine is asked for; None for any other run.
+
+    Raises:
+        SettingsError: The settings do not name the backend.
+    """
+    address = settings.fleet.address
+    if address is None:
+        return None
+    if settings.backend == "auto":
+        raise SettingsError(
+            "backend = 'auto' cannot be used with fleet.address, since no machine is asked before a test needs it; "
+            "name tensorrt or onnxruntime"
+        )
+    device = settings.device if settings.device != "auto" else "0" if settings.backend == "tensorrt" else "cpu"
+    machine = next(iter(settings.machines), "a machine")
+    return settings.backend, device, f"asked for; {machine} of the Ray cluster {address}"
+
+
 def _why_not_tensorrt(settings: Settings, machine: Machine, versions: Mapping[str, str]) -> str:
     """Return why TensorRT cannot build and run engines here; empty if it can, or if another backend is asked for."""
     if settings.backend == "onnxruntime":

@@ -180,7 +180,7 @@ class RunContext:
         self.expected.before(request.kind)
         try:
             device = self.environment.device if spec.uses_device else ""
-            job = Job(name, request, device, limit_s, max(limit_s, self._longest_s))
+            job = Job(name, request, device, limit_s, max(limit_s, self._longest_s), self.inputs.sha256)
             answer = self.caller.launcher.run(job, folder, self.caller.progress)
             if not isinstance(answer, request.response()):
                 raise JobError(name, f"the launcher answered with a {type(answer).__name__}")

@@ -63,7 +63,7 @@ def with_extra(config: pytest.Config, environment: Environment) -> Environment:
     Raises:
         SettingsError: It returns something else than a map of fields.
     """
-    extra: dict[str, str] = {}
+    extra = dict(environment.extra)
     for answer in config.hook.pytest_trtgate_environment(config=config, environment=environment):
         extra |= {str(k): str(v) for k, v in _mapping("pytest_trtgate_environment", answer).items()}
     return environment.model_copy(update={"extra": extra})

@@ -41,6 +41,7 @@ OPTIONS = (
     Option("--trt-batch", "batch", "N", "Batch size of the engines (default: 1)"),
     Option("--trt-device", "device", "DEVICE", "Device to run on: auto, cpu or a GPU number (default: auto)"),
     Option("--trt-backend", "backend", "NAME", "Backend: auto, tensorrt or onnxruntime (default: auto)"),
+    Option("--trt-machine", "machines", "NAME", "Kind of machine to gate on, of the fleet in the settings", True),
     Option("--trt-cache-dir", "cache_dir", "DIR", "Folder of the engine cache (default: in the user's cache folder)"),
     Option("--trt-baselines", "baselines", "MODE", "Baselines: check, add missing ones, or update (default: check)"),
     Option("--trt-baseline-dir", "baseline_dir", "DIR", "Folder of the baselines (default: baselines)"),

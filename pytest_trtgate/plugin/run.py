@@ -13,7 +13,7 @@ import pytest
 from .. import text as fmt
 from ..errors import SettingsError, TrtGateError
 from ..findings import run_preflight
-from ..machine import Machine, gpu_of_worker, resolve_backend
+from ..machine import Machine, gpu_of_worker, planned_backend, resolve_backend
 from ..measuring import Caller, Plan, RunContext, check_inputs, make_plan, open_clips, with_media
 from ..records import RECORD_NAME, RunRecord, Workspace, new_run_id, run_folder_of
 from ..settings import in_ci
@@ -26,6 +26,7 @@ from .writing import write_line
 
 if TYPE_CHECKING:
     from ..data import Dataset
+    from ..fleet import FleetLauncher
     from ..jobs import Launcher
     from ..records import Cell, EarlyFinding
 
@@ -107,11 +108,33 @@ class GatePlugin:
     def machine(self) -> Machine:
         """The machine that runs the gate, or what a hook gives in its place."""
         found: Machine | None = self.config.hook.pytest_trtgate_machine(config=self.config)
+        if found is None and self._fleet is not None:
+            from ..fleet import WorkersMachine
+
+            return WorkersMachine(ask=self._fleet.ask)
         return found or Machine()
 
     @cached_property
+    def _fleet(self) -> FleetLauncher | None:
+        """The launcher of jobs on other machines, where the settings name some; it joins them when it is used."""
+        fleet = self.settings.fleet
+        if fleet.address is None:
+            return None
+        from ..fleet import FleetLauncher, RayCluster
+
+        cluster = RayCluster(
+            fleet.address,
+            next(iter(self.settings.machines), ""),
+            uses_gpu=self.settings.backend == "tensorrt",
+            wait_s=fleet.wait_s,
+            say=Narrator(self.config).milestone,
+        )
+        return FleetLauncher(cluster.connect)
+
+    @cached_property
     def _where(self) -> tuple[str, str, str]:
-        return resolve_backend(self.settings, self.machine)
+        # A fleet is asked once a test needs it, and not while they are collected.
+        return planned_backend(self.settings) or resolve_backend(self.settings, self.machine)
 
     @cached_property
     def plan(self) -> Plan:
@@ -138,6 +161,8 @@ class GatePlugin:
         narrator = Narrator(self.config)
         gpu, only_gpu = gpu_of_worker(self.settings, backend, device, self.worker, self.machine)
         launcher: Launcher | None = self.config.hook.pytest_trtgate_launcher(config=self.config)
+        if self._fleet is not None:  # which was not asked before
+            resolve_backend(self.settings, self.machine)
         environment = self.machine.environment(backend, device, options.project_folder(self.config))
         measure = RunContext(
             settings=self.settings,
@@ -147,6 +172,7 @@ class GatePlugin:
             workspace=self.workspace,
             caller=Caller(
                 launcher=launcher
+                or self._fleet
                 or LocalLauncher(
                     locks=self.machine.device_locks(),
                     gpu=gpu,

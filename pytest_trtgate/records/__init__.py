@@ -88,7 +88,7 @@ from .media import (
     VideoArm,
     VideoRecord,
 )
-from .names import Name, why_no_name
+from .names import InnerPath, Name, why_no_name, why_outside
 from .pack import EvaluationData, PackManifest
 from .per_image import UNUSABLE, PerImage
 from .run import INTERRUPTED, JobRecord, Phase, RunRecord

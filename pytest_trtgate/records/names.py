@@ -30,7 +30,7 @@ def why_no_name(text: str) -> str:
     return f"has more than {MOST_NAME_BYTES} bytes" if len(text.encode()) > MOST_NAME_BYTES else ""
 
 
-def _why_outside(path: str) -> str:
+def why_outside(path: str) -> str:
     """Return why a path cannot be one of a file inside a folder; empty where it can, and for no path."""
     if not path:
         return ""
@@ -47,7 +47,7 @@ def _name(text: str) -> str:
 
 
 def _inner(text: str) -> str:
-    return _checked(text, _why_outside(text))
+    return _checked(text, why_outside(text))
 
 
 def _checked(text: str, why: str) -> str:

@@ -131,6 +131,18 @@ class Inputs(Section):
         return int(self.max_megapixels * 1e6)
 
 
+class Fleet(Section):
+    """``[tool.trtgate.fleet]``: the Ray cluster on which jobs are done.
+
+    ``address``: ``auto`` for the cluster that this machine has joined. ``wait_s``: for how long a run waits until a
+    machine is free.
+    """
+
+    example = '{ address = "auto" }'
+    address: str | None = field_allowing("auto, HOST:PORT or ray://HOST:PORT", default=None, min_length=1)
+    wait_s: PositiveFloat = field_allowing(SECONDS, default=600.0)
+
+
 class EngineLimits(Section):
     """Budgets of an engine's size and memory; a megabyte is a million bytes."""
 
@@ -169,6 +181,9 @@ class Settings(Section):
     backend: Literal["auto", "tensorrt", "onnxruntime"] = field_allowing(
         "auto, tensorrt or onnxruntime", default="auto"
     )
+    machines: Annotated[tuple[str, ...], BeforeValidator(one_or_many)] = field_allowing(
+        "one kind of machine, such as nvidia-l4", default=(), max_length=1
+    )
     threads: PositiveInt | None = field_allowing(POSITIVE, default=None)
     cache_dir: Place | None = field_allowing("a folder", default=None)
     baselines: Literal["check", "add", "update"] = field_allowing("check, add or update", default="check")
@@ -199,6 +214,7 @@ class Settings(Section):
     export: Export = Export()
     engine: EngineBudgets = EngineBudgets()
     inputs: Inputs = Inputs()
+    fleet: Fleet = Fleet()
 
     @field_validator("device")
     @classmethod
@@ -219,6 +235,12 @@ class Settings(Section):
         if value.suffix.lower() not in (".html", ".htm"):
             raise ValueError("not an .html file")
         return value
+
+    @model_validator(mode="after")
+    def _machines_of_fleet(self) -> Settings:
+        if self.machines and self.fleet.address is None:
+            raise ValueError("machines names machines of a fleet, and fleet.address is not set")
+        return self
 
     @model_validator(mode="after")
     def _speedup_over_another(self) -> Settings:

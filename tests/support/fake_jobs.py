@@ -328,7 +328,8 @@ def write_per_image(path: Path, files: list[Path], data: dict[str, Any], seen: d
         return
     objects = [(image, cls) for image in range(len(files)) for cls in (0, 1)]
     found = [(image, cls) for image, cls in objects if image >= seen.get("missed", 0)]
-    arrays: dict[str, list[Any]] = {"images": [file.relative_to(data["path"]).as_posix() for file in files]}
+    root = f"{data['path']}/"
+    arrays: dict[str, list[Any]] = {"images": [str(file).removeprefix(root) for file in files]}
     arrays |= {"conf": [seen["score"]] * len(found), "names": list(data["names"].values())}
     for name, pairs in (("pred", found), ("target", objects)):
         arrays[f"{name}_image"], arrays[f"{name}_cls"] = [i for i, _ in pairs], [c for _, c in pairs]

@@ -1,0 +1,256 @@
+"""A launcher whose jobs are done by a worker of another machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, wait
+from contextlib import suppress
+from io import BytesIO
+from pathlib import Path
+from typing import Any, Protocol
+from uuid import uuid4
+
+from pydantic import ValidationError
+
+from .. import __version__
+from ..errors import JobError, JobTimeoutError, RecordError, SettingsError, TrtGateError
+from ..jobs import Job, JobKind
+from ..records import FileRecord, as_json, load, write_whole
+from .packing import Packed, pack, renamed
+from .portable import Outcome, split_place
+from .store import entry_of
+from .worker import CHUNK_BYTES
+
+POLL_S = 0.25
+ANSWER_S = 60.0
+"""A worker that says nothing for so long is taken for lost."""
+
+
+class WorkerLostError(TrtGateError):
+    """A worker is gone, or does not answer."""
+
+
+class Connection(Protocol):
+    """The way to one :class:`~pytest_trtgate.fleet.worker.Worker`; ``name`` is that of its machine, for messages."""
+
+    name: str
+
+    def call(self, method: str, *arguments: Any) -> Future[Any]:
+        """Have the worker run one of its methods, beside what it does; returns at once."""
+
+    def why(self, error: BaseException) -> str:
+        """Return in a sentence without subject why a call failed, such as ``ended (its node died)``."""
+
+    def end(self) -> None:
+        """End the worker and all that it runs."""
+
+
+class FleetLauncher:
+    """Runs each job on the worker at the other end of a connection.
+
+    Args:
+        connect: Returns a connection to a worker of the kind that is wanted. It is asked again where one is lost and
+            nothing was timed yet: later, times of another machine would stand beside those of the first.
+    """
+
+    def __init__(self, connect: Callable[[], Connection]) -> None:
+        self._connect = connect
+        self._open: Connection | None = None
+        self._has: set[str] = set()
+        self._fingerprint: Any = None
+        self._timed = False
+        self._refused: TrtGateError | None = None
+
+    @property
+    def connection(self) -> Connection:
+        """The connection, made now where there is none.
+
+        Raises:
+            SettingsError: The worker is of another release.
+            WorkerLostError: It does not answer, or another was promised to be like one before, and is not.
+        """
+        if self._refused is not None:  # to wait for a machine once is enough
+            raise self._refused
+        if self._open is None:
+            try:
+                opened = self._open = self._connect()
+            except TrtGateError as error:
+                self._refused = error
+                raise
+            self._has.clear()
+            hello = self._call("hello")
+            if hello["release"] != __version__:
+                self.close()
+                raise SettingsError(
+                    f"the worker on {opened.name} has pytest-trtgate {hello['release']}, this is {__version__}; "
+                    f"install the same on both"
+                )
+            found = self._call("ask", "versions"), self._call("ask", "gpus"), self._call("ask", "cpu_model")
+            like = ([(gpu.name, gpu.driver) for gpu in found[1]], found[0], found[2])
+            if self._fingerprint not in (None, like):
+                self.close()
+                raise WorkerLostError(f"{opened.name}, which was to take the place of a lost worker, is unlike it")
+            self._fingerprint = like
+        return self._open
+
+    def ask(self, what: str, *arguments: Any) -> Any:
+        """Return what the worker's machine says of itself."""
+        name = self.connection.name
+        return name if what == "node" else self._call("ask", what, *arguments)
+
+    def _call(self, method: str, *arguments: Any) -> Any:
+        assert self._open is not None
+        future = self._open.call(method, *arguments)
+        wait([future], timeout=ANSWER_S)
+        if not future.done():
+            raise self._lost(f"has not answered for {ANSWER_S:g} s")
+        return self._result(future)
+
+    def _result(self, future: Future[Any]) -> Any:
+        assert self._open is not None
+        try:
+            return future.result()
+        except Exception as error:
+            cause = getattr(error, "cause", error)
+            if isinstance(cause, TrtGateError):
+                raise cause from None
+            raise self._lost(self._open.why(error)) from error
+
+    def _lost(self, why: str) -> WorkerLostError:
+        assert self._open is not None
+        error = WorkerLostError(f"the worker on {self._open.name} {why}")
+        self.close()
+        return error
+
+    def run(self, job: Job, folder: Path, progress: Callable[[str], None]) -> FileRecord:
+        """Run one job; see :meth:`pytest_trtgate.Launcher.run`."""
+        try:
+            try:
+                return self._run(job, folder, progress)
+            except WorkerLostError as error:
+                if self._timed:
+                    raise
+                progress(f"{error}; trying another")
+                return self._run(job, folder, progress)
+        except JobError:
+            raise
+        except TrtGateError as error:
+            raise JobError(job.name, str(error)) from error
+        except OSError as error:
+            where = error.filename or folder
+            raise JobError(job.name, f"it could not be sent ({where}: {error.strerror or error})") from error
+        except KeyboardInterrupt:
+            self.close()
+            raise
+
+    def _run(self, job: Job, folder: Path, progress: Callable[[str], None]) -> FileRecord:
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            packed = pack(job)
+        except ValidationError as error:
+            raise JobError(job.name, f"an input cannot be sent ({error.errors()[0]['msg']})") from error
+        machine = self.connection.name
+        write_whole(folder / "request.json", as_json(packed.job))
+        self._send(packed, lambda text: progress(f"{machine}: {text}"))
+        future = self.connection.call("work", as_json(packed.job))
+        while not future.done():
+            wait([future], timeout=POLL_S)
+            for line in self._call("said"):
+                progress(f"{machine}: {line}")
+        write_whole(folder / "outcome.json", self._result(future))
+        outcome = load(folder / "outcome.json", Outcome, own=True)
+        for place in outcome.files:
+            self._fetch(place, outcome, packed, folder)
+        if outcome.response is None:
+            kind = JobTimeoutError if outcome.timed_out else JobError
+            raise kind(job.name, renamed(outcome.failure, outcome.places, packed), outcome.log_tail)
+        self._timed = self._timed or job.kind == "latency"
+        answer = renamed(outcome.response, outcome.places, packed)
+        if packed.elsewhere:
+            _rename_images(packed, outcome)
+        try:
+            return job.request.response().model_validate(answer)  # type: ignore[no-any-return]
+        except ValidationError as error:
+            raise JobError(job.name, f"it gave no usable answer ({error.errors()[0]['msg']})") from error
+
+    def _send(self, packed: Packed, progress: Callable[[str], None]) -> None:
+        """Send what the worker lacks of a job's contents."""
+        new = {sha256: size for sha256, size in packed.sizes.items() if sha256 not in self._has}
+        lacking = self._call("lacks", new) if new else []
+        total_mb, done_bytes = sum(new[sha256] for sha256 in lacking) / 1e6, 0
+        small, small_bytes = dict[str, bytes](), 0
+        for number, sha256 in enumerate(lacking, 1):
+            for part, last in _parts(packed.contents[sha256]):
+                if last and len(part) == new[sha256]:  # the whole of it: many such travel together
+                    small[sha256] = part
+                    small_bytes += len(part)
+                else:
+                    self._call("receive", {sha256: part}, last)
+                done_bytes += len(part)
+            if small_bytes > CHUNK_BYTES or number == len(lacking):
+                self._call("receive", small, True)
+                small, small_bytes = {}, 0
+            if 1e6 * total_mb > CHUNK_BYTES:
+                progress(f"sent {done_bytes / 1e6:.0f} of {total_mb:.0f} MB: {number}/{len(lacking)} files")
+        self._has |= new.keys()
+
+    def _fetch(self, place: str, outcome: Outcome, packed: Packed, folder: Path) -> None:
+        """Fetch one file that the job wrote, to where it was to be."""
+        if place.startswith("job/"):
+            path = folder / Path(place).name
+        else:
+            root, inside = split_place(place, "output-file")
+            if root not in packed.places or not (packed.outputs & {root, place}) or not inside:
+                raise RecordError(f"the worker sent {place!r:.80}, which was not asked for")
+            path = Path(packed.places[root]) / inside
+        path.parent.mkdir(parents=True, exist_ok=True)
+        machine = self.connection.name
+        unfinished = path.with_name(f".{path.name}.{uuid4().hex}")
+        try:
+            with unfinished.open("wb") as file:
+                while content := self._call("fetch", place, file.tell()):
+                    file.write(content)
+            if entry_of(unfinished) != outcome.files[place]:
+                raise RecordError(f"{path.name} arrived with other bytes than the worker on {machine} wrote; run again")
+            unfinished.replace(path)
+        finally:
+            with suppress(OSError):
+                unfinished.unlink()
+
+    def prepare(self, kind: JobKind, count: int, device: str, threads: int, folder: Path) -> None:
+        """Let processes of the worker begin to import; see :class:`pytest_trtgate.EarlyLauncher`."""
+        with suppress(TrtGateError):  # the job that needs the worker says so
+            _ = self.connection
+            self._call("prepare", kind, count, device, threads)
+
+    def close(self) -> None:
+        """End the worker."""
+        opened, self._open = self._open, None
+        if opened is not None:
+            opened.end()
+
+
+def _parts(content: Path | bytes) -> Iterator[tuple[bytes, bool]]:
+    """Yield a content in parts, each with whether it is the last."""
+    with BytesIO(content) if isinstance(content, bytes) else content.open("rb") as file:
+        part = file.read(CHUNK_BYTES)
+        while following := file.read(CHUNK_BYTES):
+            yield part, False
+            part = following
+        yield part, True
+
+
+def _rename_images(packed: Packed, outcome: Outcome) -> None:
+    """Give images in per-image records that lie outside of the root of their dataset the paths that they have here."""
+    import numpy as np
+
+    for place in outcome.files:
+        root, _, inside = place.partition("/")
+        path = Path(packed.places.get(root, "")) / inside
+        if path.suffix != ".npz" or place not in packed.outputs:
+            continue
+        with np.load(path) as file:
+            arrays = dict(file)
+        if "images" in arrays:
+            arrays["images"] = np.array(renamed(arrays["images"].tolist(), outcome.places, packed))
+            np.savez_compressed(path, **arrays)

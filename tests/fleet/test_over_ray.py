@@ -1,0 +1,248 @@
+"""Jobs on nodes of a Ray cluster, with fake jobs in processes; skipped where Ray is not installed."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_jobs import VIDEO, Behaviour
+from project import Project, is_running, python_path, wait_for
+
+from pytest_trtgate.errors import JobError, SettingsError
+from pytest_trtgate.fleet import FleetLauncher, RayCluster, WorkerLostError
+from pytest_trtgate.jobs import ClipRequest, Job, ProfileRequest
+
+pytest.importorskip("ray")
+from ray_nodes import FakeNodeWorker, Nodes
+
+# Ray opens files and sockets that it leaves to the collector, and names what it will do otherwise one day.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+ORPHANS_S = 30.0
+
+
+@pytest.fixture(scope="module")
+def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
+    """A cluster with two machines of kind a, one of kind b, and one that says it is c and is not."""
+    found = Nodes(tmp_path_factory.mktemp("nodes"))
+    for label in ("a", "a", "b"):
+        found.add(label)
+    found.add("c", kind="d")
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def launchers(nodes: Nodes) -> Iterator[Any]:
+    """Return launchers to kinds of machines; their workers end with the test."""
+    made = []
+
+    def make(kind: str, **more: Any) -> FleetLauncher:
+        made.append(FleetLauncher(RayCluster(nodes.address, kind, worker=FakeNodeWorker, **more).connect))
+        return made[-1]
+
+    yield make
+    for launcher in made:
+        launcher.close()
+
+
+def clip_job(folder: Path) -> Job:
+    path = folder / "clip.mp4"
+    path.write_bytes(VIDEO)
+    return Job("clip", ClipRequest(clip=str(path)), "", 60.0)
+
+
+def slow_job(folder: Path, seconds: float = 0.0, **faults: str) -> Job:
+    """A job on the device, which is a profile since that is the simplest."""
+    behaviour = Behaviour(seconds=seconds, faults={f"profile-{arm}": fault for arm, fault in faults.items()})
+    engine = behaviour.save(folder / "engine.onnx")
+    return Job("slow", ProfileRequest(arm="int8", artifact=str(engine), device="cpu", runs=1), "cpu", 60.0)
+
+
+def run(launcher: FleetLauncher, job: Job, folder: Path) -> list[str]:
+    told: list[str] = []
+    launcher.run(job, folder / "jobs" / job.name, told.append)
+    return told
+
+
+def test_a_job_is_done_on_a_machine_of_the_kind_that_was_asked_for(
+    launchers: Any, nodes: Nodes, tmp_path: Path
+) -> None:
+    launcher = launchers("b")
+    told = run(launcher, slow_job(tmp_path, 0.6), tmp_path)
+    assert [line.rpartition(":")[0] for line in told] == [f"{launcher.connection.name}: 1"]
+    assert launcher.connection.call("loaded").result() == []
+    kept = list(nodes.folder.glob("home-*/cache/pytest-trtgate/content/*"))
+    assert {path.parts[len(nodes.folder.parts)] for path in kept} == {"home-3"}
+
+
+def test_the_settings_name_a_cluster_and_the_command_line_a_machine(nodes: Nodes, project: Project) -> None:
+    project.settings("launches = 3\n", top=f'backend = "onnxruntime"\nfleet = {{ address = "{nodes.address}" }}\n')
+    # All is as a user has it, but for what the nodes run.
+    (project.path / "conftest.py").write_text(
+        "from pytest_trtgate.fleet import RayCluster\n"
+        "from ray_nodes import FakeNodeWorker\n"
+        "RayCluster.__init__.__kwdefaults__['worker'] = FakeNodeWorker\n"
+    )
+    seen = []
+    for kind in ("a", "b"):
+        done = project.run_apart("--trt-precision=fp16", f"--trt-machine={kind}", "-s", every_plugin=True)
+        assert done.ret == 0, done.output
+        assert project.outcomes("latency") == {"fp16": "NO_BASELINE"}
+        assert f"asked for; {kind} of the Ray cluster {nodes.address}" in done.output
+        assert project.record.environment.power == "governor performance"  # of the node, and not of this machine
+        seen.append(project.record.environment.extra["node"])
+    assert len(set(seen)) == 2
+
+
+def test_a_machine_that_dies_is_replaced_while_nothing_was_timed(launchers: Any, nodes: Nodes, tmp_path: Path) -> None:
+    launcher = launchers("a")
+    first = launcher.connection.name
+    third = nodes.add("a")
+    victims = [node for node in nodes.cluster.list_all_nodes() if node.node_id[:8] in first]
+    job = slow_job(tmp_path, 4.0)
+    killer = threading.Timer(1.5, nodes.cluster.remove_node, (*victims, False))
+    killer.start()
+    told = run(launcher, job, tmp_path)
+    killer.join()
+    assert re.search(rf"the worker on {re.escape(first)} [^:]+: .*(node|network).*; trying another", " ".join(told))
+    assert launcher.connection.name != first
+    launcher._timed = True
+    second = launcher.connection.name
+    victims = [node for node in nodes.cluster.list_all_nodes() if node.node_id[:8] in second]
+    killer = threading.Timer(1.5, nodes.cluster.remove_node, (*victims, False))
+    killer.start()
+    with pytest.raises(JobError) as caught:
+        run(launcher, slow_job(tmp_path, int8="hang"), tmp_path)
+    killer.join()
+    jobs = list(nodes.folder.glob("home-*/cache/pytest-trtgate/tmp/*/jobs/*/pid.txt"))
+    wait_for(lambda: not any(is_running(int(path.read_text() or 0)) for path in jobs), ORPHANS_S)
+    assert caught.value.reason.startswith(f"the worker on {second} ")
+    nodes.add("a")
+    assert third is not None
+
+
+def test_a_machine_that_is_none_of_its_label_is_refused(launchers: Any, tmp_path: Path) -> None:
+    with pytest.raises(JobError, match=r"is labelled c, but is a d; start its worker anew"):
+        run(launchers("c"), clip_job(tmp_path), tmp_path)
+
+
+def test_a_kind_that_the_cluster_lacks_is_said_with_those_it_has(launchers: Any, tmp_path: Path) -> None:
+    for kind, said in (("x", "no machine 'x'"), ("", "not one kind of machine")):
+        with pytest.raises(JobError) as caught:
+            run(launchers(kind), clip_job(tmp_path), tmp_path)
+        assert f"has {said}; it has: a, b, c; name one of them as machines, or by --trt-machine" in caught.value.reason
+
+
+def test_one_machine_does_the_jobs_of_one_run_at_a_time(launchers: Any, tmp_path: Path) -> None:
+    told: list[str] = []
+    _ = launchers("b").connection
+    second = launchers("b", wait_s=6.0, say=told.append)
+    with pytest.raises(WorkerLostError, match=r"no b of the Ray cluster .* became free in 6 s"):
+        _ = second.connection
+    assert told[0].startswith("waiting for a b of the Ray cluster")
+    with pytest.raises(WorkerLostError, match="became free"):  # at once
+        _ = second.connection
+
+
+HANG = """
+import sys
+from pathlib import Path
+from pytest_trtgate.fleet import FleetLauncher, RayCluster
+from ray_nodes import FakeNodeWorker
+from test_over_ray import slow_job
+launcher = FleetLauncher(RayCluster(sys.argv[1], "b", worker=FakeNodeWorker).connect)
+print(launcher.connection.name, flush=True)
+folder = Path(sys.argv[2])
+launcher.run(slow_job(folder, int8="hang"), folder / "job", lambda line: print(line, flush=True))
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_nothing_is_left_of_a_coordinator_that_ends(nodes: Nodes, number: int, tmp_path: Path) -> None:
+    environment = os.environ | {"PYTHONPATH": f"{python_path()}{os.pathsep}{Path(__file__).parent}"}
+    before = set(nodes.folder.glob("home-3/cache/pytest-trtgate/tmp/*/jobs/1/pid.txt"))
+    process = subprocess.Popen(
+        [sys.executable, "-c", HANG, nodes.address, str(tmp_path)],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+    def started() -> set[Path]:
+        found = set(nodes.folder.glob("home-3/cache/pytest-trtgate/tmp/*/jobs/1/pid.txt")) - before
+        return {path for path in found if path.read_text()}
+
+    job = int(wait_for(started, 60.0).pop().read_text())
+    assert is_running(job)
+    process.send_signal(number)
+    process.communicate(timeout=ORPHANS_S)
+    wait_for(lambda: not is_running(job), ORPHANS_S)
+
+
+def test_an_address_where_no_cluster_is_costs_a_sentence(tmp_path: Path) -> None:
+    code = """
+from pytest_trtgate.fleet import RayCluster
+from pytest_trtgate.errors import SettingsError
+try:
+    RayCluster("127.0.0.1:9").connect()
+except SettingsError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stdout.startswith("fleet.address = '127.0.0.1:9': no Ray cluster can be joined there ("), done.stderr
+
+
+def test_the_command_has_this_machine_join_and_leave(nodes: Nodes, tmp_path: Path) -> None:
+    import ray
+
+    code = """
+import sys
+from pathlib import Path
+from pretended import PretendedMachine
+from pytest_trtgate.cli import main
+sys.exit(main(sys.argv[1:], PretendedMachine(locks=Path(sys.argv[-1]) / "locks")))
+"""
+    arguments = ("worker", "--address", nodes.address, "--machine", "joined", "--cache-dir", str(tmp_path))
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, *arguments],
+        env=os.environ | {"PYTHONPATH": python_path()},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    RayCluster(nodes.address)._join(ray)
+
+    def alive() -> list[Any]:
+        return [n for n in ray.nodes() if n["Alive"] and n["Labels"].get("trtgate-machine") == "joined"]
+
+    wait_for(alive, 60.0)
+    began = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    output = process.communicate(timeout=60)[0]
+    assert process.returncode == 0, output
+    assert output.startswith("joined: onnxruntime on cpu (")
+    wait_for(lambda: not alive(), 60.0)
+    assert time.monotonic() - began < 60
+
+
+def test_a_worker_without_ray_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    from pytest_trtgate.fleet import node
+
+    monkeypatch.setattr(node, "find_spec", lambda name: None)
+    with pytest.raises(SettingsError, match=r"pip install 'pytest-trtgate\[ray\]'"):
+        node.join("127.0.0.1:1", lambda _: None)
