@@ -19,6 +19,8 @@ from .contract import (
     EngineFacts,
     ExplainRequest,
     ExplainResponse,
+    GivenRequest,
+    GivenResponse,
     JobFailure,
     LatencyRequest,
     LatencyResponse,

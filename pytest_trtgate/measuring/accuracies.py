@@ -24,6 +24,7 @@ from ..records import (
 from ..text import age
 from .context import now
 from .engines import Engines
+from .given import described
 
 Found = tuple[str, "AccuracyRecord | JobError"]
 """The name of an accuracy in the workspace, and what came of it."""
@@ -69,13 +70,15 @@ class Evaluations:
 
     def other_builds(self, cell: Cell) -> list[AccuracyRecord]:
         """Return the accuracies of further builds of a cell's engine; raises ``JobError`` where one has none."""
-        if cell.backend != "tensorrt" and self.context.settings.of(cell.model).accuracy.builds > 1:
+        asks = cell not in self.context.plan.given
+        if asks and cell.backend != "tensorrt" and self.context.settings.of(cell.model).accuracy.builds > 1:
             self.context.milestone(f"{cell.label}: built once, since all builds of ONNX Runtime are the same")
         return [self._obtain(cell.model, arm, self._together(cell)) for arm in self._builds(cell)[1:]]
 
     def _builds(self, cell: Cell) -> list[str]:
         """Return the arms that are builds of a cell's engine: one of ONNX Runtime, whose builds are all the same."""
-        count = self.context.settings.of(cell.model).accuracy.builds if cell.backend == "tensorrt" else 1
+        several = cell.backend == "tensorrt" and cell not in self.context.plan.given
+        count = self.context.settings.of(cell.model).accuracy.builds if several else 1
         return [cell.precision, *(f"{cell.precision}-{number}" for number in range(2, count + 1))]
 
     def _together(self, cell: Cell) -> list[str]:
@@ -103,7 +106,7 @@ class Evaluations:
         for arm in arms:
             name = _name(model, arm)
             try:
-                path = context.plan.weights[model] if arm == REFERENCE else self.engines.of(*builds[arm]).path
+                path = self.engines.reference(model) if arm == REFERENCE else self.engines.of(*builds[arm]).path
             except JobError as error:
                 yield name, error
                 continue
@@ -130,7 +133,7 @@ class Evaluations:
         # A checkpoint is given several batches at a time on a CPU. The second key is of one for which memory was short
         # then: it would die in every run.
         in_groups = arm == REFERENCE and context.environment.device == "cpu"
-        parts |= context.own_code(model) if arm == REFERENCE else {}
+        parts |= described(path) | (context.own_code(model) if arm == REFERENCE else {})
         return key_sha256({**parts, "sparing": False}), key_sha256({**parts, "sparing": in_groups})
 
     def _known(self, keys: tuple[str, ...], arrays: Path) -> AccuracyRecord | None:

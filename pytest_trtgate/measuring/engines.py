@@ -14,6 +14,7 @@ from ..jobs import LOG_NAME, BuildRequest, BuildResponse
 from ..records import Calibration, Cell, EngineRecord, files_sha256, key_sha256
 from ..settings import Int8
 from .context import RunContext, now
+from .given import obtain_given
 
 
 class Engines:
@@ -28,7 +29,12 @@ class Engines:
         ``build``: over 1 for another build of the same, for which TensorRT measures anew which kernels to take.
         """
         name = f"engine-{cell.key}" if build == 1 else f"again-{build}-{cell.key}"
-        record = self.context.workspace.once(name, EngineRecord, lambda: self._obtain(cell, build))
+        given = self.context.plan.given.get(cell)
+        record = self.context.workspace.once(
+            name,
+            EngineRecord,
+            lambda: self._obtain(cell, build) if given is None else obtain_given(self.context, cell, given),
+        )
         self.context.cache.hold(record.cache_key)  # as the process has that obtained it, which may end before us
         self.context.inputs.expect(record.path, record.sha256)
         return record
@@ -39,9 +45,26 @@ class Engines:
         Raises:
             TrtGateError: Something is not or can no longer be read, or there is no engine.
         """
-        self.context.check_inputs(cell.model, evaluated=evaluated, calibrated=evaluated and cell.precision == "int8")
+        plan = self.context.plan
+        self.context.check_inputs(cell.model, evaluated=evaluated, calibrated=evaluated and plan.is_calibrated(cell))
         with reading():
-            self.context.inputs.check([self.of(cell).path])
+            self.context.inputs.check([self.of(cell).path, *filter(None, [plan.given.get(cell)])])
+
+    def reference(self, model: str) -> Path:
+        """Return what a model's engines are compared with: its checkpoint, or the copy of an ONNX file, described.
+
+        Raises ``JobError`` where that cannot be run.
+        """
+        weights = self.context.plan.weights[model]
+        if weights.suffix != ".onnx":
+            return weights
+        cell = self.context.plan.of_model(model)[0].model_copy(update={"precision": "fp32", "backend": "onnxruntime"})
+        record = self.context.workspace.once(
+            f"reference-{model}", EngineRecord, lambda: obtain_given(self.context, cell, weights)
+        )
+        self.context.cache.hold(record.cache_key)
+        self.context.inputs.expect(record.path, record.sha256)
+        return record.path
 
     def _obtain(self, cell: Cell, build: int) -> EngineRecord:
         context = self.context

@@ -34,7 +34,7 @@ class Latencies:
 
     def _launches(self, model: str) -> LatencyRecord:
         context, settings = self.context, self.context.settings.of(model)
-        arms = [checkpoint_arm(context, model)]
+        arms = [reference_arm(self.engines, model)]
         failures: dict[str, Failure] = {}
         engines: dict[str, EngineRecord] = {}
         for cell in context.plan.of_model(model):
@@ -103,9 +103,10 @@ def candidate_of(context: RunContext, record: LatencyRecord, cell: Cell) -> Cand
     return Candidate(record, cell.precision, rules.context, rules.limits(cell.precision, cell.backend), family)
 
 
-def checkpoint_arm(context: RunContext, model: str) -> ArmRequest:
-    """Return the arm of a model's ``.pt``."""
-    return ArmRequest(arm=REFERENCE, artifact=str(context.plan.weights[model]), sha256=context.weights_sha256[model])
+def reference_arm(engines: Engines, model: str) -> ArmRequest:
+    """Return the arm of a model's ``.pt``, or of what stands for it."""
+    sha256 = engines.context.weights_sha256[model]
+    return ArmRequest(arm=REFERENCE, artifact=str(engines.reference(model)), sha256=sha256)
 
 
 def engine_arm(name: str, engine: EngineRecord, budgets_ms: Mapping[str, float] | None = None) -> ArmRequest:

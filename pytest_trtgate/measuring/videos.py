@@ -10,7 +10,7 @@ from ..jobs import ClipRequest, VideoRequest
 from ..records import ClipRecord, LatencyRecord, RunRecord, VideoRecord
 from .context import RunContext
 from .engines import Engines
-from .latencies import checkpoint_arm, engine_arm, launch_request
+from .latencies import engine_arm, launch_request, reference_arm
 
 MOST_FRAMES = 3000
 """Frames of a clip that are timed: each takes memory until it is drawn."""
@@ -50,7 +50,7 @@ def _film(engines: Engines, latency: LatencyRecord, name: str, clip: Path) -> Vi
         arms = [engine_arm(cell.precision, engines.of(cell)) for cell in timed]
         place = Path("videos") / name.removeprefix("video-")
         request = VideoRequest(
-            launch=launch_request(context, model, name, 0, [checkpoint_arm(context, model), *arms]),
+            launch=launch_request(context, model, name, 0, [reference_arm(engines, model), *arms]),
             threads=context.threads,
             clip=str(clip),
             frames=MOST_FRAMES,

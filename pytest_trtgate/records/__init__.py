@@ -59,6 +59,7 @@ from .files import (
     stamp,
     write_whole,
 )
+from .given import DESCRIPTION, LAYOUTS, Description, Feed, Given, Layout
 from .latency import (
     ArmLaunch,
     LatencyRecord,

@@ -232,12 +232,12 @@ def _load(
             arm.aim(batches[0])
             memory.charge("" if arm.spare else arm.name, partial(arm.rehearse, batches[0], request.how.imgsz))
         arms = [arm for arm in loaded if not arm.spare]
-        # Letterboxed once for arms that take FP16, and once for those that do not.
-        halves = {arm.half: arm for arm in arms}
-        inputs = {half: [arm.preprocess(batch) for batch in batches] for half, arm in halves.items()}
+        # Letterboxed once for all arms that take the same.
+        kinds = {arm.takes: arm for arm in arms}
+        inputs = {takes: [arm.preprocess(batch) for batch in batches] for takes, arm in kinds.items()}
         benches = {} if device is None else make_benches(arms, inputs, device)
     every = [
-        Series(arm, context, batches, inputs[arm.half], benches.get(arm.name))
+        Series(arm, context, batches, inputs[arm.takes], benches.get(arm.name))
         for context in contexts(request)
         for arm in arms
     ]
