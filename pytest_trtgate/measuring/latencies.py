@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
-from ..errors import BaselineError, JobError
+from ..errors import BaselineError, DataError, JobError
 from ..jobs import ArmRequest, LatencyRequest
 from ..judge.latency.candidate import Candidate
 from ..judge.latency.checks import still_needed
@@ -15,6 +15,7 @@ from ..settings import DEPLOYMENT_CONF
 from .context import RunContext
 from .engines import Engines
 from .launches import Extension, LaunchSeries
+from .times import recorded_launches
 
 
 class Latencies:
@@ -38,6 +39,8 @@ class Latencies:
         failures: dict[str, Failure] = {}
         engines: dict[str, EngineRecord] = {}
         for cell in context.plan.of_model(model):
+            if context.plan.is_predicted(cell):
+                continue
             try:
                 engine = engines[cell.precision] = self.engines.of(cell)
             except JobError as error:
@@ -46,11 +49,22 @@ class Latencies:
                 arms.append(engine_arm(cell.precision, engine, self._budgets_ms(cell)))
         start = LatencyRecord(model=model, imgsz=settings.imgsz, batch=settings.batch, launches=(), failures=failures)
         if not engines:
-            return start  # there is nothing to compare the .pt with
+            return self._with_recorded(start)  # there is nothing to compare the .pt with
         context.expected.before_launches(model)
         arms += self._replays(engines)
         series = LaunchSeries(start, arms, partial(self._launch, model), context.milestone)
-        return series.run(settings.latency.launches, self._more)
+        return self._with_recorded(series.run(settings.latency.launches, self._more))
+
+    def _with_recorded(self, record: LatencyRecord) -> LatencyRecord:
+        """Return a record with the times that came with predictions; those that cannot be read are failures."""
+        for cell in filter(self.context.plan.is_predicted, self.context.plan.of_model(record.model)):
+            try:
+                added = tuple(recorded_launches(self.context, cell, len(record.launches)))
+                record = record.model_copy(update={"launches": (*record.launches, *added)})
+            except DataError as error:
+                failure = Failure(job="times", reason=str(error))
+                record = record.model_copy(update={"failures": {**record.failures, cell.precision: failure}})
+        return record
 
     def _budgets_ms(self, cell: Cell) -> dict[str, float]:
         limits = self.context.settings.latency.limits(cell.precision, cell.backend)
@@ -76,7 +90,10 @@ class Latencies:
         """Return what the undecided cells of a model still need, at most up to ``latency.max_launches``."""
         rules = self.context.settings.latency
         have = len(record.launches)
-        cells = [cell for cell in self.context.plan.of_model(record.model) if cell.precision not in record.failures]
+        planned = (
+            cell for cell in self.context.plan.of_model(record.model) if not self.context.plan.is_predicted(cell)
+        )
+        cells = [cell for cell in planned if cell.precision not in record.failures]
         judged = [candidate_of(self.context, record, cell) for cell in cells]
         needs = {candidate.arm: need for candidate in judged if (need := still_needed(candidate))}
         if not needs or have >= rules.max_launches:
@@ -135,6 +152,9 @@ def launch_request(context: RunContext, model: str, name: str, index: int, arms:
 
 def why_not_replayed(record: LatencyRecord, cell: Cell) -> str:
     """Return why a cell's baseline engine was not timed beside its new one, for a verdict that has to do without."""
+    recorded = [launch.recorded for launch in record.of_arm(cell.precision) if launch.recorded]
+    if recorded:
+        return f"its times were recorded elsewhere ({recorded[0]}) and are judged against stored sessions only"
     failed = record.failures.get(replay_of(cell.precision))
     if failed is not None:
         return f"the baseline engine could not be timed ({failed.reason})"

@@ -38,6 +38,10 @@ class Plan:
         """Return whether the engine of a cell is calibrated on images here."""
         return cell.precision == "int8" and cell not in self.given
 
+    def is_predicted(self, cell: Cell) -> bool:
+        """Return whether a cell is judged by what was predicted elsewhere: there is nothing to run."""
+        return cell in self.given and self.given[cell].suffix == ".json"
+
     def of_model(self, model: str) -> tuple[Cell, ...]:
         """Return the cells of one model."""
         return tuple(cell for cell in self.cells if cell.model == model)
@@ -95,6 +99,8 @@ def check_inputs(settings: Settings, plan: Plan) -> dict[str, Dataset]:
             )
     for cell, file in plan.given.items():
         _check_given(cell, file)
+    for times in (file for model in settings.models for files in model.times.values() for file in files):
+        check_file(times)
     _check_places(settings)
     datasets: dict[Path, Dataset] = {}
     found = {}

@@ -344,19 +344,10 @@ def _summary(asked: ArmRequest, request: LatencyRequest, every: Sequence[Series]
 
 
 def timing(nanoseconds: Any) -> Timing:
-    """Summarize durations; quantiles are interpolated linearly between samples."""
+    """Summarize durations."""
     import numpy as np
 
-    ms = np.asarray(nanoseconds) / 1e6
-    # To the nanosecond, which is what the clock tells: more digits only make baselines longer.
-    quantiles = np.quantile(ms, np.arange(1, 100) / 100).round(6)
-    return Timing(
-        n=len(ms),
-        mean_ms=round(float(ms.mean()), 6),
-        min_ms=float(ms.min()),
-        max_ms=float(ms.max()),
-        quantiles_ms=tuple(quantiles.tolist()),
-    )
+    return Timing.of_ms(np.asarray(nanoseconds) / 1e6)
 
 
 def course_ms(nanoseconds: Any, parts: int = PARTS) -> tuple[float, ...]:
