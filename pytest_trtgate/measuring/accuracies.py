@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from ..errors import JobError, JobTimeoutError
 from ..jobs import ARM_NAME, LOG_NAME, AccuracyArm, AccuracyRequest, ArmAccuracy, log_tail
 from ..machine import DECODERS, versions_in_key
 from ..records import (
+    DEPLOYED,
     REFERENCE,
     SCHEMA_VERSION,
     AccuracyRecord,
@@ -83,7 +84,8 @@ class Evaluations:
 
     def _together(self, cell: Cell) -> list[str]:
         planned = self.context.plan.of_model(cell.model)
-        return [arm for c in planned if c == cell or c in self.selected for arm in self._builds(c)]
+        deployed = [DEPLOYED] if self.context.settings.deployment.compared else []
+        return [arm for c in planned if c == cell or c in self.selected for arm in self._builds(c)] + deployed
 
     def _obtain(self, model: str, arm: str, together: list[str]) -> AccuracyRecord:
         names = {_name(model, one): one for one in together}
@@ -106,7 +108,7 @@ class Evaluations:
         for arm in arms:
             name = _name(model, arm)
             try:
-                path = self.engines.reference(model) if arm == REFERENCE else self.engines.of(*builds[arm]).path
+                path = self._artifact(model, arm, builds)
             except JobError as error:
                 yield name, error
                 continue
@@ -123,6 +125,17 @@ class Evaluations:
             yield name, known.model_copy(update={"model": model, "arm": arm, "per_image": place})
         if missing:
             yield from self._pass(model, missing)
+
+    def _artifact(self, model: str, arm: str, builds: Mapping[str, tuple[Cell, int]]) -> Path:
+        """Return what an arm evaluates; raises ``JobError`` where there is none."""
+        if arm == REFERENCE:
+            return self.engines.reference(model)
+        deployed = self.context.settings.deployment.compared
+        return (
+            self.engines.deployed(model, deployed).path
+            if arm == DEPLOYED and deployed
+            else self.engines.of(*builds[arm]).path
+        )
 
     def _keys(self, model: str, arm: str, path: Path) -> tuple[str, str]:
         context, data = self.context, self.context.data[model]

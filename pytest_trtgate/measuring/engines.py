@@ -11,8 +11,8 @@ from ..cache import check_built_here, key_parts, timing_cache_path
 from ..data import reading
 from ..errors import JobError
 from ..jobs import LOG_NAME, BuildRequest, BuildResponse
-from ..records import Calibration, Cell, EngineRecord, files_sha256, key_sha256
-from ..settings import Int8
+from ..records import DEPLOYED, Calibration, Cell, EngineRecord, files_sha256, key_sha256
+from ..settings import BACKENDS, Int8
 from .context import RunContext, now
 from .given import obtain_given
 
@@ -56,15 +56,22 @@ class Engines:
         Raises ``JobError`` where that cannot be run.
         """
         weights = self.context.plan.weights[model]
-        if weights.suffix != ".onnx":
-            return weights
-        cell = self.context.plan.of_model(model)[0].model_copy(update={"precision": "fp32", "backend": "onnxruntime"})
-        record = self.context.workspace.once(
-            f"reference-{model}", EngineRecord, lambda: obtain_given(self.context, cell, weights)
+        return self._beside(model, "reference", weights).path if weights.suffix == ".onnx" else weights
+
+    def deployed(self, model: str, file: Path) -> EngineRecord:
+        """Return the engine that is deployed now; raises ``JobError`` where that cannot be run."""
+        return self._beside(model, DEPLOYED, file)
+
+    def _beside(self, model: str, name: str, file: Path) -> EngineRecord:
+        """Return a file that is no cell's, but measured beside the cells of a model."""
+        context, first = self.context, self.context.plan.of_model(model)[0]
+        cell = first.model_copy(update={"backend": BACKENDS[file.suffix.lower()]})
+        record = context.workspace.once(
+            f"{name}-{model}", EngineRecord, lambda: obtain_given(context, cell, file, name)
         )
-        self.context.cache.hold(record.cache_key)
-        self.context.inputs.expect(record.path, record.sha256)
-        return record.path
+        context.cache.hold(record.cache_key)
+        context.inputs.expect(record.path, record.sha256)
+        return record
 
     def _obtain(self, cell: Cell, build: int) -> EngineRecord:
         context = self.context

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..cache import key_parts
 from ..data import reading
-from ..errors import JobError
+from ..errors import DataError, JobError
 from ..jobs import LOG_NAME, GivenRequest
 from ..records import DESCRIPTION, Cell, EngineRecord, Given, file_sha256, key_sha256
 from ..settings import read_sidecar, sidecar_path
@@ -18,14 +18,17 @@ GIVEN_VERSION = 1
 """Part of every key. Raise it when the job makes another description of the same file."""
 
 
-def obtain_given(context: RunContext, cell: Cell, file: Path) -> EngineRecord:
+def obtain_given(context: RunContext, cell: Cell, file: Path, called: str = "given") -> EngineRecord:
     """Return what stands for the engine of a cell: a file that is gated as it is, from its copy in the cache.
+
+    ``called``: what jobs and sentences call it.
 
     Raises:
         JobError: It cannot be run here, or does not fit the checkpoint, the dataset or the cell.
         DataError: It, or what lies beside it, cannot be read.
     """
     beside, reference = sidecar_path(file), context.plan.weights[cell.model] == file
+    label = cell.label if called == "given" else f"{cell.model} {called}"
     with reading():
         sha256 = context.inputs.sha256(file)
         told = context.inputs.sha256(beside)
@@ -38,19 +41,23 @@ def obtain_given(context: RunContext, cell: Cell, file: Path) -> EngineRecord:
     source = Given(source=str(file), sidecar=str(beside) if told else "", layout="raw")
 
     def look(folder: Path) -> EngineRecord:
-        name, started = f"{'reference' if reference else 'given'}-{cell.key}", time.monotonic()
+        name, started = f"{called}-{cell.key}", time.monotonic()
+        try:
+            sidecar = read_sidecar(file)
+        except DataError as error:
+            raise JobError(name, str(error)) from error
         request = GivenRequest(
             file=str(file),
             weights="" if reference else str(context.plan.weights[cell.model]),
             cell=cell,
-            sidecar=read_sidecar(file),
+            sidecar=sidecar,
             data=str(data.resolved),
             images=tuple(map(str, data.images)) if predicted else (),
             device=context.environment.device,
             threads=context.threads,
             output=str(folder),
         )
-        context.milestone(f"{cell.label}: looking into {file.name}")
+        context.milestone(f"{label}: looking into {file.name}")
         try:
             answer = context.job(name, request)
         except JobError as error:
@@ -76,7 +83,7 @@ def obtain_given(context: RunContext, cell: Cell, file: Path) -> EngineRecord:
     # Equal bytes may have been given from elsewhere before.
     layout = record.given.layout if record.given else source.layout
     source = source.model_copy(update={"layout": layout})
-    context.milestone(f"{cell.label}: {source.sentence}, {record.size_bytes / 1e6:.1f} MB")
+    context.milestone(f"{label}: {source.sentence}, {record.size_bytes / 1e6:.1f} MB")
     return record.model_copy(update={"cell": cell, "given": source})
 
 

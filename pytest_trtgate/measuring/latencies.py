@@ -10,7 +10,7 @@ from ..errors import BaselineError, DataError, JobError
 from ..jobs import ArmRequest, LatencyRequest
 from ..judge.latency.candidate import Candidate
 from ..judge.latency.checks import still_needed
-from ..records import REFERENCE, Baseline, Cell, EngineRecord, Failure, LatencyRecord, Launch, replay_of
+from ..records import DEPLOYED, REFERENCE, Baseline, Cell, EngineRecord, Failure, LatencyRecord, Launch, replay_of
 from ..settings import DEPLOYMENT_CONF
 from .context import RunContext
 from .engines import Engines
@@ -50,6 +50,11 @@ class Latencies:
         start = LatencyRecord(model=model, imgsz=settings.imgsz, batch=settings.batch, launches=(), failures=failures)
         if not engines:
             return self._with_recorded(start)  # there is nothing to compare the .pt with
+        if deployed := context.settings.deployment.compared:
+            try:
+                arms.append(engine_arm(DEPLOYED, self.engines.deployed(model, deployed)))
+            except JobError as error:
+                start.failures[DEPLOYED] = Failure.of(error)
         context.expected.before_launches(model)
         arms += self._replays(engines)
         series = LaunchSeries(start, arms, partial(self._launch, model), context.milestone)

@@ -99,6 +99,8 @@ def check_inputs(settings: Settings, plan: Plan) -> dict[str, Dataset]:
             )
     for cell, file in plan.given.items():
         _check_given(cell, file)
+    if settings.deployment.compared and plan.cells:
+        _check_given(plan.cells[0], settings.deployment.compared)
     for times in (file for model in settings.models for files in model.times.values() for file in files):
         check_file(times)
     _check_places(settings)
@@ -126,9 +128,7 @@ def _check_given(cell: Cell, file: Path) -> None:
     needs = BACKENDS.get(file.suffix.lower(), cell.backend)
     if needs != cell.backend:
         remedy = "set backend = 'onnxruntime'" if needs == "onnxruntime" else "it takes TensorRT and a GPU"
-        raise DataError(
-            f"{file}: given as {cell.label}, but this run is with {cell.backend} on {cell.device}; {remedy}"
-        )
+        raise DataError(f"{file}: an engine of {needs}, but this run is with {cell.backend} on {cell.device}; {remedy}")
 
 
 def check_file(path: Path) -> None:

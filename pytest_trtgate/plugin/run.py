@@ -198,6 +198,7 @@ class GatePlugin:
             if not self.problem:
                 _ = self.datasets
             cells: list[Any] = list(self.plan.cells)
+            ids = [f"{cell.model}-{cell.precision}" for cell in cells]
         except SettingsError as error:
             self.problem = str(error)
         if self.problem:

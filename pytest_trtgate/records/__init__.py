@@ -17,6 +17,7 @@ from .baseline import (
 )
 from .cell import (
     CONTEXTS,
+    DEPLOYED,
     PLACEBOS,
     PRECISIONS,
     REFERENCE,

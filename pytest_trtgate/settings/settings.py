@@ -233,6 +233,8 @@ class Settings(Section):
         if self.engines and len(self.models) > 1:
             raise ValueError("engines outside of models are of one model, and there are more; name them in its table")
         check_endings("engines", self.engines, tuple(BACKENDS))
+        if self.deployment.compared and len(self.models) > 1:
+            raise ValueError("deployment.compare = true is for one model, and there are more; gate them apart")
         return self
 
     def given(self, model: str) -> dict[Precision, Path]:

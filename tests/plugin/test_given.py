@@ -133,3 +133,33 @@ def test_recorded_times_are_judged_against_stored_sessions(project: Project) -> 
     check = next(c for c in project.verdict("int8", "latency").checks if c.name == "p50")
     assert check.change == pytest.approx(0.5, abs=0.01)
     assert project.page
+
+
+def test_what_is_deployed_is_compared_with(project: Project) -> None:
+    give(project, p50_ms={"pt": 8.0, "deployed": 3.3, "int8": 3.3}, drop={"deployed": 0.02})
+    project.settings(more='[deployment]\nengine = "deploy/best.onnx"\ncompare = true\n')
+    project.run().assert_outcomes(passed=6)
+    said = next(note for note in project.record.notes if note.startswith("shapes int8 against"))
+    assert "what is deployed (best.onnx): -9." in said
+    assert said.endswith("mAP50-95 +0.0150")
+    launch = project.record.latencies["shapes"].launches[0]
+    assert {"pt", "deployed", "fp32", "fp16", "int8"} <= launch.arms.keys()
+    assert "against what is deployed" in project.page
+
+
+def test_a_deployed_engine_that_cannot_run_fails_no_cell(project: Project) -> None:
+    give(project, faults={"latency-deployed": "refuse", "accuracy-deployed": "refuse"})
+    project.settings(more='[deployment]\nengine = "deploy/best.onnx"\ncompare = true\n')
+    project.run().assert_outcomes(passed=6)
+    assert any("was not compared with" in note for note in project.record.notes)
+
+
+def test_an_onnx_file_stands_for_the_checkpoint(project: Project) -> None:
+    give(project)
+    Behaviour().save(project.path / "ref.onnx")
+    project.settings(top='models = [{ reference = "ref.onnx", engines = { int8 = "deploy/best.onnx" } }]', base=BASE)
+    project.run().assert_outcomes(passed=2)
+    assert [cell.key for cell in project.record.cells] == ["ref-int8-320-b1-onnxruntime-cpu"]
+    checks = project.verdict("int8", "accuracy").checks
+    assert {check.outcome for check in checks if check.against == "pt"} == {"PASS"}
+    assert any("stands for the .pt" in note for note in project.record.notes)
