@@ -98,9 +98,12 @@ class Collector(ABC):
                 f"{settings.imgsz}x{settings.imgsz} asked for; take a multiple of the model's stride"
             )
         if getattr(self._runs, "needs_pads", False):
-            from ..given.backend import pads
-
-            self._runs.pads = [pads(*found) for _, found in batch["ratio_pad"]]
+            self._runs.pads = [
+                (left, top, shape[1] - left - round(width * gain_x), shape[0] - top - round(height * gain_y))
+                for (height, width), ((gain_y, gain_x), (left, top)) in zip(
+                    batch["ori_shape"], batch["ratio_pad"], strict=True
+                )
+            ]
         return preprocess(batch)
 
     def _postprocess(self, postprocess: Callable[..., Any], output: Any) -> Any:

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
 BEYOND = 1.1
 """A box that reaches so far beyond its image is in other units."""
-FEW_BEYOND = 0.02
-"""The share of boxes that may: some detectors look beyond the picture."""
+FEW_BEYOND = 0.2
+"""The share of boxes that may: some detectors look beyond the picture. Of corners taken for sizes, half do."""
 TASKS = ("detect", "segment", "pose")
 
 
@@ -115,13 +115,14 @@ class Predictions:
         import torch
 
         made, device = [], batch["img"].device
-        for image, (gains, beside), shape in zip(batch["im_file"], batch["ratio_pad"], batch["ori_shape"], strict=True):
+        places = zip(batch["im_file"], batch["ratio_pad"], batch["ori_shape"], strict=True)
+        for image, (gains, beside), shape in places:
             kept = [one for one in self.of(image) if one.score > conf][:max_det]
-            gain, pad = gains[0], np.array(beside, dtype=np.float64)
+            gain, pad = np.array(gains[::-1], dtype=np.float64), np.array(beside, dtype=np.float64)
             corners = np.array([one.box for one in kept], dtype=np.float64).reshape(-1, 4)
             corners[:, 2:] += corners[:, :2]
             values: dict[str, Any] = {
-                "bboxes": corners * gain + np.tile(pad, 2),
+                "bboxes": corners * np.tile(gain, 2) + np.tile(pad, 2),
                 "conf": np.array([one.score for one in kept]),
                 "cls": np.array([one.cls for one in kept]),
             }
@@ -131,7 +132,7 @@ class Predictions:
                 values["keypoints"] = points
             elif any(one.mask is not None for each in self._found.values() for one in each):
                 size = tuple(side // 4 for side in batch["img"].shape[2:])
-                masks = [_sampled(_pixels(one.mask, shape), size, gain, beside) for one in kept]
+                masks = [_sampled(_pixels(one.mask, shape), size, gain, pad) for one in kept]
                 values["masks"] = np.array(masks, dtype=np.uint8).reshape(-1, *size)
             else:
                 values["extra"] = np.zeros((len(kept), 0))
@@ -244,14 +245,14 @@ def _unpacked(text: str) -> list[int]:
     return runs
 
 
-def _sampled(mask: NDArray[Any], size: tuple[int, ...], gain: float, pad: Sequence[float]) -> NDArray[Any]:
+def _sampled(mask: NDArray[Any], size: tuple[int, ...], gain: NDArray[Any], pad: NDArray[Any]) -> NDArray[Any]:
     """Return a mask as Ultralytics compares it: a point of each square of 4 x 4 letterboxed pixels."""
     import numpy as np
 
     made = np.zeros(size, dtype=np.uint8)
     ys, xs = (
-        np.floor((4 * (np.arange(side) + 0.5) - beside) / gain).astype(int)
-        for side, beside in zip(size, (pad[1], pad[0]), strict=True)
+        np.floor((4 * (np.arange(side) + 0.5) - beside) / times).astype(int)
+        for side, beside, times in zip(size, pad[::-1], gain[::-1], strict=True)
     )
     inside_y, inside_x = (ys >= 0) & (ys < mask.shape[0]), (xs >= 0) & (xs < mask.shape[1])
     made[np.ix_(inside_y, inside_x)] = mask[np.ix_(ys[inside_y], xs[inside_x])]

@@ -166,13 +166,10 @@ def pads_of(shapes: Sequence[tuple[int, int]], imgsz: int) -> list[Pads]:
     found = []
     for height, width in shapes:
         ratio = min(imgsz / height, imgsz / width)
-        found.append(pads((imgsz - round(width * ratio)) / 2, (imgsz - round(height * ratio)) / 2))
+        beside, above = imgsz - round(width * ratio), imgsz - round(height * ratio)
+        left, top = round(beside / 2 - 0.1), round(above / 2 - 0.1)  # of an odd number, right and lower get more
+        found.append((left, top, beside - left, above - top))
     return found
-
-
-def pads(beside: float, above: float) -> Pads:
-    """Return the pads where so many pixels are on each side of a picture: of a half, the right and lower get more."""
-    return round(beside - 0.1), round(above - 0.1), round(beside + 0.1), round(above + 0.1)
 
 
 def _placed(images: torch.Tensor, padded: Sequence[Pads], how: Feed) -> torch.Tensor:
