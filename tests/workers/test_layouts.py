@@ -62,7 +62,7 @@ def test_a_layout_is_known(more: dict[str, Any], outputs: Any, layout: str, orde
     ],
 )
 def test_others_are_a_sentence(more: dict[str, Any], outputs: Any, said: str) -> None:
-    with pytest.raises(ValueError, match="its output|of no known|has") as error:
+    with pytest.raises(ValueError, match=r"output|masks|classifier") as error:
         recognise(outputs, Expected(**{**COCO, **more}))
     assert said in str(error.value)
 
@@ -71,16 +71,16 @@ def test_others_are_a_sentence(more: dict[str, Any], outputs: Any, said: str) ->
     ("said", "why"),
     [
         (
-            "IRuntime::deserializeCudaEngine: Error Code 6: API Usage Error (The engine plan file is not compatible with "
+            "IRuntime::deserializeCudaEngine: Error Code 6: (The engine plan file is not compatible with "
             "this version of TensorRT, expecting library version 10.3.0.26 got 8.6.1.6, please rebuild.)",
             "it was built with TensorRT 8.6.1.6, and this is 10.3.0.26",
         ),
         (
-            "IPluginRegistry::getCreator: Error Code 4: API Usage Error (Cannot find plugin: EfficientNMS_TRT, version: 1)",
+            "IPluginRegistry::getCreator: Error Code 4: (Cannot find plugin: EfficientNMS_TRT, version: 1)",
             "it needs the plugin EfficientNMS_TRT, which this TensorRT does not have",
         ),
         (
-            "The engine plan file is generated on an incompatible device, expecting compute 9.0 got compute 8.6, please",
+            "The plan file is generated on an incompatible device, expecting compute 9.0 got compute 8.6, please",
             "it was built for a GPU of compute capability 8.6, this has 9.0",
         ),
         ("Magic tag does not match", "it is truncated, or no plan"),

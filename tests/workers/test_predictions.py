@@ -66,7 +66,7 @@ def test_a_class_goes_by_its_number_or_name(tmp_path: Path, images: list[str]) -
             [ROW, OTHER, {**ROW, "image_id": "b"}, {**ROW, "image_id": "c"}],
             "2 of its images are not evaluated, first 'b'",
         ),
-        ([ROW, ROW, OTHER], "1 detections of image 'a' are there twice"),
+        ([ROW, ROW, OTHER], "1 of the detections of image 'a' are there twice"),
         ([{**ROW, "bbox": [0.1, 0.2, 0.3, 0.3]}, {**OTHER, "bbox": [0.5, 0.5, 0.2, 0.2]}], "shares of the image"),
         ([{**ROW, "bbox": [20, 20, 31, 31]}, OTHER], "1 of 2 boxes reach beyond their images"),
         ([{**ROW, "score": 50}, OTHER], "detection 1 of 2 has the score 50, not one from 0 to 1"),

@@ -25,6 +25,7 @@ _REASONS = (
     ),
     (r"[Vv]ersion tag does not match", "it was built with another version of TensorRT"),
     (r"[Mm]agic tag does not match|[Ss]erialization assertion", "it is truncated, or no plan"),
+    (r"cudaError \d+: ([^)]+)", "the GPU cannot be used ({0})"),
 )
 """What TensorRT says where it refuses a plan, and what that means."""
 PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
