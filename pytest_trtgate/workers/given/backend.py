@@ -30,9 +30,9 @@ PLAIN = Feed()
 
 def install() -> None:
     """Make Ultralytics run given files by these backends, in this process; what has no description stays as it is."""
-    kinds = AutoBackend._BACKEND_MAP
-    if not isinstance(kinds["onnx"], partial):
-        kinds.update(
+    backends = AutoBackend._BACKEND_MAP
+    if not isinstance(backends["onnx"], partial):
+        backends.update(
             onnx=partial(_made, ONNXBackend, GivenONNX),
             engine=partial(_made, TensorRTBackend, GivenTensorRT),
             predictions=Predicted,

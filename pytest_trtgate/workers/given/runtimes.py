@@ -74,16 +74,15 @@ def of_graph(file: Path) -> EngineInspection:
     import onnx
 
     graph = onnx.load(file, load_external_data=False).graph
-    kinds = {tensor.name: onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).name for tensor in graph.initializer}
-    made = {output: node for node in graph.node for output in node.output}
+    types = {one.name: onnx.helper.tensor_dtype_to_np_dtype(one.data_type).name for one in graph.initializer}
+    made = {output: step.op_type for step in graph.node for output in step.output}
     counts: Counter[str] = Counter()
-    for node in graph.node:
-        name = node.op_type.removeprefix("QLinear").removesuffix("Integer")
-        if name not in PRODUCTS:
+    for step in graph.node:
+        kind, given = step.op_type.removeprefix("QLinear").removesuffix("Integer"), list(step.input)
+        if kind not in PRODUCTS:
             continue
-        before = [made[given].op_type for given in node.input if given in made]
-        weights = [kinds[given] for given in node.input if given in kinds]
-        if name != node.op_type or "DequantizeLinear" in before:
+        weights = [types[name] for name in given if name in types]
+        if kind != step.op_type or "DequantizeLinear" in map(made.get, given):
             counts["INT8"] += 1
         elif weights:
             counts[_TYPES.get(weights[0], weights[0].upper())] += 1
