@@ -459,3 +459,23 @@ def test_detections_can_be_shown(material: Material, tmp_path: Path) -> None:
     assert run_job("accuracy", request, tmp_path / "job").response
     records = np.load(tmp_path / "int8.npz")
     assert records["pred_box"] == pytest.approx(np.array([[10, 10, 30, 40]] * len(rows)), abs=1e-3)
+
+
+def test_a_picture_in_the_corner_is_found_where_it_was() -> None:
+    torch = pytest.importorskip("torch")
+    from pytest_trtgate.records import Feed
+    from pytest_trtgate.workers.given.backend import _Bindings, _moved, _placed, pads_of
+
+    padded = pads_of([(30, 64)], 64)
+    assert padded == [(0, 17, 0, 17)]
+    image = torch.full((1, 3, 64, 64), 114 / 255)
+    image[:, :, 17:47] = 1.0
+    placed = _placed(image, padded, Feed(corner=True, padding=0))
+    assert (placed[:, :, :30] == 1).all()
+    assert (placed[:, :, 30:] == 0).all()
+    raw, final = torch.zeros(1, 6, 2), torch.zeros(1, 2, 6)
+    assert _moved(raw, padded, final=False)[0, :4, 0].tolist() == [0, 17, 0, 0]
+    assert _moved(final, padded, final=True)[0, 0, :4].tolist() == [0, 17, 0, 17]
+    bindings = _Bindings({"data": 1, "found": 2}, "data")
+    bindings["images"] = 3
+    assert (bindings["images"], list(bindings.items())) == (3, [("data", 3), ("found", 2)])

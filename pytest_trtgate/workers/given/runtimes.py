@@ -105,8 +105,12 @@ def tensorrt_tensors(looked: Looked) -> Tensors:
         raise looked.refuse("TensorRT is not installed here, which alone can load it") from error
     said: list[str] = []
     logger = logger_class(trt, lambda message, error: said.append(message) if error else None)()
-    plan = plan_of(looked.file)
+    plan, device = plan_of(looked.file), looked.request.device
     try:
+        if device.isdecimal() and device != "0":
+            import torch
+
+            torch.cuda.set_device(int(device))
         trt.init_libnvinfer_plugins(logger, "")
         engine = trt.Runtime(logger).deserialize_cuda_engine(plan)
     except Exception as error:  # whatever the bindings raise
