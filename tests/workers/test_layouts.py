@@ -43,6 +43,7 @@ COCO: dict[str, Any] = {"task": "detect", "classes": 80, "kpt_shape": (), "imgsz
         ({"task": "pose", "classes": 1, "kpt_shape": (17, 3)}, {"a": (1, 300, 57)}, "end2end", ("a",)),
         ({"task": "obb", "classes": 15}, {"a": (1, 20, 8400)}, "raw", ("a",)),
         ({"task": "obb", "classes": 15}, {"a": (1, 300, 7)}, "end2end", ("a",)),
+        ({"decodes": True}, {"a": (1, 300, 84)}, "raw", ("a",)),
         ({"task": "classify", "classes": 1000}, {"a": (1, 1000)}, "classes", ("a",)),
     ],
 )

@@ -34,13 +34,17 @@ _STRIDES = ((8, 16, 32), (8, 16, 32, 64), (4, 8, 16, 32), (16, 32))
 
 @dataclass(frozen=True)
 class Expected:
-    """What the outputs are to be of: a task, its classes, and an input of ``batch`` squares of ``imgsz`` pixels."""
+    """What the outputs are to be of: a task, its classes, and an input of ``batch`` squares of ``imgsz`` pixels.
+
+    ``decodes``: the head is a decoder, as RT-DETR's, whose boxes and scores come by place.
+    """
 
     task: Task
     classes: int
     kpt_shape: tuple[int, ...]
     imgsz: int
     batch: int
+    decodes: bool = False
 
     @property
     def places(self) -> set[int]:
@@ -74,6 +78,8 @@ def recognise(outputs: Mapping[str, Shape], of: Expected) -> tuple[Layout, tuple
         names = (name, masks) if masks else (name,)
         if of.task == "segment" and not masks:
             raise ValueError(_unknown(outputs, "masks need a second output, of prototypes"))
+        if of.decodes and columns == 4 + of.classes:
+            return "raw", names
         if columns in of.places:
             if rows == 4 + of.classes + extra:
                 return "raw", names

@@ -38,7 +38,7 @@ class Tensors:
 
 @dataclass(frozen=True)
 class Looked:
-    """A file, and what is known of it before it is loaded. ``called`` is what sentences call it."""
+    """The copy of a file, and what is known of it before it is loaded."""
 
     request: GivenRequest
     file: Path
@@ -94,6 +94,7 @@ def _engine(looked: Looked) -> tuple[Description, EngineInspection | None]:
         kpt_shape=tuple(metadata.get("kpt_shape") or ()),
         imgsz=cell.imgsz,
         batch=cell.batch,
+        decodes=metadata.get("head") == "RTDETRDecoder",
     )
     try:
         layout, outputs = recognise(found.outputs, expected)
@@ -109,8 +110,8 @@ def _engine(looked: Looked) -> tuple[Description, EngineInspection | None]:
     if inside is None or layout == "efficientnms":
         inside = final and not metadata.get("end2end")
     metadata |= {"end2end": final and not inside, "args": {**(arguments or {}), "nms": inside, "dynamic": False}}
-    nhwc = shape[-1] == 3 and shape[1] != 3
-    description = Description(metadata=metadata, layout=layout, outputs=outputs, feed=beside.feed(dtype, nhwc=nhwc))
+    feed = beside.feed(dtype, nhwc=shape[1] == shape[2])
+    description = Description(metadata=metadata, layout=layout, outputs=outputs, feed=feed)
     return description, found.inspection
 
 
@@ -123,12 +124,14 @@ def _input(looked: Looked, found: Tensors) -> tuple[str, tuple[str, Shape]]:
         raise looked.refuse(f"its inputs are {has}, not one for images{f' called {asked}' if asked else ''}")
     kind, shape = found.inputs[names[0]]
     order = looked.request.sidecar.order
-    last = shape[-1] == 3 if order is None else order == "nhwc"
-    wanted = (cell.batch, cell.imgsz, cell.imgsz, 3) if last else (cell.batch, 3, cell.imgsz, cell.imgsz)
+    channels = looked.metadata.get("channels", 3)
+    last = shape[-1] == channels if order is None else order == "nhwc"
+    sides = (cell.imgsz, cell.imgsz)
+    wanted = (cell.batch, *sides, channels) if last else (cell.batch, channels, *sides)
     if len(shape) != 4 or any(side not in (-1, wants) for side, wants in zip(shape, wanted, strict=False)):
-        sides = "x".join("any" if side < 0 else str(side) for side in shape)
+        has = "x".join("any" if side < 0 else str(side) for side in shape)
         raise looked.refuse(
-            f"its input {names[0]} is {sides}, and this run's imgsz = {cell.imgsz} and batch = {cell.batch} make "
+            f"its input {names[0]} is {has}, and this run's imgsz = {cell.imgsz} and batch = {cell.batch} make "
             f"{'x'.join(map(str, wanted))}"
         )
     return names[0], (kind, wanted)
