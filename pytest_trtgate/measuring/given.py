@@ -35,7 +35,7 @@ def obtain_given(context: RunContext, cell: Cell, file: Path, called: str = "giv
     weights, data = context.weights_sha256[cell.model], context.data[cell.model]
     parts = key_parts(cell, context.environment, weights, {}, None)
     parts |= {"given": sha256, "sidecar": told, "looked": GIVEN_VERSION, "data": sorted(data.dataset.names.items())}
-    predicted = file.suffix == ".json"
+    predicted = file.suffix.lower() == ".json"
     if predicted:
         parts |= {"images": data.digest}
     source = Given(source=str(file), sidecar=str(beside) if told else "", layout="raw")

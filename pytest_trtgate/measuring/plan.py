@@ -40,7 +40,7 @@ class Plan:
 
     def is_predicted(self, cell: Cell) -> bool:
         """Return whether a cell is judged by what was predicted elsewhere: there is nothing to run."""
-        return cell in self.given and self.given[cell].suffix == ".json"
+        return cell in self.given and self.given[cell].suffix.lower() == ".json"
 
     def of_model(self, model: str) -> tuple[Cell, ...]:
         """Return the cells of one model."""

@@ -191,13 +191,15 @@ def _over(table: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
             {k: v for k, v in m.items() if k not in options or k == "engines"} if isinstance(m, Mapping) else m
             for m in known
         ]
-    engines = options.get("engines", {})
-    if engines and isinstance(chosen, (list, tuple)):  # beside those of other precisions that the file names
+    if (engines := options.get("engines")) and isinstance(chosen, (list, tuple)):
+
+        def added(of: Any) -> Any:  # beside those of other precisions
+            return {**of, **engines} if isinstance(of, Mapping) else of
+
         chosen = [
-            {**m, "engines": {**m["engines"], **engines}} if isinstance(m, Mapping) and "engines" in m else m
-            for m in chosen
+            {**m, "engines": added(m["engines"])} if isinstance(m, Mapping) and "engines" in m else m for m in chosen
         ]
-        options = {**options, "engines": {**table.get("engines", {}), **engines}}
+        options = {**options, "engines": added(table.get("engines", {}))}
     return {**table, **options, **({} if chosen is None else {"models": chosen})}
 
 

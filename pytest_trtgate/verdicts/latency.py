@@ -79,7 +79,8 @@ class LatencyJudge:
     def _platform(self, cell: Cell, latency: LatencyRecord) -> list[Found]:
         """Return a finding where the machine moved the cell's latency since the stored sessions."""
         context, found = self.context, dict[Cell, Baseline]()
-        for other in context.plan.of_model(cell.model):
+        timed = [one for one in context.plan.of_model(cell.model) if not context.plan.is_predicted(one)]
+        for other in timed if cell in timed else ():  # what was timed elsewhere tells nothing of this machine
             with suppress(BaselineError):  # its own verdict says so
                 if baseline := self.lookup.comparable(other):
                     found[other] = baseline

@@ -23,7 +23,7 @@ from material import (
     write_data,
 )
 from material import run_jobs as several
-from task_material import TaskMaterial, make_tasks
+from task_material import KINDS, make_tasks
 
 onnx = pytest.importorskip("onnx")
 pytestmark = pytest.mark.real
@@ -380,12 +380,27 @@ def test_a_plan_without_tensorrt_is_a_sentence(material: Material, fp32: Path, t
 
 
 @pytest.fixture(scope="module")
-def tasks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, TaskMaterial]:
-    return make_tasks(tmp_path_factory.mktemp("tasks"), ("segment", "pose", "obb"))
+def tasks(material: Material, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Material, Path]]:
+    """Return by kind of model its checkpoint and data, and an FP32 engine of it."""
+    folder = tmp_path_factory.mktemp("tasks")
+    made = {name: Material(one.weights, one.data) for name, one in make_tasks(folder).items()}
+    made["detect"] = material
+    requests = {name: build_request(own.weights, folder / name / "engine") for name, own in made.items()}
+    done = several("build", requests, folder / "builds")
+    assert all(one.response for one in done.values())
+    return {name: (own, folder / name / "engine" / "engine.onnx") for name, own in made.items()}
 
 
-def of_task(name: str, material: Material, tasks: dict[str, TaskMaterial]) -> Material:
-    return material if name == "detect" else Material(tasks[name].weights, tasks[name].data)
+@pytest.mark.parametrize("name", KINDS)
+def test_an_engine_of_every_task_is_as_accurate_when_it_is_given(
+    tasks: dict[str, tuple[Material, Path]], tmp_path: Path, name: str
+) -> None:
+    own, engine = tasks[name]
+    assert run_job("given", given_request(engine, own, tmp_path / "out"), tmp_path / "look").response
+    arms = {"fp32": engine, "int8": tmp_path / "out" / "engine.onnx"}
+    done = run_job("accuracy", accuracy_request(arms, own.data, tmp_path), tmp_path / "job")
+    assert done.accuracy("int8").metrics == done.accuracy("fp32").metrics
+    assert done.accuracy("int8").head == done.accuracy("fp32").head
 
 
 def squared(own: Material, folder: Path) -> Material:
@@ -415,18 +430,17 @@ def squared(own: Material, folder: Path) -> Material:
 
 @pytest.mark.parametrize("name", ["detect", "segment", "pose"])
 def test_predictions_agree_with_the_engine_that_made_them(
-    material: Material, tasks: dict[str, TaskMaterial], tmp_path: Path, name: str
+    tasks: dict[str, tuple[Material, Path]], tmp_path: Path, name: str
 ) -> None:
-    own = of_task(name, material, tasks)
+    own, built = tasks[name]
     # Of an image there is no mask in its letterbox, where an engine's own may reach.
     own = squared(own, tmp_path / "squared") if name == "segment" else own
     results, copy = tmp_path / "results.json", tmp_path / "out" / "engine.json"
-    built = run_job("build", build_request(own.weights, tmp_path / "engine", "fp32"), tmp_path / "build")
-    assert built.response
     write = f"import sys; sys.path.insert(0, {str(Path(__file__).parents[1] / 'support')!r})\n"
     write += f"import coco_results; coco_results.install({str(results)!r})"
-    arms = {"fp32": tmp_path / "engine" / "engine.onnx"}
-    engine = run_job("accuracy", accuracy_request(arms, own.data, tmp_path), tmp_path / "engine-job", before=write)
+    engine = run_job(
+        "accuracy", accuracy_request({"fp32": built}, own.data, tmp_path), tmp_path / "engine-job", before=write
+    )
     expected = engine.accuracy("fp32")
     done = run_job("given", given_request(results, own, tmp_path / "out"), tmp_path / "look")
     assert done.response["layout"] == "predictions"
@@ -437,13 +451,14 @@ def test_predictions_agree_with_the_engine_that_made_them(
     assert max(found.metrics.values()) > 0.05
 
 
-def test_predictions_of_rotated_boxes_are_refused(
-    tasks: dict[str, TaskMaterial], material: Material, tmp_path: Path
+@pytest.mark.parametrize("name", ["obb", "classify"])
+def test_predictions_without_a_form_in_coco_are_refused(
+    tasks: dict[str, tuple[Material, Path]], tmp_path: Path, name: str
 ) -> None:
     (tmp_path / "results.json").write_text("[]")
-    own = of_task("obb", material, tasks)
-    done = run_job("given", given_request(tmp_path / "results.json", own, tmp_path / "out"), tmp_path / "job")
-    assert "COCO's results have no form for the task obb" in done.sentence
+    request = given_request(tmp_path / "results.json", tasks[name][0], tmp_path / "out", images=[])
+    done = run_job("given", request, tmp_path / "job")
+    assert f"COCO's results have no form for the task {name}" in done.sentence
 
 
 def test_detections_can_be_shown(material: Material, tmp_path: Path) -> None:

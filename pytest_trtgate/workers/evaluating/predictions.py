@@ -17,6 +17,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -155,8 +156,10 @@ def read_predictions(file: Path, description: Description, images: Sequence[str]
         raise DataError(f"not JSON ({error})") from error
     ids: dict[Any, str] = {}
     if isinstance(content, dict):
-        for listed in content.get("images") or ():
-            ids[listed["id"]] = str(listed["file_name"])
+        try:
+            ids = {listed["id"]: str(listed["file_name"]) for listed in content.get("images") or ()}
+        except (KeyError, TypeError) as error:
+            raise DataError("each of its images needs an id and a file_name") from error
         content = content.get("annotations")
     if not isinstance(content, list):
         raise DataError("not a list of detections, as COCO's results are")
@@ -181,8 +184,8 @@ def _detection(
     row: Mapping[str, Any], task: str, names: Mapping[str, int], kpt_shape: Sequence[int], first: int
 ) -> Detection:
     box, score, category = tuple(map(float, row["bbox"])), float(row["score"]), row["category_id"]
-    if len(box) != 4:
-        raise ValueError(f"has a bbox of {len(box)} numbers, not 4")
+    if len(box) != 4 or not all(map(isfinite, box)):
+        raise ValueError(f"has the bbox {row['bbox']}, not four numbers")
     if not 0 <= score <= 1:
         raise ValueError(f"has the score {score:g}, not one from 0 to 1")
     cls = names.get(category, -1) if isinstance(category, str) else int(category) - first
