@@ -35,7 +35,8 @@ Change = Callable[[Any], None]
 def given_request(file: Path, material: Material, output: Path, **changes: Any) -> dict[str, Any]:
     """Return a request to look into a file."""
     cell = {"model": "tiny", "precision": "fp32", "imgsz": IMGSZ, **CELL, **changes.pop("cell", {})}
-    images = list(map(str, material.images())) if file.suffix == ".json" else []
+    told = file.suffix == ".json" and "images" not in changes
+    images = list(map(str, material.images())) if told else []
     return {
         "file": str(file),
         "weights": str(material.weights),
