@@ -1,4 +1,4 @@
-"""Each engine against the one that is deployed now, which was evaluated on the same images and timed beside it."""
+"""What engines were compared with that is no checkpoint, such as the engine that is deployed now."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ from ..measuring import RunContext
 from ..records import DEPLOYED, PRIMARY, AccuracyRecord, Cell, LatencyRecord
 
 
-def against_deployed(context: RunContext) -> Iterator[str]:
-    """Yield a sentence for each cell that was measured beside the deployed engine, or why none was."""
+def compared_with(context: RunContext) -> Iterator[str]:
+    """Yield what stands for a checkpoint, and how each cell differs from the deployed engine that was measured too."""
+    for model, path in context.plan.weights.items():
+        if path.suffix == ".onnx":
+            yield f"{model}: {path} stands for the .pt; what it lost itself shows nowhere"
     engine, space = context.settings.deployment.compared, context.workspace
     if engine is None:
         return

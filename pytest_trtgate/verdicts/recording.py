@@ -25,7 +25,6 @@ from ..records import (
     Verdict,
 )
 from ..text import age
-from .deployed import against_deployed
 from .figures import courses
 
 
@@ -68,17 +67,9 @@ def record_run(measure: RunContext, started: float, argv: list[str], *, interrup
         courses={key: course for of_model in drawn for key, course in of_model.items()},
         verdicts=tuple(verdicts),
         jobs=tuple(space.all("job-", JobRecord)),
-        notes=(*_notes(accuracies, latencies.values(), profiles.values()), *_others(measure)),
+        notes=tuple(_notes(accuracies, latencies.values(), profiles.values())),
         unfinished=unfinished,
     )
-
-
-def _others(measure: RunContext) -> Iterator[str]:
-    """Yield what was compared with that is no checkpoint, one sentence each."""
-    for model, path in measure.plan.weights.items():
-        if path.suffix == ".onnx":
-            yield f"{model}: {path} stands for the .pt; what it lost itself shows nowhere"
-    yield from against_deployed(measure)
 
 
 def _notes(

@@ -138,8 +138,10 @@ def test_recorded_times_are_judged_against_stored_sessions(project: Project) -> 
 def test_what_is_deployed_is_compared_with(project: Project) -> None:
     give(project, p50_ms={"pt": 8.0, "deployed": 3.3, "int8": 3.3}, drop={"deployed": 0.02})
     project.settings(more='[deployment]\nengine = "deploy/best.onnx"\ncompare = true\n')
-    project.run().assert_outcomes(passed=6)
+    result = project.run()
+    result.assert_outcomes(passed=6)
     said = next(note for note in project.record.notes if note.startswith("shapes int8 against"))
+    result.stdout.fnmatch_lines(["shapes int8 against what is deployed*"])
     assert "what is deployed (best.onnx): -9." in said
     assert said.endswith("mAP50-95 +0.0150")
     launch = project.record.latencies["shapes"].launches[0]
