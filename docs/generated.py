@@ -87,7 +87,7 @@ def default(field: FieldInfo) -> str:
     value = field.get_default(call_default_factory=True)
     if field.is_required():
         return "must be given"
-    if value is None or value == ():
+    if value is None or value in ((), {}):
         return "unset"
     if isinstance(value, tuple):
         return "all"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 WORDS: dict[str, str] = {
     "models": "Checkpoints to gate, of any task. An entry may be a table with settings of its own: see below.",
+    "engines": "Files to gate in place of engines that would be built, of a run of one model: as `models[].engines`.",
     "data": (
         "Data YAML or folder, as Ultralytics reads it: see [Name a dataset](../how-to/datasets.md). "
         "Nothing is ever downloaded. Needs a split to evaluate on and, for INT8, one to calibrate on."
@@ -68,7 +69,16 @@ WORDS: dict[str, str] = {
         "Whether an accuracy or a latency without a usable baseline fails the run. `auto`: `fail` where the "
         "environment variable `CI` is set, else `record`."
     ),
-    "models[].path": "The checkpoint. An entry of `models` that is only a path means the same.",
+    "models[].path": (
+        "The checkpoint. An entry of `models` that is only a path means the same. In its place, `reference` names an "
+        "`.onnx` file."
+    ),
+    "models[].engines": (
+        "Files to gate in place of engines that would be built: see "
+        "[Gate the file that ships](../how-to/ship-the-file.md)."
+    ),
+    "models[].predictions": "What a runtime that is elsewhere has detected, in the form of COCO's results.",
+    "models[].times": "How long its inferences took; each file counts as one launch.",
     "models[].data": "The dataset of this model.",
     "models[].imgsz": "The image size of this model.",
     "models[].name": "What reports and baselines call the model. By default its file name without the ending.",
@@ -133,7 +143,11 @@ WORDS: dict[str, str] = {
     "fleet.address": "The Ray cluster on which jobs are done: see [Gate on other machines](../how-to/fleet.md).",
     "fleet.wait_s": "For how long a run waits until a machine is free.",
     "deployment.engine": (
-        "The file that is deployed now, an `.engine` or `.onnx` of Ultralytics. Its metadata is read; it is never run."
+        "The file that is deployed now. What Ultralytics wrote into it is read; it is run with `compare` only."
+    ),
+    "deployment.compare": (
+        "Evaluate and time the deployed engine beside the others: see "
+        "[Deployed against candidate](../how-to/ship-the-file.md#deployed-against-candidate)."
     ),
     "deployment.imgsz": "The image size that is deployed.",
     "deployment.batch": "The batch size that is deployed.",

@@ -61,6 +61,8 @@ def _of_layers(
 ) -> tuple[Explanation, tuple[Layer, ...]]:
     """Return the explanation with layers, ranges and outliers, and the layers of the network; none where it failed."""
     context, cell = engines.context, found.cell
+    if cell in context.plan.given:
+        return found.model_copy(update={"layers_note": "not compared: the engine was not built here"}), ()
     record, data = engines.of(cell), context.data[cell.model]
     images, worst = chosen_images(context.workspace.path, *arms, data)
     listed = calibrated_on(record, data.calibration_images)

@@ -74,6 +74,8 @@ def deployed_engine(
     engine = settings.deployment.engine
     if engine is None:
         return
+    if not isinstance(metadata.get("batch"), int) and settings.deployment.compare:
+        return  # a job looks into it before it is run
     if not isinstance(metadata.get("batch"), int):
         why = metadata.get("problem", "it holds no metadata of Ultralytics")
         yield Found("preflight-incomplete", f"{engine}: the deployed engine could not be looked into ({why})")

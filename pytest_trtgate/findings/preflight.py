@@ -55,7 +55,8 @@ def _found(measure: RunContext, gpu: str) -> Iterator[Found]:
     if why := why_thrown_away(measure.cache.root, machine.environ, machine.temporary):
         yield Found("throwaway-cache", f"the engine cache is in {measure.cache.root}, and {why}")
     yield from early.exports(cells, {cell: measure.export_arguments(cell) for cell in cells})
-    yield from early.saturating(cells, measure.environment, measure.settings)
+    run_here = [cell for cell in cells if not measure.plan.is_predicted(cell)]
+    yield from early.saturating(run_here, measure.environment, measure.settings)
     yield from _of_baselines(measure)
     sets = list(dict.fromkeys(measure.data.values()))
     for data in sets:

@@ -13,7 +13,7 @@ from typing import Any
 
 from ..data import Dataset, class_folders, label_of, load_dataset
 from ..jobs import Job, Role, with_paths
-from ..records import as_json
+from ..records import DESCRIPTION, as_json
 from .portable import DataTree, Entry, PortableJob, Tree
 
 
@@ -135,7 +135,7 @@ class _Packing:
     def _place(self, role: Role, path: str, holder: Any) -> str:
         place, _, name = path.rpartition("/")
         if role == "file":
-            return self._input(place, lambda: _Folder(place), path)
+            return self._input(place, lambda: _inputs(place), path)
         if role == "labelled":
             return self._input("labelled", self._labelled, path)
         if role == "data":
@@ -220,6 +220,14 @@ class _Packing:
             return "" if inner == "." else inner
         sent = folder.files.keys()
         return tuple(one for image in dataset.listed(place) if (one := os.path.relpath(image, folder.root)) in sent)
+
+
+def _inputs(place: str) -> _Folder:
+    """Return a folder of inputs, with what is said of a given file beside it."""
+    folder = _Folder(place)
+    if Path(place, DESCRIPTION).is_file():
+        folder.add(Path(place, DESCRIPTION))
+    return folder
 
 
 def _common(folders: Iterable[Path]) -> str:

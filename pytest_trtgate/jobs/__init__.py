@@ -20,6 +20,8 @@ from .contract import (
     EngineFacts,
     ExplainRequest,
     ExplainResponse,
+    GivenRequest,
+    GivenResponse,
     JobFailure,
     JobKind,
     LatencyRequest,

@@ -14,6 +14,7 @@ from pydantic import Field
 
 from ..records import (
     CONTEXTS,
+    REFERENCE,
     AccuracySettings,
     Cell,
     ClassAccuracy,
@@ -26,6 +27,7 @@ from ..records import (
     Layer,
     LayerNoise,
     LayerTime,
+    Layout,
     Name,
     OutlierImage,
     Phase,
@@ -38,10 +40,12 @@ from ..records import (
     placebo_of,
     replay_of,
 )
-from ..settings import Calibration, Int8, Latency
+from ..settings import Calibration, Int8, Latency, Sidecar
 from .paths import DataPlace, InputFile, LabelledImage, OutputFile, OutputFolder, OwnFolder, TimingCache
 
-JobKind = Literal["build", "accuracy", "latency", "profile", "pictures", "clip", "video", "survey", "layers", "explain"]
+JobKind = Literal[
+    "build", "given", "accuracy", "latency", "profile", "pictures", "clip", "video", "survey", "layers", "explain"
+]
 PROGRESS = "@trtgate-progress "
 """Prefix of a line that reports progress: the rest of the line is for the user."""
 ARM_NAME = "arm.txt"
@@ -137,6 +141,40 @@ class BuildRequest(Request[BuildResponse]):
     def data_split(self) -> str:
         """The split of ``data`` that is read."""
         return self.calibration.split
+
+
+class GivenResponse(Response):
+    """What a given file is. ``artifact`` is the name of its copy inside ``output``, beside its description."""
+
+    artifact: Name
+    metadata: dict[str, Any]
+    layout: Layout
+    inspection: EngineInspection | None = None
+
+
+class GivenRequest(Request[GivenResponse]):
+    """Look into a file that is gated as it is: whether it can be run here, and fits what it is to be compared with.
+
+    ``file`` is only read. ``weights``: the checkpoint; empty for a file that is the reference itself. ``sidecar``: what
+    is said of the file beside it. ``data``: the resolved YAML, or the folder, on whose split ``data_split`` it is
+    evaluated; ``images``: its images, of which predictions have to tell.
+    """
+
+    kind: ClassVar[JobKind] = "given"
+    file: InputFile
+    weights: InputFile = ""
+    cell: Cell
+    sidecar: Sidecar
+    data: DataPlace
+    data_split: str
+    images: tuple[InputFile, ...] = ()
+    device: str
+    output: OutputFolder
+
+    @property
+    def artifacts(self) -> tuple[str, ...]:
+        """The file, and the checkpoint."""
+        return (self.file, *filter(None, [self.weights]))
 
 
 class LayersResponse(Response):
@@ -306,7 +344,7 @@ class LatencyRequest(Request[LatencyResponse]):
         place may do, an engine swaps places with its baseline engine from launch to launch, and stands between the two
         copies of that.
         """
-        engines = {arm.arm: arm for arm in self.arms if not arm.artifact.endswith(".pt")}
+        engines = {arm.arm: arm for arm in self.arms if arm.arm != REFERENCE and not arm.artifact.endswith(".pt")}
         together = ((replay_of(name), name, placebo_of(replay_of(name))) for name in engines)
         names = dict.fromkeys(name for family in together for name in family if name in engines)
         order = [engines[name] for name in names][:: -1 if self.index % 2 else 1]
@@ -484,7 +522,7 @@ REQUESTS: Mapping[JobKind, type[Request[Any]]] = {
     one.kind: one
     for one in (
         *(BuildRequest, AccuracyRequest, LatencyRequest, ProfileRequest, PicturesRequest, ClipRequest, VideoRequest),
-        *(SurveyRequest, LayersRequest, ExplainRequest),
+        *(SurveyRequest, LayersRequest, ExplainRequest, GivenRequest),
     )
 }
 """The requests by the kind of their jobs."""

@@ -40,6 +40,7 @@ JOBS: Mapping[JobKind, JobSpec] = {
         ),
         copied=True,
     ),
+    "given": JobSpec("pytest_trtgate.workers.given.look", "build_s"),
     "accuracy": JobSpec(
         "pytest_trtgate.workers.evaluating.accuracy",
         "accuracy_s",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from ..errors import JobError, JobTimeoutError
 from ..jobs import ARM_NAME, LOG_NAME, AccuracyArm, AccuracyRequest, ArmAccuracy, log_tail
 from ..machine import DECODERS, versions_in_key
 from ..records import (
+    DEPLOYED,
     REFERENCE,
     SCHEMA_VERSION,
     AccuracyRecord,
@@ -24,6 +25,7 @@ from ..records import (
 from ..text import age
 from .context import now
 from .engines import Engines
+from .given import described
 
 Found = tuple[str, "AccuracyRecord | JobError"]
 """The name of an accuracy in the workspace, and what came of it."""
@@ -69,18 +71,21 @@ class Evaluations:
 
     def other_builds(self, cell: Cell) -> list[AccuracyRecord]:
         """Return the accuracies of further builds of a cell's engine; raises ``JobError`` where one has none."""
-        if cell.backend != "tensorrt" and self.context.settings.of(cell.model).accuracy.builds > 1:
+        asks = cell not in self.context.plan.given
+        if asks and cell.backend != "tensorrt" and self.context.settings.of(cell.model).accuracy.builds > 1:
             self.context.milestone(f"{cell.label}: built once, since all builds of ONNX Runtime are the same")
         return [self._obtain(cell.model, arm, self._together(cell)) for arm in self._builds(cell)[1:]]
 
     def _builds(self, cell: Cell) -> list[str]:
         """Return the arms that are builds of a cell's engine: one of ONNX Runtime, whose builds are all the same."""
-        count = self.context.settings.of(cell.model).accuracy.builds if cell.backend == "tensorrt" else 1
+        several = cell.backend == "tensorrt" and cell not in self.context.plan.given
+        count = self.context.settings.of(cell.model).accuracy.builds if several else 1
         return [cell.precision, *(f"{cell.precision}-{number}" for number in range(2, count + 1))]
 
     def _together(self, cell: Cell) -> list[str]:
         planned = self.context.plan.of_model(cell.model)
-        return [arm for c in planned if c == cell or c in self.selected for arm in self._builds(c)]
+        deployed = [DEPLOYED] if self.context.settings.deployment.compared else []
+        return [arm for c in planned if c == cell or c in self.selected for arm in self._builds(c)] + deployed
 
     def _obtain(self, model: str, arm: str, together: list[str]) -> AccuracyRecord:
         names = {_name(model, one): one for one in together}
@@ -103,7 +108,7 @@ class Evaluations:
         for arm in arms:
             name = _name(model, arm)
             try:
-                path = context.plan.weights[model] if arm == REFERENCE else self.engines.of(*builds[arm]).path
+                path = self._artifact(model, arm, builds)
             except JobError as error:
                 yield name, error
                 continue
@@ -121,6 +126,17 @@ class Evaluations:
         if missing:
             yield from self._pass(model, missing)
 
+    def _artifact(self, model: str, arm: str, builds: Mapping[str, tuple[Cell, int]]) -> Path:
+        """Return what an arm evaluates; raises ``JobError`` where there is none."""
+        if arm == REFERENCE:
+            return self.engines.reference(model)
+        deployed = self.context.settings.deployment.compared
+        return (
+            self.engines.deployed(model, deployed).path
+            if arm == DEPLOYED and deployed
+            else self.engines.of(*builds[arm]).path
+        )
+
     def _keys(self, model: str, arm: str, path: Path) -> tuple[str, str]:
         context, data = self.context, self.context.data[model]
         with reading():
@@ -130,7 +146,7 @@ class Evaluations:
         # A checkpoint is given several batches at a time on a CPU. The second key is of one for which memory was short
         # then: it would die in every run.
         in_groups = arm == REFERENCE and context.environment.device == "cpu"
-        parts |= context.own_code(model) if arm == REFERENCE else {}
+        parts |= described(path) | (context.own_code(model) if arm == REFERENCE else {})
         return key_sha256({**parts, "sparing": False}), key_sha256({**parts, "sparing": in_groups})
 
     def _known(self, keys: tuple[str, ...], arrays: Path) -> AccuracyRecord | None:

@@ -11,9 +11,10 @@ from ..cache import check_built_here, key_parts, timing_cache_path
 from ..data import reading
 from ..errors import JobError
 from ..jobs import LOG_NAME, BuildRequest, BuildResponse
-from ..records import Calibration, Cell, EngineRecord, files_sha256, key_sha256
-from ..settings import Int8
+from ..records import DEPLOYED, Calibration, Cell, EngineRecord, files_sha256, key_sha256
+from ..settings import BACKENDS, Int8
 from .context import RunContext, now
+from .given import obtain_given
 
 
 class Engines:
@@ -28,7 +29,12 @@ class Engines:
         ``build``: over 1 for another build of the same, for which TensorRT measures anew which kernels to take.
         """
         name = f"engine-{cell.key}" if build == 1 else f"again-{build}-{cell.key}"
-        record = self.context.workspace.once(name, EngineRecord, lambda: self._obtain(cell, build))
+        given = self.context.plan.given.get(cell)
+        record = self.context.workspace.once(
+            name,
+            EngineRecord,
+            lambda: self._obtain(cell, build) if given is None else obtain_given(self.context, cell, given),
+        )
         self.context.cache.hold(record.cache_key)  # as the process has that obtained it, which may end before us
         self.context.inputs.expect(record.path, record.sha256)
         return record
@@ -39,9 +45,33 @@ class Engines:
         Raises:
             TrtGateError: Something is not or can no longer be read, or there is no engine.
         """
-        self.context.check_inputs(cell.model, evaluated=evaluated, calibrated=evaluated and cell.precision == "int8")
+        plan = self.context.plan
+        self.context.check_inputs(cell.model, evaluated=evaluated, calibrated=evaluated and plan.is_calibrated(cell))
         with reading():
-            self.context.inputs.check([self.of(cell).path])
+            self.context.inputs.check([self.of(cell).path, *filter(None, [plan.given.get(cell)])])
+
+    def reference(self, model: str) -> Path:
+        """Return what a model's engines are compared with: its checkpoint, or the copy of an ONNX file, described.
+
+        Raises ``JobError`` where that cannot be run.
+        """
+        weights = self.context.plan.weights[model]
+        return self._beside(model, "reference", weights).path if weights.suffix == ".onnx" else weights
+
+    def deployed(self, model: str, file: Path) -> EngineRecord:
+        """Return the engine that is deployed now; raises ``JobError`` where that cannot be run."""
+        return self._beside(model, DEPLOYED, file)
+
+    def _beside(self, model: str, name: str, file: Path) -> EngineRecord:
+        """Return a file that is no cell's, but measured beside the cells of a model."""
+        context, first = self.context, self.context.plan.of_model(model)[0]
+        cell = first.model_copy(update={"backend": BACKENDS[file.suffix.lower()]})
+        record = context.workspace.once(
+            f"{name}-{model}", EngineRecord, lambda: obtain_given(context, cell, file, name)
+        )
+        context.cache.hold(record.cache_key)
+        context.inputs.expect(record.path, record.sha256)
+        return record
 
     def _obtain(self, cell: Cell, build: int) -> EngineRecord:
         context = self.context

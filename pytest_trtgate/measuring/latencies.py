@@ -6,15 +6,16 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
-from ..errors import BaselineError, JobError
+from ..errors import BaselineError, DataError, JobError
 from ..jobs import ArmRequest, LatencyRequest
 from ..judge.latency.candidate import Candidate
 from ..judge.latency.checks import still_needed
-from ..records import REFERENCE, Baseline, Cell, EngineRecord, Failure, LatencyRecord, Launch, replay_of
+from ..records import DEPLOYED, REFERENCE, Baseline, Cell, EngineRecord, Failure, LatencyRecord, Launch, replay_of
 from ..settings import DEPLOYMENT_CONF
 from .context import RunContext
 from .engines import Engines
 from .launches import Extension, LaunchSeries
+from .times import recorded_launches
 
 
 class Latencies:
@@ -34,10 +35,12 @@ class Latencies:
 
     def _launches(self, model: str) -> LatencyRecord:
         context, settings = self.context, self.context.settings.of(model)
-        arms = [checkpoint_arm(context, model)]
+        arms = [reference_arm(self.engines, model)]
         failures: dict[str, Failure] = {}
         engines: dict[str, EngineRecord] = {}
         for cell in context.plan.of_model(model):
+            if context.plan.is_predicted(cell):
+                continue
             try:
                 engine = engines[cell.precision] = self.engines.of(cell)
             except JobError as error:
@@ -46,11 +49,27 @@ class Latencies:
                 arms.append(engine_arm(cell.precision, engine, self._budgets_ms(cell)))
         start = LatencyRecord(model=model, imgsz=settings.imgsz, batch=settings.batch, launches=(), failures=failures)
         if not engines:
-            return start  # there is nothing to compare the .pt with
+            return self._with_recorded(start)  # there is nothing to compare the .pt with
+        if deployed := context.settings.deployment.compared:
+            try:
+                arms.append(engine_arm(DEPLOYED, self.engines.deployed(model, deployed)))
+            except JobError as error:
+                start.failures[DEPLOYED] = Failure.of(error)
         context.expected.before_launches(model)
         arms += self._replays(engines)
         series = LaunchSeries(start, arms, partial(self._launch, model), context.milestone)
-        return series.run(settings.latency.launches, self._more)
+        return self._with_recorded(series.run(settings.latency.launches, self._more))
+
+    def _with_recorded(self, record: LatencyRecord) -> LatencyRecord:
+        """Return a record with the times that came with predictions; those that cannot be read are failures."""
+        for cell in filter(self.context.plan.is_predicted, self.context.plan.of_model(record.model)):
+            try:
+                added = tuple(recorded_launches(self.context, cell, len(record.launches)))
+                record = record.model_copy(update={"launches": (*record.launches, *added)})
+            except DataError as error:
+                failure = Failure(job="times", reason=str(error))
+                record = record.model_copy(update={"failures": {**record.failures, cell.precision: failure}})
+        return record
 
     def _budgets_ms(self, cell: Cell) -> dict[str, float]:
         limits = self.context.settings.latency.limits(cell.precision, cell.backend)
@@ -76,7 +95,10 @@ class Latencies:
         """Return what the undecided cells of a model still need, at most up to ``latency.max_launches``."""
         rules = self.context.settings.latency
         have = len(record.launches)
-        cells = [cell for cell in self.context.plan.of_model(record.model) if cell.precision not in record.failures]
+        planned = (
+            cell for cell in self.context.plan.of_model(record.model) if not self.context.plan.is_predicted(cell)
+        )
+        cells = [cell for cell in planned if cell.precision not in record.failures]
         judged = [candidate_of(self.context, record, cell) for cell in cells]
         needs = {candidate.arm: need for candidate in judged if (need := still_needed(candidate))}
         if not needs or have >= rules.max_launches:
@@ -103,9 +125,10 @@ def candidate_of(context: RunContext, record: LatencyRecord, cell: Cell) -> Cand
     return Candidate(record, cell.precision, rules.context, rules.limits(cell.precision, cell.backend), family)
 
 
-def checkpoint_arm(context: RunContext, model: str) -> ArmRequest:
-    """Return the arm of a model's ``.pt``."""
-    return ArmRequest(arm=REFERENCE, artifact=str(context.plan.weights[model]), sha256=context.weights_sha256[model])
+def reference_arm(engines: Engines, model: str) -> ArmRequest:
+    """Return the arm of a model's ``.pt``, or of what stands for it."""
+    sha256 = engines.context.weights_sha256[model]
+    return ArmRequest(arm=REFERENCE, artifact=str(engines.reference(model)), sha256=sha256)
 
 
 def engine_arm(name: str, engine: EngineRecord, budgets_ms: Mapping[str, float] | None = None) -> ArmRequest:
@@ -134,6 +157,9 @@ def launch_request(context: RunContext, model: str, name: str, index: int, arms:
 
 def why_not_replayed(record: LatencyRecord, cell: Cell) -> str:
     """Return why a cell's baseline engine was not timed beside its new one, for a verdict that has to do without."""
+    recorded = [launch.recorded for launch in record.of_arm(cell.precision) if launch.recorded]
+    if recorded:
+        return f"its times were recorded elsewhere ({recorded[0]}) and are judged against stored sessions only"
     failed = record.failures.get(replay_of(cell.precision))
     if failed is not None:
         return f"the baseline engine could not be timed ({failed.reason})"

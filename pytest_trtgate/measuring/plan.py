@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 import zipfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from .. import text as fmt
@@ -13,22 +13,34 @@ from ..cache import default_root, why_foreign
 from ..data import Dataset, load_dataset, reading
 from ..errors import CacheError, DataError
 from ..records import RECORD_NAME, Cell, run_folder_of, why_no_name
-from ..settings import Settings
+from ..settings import BACKENDS, Settings
 
 NAMED = 'models = [{ path = "best.pt", name = "other" }] in the settings'
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The cells of a run, in the order of models and precisions, and the weights of each model."""
+    """The cells of a run, in the order of models and precisions, and the weights of each model.
+
+    ``given``: the file that is gated for a cell, in place of an engine that would be built.
+    """
 
     cells: tuple[Cell, ...]
     weights: dict[str, Path]
+    given: dict[Cell, Path] = field(default_factory=dict)
 
     @property
     def calibrates(self) -> bool:
         """Whether an engine is calibrated on images."""
-        return any(cell.precision == "int8" for cell in self.cells)
+        return any(map(self.is_calibrated, self.cells))
+
+    def is_calibrated(self, cell: Cell) -> bool:
+        """Return whether the engine of a cell is calibrated on images here."""
+        return cell.precision == "int8" and cell not in self.given
+
+    def is_predicted(self, cell: Cell) -> bool:
+        """Return whether a cell is judged by what was predicted elsewhere: there is nothing to run."""
+        return cell in self.given and self.given[cell].suffix.lower() == ".json"
 
     def of_model(self, model: str) -> tuple[Cell, ...]:
         """Return the cells of one model."""
@@ -60,10 +72,12 @@ def make_plan(settings: Settings, backend: str, device: str) -> Plan:
             backend=backend,
             device=device,
         )
-        for name in weights
+        for name, path in weights.items()
         for precision in settings.precisions
+        if path.suffix != ".onnx" or precision in settings.given(name)
     )
-    return Plan(cells, weights)
+    files = {cell: file for cell in cells if (file := settings.given(cell.model).get(cell.precision))}
+    return Plan(cells, weights, files)
 
 
 @reading()
@@ -73,8 +87,22 @@ def check_inputs(settings: Settings, plan: Plan) -> dict[str, Dataset]:
     Raises:
         DataError: Weights or a dataset are missing or of the wrong kind, or a place to write to is no folder.
     """
-    for path in plan.weights.values():
-        check_weights(path, settings.inputs.max_weights_gb)
+    for model, path in plan.weights.items():
+        if path.suffix == ".onnx":
+            check_file(path)
+        else:
+            check_weights(path, settings.inputs.max_weights_gb)
+        if not plan.of_model(model):
+            raise DataError(
+                f"{path}: nothing can be built of an ONNX file, and no engine is given for "
+                f"{', '.join(settings.precisions)}; name one with --trt-engine int8=FILE or engines in the settings"
+            )
+    for cell, file in plan.given.items():
+        _check_given(cell, file)
+    if settings.deployment.compared and plan.cells:
+        _check_given(plan.cells[0], settings.deployment.compared)
+    for times in (file for model in settings.models for files in model.times.values() for file in files):
+        check_file(times)
     _check_places(settings)
     datasets: dict[Path, Dataset] = {}
     found = {}
@@ -88,11 +116,27 @@ def check_inputs(settings: Settings, plan: Plan) -> dict[str, Dataset]:
         if source not in datasets:
             datasets[source] = dataset = load_dataset(source)
             dataset.images(settings.split)
-            if "int8" in settings.precisions:
-                dataset.images(settings.calibration.split)
         found[model] = datasets[source]
+        if any(map(plan.is_calibrated, plan.of_model(model))):
+            found[model].images(settings.calibration.split)
     check_clips(settings.videos)
     return found
+
+
+def _check_given(cell: Cell, file: Path) -> None:
+    check_file(file)
+    needs = BACKENDS.get(file.suffix.lower(), cell.backend)
+    if needs != cell.backend:
+        remedy = "set backend = 'onnxruntime'" if needs == "onnxruntime" else "it takes TensorRT and a GPU"
+        raise DataError(f"{file}: an engine of {needs}, but this run is with {cell.backend} on {cell.device}; {remedy}")
+
+
+def check_file(path: Path) -> None:
+    """Raise :class:`DataError` where a path is of no file, or of an empty one."""
+    if not path.is_file():
+        raise DataError(f"{path}: {'a folder, not a file' if path.is_dir() else 'no such file'}")
+    if not path.stat().st_size:
+        raise DataError(f"{path}: an empty file")
 
 
 def check_clips(clips: Sequence[Path]) -> None:
@@ -149,7 +193,7 @@ def check_weights(path: Path, max_gb: float | None = None) -> None:
     if not path.is_file():
         raise DataError(f"{path}: no such weights file")
     if path.suffix != ".pt":
-        raise DataError(f"{path}: not a .pt checkpoint; the gate builds its engines itself")
+        raise DataError(f"{path}: not a .pt checkpoint, nor an .onnx file to compare given engines with")
     try:
         with path.open("rb") as file:
             pickled = file.read(1) == b"\x80"

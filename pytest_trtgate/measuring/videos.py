@@ -7,10 +7,10 @@ from pathlib import Path
 
 from ..errors import TrtGateError, reason_of
 from ..jobs import ClipRequest, VideoRequest
-from ..records import ClipRecord, LatencyRecord, RunRecord, VideoRecord
+from ..records import Cell, ClipRecord, LatencyRecord, RunRecord, VideoRecord
 from .context import RunContext
 from .engines import Engines
-from .latencies import checkpoint_arm, engine_arm, launch_request
+from .latencies import engine_arm, launch_request, reference_arm
 
 MOST_FRAMES = 3000
 """Frames of a clip that are timed: each takes memory until it is drawn."""
@@ -46,11 +46,11 @@ def _film(engines: Engines, latency: LatencyRecord, name: str, clip: Path) -> Vi
     context, model = engines.context, latency.model
     context.milestone(f"{model}: timing its arms on {clip.name}, then writing the videos")
     try:
-        timed = [cell for cell in context.plan.of_model(model) if cell.precision not in latency.failures]
+        timed = [cell for cell in context.plan.of_model(model) if _is_timed(context, latency, cell)]
         arms = [engine_arm(cell.precision, engines.of(cell)) for cell in timed]
         place = Path("videos") / name.removeprefix("video-")
         request = VideoRequest(
-            launch=launch_request(context, model, name, 0, [checkpoint_arm(context, model), *arms]),
+            launch=launch_request(context, model, name, 0, [reference_arm(engines, model), *arms]),
             threads=context.threads,
             clip=str(clip),
             frames=MOST_FRAMES,
@@ -63,6 +63,10 @@ def _film(engines: Engines, latency: LatencyRecord, name: str, clip: Path) -> Vi
     files = {key: (place / name).as_posix() if name else "" for key, name in names.items()}
     shown = tuple(arm.model_copy(update={"file": (place / arm.file).as_posix()}) for arm in answer.arms)
     return answer.model_copy(update={**files, "model": model, "arms": shown})
+
+
+def _is_timed(context: RunContext, latency: LatencyRecord, cell: Cell) -> bool:
+    return cell.precision not in latency.failures and not context.plan.is_predicted(cell)
 
 
 def with_videos(context: RunContext, run: RunRecord) -> RunRecord:

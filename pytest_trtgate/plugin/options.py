@@ -34,6 +34,13 @@ class Option(NamedTuple):
 
 OPTIONS = (
     Option("--trt-model", "models", "PATH", "Checkpoint (.pt) to gate; may be repeated", True),
+    Option(
+        "--trt-engine",
+        "engines",
+        "PRECISION=FILE",
+        "Engine to gate as it is (.onnx, .engine, .plan); may be repeated",
+        True,
+    ),
     Option("--trt-data", "data", "DATA", "Data YAML as Ultralytics reads it, or folder of a classification dataset"),
     Option("--trt-split", "split", "NAME", "Split to evaluate on (default: test)"),
     Option("--trt-precision", "precisions", "LIST", "Some of fp32, fp16, int8, comma-separated (default: all)", True),

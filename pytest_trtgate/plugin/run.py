@@ -17,7 +17,7 @@ from ..machine import Machine, gpu_of_worker, planned_backend, resolve_backend
 from ..measuring import Caller, Plan, RunContext, check_inputs, make_plan, open_clips, with_media
 from ..records import RECORD_NAME, RunRecord, Workspace, new_run_id, run_folder_of
 from ..settings import in_ci
-from ..verdicts import GateRun, measured, record_run
+from ..verdicts import GateRun, compared_with, measured, record_run
 from . import options
 from .collection import IgnoredFolders
 from .hooks import amendments, export_args, with_extra, with_models
@@ -224,6 +224,7 @@ class GatePlugin:
             if not self.problem:
                 _ = self.datasets
             cells: list[Any] = list(self.plan.cells)
+            ids = [f"{cell.model}-{cell.precision}" for cell in cells]
         except SettingsError as error:
             self.problem = str(error)
         if self.problem:
@@ -380,6 +381,7 @@ class GatePlugin:
             if not all(as_asked for _, as_asked in written):
                 self.problem = self.problem or "not every baseline was written; the lines above say why"
             self.closing_lines += self._not_judged(run, exitstatus)
+            self.closing_lines += compared_with(self.session.measure)
         run = run.model_copy(update={"notes": (*run.notes, *self.closing_lines), **self._accepting(run)})
         self.run = run
         self._publish(run, interrupted)

@@ -17,6 +17,7 @@ from .baseline import (
 )
 from .cell import (
     CONTEXTS,
+    DEPLOYED,
     PLACEBOS,
     PRECISIONS,
     REFERENCE,
@@ -60,6 +61,7 @@ from .files import (
     stamp,
     write_whole,
 )
+from .given import DESCRIPTION, LAYOUTS, Description, Feed, Given, Layout
 from .latency import (
     ArmLaunch,
     LatencyRecord,

@@ -15,6 +15,8 @@ PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")
 _MOST = 100_000
 REFERENCE = "pt"
 """Name of the arm that every engine is compared with: the checkpoint itself."""
+DEPLOYED = "deployed"
+"""Name of the arm that is the engine deployed now, where it is compared with."""
 Context = Literal["engine", "end-to-end", "preprocess", "inference", "postprocess", "host", "copy-in", "copy-out"]
 """What was timed. ``engine``: tensor in, tensors out. ``end-to-end``: image in, final boxes out; then its stages.
 

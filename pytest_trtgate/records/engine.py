@@ -9,6 +9,7 @@ from pydantic import Field
 
 from .base import FileDigest, FileRecord, Record, Trouble
 from .cell import Cell
+from .given import Given
 from .names import Name
 from .tasks import Head, head_of
 
@@ -113,7 +114,7 @@ class QuantizationRecord(Record):
 
 
 class EngineRecord(FileRecord):
-    """One built engine: the manifest of its cache entry, and how this run came by it."""
+    """One engine: the manifest of its cache entry, and how this run came by it. ``given``: it was not built here."""
 
     cell: Cell
     cache_key: Name
@@ -128,6 +129,7 @@ class EngineRecord(FileRecord):
     metadata: dict[str, Any] = Field(default_factory=dict)
     inspection: EngineInspection | None = None
     quantization: QuantizationRecord | None = None
+    given: Given | None = None
     from_cache: bool = False
     entry: str = ""
 

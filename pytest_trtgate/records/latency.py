@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -24,6 +24,22 @@ class Timing(Record):
     min_ms: float
     max_ms: float
     quantiles_ms: tuple[float, ...] = Field(min_length=99, max_length=99)
+
+    @classmethod
+    def of_ms(cls, durations: Any) -> Timing:
+        """Summarize durations in milliseconds; quantiles are interpolated linearly between samples."""
+        import numpy as np
+
+        ms = np.asarray(durations, dtype=np.float64)
+        # To the nanosecond, which is what the clock tells: more digits only make baselines longer.
+        quantiles = np.quantile(ms, np.arange(1, 100) / 100).round(6)
+        return cls(
+            n=len(ms),
+            mean_ms=round(float(ms.mean()), 6),
+            min_ms=float(ms.min()),
+            max_ms=float(ms.max()),
+            quantiles_ms=tuple(quantiles.tolist()),
+        )
 
     def quantile_ms(self, percent: int) -> float:
         """Return a percentile, 1 to 99, in milliseconds."""
@@ -80,7 +96,8 @@ class MachineState(Record):
 class Launch(Record):
     """One fresh process that loaded its arms, warmed them up and timed them interleaved.
 
-    ``during``: the GPU's state between timed blocks.
+    ``during``: the GPU's state between timed blocks. ``recorded``: the file of times that stands for a launch, where
+    its arm was timed elsewhere.
     """
 
     index: int
@@ -94,6 +111,7 @@ class Launch(Record):
     after: MachineState = MachineState()
     during: tuple[MachineState, ...] = ()
     samples: InnerPath = ""
+    recorded: str = ""
 
     @property
     def states(self) -> tuple[MachineState, ...]:

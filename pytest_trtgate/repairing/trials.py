@@ -184,7 +184,7 @@ class Trials:
         given, cell = self.given, self.given.cell
         settings = given.settings.of(cell.model)
         left_s = max(1.0, self.ends_at - time.monotonic())
-        limits = settings.timeouts
+        limits, ready = settings.timeouts, settings.given(cell.model).get(cell.precision)
         changes = {
             "models": tuple(
                 model.model_copy(update={"quantization": None}) for model in settings.models if model.name == cell.model
@@ -199,7 +199,7 @@ class Trials:
         }
         context = RunContext(
             settings=settings.model_copy(update=changes),
-            plan=Plan((cell,), {cell.model: given.weights}),
+            plan=Plan((cell,), {cell.model: given.weights}, {cell: ready} if ready else {}),
             datasets={cell.model: self._part(share)},
             environment=given.environment,
             workspace=Workspace(self.folder, f"trial-{self.number:03}"),

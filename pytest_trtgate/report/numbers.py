@@ -358,7 +358,9 @@ class CellNumbers:
 
     @property
     def speedup(self) -> float | None:
-        """How many times faster than the ``.pt`` the engine is at p50."""
+        """How many times faster than the ``.pt`` the engine is at p50; None where it was timed elsewhere."""
+        if self.latency and any(launch.recorded for launch in self.latency.of_arm(self.cell.precision)):
+            return None
         return ratio(self.level_ms(50, REFERENCE), self.level_ms(50))
 
     @property

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import model_serializer, model_validator
+from pydantic import BeforeValidator, model_serializer, model_validator
 
 from ..records import GATED, METRICS, PRECISIONS, Precision, Task
+from .given import BACKENDS, ENGINES, PREDICTIONS, TIMES, Files, check_endings
 from .quantization import Quantization
 from .types import (
     DATA,
@@ -22,6 +23,7 @@ from .types import (
     Section,
     Tolerance,
     field_allowing,
+    one_or_many,
 )
 
 DEFAULT_TOLERANCE: Mapping[Precision, float] = {"fp32": 0.001, "fp16": 0.003, "int8": 0.01}
@@ -95,15 +97,22 @@ class Accuracy(Tolerances):
 class Model(Section):
     """One entry of ``models``: a checkpoint, and its own settings in place of the general ones.
 
-    ``name``: what the report and the baselines call it; by default its file name without the ending.
+    ``name``: what the report and the baselines call it; by default its file name without the ending. ``engines`` and
+    ``predictions`` are gated in place of what would be built; ``times`` are those of predictions. ``reference``, in
+    place of ``path``, is an ``.onnx``, of which nothing can be built.
     """
 
     example = '{ path = "best.pt" }'
-    path: Place = field_allowing("the path of a .pt file")
+    path: Place = field_allowing("the path of a .pt file; or of an .onnx file as reference")
     data: Place | None = field_allowing(DATA, default=None)
     imgsz: ImageSize | None = field_allowing(IMGSZ, default=None)
     accuracy: Accuracy | None = None
     quantization: Quantization | None = None
+    engines: Files = field_allowing(ENGINES, default={})
+    predictions: Files = field_allowing(PREDICTIONS, default={})
+    times: dict[Precision, Annotated[tuple[Place, ...], BeforeValidator(one_or_many)]] = field_allowing(
+        TIMES, default={}
+    )
     name: str = field_allowing("what a file name may be", default="", min_length=1)
 
     @model_validator(mode="before")
@@ -112,14 +121,28 @@ class Model(Section):
         """Read a bare path as one, and name a model after its file where the settings give it no name."""
         if isinstance(value, (str, Path)):
             value = {"path": value}
+        if isinstance(value, Mapping) and "reference" in value:
+            if "path" in value:
+                raise ValueError("models: path and reference name the same thing; keep one")
+            value = {"path": value["reference"], **{k: v for k, v in value.items() if k != "reference"}}
         if isinstance(value, Mapping) and isinstance(path := value.get("path"), (str, Path)):
             return {"name": Path(path).stem, **value}
         return value
 
+    @model_validator(mode="after")
+    def _one_file_each(self) -> Model:
+        if both := sorted(self.engines.keys() & self.predictions.keys()):
+            raise ValueError(f"models: {self.name} has an engine and predictions for {both[0]}; keep one")
+        if alone := sorted(self.times.keys() - self.predictions.keys()):
+            raise ValueError(f"models: {self.name} has times for {alone[0]}, but no predictions that they are of")
+        check_endings("engines", self.engines, tuple(BACKENDS))
+        check_endings("predictions", self.predictions, (".json",))
+        return self
+
     @model_serializer(mode="wrap")
     def _as_written(self, serialize: Any) -> Any:
         # A bare path is stored as one: a run record reads as the settings do.
-        values = {name: value for name, value in serialize(self).items() if value is not None}
+        values = {name: value for name, value in serialize(self).items() if value not in (None, {})}
         if self.quantization is not None:  # what it does not say is the general table's
             values["quantization"] = self.quantization.model_dump(mode="json", exclude_unset=True)
         if self.name == self.path.stem:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
-from pydantic import create_model
+from pydantic import create_model, model_validator
 
-from .types import POSITIVE, SEVERITY, Place, PositiveInt, Section, Severity, Share, field_allowing
+from .types import POSITIVE, SEVERITY, Flag, Place, PositiveInt, Section, Severity, Share, field_allowing
 
 
 class Kind(NamedTuple):
@@ -148,10 +149,22 @@ class Findings(create_model("_Severities", __base__=Section, **_FIELDS)):  # typ
 class Deployment(Section):
     """``[tool.trtgate.deployment]``: how the engine is deployed, to be compared with what is gated.
 
-    ``engine``: the file deployed now, an ``.engine`` or ``.onnx`` of Ultralytics; it is read, never run.
+    ``engine``: the file deployed now. What Ultralytics wrote into it is read; it runs where ``compare`` is true.
     """
 
     example = "{ imgsz = 640, batch = 8 }"
     engine: Place | None = field_allowing("the path of an .engine or .onnx file", default=None)
+    compare: Flag = field_allowing("true or false", default=False)
     imgsz: PositiveInt | None = field_allowing(POSITIVE, default=None)
     batch: PositiveInt | None = field_allowing(POSITIVE, default=None)
+
+    @model_validator(mode="after")
+    def _something_to_compare(self) -> Deployment:
+        if self.compare and self.engine is None:
+            raise ValueError("deployment.compare = true needs the engine: name it as deployment.engine")
+        return self
+
+    @property
+    def compared(self) -> Path | None:
+        """The deployed engine, where it is evaluated and timed beside the others."""
+        return self.engine if self.compare else None

@@ -29,6 +29,8 @@ MOST_BYTES = 1_000_000
 _MANY_PARTS = re.compile(r"""^[ \t\[]*(?:[\w"'-]+[ \t]*\.[ \t]*){100}""", re.MULTILINE)
 PATH_KEYS = ("data", "cache_dir", "baseline_dir", "report", "promote")
 PATHS_KEYS = ("models", "videos")
+FILES_KEYS = ("engines", "predictions", "times")
+"""Keys of tables of paths, by precision."""
 NUMBER_KEYS = ("imgsz", "batch")
 """Keys of numbers that the command line gives as text."""
 
@@ -104,7 +106,7 @@ def build(
         SettingsError: A key is unknown or a value is not allowed; names the key, the value, what is allowed, and where.
     """
     home = source.parent if source else home or cwd
-    merged = _over(_absolute(table, home), _absolute(_numbers(options), cwd))
+    merged = _over(_absolute(table, home), _absolute(_numbers(_pairs(options)), cwd))
     for key in ("baseline_dir", "report"):
         merged.setdefault(key, home / Settings.model_fields[key].default)
     try:
@@ -146,18 +148,32 @@ def _numbers(options: Mapping[str, Any]) -> dict[str, Any]:
     return numbers
 
 
+def _pairs(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options with ``PRECISION=FILE`` of given engines as a table; what is none is left to be rejected."""
+    pairs = [str(text).partition("=") for text in options.get("engines", ())]
+    return {**options, "engines": {key: file for key, _, file in pairs}} if pairs else dict(options)
+
+
 def _absolute(table: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """Return the settings with every path made absolute, from ``folder``; values of other types stay as they are."""
 
+    def files(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {k: files(v) for k, v in value.items()}
+        return [_place(folder, v) for v in value] if isinstance(value, (list, tuple)) else placed(value)
+
     def placed(value: Any, *keys: str) -> Any:
         if isinstance(value, Mapping):
+            value = {k: files(v) if k in FILES_KEYS else v for k, v in value.items()}
             return {k: placed(v) if k in keys and isinstance(v, (str, Path)) else v for k, v in value.items()}
         return _place(folder, value) if isinstance(value, (str, Path)) else value
 
     result = {key: placed(value) if key in PATH_KEYS else value for key, value in table.items()}
+    if "engines" in result:
+        result["engines"] = files(result["engines"])
     for key in PATHS_KEYS:
         if isinstance(paths := one_or_many(result.get(key)), (list, tuple)):
-            result[key] = tuple(placed(path, "path", "data") for path in paths)
+            result[key] = tuple(placed(path, "path", "reference", "data") for path in paths)
     if isinstance(deployment := result.get("deployment"), Mapping):
         result["deployment"] = placed(deployment, "engine")
     return result
@@ -171,7 +187,19 @@ def _over(table: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
     chosen = options.get("models", models)
     if own and isinstance(chosen, (list, tuple)):
         known = [own.get(realpath(model), model) if isinstance(model, Path) else model for model in chosen]
-        chosen = [{k: v for k, v in m.items() if k not in options} if isinstance(m, Mapping) else m for m in known]
+        chosen = [
+            {k: v for k, v in m.items() if k not in options or k == "engines"} if isinstance(m, Mapping) else m
+            for m in known
+        ]
+    if (engines := options.get("engines")) and isinstance(chosen, (list, tuple)):
+
+        def added(of: Any) -> Any:  # beside those of other precisions
+            return {**of, **engines} if isinstance(of, Mapping) else of
+
+        chosen = [
+            {**m, "engines": added(m["engines"])} if isinstance(m, Mapping) and "engines" in m else m for m in chosen
+        ]
+        options = {**options, "engines": added(table.get("engines", {}))}
     return {**table, **options, **({} if chosen is None else {"models": chosen})}
 
 

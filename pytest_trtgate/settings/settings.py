@@ -11,6 +11,7 @@ from pydantic import BeforeValidator, field_validator, model_validator
 from ..records import PRECISIONS, Outcome, Precision
 from .accuracy import Accuracy, Model
 from .findings import Deployment, Findings
+from .given import BACKENDS, ENGINES, Files, check_endings
 from .latency import Latency, Limits
 from .quantization import Quantization
 from .types import (
@@ -170,6 +171,7 @@ class Settings(Section):
     models: Annotated[tuple[Model, ...], BeforeValidator(one_or_many)] = field_allowing(
         "paths of .pt files, or tables with one", default=()
     )
+    engines: Files = field_allowing(ENGINES, default={})
     data: Place | None = field_allowing(DATA, default=None)
     split: str = field_allowing("a split of the data YAML", default="test", min_length=1)
     precisions: Annotated[tuple[Precision, ...], BeforeValidator(split_commas)] = field_allowing(
@@ -249,6 +251,20 @@ class Settings(Section):
             if rule.speedup is not None and rule.speedup.over == precision:
                 raise ValueError(f"latency.{precision}.speedup.over names {precision} itself")
         return self
+
+    @model_validator(mode="after")
+    def _engines_of_one_model(self) -> Settings:
+        if self.engines and len(self.models) > 1:
+            raise ValueError("engines outside of models are of one model, and there are more; name them in its table")
+        check_endings("engines", self.engines, tuple(BACKENDS))
+        if self.deployment.compared and len(self.models) > 1:
+            raise ValueError("deployment.compare = true is for one model, and there are more; gate them apart")
+        return self
+
+    def given(self, model: str) -> dict[Precision, Path]:
+        """Return what is gated of a model as it is, by precision: engines that others built, and predictions."""
+        own = next((m for m in self.models if m.name == model), None)
+        return {**self.engines, **(own.engines | own.predictions if own else {})}
 
     @property
     def conf(self) -> float:

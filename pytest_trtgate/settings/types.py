@@ -57,6 +57,7 @@ Slowdown = Annotated[float, BeforeValidator(require_number), Field(gt=0, le=2, a
 ImageSize = Annotated[PositiveInt, Field(multiple_of=32, le=8192)]
 Level = Annotated[Whole, Field(ge=0, le=5)]
 Fraction = Annotated[float, BeforeValidator(require_number), Field(gt=0, le=1)]
+Number = Annotated[float, BeforeValidator(require_number), Field(allow_inf_nan=False)]
 Factor = Annotated[float, BeforeValidator(require_number), Field(ge=0, allow_inf_nan=False)]
 Tolerance = Annotated[float, BeforeValidator(require_number), Field(ge=0, le=1)]
 Share = Annotated[float, BeforeValidator(require_number), Field(ge=0, le=1)]

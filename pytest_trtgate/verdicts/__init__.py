@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .amend import Judged, Softening
+from .deployed import compared_with
 from .evidence import calibrated_on
 from .recording import record_run
 from .run import GateRun, measured

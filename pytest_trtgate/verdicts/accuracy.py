@@ -78,7 +78,7 @@ class AccuracyJudge:
         return found
 
     def _calibration_leak(self, cell: Cell) -> list[Found]:
-        if cell.precision != "int8":
+        if not self.context.plan.is_calibrated(cell):
             return []
         data = self.context.data[cell.model]
         calibration = calibrated_on(self.evaluations.engines.of(cell), data.calibration_images)

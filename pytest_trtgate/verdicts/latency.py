@@ -13,8 +13,10 @@ from ..judge.engine import judge_engine, judge_resources
 from ..judge.latency.candidate import Against
 from ..judge.latency.checks import judge_latency
 from ..measuring import Latencies, RunContext, candidate_of, profile_layers, why_not_replayed
-from ..records import PLATFORM, Baseline, Cell, Check, LatencyRecord, Preflight, slowest_change
+from ..records import PLATFORM, Baseline, Cell, Check, LatencyRecord, Outcome, Preflight, slowest_change
 from .decide import Judgement, explained, no_baseline, to_be_accepted
+
+NO_TIMES = "what was predicted elsewhere came without times; name files of them as times in the settings"
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,8 @@ class LatencyJudge:
             JobError: It could not be timed.
         """
         latency = self.latencies.of(cell.model)
+        if self._is_without_times(cell):
+            raise JobError("times", f"{cell.label} has none: {NO_TIMES}")
         if failure := latency.failures.get(cell.precision):
             raise JobError(failure.job, failure.reason, failure.log_tail)
         return latency
@@ -47,14 +51,18 @@ class LatencyJudge:
         Raises:
             TrtGateError: It could not be measured.
         """
-        latency = self.launches(cell)
+        if self._is_without_times(cell):
+            said = f"{cell.precision}: latency was not judged, since {NO_TIMES}"
+            return [Check(name="latency", against="baseline", outcome=Outcome.INCONCLUSIVE, sentence=said)], []
+        latency, predicted = self.launches(cell), self.context.plan.is_predicted(cell)
         engine, use = self.latencies.engines.of(cell), self.lookup.use(cell)
         checks = self.times(cell)
         checks += judge_resources(latency, cell.precision, *self.context.settings.latency.resources(cell.precision))
-        if self.context.settings.profile:
+        if self.context.settings.profile and not predicted:
             layers = profile_layers(self.latencies.engines, cell).layers
             checks = explained(checks, slowest_change(layers, use.baseline.layers if use.baseline else ()))
-        checks += judge_engine(engine, self.context.settings.engine.limits(cell.precision))
+        if not predicted:
+            checks += judge_engine(engine, self.context.settings.engine.limits(cell.precision))
         launches = latency.of_arm(cell.precision)
         unstable = sum(not launch.arms[cell.precision].warmup_stable for launch in launches)
         return checks, [
@@ -63,10 +71,16 @@ class LatencyJudge:
             *self._platform(cell, latency),
         ]
 
+    def _is_without_times(self, cell: Cell) -> bool:
+        """Return whether nothing was timed of a cell, here or elsewhere."""
+        model = next((model for model in self.context.settings.models if model.name == cell.model), None)
+        return self.context.plan.is_predicted(cell) and not (model and model.times.get(cell.precision))
+
     def _platform(self, cell: Cell, latency: LatencyRecord) -> list[Found]:
         """Return a finding where the machine moved the cell's latency since the stored sessions."""
         context, found = self.context, dict[Cell, Baseline]()
-        for other in context.plan.of_model(cell.model):
+        timed = [one for one in context.plan.of_model(cell.model) if not context.plan.is_predicted(one)]
+        for other in timed if cell in timed else ():  # what was timed elsewhere tells nothing of this machine
             with suppress(BaselineError):  # its own verdict says so
                 if baseline := self.lookup.comparable(other):
                     found[other] = baseline
@@ -82,13 +96,15 @@ class LatencyJudge:
             JobError: It could not be timed.
         """
         latency, rules = self.launches(cell), self.context.settings.latency
+        predicted = self.context.plan.is_predicted(cell)
         baseline = self.lookup.comparable(cell)
         against = None
         if baseline is not None:
-            same = baseline.engine_sha256 == self.latencies.engines.of(cell).sha256
+            same = baseline.engine_sha256 == self.latencies.engines.of(cell).sha256 and not predicted
             against = Against(baseline, same, why_not_replayed(latency, cell), self.preflight().busy)
         candidate = candidate_of(self.context, latency, cell)
         speedup = rules.speedup_rule(cell.precision, cell.backend, self.context.settings.precisions)
+        speedup = None if predicted else speedup  # no launch had both
         checks, accepting = judge_latency(candidate, speedup, against), self.lookup.accepts(cell, "latency")
         if baseline is None and not accepting:
             use = self.lookup.use(cell)

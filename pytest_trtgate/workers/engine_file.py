@@ -12,7 +12,7 @@ from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any
 
-from ..records import open_regular
+from ..records import DESCRIPTION, Description, load, open_regular
 
 _LITERALS = frozenset({"imgsz", "names", "args", "end2end", "kpt_shape", "kpt_names", "dynamic"})
 _INTEGERS = frozenset({"batch", "stride", "channels"})
@@ -36,6 +36,24 @@ def read_engine(artifact: Path) -> tuple[dict[str, Any], bytes]:
     with open_regular(artifact) as file:
         file.seek(start)
         return metadata, file.read()
+
+
+def plan_of(artifact: Path) -> bytes:
+    """Return the plan in an engine file, with or without Ultralytics' header; raises OSError where it has none."""
+    try:
+        return read_engine(artifact)[1]
+    except ValueError:
+        return artifact.read_bytes()
+
+
+def described(artifact: Path) -> Description | None:
+    """Return how a given file is run, as said beside its copy; None of what was built here.
+
+    Raises:
+        RecordError: The description is damaged.
+    """
+    path = artifact.with_name(DESCRIPTION)
+    return load(path, Description, own=True) if path.is_file() else None
 
 
 def read_onnx_metadata(artifact: Path) -> dict[str, Any]:
@@ -97,9 +115,13 @@ def _varint(message: mmap, place: int) -> tuple[int, int]:
 def read_metadata(artifact: Path) -> dict[str, Any]:
     """Return what Ultralytics wrote into an ``.engine`` or ``.onnx`` file (task, batch, imgsz, names, args, ...).
 
+    Of a file that was given they are those of its description.
+
     Raises:
         Exception: The file cannot be read as what its name says.
     """
+    if (found := described(artifact)) is not None:
+        return found.metadata
     raw = _header(artifact)[0] if artifact.suffix == ".engine" else read_onnx_metadata(artifact)
     # Class indices become strings, as in JSON, so that a record equals what is read back from its file.
     values: dict[str, Any] = json.loads(json.dumps({k: _value(k, v) for k, v in raw.items()}, default=str))

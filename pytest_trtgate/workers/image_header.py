@@ -27,6 +27,17 @@ def refusal(path: Path, most_pixels: int) -> str:
     return f"{pixels / 1e6:,.0f} megapixels, more than inputs.max_megapixels = {most_pixels / 1e6:g}"
 
 
+def size_of(path: Path) -> tuple[int, int] | None:
+    """Return width and height in pixels, in either order where a camera was turned; None where it cannot be told."""
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            return image.width, image.height
+    except Exception:  # Pillow raises anything on a damaged file, and does not know every format
+        return None
+
+
 def _pixels(file: BinaryIO) -> int:
     from PIL import Image
 

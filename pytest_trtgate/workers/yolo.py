@@ -173,6 +173,10 @@ def load_model(weights: Path, shown: Path | None = None) -> Any:
     """
     shown = shown or weights
     require(weights)
+    if engine_file.described(weights) is not None:
+        from .given import backend
+
+        backend.install()
     try:
         model = YOLO(weights, task=read_metadata(weights).get("task"))
     except Exception as error:
@@ -229,6 +233,10 @@ def load_backend(artifact: Path, device: str) -> Any:
     """Return Ultralytics' ``AutoBackend`` for an artifact, on ``cpu`` or the GPU of an index, in any process."""
     from ultralytics.nn.autobackend import AutoBackend
 
+    if engine_file.described(artifact) is not None:
+        from .given import backend
+
+        backend.install()
     # A torch.device, since Ultralytics resets torch's threads when it resolves a name.
     place = torch.device(f"cuda:{device}" if device.isdecimal() else device)
     return AutoBackend(str(artifact), device=place)

@@ -125,7 +125,7 @@ def test_whatever_is_in_the_way_of_a_video_costs_the_video_only(tmp_path: Path) 
     run, workspace = passing_run(), Workspace(tmp_path, "run")
     context: Any = SimpleNamespace(
         settings=SimpleNamespace(videos=(tmp_path / "clip.mp4",)),
-        plan=SimpleNamespace(of_model=lambda _: run.cells),
+        plan=SimpleNamespace(of_model=lambda _: run.cells, is_predicted=lambda _: False),
         workspace=workspace,
         milestone=lambda _: None,
     )

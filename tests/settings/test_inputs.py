@@ -96,7 +96,7 @@ WRONG: dict[str, tuple[Callable[[Project], None], str]] = {
         weights_that_unpack_to_far_more,
         "kB that unpack to 101 MB, more than 100 MB; a checkpoint that is meant to is allowed by inputs.max_weights_gb",
     ),
-    "weights of another kind": (weights_of_another_kind, "shapes.onnx: not a .pt checkpoint"),
+    "weights of another kind": (weights_of_another_kind, "shapes.onnx: nothing can be built of an ONNX file"),
     "no data YAML": (no_data_yaml, "data.yaml: no such data YAML"),
     "data of the web": (web_data, "coco8.yaml: no such data YAML; nothing is ever downloaded"),
     "not YAML": (

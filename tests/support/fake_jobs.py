@@ -211,6 +211,23 @@ def build(request: dict[str, Any], folder: Path) -> dict[str, Any]:
     }
 
 
+def given(request: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Copy a given file, and describe it; one that says nothing to us is predictions."""
+    source, output, cell = Path(request["file"]), Path(request["output"]), request["cell"]
+    content = read(source)
+    if request["weights"]:
+        read(Path(request["weights"]))
+        misbehave(Behaviour.load(Path(request["weights"])), "given", cell["precision"], folder)
+    predicted = source.suffix == ".json"
+    artifact = "engine.json" if predicted else "engine.onnx"
+    (output / artifact).write_bytes(content)
+    size = [cell["imgsz"], cell["imgsz"]]
+    metadata = {"imgsz": size, "batch": cell["batch"], "task": "detect", "args": {"nms": None}, "end2end": predicted}
+    layout = "predictions" if predicted else "raw"
+    (output / "given.json").write_text(json.dumps({"metadata": metadata, "layout": layout}))
+    return {"artifact": artifact, "metadata": metadata, "layout": layout, "inspection": None}
+
+
 def quantized(behaviour: Behaviour, asked: dict[str, Any]) -> tuple[bytes, dict[str, Any]]:
     """Return an engine that loses what its layers cost in INT8, and what was kept out of that."""
     from fnmatch import fnmatchcase
@@ -519,7 +536,7 @@ def answer_to(request: dict[str, Any], folder: Path) -> dict[str, Any]:
         "samples_file": latency,
         "settings": accuracy,
     }
-    marks |= {"runs": profile, "sample": survey, "build": layers}
+    marks |= {"sidecar": given, "runs": profile, "sample": survey, "build": layers}
     work = next((job for key, job in marks.items() if key in request), build)
     READ.clear()
     answer = work(request, folder)

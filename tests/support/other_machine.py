@@ -17,6 +17,7 @@ from pytest_trtgate.jobs import (
     BuildRequest,
     ClipRequest,
     ExplainRequest,
+    GivenRequest,
     JobKind,
     LatencyRequest,
     LayersRequest,
@@ -29,7 +30,7 @@ from pytest_trtgate.jobs import (
 )
 from pytest_trtgate.machine import Machine
 from pytest_trtgate.records import AccuracySettings, Cell
-from pytest_trtgate.settings import Latency
+from pytest_trtgate.settings import Latency, Sidecar
 
 
 class OtherMachine:
@@ -150,6 +151,16 @@ def requests_of_all_kinds(
         PicturesRequest(images=images, output=str(output / "pictures"), side_px=32),
         ClipRequest(clip=str(clip)),
         VideoRequest(launch=launch, clip=str(clip), frames=20, output=str(output / "video")),
+        GivenRequest(
+            file=str(engine),
+            weights=str(weights),
+            cell=cell,
+            sidecar=Sidecar(),
+            data=str(data),
+            data_split="test",
+            device="cpu",
+            output=str(output / "given"),
+        ),
         SurveyRequest(
             splits=splits, classes=2, sample=9, checkpoints={"tiny": str(weights)}, deployed=str(engine), threads=1
         ),

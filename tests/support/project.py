@@ -57,7 +57,7 @@ def pytest_trtgate_launcher(config):
         from inline_launcher import InlineLauncher
         return InlineLauncher()
     from pytest_trtgate.jobs.launcher import LocalLauncher
-    kinds = ("build", "accuracy", "latency", "profile", "pictures", "clip", "video", "survey")
+    kinds = ("build", "given", "accuracy", "latency", "profile", "pictures", "clip", "video", "survey")
     return LocalLauncher(dict.fromkeys(kinds, "fake_jobs"), locks=Path({locks!r}), ahead={ahead})
 """
 OUTSIDE = (

@@ -89,9 +89,10 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> list[Fact]:
 def build_facts(engine: EngineRecord) -> tuple[Fact, ...]:
     """Return how an engine came to be."""
     origin = "from the cache; its build took" if engine.from_cache else "built in this run in"
+    origin = f"{origin} {fmt.duration(engine.build_seconds)}"
     facts = [
-        Fact("Engine", f"{origin} {fmt.duration(engine.build_seconds)}"),
-        Fact("Built", fmt.date(engine.built_at), fmt.clip(engine.built_at, 60)),
+        Fact("Engine", fmt.clip(engine.given.sentence, 400) if engine.given else origin),
+        Fact("Looked into" if engine.given else "Built", fmt.date(engine.built_at), fmt.clip(engine.built_at, 60)),
         Fact("Size", fmt.size(engine.size_bytes), f"{fmt.count(engine.size_bytes)} bytes"),
         Fact("File", fmt.clip(engine.artifact, 200)),
         Fact("sha256", fmt.digest(engine.sha256), fmt.clip(engine.sha256, 80)),
@@ -112,7 +113,7 @@ def build_facts(engine: EngineRecord) -> tuple[Fact, ...]:
         c = engine.calibration
         used = f"{fmt.plural(c.images, 'image')} of split {fmt.clip(c.split, 40)} (fraction {c.fraction:g})"
         facts += [Fact("Calibrated on", used), Fact("Calibration set", fmt.digest(c.digest), fmt.clip(c.digest, 80))]
-    elif engine.cell.precision == "int8":
+    elif engine.cell.precision == "int8" and engine.given is None:
         facts.append(Fact("Calibrated on", "not recorded"))
     return tuple(facts)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -106,7 +106,7 @@ class PatchedBuilder:
         # Functions: a bound method of this object would not receive the builder.
         trt.Builder.create_builder_config = lambda builder: self.create_config(builder)
         trt.Builder.build_serialized_network = lambda builder, network, config: self.build(builder, network, config)
-        trt.Logger = _logger_class(trt, self.heard)
+        trt.Logger = logger_class(trt, self.heard)
 
     def heard(self, message: str, error: bool) -> None:
         """Keep an error of TensorRT; any message shows that the build goes on."""
@@ -158,21 +158,29 @@ class PatchedBuilder:
     def inspect(self, artifact: Path) -> EngineInspection:
         """Return what an engine consists of; without details if it cannot be loaded or inspected here."""
         _, plan = read_engine(artifact)
-        text, memory_bytes = "", None
+        engine = None
         try:
             runtime = self.trt.Runtime(self.trt.Logger(self.trt.ILogger.WARNING))
             engine = runtime.deserialize_cuda_engine(plan)
-            if engine is not None:
-                sizes = (getattr(engine, name, None) for name in ("device_memory_size_v2", "device_memory_size"))
-                memory_bytes = next((int(size) for size in sizes if size is not None), None)
-                inspector = engine.create_engine_inspector()
-                text = inspector.get_engine_information(self.trt.LayerInformationFormat.JSON)
         except Exception as error:  # whatever the bindings raise: the engine itself is built
             print(f"the engine could not be inspected: {plain(error)}")
-        found = inspect(text or "", len(plan), memory_bytes, self.network)
-        if not found.layers:
-            print(f"the engine inspector's answer cannot be read: {text[:200]!r}")
-        return found
+        return inspected(self.trt, engine, len(plan), self.network)
+
+
+def inspected(trt: Any, engine: Any, plan_bytes: int, network: Iterable[str] = ()) -> EngineInspection:
+    """Return what an engine consists of, where None is one that cannot be loaded; without details if it tells none."""
+    text, memory_bytes = "", None
+    try:
+        if engine is not None:
+            sizes = (getattr(engine, name, None) for name in ("device_memory_size_v2", "device_memory_size"))
+            memory_bytes = next((int(size) for size in sizes if size is not None), None)
+            text = engine.create_engine_inspector().get_engine_information(trt.LayerInformationFormat.JSON) or ""
+    except Exception as error:  # whatever the bindings raise
+        print(f"the engine could not be inspected: {plain(error)}")
+    found = inspect(text, plan_bytes, memory_bytes, network)
+    if not found.layers:
+        print(f"the engine inspector's answer cannot be read: {text[:200]!r}")
+    return found
 
 
 def major_version(trt: Any) -> int:
@@ -193,7 +201,7 @@ def types_of_products(trt: Any, network: Any) -> list[str]:
     return [str(quantized.get(tensor.name, tensor).dtype) for tensor in read]
 
 
-def _logger_class(trt: Any, heard: Callable[[str, bool], None]) -> type:
+def logger_class(trt: Any, heard: Callable[[str, bool], None]) -> type:
     """Return a class to replace ``tensorrt.Logger``; ``heard`` gets each message, and whether it is an error."""
 
     class Logger(trt.ILogger):  # type: ignore[misc]

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 from ...errors import DataError, TrtGateError
 from ...jobs import AccuracyRequest, ArmAccuracy
 from ...records import REFERENCE, Head, Task
+from ..engine_file import described
 from ..worker import plain, progress
+from .predictions import Predictions, read_predictions
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -33,6 +35,7 @@ class Collector(ABC):
 
     def __init__(self, arm: str, request: AccuracyRequest, batches: Batches, task: Task, make: Any) -> None:
         self.arm = arm
+        self._artifact = next(Path(one.artifact) for one in request.arms if one.arm == arm)
         self.request = request
         self.batches = batches
         self.task: Task = task
@@ -41,6 +44,9 @@ class Collector(ABC):
         self._broken: list[str] = []
         self._files: list[str] = []
         self._done = 0
+        self._runs: Any = None
+        self._predictions: Predictions | None = None
+        self._batch: Any = None
 
     def validator(self, args: Any, _callbacks: Any) -> Any:
         """Make the validator that Ultralytics runs, with some of its methods wrapped."""
@@ -53,7 +59,8 @@ class Collector(ABC):
     def _get_dataloader(self, make: Callable[..., Any], *args: Any, **kwargs: Any) -> ArmBatches:
         if self.batches.loader is None:
             self.batches.loader = make(*args, **kwargs)
-        return self.batches.of(self.arm, whole=self.arm == REFERENCE)
+        whole = self.arm == REFERENCE and self._artifact.suffix == ".pt"
+        return self.batches.of(self.arm, whole=whole)
 
     def _build_dataset(self, build: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         from ..yolo import ignore_cached_images
@@ -73,24 +80,38 @@ class Collector(ABC):
 
     def _init_metrics(self, init: Callable[..., None], model: Any) -> None:
         init(model)
+        self._runs = getattr(model, "backend", None)
+        about = described(self._artifact) if self._artifact.suffix == ".json" else None
+        if about is not None:
+            self._predictions = read_predictions(self._artifact, about)
         in_model, in_data = len(model.names), self._validator.data["nc"]
         if in_model != in_data and not self.request.settings.single_cls:
             raise DataError(f"{self.arm}: the model has {in_model} classes, but {self.request.data} has {in_data}")
 
     def _preprocess(self, preprocess: Callable[..., Any], batch: Any) -> Any:
         settings = self.request.settings
-        self._files = batch["im_file"]
+        self._batch, self._files = batch, batch["im_file"]
         shape = tuple(batch["img"].shape[2:])
         if not settings.rect and shape != (settings.imgsz, settings.imgsz):
             raise TrtGateError(
                 f"{self.arm}: Ultralytics evaluates images of {shape[1]}x{shape[0]} pixels, not the "
                 f"{settings.imgsz}x{settings.imgsz} asked for; take a multiple of the model's stride"
             )
+        if getattr(self._runs, "needs_pads", False):
+            self._runs.pads = [
+                (left, top, shape[1] - left - round(width * gain_x), shape[0] - top - round(height * gain_y))
+                for (height, width), ((gain_y, gain_x), (left, top)) in zip(
+                    batch["ori_shape"], batch["ratio_pad"], strict=True
+                )
+            ]
         return preprocess(batch)
 
     def _postprocess(self, postprocess: Callable[..., Any], output: Any) -> Any:
         from ..yolo import broken_rows, tensors
 
+        if self._predictions is not None:
+            settings = self.request.settings
+            return self._predictions.postprocessed(self._batch, settings.conf, settings.max_det)
         images = len(self._files)
         broken = broken_rows(output, images)
         if broken:

@@ -16,6 +16,7 @@ from typing import IO, Any
 from ...data import keypoints_of
 from ...jobs import CheckpointFacts
 from ...machine import KNOWN
+from .. import engine_file
 
 PICKLE_BYTES = 4_000_000
 """The object that holds a model, without its tensors, is far smaller."""
@@ -59,6 +60,24 @@ class _Reader(pickle._Unpickler):
         return _Blank()
 
 
+def facts_of(path: Path) -> CheckpointFacts:
+    """Return what a checkpoint, or an ONNX file in its place, says of its training.
+
+    Raises:
+        ValueError: It cannot be read.
+        OSError: The file cannot be read.
+    """
+    if path.suffix != ".onnx":
+        return read_checkpoint(path)
+    try:
+        told = engine_file.read_metadata(path)
+    except SyntaxError as error:
+        raise ValueError(str(error)) from error
+    return CheckpointFacts(
+        names=by_index(told.get("names")), kpt_shape=keypoints_of(told.get("kpt_shape")), task=told.get("task")
+    )
+
+
 def read_checkpoint(path: Path) -> CheckpointFacts:
     """Return what a checkpoint says of its training.
 
@@ -88,7 +107,7 @@ def read_checkpoint(path: Path) -> CheckpointFacts:
     return CheckpointFacts(
         # What was never trained, such as a model made of a YAML, has Ultralytics' defaults for arguments.
         imgsz=_side(trained.get("imgsz")) if content.get("train_args") else None,
-        names=_by_index(names),
+        names=by_index(names),
         kpt_shape=keypoints_of(_key_points(model)),
         # Ultralytics takes it from here alone.
         single_cls=bool(content.get("train_args") and trained.get("single_cls")),
@@ -98,7 +117,8 @@ def read_checkpoint(path: Path) -> CheckpointFacts:
     )
 
 
-def _by_index(names: Any) -> dict[int, str] | None:
+def by_index(names: Any) -> dict[int, str] | None:
+    """Return the names of classes by their numbers, whatever holds them; None where there is none."""
     pairs = names.items() if isinstance(names, dict) else enumerate(names) if isinstance(names, (list, tuple)) else ()
     return {int(index): str(name) for index, name in pairs if str(index).isdecimal()} or None
 

@@ -11,7 +11,7 @@ from ...jobs import CheckpointFacts, EngineFacts, SurveyRequest, SurveyResponse
 from .. import engine_file
 from ..reading import noting
 from ..worker import PHASES, leave, main, plain
-from .checkpoint_file import read_checkpoint
+from .checkpoint_file import facts_of
 
 
 def work(request: SurveyRequest, folder: Path) -> SurveyResponse:
@@ -32,7 +32,7 @@ def work(request: SurveyRequest, folder: Path) -> SurveyResponse:
 def _facts(path: Path) -> CheckpointFacts:
     try:
         with noting(path):
-            return read_checkpoint(path)
+            return facts_of(path)
     except (ValueError, OSError) as error:
         return CheckpointFacts(problem=plain(error))
 

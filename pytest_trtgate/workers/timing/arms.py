@@ -30,7 +30,7 @@ class Arm:
 
     Attributes:
         spare: Whether it is loaded only to take the place of the first.
-        half: Whether its input is FP16.
+        takes: What its input is like: arms of which this is equal take the same.
         cuda_graph: Whether Ultralytics replays it from a CUDA graph; None on a CPU.
         enqueues: Whether it needs :meth:`bind` and :meth:`enqueue` to run on a stream of our choice.
 
@@ -66,7 +66,11 @@ class Arm:
         if artifact.suffix == ".pt" and hasattr(self.backend.model, "set_head_attr") and self.backend.end2end:
             # As the predictor's own loop does: filter candidates before taking the best.
             self.backend.model.set_head_attr(max_det=max(request.how.max_det, 300), agnostic_nms=False)
-        self.half: bool = self.backend.fp16
+        given = getattr(self.backend, "backend", None)
+        self._given = given if hasattr(given, "feed") else None
+        if self._given is not None:
+            self._given.fed = True
+        self.takes = f"{self.backend.fp16} {self._given.about.feed if self._given else ''}"
         self._on_gpu = self.backend.device.type == "cuda"
         # Ultralytics has a graph, or None in its place, for engines only.
         self.cuda_graph = getattr(self.backend, "graph", None) is not None if self._on_gpu else None
@@ -79,7 +83,14 @@ class Arm:
 
     def preprocess(self, images: Batch) -> Any:
         """Return the letterboxed input of a batch: batch x channels x imgsz x imgsz, 0 to 1; RGB where three."""
-        return self._predictor.preprocess(images)
+        tensor = self._predictor.preprocess(images)
+        if self._given is None:
+            return tensor
+        if self._given.needs_pads:
+            from ..given.backend import pads_of
+
+            self._given.pads = pads_of([image.shape[:2] for image in images], tensor.shape[-1])
+        return self._given.feed(tensor)
 
     def run(self, tensor: Any) -> Any:
         """Return the raw output for an input from the engine alone, once the device has it."""

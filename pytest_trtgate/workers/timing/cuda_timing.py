@@ -131,10 +131,10 @@ class GpuBench:
         self._arm.enqueue(self._timer.stream.cuda_stream)
 
 
-def make_benches(arms: Sequence[Arm], inputs: dict[bool, list[Any]], device: torch.device) -> dict[str, GpuBench]:
-    """Return a bench for each arm by its name; ``inputs`` are by whether they are FP16."""
-    hosts = {half: [tensor.cpu().pin_memory() for tensor in found] for half, found in inputs.items()}
+def make_benches(arms: Sequence[Arm], inputs: dict[str, list[Any]], device: torch.device) -> dict[str, GpuBench]:
+    """Return a bench for each arm by its name; ``inputs`` are by what they are like."""
+    hosts = {takes: [tensor.cpu().pin_memory() for tensor in found] for takes, found in inputs.items()}
     timer = EventTimer(device)
     # The inputs were made on another stream.
     torch.cuda.synchronize(device)
-    return {arm.name: GpuBench(arm, inputs[arm.half], hosts[arm.half], timer) for arm in arms}
+    return {arm.name: GpuBench(arm, inputs[arm.takes], hosts[arm.takes], timer) for arm in arms}

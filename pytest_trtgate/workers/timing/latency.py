@@ -232,12 +232,12 @@ def _load(
             arm.aim(batches[0])
             memory.charge("" if arm.spare else arm.name, partial(arm.rehearse, batches[0], request.how.imgsz))
         arms = [arm for arm in loaded if not arm.spare]
-        # Letterboxed once for arms that take FP16, and once for those that do not.
-        halves = {arm.half: arm for arm in arms}
-        inputs = {half: [arm.preprocess(batch) for batch in batches] for half, arm in halves.items()}
+        # Letterboxed once for all arms that take the same.
+        kinds = {arm.takes: arm for arm in arms}
+        inputs = {takes: [arm.preprocess(batch) for batch in batches] for takes, arm in kinds.items()}
         benches = {} if device is None else make_benches(arms, inputs, device)
     every = [
-        Series(arm, context, batches, inputs[arm.half], benches.get(arm.name))
+        Series(arm, context, batches, inputs[arm.takes], benches.get(arm.name))
         for context in contexts(request)
         for arm in arms
     ]
@@ -344,19 +344,10 @@ def _summary(asked: ArmRequest, request: LatencyRequest, every: Sequence[Series]
 
 
 def timing(nanoseconds: Any) -> Timing:
-    """Summarize durations; quantiles are interpolated linearly between samples."""
+    """Summarize durations."""
     import numpy as np
 
-    ms = np.asarray(nanoseconds) / 1e6
-    # To the nanosecond, which is what the clock tells: more digits only make baselines longer.
-    quantiles = np.quantile(ms, np.arange(1, 100) / 100).round(6)
-    return Timing(
-        n=len(ms),
-        mean_ms=round(float(ms.mean()), 6),
-        min_ms=float(ms.min()),
-        max_ms=float(ms.max()),
-        quantiles_ms=tuple(quantiles.tolist()),
-    )
+    return Timing.of_ms(np.asarray(nanoseconds) / 1e6)
 
 
 def course_ms(nanoseconds: Any, parts: int = PARTS) -> tuple[float, ...]:

@@ -53,7 +53,7 @@ def onnxruntime_layers(artifact: Path, runs: int, folder: Path) -> dict[str, flo
     noise = np.random.default_rng(0)
     feeds = {}
     for given in session.get_inputs():
-        kind = np.float16 if given.type == "tensor(float16)" else np.float32
+        kind = {"tensor(float16)": np.float16, "tensor(uint8)": np.uint8}.get(given.type, np.float32)
         feeds[given.name] = noise.random(fixed(given.name, given.shape)).astype(kind)
     for _ in range(WARMUP + runs):
         session.run(None, feeds)
@@ -98,11 +98,11 @@ def _tensorrt(request: ProfileRequest, artifact: Path) -> dict[str, float]:
     import torch
 
     from .. import yolo
-    from ..engine_file import read_engine
+    from ..engine_file import plan_of
     from .cuda_timing import open_device
 
     yolo.read_metadata(artifact)  # raises one sentence if it is no engine
-    _, plan = read_engine(artifact)
+    plan = plan_of(artifact)
     device = open_device(request.device)
     with yolo.refusals(f"{request.arm}: {artifact.name} could not be profiled"), torch.cuda.device(device):
         return tensorrt_layers(plan, request, torch, device)

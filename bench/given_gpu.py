@@ -1,0 +1,141 @@
+"""Plans that were built by hand, gated as they are, on a GPU: sound ones pass, a spoilt one fails, an accepted replays.
+
+python bench/given_gpu.py FOLDER
+
+It takes a GPU and TensorRT 10 or 11. Ultralytics exports the ONNX file, in a process of its own; TensorRT alone builds
+the plans, with ONNX Runtime's quantization. The spoilt INT8 has all scales of activations multiplied by 4.
+Prints what each run came to, and keeps it in ``results/given_gpu.json``; ends with 1 where it is not as expected.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from machine import keep
+
+ROOT = Path(__file__).parents[1]
+SHAPES = ROOT / "examples" / "shapes"
+IMGSZ = 320
+SPOILT = 4.0
+SETTINGS = """
+models = [{{ path = "shapes.pt", engines = {{ fp16 = "fp16.plan", int8 = "{int8}" }} }}]
+data = "data/data.yaml"
+imgsz = 320
+precisions = ["fp16", "int8"]
+backend = "tensorrt"
+cache_dir = "cache"
+missing_baseline = "record"
+[accuracy.int8]
+"mAP50" = 0.03
+"mAP50-95" = 0.03
+"""
+TESTS = """
+def test_accuracy(trtgate): trtgate.check_accuracy()
+def test_latency(trtgate): trtgate.check_latency()
+"""
+
+
+def pictures(folder: Path, count: int) -> Iterator[dict[str, Any]]:
+    """Yield images as the network takes them: they have its size."""
+    import cv2
+
+    for path in sorted((folder / "data" / "images" / "train").iterdir())[:count]:
+        image = cv2.resize(cv2.imread(str(path)), (IMGSZ, IMGSZ))[..., ::-1].transpose(2, 0, 1)
+        yield {"images": np.ascontiguousarray(image[None], dtype=np.float32) / 255}
+
+
+def in_halves(source: Path, to: Path) -> None:
+    """Write a graph in FP16, with inputs and outputs in FP32."""
+    import onnx
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    onnx.save(convert_float_to_float16(onnx.load(source), keep_io_types=True), to)
+
+
+def in_int8(source: Path, to: Path, folder: Path) -> None:
+    """Write a graph with scales for INT8, symmetric as TensorRT needs them; the head stays as it is."""
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+
+    class Reader(CalibrationDataReader):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self._left = pictures(folder, 128)
+
+        def get_next(self) -> dict[str, Any] | None:
+            return next(self._left, None)
+
+    # TensorRT takes no biases of 32-bit integers.
+    symmetric = {"ActivationSymmetric": True, "WeightSymmetric": True, "QuantizeBias": False}
+    kinds = {"activation_type": QuantType.QInt8, "weight_type": QuantType.QInt8, "quant_format": QuantFormat.QDQ}
+    quantize_static(str(source), str(to), Reader(), op_types_to_quantize=["Conv"], extra_options=symmetric, **kinds)
+
+
+def spoil(source: Path, to: Path) -> None:
+    """Write a graph of which all scales of activations are four times as large."""
+    import onnx
+
+    model = onnx.load(source)
+    read = {node.input[1] for node in model.graph.node if node.op_type == "QuantizeLinear"}
+    for index, tensor in enumerate(model.graph.initializer):
+        if tensor.name in read:
+            scales = onnx.numpy_helper.to_array(tensor) * np.float32(SPOILT)
+            model.graph.initializer[index].CopyFrom(onnx.numpy_helper.from_array(scales, tensor.name))
+    onnx.save(model, to)
+
+
+def build(graph: Path, to: Path) -> None:
+    """Build a plan with TensorRT's API, in the types that the graph has."""
+    import tensorrt as trt
+
+    logger = trt.Logger(trt.Logger.WARNING)
+    builder = trt.Builder(logger)
+    typed = getattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
+    network = builder.create_network(0 if typed is None else 1 << int(typed))
+    parser = trt.OnnxParser(network, logger)
+    if not parser.parse(graph.read_bytes()):
+        raise SystemExit(f"{graph}: {[str(parser.get_error(i)) for i in range(parser.num_errors)]}")
+    config = builder.create_builder_config()
+    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
+    to.write_bytes(builder.build_serialized_network(network, config))
+
+
+def gate(folder: Path, int8: str, *options: str) -> dict[str, str]:
+    """Return the outcome and the sentence of each verdict of a run."""
+    (folder / "trtgate.toml").write_text(SETTINGS.format(int8=int8))
+    subprocess.run([sys.executable, "-m", "pytest", "-q", *options], cwd=folder, check=False)
+    run = json.loads((folder / "reports" / "run.json").read_text())
+    return {f"{v['cell']['precision']} {v['subject']}": f"{v['outcome']}: {v['summary']}" for v in run["verdicts"]}
+
+
+def main() -> int:
+    """Build, gate three times, and compare with what is expected."""
+    folder = Path(sys.argv[1]).resolve()
+    folder.mkdir(parents=True)
+    subprocess.run([sys.executable, SHAPES / "generate.py", folder / "data"], check=True)
+    shutil.copy(SHAPES / "shapes.pt", folder)
+    (folder / "test_gate.py").write_text(TESTS)
+    export = f"from ultralytics import YOLO; YOLO('shapes.pt').export(format='onnx', imgsz={IMGSZ}, device='cpu')"
+    subprocess.run([sys.executable, "-c", export], cwd=folder, check=True)
+    graph = folder / "shapes.onnx"
+    in_halves(graph, folder / "fp16.onnx")
+    in_int8(graph, folder / "int8.onnx", folder)
+    spoil(folder / "int8.onnx", folder / "spoilt.onnx")
+    for name in ("fp16", "int8", "spoilt"):
+        build(folder / f"{name}.onnx", folder / f"{name}.plan")
+    found = {"sound": gate(folder, "int8.plan", "--trt-baselines=update"), "spoilt": gate(folder, "spoilt.plan")}
+    build(folder / "fp16.onnx", folder / "fp16.plan")  # other kernels may win this time
+    found["rebuilt"] = gate(folder, "int8.plan")
+    keep("given_gpu", found)
+    sound = all(said.startswith("PASS") for said in found["sound"].values())
+    replayed = any(words in found["rebuilt"]["fp16 latency"] for words in ("replayed beside it", "identical engine"))
+    return 0 if sound and found["spoilt"]["int8 accuracy"].startswith("FAIL") and replayed else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

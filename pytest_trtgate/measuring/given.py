@@ -1,0 +1,94 @@
+"""Files that are gated as they are: each looked into once, and copied into the cache, where nothing changes it."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from ..cache import key_parts
+from ..data import reading
+from ..errors import DataError, JobError
+from ..jobs import LOG_NAME, GivenRequest
+from ..records import DESCRIPTION, Cell, EngineRecord, Given, file_sha256, key_sha256
+from ..settings import read_sidecar, sidecar_path
+from .context import RunContext, now
+
+GIVEN_VERSION = 1
+"""Part of every key. Raise it when the job makes another description of the same file."""
+
+
+def obtain_given(context: RunContext, cell: Cell, file: Path, called: str = "given") -> EngineRecord:
+    """Return what stands for the engine of a cell: a file that is gated as it is, from its copy in the cache.
+
+    ``called``: what jobs and sentences call it.
+
+    Raises:
+        JobError: It cannot be run here, or does not fit the checkpoint, the dataset or the cell.
+        DataError: It, or what lies beside it, cannot be read.
+    """
+    beside, reference = sidecar_path(file), context.plan.weights[cell.model] == file
+    label = cell.label if called == "given" else f"{cell.model} {called}"
+    with reading():
+        sha256 = context.inputs.sha256(file)
+        told = context.inputs.sha256(beside)
+    weights, data = context.weights_sha256[cell.model], context.data[cell.model]
+    parts = key_parts(cell, context.environment, weights, {}, None)
+    parts |= {"given": sha256, "sidecar": told, "looked": GIVEN_VERSION, "data": sorted(data.dataset.names.items())}
+    predicted = file.suffix.lower() == ".json"
+    if predicted:
+        parts |= {"images": data.digest}
+    source = Given(source=str(file), sidecar=str(beside) if told else "", layout="raw")
+
+    def look(folder: Path) -> EngineRecord:
+        name, started = f"{called}-{cell.key}", time.monotonic()
+        try:
+            sidecar = read_sidecar(file)
+        except DataError as error:
+            raise JobError(name, str(error)) from error
+        request = GivenRequest(
+            file=str(file),
+            weights="" if reference else str(context.plan.weights[cell.model]),
+            cell=cell,
+            sidecar=sidecar,
+            data=str(data.resolved),
+            data_split=context.settings.split,
+            images=tuple(map(str, data.images)) if predicted else (),
+            device=context.environment.device,
+            threads=context.threads,
+            output=str(folder),
+        )
+        context.milestone(f"{label}: looking into {file.name}")
+        try:
+            answer = context.job(name, request)
+        except JobError as error:
+            raise JobError(error.job, data.in_own_words(error.reason), error.log_tail) from error
+        log = context.workspace.job_folder(name) / LOG_NAME
+        (folder / "build.log").write_bytes(log.read_bytes() if log.exists() else b"")
+        return EngineRecord(
+            cell=cell,
+            cache_key=key_sha256(parts),
+            key_parts=parts,
+            artifact=answer.artifact,
+            files=(),
+            sha256="",
+            size_bytes=0,
+            built_at=now(),
+            build_seconds=time.monotonic() - started,
+            metadata=answer.metadata,
+            inspection=answer.inspection,
+            given=source.model_copy(update={"layout": answer.layout}),
+        )
+
+    record = context.cache.obtain(key_sha256(parts), look)
+    # Equal bytes may have been given from elsewhere before.
+    layout = record.given.layout if record.given else source.layout
+    source = source.model_copy(update={"layout": layout})
+    context.milestone(f"{label}: {source.sentence}, {record.size_bytes / 1e6:.1f} MB")
+    return record.model_copy(update={"cell": cell, "given": source})
+
+
+def described(artifact: Path) -> dict[str, Any]:
+    """Return what keys say of how a given file is run; nothing of what was built here."""
+    path = artifact.with_name(DESCRIPTION)
+    return {"described": file_sha256(path)} if path.is_file() else {}

@@ -1,0 +1,167 @@
+"""Files that are gated as they are, from the settings to the files that a run leaves."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from fake_jobs import Behaviour
+from project import SETTINGS, Project
+
+from pytest_trtgate.records.files import file_sha256
+
+BASE = SETTINGS.replace('models = ["shapes.pt"]\n', "")
+ENGINES = 'models = [{ path = "shapes.pt", engines = { int8 = "deploy/best.onnx" } }]'
+
+
+def give(project: Project, **behaviour: dict[str, float]) -> Path:
+    """Put a file where it is deployed from; what it does differs from what the gate would build."""
+    file = project.path / "deploy" / "best.onnx"
+    file.parent.mkdir(exist_ok=True)
+    return Behaviour(**{"drop": {"int8": 0.002}, **behaviour}).save(file)  # type: ignore[arg-type]
+
+
+def test_a_given_engine_is_judged_and_not_built(project: Project) -> None:
+    file = give(project)
+    before = file.stat()
+    project.settings(top=ENGINES, base=BASE)
+    project.run().assert_outcomes(passed=6)
+    engine = project.engine("int8")
+    assert engine.sha256 == file_sha256(file)
+    assert engine.given is not None
+    assert (engine.given.source, engine.given.sidecar) == (str(file), "")
+    assert [name for name in project.job_names("build") if "int8" in name] == []
+    assert file.stat() == before
+    assert f"given: {file}" in project.page
+
+
+def test_the_command_line_gives_an_engine_too(project: Project) -> None:
+    file = give(project)
+    project.run("--trt-engine=int8=deploy/best.onnx").assert_outcomes(passed=6)
+    assert project.engine("int8").sha256 == file_sha256(file)
+
+
+def test_an_accepted_engine_is_replayed_beside_another(project: Project) -> None:
+    file = give(project)
+    project.settings(top=ENGINES, base=BASE)
+    project.run("--trt-baselines=update").assert_outcomes(passed=6)
+    accepted = json.loads(project.baseline("int8").read_text())
+    assert accepted["engine_sha256"] == file_sha256(file)
+    give(project, p50_ms={"pt": 8.0, "int8": 3.9})
+    project.run().assert_outcomes(passed=5, failed=1)
+    assert "the baseline replayed beside it" in project.verdict("int8", "latency").summary
+
+
+def test_a_file_that_does_not_fit_is_told_before_it_is_timed(project: Project) -> None:
+    give(project)
+    project.weights(Behaviour(faults={"given-int8": "refuse"}))
+    project.settings(top=ENGINES, base=BASE)
+    project.run().assert_outcomes(passed=4, failed=2)
+    assert all(not name.startswith("launch") or "int8" not in name for name in project.job_names("latency"))
+    assert project.verdict("int8", "latency").outcome == "ERROR"
+
+
+def test_another_sidecar_makes_another_engine(project: Project) -> None:
+    file = give(project)
+    project.settings(top=ENGINES, base=BASE)
+    project.run("-k", "int8 and accuracy").assert_outcomes(passed=1)
+    first = project.engine("int8").cache_key
+    file.with_name("best.onnx.toml").write_text('task = "detect"\n')
+    project.run("-k", "int8 and accuracy").assert_outcomes(passed=1)
+    assert project.engine("int8").cache_key != first
+    assert project.engine("int8").given.sidecar.endswith("best.onnx.toml")  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("top", "said"),
+    [
+        ('models = [{ path = "shapes.pt", engines = { int8 = "none.onnx" } }]', "none.onnx: no such file"),
+        ('models = [{ path = "shapes.pt", engines = { int8 = "a.plan" } }]', "it takes TensorRT and a GPU"),
+        ('models = [{ path = "shapes.pt", engines = { int8 = "a.bin" } }]', "must end in .onnx or .engine"),
+        ('models = [{ path = "shapes.pt", times = { int8 = "a.csv" } }]', "no predictions that they are of"),
+        ('models = ["best.onnx"]', "nothing can be built of an ONNX file"),
+    ],
+)
+def test_what_cannot_be_gated_is_a_sentence(project: Project, top: str, said: str) -> None:
+    for name in ("a.plan", "a.bin", "a.csv", "best.onnx"):
+        (project.path / name).write_bytes(b"bytes")
+    project.settings(top=top, base=BASE)
+    result = project.run()
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert said in "".join(result.errlines + result.outlines)
+
+
+def predicted(project: Project, times: str = "") -> None:
+    """Have INT8 be predictions; for the fake jobs they say what an engine would."""
+    Behaviour(drop={"int8": 0.002}).save(project.path / "int8.json")
+    beside = f", times = {{ int8 = {times} }}" if times else ""
+    project.settings(
+        top=f'models = [{{ path = "shapes.pt", predictions = {{ int8 = "int8.json" }}{beside} }}]', base=BASE
+    )
+
+
+def test_predictions_without_times_have_no_latency(project: Project) -> None:
+    predicted(project)
+    project.run("--trt-baselines=update").assert_outcomes(passed=6)
+    assert project.verdict("int8", "accuracy").outcome == "PASS"
+    latency = project.verdict("int8", "latency")
+    assert (latency.outcome, latency.failed) == ("INCONCLUSIVE", False)
+    assert "came without times" in latency.summary
+    assert all("int8" not in launch.arms for launch in project.record.latencies["shapes"].launches)
+    assert project.accepted_accuracy("int8").exists()
+    assert not project.baseline("int8").exists()
+
+
+def test_recorded_times_are_judged_against_stored_sessions(project: Project) -> None:
+    files = []
+    for number in range(3):
+        files.append(f"t{number}.csv")
+        rows = (3.0 + 0.001 * ((7 * row + number) % 10) for row in range(200))
+        (project.path / files[-1]).write_text("latency_ms\n" + "\n".join(f"{ms:.4f}" for ms in rows) + "\n")
+    predicted(project, str(files))
+    project.run("--trt-baselines=update").assert_outcomes(passed=6)
+    project.run().assert_outcomes(passed=6)
+    launches = project.record.latencies["shapes"].of_arm("int8")
+    assert [Path(launch.recorded).name for launch in launches] == files
+    latency = project.verdict("int8", "latency")
+    assert "were recorded elsewhere" in " ".join(check.sentence for check in latency.checks)
+    for file in files:
+        rows = (4.5 + 0.001 * (row % 10) for row in range(200))
+        (project.path / file).write_text("\n".join(f"{ms:.4f}" for ms in rows) + "\n")
+    project.run()
+    check = next(c for c in project.verdict("int8", "latency").checks if c.name == "p50")
+    assert check.change == pytest.approx(0.5, abs=0.01)
+    assert project.page
+
+
+def test_what_is_deployed_is_compared_with(project: Project) -> None:
+    give(project, p50_ms={"pt": 8.0, "deployed": 3.3, "int8": 3.3}, drop={"deployed": 0.02})
+    project.settings(more='[deployment]\nengine = "deploy/best.onnx"\ncompare = true\n')
+    result = project.run()
+    result.assert_outcomes(passed=6)
+    said = next(note for note in project.record.notes if note.startswith("shapes int8 against"))
+    result.stdout.fnmatch_lines(["shapes int8 against what is deployed*"])
+    assert "what is deployed (best.onnx): -9." in said
+    assert said.endswith("mAP50-95 +0.0150")
+    launch = project.record.latencies["shapes"].launches[0]
+    assert {"pt", "deployed", "fp32", "fp16", "int8"} <= launch.arms.keys()
+    assert "against what is deployed" in project.page
+
+
+def test_a_deployed_engine_that_cannot_run_fails_no_cell(project: Project) -> None:
+    give(project, faults={"latency-deployed": "refuse", "accuracy-deployed": "refuse"})
+    project.settings(more='[deployment]\nengine = "deploy/best.onnx"\ncompare = true\n')
+    project.run().assert_outcomes(passed=6)
+    assert any("was not compared with" in note for note in project.record.notes)
+
+
+def test_an_onnx_file_stands_for_the_checkpoint(project: Project) -> None:
+    give(project)
+    Behaviour().save(project.path / "ref.onnx")
+    project.settings(top='models = [{ reference = "ref.onnx", engines = { int8 = "deploy/best.onnx" } }]', base=BASE)
+    project.run().assert_outcomes(passed=2)
+    assert [cell.key for cell in project.record.cells] == ["ref-int8-320-b1-onnxruntime-cpu"]
+    checks = project.verdict("int8", "accuracy").checks
+    assert {check.outcome for check in checks if check.against == "pt"} == {"PASS"}
+    assert any("stands for the .pt" in note for note in project.record.notes)
