@@ -123,7 +123,7 @@ def _received(other: OtherMachine) -> dict[str, bytes]:
 
 
 def test_every_text_of_a_request_is_known_to_be_a_path_or_none() -> None:
-    no_paths = {"arm", "device", "sha256", "name", "model", "split", "backend", "precision"}
+    no_paths = {"arm", "device", "sha256", "name", "model", "split", "data_split", "backend", "precision"}
     unknown = set()
 
     def look(model: Any) -> None:
@@ -488,7 +488,7 @@ def pytest_trtgate_machine(config):
     assert second.environment.extra == {"node": "other"}
     assert second.environment.model_copy(update={"extra": {}}) == first.environment
     kinds = {job.kind for job in second.jobs}
-    assert kinds == set(KINDS) - {"layers", "explain"} == {job.kind for job in first.jobs}
+    assert kinds == set(KINDS) - {"given", "layers", "explain"} == {job.kind for job in first.jobs}
     assert all(job.ok for job in second.jobs)
     assert {key: engine.sha256 for key, engine in second.engines.items()} == {
         key: engine.sha256 for key, engine in first.engines.items()

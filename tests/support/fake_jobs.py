@@ -220,6 +220,7 @@ def given(request: dict[str, Any], folder: Path) -> dict[str, Any]:
         misbehave(Behaviour.load(Path(request["weights"])), "given", cell["precision"], folder)
     predicted = source.suffix == ".json"
     artifact = "engine.json" if predicted else "engine.onnx"
+    output.mkdir(parents=True, exist_ok=True)
     (output / artifact).write_bytes(content)
     size = [cell["imgsz"], cell["imgsz"]]
     metadata = {"imgsz": size, "batch": cell["batch"], "task": "detect", "args": {"nms": None}, "end2end": predicted}
