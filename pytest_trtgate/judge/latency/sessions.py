@@ -73,12 +73,25 @@ class Shift:
         return median(self.now) - self.then
 
     @cached_property
+    def launch_spread(self) -> float | None:
+        """How much launches of one session differ, by the stored sessions; None where none has two launches."""
+        known = [_spread(session) for session in self.stored if len(session) > 1]
+        return math.sqrt(math.fsum(x * x for x in known) / len(known)) if known else None
+
+    @cached_property
     def scale(self) -> float:
-        """The spread of that: the new session has one of its own, and the mean of the stored ones is not exact."""
-        before = math.fsum(map(_variance_of_level, self.stored)) / len(self.stored)
-        prior = SESSION_SPREAD**2 + max(before, _variance_of_level(self.now))
+        """The spread of that: the new session has one of its own, and the mean of the stored ones is not exact.
+
+        A single launch differs from its session's level by the spread between launches, which stored sessions of
+        several launches each do not show in their medians.
+        """
+        launch = self.launch_spread or 0.0
+        before = math.fsum(_variance_of_level(session, launch) for session in self.stored) / len(self.stored)
+        own = _variance_of_level(self.now, launch)
+        prior = SESSION_SPREAD**2 + max(before, own)
         squares = math.fsum((median(session) - self.then) ** 2 for session in self.stored)
-        return math.sqrt((SESSION_SPREAD_DF * prior + squares) / self.df * (1 + 1 / len(self.stored)))
+        known = (SESSION_SPREAD_DF * prior + squares) / self.df * (1 + 1 / len(self.stored))
+        return math.sqrt(known + (max(0.0, own - before) if len(self.now) == 1 else 0.0))
 
     @property
     def p(self) -> float:
@@ -156,11 +169,20 @@ def _detectable(shift: Shift, limit: float) -> float:
     return as_ratio(fails + student_t_quantile(POWER, shift.df) * shift.scale)
 
 
-def _variance_of_level(logs: Sequence[float]) -> float:
+def _variance_of_level(logs: Sequence[float], launch_spread: float) -> float:
     """Return the variance of a session's median launch, by its launches; a median's is pi / 2 times a mean's.
 
-    Their spread is their median deviation, 1.48 of which are a normal standard deviation: as little as the median does
-    it mind one launch that was held up.
+    Of a single launch it is that between launches, as other sessions have it.
+    """
+    if len(logs) == 1:
+        return launch_spread**2
+    return math.pi / 2 * _spread(logs) ** 2 / len(logs)
+
+
+def _spread(logs: Sequence[float]) -> float:
+    """Return the spread of launches: their median deviation, 1.48 of which are a normal standard deviation.
+
+    As little as the median does it mind one launch that was held up.
     """
     middle = median(logs)
-    return math.pi / 2 * (1.4826 * median(abs(x - middle) for x in logs)) ** 2 / len(logs)
+    return 1.4826 * median(abs(x - middle) for x in logs)

@@ -20,6 +20,7 @@ from ...records import ArmLaunch, Context, Launch, MachineState, Timing
 from ..worker import PHASES, leave, main, progress
 from .cpu import machine_state
 from .gpu import ClockWatch, Sensors, energy_per_call_mj, open_gpu
+from .sampling import is_sharp
 
 if TYPE_CHECKING:
     import torch
@@ -37,7 +38,9 @@ LEAST_SAMPLES = 30
 GLANCE = 3
 """Inferences that tell how long one takes if the arm is warm already."""
 SHOWN_SHARE, LEAST_SHOWN = 4, 10
-"""Contexts without limits get a quarter of the timed inferences and of their time, but at least so many."""
+"""What is only shown gets a quarter of the timed inferences and of their time, but at least so many."""
+SHOWN_SHARP = 0.01
+"""To this ratio the p50 of a context without limits is known when its sampling ends early."""
 PARTS = 20
 """Parts of a launch whose medians are kept, at most ``LEAST_SAMPLES``."""
 STAGES: tuple[Context, ...] = ("preprocess", "inference", "postprocess")
@@ -84,7 +87,7 @@ def work(request: LatencyRequest, folder: Path) -> LatencyResponse:
         _warm_up(every, request, name, gpu)
         PHASES.begin("work")
         during = _measure(every, request, name, gpu)
-        energies = _energies_mj(every, gpu)
+        energies = _energies_mj(every, gpu) if request.energy else {}
     del spare  # its memory was taken while the others were timed
     PHASES.begin("write")
     after = machine_state()
@@ -125,12 +128,14 @@ class Series:
     """What is measured of one arm in one context.
 
     Attributes:
+        asked: What is wanted of the arm.
         bench: The arm on a GPU, which times ``engine`` and the copies by events; None on a CPU.
         readings: The clock in nanoseconds at the start of each timed inference and after each of its stages.
-        planned: How many timed inferences there will be.
+        planned: How many timed inferences there will be, at most.
     """
 
     arm: Arm
+    asked: ArmRequest
     context: Context
     batches: Sequence[Batch]
     inputs: Sequence[Any]
@@ -166,8 +171,9 @@ class Series:
             durations = [self._duration(number) for number in range(GLANCE)]
             self.warmup_stable = warm.warmup_stable
         self.warmup_iterations = len(durations)
-        judged = request.gated in (None, self.context)
-        share, least = (1, LEAST_SAMPLES) if judged else (SHOWN_SHARE, LEAST_SHOWN)
+        gated = request.gated in (None, self.context)
+        share = 1 if gated and not self.asked.shown else SHOWN_SHARE
+        least = LEAST_SAMPLES if gated else LEAST_SHOWN
         affordable = int(request.rules.max_seconds * 1e9 / max(1.0, median(durations[-WINDOW:])))
         self.planned = min(request.rules.samples, max(least, min(request.rules.samples, affordable) // share))
 
@@ -186,6 +192,15 @@ class Series:
     def _duration(self, number: int) -> int:
         readings = self.once(number)
         return readings[-1] - readings[0]
+
+    def is_sharp(self, request: LatencyRequest) -> bool:
+        """Return whether what was timed tells as much as is wanted."""
+        import numpy as np
+
+        asked = self.asked.sharp
+        if request.gated not in (None, self.context):
+            asked = {"p50": SHOWN_SHARP}
+        return is_sharp(np.array([r[-1] - r[0] for r in self.readings]), asked, request.rules.block)
 
     def block(self, count: int) -> None:
         """Time ``count`` inferences, after some that are not timed."""
@@ -236,8 +251,9 @@ def _load(
         halves = {arm.half: arm for arm in arms}
         inputs = {half: [arm.preprocess(batch) for batch in batches] for half, arm in halves.items()}
         benches = {} if device is None else make_benches(arms, inputs, device)
+    asked = {arm.arm: arm for arm in request.arms}
     every = [
-        Series(arm, context, batches, inputs[arm.half], benches.get(arm.name))
+        Series(arm, asked[arm.name], context, batches, inputs[arm.half], benches.get(arm.name))
         for context in contexts(request)
         for arm in arms
     ]
@@ -245,25 +261,43 @@ def _load(
 
 
 def _warm_up(every: Sequence[Series], request: LatencyRequest, name: str, gpu: Sensors) -> None:
-    """Warm up all series; on a CPU, ``end-to-end`` first, which holds all that the engine alone does."""
+    """Warm up all series, and have arms that are compared time equal numbers of inferences.
+
+    On a CPU, the gated context comes first, and a glance at the other is enough: both run the same engine. The clock of
+    a GPU has to settle once, not again for each series.
+    """
     warm: dict[str, Series] = {}
-    for series in reversed(every):
+    clock = ClockWatch(gpu.sm_mhz)
+    for series in sorted(every, key=lambda one: one.context != (request.gated or "end-to-end")):
         arm = series.arm.name
         progress(f"{name}: warming up {arm}, {series.context}")
-        series.warm_up(request, ClockWatch(gpu.sm_mhz), warm.get(arm))
+        series.warm_up(request, clock, warm.get(arm))
         if series.bench is None:
             warm.setdefault(arm, series)
+    for family in _families(every):
+        for series in family:
+            series.planned = min(other.planned for other in family)
+
+
+def _families(every: Sequence[Series]) -> list[list[Series]]:
+    """Return the series that are compared with each other: of one context, and of an engine and its baseline engine."""
+    found: dict[tuple[str, str], list[Series]] = {}
+    for series in every:
+        found.setdefault((series.context, series.asked.family), []).append(series)
+    return list(found.values())
 
 
 def _measure(every: Sequence[Series], request: LatencyRequest, name: str, gpu: Sensors) -> tuple[MachineState, ...]:
-    """Time all series in alternating blocks, each spread over the whole launch; return readings of the GPU."""
+    """Time all series in alternating blocks, each spread over the whole launch; return readings of the GPU.
+
+    What tells enough is timed no longer.
+    """
     during = []
     rng = random.Random(request.seed)
     by_context = {c: [series for series in every if series.context == c] for c in contexts(request)}
     rounds = max(math.ceil(series.planned / request.rules.block) for series in every)
     context_orders = balanced_orders(rng, list(by_context))
     arm_orders = {context: balanced_orders(rng, found) for context, found in by_context.items()}
-    total = sum(series.planned for series in every)
     for number in range(1, rounds + 1):
         for context in next(context_orders):
             for series in next(arm_orders[context]):
@@ -274,7 +308,16 @@ def _measure(every: Sequence[Series], request: LatencyRequest, name: str, gpu: S
                     series.block(due - len(series.readings))
         if every[0].bench is not None and number % -(-rounds // LOOKS) == 0:
             during.append(MachineState(**gpu.state()))
-        progress(f"{name}: {100 * sum(len(series.readings) for series in every) // total} %")
+        for family in _families(every):
+            if any(s.planned > len(s.readings) for s in family) and all(s.is_sharp(request) for s in family):
+                for series in family:
+                    series.planned = len(series.readings)
+        done, total = (sum(counts) for counts in zip(*((len(s.readings), s.planned) for s in every), strict=True))
+        progress(f"{name}: {100 * done // total} %")
+        if done == total:
+            break
+    if every[0].bench is not None and not during:
+        during.append(MachineState(**gpu.state()))
     return tuple(during)
 
 
