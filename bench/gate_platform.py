@@ -3,8 +3,9 @@
 python bench/gate_platform.py [--trials 10000]
 
 Simulated, by the gate's own entry point: the accepted engine and the ``.pt`` in one launch, and where that is not like
-the stored sessions, in three; sessions of three launches are stored. In the worlds, the spread is that of a session, of a launch in it, and of an arm in that, each:
-a session or launch moves both arms alike. ``shared``: nothing is an arm's own, so that both arms always agree.
+the stored sessions, in three; sessions of three launches are stored. In the worlds, the spread is that of a session, of
+a launch in it, and of an arm in that, each: a session or launch moves both arms alike. ``shared``: nothing is an arm's
+own, so that both arms always agree.
 """
 
 from __future__ import annotations
@@ -132,8 +133,12 @@ def rates(trials: int, seed: int) -> Iterator[dict[str, Any]]:
                     only[name_of] = share(sure(three, change))
                     told[name_of] = share(doubted & sure(three, change))
                 yield {
-                    **{"world": name, "arms": len(arms), "stored_sessions": sessions, "told_percent": told},
-                    **{"told_always_by_three_percent": only, "three_launches_percent": more},
+                    "world": name,
+                    "arms": len(arms),
+                    "stored_sessions": sessions,
+                    "told_percent": told,
+                    "told_always_by_three_percent": only,
+                    "three_launches_percent": more,
                 }
 
 

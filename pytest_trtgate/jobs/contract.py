@@ -243,8 +243,8 @@ class AccuracyRequest(Request[AccuracyResponse]):
 class ArmRequest(Record):
     """One arm of a launch; ``budgets_ms`` by percentile, if it has any. A ``spare`` is loaded and not timed.
 
-    Its sampling ends early once each percentile of ``sharp`` is known to this ratio of it (95 %, half the width). An arm
-    that is ``shown`` is compared with nothing in the launch, and gets less time.
+    Its sampling ends early once each percentile of ``sharp`` is known to this ratio of it (half of the 95 % limits'
+    distance). An arm that is ``shown`` is compared with nothing in the launch, and gets less time.
     """
 
     arm: str

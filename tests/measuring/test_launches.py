@@ -35,9 +35,7 @@ def arms_of(precisions: tuple[str, ...]) -> list[ArmRequest]:
     return [ArmRequest(arm=name, artifact=file, sha256="") for name, file in files.items()]
 
 
-def launched(
-    name: str, index: int, arms: list[ArmRequest], samples: int | None, effect: Callable[[int], float]
-) -> Launch:
+def launched(name: str, index: int, arms: list[ArmRequest], kind: str, effect: Callable[[int], float]) -> Launch:
     """Return a launch of engines that are all as fast, but for the places at which they are loaded."""
     order = LatencyRequest.model_construct(index=index, arms=tuple(arms)).load_order
     places = ["" if arm.spare else arm.arm for arm in order if arm.artifact.endswith(".onnx")]

@@ -114,10 +114,14 @@ def work(request: LatencyRequest, folder: Path) -> LatencyResponse:
 
 
 def contexts(request: LatencyRequest) -> tuple[Context, ...]:
-    """Return what is to be timed; the stages come with ``end-to-end``, and on a GPU host and copies with ``engine``."""
+    """Return what is to be timed; the stages come with ``end-to-end``.
+
+    On a GPU, host and copies come where both contexts are asked for.
+    """
     wanted: list[Context] = []
     if "engine" in request.contexts:
-        wanted += ["engine", *(ON_GPU if request.device.isdecimal() else ())]
+        both = len(request.contexts) > 1
+        wanted += ["engine", *(ON_GPU if both and request.device.isdecimal() else ())]
     if set(request.contexts) - {"engine"}:
         wanted.append("end-to-end")
     return tuple(wanted)
