@@ -275,6 +275,8 @@ class LatencyRequest(Request[LatencyResponse]):
     they are for (``ArmRequest.sharp``); arms of one family get as many each. Where limits apply to one context only,
     ``gated``, the others are for show and get a quarter of both. Raw durations in nanoseconds go to ``samples_file``,
     one array per ``ARM/CONTEXT``. ``energy``: whether that of each arm is measured too, where a GPU tells it.
+    ``inputs``: where the first launch of a model leaves what it has made of the images, for launches that can do
+    without torch; empty for none.
     """
 
     kind: ClassVar[JobKind] = "latency"
@@ -288,6 +290,7 @@ class LatencyRequest(Request[LatencyResponse]):
     rules: Latency
     samples_file: str
     energy: bool = True
+    inputs: str = ""
 
     @property
     def artifacts(self) -> tuple[str, ...]:

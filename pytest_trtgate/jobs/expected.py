@@ -38,7 +38,7 @@ class ExpectedJobs:
     def before(self, kind: JobKind) -> None:
         """Prepare launches beside a job that leaves processor time for it. TensorRT's builder must not be disturbed."""
         if self._models and (kind == "accuracy" or (kind == "build" and self._where[0] == "cpu")):
-            self._prepare("latency", self._launches)
+            self._prepare("latency", self._launches if self._builds else 1)
 
     def before_launches(self, model: str, count: int) -> None:
         """Prepare the launches of a model, which come now."""

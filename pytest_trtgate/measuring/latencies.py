@@ -63,9 +63,21 @@ class Latencies:
             return record  # there is nothing to compare the .pt with
         questions = [self._question(record, cell) for cell in context.plan.of_model(model) if cell.precision in engines]
         arms = sharpened([checkpoint_arm(context, model), *arms, *self._replays(engines)], questions)
-        context.expected.before_launches(model, 1 if all(q.is_shown for q in questions) else settings.latency.launches)
+        further = any(q.needs_checkpoint or not (q.is_shown or self._alone) for q in questions)
+        context.expected.before_launches(model, settings.latency.launches if further else 1)
         series = LaunchSeries(record, arms, partial(self._launch, model), context.milestone)
-        return series.run(1, self._more)
+        try:
+            return series.run(1, self._more)
+        finally:
+            self._inputs(model).unlink(missing_ok=True)
+
+    @property
+    def _alone(self) -> bool:
+        """Whether launches without the ``.pt`` import next to nothing, since the engines' runtime is enough."""
+        return self.context.environment.device == "cpu" and self.context.settings.latency.context == "engine"
+
+    def _inputs(self, model: str) -> Path:
+        return self.context.workspace.path / f"inputs-{model}.npy"
 
     def _budgets_ms(self, cell: Cell) -> dict[str, float]:
         limits = self.context.settings.latency.limits(cell.precision, cell.backend)
@@ -117,12 +129,14 @@ class Latencies:
         launches = min(rules.max_launches, launches)
         if not arms or launches <= have:
             return None
-        self.context.expected.further_launches(launches - have)
+        if REFERENCE in arms or not self._alone:
+            self.context.expected.further_launches(launches - have)
         confirms = bool(needs) and all(need.confirms for need in needs.values())
         return Extension(launches, arms, "; ".join(why), confirms)
 
     def _launch(self, model: str, name: str, index: int, arms: list[ArmRequest], kind: LaunchKind) -> Launch:
         request = launch_request(self.context, model, name, index, arms)
+        request = request.model_copy(update={"inputs": str(self._inputs(model))})
         if kind == "probe":
             few = request.rules.model_copy(update={"samples": PROBE_SAMPLES})
             request = request.model_copy(update={"rules": few, "energy": False})

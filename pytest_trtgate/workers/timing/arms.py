@@ -19,6 +19,7 @@ from ...jobs import ArmRequest, LatencyRequest
 from .. import yolo
 from ..reading import noting
 from ..verifying import read_image
+from .runtime_arms import RuntimeCall
 
 yolo.load_torchvision()
 Batch = list[Any]
@@ -71,6 +72,9 @@ class Arm:
         # Ultralytics has a graph, or None in its place, for engines only.
         self.cuda_graph = getattr(self.backend, "graph", None) is not None if self._on_gpu else None
         self.enqueues = artifact.suffix == ".engine" and not self.cuda_graph
+        # As where the runtime is all that a launch imports.
+        alone = artifact.suffix == ".onnx" and not self._on_gpu
+        self._call = RuntimeCall(self.backend.session) if alone else None
         self._context: Any = self.backend.context if self.enqueues else None
 
     def aim(self, images: Batch) -> None:
@@ -83,6 +87,8 @@ class Arm:
 
     def run(self, tensor: Any) -> Any:
         """Return the raw output for an input from the engine alone, once the device has it."""
+        if self._call is not None:
+            return self._call(tensor.numpy())
         output = self.backend(tensor)
         self.synchronize()
         return output

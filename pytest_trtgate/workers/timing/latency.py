@@ -6,13 +6,13 @@ import gc
 import math
 import random
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
-from statistics import median
+from statistics import median, quantiles
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ...jobs import ArmRequest, LatencyRequest, LatencyResponse
@@ -23,17 +23,18 @@ from .gpu import ClockWatch, Sensors, energy_per_call_mj, open_gpu
 from .sampling import is_sharp
 
 if TYPE_CHECKING:
-    import torch
-
     from .arms import Arm, Batch
     from .cuda_timing import GpuBench
+    from .runtime_arms import RuntimeArm
 
 T = TypeVar("T")
 PRIMERS = 2
 """Untimed inferences that open each block: they bring the arm's weights and threads back after another arm's turn."""
 WINDOW = 10
 """Inferences in each of the two windows whose medians agree when an arm is warm."""
-STABLE = 0.05
+STABLE, STABLE_NOISE = 0.05, 0.8
+"""They agree where they differ by less than this ratio, or this share of the spread (between quartiles) inside them:
+medians of ten steady times differ by less in 19 of 20 cases."""
 LEAST_SAMPLES = 30
 GLANCE = 3
 """Inferences that tell how long one takes if the arm is warm already."""
@@ -63,32 +64,19 @@ def work(request: LatencyRequest, folder: Path) -> LatencyResponse:
         TrtGateError: An arm does not fit the request, fails, or returns NaN or infinite values; or there is no such
             GPU.
     """
-    import torch
-
     started, began = datetime.now(timezone.utc), time.monotonic()
     before = machine_state()
     name = f"launch {request.index + 1}"
     progress(f"{name}: loading {', '.join(arm.arm for arm in request.arms)}")
-
-    from .. import yolo
-    from .arms import decode
-    from .cuda_timing import open_device
-
-    PHASES.begin("images")
-    yolo.isolate(request)
-    batches = decode(request)
-    PHASES.begin("load")
-    device = open_device(request.device)
-    gpu = Sensors(None, None) if device is None else open_gpu(device.index)
-    before = before.model_copy(update=gpu.state())
-    spare, every, memory_bytes = _load(request, folder, batches, device)
+    ready = _load_alone(request) if runs_alone(request) else _load(request, folder)
+    every, gpu = ready.every, ready.gpu
+    before = before.model_copy(update=ready.before)
     PHASES.begin("warm-up")
-    with torch.inference_mode(), no_garbage_collection():
+    with ready.guard, no_garbage_collection():
         _warm_up(every, request, name, gpu)
         PHASES.begin("work")
         during = _measure(every, request, name, gpu)
         energies = _energies_mj(every, gpu) if request.energy else {}
-    del spare  # its memory was taken while the others were timed
     PHASES.begin("write")
     after = machine_state()
     arrays = _save_samples(every, request)
@@ -101,7 +89,7 @@ def work(request: LatencyRequest, folder: Path) -> LatencyResponse:
         seconds=time.monotonic() - began,
         arms={
             a.arm: _summary(a, request, every, arrays).model_copy(
-                update={"memory_peak_bytes": memory_bytes.get(a.arm), "energy_mj": energies.get(a.arm)}
+                update={"memory_peak_bytes": ready.memory_bytes.get(a.arm), "energy_mj": energies.get(a.arm)}
             )
             for a in request.arms
         },
@@ -111,6 +99,13 @@ def work(request: LatencyRequest, folder: Path) -> LatencyResponse:
         samples=Path(request.samples_file).name,
     )
     return LatencyResponse(launch=launch)
+
+
+def runs_alone(request: LatencyRequest) -> bool:
+    """Return whether a launch needs no more than ONNX Runtime and the inputs that another one left."""
+    engines = all(arm.artifact.endswith(".onnx") for arm in request.arms)
+    alone = request.device == "cpu" and request.contexts == ("engine",) and engines
+    return alone and bool(request.inputs) and Path(request.inputs).is_file()
 
 
 def contexts(request: LatencyRequest) -> tuple[Context, ...]:
@@ -138,7 +133,7 @@ class Series:
         planned: How many timed inferences there will be, at most.
     """
 
-    arm: Arm
+    arm: Arm | RuntimeArm
     asked: ArmRequest
     context: Context
     batches: Sequence[Batch]
@@ -156,7 +151,8 @@ class Series:
             start = clock()
             return start, start + self.bench.time(self.context, index)
         if self.context == "end-to-end":
-            return self.arm.detect(self.batches[index])[1]
+            readings: tuple[int, ...] = self.arm.detect(self.batches[index])[1]
+            return readings
         tensor = self.inputs[index]
         start = clock()
         output = self.arm.run(tensor)
@@ -182,15 +178,14 @@ class Series:
         self.planned = min(request.rules.samples, max(least, min(request.rules.samples, affordable) // share))
 
     def _settle(self, request: LatencyRequest, clock: ClockWatch) -> list[int]:
-        """Run until two successive windows agree and the GPU's clock has settled; return all durations."""
+        """Run until two successive windows agree and the clock of a GPU has settled; return all durations."""
         durations: list[int] = []
         deadline = time.monotonic() + request.rules.warmup_max_seconds
         while not self.warmup_stable and (time.monotonic() < deadline or not durations):
             durations.append(self._duration(len(durations)))
             count = len(durations)
             if count >= max(request.rules.warmup_min, 2 * WINDOW) and count % WINDOW == 0:
-                earlier, later = median(durations[-2 * WINDOW : -WINDOW]), median(durations[-WINDOW:])
-                self.warmup_stable = abs(later - earlier) < STABLE * earlier and clock.settled()
+                self.warmup_stable = agree(durations[-2 * WINDOW : -WINDOW], durations[-WINDOW:]) and clock.settled()
         return durations
 
     def _duration(self, number: int) -> int:
@@ -231,20 +226,62 @@ class Series:
         }
 
 
-def _load(
-    request: LatencyRequest, folder: Path, batches: Sequence[Batch], device: torch.device | None
-) -> tuple[list[Arm], list[Series], dict[str, int]]:
-    """Load the arms and run each once.
+@dataclass(frozen=True)
+class Ready:
+    """The arms of a launch, loaded and run once each.
 
-    Returns:
-        The spare engine, if there is any engine; all series, context by context; the memory by arm in bytes.
+    Attributes:
+        arms: All of them; the spare engine keeps the memory that it took while the others are timed.
+        every: All series, context by context.
+        guard: What they are to be run inside of.
+        gpu: The device, and in ``before`` what it told before anything was loaded.
+        memory_bytes: What each arm took of it.
     """
+
+    arms: Sequence[Arm | RuntimeArm]
+    every: list[Series]
+    guard: AbstractContextManager[Any] = field(default_factory=nullcontext)
+    gpu: Sensors = field(default_factory=lambda: Sensors(None, None))
+    before: Mapping[str, Any] = field(default_factory=dict)
+    memory_bytes: Mapping[str, int] = field(default_factory=dict)
+
+
+def agree(earlier: Sequence[int], later: Sequence[int]) -> bool:
+    """Return whether the medians of two windows differ by no more than those of steady times do."""
+    before, after = quantiles(earlier), quantiles(later)
+    noise = STABLE_NOISE * (before[2] - before[0] + after[2] - after[0]) / 2
+    return abs(after[1] - before[1]) < max(STABLE * before[1], noise)
+
+
+def _load_alone(request: LatencyRequest) -> Ready:
+    """Load engines by ONNX Runtime alone."""
+    from .runtime_arms import load_alone
+
+    PHASES.begin("load")
+    arms, inputs = load_alone(request)
+    asked = {arm.arm: arm for arm in request.arms}
+    every = [
+        Series(arm, asked[arm.name], "engine", inputs[arm.half], inputs[arm.half]) for arm in arms if not arm.spare
+    ]
+    return Ready(arms, every)
+
+
+def _load(request: LatencyRequest, folder: Path) -> Ready:
+    """Load the arms through Ultralytics, and leave their inputs for launches that do without."""
     import torch
 
-    from .arms import load_arms
-    from .cuda_timing import MemoryMeter, make_benches
+    from .. import yolo
+    from .arms import decode, load_arms
+    from .cuda_timing import MemoryMeter, make_benches, open_device
+    from .runtime_arms import leave_inputs
 
-    memory = MemoryMeter(device)
+    PHASES.begin("images")
+    yolo.isolate(request)
+    batches = decode(request)
+    PHASES.begin("load")
+    device = open_device(request.device)
+    gpu = Sensors(None, None) if device is None else open_gpu(device.index)
+    before, memory = gpu.state(), MemoryMeter(device)
     loaded = load_arms(request, request.load_order, folder, memory.charge)
     with torch.inference_mode():
         for arm in loaded:
@@ -261,7 +298,9 @@ def _load(
         for context in contexts(request)
         for arm in arms
     ]
-    return [arm for arm in loaded if arm.spare], every, memory.taken
+    if request.inputs and device is None and not Path(request.inputs).exists():
+        leave_inputs(Path(request.inputs), [tensor.numpy() for tensor in next(iter(inputs.values()))])
+    return Ready(loaded, every, torch.inference_mode(), gpu, before, memory.taken)
 
 
 def _warm_up(every: Sequence[Series], request: LatencyRequest, name: str, gpu: Sensors) -> None:
@@ -396,13 +435,13 @@ def timing(nanoseconds: Any) -> Timing:
 
     ms = np.asarray(nanoseconds) / 1e6
     # To the nanosecond, which is what the clock tells: more digits only make baselines longer.
-    quantiles = np.quantile(ms, np.arange(1, 100) / 100).round(6)
+    percentiles = np.quantile(ms, np.arange(1, 100) / 100).round(6)
     return Timing(
         n=len(ms),
         mean_ms=round(float(ms.mean()), 6),
         min_ms=float(ms.min()),
         max_ms=float(ms.max()),
-        quantiles_ms=tuple(quantiles.tolist()),
+        quantiles_ms=tuple(percentiles.tolist()),
     )
 
 
