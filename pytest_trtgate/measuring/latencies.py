@@ -67,7 +67,7 @@ class Latencies:
         context.expected.before_launches(model, settings.latency.launches if further else 1)
         series = LaunchSeries(record, arms, partial(self._launch, model), context.milestone)
         try:
-            return series.run(1, self._more)
+            return series.run(1 if all(q.is_shown for q in questions) else settings.latency.launches, self._more)
         finally:
             self._inputs(model).unlink(missing_ok=True)
 

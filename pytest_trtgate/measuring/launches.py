@@ -50,7 +50,9 @@ class LaunchSeries:
         self.milestone = milestone
 
     def run(self, count: int, more: Callable[[LatencyRecord], Extension | None]) -> LatencyRecord:
-        """Return the record of ``count`` launches of all arms, and of those that ``more`` asks for after them.
+        """Return the record of a launch of all arms, and of those that ``more`` asks for after it and later.
+
+        ``count``: how many there will be as far as is known.
 
         Raises:
             JobError: The ``.pt`` or every engine cannot be timed.
@@ -58,11 +60,11 @@ class LaunchSeries:
         wanted: Extension | None = Extension(count, frozenset(arm.arm for arm in self.arms))
         while wanted is not None:
             done = self._add(wanted)
-            enough = len(self.record.launches) >= wanted.launches
+            have, known = len(self.record.launches), wanted.launches
             # Without an arm that turned out to be broken, the launches so far may do.
-            if enough or (not done and len(self.record.launches) >= count):
+            if have >= known or (have and not done) or (have == 1 and done):
                 wanted = more(self.record)
-                if wanted is not None:
+                if wanted is not None and wanted.launches > known:
                     self._say_why(wanted)
         return self.record
 

@@ -45,8 +45,14 @@ def launched(name: str, index: int, arms: list[ArmRequest], kind: str, effect: C
 
 
 def extended(total: int, arms: frozenset[str]) -> Callable[[LatencyRecord], Extension | None]:
-    """Return what asks for launches of these arms until there are so many."""
-    return lambda record: Extension(total, arms) if len(record.launches) < total else None
+    """Return what asks for three launches of all engines, and then for so many of these arms."""
+
+    def more(record: LatencyRecord) -> Extension | None:
+        if len(record.launches) < 3:
+            return Extension(3, frozenset(record.launches[0].arms) - {"pt"})
+        return Extension(total, arms) if len(record.launches) < total else None
+
+    return more
 
 
 @pytest.mark.parametrize("effect", [first, later])
