@@ -91,7 +91,11 @@ def test_only_the_first_launch_shows_what_is_not_judged(accepted: Project) -> No
     accepted.weights(Behaviour(map50_95=0.7501))
     accepted.run(ONE).assert_outcomes(passed=2)
     shown = ["end-to-end" in launch.arms["fp16"].timings for launch in timed(accepted).launches]
-    assert shown == [True, False, False]
+    asked = [
+        json.loads((accepted.run_folders()[-1] / f"jobs/launch-shapes-{number}/request.json").read_text())
+        for number in (1, 2, 3)
+    ]
+    assert shown == [request["energy"] for request in asked] == [True, False, False]
 
 
 @pytest.mark.parametrize(("context", "outcome"), [("engine", "PASS"), ("end-to-end", "FAIL")])

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ...records import REFERENCE, Outcome
+from ...records import REFERENCE
 from ...settings import Speedup
 from .candidate import Against, Candidate
 from .design import SHARP, SHARP_SHOWN
 from .platform import LIKE_STORED, platform_change
-from .regression import judge_sessions
+from .regression import one_launch_leaves
 
 
 @dataclass(frozen=True)
@@ -78,10 +78,8 @@ class Question:
             yield {arm, self.speedup.over}, f"is compared with {self.speedup.over}"
         if against is None or self.stored:
             return
-        if self._since_sessions:
-            checks = judge_sessions(candidate, against)
-            if undecided := [check.name for check in checks if check.outcome is not Outcome.PASS]:
-                yield {arm, REFERENCE}, f"{' and '.join(undecided)} cannot be told from stored sessions by one launch"
+        if self._since_sessions and (undecided := one_launch_leaves(candidate, against)):
+            yield {arm, REFERENCE}, f"{' and '.join(undecided)} cannot be told from stored sessions by one launch"
         change = platform_change(candidate.latency, against.baseline, candidate.context, confidence=LIKE_STORED)
         if change is not None and change.is_sure:
             controls = {control.arm for control in change.controls}

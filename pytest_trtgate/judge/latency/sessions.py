@@ -26,6 +26,8 @@ LEVEL = 0.004
 of them at first, false alarms are more: up to 0.8 % in the simulations of a spread of 2 %, and 1.5 % of 3 %."""
 CONFIDENCE = 0.95
 """The level of the one-sided limits."""
+EARLY_CONFIDENCE = 0.99
+"""Of the limits by which a single launch is enough to pass: more launches are a second chance."""
 SESSION_SPREAD = 0.015
 """How much sessions of one machine differ (the standard deviation of logs), as far as few of them can tell."""
 SESSION_SPREAD_DF = 3
@@ -124,7 +126,10 @@ class SessionChange(Change):
 
 
 def compare_sessions(
-    candidate_ms: Sequence[float], stored_ms: Sequence[Sequence[float]], threshold: float
+    candidate_ms: Sequence[float],
+    stored_ms: Sequence[Sequence[float]],
+    threshold: float,
+    confidence: float = CONFIDENCE,
 ) -> SessionChange:
     """Judge one quantity of a new session against stored sessions.
 
@@ -135,6 +140,7 @@ def compare_sessions(
         candidate_ms: One quantile per new launch, in milliseconds.
         stored_ms: Per stored session, the same quantile per launch, in milliseconds.
         threshold: The smallest slow-down worth failing for, as a ratio more than 0.
+        confidence: Of the one-sided limits.
 
     Raises:
         ValueError: There is no launch or no session, or a time or the threshold is not a number more than 0.
@@ -143,7 +149,7 @@ def compare_sessions(
         raise ValueError(f"the threshold is {threshold}, not a ratio more than 0")
     shift = Shift.of(candidate_ms, stored_ms)
     limit = math.log1p(threshold)
-    lower, upper = shift.limits(CONFIDENCE)
+    lower, upper = shift.limits(confidence)
     significant = shift.change >= limit and shift.p <= LEVEL
     trusted = len(stored_ms) >= SESSIONS_TO_TRUST
     outcome = Outcome.FAIL if significant and trusted else Outcome.PASS if upper < threshold else Outcome.INCONCLUSIVE
