@@ -239,21 +239,22 @@ class SteadySeries(Series):
 
 
 @pytest.mark.parametrize(
-    ("gated", "samples", "max_seconds", "planned"),
+    ("gated", "samples", "max_seconds", "shown", "planned"),
     [
-        (None, 500, 5.0, (250, 250)),
-        ("engine", 500, 5.0, (250, 62)),
-        ("end-to-end", 500, 5.0, (62, 250)),
-        ("engine", 500, 0.1, (30, 10)),
-        ("engine", 100, 20.0, (100, 25)),
-        ("engine", 5, 5.0, (5, 5)),
+        (None, 500, 5.0, False, (250, 250)),
+        ("engine", 500, 5.0, False, (250, 62)),
+        ("end-to-end", 500, 5.0, False, (62, 250)),
+        ("engine", 500, 0.1, False, (30, 10)),
+        ("engine", 100, 20.0, False, (100, 25)),
+        ("engine", 5, 5.0, False, (5, 5)),
+        ("engine", 500, 5.0, True, (62, 15)),
     ],
 )
 def test_what_is_only_shown_takes_a_quarter_of_what_is_judged(
-    gated: str | None, samples: int, max_seconds: float, planned: tuple[int, int]
+    gated: str | None, samples: int, max_seconds: float, shown: bool, planned: tuple[int, int]
 ) -> None:
     request = LatencyRequest.model_construct(gated=gated, rules=Latency(samples=samples, max_seconds=max_seconds))
-    asked = ArmRequest(arm="int8", artifact="b.onnx", sha256="")
+    asked = ArmRequest(arm="int8", artifact="b.onnx", sha256="", shown=shown)
     found = [SteadySeries(None, asked, context, [], []) for context in ("engine", "end-to-end")]
     no_clock = ClockWatch(lambda: None)
     found[1].warm_up(request, no_clock, None)

@@ -39,7 +39,8 @@ LEAST_SAMPLES = 30
 GLANCE = 3
 """Inferences that tell how long one takes if the arm is warm already."""
 SHOWN_SHARE, LEAST_SHOWN = 4, 10
-"""What is only shown gets a quarter of the timed inferences and of their time, but at least so many."""
+"""A context without limits gets a quarter of the timed inferences and of their time, but at least so many; an arm that is
+only shown gets a quarter too."""
 SHOWN_SHARP = 0.01
 """To this ratio the p50 of a context without limits is known when its sampling ends early."""
 PARTS = 20
@@ -172,7 +173,7 @@ class Series:
             self.warmup_stable = warm.warmup_stable
         self.warmup_iterations = len(durations)
         gated = request.gated in (None, self.context)
-        share = 1 if gated and not self.asked.shown else SHOWN_SHARE
+        share = (1 if gated else SHOWN_SHARE) * (SHOWN_SHARE if self.asked.shown else 1)
         least = LEAST_SAMPLES if gated else LEAST_SHOWN
         affordable = int(request.rules.max_seconds * 1e9 / max(1.0, median(durations[-WINDOW:])))
         self.planned = min(request.rules.samples, max(least, min(request.rules.samples, affordable) // share))
