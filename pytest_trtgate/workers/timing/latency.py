@@ -39,8 +39,8 @@ LEAST_SAMPLES = 30
 GLANCE = 3
 """Inferences that tell how long one takes if the arm is warm already."""
 SHOWN_SHARE, LEAST_SHOWN = 4, 10
-"""A context without limits gets a quarter of the timed inferences and of their time, but at least so many; an arm that is
-only shown gets a quarter too."""
+"""A context without limits gets a quarter of the timed inferences and of their time, but at least so many; and so does
+an arm that is only shown."""
 SHOWN_SHARP = 0.01
 """To this ratio the p50 of a context without limits is known when its sampling ends early."""
 PARTS = 20
