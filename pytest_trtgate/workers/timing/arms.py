@@ -85,11 +85,11 @@ class Arm:
         """Return the letterboxed input of a batch: batch x channels x imgsz x imgsz, 0 to 1; RGB where three."""
         return self._predictor.preprocess(images)
 
-    def run(self, tensor: Any) -> Any:
+    def run(self, given: Any) -> Any:
         """Return the raw output for an input from the engine alone, once the device has it."""
         if self._call is not None:
-            return self._call(tensor.numpy())
-        output = self.backend(tensor)
+            return self._call(given.numpy())
+        output = self.backend(given)
         self.synchronize()
         return output
 
