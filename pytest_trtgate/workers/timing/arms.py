@@ -39,6 +39,8 @@ class Arm:
         TrtGateError: The artifact does not fit the request, or cannot be loaded.
     """
 
+    _call: RuntimeCall | None = None
+
     def __init__(self, arm: ArmRequest, request: LatencyRequest, folder: Path) -> None:
         artifact = Path(arm.artifact)
         self.name, self.spare = arm.arm, arm.spare
@@ -72,9 +74,9 @@ class Arm:
         # Ultralytics has a graph, or None in its place, for engines only.
         self.cuda_graph = getattr(self.backend, "graph", None) is not None if self._on_gpu else None
         self.enqueues = artifact.suffix == ".engine" and not self.cuda_graph
-        # As where the runtime is all that a launch imports.
-        alone = artifact.suffix == ".onnx" and not self._on_gpu
-        self._call = RuntimeCall(self.backend.session) if alone else None
+        if artifact.suffix == ".onnx" and not self._on_gpu:
+            # As where the runtime is all that a launch imports.
+            self._call = RuntimeCall(self.backend.session)
         self._context: Any = self.backend.context if self.enqueues else None
 
     def aim(self, images: Batch) -> None:
