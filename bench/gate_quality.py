@@ -51,11 +51,13 @@ from gate_rules import (
 from gate_worlds import worlds
 from machine import RESULTS, keep
 
-from pytest_trtgate.judge.latency.design import LOOKS, MAX_LAUNCHES, SCREENS
+from pytest_trtgate.judge.latency.design import LOOKS, MAX_LAUNCHES, SCREENS, SHARP
 from pytest_trtgate.judge.latency.sessions import compare_sessions
 from pytest_trtgate.records.verdict import Outcome
+from pytest_trtgate.workers.timing.sampling import LEAST_BLOCKS, is_sharp
 
 STORED_SESSIONS, STORED_LAUNCHES = 5, 3
+BLOCK = 10
 
 
 # --- What is measured -------------------------------------------------------------------------------------------------
@@ -90,6 +92,21 @@ def inferences(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
     """Return the logs of times inside a process: 1 % of spread, and a twentieth late by 5 % on average."""
     late = rng.exponential(0.05, shape) * (rng.random(shape) < 0.05)
     return (rng.normal(0, 0.01, shape) + late).astype(np.float32)
+
+
+def left_unknown(rng: np.random.Generator, trials: int = 2000) -> tuple[float, float]:
+    """Return the spread of a launch's p50 that sampling leaves, which ends as the gate ends it, and the mean samples.
+
+    Both p50 and p95 have to be sharp, as in a launch beside a replayed baseline.
+    """
+    asked = {"p50": SHARP["p50"] * THRESHOLD, "p95": SHARP["p95"] * THRESHOLD_P95}
+    medians, taken = [], []
+    for times in np.exp(inferences(rng, (trials, SAMPLES))):
+        ends = range(LEAST_BLOCKS * BLOCK, SAMPLES, BLOCK)
+        count = next((end for end in ends if is_sharp(times[:end], asked, BLOCK)), SAMPLES)
+        medians.append(math.log(np.median(times[:count])))
+        taken.append(count)
+    return float(np.std(medians)), float(np.mean(taken))
 
 
 def session_offset(scenario: Scenario, rng: np.random.Generator, trials: int) -> Array:
@@ -173,7 +190,7 @@ def parts(total: int, size: int) -> Iterator[int]:
 
 
 def scenario_rows(scenario: Scenario, trials: int, rival_trials: int, rng: np.random.Generator) -> list[Row]:
-    jitter = np.median(inferences(rng, (2000, SAMPLES)), axis=1).std()
+    jitter, _ = left_unknown(rng)
     launches = simulate_launches(scenario, rng, trials, jitter)
     check_gate(launches, 50)
     row = gate_row(scenario.name, launches)
@@ -190,7 +207,7 @@ def scenario_rows(scenario: Scenario, trials: int, rival_trials: int, rng: np.ra
 
 def curves(scenario: Scenario, trials: int, rng: np.random.Generator) -> dict[str, list[float]]:
     """Return how many percent of runs each rule calls slower, at each slow-down of ``CURVE``."""
-    jitter = np.median(inferences(rng, (2000, SAMPLES)), axis=1).std()
+    jitter, _ = left_unknown(rng)
     launches = simulate_launches(scenario, rng, 20 * trials, jitter)
     found = {"trtgate": {slowdown: gate(launches, slowdown)[0] for slowdown in CURVE}}
     budget = round(arm_launches(gate(launches, 0.0)[2]) * SAMPLES)

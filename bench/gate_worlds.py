@@ -20,7 +20,7 @@ from pytest_trtgate.judge.latency.design import MAX_LAUNCHES, SCREEN, simulate_o
 from pytest_trtgate.judge.latency.platform import control_change, shared
 from pytest_trtgate.judge.latency.regression import Checkpoint, weigh
 from pytest_trtgate.judge.latency.sequential import decide_launches
-from pytest_trtgate.judge.latency.sessions import compare_sessions
+from pytest_trtgate.judge.latency.sessions import EARLY_CONFIDENCE, compare_sessions
 from pytest_trtgate.judge.latency.wording import would_have_caught
 from pytest_trtgate.records.latency import Timing
 from pytest_trtgate.records.verdict import Outcome
@@ -200,6 +200,30 @@ def stored_sessions(spread: float, count: int, trials: int, rng: np.random.Gener
     return found
 
 
+def one_or_three(spread: float, count: int, trials: int, rng: np.random.Generator) -> dict[str, Any]:
+    """Return what becomes of engines that one launch passes at once, and three are judged by otherwise.
+
+    Sessions and the launches of each spread alike; so many are stored. 5 % are allowed.
+    """
+    found: dict[str, Any] = {}
+    for slowdown in (0.0, THRESHOLD_P95, 0.1):
+        shape = (trials, count + 1, 3)
+        levels = np.exp(rng.normal(0, spread, shape) + rng.normal(0, spread, (trials, count + 1, 1)))
+        early, always = [], []
+        for *stored, now in levels.tolist():
+            ms = [x * (1 + slowdown) for x in now]
+            first = compare_sessions(ms[:1], stored, THRESHOLD_P95, EARLY_CONFIDENCE).outcome
+            early.append(first is Outcome.PASS)
+            always.append(compare_sessions(ms, stored, THRESHOLD_P95).outcome)
+        both = [Outcome.PASS if enough else outcome for enough, outcome in zip(early, always, strict=True)]
+        found[f"at_{slowdown * 100:g}_percent"] = {
+            "one_is_enough": round(100 * float(np.mean(early)), 2),
+            **{f"{o}_by_three": 100 * always.count(o) / trials for o in (Outcome.FAIL, Outcome.PASS)},
+            **{f"{o}_by_one_or_three": 100 * both.count(o) / trials for o in (Outcome.FAIL, Outcome.PASS)},
+        }
+    return found
+
+
 def judged(levels: Array, slowdown: float) -> Outcome:
     *stored, now = levels.tolist()
     return compare_sessions([now * (1 + slowdown)], [[x] for x in stored], THRESHOLD).outcome
@@ -271,6 +295,9 @@ def since_sessions(rng: np.random.Generator) -> dict[str, Any]:
     found["stored_sessions"] = {
         f"{100 * s:g} %": {count: stored_sessions(s, count, 1000, rng) for count in counts} for s in spreads
     }
+    found["one_or_three_launches"] = {
+        f"{100 * s:g} %": {count: one_or_three(s, count, 1000, rng) for count in (1, 3, 5, 20)} for s in (0.01, 0.02)
+    }
     found["platform"] = {f"{100 * s:g} %": {count: platform(s, count, 500, rng) for count in counts} for s in spreads}
     found["beside_checkpoint"] = {
         "machine 15 % faster, engine 15 % slower": beside_checkpoint(0.15 / 0.85, -0.15, 0.003, 1000, rng),
@@ -280,6 +307,6 @@ def since_sessions(rng: np.random.Generator) -> dict[str, Any]:
         "nothing changed, .pt noisy by 5 %": beside_checkpoint(0.0, 0.0, 0.05, 1000, rng),
         "nothing changed": beside_checkpoint(0.0, 0.0, 0.003, 1000, rng),
     }
-    for part in ("stored_sessions", "platform", "beside_checkpoint"):
+    for part in ("stored_sessions", "one_or_three_launches", "platform", "beside_checkpoint"):
         print(part, found[part], flush=True)
     return found

@@ -98,14 +98,18 @@ WORDS: dict[str, str] = {
     ),
     "accuracy.*": "Largest allowed drop of this metric from the `.pt`, and since the baseline.",
     "latency.context": "What is judged: the engine alone, or image in to result out. Both are measured.",
-    "latency.launches": "How many launches a run has. A replayed baseline is looked at after 3, 4, 5, 8 and 12.",
+    "latency.launches": (
+        "How many launches an engine gets that is compared, or has no baseline. An engine that is its baseline's, byte "
+        "for byte, gets one. A replayed baseline is looked at after 3, 4, 5, 8 and 12."
+    ),
     "latency.max_launches": "How many launches a run gets at most where fewer do not decide. With fewer than 5, "
     "an engine that is slower than a replayed baseline is INCONCLUSIVE at most, and does not fail.",
     "latency.samples": (
-        "Timed inferences per launch, arm and context. The context that is not judged gets a quarter of them."
+        "Timed inferences per launch, arm and context, at most: fewer where they tell enough. The context that is not "
+        "judged, and arms that are only shown, get a quarter of them, and the former in the first launch alone."
     ),
     "latency.max_seconds": (
-        "Time limit for these samples; slow arms get fewer. The context that is not judged gets a quarter of it."
+        "Time limit for these samples; slow arms get fewer. What is only shown gets a quarter of it."
     ),
     "latency.block": "Timed inferences of one arm before it is the next arm's turn.",
     "latency.warmup_min": "Untimed inferences at least, before those that count.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .contract import (
     ARM_NAME,
+    INPUTS,
     PROGRESS,
     REQUESTS,
     RESERVED,

@@ -14,6 +14,7 @@ from pydantic import Field
 
 from ..records import (
     CONTEXTS,
+    PRECISIONS,
     REFERENCE,
     AccuracySettings,
     Cell,
@@ -50,6 +51,8 @@ PROGRESS = "@trtgate-progress "
 """Prefix of a line that reports progress: the rest of the line is for the user."""
 ARM_NAME = "arm.txt"
 """File in the folder of an accuracy job that names the arm that it is at."""
+INPUTS = "inputs.npy"
+"""File in the folder in which launches of a model share what they have made of the images."""
 RESERVED = frozenset({"batch", "data", "device", "fraction", "imgsz", "split"}) | {
     *("format", "half", "int8", "mode", "model", "name", "project", "quantize", "task"),
 }
@@ -290,13 +293,24 @@ class AccuracyRequest(Request[AccuracyResponse]):
 
 
 class ArmRequest(Record):
-    """One arm of a launch; ``budgets_ms`` by percentile, if it has any. A ``spare`` is loaded and not timed."""
+    """One arm of a launch; ``budgets_ms`` by percentile, if it has any. A ``spare`` is loaded and not timed.
+
+    Its sampling ends early once each percentile of ``sharp`` is known to this ratio of it (half of the 95 % limits'
+    distance). An arm that is ``shown`` is compared with nothing in the launch, and gets less time.
+    """
 
     arm: str
     artifact: InputFile
     sha256: str
     budgets_ms: dict[str, float] = Field(default_factory=dict)
+    sharp: dict[str, float] = Field(default_factory=dict)
+    shown: bool = False
     spare: bool = False
+
+    @property
+    def family(self) -> str:
+        """What the arms share that are compared with each other: the precision of an engine and its replays."""
+        return next((one for one in PRECISIONS if self.arm in (replay_of(one), placebo_of(replay_of(one)))), self.arm)
 
 
 class LatencyResponse(Response):
@@ -308,10 +322,13 @@ class LatencyResponse(Response):
 class LatencyRequest(Request[LatencyResponse]):
     """One launch: time ``arms`` interleaved on ``images`` (absolute paths), decoded before the clock starts.
 
-    It takes the first ``rules.images`` of them that can be read. Each arm gets ``rules.samples`` timed inferences per
-    context, fewer where they would take longer than ``rules.max_seconds``. Where limits apply to one context only,
-    ``gated``, the others are for show and get a quarter of both. Raw durations in
-    nanoseconds go to ``samples_file``, one array per ``ARM/CONTEXT``.
+    It takes the first ``rules.images`` of them that can be read. Each arm gets at most ``rules.samples`` timed
+    inferences per context, fewer where they would take longer than ``rules.max_seconds``, and where fewer tell what
+    they are for (``ArmRequest.sharp``); arms of one family get as many each. Where limits apply to one context only,
+    ``gated``, the others are for show and get a quarter of both. Raw durations in nanoseconds go to ``samples_file``,
+    one array per ``ARM/CONTEXT``. ``energy``: whether that of each arm is measured too, where a GPU tells it.
+    ``inputs``: folder in which the first launch of a model leaves what it has made of the images, for launches that can do
+    without torch; empty for none.
     """
 
     kind: ClassVar[JobKind] = "latency"
@@ -324,6 +341,8 @@ class LatencyRequest(Request[LatencyResponse]):
     how: AccuracySettings
     rules: Latency
     samples_file: OutputFile
+    energy: bool = True
+    inputs: OwnFolder = ""
 
     @property
     def artifacts(self) -> tuple[str, ...]:

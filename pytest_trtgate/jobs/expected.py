@@ -12,7 +12,8 @@ from .launcher import EarlyLauncher, Launcher
 class ExpectedJobs:
     """Tells a launcher what will come, if it is one that prepares anything.
 
-    Processes write into ``folder`` before they have a job. A model gets ``launches`` where nothing is in doubt.
+    Processes write into ``folder`` before they have a job. A model gets ``launches`` where an engine is new, and one
+    where all are their baselines'.
     """
 
     def __init__(self, launcher: Launcher, device: str, threads: int, folder: Path, launches: int) -> None:
@@ -32,17 +33,21 @@ class ExpectedJobs:
         if self._builds:
             self._prepare("build", 1)
         elif self._models:
-            self._prepare("latency", self._launches)
+            self._prepare("latency", 1)
 
     def before(self, kind: JobKind) -> None:
         """Prepare launches beside a job that leaves processor time for it. TensorRT's builder must not be disturbed."""
         if self._models and (kind == "accuracy" or (kind == "build" and self._where[0] == "cpu")):
-            self._prepare("latency", self._launches)
+            self._prepare("latency", self._launches if self._builds else 1)
 
-    def before_launches(self, model: str) -> None:
+    def before_launches(self, model: str, count: int) -> None:
         """Prepare the launches of a model, which come now."""
         self._models.discard(model)
-        self._prepare("latency", self._launches)
+        self.further_launches(count)
+
+    def further_launches(self, count: int) -> None:
+        """Prepare launches that are needed as well: they import side by side before the first of them is timed."""
+        self._prepare("latency", count)
 
     def _prepare(self, kind: JobKind, count: int) -> None:
         if self._launcher is not None:

@@ -44,7 +44,7 @@ def judge_resources(latency: LatencyRecord, arm: str, energy_mj: float | None, m
         memory_mb: Largest allowed memory in units of 1e6 bytes, or None.
 
     Returns:
-        One check per budget; INCONCLUSIVE where a launch did not measure it.
+        One check per budget; INCONCLUSIVE where a launch did not measure its memory, or none its energy.
     """
     arms = [launch.arms[arm] for launch in latency.of_arm(arm)]
     taken_mb = [None if a.memory_peak_bytes is None else a.memory_peak_bytes / _BYTES_PER_MB for a in arms]
@@ -57,7 +57,8 @@ def judge_resources(latency: LatencyRecord, arm: str, energy_mj: float | None, m
         if budget is None:
             continue
         values = [value for value in found if value is not None]
-        value = median(values) if values and len(values) == len(found) else None
+        # Of the energy, one launch is enough.
+        value = median(values) if values and (name == "energy" or len(values) == len(found)) else None
         said = f"{arm}: {name} "
         if value is None:
             said += f"was not measured in {len(found) - len(values)} of {len(found)} launches here, so its "

@@ -2,29 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import shutil
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
 from ..errors import BaselineError, DataError, JobError
 from ..jobs import ArmRequest, LatencyRequest
-from ..judge.latency.candidate import Candidate
+from ..judge.latency.candidate import Against, Candidate
 from ..judge.latency.checks import still_needed
-from ..records import DEPLOYED, REFERENCE, Baseline, Cell, EngineRecord, Failure, LatencyRecord, Launch, replay_of
+from ..judge.latency.design import SHARP_SHOWN
+from ..judge.latency.first_launch import Question
+from ..records import (
+    DEPLOYED,
+    PRECISIONS,
+    REFERENCE,
+    Baseline,
+    Cell,
+    EngineRecord,
+    Failure,
+    LatencyRecord,
+    Launch,
+    replay_of,
+)
 from ..settings import DEPLOYMENT_CONF
 from .context import RunContext
 from .engines import Engines
-from .launches import Extension, LaunchSeries
+from .launches import Extension, LaunchKind, LaunchSeries
 from .times import recorded_launches
+
+PROBE_SAMPLES = 5
 
 
 class Latencies:
-    """The latencies of a run, each obtained once; ``baseline_of`` returns what a cell is compared with, if any."""
+    """The latencies of a run, each obtained once.
 
-    def __init__(self, engines: Engines, baseline_of: Callable[[Cell], Baseline | None]) -> None:
+    ``baseline_of`` returns what a cell is compared with, if any; ``accepts`` whether its launches are to be stored.
+    """
+
+    def __init__(
+        self,
+        engines: Engines,
+        baseline_of: Callable[[Cell], Baseline | None],
+        accepts: Callable[[Cell], bool] = lambda cell: False,
+    ) -> None:
         self.engines = engines
         self.context = engines.context
         self.baseline_of = baseline_of
+        self.accepts = accepts
 
     def of(self, model: str) -> LatencyRecord:
         """Return the launches of a model: its ``.pt``, its planned engines and their stored baseline engines.
@@ -35,30 +61,39 @@ class Latencies:
 
     def _launches(self, model: str) -> LatencyRecord:
         context, settings = self.context, self.context.settings.of(model)
-        arms = [reference_arm(self.engines, model)]
+        arms = []
         failures: dict[str, Failure] = {}
         engines: dict[str, EngineRecord] = {}
-        for cell in context.plan.of_model(model):
-            if context.plan.is_predicted(cell):
-                continue
+        for cell in self._timed(model):
             try:
                 engine = engines[cell.precision] = self.engines.of(cell)
             except JobError as error:
                 failures[cell.precision] = Failure.of(error)
             else:
                 arms.append(engine_arm(cell.precision, engine, self._budgets_ms(cell)))
-        start = LatencyRecord(model=model, imgsz=settings.imgsz, batch=settings.batch, launches=(), failures=failures)
+        record = LatencyRecord(model=model, imgsz=settings.imgsz, batch=settings.batch, launches=(), failures=failures)
         if not engines:
-            return self._with_recorded(start)  # there is nothing to compare the .pt with
+            return self._with_recorded(record)  # there is nothing to compare the .pt with
+        questions = [self._question(record, cell) for cell in self._timed(model) if cell.precision in engines]
         if deployed := context.settings.deployment.compared:
             try:
                 arms.append(engine_arm(DEPLOYED, self.engines.deployed(model, deployed)))
             except JobError as error:
-                start.failures[DEPLOYED] = Failure.of(error)
-        context.expected.before_launches(model)
-        arms += self._replays(engines)
-        series = LaunchSeries(start, arms, partial(self._launch, model), context.milestone)
-        return self._with_recorded(series.run(settings.latency.launches, self._more))
+                failures[DEPLOYED] = Failure.of(error)
+        arms = sharpened([reference_arm(self.engines, model), *arms, *self._replays(engines)], questions)
+        further = any(q.needs_checkpoint or not (q.is_shown or self._alone) for q in questions)
+        context.expected.before_launches(model, settings.latency.launches if further else 1)
+        series = LaunchSeries(record, arms, partial(self._launch, model), context.milestone)
+        try:
+            launches = 1 if all(q.is_shown for q in questions) else settings.latency.launches
+            return self._with_recorded(series.run(launches, self._more))
+        finally:
+            shutil.rmtree(self._inputs(model), ignore_errors=True)
+
+    def _timed(self, model: str) -> list[Cell]:
+        """Return the cells of a model that are timed here."""
+        plan = self.context.plan
+        return [cell for cell in plan.of_model(model) if not plan.is_predicted(cell)]
 
     def _with_recorded(self, record: LatencyRecord) -> LatencyRecord:
         """Return a record with the times that came with predictions; those that cannot be read are failures."""
@@ -71,6 +106,14 @@ class Latencies:
                 record = record.model_copy(update={"failures": {**record.failures, cell.precision: failure}})
         return record
 
+    @property
+    def _alone(self) -> bool:
+        """Whether launches without the ``.pt`` import next to nothing, since the engines' runtime is enough."""
+        return self.context.environment.device == "cpu" and self.context.settings.latency.context == "engine"
+
+    def _inputs(self, model: str) -> Path:
+        return self.context.workspace.path / f"inputs-{model}"
+
     def _budgets_ms(self, cell: Cell) -> dict[str, float]:
         limits = self.context.settings.latency.limits(cell.precision, cell.backend)
         return {name: limit.budget_ms for name, limit in limits.items() if limit.budget_ms is not None}
@@ -79,10 +122,7 @@ class Latencies:
         """Return the baseline engines that are in the cache, with the bytes that were accepted, and are not the new."""
         found = []
         for precision, engine in engines.items():
-            try:
-                baseline = self.baseline_of(engine.cell)
-            except BaselineError:
-                continue  # its own cell's verdict says so
+            baseline = self._baseline(engine.cell)
             if baseline is None or baseline.engine_sha256 == engine.sha256:
                 continue
             stored = self.context.cache.find(baseline.cache_key)
@@ -91,30 +131,73 @@ class Latencies:
                 found.append(engine_arm(replay_of(precision), stored))
         return found
 
+    def _baseline(self, cell: Cell) -> Baseline | None:
+        with suppress(BaselineError):  # its own cell's verdict says so
+            return self.baseline_of(cell)
+        return None
+
+    def _question(self, record: LatencyRecord, cell: Cell) -> Question:
+        """Return what is to be known of a cell's engine, by the launches in a record."""
+        settings, baseline = self.context.settings, self._baseline(cell)
+        against = None
+        if baseline is not None:
+            against = Against(baseline, baseline.engine_sha256 == self.engines.of(cell).sha256)
+        speedup = settings.latency.speedup_rule(cell.precision, cell.backend, settings.precisions)
+        stored = baseline is None or self.accepts(cell)
+        return Question(candidate_of(self.context, record, cell), stored, against, speedup)
+
     def _more(self, record: LatencyRecord) -> Extension | None:
         """Return what the undecided cells of a model still need, at most up to ``latency.max_launches``."""
         rules = self.context.settings.latency
         have = len(record.launches)
-        planned = (
-            cell for cell in self.context.plan.of_model(record.model) if not self.context.plan.is_predicted(cell)
-        )
-        cells = [cell for cell in planned if cell.precision not in record.failures]
-        judged = [candidate_of(self.context, record, cell) for cell in cells]
-        needs = {candidate.arm: need for candidate in judged if (need := still_needed(candidate))}
-        if not needs or have >= rules.max_launches:
-            return None
-        launches = min(rules.max_launches, have + min(need.more for need in needs.values()))
-        why = "; ".join(f"{precision} {need.why}" for precision, need in needs.items())
+        cells = [cell for cell in self._timed(record.model) if cell.precision not in record.failures]
+        questions = [self._question(record, cell) for cell in cells]
+        needs = {q.candidate.arm: need for q in questions if (need := still_needed(q.candidate))}
+        launches = have + min((need.more for need in needs.values()), default=0)
+        why = [f"{arm} {need.why}" for arm, need in needs.items()]
         arms = frozenset().union(*(need.arms for need in needs.values()))
-        return Extension(launches, arms, why, all(need.confirms for need in needs.values()))
+        if have < rules.launches:
+            opened = {q.candidate.arm: found for q in questions if (found := q.beyond_one())[0]}
+            why += [f"{arm} {said}" for arm, (_, said) in opened.items()]
+            arms = arms.union(*(found for found, _ in opened.values()))
+            launches = max(launches, rules.launches)
+        launches = min(rules.max_launches, launches)
+        if not arms or launches <= have:
+            return None
+        if REFERENCE in arms or not self._alone:
+            self.context.expected.further_launches(launches - have)
+        confirms = bool(needs) and all(need.confirms for need in needs.values())
+        return Extension(launches, arms, "; ".join(why), confirms)
 
-    def _launch(self, model: str, name: str, index: int, arms: list[ArmRequest], samples: int | None = None) -> Launch:
+    def _launch(self, model: str, name: str, index: int, arms: list[ArmRequest], kind: LaunchKind) -> Launch:
         request = launch_request(self.context, model, name, index, arms)
-        if samples is not None:
-            request = request.model_copy(update={"rules": request.rules.model_copy(update={"samples": samples})})
+        request = request.model_copy(update={"inputs": str(self._inputs(model))})
+        if kind == "probe":
+            few = request.rules.model_copy(update={"samples": PROBE_SAMPLES})
+            request = request.model_copy(update={"rules": few, "energy": False})
+        elif kind == "further":
+            gated = (self.context.settings.latency.context,)
+            request = request.model_copy(update={"contexts": gated, "energy": False})
         launch = self.context.job(name, request).launch
         place = Path(request.samples_file).relative_to(self.context.workspace.path)
         return launch.model_copy(update={"samples": str(place)})
+
+
+def sharpened(arms: Iterable[ArmRequest], questions: Sequence[Question]) -> list[ArmRequest]:
+    """Return arms with how sharp their times have to be in each launch: as sharp as the sharpest question asks."""
+    sharp: dict[str, dict[str, float]] = {}
+    for question in questions:
+        if question.is_shown:
+            continue
+        asked, candidate = question.sharp, question.candidate
+        sharp[candidate.arm] = sharp[candidate.replay] = asked
+        if question.speedup is not None and question.speedup.over in PRECISIONS:
+            sharp.setdefault(question.speedup.over, asked)
+        if question.needs_checkpoint:
+            before = sharp.get(REFERENCE, asked)
+            sharp[REFERENCE] = {name: min(ratio, before.get(name, ratio)) for name, ratio in asked.items()}
+    shown = {"shown": True, "sharp": {"p50": SHARP_SHOWN}}
+    return [arm.model_copy(update={"sharp": sharp[arm.arm]} if arm.arm in sharp else shown) for arm in arms]
 
 
 def candidate_of(context: RunContext, record: LatencyRecord, cell: Cell) -> Candidate:

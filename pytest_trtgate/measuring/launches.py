@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Literal
 
 from ..errors import JobError
 from ..jobs import ArmRequest
 from ..judge.latency.fitness import unfit
 from ..records import PLACEBOS, PRECISIONS, REFERENCE, REPLAYS, Failure, LatencyRecord, Launch, placebo_of
+from ..text import plural
 
 REPEATS = 3
 """Unfit launches of a model that are repeated; a further one stays, and nothing is judged by it."""
-PROBE_SAMPLES = 5
+LaunchKind = Literal["first", "further", "probe"]
+"""The first of a model shows what none is judged by; a probe tells whether an arm can be timed at all."""
 
 
 @dataclass(frozen=True)
@@ -31,14 +34,14 @@ class Extension:
 class LaunchSeries:
     """Makes the launches of one model, and fills the record ``start``, in which some arms may have failed already.
 
-    ``launch`` makes one: its name, number, arms, and samples where fewer than usual are enough.
+    ``launch`` makes one: its name, number, arms and kind.
     """
 
     def __init__(
         self,
         start: LatencyRecord,
         arms: Iterable[ArmRequest],
-        launch: Callable[[str, int, list[ArmRequest], int | None], Launch],
+        launch: Callable[[str, int, list[ArmRequest], LaunchKind], Launch],
         milestone: Callable[[str], None],
     ) -> None:
         self.record = start
@@ -47,7 +50,9 @@ class LaunchSeries:
         self.milestone = milestone
 
     def run(self, count: int, more: Callable[[LatencyRecord], Extension | None]) -> LatencyRecord:
-        """Return the record of ``count`` launches of all arms, and of those that ``more`` asks for after them.
+        """Return the record of a launch of all arms, and of those that ``more`` asks for after it and later.
+
+        ``count``: how many there will be as far as is known.
 
         Raises:
             JobError: The ``.pt`` or every engine cannot be timed.
@@ -55,19 +60,21 @@ class LaunchSeries:
         wanted: Extension | None = Extension(count, frozenset(arm.arm for arm in self.arms))
         while wanted is not None:
             done = self._add(wanted)
-            enough = len(self.record.launches) >= wanted.launches
+            have, known = len(self.record.launches), wanted.launches
             # Without an arm that turned out to be broken, the launches so far may do.
-            if enough or (not done and len(self.record.launches) >= count):
+            if have >= known or (have and not done) or (have == 1 and done):
                 wanted = more(self.record)
-                if wanted is not None:
+                if wanted is not None and wanted.launches > known:
                     self._say_why(wanted)
         return self.record
 
     def _say_why(self, wanted: Extension) -> None:
         have = len(self.record.launches)
-        more = wanted.launches - have
-        said = f"point to a failure, {more} more to confirm it" if wanted.confirms else f"do not decide, {more} more"
-        self.milestone(f"{self.record.model}: {have} launches {said}: {wanted.why}")
+        more, points, do = wanted.launches - have, *(("points", "does") if have == 1 else ("point", "do"))
+        said = (
+            f"{points} to a failure, {more} more to confirm it" if wanted.confirms else f"{do} not decide, {more} more"
+        )
+        self.milestone(f"{self.record.model}: {plural(have, 'launch')} {said}: {wanted.why}")
 
     def _add(self, wanted: Extension) -> bool:
         """Make one launch; return whether there was one, rather than an arm that is broken."""
@@ -77,7 +84,9 @@ class LaunchSeries:
         names = ", ".join(arm.arm for arm in arms)
         self.milestone(f"{self.record.model}: launch {have + 1} of {wanted.launches}, timing {names}")
         try:
-            launch = self.launch(f"launch-{self.record.model}-{number + 1}", number, arms, None)
+            launch = self.launch(
+                f"launch-{self.record.model}-{number + 1}", number, arms, "further" if have else "first"
+            )
         except JobError as error:
             self._drop_broken(arms, error)
             return False
@@ -106,7 +115,7 @@ class LaunchSeries:
                 continue
             self.milestone(f"{self.record.model}: the launch failed; trying {arm.arm} alone")
             try:
-                self.launch(f"probe-{self.record.model}-{arm.arm}", 0, [arm], PROBE_SAMPLES)
+                self.launch(f"probe-{self.record.model}-{arm.arm}", 0, [arm], "probe")
             except JobError as failed:
                 bad[arm.arm] = Failure.of(failed)
         bad = bad or {arm.arm: Failure.of(error) for arm in arms if arm.arm in REPLAYS}

@@ -105,15 +105,15 @@ class CellLatency:
 
     @property
     def images_per_second(self) -> float:
-        """Images per second end to end: the median over launches."""
-        return median(launch.arms[self.arm].images_per_second for launch in self._launches)
+        """Images per second end to end: the median over the launches that timed that."""
+        return self.record.images_per_second(self.arm)
 
     def samples_s(self, context: Context = "engine") -> list[float]:
         """Return every measured duration of all launches in seconds, in the order in which they were taken."""
         import numpy as np
 
         durations: list[float] = []
-        for launch in self._launches:
+        for launch in (one for one in self._launches if context in one.arms[self.arm].timings):
             with np.load(self.files / launch.samples) as arrays:
                 durations += (arrays[f"{self.arm}/{context}"] / 1e9).tolist()
         return durations

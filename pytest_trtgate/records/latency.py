@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import median
 from typing import Any, Literal
 
 from pydantic import Field
@@ -151,8 +152,8 @@ class LayerProfile(FileRecord):
 class LatencyRecord(FileRecord):
     """All launches of one model: ``.pt``, its engines and stored baseline engines side by side.
 
-    Later launches time only the arms that need them. ``failures``: arms that could not be timed. ``discarded``: why
-    launches were repeated, one sentence each.
+    Later launches time only the arms and the context that need them. ``failures``: arms that could not be timed.
+    ``discarded``: why launches were repeated, one sentence each.
     """
 
     model: str
@@ -170,6 +171,11 @@ class LatencyRecord(FileRecord):
     def of_arm(self, arm: str) -> tuple[Launch, ...]:
         """Return the launches that timed an arm."""
         return tuple(launch for launch in self.launches if arm in launch.arms)
+
+    def images_per_second(self, arm: str) -> float:
+        """Return the median over the launches that timed an arm end to end; over all where none did."""
+        timed = [launch.arms[arm] for launch in self.of_arm(arm)]
+        return median(one.images_per_second for one in [x for x in timed if "end-to-end" in x.timings] or timed)
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,7 @@ def _latency(latency: LatencyRecord, arm: str, context: Context) -> dict[str, st
         if per_launch_ms := latency.per_launch_ms(arm, context, percent):
             values[f"p{percent}_ms"] = median(per_launch_ms)
     if launches:
-        values["images_per_second"] = median(launch.arms[arm].images_per_second for launch in launches)
+        values["images_per_second"] = latency.images_per_second(arm)
     return values
 
 

@@ -18,6 +18,8 @@ from pytest_trtgate.measuring import launches
 from pytest_trtgate.records.latency import LatencyRecord
 
 ONE = "--trt-precision=fp16"
+BESIDE = [["pt", "fp16", "baseline-fp16"], *[["fp16", "baseline-fp16"]] * 2]
+"""The arms of the first launches of an engine beside its baseline's: the checkpoint is shown, and judges nothing."""
 
 
 def speeds(fp16: float, **others: float) -> dict[str, float]:
@@ -53,11 +55,47 @@ def check(project: Project, name: str) -> Any:
 
 def test_an_engine_of_the_same_bytes_needs_no_replay(accepted: Project) -> None:
     accepted.run(ONE).assert_outcomes(passed=2)
-    assert arms(accepted) == [["pt", "fp16"]] * 3
+    assert arms(accepted) == [["pt", "fp16"]]
     verdict = accepted.verdict("fp16", "latency")
     assert str(verdict.outcome) == "PASS"
     assert verdict.summary.startswith("fp16: identical engine, byte by byte the baseline's; p50 4.")
-    assert verdict.summary.endswith("; 3 launches")
+    assert verdict.summary.endswith("; 1 launch")
+
+
+@pytest.mark.parametrize("rule", ['speedup = { over = "pt", at_least = 1.1 }', "p95 = { budget_ms = 40.0 }"])
+def test_a_rule_on_an_engine_of_the_same_bytes_takes_more_launches(accepted: Project, rule: str) -> None:
+    accepted.settings(rule + "\n")
+    accepted.run(ONE).assert_outcomes(passed=2)
+    rests_on_pt = "pt" in rule
+    assert ["pt" in launch for launch in arms(accepted)] == [True, rests_on_pt, rests_on_pt]
+
+
+@pytest.mark.parametrize("slower", [False, True])
+def test_a_launch_unlike_the_stored_sessions_takes_more_to_tell_of_the_machine(accepted: Project, slower: bool) -> None:
+    path = accepted.baseline("fp16")
+    stored = json.loads(path.read_text())
+    for row in ("engine", ".pt engine"):
+        if slower:
+            halve(stored["sessions"][0][row])
+    path.write_text(json.dumps(stored))
+    result = accepted.run(ONE)
+    result.assert_outcomes(passed=2)
+    assert arms(accepted) == [["pt", "fp16"]] * (3 if slower else 1)
+    why = "shapes: 1 launch does not decide, 2 more: fp16 is unlike its stored sessions, and so may the machine be"
+    assert (f"  trtgate: {why}" in result.outlines) is slower
+    found = [finding.id for finding in accepted.verdict("fp16", "latency").findings]
+    assert ("platform-changed" in found) is slower
+
+
+def test_only_the_first_launch_shows_what_is_not_judged(accepted: Project) -> None:
+    accepted.weights(Behaviour(map50_95=0.7501))
+    accepted.run(ONE).assert_outcomes(passed=2)
+    shown = ["end-to-end" in launch.arms["fp16"].timings for launch in timed(accepted).launches]
+    asked = [
+        json.loads((accepted.run_folders()[-1] / f"jobs/launch-shapes-{number}/request.json").read_text())
+        for number in (1, 2, 3)
+    ]
+    assert shown == [request["energy"] for request in asked] == [True, False, False]
 
 
 @pytest.mark.parametrize(("context", "outcome"), [("engine", "PASS"), ("end-to-end", "FAIL")])
@@ -71,7 +109,7 @@ def test_an_engine_of_the_same_bytes_may_have_become_slower_around_it(
     accepted.settings(f'context = "{context}"\n')
     accepted.run(ONE)
     assert accepted.outcomes("latency") == {"fp16": outcome}
-    assert arms(accepted) == [["pt", "fp16"]] * 3
+    assert arms(accepted) == [["pt", "fp16"]] * (1 if outcome == "PASS" else 3)
     said = "; the engine is the baseline's, byte by byte"
     assert (said in accepted.verdict("fp16", "latency").summary) is (outcome == "FAIL")
 
@@ -80,7 +118,7 @@ def test_another_engine_runs_beside_that_of_its_baseline(accepted: Project) -> N
     stored = accepted.engine("fp16").sha256
     accepted.weights(Behaviour(map50_95=0.7501))
     accepted.run(ONE).assert_outcomes(passed=2)
-    assert arms(accepted) == [["pt", "fp16", "baseline-fp16"]] * 3
+    assert arms(accepted) == BESIDE
     assert timed(accepted).launches[0].arms["baseline-fp16"].sha256 == stored
     assert "the baseline replayed beside it" in accepted.verdict("fp16", "latency").summary
 
@@ -158,7 +196,7 @@ def test_a_slower_engine_fails_after_five_launches_with_a_placebo(accepted: Proj
     assert why.count(" % slower by 3 launches, ") == 1
     assert why.endswith(", 5 % allowed)")
     confirmed = ["fp16", "baseline-fp16", "baseline-fp16-placebo"]
-    assert arms(accepted) == [["pt", "fp16", "baseline-fp16"]] * 3 + [confirmed] * 2
+    assert arms(accepted) == [*BESIDE, *[confirmed] * 2]
     found = check(accepted, "p50")
     assert str(found.outcome) == "FAIL"
     assert found.change == pytest.approx(0.3, abs=0.005)
@@ -221,7 +259,7 @@ def test_settled_cells_sit_out_the_further_launches(project: Project) -> None:
     project.weights(Behaviour(p50_ms=speeds(4.2 * 1.3)))
     project.run().assert_outcomes(passed=5, failed=1)
     assert project.outcomes("latency") == {"fp32": "PASS", "fp16": "FAIL", "int8": "PASS"}
-    assert [len(inside) for inside in arms(project)] == [7, 7, 7, 3, 3]
+    assert [len(inside) for inside in arms(project)] == [7, 6, 6, 3, 3]
     assert len(timed(project).per_launch_ms("int8", "engine", 50)) == 3
     assert len(timed(project).per_launch_ms("fp16", "engine", 50)) == 5
 
@@ -292,7 +330,7 @@ def test_arms_that_fail_only_together_go_on_without_the_baseline_engine(project:
     project.run(ONE, "--trt-baselines=add").assert_outcomes(passed=2)
     project.weights(Behaviour(p50_ms=speeds(4.2 * 1.08)))
     project.run(ONE).assert_outcomes(passed=2)
-    assert arms(project) == [["pt", "fp16", "baseline-fp16"]] * 3
+    assert arms(project) == BESIDE
     assert project.outcomes("latency") == {"fp16": "INCONCLUSIVE"}
     assert "the baseline engine could not be timed" in project.verdict("fp16", "latency").summary
 
@@ -313,7 +351,7 @@ def test_a_device_that_stays_unfit_is_not_judged(accepted: Project, monkeypatch:
     accepted.weights(Behaviour(p50_ms=speeds(4.2 * 1.5)))
     accepted.run(ONE).assert_outcomes(passed=2)
     assert len(timed(accepted).discarded) == 3
-    assert len(timed(accepted).launches) == 3
+    assert len(timed(accepted).launches) == 1
     assert accepted.outcomes("latency") == {"fp16": "INCONCLUSIVE"}
     assert "; not judged, since it throttled" in accepted.verdict("fp16", "latency").summary
 
@@ -344,5 +382,5 @@ def test_the_engine_of_a_baseline_survives_pruning_from_anywhere(
     assert main(["cache", "prune", "--yes", "--older-than", "0", "--cache-dir", str(accepted.path / "cache")]) == 0
     monkeypatch.chdir(accepted.path)
     accepted.run(ONE).assert_outcomes(passed=2)
-    assert arms(accepted) == [["pt", "fp16", "baseline-fp16"]] * 3
+    assert arms(accepted) == BESIDE
     assert accepted.job_names("build") == ["build-shapes-fp16-320-b1-onnxruntime-cpu"]

@@ -362,8 +362,8 @@ def early(models: set[str], builds: bool, device: str = "cpu") -> tuple[Expected
     return jobs, launcher.asked
 
 
-def test_launches_are_prepared_at_once_where_engines_are_there_else_beside_the_first_build() -> None:
-    assert early({"shapes"}, builds=False)[1] == ["latency 5"]
+def test_one_launch_is_prepared_at_once_where_engines_are_there_else_all_beside_the_first_build() -> None:
+    assert early({"shapes"}, builds=False)[1] == ["latency 1"]
     jobs, asked = early({"shapes"}, builds=True)
     jobs.before("survey")
     assert asked == ["build 1"]
@@ -380,11 +380,12 @@ def test_launches_that_nobody_expects_are_prepared_when_they_come() -> None:
     jobs, asked = early(set(), builds=False)
     jobs.before("accuracy")
     assert asked == []
-    jobs.before_launches("shapes")
+    jobs.before_launches("shapes", 1)
     jobs.before("accuracy")
+    jobs.further_launches(4)
     jobs.close()
-    assert asked == ["latency 5", "close"]
-    ExpectedJobs(InlineLauncher(), "cpu", 1, Path("ahead"), 3).before_launches("shapes")  # nothing to tell it
+    assert asked == ["latency 1", "latency 4", "close"]
+    ExpectedJobs(InlineLauncher(), "cpu", 1, Path("ahead"), 3).before_launches("shapes", 1)  # nothing to tell it
     assert not isinstance(InlineLauncher(), EarlyLauncher)
 
 
@@ -398,7 +399,7 @@ def test_a_run_prepares_launches_only_where_a_test_names_a_latency(
     assert asked == ["build", "close"]
     del asked[:]
     project.run("--trt-precision=fp16").assert_outcomes(passed=2)
-    assert asked == ["latency", "latency", "close"]  # once at the start, once when they come
+    assert asked == ["latency"] * 3 + ["close"]  # one at the start, all when they come, and what one did not decide
     del asked[:]
     project.tests("def test_mine(trt_cell): pass")
     project.run("--trt-precision=fp16")

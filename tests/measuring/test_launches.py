@@ -35,9 +35,7 @@ def arms_of(precisions: tuple[str, ...]) -> list[ArmRequest]:
     return [ArmRequest(arm=name, artifact=file, sha256="") for name, file in files.items()]
 
 
-def launched(
-    name: str, index: int, arms: list[ArmRequest], samples: int | None, effect: Callable[[int], float]
-) -> Launch:
+def launched(name: str, index: int, arms: list[ArmRequest], kind: str, effect: Callable[[int], float]) -> Launch:
     """Return a launch of engines that are all as fast, but for the places at which they are loaded."""
     order = LatencyRequest.model_construct(index=index, arms=tuple(arms)).load_order
     places = ["" if arm.spare else arm.arm for arm in order if arm.artifact.endswith(".onnx")]
@@ -47,8 +45,14 @@ def launched(
 
 
 def extended(total: int, arms: frozenset[str]) -> Callable[[LatencyRecord], Extension | None]:
-    """Return what asks for launches of these arms until there are so many."""
-    return lambda record: Extension(total, arms) if len(record.launches) < total else None
+    """Return what asks for three launches of all engines, and then for so many of these arms."""
+
+    def more(record: LatencyRecord) -> Extension | None:
+        if len(record.launches) < 3:
+            return Extension(3, frozenset(record.launches[0].arms) - {"pt"})
+        return Extension(total, arms) if len(record.launches) < total else None
+
+    return more
 
 
 @pytest.mark.parametrize("effect", [first, later])

@@ -320,7 +320,7 @@ def test_what_fixtures_give_prints_its_numbers(project: Project) -> None:
         "<Verdict shapes-int8-320-b1-onnxruntime-cpu accuracy: PASS; ",
     ):
         assert said in shown
-    figures = r"<CellLatency shapes-int8-320-b1-onnxruntime-cpu: p50 [\d.]+ ms, p95 [\d.]+ ms, \d launches; "
+    figures = r"<CellLatency shapes-int8-320-b1-onnxruntime-cpu: p50 [\d.]+ ms, p95 [\d.]+ ms, \d launch(?:es)?; "
     assert re.search(figures + "identical to the baseline's engine>", shown)
     project.weights(Behaviour(p50_ms={"pt": 8.0, "int8": 4.5}))
     slower = r"p50 \+[45]\d\.\d % since the baseline \(3.* ms -> 4.* ms\); p95 .*>"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from material import (
     run_python,
 )
 
-from pytest_trtgate.jobs.contract import LatencyResponse
+from pytest_trtgate.jobs.contract import INPUTS, LatencyResponse
 from pytest_trtgate.records.latency import Launch
 
 pytestmark = pytest.mark.real
@@ -131,3 +132,31 @@ for arm, asked in zip(loaded, request.arms):
     found = [line.split()[1:] for line in done.stdout.splitlines() if line.startswith("equal")]
     assert [(arm, same) for arm, _, same in found] == [("pt", "True"), ("fp32", "True")], done.stdout + done.stderr
     assert all(int(boxes) > 0 for _, boxes, _ in found)
+
+
+def test_engines_alone_are_timed_without_torch(material: Material, fp32: Path, tmp_path: Path) -> None:
+    inputs = tmp_path / "inputs"
+    first = latency_request({"pt": material.weights, "fp32": fp32}, material.images(), tmp_path / "first.npz")
+    further = latency_request({"fp32": fp32}, material.images(), tmp_path / "further.npz", contexts=["engine"])
+    code = """
+import json, sys
+from pathlib import Path
+from pytest_trtgate.jobs.contract import LatencyRequest
+from pytest_trtgate.workers.worker import prepare
+from pytest_trtgate.workers.timing.latency import work
+prepare(Path.cwd(), 1)
+launch = work(LatencyRequest.model_validate(json.loads(sys.argv[1])), Path.cwd()).launch
+heavy = [name for name in ("torch", "ultralytics", "cv2", "numpy", "onnxruntime") if name in sys.modules]
+print("FOUND", json.dumps([heavy, {arm: list(inside.timings) for arm, inside in launch.arms.items()}]))
+"""
+    found = []
+    for request in (first, further):
+        asked = json.dumps({**request, "inputs": str(inputs)})
+        done = run_python(code, asked, folder=tmp_path / Path(request["samples_file"]).stem)
+        said = [line for line in done.stdout.splitlines() if line.startswith("FOUND ")]
+        assert said, done.stdout + done.stderr
+        found.append(json.loads(said[0].removeprefix("FOUND ")))
+    assert "torch" in found[0][0]
+    assert found[1] == [["numpy", "onnxruntime"], {"fp32": ["engine"]}]
+    images = np.load(inputs / INPUTS)
+    assert (images.dtype, images.shape[1:3]) == (np.uint8, (1, 3))

@@ -198,10 +198,10 @@ def test_a_timing_has_99_linear_quantiles_in_milliseconds() -> None:
 
 def test_inferences_over_budget_are_counted_in_the_context_that_is_gated() -> None:
     arm = SimpleNamespace(name="int8", cuda_graph=None)
-    every = [Series(arm, context, [], []) for context in ("engine", "end-to-end")]
+    asked = ArmRequest(arm="int8", artifact="b.onnx", sha256="", budgets_ms={"p50": 2, "p95": 3.5})
+    every = [Series(arm, asked, context, [], []) for context in ("engine", "end-to-end")]
     ms = {"int8/engine": [1, 2, 3, 4], **{f"int8/{name}": [9] for name in ("end-to-end", *STAGES)}}
     arrays = {name: np.array(values) * 1_000_000 for name, values in ms.items()}
-    asked = ArmRequest(arm="int8", artifact="b.onnx", sha256="", budgets_ms={"p50": 2, "p95": 3.5})
     request = LatencyRequest.model_construct(gated="engine", how=SETTINGS, device="cpu")
     assert _summary(asked, request, every, arrays).over_budget == {"p50": 2, "p95": 1}
     assert _summary(asked, request.model_copy(update={"gated": "end-to-end"}), every, arrays).over_budget["p95"] == 1
@@ -240,21 +240,23 @@ class SteadySeries(Series):
 
 
 @pytest.mark.parametrize(
-    ("gated", "samples", "max_seconds", "planned"),
+    ("gated", "samples", "max_seconds", "shown", "planned"),
     [
-        (None, 500, 5.0, (250, 250)),
-        ("engine", 500, 5.0, (250, 62)),
-        ("end-to-end", 500, 5.0, (62, 250)),
-        ("engine", 500, 0.1, (30, 10)),
-        ("engine", 100, 20.0, (100, 25)),
-        ("engine", 5, 5.0, (5, 5)),
+        (None, 500, 5.0, False, (250, 250)),
+        ("engine", 500, 5.0, False, (250, 62)),
+        ("end-to-end", 500, 5.0, False, (62, 250)),
+        ("engine", 500, 0.1, False, (30, 10)),
+        ("engine", 100, 20.0, False, (100, 25)),
+        ("engine", 5, 5.0, False, (5, 5)),
+        ("engine", 500, 5.0, True, (62, 15)),
     ],
 )
 def test_what_is_only_shown_takes_a_quarter_of_what_is_judged(
-    gated: str | None, samples: int, max_seconds: float, planned: tuple[int, int]
+    gated: str | None, samples: int, max_seconds: float, shown: bool, planned: tuple[int, int]
 ) -> None:
     request = LatencyRequest.model_construct(gated=gated, rules=Latency(samples=samples, max_seconds=max_seconds))
-    found = [SteadySeries(None, context, [], []) for context in ("engine", "end-to-end")]
+    asked = ArmRequest(arm="int8", artifact="b.onnx", sha256="", shown=shown)
+    found = [SteadySeries(None, asked, context, [], []) for context in ("engine", "end-to-end")]
     no_clock = ClockWatch(lambda: None)
     found[1].warm_up(request, no_clock, None)
     found[0].warm_up(request, no_clock, found[1])

@@ -69,6 +69,11 @@ PLACEBO_SHARE = 0.25
 """Nor do they differ by less than this share of the threshold, on which no verdict hangs."""
 PLACEBO_LAUNCHES = 3
 """Fewer say nothing about whether the copies differ."""
+SHARP = {"p50": 0.1, "p95": 0.25, "p99": 0.25}
+"""Sampling inside a launch ends once the 95 % limits of a percentile are this share of its threshold to both sides. At
+p50 that adds at most 1 % to the variance of launches that spread by half the threshold."""
+SHARP_SHOWN = 0.01
+"""The same, as a ratio, for an arm that is compared with stored sessions only: those spread by more."""
 POWER = 0.9
 """The probability with which a passing run would have caught the slow-down that it names."""
 _SIMULATED_RUNS = 2000

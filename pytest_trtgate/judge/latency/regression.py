@@ -13,7 +13,7 @@ from .candidate import Against, Candidate
 from .decision import Quantity, ReplayDecision
 from .platform import ControlChange, control_change
 from .sequential import QUIETER, as_ratio, decide_launches, log_ratios
-from .sessions import SESSIONS_TO_TRUST, SessionChange, compare_sessions
+from .sessions import CONFIDENCE, EARLY_CONFIDENCE, SESSIONS_TO_TRUST, SessionChange, compare_sessions
 from .wording import MEAN_OF_SESSIONS, MEDIAN, listed, ms, percent, unusable, would_have_caught
 
 ACCEPT = "accept with pytest --trt-baselines=update"
@@ -96,7 +96,18 @@ def judge_sessions(candidate: Candidate, against: Against) -> list[Check]:
     return [_judge_stored(candidate, against, name, threshold) for name, threshold in candidate.thresholds.items()]
 
 
-def _judge_stored(candidate: Candidate, against: Against, name: str, threshold: float) -> Check:
+def one_launch_leaves(candidate: Candidate, against: Against) -> list[str]:
+    """Return the gated percentiles that a single launch does not pass by the stored sessions of a baseline."""
+    return [
+        name
+        for name, threshold in candidate.thresholds.items()
+        if _judge_stored(candidate, against, name, threshold, EARLY_CONFIDENCE).outcome is not Outcome.PASS
+    ]
+
+
+def _judge_stored(
+    candidate: Candidate, against: Against, name: str, threshold: float, confidence: float = CONFIDENCE
+) -> Check:
     arm = candidate.arm
     own = candidate.per_launch_ms(name)
     stored = against.baseline.per_session_ms(candidate.context, PERCENTILES[name])
@@ -108,8 +119,8 @@ def _judge_stored(candidate: Candidate, against: Against, name: str, threshold: 
     if not all(map(usable, stored)):
         bad = listed([value for session in stored for value in session])
         return unusable(name, "baseline", f"{arm}: {name} of {against.name} is no duration ({bad})")
-    found = compare_sessions(own, stored, threshold)
-    control = _checkpoint(candidate, against.baseline, name, threshold)
+    found = compare_sessions(own, stored, threshold, confidence)
+    control = _checkpoint(candidate, against.baseline, name, threshold, confidence)
     return _session_check(arm, name, *weigh(found, control, against.busy), against)
 
 
@@ -162,7 +173,9 @@ def weigh(found: SessionChange, control: Checkpoint | None, busy: str) -> tuple[
     return replace(found, outcome=outcome, detectable=None, improved=improved), said
 
 
-def _checkpoint(candidate: Candidate, baseline: Baseline, name: str, threshold: float) -> Checkpoint | None:
+def _checkpoint(
+    candidate: Candidate, baseline: Baseline, name: str, threshold: float, confidence: float
+) -> Checkpoint | None:
     """Return what the ``.pt`` tells, from the stored sessions that timed the same bytes; None where none does."""
     both = [launch for launch in candidate.launches if REFERENCE in launch.arms]
     if not both:
@@ -178,7 +191,9 @@ def _checkpoint(candidate: Candidate, baseline: Baseline, name: str, threshold: 
     stored = list(zip(engine_then_ms, then_ms, strict=False))
     if len(then_ms) != len(engine_then_ms) or not stored or not all(map(usable, (now_ms, *then_ms, *engine_then_ms))):
         return None
-    ratios = compare_sessions(_ratios(engine_ms, now_ms), [_ratios(*session) for session in stored], threshold)
+    ratios = compare_sessions(
+        _ratios(engine_ms, now_ms), [_ratios(*session) for session in stored], threshold, confidence
+    )
     return Checkpoint(control_change(REFERENCE, now_ms, then_ms), ratios)
 
 

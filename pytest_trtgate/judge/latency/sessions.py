@@ -26,6 +26,8 @@ LEVEL = 0.004
 of them at first, false alarms are more: up to 0.8 % in the simulations of a spread of 2 %, and 1.5 % of 3 %."""
 CONFIDENCE = 0.95
 """The level of the one-sided limits."""
+EARLY_CONFIDENCE = 0.99
+"""Of the limits by which a single launch is enough to pass: more launches are a second chance."""
 SESSION_SPREAD = 0.015
 """How much sessions of one machine differ (the standard deviation of logs), as far as few of them can tell."""
 SESSION_SPREAD_DF = 3
@@ -73,12 +75,25 @@ class Shift:
         return median(self.now) - self.then
 
     @cached_property
+    def launch_spread(self) -> float | None:
+        """How much launches of one session differ, by the stored sessions; None where none has two launches."""
+        known = [_spread(session) for session in self.stored if len(session) > 1]
+        return math.sqrt(math.fsum(x * x for x in known) / len(known)) if known else None
+
+    @cached_property
     def scale(self) -> float:
-        """The spread of that: the new session has one of its own, and the mean of the stored ones is not exact."""
-        before = math.fsum(map(_variance_of_level, self.stored)) / len(self.stored)
-        prior = SESSION_SPREAD**2 + max(before, _variance_of_level(self.now))
+        """The spread of that: the new session has one of its own, and the mean of the stored ones is not exact.
+
+        A single launch differs from its session's level by the spread between launches, which stored sessions of
+        several launches each do not show in their medians.
+        """
+        launch = self.launch_spread or 0.0
+        before = math.fsum(_variance_of_level(session, launch) for session in self.stored) / len(self.stored)
+        own = _variance_of_level(self.now, launch)
+        prior = SESSION_SPREAD**2 + max(before, own)
         squares = math.fsum((median(session) - self.then) ** 2 for session in self.stored)
-        return math.sqrt((SESSION_SPREAD_DF * prior + squares) / self.df * (1 + 1 / len(self.stored)))
+        known = (SESSION_SPREAD_DF * prior + squares) / self.df * (1 + 1 / len(self.stored))
+        return math.sqrt(known + (max(0.0, own - before) if len(self.now) == 1 else 0.0))
 
     @property
     def p(self) -> float:
@@ -111,7 +126,10 @@ class SessionChange(Change):
 
 
 def compare_sessions(
-    candidate_ms: Sequence[float], stored_ms: Sequence[Sequence[float]], threshold: float
+    candidate_ms: Sequence[float],
+    stored_ms: Sequence[Sequence[float]],
+    threshold: float,
+    confidence: float = CONFIDENCE,
 ) -> SessionChange:
     """Judge one quantity of a new session against stored sessions.
 
@@ -122,6 +140,7 @@ def compare_sessions(
         candidate_ms: One quantile per new launch, in milliseconds.
         stored_ms: Per stored session, the same quantile per launch, in milliseconds.
         threshold: The smallest slow-down worth failing for, as a ratio more than 0.
+        confidence: Of the one-sided limits.
 
     Raises:
         ValueError: There is no launch or no session, or a time or the threshold is not a number more than 0.
@@ -130,7 +149,7 @@ def compare_sessions(
         raise ValueError(f"the threshold is {threshold}, not a ratio more than 0")
     shift = Shift.of(candidate_ms, stored_ms)
     limit = math.log1p(threshold)
-    lower, upper = shift.limits(CONFIDENCE)
+    lower, upper = shift.limits(confidence)
     significant = shift.change >= limit and shift.p <= LEVEL
     trusted = len(stored_ms) >= SESSIONS_TO_TRUST
     outcome = Outcome.FAIL if significant and trusted else Outcome.PASS if upper < threshold else Outcome.INCONCLUSIVE
@@ -156,11 +175,20 @@ def _detectable(shift: Shift, limit: float) -> float:
     return as_ratio(fails + student_t_quantile(POWER, shift.df) * shift.scale)
 
 
-def _variance_of_level(logs: Sequence[float]) -> float:
+def _variance_of_level(logs: Sequence[float], launch_spread: float) -> float:
     """Return the variance of a session's median launch, by its launches; a median's is pi / 2 times a mean's.
 
-    Their spread is their median deviation, 1.48 of which are a normal standard deviation: as little as the median does
-    it mind one launch that was held up.
+    Of a single launch it is that between launches, as other sessions have it.
+    """
+    if len(logs) == 1:
+        return launch_spread**2
+    return math.pi / 2 * _spread(logs) ** 2 / len(logs)
+
+
+def _spread(logs: Sequence[float]) -> float:
+    """Return the spread of launches: their median deviation, 1.48 of which are a normal standard deviation.
+
+    As little as the median does it mind one launch that was held up.
     """
     middle = median(logs)
-    return math.pi / 2 * (1.4826 * median(abs(x - middle) for x in logs)) ** 2 / len(logs)
+    return 1.4826 * median(abs(x - middle) for x in logs)

@@ -19,6 +19,7 @@ from ...jobs import ArmRequest, LatencyRequest
 from .. import yolo
 from ..reading import noting
 from ..verifying import read_image
+from .runtime_arms import RuntimeCall
 
 yolo.load_torchvision()
 Batch = list[Any]
@@ -37,6 +38,8 @@ class Arm:
     Raises:
         TrtGateError: The artifact does not fit the request, or cannot be loaded.
     """
+
+    _call: RuntimeCall | None = None
 
     def __init__(self, arm: ArmRequest, request: LatencyRequest, folder: Path) -> None:
         artifact = Path(arm.artifact)
@@ -75,7 +78,15 @@ class Arm:
         # Ultralytics has a graph, or None in its place, for engines only.
         self.cuda_graph = getattr(self.backend, "graph", None) is not None if self._on_gpu else None
         self.enqueues = artifact.suffix == ".engine" and not self.cuda_graph
+        if artifact.suffix == ".onnx" and not self._on_gpu and not (self._given and self._given.about.feed.nhwc):
+            # As where the runtime is all that a launch imports.
+            self._call = RuntimeCall(self.backend.session)
         self._context: Any = self.backend.context if self.enqueues else None
+
+    @property
+    def plain(self) -> bool:
+        """Whether it is fed as Ultralytics feeds what it builds."""
+        return self._given is None
 
     def aim(self, images: Batch) -> None:
         """Tell the predictor that its source is pictures in memory, of any size."""
@@ -92,9 +103,11 @@ class Arm:
             self._given.pads = pads_of([image.shape[:2] for image in images], tensor.shape[-1])
         return self._given.feed(tensor)
 
-    def run(self, tensor: Any) -> Any:
+    def run(self, given: Any) -> Any:
         """Return the raw output for an input from the engine alone, once the device has it."""
-        output = self.backend(tensor)
+        if self._call is not None:
+            return self._call(given.numpy())
+        output = self.backend(given)
         self.synchronize()
         return output
 
