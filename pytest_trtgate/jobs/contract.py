@@ -327,8 +327,8 @@ class LatencyRequest(Request[LatencyResponse]):
     they are for (``ArmRequest.sharp``); arms of one family get as many each. Where limits apply to one context only,
     ``gated``, the others are for show and get a quarter of both. Raw durations in nanoseconds go to ``samples_file``,
     one array per ``ARM/CONTEXT``. ``energy``: whether that of each arm is measured too, where a GPU tells it.
-    ``inputs``: folder in which the first launch of a model leaves what it has made of the images, for launches that can do
-    without torch; empty for none.
+    ``inputs``: folder in which the first launch of a model leaves what it has made of the images, for launches that can
+    do without torch; empty for none.
     """
 
     kind: ClassVar[JobKind] = "latency"

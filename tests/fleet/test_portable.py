@@ -137,7 +137,7 @@ def test_every_text_of_a_request_is_known_to_be_a_path_or_none() -> None:
         if isinstance(model, type) and model.__name__.endswith(("Request", "Arm", "Build")):
             look(model)
     # A new field that holds a path is to be marked, or a worker elsewhere cannot find it; all others are named here.
-    assert unknown - no_paths == {"budgets_ms", "export_args"}
+    assert unknown - no_paths == {"budgets_ms", "export_args", "sharp"}
 
 
 def test_what_a_worker_has_is_not_sent_again(ours: Ours, other: OtherMachine, tmp_path: Path) -> None:
