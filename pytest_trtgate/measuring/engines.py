@@ -21,6 +21,7 @@ class Engines:
 
     def __init__(self, context: RunContext) -> None:
         self.context = context
+        self._parts: dict[tuple[Cell, int], dict[str, Any]] = {}
 
     def of(self, cell: Cell, build: int = 1) -> EngineRecord:
         """Return the engine of a cell, from the cache or built now; raises ``JobError`` where its build failed.
@@ -43,14 +44,25 @@ class Engines:
         with reading():
             self.context.inputs.check([self.of(cell).path])
 
+    def cached_sha256(self, cell: Cell) -> str | None:
+        """Return the SHA-256 of a cell's engine by what the cache says of it; None where it has to be built."""
+        found = self.context.cache.peek(key_sha256(self._key_parts(cell, 1)))
+        return None if found is None else found.sha256
+
+    def _key_parts(self, cell: Cell, build: int) -> dict[str, Any]:
+        if (cell, build) not in self._parts:
+            context = self.context
+            export = context.settings.export_key(cell.backend) | context.export_arguments(cell)
+            sha256 = context.weights_sha256[cell.model]
+            parts = key_parts(cell, context.environment, sha256, export, self._calibration(cell))
+            parts |= context.own_code(cell.model) | ({"build": build} if build > 1 else {})
+            changes = self._quantization(cell).changes(cell.backend)
+            parts |= {"quantization": changes} if changes else {}  # keys of the exporter's own INT8 stay as they are
+            self._parts[cell, build] = parts
+        return self._parts[cell, build]
+
     def _obtain(self, cell: Cell, build: int) -> EngineRecord:
-        context = self.context
-        export = context.settings.export_key(cell.backend) | context.export_arguments(cell)
-        sha256 = context.weights_sha256[cell.model]
-        parts = key_parts(cell, context.environment, sha256, export, self._calibration(cell))
-        parts |= context.own_code(cell.model) | ({"build": build} if build > 1 else {})
-        changes = self._quantization(cell).changes(cell.backend)
-        parts |= {"quantization": changes} if changes else {}  # keys of the exporter's own INT8 stay as they are
+        context, parts = self.context, self._key_parts(cell, build)
         key = key_sha256(parts)
         record = context.cache.obtain(key, lambda folder: self._build(cell, parts, folder))
         check_built_here(record, context.environment)
