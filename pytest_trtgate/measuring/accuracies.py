@@ -257,7 +257,7 @@ def result_parts(
         "evaluator": EVALUATOR_VERSION,
         "artifact": artifact_sha256,
         "data": data_digest,
-        "images": [dataset.shown(image) for image in dataset.images(how.split)],
+        "images": dataset.shown_images(how.split),
         "names": {str(i): name for i, name in dataset.names.items()},
         "extra": sorted((repr(name), repr(value)) for name, value in dataset.extra.items()),
         "settings": how.model_dump(mode="json"),

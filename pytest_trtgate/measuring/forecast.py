@@ -88,7 +88,8 @@ def _works(
     evaluations: Evaluations, selected: Collection[Cell], known: dict[str, float], *, timed: bool
 ) -> Iterator[Work]:
     context, engines = evaluations.context, evaluations.engines
-    models = list(dict.fromkeys(cell.model for cell in context.plan.cells if cell in selected))
+    selected = set(selected)
+    models = dict.fromkeys(cell.model for cell in context.plan.cells if cell in selected)
     missing: dict[str, list[str]] = {}
     for cell in (cell for cell in context.plan.cells if cell in selected or (timed and cell.model in models)):
         sha256 = engines.cached_sha256(cell)

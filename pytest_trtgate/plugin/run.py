@@ -377,7 +377,10 @@ class GatePlugin:
         if interrupted and report.exists():
             report = self.workspace.path / report.name
         before = richer_run(run, report)
-        save = partial(publish, report=report, workspace=self.workspace)
+
+        def save(run: RunRecord, reports: bool = True) -> None:
+            publish(run, report, self.workspace, reports)
+
         if not interrupted:
             if self.settings.explain_failed:
                 save(run)  # it takes minutes, and whatever ends this process meanwhile, the run is on disk

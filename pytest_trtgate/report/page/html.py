@@ -141,10 +141,15 @@ def render(runs: Sequence[RunRecord], media: Sequence[Media] = ()) -> str:
         records=attachments(runs),
         svg=Markup,
     )
-    bare = template(media=media_view(runs, media, anchors, 0))
-    if not any(place.book for place in media):
-        return bare
-    return template(media=media_view(runs, media, anchors, PAGE_BYTES - len(bare.encode("utf-8", "replace"))))
+
+    def filled(media_bytes: int) -> tuple[str, int]:
+        text = template(media=media_view(runs, media, anchors, media_bytes))
+        return text, len(text.encode("utf-8", "replace"))
+
+    text, size = filled(PAGE_BYTES)
+    if size > PAGE_BYTES and any(place.book for place in media):
+        text, _ = filled(PAGE_BYTES - filled(0)[1])
+    return text
 
 
 def write(path: Path, runs: Sequence[RunRecord], media: Sequence[Media] = ()) -> None:
