@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..text import counted, safe_line
-from .writing import write_line
+from .writing import begin_line, write_line
 
 if TYPE_CHECKING:
     import pytest
@@ -46,7 +46,7 @@ class Narrator:
         with self._terminal() as terminal:
             if terminal is not None:
                 self._clear(terminal)
-                _begin_line(terminal)
+                begin_line(terminal)
                 write_line(terminal, f"  trtgate: {text}")
         self._last = time.monotonic()
 
@@ -64,7 +64,7 @@ class Narrator:
                 self._text = text
                 self._draw(terminal)
             elif time.monotonic() - self._last >= _QUIET_INTERVAL_S or (complete and what == self._unfinished):
-                _begin_line(terminal)
+                begin_line(terminal)
                 write_line(terminal, f"  trtgate: {text}")
                 self._last = time.monotonic()
                 self._unfinished = "" if complete else what
@@ -114,7 +114,7 @@ class Narrator:
         shown = "; ".join(filter(None, (self._left(), self._text)))
         self._clear(terminal)
         if shown:
-            _begin_line(terminal)
+            begin_line(terminal)
             terminal.write(safe_line(f"  trtgate: {shown}")[: terminal._tw.fullwidth - 1], flush=True)
             self._in_place = True
 
@@ -146,10 +146,3 @@ class Narrator:
                 return
             with capture.global_and_fixture_disabled():
                 yield terminal
-
-
-def _begin_line(terminal: Any) -> None:
-    """Leave a line that has something on it, also where xdist writes its dots, of which the reporter knows nothing."""
-    terminal.ensure_newline()
-    if terminal._tw.width_of_current_line:
-        terminal._tw.line()
