@@ -389,14 +389,19 @@ BY_TURNS = ("accepted", "end-to-end", "default", "rebuilt", "cells", "suite")
 
 def against(part: str, sides: dict[str, Bench], rounds: int) -> dict[str, Any]:
     """Measure a part by turns with two versions, so that what the machine does falls on both alike."""
-    pairs: list[dict[str, float]] = []
+    pairs: list[dict[str, dict[str, float]]] = []
     for number in range(rounds + 1):
         order = list(sides) if number % 2 else list(reversed(sides))
-        pairs.append({name: PARTS[part](sides[name])["wall_s"] for name in order})
+        found = {name: PARTS[part](sides[name]) for name in order}
+        pairs.append({name: {what: one[what] for what in ("wall_s", "cpu_s")} for name, one in found.items()})
     pairs = pairs[1:]  # the first has prepared the projects
-    ratios = [pair["here"] / pair["other"] for pair in pairs]
-    load = round(os.getloadavg()[1], 1)
-    return {"pairs": pairs, "median_ratio": round(statistics.median(ratios), 3), "load_of_5_min": load}
+    ratios = {
+        f"median_ratio_of_{what}": round(
+            statistics.median(pair["here"][what] / pair["other"][what] for pair in pairs), 3
+        )
+        for what in ("wall_s", "cpu_s")
+    }
+    return {"pairs": pairs, **ratios, "load_of_5_min": round(os.getloadavg()[1], 1)}
 
 
 def main() -> None:
