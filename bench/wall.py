@@ -44,6 +44,11 @@ data = "data/data.yaml"
 imgsz = 320
 """
 """Of a project that leaves the rest as it is by default."""
+QUICK = """
+[latency]
+samples = 20
+max_seconds = 0.1
+"""
 DEFAULT_IMAGES = 150
 REBUILT = """
 [quantization.int8]
@@ -79,7 +84,7 @@ for quantize in (None, 16, 8):
 for engine in engines:
     YOLO(engine, task="detect").val(data=sys.argv[1], split="test", imgsz=320, rect=False, batch=1, plots=False)
 for _ in range(3):
-    subprocess.run([sys.executable, "-c", sys.argv[2], *engines], check=True)
+    subprocess.run([sys.executable, "-c", *sys.argv[2:4], *engines], check=True)
 """
 LOOPS = """
 import sys, time
@@ -88,10 +93,10 @@ from ultralytics.nn.autobackend import AutoBackend
 from ultralytics import YOLO
 image = numpy.random.default_rng(0).integers(0, 256, (480, 640, 3), dtype=numpy.uint8)
 tensor = torch.rand(1, 3, 320, 320)
-for engine in sys.argv[1:]:
+for engine in sys.argv[2:]:
     alone, whole = AutoBackend(engine, device=torch.device("cpu")), YOLO(engine, task="detect")
     for call in (lambda: alone(tensor), lambda: whole.predict(image, imgsz=320, verbose=False)):
-        for samples, seconds in ((20, 1.0), (500, 5.0)):
+        for samples, seconds in ((20, 1.0), (int(sys.argv[1]), 5.0)):
             began, done = time.perf_counter(), 0
             while done < samples and time.perf_counter() - began < seconds:
                 call()
@@ -157,7 +162,10 @@ class Bench:
     def default(self, name: str) -> Path:
         """Return a new project with the default settings and fewer images."""
         folder = self.demo(name)
-        (folder / "trtgate.toml").write_text(SETTINGS)
+        (folder / "trtgate.toml").write_text(SETTINGS + (QUICK if self.quick else ""))
+        if self.quick:
+            for image in sorted((folder / "data" / "images" / "train").iterdir())[30:]:
+                image.unlink()
         for image in sorted((folder / "data" / "images" / "test").iterdir())[20 if self.quick else DEFAULT_IMAGES :]:
             image.unlink()
         return folder
@@ -242,7 +250,9 @@ def default_cold(bench: Bench) -> dict[str, Any]:
     folder = bench.default("default-cold")
     gate = bench.gate(folder)
     peer = _beside(bench, folder)
-    hand = watch([bench.python, "-c", BY_HAND, "peer.yaml", LOOPS], peer, **_offline(peer))
+    hand = watch(
+        [bench.python, "-c", BY_HAND, "peer.yaml", LOOPS, "20" if bench.quick else "500"], peer, **_offline(peer)
+    )
     ratio = round(gate.wall_s / hand.wall_s, 2)
     of_gate = {**gate.figures(), "jobs": bench.jobs(folder)}
     return {"wall_s": of_gate["wall_s"], "gate": of_gate, "by_hand": hand.figures(), "ratio": ratio, "target": 0.6}
