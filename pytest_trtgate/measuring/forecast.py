@@ -142,7 +142,8 @@ def told(found: Forecast) -> str:
 def remember(context: RunContext, run: RunRecord, total_s: float) -> None:
     """Keep how long the jobs of a run took, for the forecasts of later runs of the project on this machine."""
     store, key = _store(context), _key(context)
-    new = {job.name: round(job.seconds, 2) for job in run.jobs if job.ok and job.kind in FORESEEN}
+    foreseen = [job for job in run.jobs if job.ok and job.kind in FORESEEN]
+    new = {job.name: round(_own_s(job), 2) for job in foreseen}
     if not new:
         return
     launched = {name.rpartition("-")[0] for name in new if name.startswith("launch-")}
@@ -150,25 +151,36 @@ def remember(context: RunContext, run: RunRecord, total_s: float) -> None:
     old = {} if before is None else before.seconds
     kept = {name: s for name, s in old.items() if name not in new and name.rpartition("-")[0] not in launched}
     seconds = dict(list((kept | new).items())[-MOST_JOBS:])
-    rest_s = max(0.0, total_s - run.preflight.seconds - sum(new.values()))
+    rest_s = max(0.0, total_s - run.preflight.seconds - sum(job.seconds for job in foreseen))
     store.put(key, Durations(seconds=seconds, rest_s=round(rest_s, 2)))
 
 
 def spent(jobs: Iterable[JobRecord], total_s: float) -> str:
-    """Return in one line where the time of a run went: on each kind of job, and beside all of them on the gate."""
+    """Return in one line where the time of a run went: on each kind of job, and beside all of them on the gate.
+
+    Jobs wait for the device, which another run may use, and for what is imported ahead of them.
+    """
     by_kind: dict[str, float] = {}
+    waited_s = 0.0
     begun: list[tuple[float, float]] = []
     for job in jobs:
-        by_kind[job.kind] = by_kind.get(job.kind, 0.0) + job.seconds
+        by_kind[job.kind] = by_kind.get(job.kind, 0.0) + _own_s(job)
+        waited_s += job.seconds - _own_s(job)
         begun.append((job.began_s or 0.0, job.seconds))
     covered_s, end_s = 0.0, 0.0
     for began_s, seconds in sorted(begun):  # those of several processes overlap
         covered_s += max(0.0, began_s + seconds - max(began_s, end_s))
         end_s = max(end_s, began_s + seconds)
     parts = [(word, by_kind[kind]) for kind, word in WORDS.items() if kind in by_kind]
+    parts += [("waiting", waited_s)] if waited_s >= 1 else []
     parts.append(("gate", max(0.0, total_s - covered_s)))
     listed = ", ".join(f"{word} {fmt.plain(fmt.duration(seconds))}" for word, seconds in parts)
     return f"time: {listed}; {fmt.plain(fmt.duration(total_s))} in all"
+
+
+def _own_s(job: JobRecord) -> float:
+    """Return how long a job took, without its wait for the device, which a job that failed does not tell."""
+    return min(job.seconds, sum(job.phases.values())) if job.phases else job.seconds
 
 
 def countdown(space: Workspace) -> str:

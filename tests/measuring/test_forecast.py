@@ -67,3 +67,8 @@ def test_time_that_jobs_share_is_not_taken_from_the_gate() -> None:
 
     jobs = [job("c", "latency", 130.0, 10.0), job("a", "build", 100.0, 20.0), job("b", "build", 110.0, 20.0)]
     assert spent(jobs, 45.0) == "time: builds 40 s, launches 10 s, gate 5.0 s; 45 s in all"
+
+
+def test_a_wait_for_the_device_is_no_time_of_the_job_that_waited() -> None:
+    job = JobRecord(name="a", kind="build", seconds=30.0, ok=True, began_s=1.0, phases={"start": 1.0, "work": 11.0})
+    assert spent([job], 32.0) == "time: builds 12 s, waiting 18 s, gate 2.0 s; 32 s in all"
