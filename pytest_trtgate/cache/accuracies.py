@@ -34,6 +34,10 @@ class AccuracyCache:
         self.root = root / FOLDER
         self.notify = notify
 
+    def has(self, key: str) -> bool:
+        """Return whether there is an accuracy of that key, which may turn out to be of no use."""
+        return (self.root / key / _RECORD).is_file()
+
     def get(self, key: str, arrays: Path) -> AccuracyRecord | None:
         """Return a stored accuracy and copy its per-image arrays to ``arrays``; None where there is none to be used."""
         entry = self.root / key

@@ -101,6 +101,15 @@ class EngineCache:
                 return _used(verify_entry(entry))
         return None
 
+    def peek(self, key: str) -> EngineRecord | None:
+        """Return what the manifest of ``key`` says, which is no use; nothing looks at the artifact itself."""
+        entry = self.root / "engines" / key
+        try:
+            found = load_sealed(entry / MANIFEST, key, EngineRecord, checked=False)
+        except RecordError:
+            return None
+        return found.model_copy(update={"entry": str(entry)})
+
     def hold(self, key: str) -> None:
         """Keep the engine of ``key`` from being pruned until :meth:`close`, where the cache has a place for locks."""
         if key not in self._uses:

@@ -61,7 +61,10 @@ class Store:
 
 
 class SurveyStore(Store):
-    """What was seen of splits, checkpoints and the deployed engine; forgotten when nobody asked for it in a month."""
+    """What was seen of splits, checkpoints and the deployed engine, and how long jobs took; forgotten when unused.
+
+    That is when nobody asked for it in a month.
+    """
 
     def __init__(self, root: Path, fresh: bool, notify: Callable[[str], None] = lambda _: None) -> None:
         super().__init__(root / "preflight", fresh, notify)

@@ -111,6 +111,16 @@ class Dataset:
         """Return the name of an image: its path, relative to the root of the dataset if it is below that."""
         return image.relative_to(self.root).as_posix() if image.is_relative_to(self.root) else image.as_posix()
 
+    def shown_images(self, split: str) -> list[str]:
+        """Return the names of the images of a split, in their order."""
+        if split not in self._shown:
+            self._shown[split] = list(map(self.shown, self.images(split)))
+        return self._shown[split]
+
+    @cached_property
+    def _shown(self) -> dict[str, list[str]]:
+        return {}
+
     def write_resolved(self, path: Path) -> Path:
         """Return what jobs get: the folder, or a data YAML written with absolute paths and no download key."""
         if self.folders:

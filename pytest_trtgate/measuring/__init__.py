@@ -6,6 +6,7 @@ from .accuracies import Evaluations
 from .context import Caller, RunContext, checkpoint_name
 from .data import EvaluatedData
 from .engines import Engines
+from .forecast import announce, countdown, remember, spent
 from .latencies import Latencies, candidate_of, engine_arm, launch_request, why_not_replayed
 from .media import with_media
 from .pictures import compared_images

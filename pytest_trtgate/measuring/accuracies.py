@@ -63,6 +63,10 @@ class Evaluations:
         """Return the accuracy of a model's ``.pt``; raises ``JobError`` where it could not be evaluated."""
         return self._obtain(model, REFERENCE, [REFERENCE])
 
+    def is_known(self, model: str, arm: str, path: Path, sha256: str) -> bool:
+        """Return whether an arm with these bytes is likely to be in the cache, and to be taken from there."""
+        return not self.context.settings.fresh and any(map(self._cache.has, self._keys(model, arm, path, sha256)))
+
     def pair(self, cell: Cell) -> tuple[AccuracyRecord, AccuracyRecord]:
         """Return the accuracies of the ``.pt`` and of a cell's engine; raises ``JobError`` where one could not be."""
         arms = [REFERENCE, *self._together(cell)]
@@ -88,11 +92,11 @@ class Evaluations:
         return [arm for c in planned if c == cell or c in self.selected for arm in self._builds(c)] + deployed
 
     def _obtain(self, model: str, arm: str, together: list[str]) -> AccuracyRecord:
-        names = {_name(model, one): one for one in together}
+        names = {accuracy_name(model, one): one for one in together}
         return self.context.workspace.once_together(
             f"accuracies-{model}",
             list(names),
-            _name(model, arm),
+            accuracy_name(model, arm),
             AccuracyRecord,
             lambda missing: self._evaluate(model, [names[name] for name in missing]),
         )
@@ -106,14 +110,15 @@ class Evaluations:
             for number, arm in enumerate(self._builds(cell), start=1)
         }
         for arm in arms:
-            name = _name(model, arm)
+            name = accuracy_name(model, arm)
             try:
                 path = self._artifact(model, arm, builds)
             except JobError as error:
                 yield name, error
                 continue
             arrays = context.workspace.job_folder(name) / "per_image.npz"
-            keys = self._keys(model, arm, path)
+            with reading():
+                keys = self._keys(model, arm, path, context.inputs.sha256(path))
             known = None if context.settings.fresh else self._known(keys, arrays)
             if known is None:
                 missing.append(_Arm(name, AccuracyArm(arm=arm, artifact=str(path), per_image=str(arrays)), keys))
@@ -137,10 +142,8 @@ class Evaluations:
             else self.engines.of(*builds[arm]).path
         )
 
-    def _keys(self, model: str, arm: str, path: Path) -> tuple[str, str]:
+    def _keys(self, model: str, arm: str, path: Path, sha256: str) -> tuple[str, str]:
         context, data = self.context, self.context.data[model]
-        with reading():
-            sha256 = context.inputs.sha256(path)
         how = context.evaluation(model)
         parts = result_parts(sha256, data.digest, data.dataset, how, context.environment, context.threads)
         # A checkpoint is given several batches at a time on a CPU. The second key is of one for which memory was short
@@ -162,7 +165,7 @@ class Evaluations:
         context, names = self.context, [arm.request.arm for arm in arms]
         data = context.data[model]
         context.milestone(f"{model}: evaluating {', '.join(names)} on split '{context.settings.split}'")
-        job = f"accuracy-{model}-{'+'.join(names)}"
+        job = pass_name(model, names)
         request = AccuracyRequest(
             arms=tuple(arm.request for arm in arms),
             data=str(data.resolved),
@@ -229,8 +232,14 @@ class Evaluations:
         return record
 
 
-def _name(model: str, arm: str) -> str:
+def accuracy_name(model: str, arm: str) -> str:
+    """Return the name under which the workspace has the accuracy of an arm."""
     return f"accuracy-{model}-{arm}"
+
+
+def pass_name(model: str, arms: Collection[str]) -> str:
+    """Return the name of the job that evaluates arms of a model."""
+    return f"accuracy-{model}-{'+'.join(arms)}"
 
 
 def _arm_at(folder: Path) -> str:
@@ -264,7 +273,7 @@ def result_parts(
         "evaluator": EVALUATOR_VERSION,
         "artifact": artifact_sha256,
         "data": data_digest,
-        "images": [dataset.shown(image) for image in dataset.images(how.split)],
+        "images": dataset.shown_images(how.split),
         "names": {str(i): name for i, name in dataset.names.items()},
         "extra": sorted((repr(name), repr(value)) for name, value in dataset.extra.items()),
         "settings": how.model_dump(mode="json"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import cached_property
@@ -45,6 +46,7 @@ class Caller:
         milestone: Told in one sentence what was begun or done.
         progress: Told how far the current job is.
         export_args: Returns further arguments for the exporter of a cell's engine.
+        working: Entered while a job runs.
     """
 
     launcher: Launcher
@@ -52,6 +54,7 @@ class Caller:
     milestone: Callable[[str], None]
     progress: Callable[[str], None]
     export_args: Callable[[Cell], dict[str, Any]] = lambda _: {}
+    working: Callable[[], AbstractContextManager[object]] = nullcontext
 
 
 class RunContext:
@@ -181,7 +184,8 @@ class RunContext:
         try:
             device = self.environment.device if spec.uses_device else ""
             job = Job(name, request, device, limit_s, max(limit_s, self._longest_s), self.inputs.sha256)
-            answer = self.caller.launcher.run(job, folder, self.caller.progress)
+            with self.caller.working():
+                answer = self.caller.launcher.run(job, folder, self.caller.progress)
             if not isinstance(answer, request.response()):
                 raise JobError(name, f"the launcher answered with a {type(answer).__name__}")
             untold = next((path for path in request.artifacts if path not in answer.read), None)

@@ -13,9 +13,9 @@ from .. import text as fmt
 from ..cache import FileDigests, FileFacts
 from ..data import RULES_VERSION, SOUND, Dataset, keypoints_of, label_of, label_state, load_dataset, reading
 from ..errors import ChangedError, DataError
-from ..records import Workspace, key_sha256
+from ..records import Stamp, Workspace, key_sha256
 from ..settings import Settings
-from .inputs import Inputs, agree
+from .inputs import Inputs, agree, settled
 
 READ_AS = ("channels", "kpt_shape")
 """Keys of a data YAML that say how Ultralytics reads images and labels."""
@@ -45,6 +45,8 @@ class EvaluatedData:
         self._fraction = settings.calibration.fraction
         self._most_bytes = PIXEL_BYTES * settings.inputs.max_pixels
         self._cache_root, self._fresh, self._notify = cache_root, settings.fresh, notify
+        self._files_of: dict[str, list[Path]] = {}
+        self._folders: dict[str, dict[Path, Stamp | None]] = {}
         self.digests = FileDigests(cache_root, dataset.source, self._fresh, notify)
         _ = self._texts
 
@@ -102,7 +104,7 @@ class EvaluatedData:
     def _read(self, split: str) -> None:
         """Have the digest of each image and label of a split, and of labels that are missing."""
         with reading():
-            for path in _files(self.dataset, split):
+            for path in self._files(split):
                 self.sha256(path)
         self.digests.save()
 
@@ -151,13 +153,26 @@ class EvaluatedData:
             raise ChangedError(away[0], "was away")
 
     def _check_files(self, split: str) -> None:
-        before = _files(self.dataset, split)
+        before = self._files(split)
         with reading():
             self._inputs.check(before)
-        if folders := tuple(place for place in self.dataset.splits[split] if place.is_dir()):
-            now = replace(self.dataset, splits={split: folders})
+        stamps = {folder: settled(folder) for folder in self._folders.get(split, ())}
+        if stamps and None not in stamps.values() and stamps == self._folders[split]:
+            return  # nothing was added to any of them
+        if places := tuple(place for place in self.dataset.splits[split] if place.is_dir()):
+            below = (Path(folder) for place in places for folder, _, _ in os.walk(place, followlinks=True))
+            self._folders[split] = {folder: settled(folder) for folder in below}
+            now = replace(self.dataset, splits={split: places})
             if added := set(now.images(split)).difference(before):
                 raise ChangedError(min(added), "was added")
+
+    def _files(self, split: str) -> list[Path]:
+        """Return the images of a split with their labels, which may be missing; without, where folders are classes."""
+        if split not in self._files_of:
+            images = self.dataset.images(split)
+            labelled = (file for image in images for file in (image, label_of(image)))
+            self._files_of[split] = list(images if self.dataset.folders else labelled)
+        return self._files_of[split]
 
     @cached_property
     def calibration_facts(self) -> dict[str, Any]:
@@ -178,9 +193,3 @@ class EvaluatedData:
         doubtful = {n: state for n, label in labels if label.is_file() and (state := states.of(label)) != SOUND}
         states.save()
         return key_sha256({"doubtful": doubtful}) if doubtful else SOUND
-
-
-def _files(dataset: Dataset, split: str) -> list[Path]:
-    """Return the images of a split with their labels, which may be missing; without, where folders are classes."""
-    images = dataset.images(split)
-    return list(images) if dataset.folders else [file for image in images for file in (image, label_of(image))]

@@ -14,7 +14,7 @@ from ..jobs import LOG_NAME, BuildRequest, BuildResponse
 from ..records import DEPLOYED, Calibration, Cell, EngineRecord, files_sha256, key_sha256
 from ..settings import BACKENDS, Int8
 from .context import RunContext, now
-from .given import obtain_given
+from .given import given_parts, obtain_given
 
 
 class Engines:
@@ -22,6 +22,7 @@ class Engines:
 
     def __init__(self, context: RunContext) -> None:
         self.context = context
+        self._parts: dict[tuple[Cell, int], dict[str, Any]] = {}
 
     def of(self, cell: Cell, build: int = 1) -> EngineRecord:
         """Return the engine of a cell, from the cache or built now; raises ``JobError`` where its build failed.
@@ -73,14 +74,26 @@ class Engines:
         context.inputs.expect(record.path, record.sha256)
         return record
 
+    def cached(self, cell: Cell) -> EngineRecord | None:
+        """Return what the cache says of a cell's engine; None where it has to be built, or a given file looked into."""
+        given = self.context.plan.given.get(cell)
+        parts = self._key_parts(cell, 1) if given is None else given_parts(self.context, cell, given)
+        return self.context.cache.peek(key_sha256(parts))
+
+    def _key_parts(self, cell: Cell, build: int) -> dict[str, Any]:
+        if (cell, build) not in self._parts:
+            context = self.context
+            export = context.settings.export_key(cell.backend) | context.export_arguments(cell)
+            sha256 = context.weights_sha256[cell.model]
+            parts = key_parts(cell, context.environment, sha256, export, self._calibration(cell))
+            parts |= context.own_code(cell.model) | ({"build": build} if build > 1 else {})
+            changes = self._quantization(cell).changes(cell.backend)
+            parts |= {"quantization": changes} if changes else {}  # keys of the exporter's own INT8 stay as they are
+            self._parts[cell, build] = parts
+        return self._parts[cell, build]
+
     def _obtain(self, cell: Cell, build: int) -> EngineRecord:
-        context = self.context
-        export = context.settings.export_key(cell.backend) | context.export_arguments(cell)
-        sha256 = context.weights_sha256[cell.model]
-        parts = key_parts(cell, context.environment, sha256, export, self._calibration(cell))
-        parts |= context.own_code(cell.model) | ({"build": build} if build > 1 else {})
-        changes = self._quantization(cell).changes(cell.backend)
-        parts |= {"quantization": changes} if changes else {}  # keys of the exporter's own INT8 stay as they are
+        context, parts = self.context, self._key_parts(cell, build)
         key = key_sha256(parts)
         record = context.cache.obtain(key, lambda folder: self._build(cell, parts, folder))
         check_built_here(record, context.environment)

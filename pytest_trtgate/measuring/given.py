@@ -27,18 +27,11 @@ def obtain_given(context: RunContext, cell: Cell, file: Path, called: str = "giv
         JobError: It cannot be run here, or does not fit the checkpoint, the dataset or the cell.
         DataError: It, or what lies beside it, cannot be read.
     """
-    beside, reference = sidecar_path(file), context.plan.weights[cell.model] == file
+    reference, data = context.plan.weights[cell.model] == file, context.data[cell.model]
     label = cell.label if called == "given" else f"{cell.model} {called}"
-    with reading():
-        sha256 = context.inputs.sha256(file)
-        told = context.inputs.sha256(beside)
-    weights, data = context.weights_sha256[cell.model], context.data[cell.model]
-    parts = key_parts(cell, context.environment, weights, {}, None)
-    parts |= {"given": sha256, "sidecar": told, "looked": GIVEN_VERSION, "data": sorted(data.dataset.names.items())}
-    predicted = file.suffix.lower() == ".json"
-    if predicted:
-        parts |= {"images": data.digest}
-    source = Given(source=str(file), sidecar=str(beside) if told else "", layout="raw")
+    parts = given_parts(context, cell, file)
+    beside = str(sidecar_path(file)) if parts["sidecar"] else ""
+    source = Given(source=str(file), sidecar=beside, layout="raw")
 
     def look(folder: Path) -> EngineRecord:
         name, started = f"{called}-{cell.key}", time.monotonic()
@@ -53,7 +46,7 @@ def obtain_given(context: RunContext, cell: Cell, file: Path, called: str = "giv
             sidecar=sidecar,
             data=str(data.resolved),
             data_split=context.settings.split,
-            images=tuple(map(str, data.images)) if predicted else (),
+            images=tuple(map(str, data.images)) if "images" in parts else (),
             device=context.environment.device,
             threads=context.threads,
             output=str(folder),
@@ -86,6 +79,16 @@ def obtain_given(context: RunContext, cell: Cell, file: Path, called: str = "giv
     source = source.model_copy(update={"layout": layout})
     context.milestone(f"{label}: {source.sentence}, {record.size_bytes / 1e6:.1f} MB")
     return record.model_copy(update={"cell": cell, "given": source})
+
+
+def given_parts(context: RunContext, cell: Cell, file: Path) -> dict[str, Any]:
+    """Return the parts of the key of a given file; raises ``DataError`` where it cannot be read."""
+    with reading():
+        read = {"given": context.inputs.sha256(file), "sidecar": context.inputs.sha256(sidecar_path(file))}
+    data = context.data[cell.model]
+    parts = key_parts(cell, context.environment, context.weights_sha256[cell.model], {}, None)
+    parts |= read | {"looked": GIVEN_VERSION, "data": sorted(data.dataset.names.items())}
+    return parts | ({"images": data.digest} if file.suffix.lower() == ".json" else {})
 
 
 def described(artifact: Path) -> dict[str, Any]:

@@ -29,7 +29,7 @@ class Inputs:
         """
         known = self._first.get(str(path))
         if known is None:
-            before = _settled(path)
+            before = settled(path)
             known = self._first[str(path)] = before, (compute or file_sha256)(path) if path.exists() else ""
         return known[1]
 
@@ -48,7 +48,7 @@ class Inputs:
             before, sha256 = self._first[str(path)]
             now = stamp(path)
             if now is None or now != before:
-                again = _settled(path)
+                again = settled(path)
                 self._compare(str(path), file_sha256(path) if path.exists() else "")
                 self._first[str(path)] = again, sha256
 
@@ -81,7 +81,7 @@ def agree(workspace: Workspace, name: str, sha256: str, path: Path, how: str = "
         raise ChangedError(path, how)
 
 
-def _settled(path: Path) -> Stamp | None:
+def settled(path: Path) -> Stamp | None:
     """Return the stamp of a file; None where it is so young that the file may change again and keep it."""
     found = stamp(path)
     return found if found and max(found[2:]) < time.time_ns() - SETTLED_NS else None

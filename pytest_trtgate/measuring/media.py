@@ -12,11 +12,13 @@ from .pictures import choose, with_pictures
 from .videos import film, with_videos
 
 
-def with_media(engines: Engines, run: RunRecord, save: Callable[[RunRecord], None]) -> tuple[RunRecord, str, bool]:
+def with_media(
+    engines: Engines, run: RunRecord, save: Callable[[RunRecord, bool], None]
+) -> tuple[RunRecord, str, bool]:
     """Return a run's record with its videos and pictures.
 
-    Before any job, which may take minutes, ``save`` writes the run: whatever ends this process meanwhile, it is on
-    disk.
+    Before any job ``save`` writes the run, with its reports where videos follow, which take minutes: whatever ends this
+    process meanwhile, it is on disk.
 
     Returns:
         The record; why media are missing, empty if none are; and whether an interrupt is why.
@@ -28,7 +30,7 @@ def with_media(engines: Engines, run: RunRecord, save: Callable[[RunRecord], Non
     try:
         choice = choose(context, run)
         if clips or any(choice.drafts.values()):
-            save(noted(run, f"{what}: it ended before"))
+            save(noted(run, f"{what}: it ended before"), bool(clips))
         for latency in run.latencies.values():
             film(engines, latency)
         run = with_pictures(context, run, choice)

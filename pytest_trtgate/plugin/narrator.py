@@ -2,35 +2,51 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..text import counted, safe_line
-from .writing import write_line
+from .writing import begin_line, write_line
 
 if TYPE_CHECKING:
     import pytest
 
 _QUIET_INTERVAL_S = 15.0
+_TICK_S = 1.0
+MILESTONE, PROGRESS, ENDED = "=", "~", "."
+"""What a line of a worker begins with. Its job begins with an empty line of progress, and has ended by the last."""
 
 
 class Narrator:
-    """Writes to pytest's terminal past its capturing; silent under ``-q`` and in xdist's workers."""
+    """Writes to pytest's terminal past its capturing; silent under ``-q``.
 
-    def __init__(self, config: pytest.Config) -> None:
+    Args:
+        config: Pytest's.
+        left: Returns in words how much time is left; empty where nothing tells.
+        relay: Where to write in place of the terminal, as xdist's workers have none.
+    """
+
+    def __init__(self, config: pytest.Config, left: Callable[[], str] = str, relay: Path | None = None) -> None:
         self._config = config
+        self._left = left
+        self._relay = relay
         self._last = time.monotonic()
         self._in_place = False
+        self._text = ""
         self._unfinished = ""
+        self._mutex = threading.RLock()  # jobs tell of their progress in threads
 
     def milestone(self, text: str) -> None:
         """Write one line about what was begun or done."""
+        self._tell(MILESTONE, text)
         with self._terminal() as terminal:
             if terminal is not None:
                 self._clear(terminal)
-                terminal.ensure_newline()
+                begin_line(terminal)
                 write_line(terminal, f"  trtgate: {text}")
         self._last = time.monotonic()
 
@@ -39,35 +55,94 @@ class Narrator:
 
         A count that was shown is shown again when it is complete.
         """
+        self._tell(PROGRESS, text)
         what, complete = counted(text)
         with self._terminal() as terminal:
             if terminal is None:
                 return
             if terminal.isatty:
-                self._clear(terminal)
-                terminal.write(safe_line(f"  trtgate: {text}")[: terminal._tw.fullwidth - 1], flush=True)
-                self._in_place = True
+                self._text = text
+                self._draw(terminal)
             elif time.monotonic() - self._last >= _QUIET_INTERVAL_S or (complete and what == self._unfinished):
-                terminal.ensure_newline()
+                begin_line(terminal)
                 write_line(terminal, f"  trtgate: {text}")
                 self._last = time.monotonic()
                 self._unfinished = "" if complete else what
 
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        """Count down in place while a job runs, on a terminal."""
+        self._tell(PROGRESS)
+        ended = threading.Event()
+        ticking = self._is_terminal()
+        if ticking:
+            threading.Thread(target=self._tick, args=(ended,), daemon=True).start()
+        try:
+            yield
+        finally:
+            ended.set()
+            self._tell(ENDED)
+            if ticking:
+                self.job_ended()
+
+    def job_ended(self) -> None:
+        """Take away what was shown of a job."""
+        with self._mutex:
+            self._text = ""
+        self.clear()
+
+    def clear(self) -> None:
+        """Take away what is shown in place."""
+        if self._in_place:
+            with self._terminal() as terminal:
+                if terminal is not None:
+                    self._clear(terminal)
+
+    def tick(self) -> None:
+        """Count down in place, on a terminal."""
+        if self._is_terminal():
+            with self._terminal() as terminal:
+                self._draw(terminal)
+
+    def _tick(self, ended: threading.Event) -> None:
+        while not ended.wait(_TICK_S):
+            with self._mutex:
+                if not ended.is_set():
+                    self.tick()
+
+    def _draw(self, terminal: Any) -> None:
+        shown = "; ".join(filter(None, (self._left(), self._text)))
+        self._clear(terminal)
+        if shown:
+            begin_line(terminal)
+            terminal.write(safe_line(f"  trtgate: {shown}")[: terminal._tw.fullwidth - 1], flush=True)
+            self._in_place = True
+
     def _clear(self, terminal: Any) -> None:
         if self._in_place:
             terminal.rewrite("", erase=True)
+            terminal._tw._current_line = ""  # it takes what was erased for written
             self._in_place = False
+
+    def _tell(self, kind: str, text: str = "") -> None:
+        if self._relay is not None:
+            with suppress(OSError), self._relay.open("a", encoding="utf-8") as file:
+                file.write(f"{kind}{safe_line(text)}\n")
+
+    @property
+    def _reporter(self) -> Any:
+        terminal = self._config.pluginmanager.get_plugin("terminalreporter")
+        return None if terminal is None or self._config.get_verbosity() < 0 else terminal
+
+    def _is_terminal(self) -> bool:
+        return bool(getattr(self._reporter, "isatty", False))
 
     @contextmanager
     def _terminal(self) -> Iterator[Any]:
-        manager = self._config.pluginmanager
-        terminal = manager.get_plugin("terminalreporter")
-        if terminal is None or self._config.get_verbosity() < 0:
-            yield None
-            return
-        capture = manager.get_plugin("capturemanager")
-        if capture is None:
-            yield terminal
-            return
-        with capture.global_and_fixture_disabled():
-            yield terminal
+        terminal, capture = self._reporter, self._config.pluginmanager.get_plugin("capturemanager")
+        with self._mutex:
+            if terminal is None or capture is None:
+                yield terminal
+                return
+            with capture.global_and_fixture_disabled():
+                yield terminal

@@ -14,21 +14,34 @@ from .. import text as fmt
 from ..errors import SettingsError, TrtGateError
 from ..findings import run_preflight
 from ..machine import Machine, gpu_of_worker, planned_backend, resolve_backend
-from ..measuring import Caller, Plan, RunContext, check_inputs, make_plan, open_clips, with_media
-from ..records import RECORD_NAME, RunRecord, Workspace, new_run_id, run_folder_of
+from ..measuring import (
+    Caller,
+    Plan,
+    RunContext,
+    announce,
+    check_inputs,
+    countdown,
+    make_plan,
+    open_clips,
+    remember,
+    spent,
+    with_media,
+)
+from ..records import RECORD_NAME, RunRecord, Workspace, failures, new_run_id, run_folder_of
 from ..settings import in_ci
 from ..verdicts import GateRun, compared_with, measured, record_run
 from . import options
 from .collection import IgnoredFolders
 from .hooks import amendments, export_args, with_extra, with_models
 from .narrator import Narrator
+from .relay import Relay
 from .writing import write_line
 
 if TYPE_CHECKING:
     from ..data import Dataset
     from ..fleet import FleetLauncher
     from ..jobs import Launcher
-    from ..records import Cell, EarlyFinding
+    from ..records import Cell, EarlyFinding, Preflight
 
 _NAME = "trtgate-run"
 _RUN_ID = "trtgate_run_id"
@@ -58,6 +71,7 @@ class GatePlugin:
         launches_expected: Whether any of them looks as if it asked for launches.
         run: The record of the run, once it has ended.
         closing_lines: What is said beneath the table: baselines that were written, and pictures that were not.
+        relay: Shows what xdist's workers say, in their controller.
         stopped: Whether the user interrupted the run when all its verdicts were reached.
     """
 
@@ -78,6 +92,7 @@ class GatePlugin:
         self.closing_lines: list[str] = []
         self.stopped = False
         self.report: Path | None = None
+        self.relay: Relay | None = None
         worker: dict[str, Any] | None = getattr(config, "workerinput", None)
         self.is_worker = worker is not None
         self.worker: str = (worker or {}).get("workerid", "")
@@ -153,12 +168,17 @@ class GatePlugin:
         return Workspace(run_folder_of(self.settings.report), self.run_id)
 
     @cached_property
+    def narrator(self) -> Narrator:
+        """Says what the gate does; a worker's words are shown by the controller."""
+        relay = Relay.file(self.workspace.path, self.worker) if self.is_worker else None
+        return Narrator(self.config, partial(countdown, self.workspace), relay)
+
+    @cached_property
     def session(self) -> GateRun:
         """The gate's session."""
         from ..jobs import LocalLauncher
 
         backend, device, _ = self._where
-        narrator = Narrator(self.config)
         gpu, only_gpu = gpu_of_worker(self.settings, backend, device, self.worker, self.machine)
         launcher: Launcher | None = self.config.hook.pytest_trtgate_launcher(config=self.config)
         if self._fleet is not None:  # which was not asked before
@@ -180,8 +200,9 @@ class GatePlugin:
                     python_path=options.python_path(self.config),
                 ),
                 machine=self.machine,
-                milestone=narrator.milestone,
-                progress=narrator.progress,
+                milestone=self.narrator.milestone,
+                progress=self.narrator.progress,
+                working=self.narrator.working,
                 export_args=partial(export_args, self.config, self.settings),
             ),
         )
@@ -194,9 +215,16 @@ class GatePlugin:
             options.accept_command(self.config),
             self.source,
             self.cells,
-            preflight=partial(run_preflight, measure, gpu, self._concerned),
+            preflight=partial(self._begin, measure, gpu),
             amend=partial(amendments, self.config),
         )
+
+    def _begin(self, measure: RunContext, gpu: str) -> Preflight:
+        """Return what the preflight finds, and say what is then to do."""
+        found = run_preflight(measure, gpu, self._concerned)
+        if cells := [cell for cell in self.cells if not failures(found.concerning(cell, ""))]:
+            announce(self.session.evaluations, cells, timed=self.launches_expected)
+        return found
 
     def _concerned(self, early: EarlyFinding) -> bool:
         """Return whether what was found concerns a test of this run, as far as that is known."""
@@ -277,8 +305,10 @@ class GatePlugin:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
-        """Let a worker join this run's workspace."""
+        """Let a worker join this run's workspace, and begin to show what it says."""
         node.workerinput[_RUN_ID] = self.run_id
+        if self.relay is None and not self._planning:
+            self.relay = Relay(self.narrator, self.workspace.path)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any, error: object) -> None:
@@ -291,8 +321,11 @@ class GatePlugin:
 
     # The end
 
+    @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Note which tests of the gate were run, also by a worker that dies before it says so."""
+        if self.relay is not None:  # pytest writes here now
+            self.narrator.clear()
         if any(name == _CELL for name, _ in report.user_properties):
             self.selected.add(report.nodeid)
             self.reported.add(report.nodeid)
@@ -300,6 +333,8 @@ class GatePlugin:
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int | pytest.ExitCode) -> None:
         """Write baselines and report; fail a run that was to measure something and did not."""
+        if self.relay is not None:
+            self.relay.close()
         if items := getattr(session, "items", None):  # others may have taken some out, or named them anew
             self.selected = {item.nodeid for item in _of_gate(items)}
         if self.is_worker:
@@ -396,7 +431,10 @@ class GatePlugin:
         if interrupted and report.exists():
             report = self.workspace.path / report.name
         before = richer_run(run, report)
-        save = partial(publish, report=report, workspace=self.workspace)
+
+        def save(run: RunRecord, reports: bool = True) -> None:
+            publish(run, report, self.workspace, reports)
+
         if not interrupted:
             if self.settings.explain_failed:
                 save(run)  # it takes minutes, and whatever ends this process meanwhile, the run is on disk
@@ -409,6 +447,8 @@ class GatePlugin:
             self.closing_lines += [missing] if missing else []
         save(self.run or run)
         self.report = report
+        if not interrupted:
+            remember(self.session.measure, self.run or run, time.time() - self.started)
         if not interrupted:
             self.workspace.discard_older(self.settings.keep_runs)
         if before is not None:
@@ -457,6 +497,8 @@ class GatePlugin:
                 write_line(terminalreporter, text, **markup)
             for note in self.closing_lines:
                 write_line(terminalreporter, note)
+            if self.run.jobs:
+                write_line(terminalreporter, spent(self.run.jobs, time.time() - self.started))
             if self.report:
                 write_line(terminalreporter, f"report: {self.report}")
         if self.problem:

@@ -13,3 +13,10 @@ if TYPE_CHECKING:
 def write_line(terminal: pytest.TerminalReporter, text: str, **markup: bool) -> None:
     """Write one line, whatever is in it."""
     terminal.write_line(fmt.safe_line(text), **markup)
+
+
+def begin_line(terminal: pytest.TerminalReporter) -> None:
+    """Leave a line that has something on it, also where xdist writes its dots, of which the reporter knows nothing."""
+    terminal.ensure_newline()
+    if terminal._tw.width_of_current_line:
+        terminal._tw.line()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, get_args
 
@@ -154,9 +155,10 @@ def _timing(row: Mapping[str, Sequence[Any]], index: int) -> dict[str, Any]:
 
 def _between(known: Sequence[tuple[int, float]]) -> Iterator[float]:
     """Yield p1 to p99 on lines between the percentiles that are known, in ascending order."""
+    percents = [percent for percent, _ in known]
     for percent in range(1, 100):
-        low = max((one for one in known if one[0] <= percent), default=known[0])
-        high = min((one for one in known if one[0] >= percent), default=known[-1])
+        low = known[max(bisect_right(percents, percent) - 1, 0)]
+        high = known[min(bisect_left(percents, percent), len(known) - 1)]
         part = (percent - low[0]) / (high[0] - low[0]) if high[0] > low[0] else 0.0
         yield low[1] + part * (high[1] - low[1]) if part else low[1]
 

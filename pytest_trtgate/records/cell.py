@@ -51,6 +51,13 @@ class Cell(Record):
     backend: Name
     device: Name
 
+    # Runs of many cells compare and look up each with all others, for which those of a model are slow.
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Cell) and self.__dict__ == other.__dict__
+
+    def __hash__(self) -> int:
+        return hash(tuple(self.__dict__.values()))
+
     @property
     def key(self) -> str:
         """Stable, readable name, safe as a file name; independent of any pytest node id."""

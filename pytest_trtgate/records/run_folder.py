@@ -126,8 +126,8 @@ class Workspace:
                 self._make_root()
                 lock.acquire()
             try:
-                if not self._is_kept(wanted):
-                    self._compute([name for name in names if not self._is_kept(name)], compute)
+                if not self.has(wanted):
+                    self._compute([name for name in names if not self.has(name)], compute)
             finally:
                 lock.release()
             found = self._kept(wanted, model)
@@ -143,19 +143,20 @@ class Workspace:
                 self._keep(name, found)
         except TrtGateError as error:
             for name in missing:
-                if not self._is_kept(name):
+                if not self.has(name):
                     self._keep(name, JobError(name, str(error)))
 
     def _file(self, name: str) -> Path:
         return self.path / "records" / f"{name}.json"
 
-    def _is_kept(self, name: str) -> bool:
+    def has(self, name: str) -> bool:
+        """Return whether the record of that name is there, or its failure."""
         return self._file(f"{name}.failure").exists() or self._file(name).exists()
 
     def _kept(self, name: str, model: type[R]) -> R | Failure | None:
         """Return a record that was computed once, or its failure; None before that. Each process reads it once."""
         known = self._known.get(name)
-        if known is None and self._is_kept(name):
+        if known is None and self.has(name):
             known = self.get(f"{name}.failure", Failure) or load(self._file(name), model, own=True)
             self._known[name] = known
         return known if isinstance(known, (model, Failure)) else None
@@ -165,6 +166,13 @@ class Workspace:
             self.put(f"{name}.failure", Failure.of(found))
         else:
             self.put(name, found)
+
+    def job_age_s(self, name: str) -> float:
+        """Return how long ago the job of that name was asked for; 0 where it was not."""
+        try:
+            return max(0.0, time.time() - (self.job_folder(name) / "request.json").stat().st_mtime)
+        except OSError:
+            return 0.0
 
     def put(self, name: str, record: FileRecord) -> None:
         """Store a record under a name, over an earlier one.

@@ -11,8 +11,8 @@ from ..records import RECORD_NAME, RunRecord, Workspace, as_json, write_whole
 _FORMATS = {".html": "html", ".htm": "html", ".md": "markdown", ".csv": "csv", ".parquet": "parquet"}
 
 
-def publish(run: RunRecord, report: Path, workspace: Workspace) -> None:
-    """Write ``run.json`` into the run's folder and beside the report, the report itself, and a CSV.
+def publish(run: RunRecord, report: Path, workspace: Workspace, reports: bool = True) -> None:
+    """Write ``run.json`` into the run's folder and beside the report; the report itself and a CSV, if ``reports``.
 
     Raises:
         RecordError: A file cannot be written.
@@ -23,6 +23,8 @@ def publish(run: RunRecord, report: Path, workspace: Workspace) -> None:
             write_whole(path, record)
         except OSError as error:
             raise RecordError(f"{path}: cannot be written ({error.strerror})") from error
+    if not reports:
+        return
     render([run], report, places=[workspace.path])
     render([run], report.with_suffix(".csv"))
 

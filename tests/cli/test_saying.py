@@ -55,6 +55,7 @@ def test_nothing_in_the_plugin_writes_to_the_terminal_past_its_one_place() -> No
     assert found == {
         'run: terminalreporter.section("trtgate")',
         "run: terminalreporter.write_line(line)  # a command to GitHub, as safe as any line",
+        "writing: terminal._tw.line()",  # an empty one
     }
 
 

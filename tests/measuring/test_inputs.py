@@ -8,14 +8,16 @@ from pathlib import Path
 
 import pytest
 from fake_jobs import Behaviour
-from project import Project
+from project import Project, write_dataset
 
+from pytest_trtgate.data import Dataset, load_dataset
 from pytest_trtgate.errors import ChangedError
-from pytest_trtgate.measuring import inputs
+from pytest_trtgate.measuring import EvaluatedData, inputs
 from pytest_trtgate.measuring.inputs import Inputs, agree
 from pytest_trtgate.measuring.own_code import own_code
 from pytest_trtgate.records.cell import Cell
 from pytest_trtgate.records.run_folder import Workspace
+from pytest_trtgate.settings.settings import Settings
 from pytest_trtgate.verdicts.accuracy import AccuracyJudge
 from pytest_trtgate.verdicts.decide import Judgement
 
@@ -343,3 +345,21 @@ def test_what_a_job_was_the_first_to_read_is_what_others_have_to_find(tmp_path: 
     run.check_read({str(tmp_path / "a"): "0" * 64})
     with pytest.raises(ChangedError):
         run.check_read({str(tmp_path / "a"): "1" * 64})
+
+
+@pytest.mark.parametrize("where", ["", "deeper"])
+def test_folders_are_listed_again_only_where_something_was_added(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    monkeypatch.setattr(inputs, "SETTLED_NS", 0)
+    dataset = load_dataset(write_dataset(tmp_path / "data"))
+    images = tmp_path / "data" / "images" / "test"
+    (images / "deeper").mkdir()
+    data = EvaluatedData(dataset, Settings(), tmp_path / "cache", Workspace(tmp_path, "run"), Inputs())
+    data.check(evaluated=True, calibrated=False)
+    with monkeypatch.context() as patch:
+        patch.setattr(Dataset, "images", lambda *_: pytest.fail("listed again"))
+        data.check(evaluated=True, calibrated=False)
+    (images / where / "more.png").write_bytes(b"more")
+    with pytest.raises(ChangedError, match=r"more\.png.*was added"):
+        data.check(evaluated=True, calibrated=False)

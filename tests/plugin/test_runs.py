@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,6 +22,7 @@ from pytest_trtgate.machine import Machine
 from pytest_trtgate.measuring.plan import Plan, check_inputs
 from pytest_trtgate.plugin import narrator as progress
 from pytest_trtgate.plugin.narrator import Narrator
+from pytest_trtgate.plugin.relay import Relay
 from pytest_trtgate.records import run_folder
 from pytest_trtgate.records.files import load, save
 from pytest_trtgate.records.run import RunRecord
@@ -368,10 +371,11 @@ class Screen:
         isatty: As of a file.
     """
 
-    isatty = False
-
-    def __init__(self) -> None:
+    def __init__(self, isatty: bool = False) -> None:
+        self.isatty = isatty
         self.lines: list[str] = []
+        self.in_place: list[str] = []
+        self._tw = SimpleNamespace(width_of_current_line=0, fullwidth=60)
 
     def ensure_newline(self) -> None:
         """Do nothing."""
@@ -380,13 +384,27 @@ class Screen:
         """Keep a line."""
         self.lines.append(text.removeprefix("  trtgate: "))
 
+    def write(self, text: str, flush: bool) -> None:
+        """Keep what is shown in place."""
+        self.in_place.append(text.removeprefix("  trtgate: "))
+
+    def rewrite(self, text: str, erase: bool) -> None:
+        """Keep that it was taken away."""
+        self.in_place.append(text)
+
+
+def narrator_on(screen: Screen, left: Callable[[], str] = str, relay: Path | None = None) -> Narrator:
+    """Return a narrator of a run with that terminal."""
+    plugins = SimpleNamespace(get_plugin=lambda name: screen if name == "terminalreporter" else None)
+    config: Any = SimpleNamespace(pluginmanager=plugins, get_verbosity=lambda: 0)
+    return Narrator(config, left, relay)
+
 
 def test_a_count_that_was_shown_is_shown_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
     monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: now[0]))
     screen = Screen()
-    plugins = SimpleNamespace(get_plugin=lambda name: screen if name == "terminalreporter" else None)
-    narrator = Narrator(SimpleNamespace(pluginmanager=plugins, get_verbosity=lambda: 0))  # type: ignore[arg-type]
+    narrator = narrator_on(screen)
     for after_s, text in (
         *((2.0, "warming up"), (2.0, "a: 20/20 images")),
         *((20.0, "b: 1 of 3, 169/200 images"), (1.0, "a: 20/20 images"), (1.0, "b: 1 of 3, 181/200 images")),
@@ -395,3 +413,92 @@ def test_a_count_that_was_shown_is_shown_to_its_end(monkeypatch: pytest.MonkeyPa
         now[0] += after_s
         narrator.progress(text)
     assert screen.lines == ["b: 1 of 3, 169/200 images", "b: 1 of 3, 200/200 images"]
+
+
+def test_a_terminal_shows_how_far_a_job_is_and_what_time_is_left_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen, seconds = Screen(isatty=True), iter(range(9, 0, -1))
+    narrator = narrator_on(screen, lambda: f"about {next(seconds)} s left")
+    narrator.progress("evaluating pt: 3/20 images")
+    narrator.tick()
+    narrator.milestone("shapes: launch 1 of 3")
+    narrator.job_ended()
+    narrator.tick()
+    narrator.clear()
+    of_job = "evaluating pt: 3/20 images"
+    expected = [f"about 9 s left; {of_job}", "", f"about 8 s left; {of_job}", "", "about 7 s left", ""]
+    assert screen.in_place == expected
+    assert screen.lines == ["shapes: launch 1 of 3"]
+
+
+def test_a_countdown_goes_on_while_a_job_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "_TICK_S", 0.001)
+    screen = Screen(isatty=True)
+    with narrator_on(screen, lambda: "about 9 s left").working():
+        deadline = time.monotonic() + 30
+        while len(screen.in_place) < 5 and time.monotonic() < deadline:
+            time.sleep(0.001)
+    shown = list(screen.in_place)
+    assert shown.count("about 9 s left") > 2
+    assert shown[-1] == ""  # what pytest writes next begins on a line of its own
+    time.sleep(0.02)
+    assert screen.in_place == shown
+
+
+def test_a_line_that_has_something_on_it_is_left_for_a_milestone() -> None:
+    screen = Screen()
+    screen._tw = SimpleNamespace(width_of_current_line=3, line=lambda: screen.lines.append("(dots end)"))
+    narrator_on(screen).milestone("shapes: launch 1 of 3")
+    assert screen.lines == ["(dots end)", "shapes: launch 1 of 3"]
+
+
+def test_a_controller_shows_what_its_workers_say(tmp_path: Path) -> None:
+    screen, none = Screen(isatty=True), Screen()
+    worker = narrator_on(none, relay=Relay.file(tmp_path, "gw0"))
+    worker.milestone("shapes: launch 1 of 3\x1b[2J")
+    relay = Relay(narrator_on(screen, lambda: "about 9 s left"), tmp_path)
+    with worker.working():
+        worker.progress("warming up")
+        deadline = time.monotonic() + 30
+        while "about 9 s left; warming up" not in screen.in_place and time.monotonic() < deadline:
+            time.sleep(0.01)
+    worker.milestone("shapes: launch 2 of 3")
+    relay.close()
+    assert "about 9 s left; warming up" in screen.in_place
+    assert screen.in_place[-1] == ""
+    assert [line[:21] for line in screen.lines] == ["shapes: launch 1 of 3", "shapes: launch 2 of 3"]
+    assert "\x1b" not in "".join(screen.lines)
+
+
+# What is to do, and where the time went
+
+
+def test_a_run_says_what_is_to_do_and_how_long_that_took_last(project: Project) -> None:
+    first = project.run(INT8)
+    first.stdout.fnmatch_lines(
+        ["*to do: 1 build, 2 accuracies, 3 launches; how long that takes is known once it was done here"]
+    )
+    assert [line for line in first.outlines if line.startswith("time: preflight ")]
+    again = project.run(INT8, "--trt-fresh")
+    again.stdout.fnmatch_lines(["*to do: 2 accuracies, 3 launches; about *s, as long as it took here last"])
+    more = project.run("--trt-fresh")
+    more.stdout.fnmatch_lines(["*to do: 2 builds, 4 accuracies, 3 launches; about *, and 2 jobs that never ran here"])
+    assert "to do" not in project.run(INT8, "-q").stdout.str()
+
+
+def test_a_run_whose_results_are_known_has_nothing_to_do(project: Project) -> None:
+    project.run("-k", "accuracy", INT8)
+    project.run("-k", "accuracy", INT8).stdout.fnmatch_lines(["*to do: nothing is to be built or measured*"])
+
+
+def test_the_end_says_where_the_time_went(project: Project) -> None:
+    [line] = [line for line in project.run(INT8).outlines if line.startswith("time: ")]
+    assert re.fullmatch(
+        r"time: preflight \S+ s, builds \S+ s, accuracy \S+ s, launches \S+ s, .*gate \S+ s; .* in all", line
+    )
+
+
+def test_workers_are_heard_in_the_controller(project: Project) -> None:
+    pytest.importorskip("xdist")
+    output = project.run_apart(INT8, "-n2").output
+    assert "  trtgate: to do: 1 build, 2 accuracies, 3 launches; how long" in output
+    assert "  trtgate: shapes: launch 3 of 3" in output

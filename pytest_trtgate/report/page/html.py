@@ -24,6 +24,8 @@ EMBED_BYTES = 1_000_000
 """How much JSON one page carries for download. A run of a hundred cells has more, and its ``run.json`` has it all."""
 PAGE_BYTES = 3_000_000
 """How large pictures may make a page."""
+FEW_PICTURES = 60
+"""So many fit into most pages, so that one is rendered at once, not first without them to see what is left."""
 _ESCAPES = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}
 
 
@@ -141,10 +143,17 @@ def render(runs: Sequence[RunRecord], media: Sequence[Media] = ()) -> str:
         records=attachments(runs),
         svg=Markup,
     )
-    bare = template(media=media_view(runs, media, anchors, 0))
-    if not any(place.book for place in media):
-        return bare
-    return template(media=media_view(runs, media, anchors, PAGE_BYTES - len(bare.encode("utf-8", "replace"))))
+
+    def filled(media_bytes: int) -> tuple[str, int]:
+        text = template(media=media_view(runs, media, anchors, media_bytes))
+        return text, len(text.encode("utf-8", "replace"))
+
+    pictures = sum(len(found) for place in media for found in place.book.values())
+    if pictures <= FEW_PICTURES:
+        text, size = filled(PAGE_BYTES)
+        if size <= PAGE_BYTES or not pictures:
+            return text
+    return filled(PAGE_BYTES - filled(0)[1])[0]
 
 
 def write(path: Path, runs: Sequence[RunRecord], media: Sequence[Media] = ()) -> None:
