@@ -11,7 +11,7 @@ from pretended import PretendedMachine
 from project import SETTINGS, Project
 
 from pytest_trtgate.cli import main
-from pytest_trtgate.records.files import file_sha256
+from pytest_trtgate.records.files import file_sha256, stamp
 
 BASE = SETTINGS.replace('models = ["shapes.pt"]\n', "")
 ENGINES = 'models = [{ path = "shapes.pt", engines = { int8 = "deploy/best.onnx" } }]'
@@ -26,7 +26,7 @@ def give(project: Project, **behaviour: dict[str, float]) -> Path:
 
 def test_a_given_engine_is_judged_and_not_built(project: Project) -> None:
     file = give(project)
-    before = file.stat()
+    before = stamp(file)
     project.settings(top=ENGINES, base=BASE)
     project.run().assert_outcomes(passed=6)
     engine = project.engine("int8")
@@ -34,7 +34,7 @@ def test_a_given_engine_is_judged_and_not_built(project: Project) -> None:
     assert engine.given is not None
     assert (engine.given.source, engine.given.sidecar) == (str(file), "")
     assert [name for name in project.job_names("build") if "int8" in name] == []
-    assert file.stat() == before
+    assert stamp(file) == before
     assert f"given: {file}" in project.page
 
 
