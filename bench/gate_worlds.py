@@ -295,9 +295,6 @@ def since_sessions(rng: np.random.Generator) -> dict[str, Any]:
     found["stored_sessions"] = {
         f"{100 * s:g} %": {count: stored_sessions(s, count, 1000, rng) for count in counts} for s in spreads
     }
-    found["one_or_three_launches"] = {
-        f"{100 * s:g} %": {count: one_or_three(s, count, 1000, rng) for count in (1, 3, 5, 20)} for s in (0.01, 0.02)
-    }
     found["platform"] = {f"{100 * s:g} %": {count: platform(s, count, 500, rng) for count in counts} for s in spreads}
     found["beside_checkpoint"] = {
         "machine 15 % faster, engine 15 % slower": beside_checkpoint(0.15 / 0.85, -0.15, 0.003, 1000, rng),
@@ -306,6 +303,9 @@ def since_sessions(rng: np.random.Generator) -> dict[str, Any]:
         "engine 6 % slower, .pt noisy by 0.3 %": beside_checkpoint(0.06, 0.0, 0.003, 1000, rng),
         "nothing changed, .pt noisy by 5 %": beside_checkpoint(0.0, 0.0, 0.05, 1000, rng),
         "nothing changed": beside_checkpoint(0.0, 0.0, 0.003, 1000, rng),
+    }
+    found["one_or_three_launches"] = {
+        f"{100 * s:g} %": {count: one_or_three(s, count, 1000, rng) for count in (1, 3, 5, 20)} for s in (0.01, 0.02)
     }
     for part in ("stored_sessions", "one_or_three_launches", "platform", "beside_checkpoint"):
         print(part, found[part], flush=True)

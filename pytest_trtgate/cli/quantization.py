@@ -133,7 +133,7 @@ def _repair(arguments: argparse.Namespace) -> int:
     cell = _cell(run, arguments)
     given = given_of(run, cell, arguments)
     if ready := given.settings.given(cell.model).get(cell.precision):
-        raise TrtGateError(f"{cell.label}: {ready} was given, and only what the gate builds can be built otherwise")
+        raise SettingsError(f"{cell.label}: {ready} was given, and only what the gate builds can be built otherwise")
     folder = arguments.record.resolve().parent / f"repair-{cell.key}"
     say(f"{cell.label}: searching for {arguments.minutes:g} minutes at most; Ctrl-C ends that and keeps what was found")
     found = repair(given, folder, 60 * arguments.minutes, say)

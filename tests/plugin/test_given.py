@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 from fake_jobs import Behaviour
+from pretended import PretendedMachine
 from project import SETTINGS, Project
 
-from pytest_trtgate.records.files import file_sha256
+from pytest_trtgate.cli import main
+from pytest_trtgate.records.files import file_sha256, stamp
 
 BASE = SETTINGS.replace('models = ["shapes.pt"]\n', "")
 ENGINES = 'models = [{ path = "shapes.pt", engines = { int8 = "deploy/best.onnx" } }]'
@@ -24,7 +26,7 @@ def give(project: Project, **behaviour: dict[str, float]) -> Path:
 
 def test_a_given_engine_is_judged_and_not_built(project: Project) -> None:
     file = give(project)
-    before = file.stat()
+    before = stamp(file)
     project.settings(top=ENGINES, base=BASE)
     project.run().assert_outcomes(passed=6)
     engine = project.engine("int8")
@@ -32,7 +34,7 @@ def test_a_given_engine_is_judged_and_not_built(project: Project) -> None:
     assert engine.given is not None
     assert (engine.given.source, engine.given.sidecar) == (str(file), "")
     assert [name for name in project.job_names("build") if "int8" in name] == []
-    assert file.stat() == before
+    assert stamp(file) == before
     assert f"given: {file}" in project.page
 
 
@@ -165,3 +167,20 @@ def test_an_onnx_file_stands_for_the_checkpoint(project: Project) -> None:
     checks = project.verdict("int8", "accuracy").checks
     assert {check.outcome for check in checks if check.against == "pt"} == {"PASS"}
     assert any("stands for the .pt" in note for note in project.record.notes)
+
+
+def test_a_given_engine_is_explained_and_not_rebuilt(project: Project) -> None:
+    give(project, drop={"int8": 0.2})
+    project.settings(top=ENGINES, base=BASE)
+    project.run("-k", "int8 and accuracy", "--trt-explain").assert_outcomes(failed=1)
+    found = project.record.explanations["shapes-int8-320-b1-onnxruntime-cpu"]
+    assert found.layers_note == "not compared: the engine was not built here"
+    assert found.reference - found.engine == pytest.approx(0.2)
+
+
+def test_a_given_engine_cannot_be_repaired(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    give(project, drop={"int8": 0.2})
+    project.settings(top=ENGINES, base=BASE)
+    project.run("-k", "int8 and accuracy").assert_outcomes(failed=1)
+    assert main(["repair", "reports/run.json"], PretendedMachine()) == 2
+    assert "was given, and only what the gate builds can be built otherwise" in capsys.readouterr().err
