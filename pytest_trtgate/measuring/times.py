@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
@@ -90,8 +91,10 @@ def read_times(file: Path, context: Context) -> dict[Context, list[float]]:
     for each in found.values():
         if len(each) < LEAST:
             raise DataError(f"{file}: {len(each)} inferences, fewer than {LEAST}, tell too little")
-        if not min(each) > 0 or median(each) > MOST_MS:
-            raise DataError(f"{file}: {min(each):g} to {max(each):g} are no milliseconds of inferences")
+        wrong = [ms for ms in each if not 0 < ms < math.inf]  # which not a number is not, either
+        if wrong or median(each) > MOST_MS:
+            found_ms = f"{wrong[0]:g} is" if wrong else f"{min(each):g} to {max(each):g} are"
+            raise DataError(f"{file}: {found_ms} no milliseconds of inferences")
     return found
 
 
