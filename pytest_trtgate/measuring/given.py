@@ -14,7 +14,7 @@ from ..records import DESCRIPTION, Cell, EngineRecord, Given, file_sha256, key_s
 from ..settings import read_sidecar, sidecar_path
 from .context import RunContext, now
 
-GIVEN_VERSION = 1
+GIVEN_VERSION = 2
 """Part of every key. Raise it when the job makes another description of the same file."""
 
 
@@ -56,6 +56,8 @@ def obtain_given(context: RunContext, cell: Cell, file: Path, called: str = "giv
             answer = context.job(name, request)
         except JobError as error:
             raise JobError(error.job, data.in_own_words(error.reason), error.log_tail) from error
+        with reading():  # they are in the key of what is stored now
+            context.inputs.check([file, sidecar_path(file)])
         log = context.workspace.job_folder(name) / LOG_NAME
         (folder / "build.log").write_bytes(log.read_bytes() if log.exists() else b"")
         return EngineRecord(
@@ -88,6 +90,8 @@ def given_parts(context: RunContext, cell: Cell, file: Path) -> dict[str, Any]:
     data = context.data[cell.model]
     parts = key_parts(cell, context.environment, context.weights_sha256[cell.model], {}, None)
     parts |= read | {"looked": GIVEN_VERSION, "data": sorted(data.dataset.names.items())}
+    # Where neither the file nor the checkpoint tells of key points, the dataset does.
+    parts |= {"kpt_shape": repr(shape)} if (shape := data.dataset.extra.get("kpt_shape")) else {}
     return parts | ({"images": data.digest} if file.suffix.lower() == ".json" else {})
 
 
