@@ -73,7 +73,7 @@ class Measured:
         session = session_of(latency, cell, run) if latency and "latency" in judged else None
         if "accuracy" not in judged or reference is None:
             accuracy = None
-        if session is None and engine is not None and engine.given and not engine.given.runs:
+        if session is None and engine is not None and not engine.runs:
             judged.discard("latency")  # predictions may come without times
         complete = ("accuracy" not in judged or accuracy) and ("latency" not in judged or session)
         if engine is None or not judged or not complete:

@@ -109,7 +109,7 @@ def _works(
             job = pass_name(model, arms)
             done = accuracy_name(model, arms[-1])
             yield Work(job=job, done=done, seconds=known.get(job, _of_others(model, len(arms), known)))
-        if timed:
+        if timed and not all(map(context.plan.is_predicted, context.plan.of_model(model))):
             before = [name for name in known if re.fullmatch(rf"launch-{re.escape(model)}-\d+", name)]
             jobs = before or [f"launch-{model}-{n + 1}" for n in range(context.settings.latency.launches)]
             yield from (Work(job=job, done=f"latency-{model}", seconds=known.get(job)) for job in jobs)

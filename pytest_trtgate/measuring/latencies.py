@@ -126,7 +126,7 @@ class Latencies:
             if baseline is None or baseline.engine_sha256 == engine.sha256:
                 continue
             stored = self.context.cache.find(baseline.cache_key)
-            if stored is not None and stored.sha256 == baseline.engine_sha256:
+            if stored is not None and stored.sha256 == baseline.engine_sha256 and stored.runs:
                 self.context.inputs.expect(stored.path, stored.sha256)
                 found.append(engine_arm(replay_of(precision), stored))
         return found

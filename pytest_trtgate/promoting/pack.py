@@ -112,8 +112,11 @@ class Promotion:
             reasons.append(
                 "its run accepted what it measured (--trt-baselines=update); promote what a later run passes"
             )
-        if cell.key not in run.engines or run.accuracy(cell.model, cell.precision) is None:
+        engine = run.engines.get(cell.key)
+        if engine is None or run.accuracy(cell.model, cell.precision) is None:
             reasons.append("its engine was not measured")
+        elif not engine.runs:
+            reasons.append("it was judged by predictions, so there is no engine to promote; give the engine itself")
         if reasons:
             raise TrtGateError(f"{cell.key} is not promoted: {'; '.join(reasons)}")
         return tuple(subject for subject in SUBJECTS if verdicts[subject].outcome is not Outcome.PASS)

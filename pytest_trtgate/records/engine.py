@@ -139,6 +139,11 @@ class EngineRecord(FileRecord):
         return Path(self.entry) / self.artifact
 
     @property
+    def runs(self) -> bool:
+        """Whether there is something to run; there is not where predictions stand for the engine."""
+        return self.given is None or self.given.layout != "predictions"
+
+    @property
     def head(self) -> Head | None:
-        """Where the engine's boxes are suppressed; None for a classifier."""
-        return head_of(self.metadata)
+        """Where the engine's boxes are suppressed; None for a classifier, and for predictions, which do not tell."""
+        return head_of(self.metadata) if self.runs else None

@@ -69,8 +69,3 @@ class Given(Record):
         """What it is, as ``given: deploy/best.plan (Ultralytics' raw head)``."""
         beside = f", as {self.sidecar} says" if self.sidecar else ""
         return f"given: {self.source} ({LAYOUTS[self.layout]}{beside})"
-
-    @property
-    def runs(self) -> bool:
-        """Whether it is an engine, not what one has predicted elsewhere."""
-        return self.layout != "predictions"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from project import SETTINGS, Project
 
 from pytest_trtgate.cli import main
 from pytest_trtgate.records.files import file_sha256, stamp
+from pytest_trtgate.settings.given import Sidecar, read_sidecar
 
 BASE = SETTINGS.replace('models = ["shapes.pt"]\n', "")
 ENGINES = 'models = [{ path = "shapes.pt", engines = { int8 = "deploy/best.onnx" } }]'
@@ -75,6 +77,29 @@ def test_another_sidecar_makes_another_engine(project: Project) -> None:
     assert project.engine("int8").given.sidecar.endswith("best.onnx.toml")  # type: ignore[union-attr]
 
 
+def test_a_dataset_that_tells_of_key_points_makes_another_engine(project: Project) -> None:
+    give(project)
+    project.settings(top=ENGINES, base=BASE)
+    project.run("-k", "int8 and accuracy").assert_outcomes(passed=1)
+    first = project.engine("int8").cache_key
+    data = project.path / "data" / "data.yaml"
+    data.write_text(data.read_text() + "kpt_shape: [2, 3]\n")
+    project.run("-k", "int8 and accuracy")
+    assert project.engine("int8").cache_key != first
+
+
+def test_a_sidecar_that_changes_while_it_is_read_is_told(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    def saved(file: Path) -> Sidecar:
+        file.with_name("best.onnx.toml").write_text("stride = 16\n")
+        return read_sidecar(file)
+
+    give(project).with_name("best.onnx.toml").write_text("stride = 32\n")
+    project.settings(top=ENGINES, base=BASE)
+    monkeypatch.setattr("pytest_trtgate.measuring.given.read_sidecar", saved)
+    project.run("-k", "int8 and accuracy").assert_outcomes(failed=1)
+    assert "deploy/best.onnx.toml changed" in project.verdict("int8", "accuracy").summary
+
+
 @pytest.mark.parametrize(
     ("top", "said"),
     [
@@ -115,13 +140,48 @@ def test_predictions_without_times_have_no_latency(project: Project) -> None:
     assert not project.baseline("int8").exists()
 
 
-def test_recorded_times_are_judged_against_stored_sessions(project: Project) -> None:
+def recorded(project: Project) -> list[str]:
+    """Have INT8 be predictions with times, and return the names of their files."""
     files = []
     for number in range(3):
         files.append(f"t{number}.csv")
         rows = (3.0 + 0.001 * ((7 * row + number) % 10) for row in range(200))
         (project.path / files[-1]).write_text("latency_ms\n" + "\n".join(f"{ms:.4f}" for ms in rows) + "\n")
     predicted(project, str(files))
+    return files
+
+
+def test_predictions_are_not_timed_in_place_of_an_engine_that_was_accepted(project: Project) -> None:
+    recorded(project)
+    project.run("--trt-baselines=update").assert_outcomes(passed=6)
+    give(project, p50_ms={"pt": 8.0, "int8": 3.0})
+    project.settings(top=ENGINES, base=BASE)
+    project.run()
+    latency = project.record.latencies["shapes"]
+    assert all("baseline-int8" not in launch.arms for launch in latency.launches)
+    assert "baseline-int8" not in latency.failures
+
+
+def test_predictions_are_not_promoted(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    recorded(project)
+    project.run("--trt-baselines=update").assert_outcomes(passed=6)
+    result = project.run("--trt-promote=packs")
+    result.assert_outcomes(passed=6)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    assert not (project.path / "packs").exists()
+    key = "shapes-int8-320-b1-onnxruntime-cpu"
+    assert main(["promote", "reports/run.json", "--only", key, "-o", "dist"], PretendedMachine()) == 1
+    assert "there is no engine to promote" in capsys.readouterr().err
+
+
+def test_launches_of_nothing_but_predictions_are_not_foreseen(project: Project) -> None:
+    predicted(project)
+    result = project.run("--trt-precision=int8", "-k", "int8")
+    result.stdout.fnmatch_lines(["*to do: 2 accuracies; how long *"])
+
+
+def test_recorded_times_are_judged_against_stored_sessions(project: Project) -> None:
+    files = recorded(project)
     project.run("--trt-baselines=update").assert_outcomes(passed=6)
     project.run().assert_outcomes(passed=6)
     launches = project.record.latencies["shapes"].of_arm("int8")
@@ -144,7 +204,7 @@ def test_what_is_deployed_is_compared_with(project: Project) -> None:
     result.assert_outcomes(passed=6)
     said = next(note for note in project.record.notes if note.startswith("shapes int8 against"))
     result.stdout.fnmatch_lines(["shapes int8 against what is deployed*"])
-    assert "what is deployed (best.onnx): -9." in said
+    assert re.search(r"what is deployed \(best.onnx\): -(8|9|10)\.\d % p50", said)
     assert said.endswith("mAP50-95 +0.0150")
     launch = project.record.latencies["shapes"].launches[0]
     assert {"pt", "deployed", "fp32", "fp16", "int8"} <= launch.arms.keys()
