@@ -184,18 +184,22 @@ class Latencies:
 
 
 def sharpened(arms: Iterable[ArmRequest], questions: Sequence[Question]) -> list[ArmRequest]:
-    """Return arms with how sharp their times have to be in each launch: as sharp as the sharpest question asks."""
+    """Return arms with how sharp their times have to be in each launch: as sharp as the sharpest question asks.
+
+    Where any asks for all samples, all are taken.
+    """
     sharp: dict[str, dict[str, float]] = {}
     for question in questions:
         if question.is_shown:
             continue
         asked, candidate = question.sharp, question.candidate
-        sharp[candidate.arm] = sharp[candidate.replay] = asked
+        concerned = {candidate.arm, candidate.replay} | ({REFERENCE} if question.needs_checkpoint else set())
         if question.speedup is not None and question.speedup.over in PRECISIONS:
-            sharp.setdefault(question.speedup.over, asked)
-        if question.needs_checkpoint:
-            before = sharp.get(REFERENCE, asked)
-            sharp[REFERENCE] = {name: min(ratio, before.get(name, ratio)) for name, ratio in asked.items()}
+            concerned.add(question.speedup.over)
+        for arm in concerned:
+            before = sharp.get(arm, asked)
+            together = {**before, **{name: min(ratio, before.get(name, ratio)) for name, ratio in asked.items()}}
+            sharp[arm] = together if before and asked else {}
     shown = {"shown": True, "sharp": {"p50": SHARP_SHOWN}}
     return [arm.model_copy(update={"sharp": sharp[arm.arm]} if arm.arm in sharp else shown) for arm in arms]
 
