@@ -106,6 +106,15 @@ class FleetLauncher:
             raise self._lost(f"has not answered for {ANSWER_S:g} s")
         return self._result(future)
 
+    def _patiently(self, method: str, *arguments: Any, say: Callable[[str], None] = lambda _: None) -> Any:
+        """Call what may take long: for as long as the worker answers what it said meanwhile, it is not lost."""
+        future = self.connection.call(method, *arguments)
+        while not future.done():
+            wait([future], timeout=POLL_S)
+            for line in self._call("said"):
+                say(line)
+        return self._result(future)
+
     def _result(self, future: Future[Any]) -> Any:
         assert self._open is not None
         try:
@@ -152,12 +161,8 @@ class FleetLauncher:
         machine = self.connection.name
         write_whole(folder / "request.json", as_json(packed.job))
         self._send(packed, lambda text: progress(f"{machine}: {text}"))
-        future = self.connection.call("work", as_json(packed.job))
-        while not future.done():
-            wait([future], timeout=POLL_S)
-            for line in self._call("said"):
-                progress(f"{machine}: {line}")
-        write_whole(folder / "outcome.json", self._result(future))
+        outcome_text = self._patiently("work", as_json(packed.job), say=lambda text: progress(f"{machine}: {text}"))
+        write_whole(folder / "outcome.json", outcome_text)
         outcome = load(folder / "outcome.json", Outcome, own=True)
         for place in outcome.files:
             self._fetch(place, outcome, packed, folder)
@@ -176,7 +181,7 @@ class FleetLauncher:
     def _send(self, packed: Packed, progress: Callable[[str], None]) -> None:
         """Send what the worker lacks of a job's contents."""
         new = {sha256: size for sha256, size in packed.sizes.items() if sha256 not in self._has}
-        lacking = self._call("lacks", new) if new else []
+        lacking = self._patiently("lacks", new) if new else []  # it may have to read all that it has
         total_mb, done_bytes = sum(new[sha256] for sha256 in lacking) / 1e6, 0
         small, small_bytes = dict[str, bytes](), 0
         for number, sha256 in enumerate(lacking, 1):

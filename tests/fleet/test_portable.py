@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import threading
+import time
 from pathlib import Path
 from typing import Any, get_args
 
@@ -356,6 +357,20 @@ def test_a_worker_that_falls_silent_is_given_up(ours: Ours, tmp_path: Path, monk
     with pytest.raises(JobError, match=r"the worker on other has not answered for 0\.5 s"):
         run(launcher, ours.job("clip"), tmp_path / "jobs")
     assert machine.ended
+
+
+def test_a_worker_may_take_long_to_look_for_what_it_has(
+    ours: Ours, other: OtherMachine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pytest_trtgate.fleet.launcher.ANSWER_S", 0.5)
+    lacks = other.worker.lacks
+
+    def slowly(sizes: dict[str, int]) -> list[str]:
+        time.sleep(1.0)
+        return lacks(sizes)
+
+    monkeypatch.setattr(other.worker, "lacks", slowly)
+    assert run(launcher_to(other), ours.job("accuracy"), tmp_path / "jobs")["arms"]["pt"]["images"] == 4
 
 
 def test_a_full_disk_of_a_worker_costs_a_sentence(
