@@ -65,14 +65,23 @@ class Engines:
 
     def _beside(self, model: str, name: str, file: Path) -> EngineRecord:
         """Return a file that is no cell's, but measured beside the cells of a model."""
-        context, first = self.context, self.context.plan.of_model(model)[0]
-        cell = first.model_copy(update={"backend": BACKENDS[file.suffix.lower()]})
+        context, cell = self.context, self._cell_beside(model, file)
         record = context.workspace.once(
             f"{name}-{model}", EngineRecord, lambda: obtain_given(context, cell, file, name)
         )
         context.cache.hold(record.cache_key)
         context.inputs.expect(record.path, record.sha256)
         return record
+
+    def _cell_beside(self, model: str, file: Path) -> Cell:
+        """Return the cell as which a file is looked into that is no cell's."""
+        first = self.context.plan.of_model(model)[0]
+        return first.model_copy(update={"backend": BACKENDS[file.suffix.lower()]})
+
+    def cached_beside(self, model: str, file: Path) -> EngineRecord | None:
+        """Return what the cache says of a file that is measured beside the cells of a model; None where nothing."""
+        parts = given_parts(self.context, self._cell_beside(model, file), file)
+        return self.context.cache.peek(key_sha256(parts))
 
     def cached(self, cell: Cell) -> EngineRecord | None:
         """Return what the cache says of a cell's engine; None where it has to be built, or a given file looked into."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
+from pathlib import Path
 
 from .. import text as fmt
 from ..cache import SurveyStore
 from ..errors import TrtGateError
-from ..records import REFERENCE, Cell, FileRecord, JobRecord, Record, RunRecord, Workspace, key_sha256
+from ..records import DEPLOYED, REFERENCE, Cell, FileRecord, JobRecord, Record, RunRecord, Workspace, key_sha256
 from .accuracies import Evaluations, accuracy_name, pass_name
 from .context import RunContext
 
@@ -102,10 +103,7 @@ def _works(
         ):
             missing.setdefault(cell.model, []).append(cell.precision)
     for model in models:
-        arms = missing.get(model, [])
-        if not evaluations.is_known(model, REFERENCE, context.plan.weights[model], context.weights_sha256[model]):
-            arms = [REFERENCE, *arms]
-        if arms:
+        if arms := list(_arms(evaluations, model, missing.get(model, []))):
             job = pass_name(model, arms)
             done = accuracy_name(model, arms[-1])
             yield Work(job=job, done=done, seconds=known.get(job, _of_others(model, len(arms), known)))
@@ -113,6 +111,25 @@ def _works(
             before = [name for name in known if re.fullmatch(rf"launch-{re.escape(model)}-\d+", name)]
             jobs = before or [f"launch-{model}-{n + 1}" for n in range(context.settings.latency.launches)]
             yield from (Work(job=job, done=f"latency-{model}", seconds=known.get(job)) for job in jobs)
+
+
+def _arms(evaluations: Evaluations, model: str, missing: Iterable[str]) -> Iterator[str]:
+    """Yield the arms of a model that are to be evaluated, of which those of its cells are known, in their order."""
+    context, engines = evaluations.context, evaluations.engines
+    weights, deployed = context.plan.weights[model], context.settings.deployment.compared
+
+    def is_known(arm: str, file: Path) -> bool:
+        found = engines.cached_beside(model, file)
+        return found is not None and evaluations.is_known(model, arm, found.path, found.sha256)
+
+    if weights.suffix == ".onnx":
+        known = is_known(REFERENCE, weights)
+    else:
+        known = evaluations.is_known(model, REFERENCE, weights, context.weights_sha256[model])
+    yield from () if known else (REFERENCE,)
+    yield from missing
+    if deployed is not None and not is_known(DEPLOYED, deployed):
+        yield DEPLOYED
 
 
 def _of_others(model: str, arms: int, known: dict[str, float]) -> float | None:

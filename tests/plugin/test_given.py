@@ -180,6 +180,20 @@ def test_launches_of_nothing_but_predictions_are_not_foreseen(project: Project) 
     result.stdout.fnmatch_lines(["*to do: 2 accuracies; how long *"])
 
 
+def test_what_is_measured_beside_the_cells_is_foreseen(project: Project) -> None:
+    give(project)
+    Behaviour().save(project.path / "ref.onnx")
+    top = 'models = [{ reference = "ref.onnx", engines = { int8 = "deploy/best.onnx" } }]'
+    project.settings(top=top, base=BASE)
+    project.run("-k", "accuracy").stdout.fnmatch_lines(["*to do: 2 accuracies; how long *"])
+    project.run("-k", "accuracy").stdout.fnmatch_lines(["*to do: nothing is to be built or measured*"])
+    give(project, p50_ms={"pt": 8.0, "int8": 2.9}).rename(project.path / "deploy" / "old.onnx")
+    give(project)
+    project.settings(top=top, base=BASE, more='[deployment]\nengine = "deploy/old.onnx"\ncompare = true\n')
+    project.run("-k", "accuracy").stdout.fnmatch_lines(["*to do: 1 accuracy; about *"])
+    project.run("-k", "accuracy").stdout.fnmatch_lines(["*to do: nothing is to be built or measured*"])
+
+
 def test_recorded_times_are_judged_against_stored_sessions(project: Project) -> None:
     files = recorded(project)
     project.run("--trt-baselines=update").assert_outcomes(passed=6)

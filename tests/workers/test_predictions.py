@@ -67,6 +67,7 @@ def test_a_class_goes_by_its_number_or_name(tmp_path: Path, images: list[str]) -
             "2 of its images are not evaluated, first 'b'",
         ),
         ([ROW, ROW, OTHER], "1 of the detections of image 'a' are there twice"),
+        ([ROW, OTHER, {**ROW, "image_id": "a.png", "score": 0.75}], "a.png goes by 2 names: 'a' and 'a.png'"),
         ([{**ROW, "bbox": [0.1, 0.2, 0.3, 0.3]}, {**OTHER, "bbox": [0.5, 0.5, 0.2, 0.2]}], "shares of the image"),
         ([{**ROW, "bbox": [20, 20, 31, 31]}, OTHER], "1 of 2 boxes reach beyond their images"),
         ([{**ROW, "score": 50}, OTHER], "detection 1 of 2 has the score 50, not one from 0 to 1"),

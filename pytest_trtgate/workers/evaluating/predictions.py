@@ -83,6 +83,11 @@ class Predictions:
                 f"{len(missing)} of {len(images)} evaluated images are not in it, first {missing[0]}; where nothing "
                 f"was found in them, list all images under 'images'"
             )
+        for image in images:
+            if len(names := [name for name in dict.fromkeys(_names(Path(image))) if name in self._found]) > 1:
+                raise DataError(
+                    f"{image} goes by {len(names)} names: {' and '.join(map(repr, sorted(names)))}; keep one"
+                )
         for name, each in self._found.items():
             twice = [one for one, times in Counter((d.box, d.score, d.cls) for d in each).items() if times > 1]
             if twice:
