@@ -24,6 +24,7 @@ from .contract import (
     LatencyResponse,
     LayersRequest,
     LayersResponse,
+    Marking,
     PicturesRequest,
     PicturesResponse,
     ProfileRequest,
