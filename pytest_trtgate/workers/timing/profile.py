@@ -167,7 +167,8 @@ class OpenPlan:
     def __init__(self, plan: bytes, subject: str, torch: Any, device: Any) -> None:
         import tensorrt as trt
 
-        self._runtime = trt.Runtime(trt.Logger(trt.Logger.WARNING))
+        self._logger = trt.Logger(trt.Logger.WARNING)
+        self._runtime = trt.Runtime(self._logger)
         engine = self._engine = self._runtime.deserialize_cuda_engine(plan)
         self.context: Any = None if engine is None else engine.create_execution_context()
         if self.context is None:
