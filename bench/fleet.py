@@ -116,11 +116,11 @@ def main() -> None:
     counts, images = ([3, 10], [10, 100]) if quick else ([10, 100, 1000], [1000, 20_000])
     with tempfile.TemporaryDirectory() as folder:
         found = measure(Path(folder), counts, images)
-    if quick:
-        print(json.dumps(found, indent=1))
-    else:
-        keep("fleet", found)
-        draw(found, RESULTS / "fleet.svg")
+        if quick:
+            print(json.dumps(found, indent=1))
+        else:  # before the many files are deleted, which takes minutes
+            keep("fleet", found)
+            draw(found, RESULTS / "fleet.svg")
 
 
 if __name__ == "__main__":

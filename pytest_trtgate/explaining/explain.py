@@ -8,8 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..errors import JobError, reason_of
-from ..jobs import BuildRequest, ExplainRequest
-from ..measuring import Engines, Evaluations, RunContext
+from ..jobs import ExplainRequest, ExplainResponse
+from ..measuring import Engines, Evaluations
 from ..quantizing import Candidate, Trial, block_names, matching, sensitivities
 from ..records import AccuracyRecord, BlockSensitivity, Explanation, Layer
 from ..repairing import Given, TimeIsUpError, Trials
@@ -70,25 +70,20 @@ def _of_layers(
     own = cell.backend == "onnxruntime"
     request = ExplainRequest(
         threads=context.threads,
-        build=_build(context, found),
+        build=engines.request(cell, ""),
         engine=str(record.path) if own else "",
         images=images,
         worst=worst,
         calibration=tuple(map(str, some)),
     )
     try:
-        answer = context.job(f"explain-{cell.key}", request)
+        answer, why = _answer(engines, found, request)
     except JobError as error:
         return found.model_copy(update={"layers_note": f"not compared: {reason_of(error)}"}), ()
-    graph = (
-        "the engine's own graph"
-        if own
-        else "an ONNX graph that ONNX Runtime quantized alike, since outputs that TensorRT marks change what it fuses"
-    )
     compared = f"{plural(worst, 'image')} of worst disagreement and {answer.images - worst} others"
     update = {
         "layers": answer.layers,
-        "layers_note": f"{graph} beside that of FP32, on {compared}",
+        "layers_note": f"{_graph(answer, why)} beside that of FP32, on {compared}{why}",
         "images": answer.images,
         "ranges": answer.ranges,
         "outliers": answer.outliers,
@@ -103,21 +98,30 @@ def _of_layers(
     return found.model_copy(update=update), answer.network
 
 
-def _build(context: RunContext, found: Explanation) -> BuildRequest:
-    """Return what builds the engine's graph, in ONNX."""
-    cell = found.cell.model_copy(update={"backend": "onnxruntime", "device": "cpu"})
-    settings, int8 = context.settings.of(cell.model), cell.precision == "int8"
-    return BuildRequest(
-        weights=str(context.plan.weights[cell.model]),
-        cell=cell,
-        threads=context.threads,
-        data=str(context.data[cell.model].resolved) if int8 else None,
-        calibration=context.settings.calibration,
-        quantization=settings.quantization.int8,
-        export_args=context.export_arguments(cell),
-        traced=str(context.workspace.traced),
-        output="",
-    )
+def _answer(engines: Engines, found: Explanation, request: ExplainRequest) -> tuple[ExplainResponse, str]:
+    """Return what the job answers; where TensorRT tells no layers, of an ONNX graph, and why that is.
+
+    Raises:
+        JobError: The job failed.
+    """
+    context, cell = engines.context, found.cell
+    try:
+        return context.job(f"explain-{cell.key}", request), ""
+    except JobError as error:
+        if cell.backend == "onnxruntime":
+            raise
+        stand_in = cell.model_copy(update={"backend": "onnxruntime", "device": "cpu"})
+        request = request.model_copy(update={"build": engines.request(stand_in, "")})
+        answer = context.job(f"explain-{cell.key}-by-onnx", request)
+        return answer, f"; TensorRT's own layers were not told: {reason_of(error)}"
+
+
+def _graph(answer: ExplainResponse, why: str) -> str:
+    """Return what was compared in place of the engine."""
+    if answer.marked is None:
+        return "an ONNX graph that ONNX Runtime quantized alike" if why else "the engine's own graph"
+    told = f"{len(answer.layers)} of {plural(len(answer.network), 'layer')}"
+    return f"a TensorRT build with {told} marked as {answer.marked}, behind which it fuses nothing,"
 
 
 def _of_blocks(found: Explanation, trials: Trials, network: tuple[Layer, ...], images: int) -> Explanation:

@@ -11,7 +11,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -138,8 +138,7 @@ class RayCluster:
                     f"no {kind} of the Ray cluster at '{self._address}' became free in {self._wait_s:g} s; end what "
                     f"holds it, or raise fleet.wait_s"
                 )
-            with suppress(TimeoutError):
-                future.exception(timeout=5.0)
+            wait([future], timeout=5.0)
             if not future.done() and not told:
                 told = True
                 self._say(f"waiting for a {kind} of the Ray cluster at {self._address}")

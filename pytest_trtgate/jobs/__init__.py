@@ -29,6 +29,7 @@ from .contract import (
     LatencyResponse,
     LayersRequest,
     LayersResponse,
+    Marking,
     PicturesRequest,
     PicturesResponse,
     ProfileRequest,

@@ -198,10 +198,14 @@ class LayersRequest(Request[LayersResponse]):
         return self.build.artifacts
 
 
+Marking = Literal["debug tensors", "outputs"]
+
+
 class ExplainResponse(Response):
     """How an engine's layers and ranges compare with FP32; ``network``: all layers that the exporter would quantize.
 
     ``images`` were compared; ``calibration_images`` were searched for outliers; ``peak_bytes`` is the memory taken.
+    ``marked``: what TensorRT's tensors were marked as to be told; None where ONNX Runtime ran the engine's graph.
     """
 
     network: tuple[Layer, ...]
@@ -211,14 +215,15 @@ class ExplainResponse(Response):
     images: int
     calibration_images: int = 0
     peak_bytes: int = 0
+    marked: Marking | None = None
 
 
 class ExplainRequest(Request[ExplainResponse]):
     """Compare an engine with the FP32 graph of its checkpoint on ``images`` (absolute paths).
 
-    ``build`` is what the engine was built by. ``engine`` is its ONNX graph; where it is empty, the job quantizes one as
-    ``build`` says. The first ``worst`` of the images are those on which arms disagree most. ``calibration``: images
-    that the engine was calibrated on.
+    ``build`` is what the engine was built by. ``engine`` is its ONNX graph; where it is empty, the job builds one as
+    ``build`` says, with TensorRT one that tells its layers. The first ``worst`` of the images are those on which arms
+    disagree most. ``calibration``: images that the engine was calibrated on.
     """
 
     kind: ClassVar[JobKind] = "explain"

@@ -128,21 +128,9 @@ class Engines:
         name = f"build-{cell.key}" + (f"-{parts['build']}" if again else "")
         context, started = self.context, time.monotonic()
         data = context.data[cell.model] if cell.precision == "int8" else None
-        request = BuildRequest(
-            weights=str(context.plan.weights[cell.model]),
-            cell=cell,
-            threads=context.threads,
-            data=None if data is None else str(data.resolved),
-            calibration=context.settings.calibration,
-            quantization=self._quantization(cell),
-            export_args=context.export_arguments(cell),
-            optimization_level=context.settings.export.builder_level(cell.backend),
-            # Out of what the first build measured, others would be made of the same kernels.
-            timing_cache=None if again else timing_cache_path(context.cache.root, context.environment),
-            traced=self._traced(cell),
-            ranges=None if self.context.ranges is None else str(self.context.ranges),
-            output=str(folder),
-        )
+        request = self.request(cell, str(folder))
+        if again:  # out of what the first build measured, others would be made of the same kernels
+            request = request.model_copy(update={"timing_cache": None})
         context.milestone(f"{cell.label}: building the engine")
         try:
             answer = context.job(name, request)
@@ -168,6 +156,24 @@ class Engines:
             metadata=answer.metadata,
             inspection=answer.inspection,
             quantization=answer.quantization,
+        )
+
+    def request(self, cell: Cell, output: str) -> BuildRequest:
+        """Return what asks for the engine of a cell, to be put into the folder ``output``."""
+        context = self.context
+        return BuildRequest(
+            weights=str(context.plan.weights[cell.model]),
+            cell=cell,
+            threads=context.threads,
+            data=str(context.data[cell.model].resolved) if cell.precision == "int8" else None,
+            calibration=context.settings.calibration,
+            quantization=self._quantization(cell),
+            export_args=context.export_arguments(cell),
+            optimization_level=context.settings.export.builder_level(cell.backend),
+            timing_cache=timing_cache_path(context.cache.root, context.environment),
+            traced=self._traced(cell),
+            ranges=None if context.ranges is None else str(context.ranges),
+            output=output,
         )
 
     def _traced(self, cell: Cell) -> str | None:

@@ -164,22 +164,28 @@ def _between(known: Sequence[tuple[int, float]]) -> Iterator[float]:
 
 
 class Built(Record):
-    """What an accepted engine was, to tell what changed since; ``calibration`` is the digest of its images."""
+    """What an accepted engine was, to tell what changed since; ``calibration`` is the digest of its images.
+
+    ``quantization``: what ``quantization.int8`` asked for; None in older files, and of other precisions.
+    """
 
     size_bytes: int
     layers: int | None = None
     calibration: str = ""
     calibration_images: int = 0
+    quantization: dict[str, Any] | None = None
 
     @classmethod
     def of(cls, engine: EngineRecord) -> Built:
         """Return what an engine is."""
         used = engine.calibration
+        special = engine.quantization.settings if engine.quantization else {}
         return cls(
             size_bytes=engine.size_bytes,
             layers=engine.inspection.layers if engine.inspection else None,
             calibration=used.digest if used else "",
             calibration_images=used.images if used else 0,
+            quantization=special if engine.cell.precision == "int8" else None,
         )
 
 

@@ -126,3 +126,22 @@ def test_blocks_are_tried_for_as_long_as_the_settings_say(project: Project) -> N
     assert all(block.without is None for block in found.blocks)
     assert "explain.minutes" in found.blocks_note
     assert found.layers
+
+
+@pytest.mark.parametrize(
+    ("faults", "note"),
+    [
+        ({}, "a TensorRT build with 7 of 7 layers marked as debug tensors, behind which it fuses nothing, beside that"),
+        ({"explain-tensorrt-int8": "refuse"}, "an ONNX graph that ONNX Runtime quantized alike beside that"),
+    ],
+)
+def test_layers_of_tensorrt_are_its_own_or_the_note_says_why_not(
+    project: Project, faults: dict[str, str], note: str
+) -> None:
+    project.use_gpu()
+    project.weights(Behaviour(harm=HARM, seen=HALVED, faults=faults))
+    project.run("-k", "accuracy", "--trt-explain").assert_outcomes(failed=1)
+    (found,) = project.record.explanations.values()
+    assert found.layers_note.startswith(note)
+    assert ("; TensorRT's own layers were not told: " in found.layers_note) is bool(faults)
+    assert found.layers[0].name == "head.boxes.8.last"

@@ -109,3 +109,35 @@ def test_fp16_keeps_closer_to_fp32_than_int8_which_is_quantized_alike_where_no_g
     assert all(layer.local_db > worst[layer.name] for layer in of_half.layers)
     assert 30 < of_half.layers[0].local_db < 120
     assert all(0 <= one.clipped <= 1 and 0 <= one.unused <= 1 and one.low <= 0 <= one.high for one in of_int8.ranges)
+
+
+def test_a_layer_of_an_engine_that_tells_its_tensors_is_ranked_first(material: Material, tmp_path: Path) -> None:
+    import numpy as np
+    import onnxruntime
+
+    from pytest_trtgate.workers.explaining.beside import ENGINE, Marked
+    from pytest_trtgate.workers.explaining.explain import noise_of
+
+    assert run_job("build", build_request(material.weights, tmp_path / "fp32"), tmp_path / "build").response
+    graph = tmp_path / "fp32" / "engine.onnx"
+    node = scaled(graph, tmp_path / "faulty.onnx")
+    layers, faulty = read_layers(graph), onnx.load(tmp_path / "faulty.onnx")
+    there = {name for one in faulty.graph.node for name in one.output} - {one.name for one in faulty.graph.output}
+    faulty.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in sorted(there))
+    joint = Marked(onnx.load(graph), layers, there | {"output0"}, {}, ())
+
+    def ran(model: Any, inputs: dict[str, Any], wanted: list[str]) -> list[Any]:
+        found: list[Any] = onnxruntime.InferenceSession(model.SerializeToString()).run(wanted, inputs)
+        return found
+
+    images = {"images": np.random.default_rng(0).random((1, 3, 64, 64)).astype(np.float32)}
+    numbers = []
+    for part, names in joint.parts(100_000):
+        told = dict(zip((ENGINE + name for name in names), ran(faulty, images, names), strict=True))
+        numbers.append(ran(part, {**images, **told}, ["statistics"])[0])
+    assert len(numbers) > 3
+    whole = np.concatenate(numbers, axis=1).reshape(1, len(layers), -1).astype(np.float64)
+    first, second = noise_of(joint, whole, [False])[:2]
+    assert first.name == {layer.node: layer.name for layer in layers}[node]
+    assert first.local_db < -20
+    assert second.local_db > 80

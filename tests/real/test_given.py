@@ -43,7 +43,7 @@ def given_request(file: Path, material: Material, output: Path, **changes: Any) 
         "cell": cell,
         "sidecar": {},
         "data": str(material.data),
-        "data_split": "test",
+        "data_split": "val",
         "images": images,
         "device": "cpu",
         "threads": THREADS,

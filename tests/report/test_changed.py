@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from records_example import baseline, cell, use
@@ -9,11 +10,12 @@ from runs_example import failing_run
 
 from pytest_trtgate import text as fmt
 from pytest_trtgate.records.baseline import Built
+from pytest_trtgate.records.engine import QuantizationRecord
 from pytest_trtgate.records.run import RunRecord
 from pytest_trtgate.records.verdict import Outcome
 from pytest_trtgate.report.numbers import CellNumbers
 from pytest_trtgate.report.page import html
-from pytest_trtgate.report.page.changed import changed_since
+from pytest_trtgate.report.page.changed import changed_since, quantization_cost
 
 SAME = {"weights_sha256": "5be1" * 16}
 KNOWN = Built(size_bytes=1_094_656, layers=None, calibration="e8d4" * 16, calibration_images=600)
@@ -73,3 +75,47 @@ def test_an_engine_of_another_backend_is_compared_by_its_weights_alone() -> None
     environment = baseline(cell("int8"), 8.6).environment
     told = said(cell=other, weights_sha256="aaaa" * 16, built=then, environment=environment)
     assert told == "Changed since the baseline: weights (aaaaaaaa to 5be15be1)."
+
+
+def cost(quantization: dict[str, Any] | None, **stored: Any) -> str:
+    """Return what is told of an INT8 engine with 1 of 10 layers kept, where one with some settings is accepted."""
+    where = cell("int8")
+    run = run_with(**SAME | {"built": KNOWN.model_copy(update={"quantization": quantization})} | stored)
+    special = QuantizationRecord(settings={"keep": ["stem"]}, layers=10, kept=("stem.0",))
+    engine = run.engines[where.key].model_copy(update={"quantization": special})
+    run = run.model_copy(update={"engines": {**run.engines, where.key: engine}})
+    text = quantization_cost(CellNumbers(run, where))
+    page = html.render([run])
+    assert "Quantization" in page
+    assert ("Quantization costs" in page) is bool(text)
+    return fmt.plain(text)
+
+
+def test_what_kept_layers_cost_is_told_against_an_accepted_engine_that_keeps_none() -> None:
+    told = cost({})
+    assert re.fullmatch(
+        r"[+-][\d.]+ % of p50 \(8\.6\d? ms to [\d.]+ ms\), against the accepted engine, in its stored sessions, "
+        r"quantized as the exporter does",
+        told,
+    )
+    assert cost({"keep": ["neck"]}).endswith("quantized with other settings")
+
+
+def test_a_cost_that_is_not_known_is_not_told() -> None:
+    assert cost({"keep": ["stem"]}) == ""  # the same settings
+    assert cost(None) == ""  # an older file
+    assert cost({}, weights_sha256="aaaa" * 16) == ""
+    assert (
+        cost(
+            {},
+            environment=baseline(cell("int8"), 8.6, "1.30.0").environment.model_copy(
+                update={"versions": {"torch": "2.10.0"}}
+            ),
+        )
+        == ""
+    )
+
+
+def test_other_settings_of_int8_are_told_as_a_change() -> None:
+    then = KNOWN.model_copy(update={"quantization": {"keep": ["stem"]}})
+    assert said(**SAME, built=then) == "Changed since the baseline: quantization.int8."

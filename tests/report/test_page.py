@@ -20,6 +20,7 @@ from pytest_trtgate.records.base import Record
 from pytest_trtgate.records.figures import DropInterval
 from pytest_trtgate.records.latency import Timing
 from pytest_trtgate.records.run import RunRecord
+from pytest_trtgate.report.numbers import CellNumbers
 from pytest_trtgate.report.page import html
 from pytest_trtgate.report.page.detail import build_facts
 
@@ -243,9 +244,9 @@ def test_hundred_cells_of_eighty_classes_stay_light() -> None:
 def test_the_page_says_which_layers_stayed_out_of_int8() -> None:
     run = passing_run()
     key, engine = next((k, e) for k, e in run.engines.items() if e.cell.precision == "int8")
+    assert "Quantization" not in {fact.label for fact in build_facts(CellNumbers(run, engine.cell))}
     special = QuantizationRecord(settings={"per_channel": True, "keep": ["stem"]}, layers=88, kept=("stem.0", "stem.1"))
     run = run.model_copy(update={"engines": {key: engine.model_copy(update={"quantization": special})}})
-    facts = {fact.label: fact.value for fact in build_facts(run.engines[key])}
+    facts = {fact.label: fact.value for fact in build_facts(CellNumbers(run, engine.cell))}
     assert facts["Quantization"] == "per_channel true; 2 of 88 layers (2 %) kept out of INT8"
     assert facts["Kept out of INT8"] == "stem.0, stem.1"
-    assert "Quantization" not in {fact.label for fact in build_facts(engine)}

@@ -255,8 +255,10 @@ def explain(request: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Answer that each layer adds noise by what it costs, the costliest most."""
     network = layers(request, folder)["layers"]
     behaviour = Behaviour.load(Path(request["build"]["weights"]))
-    read(Path(request["engine"]))
-    misbehave(behaviour, "explain", "int8", folder)
+    if request["engine"]:
+        read(Path(request["engine"]))
+    by_tensorrt = request["build"]["cell"]["backend"] == "tensorrt"
+    misbehave(behaviour, "explain-tensorrt" if by_tensorrt else "explain", "int8", folder)
     ranked = sorted(network, key=lambda one: -behaviour.harm[one["name"]])
     told = [{"name": one["name"], "words": one["words"]} for one in ranked]
     noise = [{**one, "local_db": 20.0 + n, "arriving_db": 10.0} for n, one in enumerate(told)]
@@ -264,7 +266,15 @@ def explain(request: dict[str, Any], folder: Path) -> dict[str, Any]:
     ranges = [{**one, **limits} for one in told[:1]]
     outlier = {"image": "/data/train/9.png", "layers": 3, "times": 7.5, "layer": "stem", "picture": "/9j/"}
     counts = {"images": len(request["images"]), "calibration_images": len(request["calibration"])}
-    return {"network": network, "layers": noise, "ranges": ranges, "outliers": [outlier], "peak_bytes": 7, **counts}
+    return {
+        "network": network,
+        "layers": noise,
+        "ranges": ranges,
+        "outliers": [outlier],
+        "peak_bytes": 7,
+        **counts,
+        "marked": "debug tensors" if by_tensorrt else None,
+    }
 
 
 def resolved(data: str) -> dict[str, Any]:

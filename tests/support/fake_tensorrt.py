@@ -71,6 +71,7 @@ class FakeTensorRT:
         self.configs: list[Any] = []
         self.combined: list[bytes] = []
         self.deserialized: list[bytes] = []
+        self.marked: list[tuple[str, str]] = []
         self.module = ModuleType("tensorrt")
         self.module.__dict__["__version__"] = version
         for name, members in api(version).items():
@@ -122,7 +123,11 @@ class FakeTensorRT:
                 made[index] = self._layer(*self.layers[index])
             return made[index]
 
-        return {"num_layers": len(self.layers), "get_layer": get}
+        def mark(how: str) -> Any:
+            return lambda network, tensor: self.marked.append((how, tensor.name)) or True
+
+        marks = {how: mark(how) for how in ("mark_output", "mark_debug")}
+        return {"num_layers": len(self.layers), "get_layer": get, **marks}
 
     def _layer(self, kind: str, reads: str, writes: str) -> Any:
         layer = self._new("ILayer")
@@ -148,6 +153,7 @@ class FakeTensorRT:
         tensor = self._new("ITensor")
         tensor.name, kind = text.split(":")
         tensor.dtype = getattr(self.module.DataType, kind)
+        tensor.is_network_output = tensor.name.startswith("output")
         return tensor
 
     def _IBuilderConfig(self) -> dict[str, Any]:

@@ -53,7 +53,7 @@ def sentence(file: Path, folder: Path) -> str:
     cell = {"model": "shapes", "precision": "fp16", "imgsz": 64, **CELL, "backend": "tensorrt"}
     names = ("circle", "square", "triangle", "star", "cross", "ring")
     request: dict[str, Any] = {"file": str(file), "weights": str(weights), "cell": cell, "sidecar": {}, "device": "0"}
-    request |= {"data": str(write_data(folder / "data.yaml", names=names)), "threads": THREADS}
+    request |= {"data": str(write_data(folder / "data.yaml", names=names)), "data_split": "val", "threads": THREADS}
     before = f"import sys; sys.path.append({str(SHIM)!r})"
     return run_job("given", {**request, "output": str(folder / "out")}, folder / "job", before=before).sentence
 

@@ -206,3 +206,25 @@ def test_a_full_disk_is_one_sentence(precision: str, file: str, tmp_path: Path) 
     (export / file).symlink_to("/dev/full")
     sentence = build(tmp_path, precision=precision).sentence
     assert sentence == f"no space left on the disk of {tmp_path / 'job'}; free some and run again"
+
+
+def test_the_tensor_behind_each_layer_can_be_marked_and_the_network_builds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = build_request(WEIGHTS, tmp_path / "out", "fp32", imgsz=320)
+    assert run_job("build", request, tmp_path / "job").response
+    graph = tmp_path / "out" / "engine.onnx"
+    monkeypatch.syspath_prepend(HERE / "shim")
+    import tensorrt as trt
+
+    from pytest_trtgate.workers.explaining.marking import Marks
+
+    logger = trt.Logger(trt.Logger.WARNING)
+    builder = trt.Builder(logger)
+    network = builder.create_network(0)
+    assert trt.OnnxParser(network, logger).parse_from_file(str(graph))
+    config = builder.create_builder_config()
+    marks = Marks(tmp_path / "copy.onnx")
+    marks.mark(network, config, graph)
+    assert len(marks.tensors) == len(marks.layers) == PRODUCTS
+    assert builder.build_serialized_network(network, config) is not None

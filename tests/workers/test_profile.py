@@ -77,7 +77,7 @@ class FakeTorch:
         )
 
     def zeros(self, shape: tuple[int, ...], dtype: Any, device: Any) -> Any:
-        return SimpleNamespace(data_ptr=lambda: shape, uniform_=lambda: None)
+        return SimpleNamespace(data_ptr=lambda: shape, uniform_=lambda: None, is_floating_point=lambda: True)
 
 
 def fake_tensorrt(loads: bool = True, runs: bool = True) -> tuple[ModuleType, list[dict[str, Any]]]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from ... import text as fmt
 from ...records import Accepted, Built, EngineRecord, Subject
-from ..numbers import CellNumbers
+from ..numbers import CellNumbers, ratio
 
 SHOWN = 6
 """So many changes are told."""
@@ -25,6 +25,23 @@ def changed_since(n: CellNumbers, subject: Subject) -> str:
     return f"Changed since the baseline: {', '.join(found[:SHOWN])}{more}."
 
 
+def quantization_cost(n: CellNumbers) -> str:
+    """Return what ``quantization.int8`` costs in speed; empty where no engine with other settings was accepted."""
+    stored, engine = n.baseline, n.engine
+    asked = engine.quantization.settings if engine and engine.quantization else {}
+    if stored is None or engine is None or stored.built is None or stored.built.quantization in (None, asked):
+        return ""
+    others = stored.cell.backend != engine.cell.backend or stored.checkpoint_sha256 != _weights(engine)
+    then, now = n.before_ms(n.context, 50), n.level_ms(50)
+    times = ratio(now, then)
+    if not asked or others or times is None or any(_versions(stored, n)):
+        return ""
+    how = "with other settings" if stored.built.quantization else "as the exporter does"
+    where = "in this run" if n.replayed(n.context) else "in its stored sessions"
+    cost = f"{fmt.percent(times - 1)} of p50 ({fmt.ms(then)} to {fmt.ms(now)})"
+    return f"{cost}, against the accepted engine, {where}, quantized {how}"
+
+
 def _weights(engine: EngineRecord) -> str:
     return str(engine.key_parts.get("weights", ""))
 
@@ -39,6 +56,8 @@ def _changes(stored: Accepted, engine: EngineRecord) -> Iterator[str]:
     was, is_ = stored.built, Built.of(engine)
     if was.calibration != is_.calibration:
         yield f"calibration ({_calibrated(was)} to {_calibrated(is_)})"
+    if was.quantization is not None and was.quantization != is_.quantization:
+        yield "quantization.int8"
     if None not in (was.layers, is_.layers) and was.layers != is_.layers:
         yield f"layers ({was.layers} to {is_.layers})"
     if was.size_bytes != is_.size_bytes:

@@ -12,6 +12,7 @@ from ...records import EngineRecord, RunRecord, Verdict
 from ..numbers import CellNumbers, numbers_of, primary_of
 from . import cell_charts, charts
 from .accuracy_view import AccuracyCharts, accuracy_charts, accuracy_note, class_table, classes_note, metric_table
+from .changed import quantization_cost
 from .device_view import device_facts, layer_tables
 from .explanation_view import ExplanationView, explanation_view
 from .latency_view import before_name, budgets_of, context_tables, history, launch_by_launch, stage_table
@@ -86,8 +87,11 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> list[Fact]:
     return facts
 
 
-def build_facts(engine: EngineRecord) -> tuple[Fact, ...]:
-    """Return how an engine came to be."""
+def build_facts(n: CellNumbers) -> tuple[Fact, ...]:
+    """Return how an engine came to be; nothing without one."""
+    engine = n.engine
+    if engine is None:
+        return ()
     origin = "from the cache; its build took" if engine.from_cache else "built in this run in"
     origin = f"{origin} {fmt.duration(engine.build_seconds)}"
     facts = [
@@ -107,6 +111,8 @@ def build_facts(engine: EngineRecord) -> tuple[Fact, ...]:
     if engine.quantization:
         special = engine.quantization
         facts.append(Fact("Quantization", fmt.clip(special.sentence, 300)))
+        if cost := quantization_cost(n):
+            facts.append(Fact("Quantization costs", cost))
         if special.kept:
             facts.append(Fact("Kept out of INT8", fmt.clip(", ".join(special.kept), 600)))
     if engine.calibration:
@@ -188,7 +194,7 @@ def cell_view(n: CellNumbers, anchors: Anchors, unfold: bool) -> CellView:
         stages=stage_table(n),
         device=device_facts(n),
         layers=layer_tables(n),
-        build=build_facts(n.engine) if n.engine else (),
+        build=build_facts(n),
         build_parts=build_parts(n.engine, n.label) if n.engine else None,
         checks=tuple(check_view(check, n.cell) for verdict in n.verdicts for check in verdict.checks),
         checks_of=", ".join(f"{len(v.checks)} of {v.subject}" for v in n.verdicts if v.checks),

@@ -28,8 +28,14 @@ STRONGLY_TYPED = 11
 """From this major version on, the ONNX graph, which ModelOpt writes, sets the precision."""
 
 
-def export_tensorrt(request: BuildRequest, model: Any, subject: str, choice: Choice) -> tuple[Path, EngineInspection]:
-    """Build a static engine on the request's GPU, its INT8 as chosen.
+Mark = Callable[[Any, Any, Path], None]
+"""Is given the network and the configuration of a build before it begins, and the FP32 graph."""
+
+
+def export_tensorrt(
+    request: BuildRequest, model: Any, subject: str, choice: Choice, mark: Mark | None = None
+) -> tuple[Path, EngineInspection]:
+    """Build a static engine on the request's GPU, its INT8 as chosen, and its network as marked.
 
     Raises:
         TrtGateError: The exporter, the parser or the builder refused.
@@ -45,6 +51,8 @@ def export_tensorrt(request: BuildRequest, model: Any, subject: str, choice: Cho
         graph = export_onnx(self, *args, **kwargs)
         # Only now: PyTorch's ONNX exporter has clashed with a TensorRT that was loaded before it.
         builders.append(patch_builder(request, choice, Path(graph)))
+        if mark is not None:
+            builders[0].mark = lambda network, config: mark(network, config, Path(graph))
         return graph
 
     Exporter.export_onnx = export_then_patch_builder
@@ -100,6 +108,7 @@ class PatchedBuilder:
         self.errors: list[str] = []
         self.network: list[str] = []
         self.chosen: TensorRTChoice | None = None
+        self.mark: Callable[[Any, Any], None] | None = None
         self._began = time.monotonic()
         self._create_config = trt.Builder.create_builder_config
         self._build = trt.Builder.build_serialized_network
@@ -143,6 +152,8 @@ class PatchedBuilder:
         """
         if self.chosen is not None:
             self.chosen.apply(network, config)
+        if self.mark is not None:
+            self.mark(network, config)
         plan = self._build(builder, network, config)
         if plan is None:
             reason = self.last_error or "it does not say why"

@@ -7,18 +7,21 @@ import math
 import resource
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...errors import DataError
-from ...jobs import BuildRequest, ExplainRequest, ExplainResponse
-from ...records import LayerNoise, OutlierImage, RangeUse
+from ...jobs import BuildRequest, ExplainRequest, ExplainResponse, Marking
+from ...records import Layer, LayerNoise, OutlierImage, RangeUse
 from ...settings import Int8
 from ..building.build import export_onnx, load
 from ..building.exporting import prepare_calibration
 from ..building.quantization import Choice
-from ..engine_file import read_metadata
+from ..building.tensorrt_build import export_tensorrt
+from ..engine_file import read_engine, read_metadata
 from ..graph import read_layers
 from ..reading import noting
 from ..worker import PHASES, leave, main, progress
@@ -26,7 +29,7 @@ from ..worker import PHASES, leave, main, progress
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from .beside import Beside
+    from .beside import Joint
 
     Array = NDArray[Any]
 
@@ -35,49 +38,50 @@ CLEAN_DB = 200.0
 OUTLIER_TIMES = 1.5
 """An image is an outlier in a layer where it gets so many times as far from zero as the next one."""
 MOST_OUTLIERS = 6
+MOST_BYTES = 256_000_000
+"""Memory for tensors that TensorRT tells at a time."""
 PICTURE_PX = 160
 """Longest side of the small copy of an outlier."""
 
 
 def work(request: ExplainRequest, folder: Path) -> ExplainResponse:
-    """Export the checkpoint in FP32, put the engine's graph beside it, and run both on the images.
+    """Export the checkpoint in FP32, put the engine's layers beside it, and run both on the images.
 
-    Without an engine that is an ONNX graph, one is exported that is quantized alike.
+    Without an engine that is an ONNX graph, one is exported that is quantized alike. Where the build is TensorRT's, an
+    engine is built that tells its tensors.
 
     Raises:
         DataError: The weights cannot be used, or no image can be read.
-        TrtGateError: The exporter refused.
+        TrtGateError: The exporter refused, or TensorRT.
     """
     import onnx
 
-    exact = request.build.model_copy(update={"cell": request.build.cell.model_copy(update={"precision": "fp32"})})
-    task, graph = _exported(exact, folder, "fp32.onnx")
-    path = Path(request.engine) if request.engine else _exported(request.build, folder, "engine.onnx")[1]
-    layers = read_layers(graph)
-    from .beside import Beside, farthest
+    cell = request.build.cell
+    compared = (_by_tensorrt if cell.backend == "tensorrt" else _by_onnxruntime)(request, folder)
+    from .beside import farthest
 
-    progress("putting the engine's graph beside that of FP32")
-    with noting(path):
-        joint = Beside(onnx.load(graph), onnx.load(path), layers)
-    cell, channels = request.build.cell, int(read_metadata(graph).get("channels", 3))
+    joint, graph, task = compared.joint, compared.graph, compared.task
+    channels = int(read_metadata(graph).get("channels", 3))
     images = list(_inputs(request.images, task, cell.imgsz, channels))
     if not images:
         raise DataError(f"none of {len(request.images)} images to compare layers on can be read")
     PHASES.begin("work")
-    numbers = _run(joint.model, [image for _, image in images], cell.batch, "comparing layers")
+    numbers = compared.run([image for _, image in images])
     by_layer = numbers.reshape(len(images), len(joint.layers), -1)
-    ranged = [layer for layer, limits in zip(joint.layers, joint.ranges, strict=True) if limits is not None]
+    at = [place for place, limits in enumerate(joint.ranges) if limits is not None]
+    ranged = [joint.layers[place] for place in at]
     calibrated = list(_inputs(request.calibration, task, cell.imgsz, channels)) if ranged else []
     outliers: tuple[OutlierImage, ...] = ()
     if len(calibrated) > 1:
-        ends = farthest(onnx.load(graph), ranged)
+        ends = farthest(onnx.load(graph), [joint.tensors[place] for place in at])
         far = _run(ends, [image for _, image in calibrated], cell.batch, "looking for outliers")
         outliers = outliers_of([path for path, _ in calibrated], far, [layer.words for layer in ranged])
     shutil.rmtree(folder / "export", ignore_errors=True)
     for name in ("fp32.onnx", "engine.onnx"):
         (folder / name).unlink(missing_ok=True)
     return ExplainResponse(
-        network=layers,
+        network=compared.network,
+        marked=compared.marked,
         layers=noise_of(joint, by_layer, [path in request.images[: request.worst] for path, _ in images]),
         ranges=ranges_of(joint, by_layer),
         outliers=tuple(map(_pictured, outliers)),
@@ -85,6 +89,73 @@ def work(request: ExplainRequest, folder: Path) -> ExplainResponse:
         calibration_images=len(calibrated),
         peak_bytes=_peak_bytes(),
     )
+
+
+@dataclass(frozen=True)
+class _Compared:
+    """What compares an engine with an FP32 graph: ``run`` returns the numbers of images (images x numbers)."""
+
+    task: str
+    graph: Path
+    network: tuple[Layer, ...]
+    joint: Joint
+    run: Callable[[list[Array]], Array]
+    marked: Marking | None = None
+
+
+def _by_onnxruntime(request: ExplainRequest, folder: Path) -> _Compared:
+    """Put an engine that is an ONNX graph beside that of FP32."""
+    import onnx
+
+    exact = request.build.model_copy(update={"cell": request.build.cell.model_copy(update={"precision": "fp32"})})
+    task, graph = _exported(exact, folder, "fp32.onnx")
+    path = Path(request.engine) if request.engine else _exported(request.build, folder, "engine.onnx")[1]
+    network = read_layers(graph)
+    from .beside import Beside
+
+    progress("putting the engine's graph beside that of FP32")
+    with noting(path):
+        joint = Beside(onnx.load(graph), onnx.load(path), network)
+
+    def run(images: list[Array]) -> Array:
+        return _run(joint.model, images, request.build.cell.batch, "comparing layers")
+
+    return _Compared(task, graph, network, joint, run)
+
+
+def _by_tensorrt(request: ExplainRequest, folder: Path) -> _Compared:
+    """Build an engine that tells its tensors, as the engine was built, and put those beside the graph it came from."""
+    build, model, subject = load(request.build, folder)
+    images = prepare_calibration(build)
+    asked = build.quantization if build.cell.precision == "int8" else Int8()
+    choice = Choice(asked, "tensorrt", subject, images)
+    import numpy as np
+    import onnx
+    import torch
+
+    from ..timing.cuda_timing import open_device
+    from .beside import ENGINE, Marked
+    from .marking import Marks, TellingEngine
+
+    graph = folder / "fp32.onnx"
+    marks = Marks(graph)
+    built, _ = export_tensorrt(build, model, subject, choice, marks.mark)
+    kept = () if choice.made is None else choice.made.kept
+    joint = Marked(onnx.load(graph), marks.layers, marks.tensors, marks.ranges, kept)
+    _, plan = read_engine(built)
+    engine = TellingEngine(plan, marks.tensors, marks.debug, torch, open_device(build.cell.device))
+
+    def told(names: Sequence[str], whole: Array) -> dict[str, Array]:
+        return {ENGINE + name: value for name, value in engine.values(whole, names).items()}
+
+    def run(images: list[Array]) -> Array:
+        found = []
+        for number, (part, names) in enumerate(joint.parts(MOST_BYTES)):
+            what = f"comparing layers, part {number + 1}"
+            found.append(_run(part, images, build.cell.batch, what, partial(told, names)))
+        return np.concatenate(found, axis=1)
+
+    return _Compared(model.task, graph, marks.layers, joint, run, "debug tensors" if marks.debug else "outputs")
 
 
 def _exported(build: BuildRequest, folder: Path, name: str) -> tuple[str, Path]:
@@ -117,19 +188,30 @@ def _inputs(paths: Sequence[str], task: str, imgsz: int, channels: int) -> Itera
         yield path, np.ascontiguousarray(placed.transpose(2, 0, 1), dtype=np.float32) / 255
 
 
-def _run(model: Any, images: Sequence[Array], batch: int, what: str) -> Array:
-    """Return the numbers of all images (images x numbers); the last batch is filled up with its last image."""
+def _run(
+    model: Any,
+    images: Sequence[Array],
+    batch: int,
+    what: str,
+    told: Callable[[Array], dict[str, Array]] | None = None,
+) -> Array:
+    """Return the numbers of all images (images x numbers); the last batch is filled up with its last image.
+
+    ``told`` returns the other inputs of a batch.
+    """
     import numpy as np
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # it warns of every constant that it folds away
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    (given,), rows = session.get_inputs(), []
+    given, rows = session.get_inputs()[0], []
     for start in range(0, len(images), batch):
         some = images[start : start + batch]
         whole = np.stack([*some, *[some[-1]] * (batch - len(some))])
-        rows.append(session.run(None, {given.name: whole})[0][: len(some)].astype(np.float64))
+        rows.append(
+            session.run(None, {given.name: whole, **(told(whole) if told else {})})[0][: len(some)].astype(np.float64)
+        )
         progress(f"{what}: {start + len(some)}/{len(images)} images")
     return np.concatenate(rows)
 
@@ -143,7 +225,7 @@ def decibels(signal: float, noise: float) -> float:
     return round(10 * math.log10(max(signal, 1e-30) / noise), 2)
 
 
-def noise_of(joint: Beside, numbers: Array, worst: Sequence[bool]) -> tuple[LayerNoise, ...]:
+def noise_of(joint: Joint, numbers: Array, worst: Sequence[bool]) -> tuple[LayerNoise, ...]:
     """Return how well each layer keeps to FP32, those that add most noise first.
 
     Args:
@@ -168,7 +250,7 @@ def noise_of(joint: Beside, numbers: Array, worst: Sequence[bool]) -> tuple[Laye
     return tuple(sorted(found, key=lambda layer: layer.local_db))
 
 
-def ranges_of(joint: Beside, numbers: Array) -> tuple[RangeUse, ...]:
+def ranges_of(joint: Joint, numbers: Array) -> tuple[RangeUse, ...]:
     """Return how calibrated ranges are used, the most clipped first."""
     found = []
     for at, (layer, limits) in enumerate(zip(joint.layers, joint.ranges, strict=True)):

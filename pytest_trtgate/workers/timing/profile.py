@@ -128,24 +128,11 @@ def tensorrt_layers(plan: bytes, request: ProfileRequest, torch: Any, device: An
         def report_layer_time(self, layer_name: str, ms: float) -> None:
             self.spent[layer_name] = self.spent.get(layer_name, 0.0) + ms
 
-    refused = f"{request.arm}: TensorRT {trt.__version__} cannot load the engine; the log says why"
-    logger = trt.Logger(trt.Logger.WARNING)
-    runtime = trt.Runtime(logger)
-    engine = runtime.deserialize_cuda_engine(plan)
-    if engine is None:
-        raise TrtGateError(refused)
-    context = engine.create_execution_context()
-    if context is None:
-        raise TrtGateError(refused)
-    buffers = {}
-    for index in range(engine.num_io_tensors):
-        name = engine.get_tensor_name(index)
-        shape = fixed(name, tuple(engine.get_tensor_shape(name)))
-        kind = _torch_type(torch, engine.get_tensor_dtype(name).name)
-        buffers[name] = torch.zeros(shape, dtype=kind, device=device)
-        if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT and kind.is_floating_point:
-            buffers[name].uniform_()
-        context.set_tensor_address(name, buffers[name].data_ptr())
+    opened = OpenPlan(plan, request.arm, torch, device)
+    context = opened.context
+    for name in opened.inputs:
+        if opened.buffers[name].is_floating_point():
+            opened.buffers[name].uniform_()
     torch.cuda.synchronize(device)
     recorder = Recorder()
     context.profiler = recorder
@@ -157,6 +144,44 @@ def tensorrt_layers(plan: bytes, request: ProfileRequest, torch: Any, device: An
         if not context.execute_async_v3(stream.cuda_stream):
             raise TrtGateError(f"{request.arm}: TensorRT refused to run the engine; the log says why")
     return {name: ms / request.runs for name, ms in recorder.spent.items()}
+
+
+class OpenPlan:
+    """A plan that TensorRT has loaded, with memory for all that it reads and writes.
+
+    Args:
+        plan: It.
+        subject: What messages call it.
+        torch: The module, which allocates.
+        device: Where.
+
+    Attributes:
+        context: It runs the plan.
+        buffers: A tensor for each input and output by its name.
+        inputs: The names of the inputs.
+
+    Raises:
+        TrtGateError: TensorRT refuses the plan, or an input or output has no fixed shape.
+    """
+
+    def __init__(self, plan: bytes, subject: str, torch: Any, device: Any) -> None:
+        import tensorrt as trt
+
+        self._logger = trt.Logger(trt.Logger.WARNING)
+        self._runtime = trt.Runtime(self._logger)
+        engine = self._engine = self._runtime.deserialize_cuda_engine(plan)
+        self.context: Any = None if engine is None else engine.create_execution_context()
+        if self.context is None:
+            raise TrtGateError(f"{subject}: TensorRT {trt.__version__} cannot load the engine; the log says why")
+        self.buffers: dict[str, Any] = {}
+        self.inputs: list[str] = []
+        for name in map(engine.get_tensor_name, range(engine.num_io_tensors)):
+            shape = fixed(name, tuple(engine.get_tensor_shape(name)))
+            kind = _torch_type(torch, engine.get_tensor_dtype(name).name)
+            self.buffers[name] = torch.zeros(shape, dtype=kind, device=device)
+            if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT:
+                self.inputs.append(name)
+            self.context.set_tensor_address(name, self.buffers[name].data_ptr())
 
 
 def _torch_type(torch: Any, name: str) -> Any:
