@@ -43,7 +43,7 @@ class DataTree(Record):
     root: InnerPath
     names: dict[int, str]
     extra: dict[str, Any]
-    splits: dict[str, tuple[InnerPath | tuple[FilePath, ...], ...]]
+    splits: dict[Name, tuple[InnerPath | tuple[FilePath, ...], ...]]
     by_folder: bool = False
 
 

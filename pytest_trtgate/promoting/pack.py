@@ -200,6 +200,8 @@ def _manifest(run: RunRecord, cell: Cell, waived: tuple[Subject, ...], folder: P
         reference_metrics=reference.metrics if reference else {},
         verdicts=tuple(v.model_copy(update=dict.fromkeys(_COMMANDS, "")) for v in run.verdicts if v.cell == cell),
         waived=waived,
+        given=built.given.layout if built.given else None,
+        sidecar_sha256=str(built.key_parts.get("sidecar", "")),
     )
 
 

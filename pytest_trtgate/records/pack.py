@@ -7,6 +7,7 @@ from typing import Any
 from .base import FileDigest, FileRecord, Record
 from .cell import Cell, Environment
 from .engine import Calibration
+from .given import Layout
 from .names import Name
 from .tasks import Task
 from .verdict import Subject, Verdict
@@ -40,6 +41,8 @@ class PackManifest(FileRecord):
         metrics: The engine's accuracy, by metric; ``reference_metrics`` is that of the checkpoint.
         verdicts: The verdicts on accuracy and latency, with the numbers and limits that decided them.
         waived: Whichever of them failed and is waived; empty where all passed.
+        given: How the outputs of an engine that was given are laid out; None of one that the run built.
+        sidecar_sha256: The SHA-256 of what described that beside it; empty where nothing did.
     """
 
     run_id: Name
@@ -59,6 +62,8 @@ class PackManifest(FileRecord):
     reference_metrics: dict[str, float]
     verdicts: tuple[Verdict, ...]
     waived: tuple[Subject, ...] = ()
+    given: Layout | None = None
+    sidecar_sha256: str = ""
 
     @property
     def files(self) -> tuple[FileDigest, ...]:

@@ -12,7 +12,8 @@ from pretended import PretendedMachine
 from project import SETTINGS, Project
 
 from pytest_trtgate.cli import main
-from pytest_trtgate.records.files import file_sha256, stamp
+from pytest_trtgate.records import PackManifest
+from pytest_trtgate.records.files import file_sha256, load, stamp
 from pytest_trtgate.settings.given import Sidecar, read_sidecar
 
 BASE = SETTINGS.replace('models = ["shapes.pt"]\n', "")
@@ -172,6 +173,22 @@ def test_predictions_are_not_promoted(project: Project, capsys: pytest.CaptureFi
     key = "shapes-int8-320-b1-onnxruntime-cpu"
     assert main(["promote", "reports/run.json", "--only", key, "-o", "dist"], PretendedMachine()) == 1
     assert "there is no engine to promote" in capsys.readouterr().err
+
+
+def test_the_manifest_of_a_pack_says_that_its_engine_was_given(project: Project) -> None:
+    file = give(project)
+    beside = file.with_name("best.onnx.toml")
+    beside.write_text('task = "detect"\n')
+    project.settings(top=ENGINES, base=BASE)
+    project.run("--trt-baselines=update").assert_outcomes(passed=6)
+    project.run("--trt-promote=packs").assert_outcomes(passed=6)
+    packs = project.path / "packs"
+    told = {path.parent.name: load(path, PackManifest) for path in packs.glob("*/manifest.json")}
+    given = told["shapes-int8-320-b1-onnxruntime-cpu"]
+    assert (given.given, given.sidecar_sha256) == ("raw", file_sha256(beside))
+    assert given.artifact.sha256 == file_sha256(file)
+    built = told["shapes-fp16-320-b1-onnxruntime-cpu"]
+    assert (built.given, built.sidecar_sha256) == (None, "")
 
 
 def test_launches_of_nothing_but_predictions_are_not_foreseen(project: Project) -> None:
