@@ -14,7 +14,7 @@ from ..records import DESCRIPTION, Cell, EngineRecord, Given, file_sha256, key_s
 from ..settings import read_sidecar, sidecar_path
 from .context import RunContext, now
 
-GIVEN_VERSION = 1
+GIVEN_VERSION = 2
 """Part of every key. Raise it when the job makes another description of the same file."""
 
 

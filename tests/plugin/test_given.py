@@ -44,6 +44,16 @@ def test_the_command_line_gives_an_engine_too(project: Project) -> None:
     assert project.engine("int8").sha256 == file_sha256(file)
 
 
+@pytest.mark.parametrize("value", ["deploy/best.onnx", "int9=deploy/best.onnx", "int8=deploy/best.bin", "int8"])
+def test_what_the_command_line_gives_wrongly_is_told_in_its_own_form(project: Project, value: str) -> None:
+    give(project)
+    result = project.run(f"--trt-engine={value}")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(
+        [f"ERROR: command line: --trt-engine = {value} is not allowed; allowed: PRECISION=FILE,*"]
+    )
+
+
 def test_an_accepted_engine_is_replayed_beside_another(project: Project) -> None:
     file = give(project)
     project.settings(top=ENGINES, base=BASE)

@@ -210,7 +210,8 @@ def _facts(request: GivenRequest) -> CheckpointFacts:
 def _predictions(looked: Looked) -> tuple[Description, None]:
     from ..evaluating.predictions import read_predictions
 
-    metadata = looked.metadata | {"end2end": True, "args": {"dynamic": False}}
+    # Whichever head made them, what is suppressed was suppressed there.
+    metadata = looked.metadata | {"end2end": True, "args": {"nms": True, "dynamic": False}}
     description = Description(
         metadata=metadata, layout="predictions", first_category=looked.request.sidecar.first_category
     )
