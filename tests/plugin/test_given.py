@@ -161,6 +161,12 @@ def test_what_is_deployed_is_compared_with(project: Project) -> None:
     assert "against what is deployed" in project.page
 
 
+def test_what_is_deployed_is_not_compared_with_itself(project: Project) -> None:
+    give(project)
+    project.settings(top=ENGINES, base=BASE, more='[deployment]\nengine = "deploy/best.onnx"\ncompare = true\n')
+    project.run().stdout.fnmatch_lines(["shapes int8 is what is deployed (best.onnx), byte by byte"])
+
+
 def test_a_deployed_engine_that_cannot_run_fails_no_cell(project: Project) -> None:
     give(project, faults={"latency-deployed": "refuse", "accuracy-deployed": "refuse"})
     project.settings(more='[deployment]\nengine = "deploy/best.onnx"\ncompare = true\n')
