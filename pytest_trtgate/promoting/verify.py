@@ -31,7 +31,11 @@ def verified(
         SettingsError: A key cannot be used.
     """
     if not any((folder / name).exists() for name in (MANIFEST, SUMS)):
-        raise RecordError(f"{folder}: no release pack: it has neither {MANIFEST} nor {SUMS}")
+        raise RecordError(
+            f"{folder}: no release pack: it has neither {MANIFEST} nor {SUMS}"
+            if folder.is_dir()
+            else f"{folder}: no such folder"
+        )
     digests, wrong = _digests(folder)
     wrong += _differences(folder, digests)
     if manifest_sha256 and digests.get(MANIFEST) != manifest_sha256.lower():

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from .. import text as fmt
 from ..records import Outcome, RunRecord, Verdict, word
 from .numbers import CellNumbers, gated_context, numbers_of, primary_name, severity
-from .page.cards import Command, alike, commands_of, first_baseline, joint_command, last_line, log_tail, title_of
+from .page.cards import Command, alike, commands_of, first_baseline, joint_command, last_line, title_of
 from .page.matrix import CONTEXT_NAMES, column_name
 from .page.overall import overall
 from .page.parts import sentence_of, warnings_of
@@ -115,7 +115,7 @@ def _story(run: RunRecord, verdicts: Sequence[Verdict], several: bool) -> str:
     where = f" on {escape(run.environment.machine, 60)}" if several else ""
     parts = [f"{_mark(first)} **{word(first)}: {escape(title_of(verdicts))}{where}**<br>"]
     parts.append(escape(sentence_of(first)))
-    end = last_line(log_tail(first.log_tail))
+    end = last_line(first)
     if end:
         parts.append(f"\n{fence(end)}")
     parts += [f"\n{_offer(command)}" for command in commands_of(verdicts)]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from .. import text as fmt
 from ..records import PRECISIONS, REFERENCE, WORDS, Outcome, RunRecord, Verdict, word
 from .numbers import CellNumbers, primary_name, rows_of
-from .page.cards import alike, commands_of, first_baseline, joint_command, last_line, log_tail, title_of
+from .page.cards import alike, commands_of, first_baseline, joint_command, last_line, title_of
 from .page.parts import sentence_of, warnings_of
 from .shipping import shipping
 
@@ -158,7 +158,7 @@ def _squeeze(text: str, room: int) -> str:
 def _story(verdicts: Sequence[Verdict], width: int) -> list[Line]:
     first = verdicts[0]
     said = f"{word(first).upper()}  {title_of(verdicts)}: {sentence_of(first)}"
-    end = last_line(log_tail(first.log_tail))
+    end = last_line(first)
     lines: list[Line] = [(text, _markup(first)) for text in _wrapped(said, width)]
     lines += [(text, {}) for text in _wrapped(f"    log: {end}", width)] if end else []
     commands = commands_of(verdicts, toml=False)

@@ -15,7 +15,8 @@ from typing import Any, TypeVar, get_args, get_origin
 from pydantic import ValidationError
 
 from ..errors import SettingsError
-from ..records import read_bytes, read_text
+from ..records import PRECISIONS, read_bytes, read_text
+from .given import BACKENDS
 from .settings import Settings
 from .types import NOT_A_NUMBER, Section, one_or_many
 
@@ -149,8 +150,13 @@ def _numbers(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _pairs(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options with ``PRECISION=FILE`` of given engines as a table; what is none is left to be rejected."""
+    """Return the options with ``PRECISION=FILE`` of given engines as a table; raise SettingsError where one is none."""
     pairs = [str(text).partition("=") for text in options.get("engines", ())]
+    for precision, _, file in pairs:
+        if precision not in PRECISIONS or Path(file).suffix.lower() not in BACKENDS:
+            said = f"command line: --trt-engine = {precision}{'=' * bool(file)}{file} is not allowed"
+            allowed = f"one of {', '.join(PRECISIONS)} and a file that ends in {', '.join(BACKENDS)}"
+            raise SettingsError(f"{said}; allowed: PRECISION=FILE, with {allowed}")
     return {**options, "engines": {key: file for key, _, file in pairs}} if pairs else dict(options)
 
 

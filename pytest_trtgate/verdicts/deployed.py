@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from statistics import median
 
 from ..measuring import RunContext
-from ..records import DEPLOYED, PRIMARY, AccuracyRecord, Cell, LatencyRecord
+from ..records import DEPLOYED, PRIMARY, AccuracyRecord, Cell, EngineRecord, LatencyRecord
 
 
 def compared_with(context: RunContext) -> Iterator[str]:
@@ -22,8 +22,12 @@ def compared_with(context: RunContext) -> Iterator[str]:
         latency = space.get(f"latency-{model}", LatencyRecord)
         if failure := latency.failures.get(DEPLOYED) if latency else None:
             yield f"{engine.name}, which is deployed, was not compared with: {failure.reason}"
+        old = space.get(f"{DEPLOYED}-{model}", EngineRecord)
         for cell in context.plan.of_model(model):
-            if said := ", ".join([*_speeds(context, cell, latency), *_accuracies(context, cell)]):
+            new = space.get(f"engine-{cell.key}", EngineRecord)
+            if old and new and old.sha256 == new.sha256:
+                yield f"{cell.label} is what is deployed ({engine.name}), byte by byte"
+            elif said := ", ".join([*_speeds(context, cell, latency), *_accuracies(context, cell)]):
                 yield f"{cell.label} against what is deployed ({engine.name}): {said}"
 
 

@@ -47,6 +47,16 @@ def test_the_command_line_gives_an_engine_too(project: Project) -> None:
     assert project.engine("int8").sha256 == file_sha256(file)
 
 
+@pytest.mark.parametrize("value", ["deploy/best.onnx", "int9=deploy/best.onnx", "int8=deploy/best.bin", "int8"])
+def test_what_the_command_line_gives_wrongly_is_told_in_its_own_form(project: Project, value: str) -> None:
+    give(project)
+    result = project.run(f"--trt-engine={value}")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(
+        [f"ERROR: command line: --trt-engine = {value} is not allowed; allowed: PRECISION=FILE,*"]
+    )
+
+
 def test_an_accepted_engine_is_replayed_beside_another(project: Project) -> None:
     file = give(project)
     project.settings(top=ENGINES, base=BASE)
@@ -240,6 +250,12 @@ def test_what_is_deployed_is_compared_with(project: Project) -> None:
     launch = project.record.latencies["shapes"].launches[0]
     assert {"pt", "deployed", "fp32", "fp16", "int8"} <= launch.arms.keys()
     assert "against what is deployed" in project.page
+
+
+def test_what_is_deployed_is_not_compared_with_itself(project: Project) -> None:
+    give(project)
+    project.settings(top=ENGINES, base=BASE, more='[deployment]\nengine = "deploy/best.onnx"\ncompare = true\n')
+    project.run().stdout.fnmatch_lines(["shapes int8 is what is deployed (best.onnx), byte by byte"])
 
 
 def test_a_deployed_engine_that_cannot_run_fails_no_cell(project: Project) -> None:

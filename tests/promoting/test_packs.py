@@ -279,6 +279,7 @@ def test_another_engine_with_new_sums_is_not_that_of_the_manifest(here: Path, sa
 
 def test_what_is_no_pack_is_unusable_input(here: Path, says: Says) -> None:
     assert says(2, "verify", ".") == "trtgate: .: no release pack: it has neither manifest.json nor SHA256SUMS\n"
+    assert says(2, "verify", "none") == "trtgate: none: no such folder\n"
     with pytest.raises(SystemExit):
         main(["verify", "dist", "--sha256=abc"])
 

@@ -177,3 +177,4 @@ def test_the_deployed_engine_tells_its_shape(done: tuple[Done, SurveyResponse]) 
     metadata = done[1].deployed.metadata
     assert (metadata["batch"], metadata["imgsz"]) == (1, [IMGSZ, IMGSZ])
     assert metadata["version"]
+    assert sum(name.endswith(".onnx") for name in done[1].read) == 1  # without its digest the answer is refused

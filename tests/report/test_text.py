@@ -177,6 +177,18 @@ def test_terminal_shows_how_the_log_of_a_crash_ends() -> None:
     assert "    log: MemoryError: Unable to allocate 3.91 GiB" in said()
 
 
+def test_a_log_that_ends_with_the_verdict_itself_is_not_told_again() -> None:
+    run = failing_run()
+    known = [
+        v.model_copy(
+            update={"log_tail": f"pytest_trtgate.errors.TrtGateError: {sentence_of(v)}\n"} if v.log_tail else {}
+        )
+        for v in run.verdicts
+    ]
+    run = run.model_copy(update={"verdicts": tuple(known)})
+    assert "log:" not in "\n".join(line for line, _ in terminal.summary_lines(run, 100))
+
+
 def test_terminal_of_a_passing_run_is_the_table_and_what_its_levels_are_and_what_to_ship() -> None:
     lines = terminal.summary_lines(passing_run(), 100)
     assert len(lines) == 7

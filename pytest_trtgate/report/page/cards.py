@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -167,9 +168,12 @@ def log_tail(text: str) -> str:
     return cleaned if len(cleaned) <= LOG_CHARACTERS else "[...]" + cleaned[-LOG_CHARACTERS:]
 
 
-def last_line(log: str) -> str:
-    """Return the last line of a log that is not blank, which often says most."""
-    return fmt.clip(next((line for line in reversed(log.split("\n")) if line.strip()), ""), 300)
+def last_line(verdict: Verdict) -> str:
+    """Return the last line of a verdict's log that is not blank, which often says most; empty where that is said."""
+    log = log_tail(verdict.log_tail)
+    line = next((line for line in reversed(log.split("\n")) if line.strip()), "")
+    message = re.sub(r"^[\w.]+Error: ", "", line.strip())
+    return "" if message in sentence_of(verdict) else fmt.clip(line, 300)
 
 
 def alike(run: RunRecord, *, failed: bool) -> list[list[Verdict]]:
@@ -200,7 +204,7 @@ def _card(run: RunRecord, verdicts: Sequence[Verdict], anchors: Anchors, anchor:
     wrong = [check_view(check, first.cell) for check in checks]
     sentence = sentence_of(first)
     place, log = where(first.cell), log_tail(first.log_tail)
-    said = next(filter(None, map(brief, checks)), "") or last_line(log) or sentence
+    said = next(filter(None, map(brief, checks)), "") or last_line(first) or sentence
     if len(wrong) > 1 and all(c.facts for c in wrong) and first.failed and not first.waived:
         # The numbers of the others follow on the card of a failure; a note has none.
         sentence = f"{wrong[0].sentence}; and {fmt.plural(len(wrong) - 1, 'check')} more:"
@@ -216,7 +220,7 @@ def _card(run: RunRecord, verdicts: Sequence[Verdict], anchors: Anchors, anchor:
         href=anchors.cells[first.cell],
         sentence=sentence,
         why=why_sentence(run, first),
-        last_line=last_line(log),
+        last_line=last_line(first),
         changed=changed_since(CellNumbers(run, first.cell), first.subject),
         checks=tuple(c for c in wrong if c.facts or c.sentence),
         commands=commands_of(verdicts),

@@ -39,7 +39,8 @@ def _facts(path: Path) -> CheckpointFacts:
 
 def _metadata(path: Path) -> EngineFacts:
     try:
-        return EngineFacts(metadata=engine_file.read_metadata(path))
+        with noting(path):
+            return EngineFacts(metadata=engine_file.read_metadata(path))
     except Exception as error:
         return EngineFacts(metadata={"problem": plain(error)})
 
