@@ -6,6 +6,7 @@ import re
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from statistics import fmean
 
 from .. import text as fmt
 from ..cache import SurveyStore
@@ -13,6 +14,7 @@ from ..errors import TrtGateError
 from ..records import DEPLOYED, REFERENCE, Cell, FileRecord, JobRecord, Record, RunRecord, Workspace, key_sha256
 from .accuracies import Evaluations, accuracy_name, pass_name
 from .context import RunContext
+from .latencies import Latencies
 
 FORECAST = "forecast"
 """Under this name a run's workspace has its forecast."""
@@ -69,31 +71,31 @@ class Forecast(FileRecord):
         return left + self.rest_s if left else None
 
 
-def forecast(evaluations: Evaluations, selected: Collection[Cell], *, timed: bool) -> Forecast:
+def forecast(evaluations: Evaluations, selected: Collection[Cell], latencies: Latencies | None) -> Forecast:
     """Return what a run is to do, before it does it; an empty forecast where that cannot be told.
 
     Args:
         evaluations: The run's accuracies, nothing of which is measured by this.
         selected: The cells that its tests are about.
-        timed: Whether launches are asked for.
+        latencies: Those of the run; None where no launches are asked for.
     """
     context = evaluations.context
     known = _store(context).get(_key(context), Durations) or Durations(seconds={}, rest_s=-1.0)
     try:
-        works = tuple(_works(evaluations, selected, known.seconds, timed=timed))
+        works = tuple(_works(evaluations, selected, known.seconds, latencies))
     except TrtGateError:  # what needs it will say so
         return Forecast()
     return Forecast(works=works, rest_s=None if known.rest_s < 0 else known.rest_s)
 
 
 def _works(
-    evaluations: Evaluations, selected: Collection[Cell], known: dict[str, float], *, timed: bool
+    evaluations: Evaluations, selected: Collection[Cell], known: dict[str, float], latencies: Latencies | None
 ) -> Iterator[Work]:
     context, engines = evaluations.context, evaluations.engines
     selected = set(selected)
     models = dict.fromkeys(cell.model for cell in context.plan.cells if cell in selected)
     missing: dict[str, list[str]] = {}
-    for cell in (cell for cell in context.plan.cells if cell in selected or (timed and cell.model in models)):
+    for cell in (cell for cell in context.plan.cells if cell in selected or (latencies and cell.model in models)):
         engine = engines.cached(cell)
         if engine is None and cell not in context.plan.given:
             job = f"build-{cell.key}"
@@ -107,10 +109,11 @@ def _works(
             job = pass_name(model, arms)
             done = accuracy_name(model, arms[-1])
             yield Work(job=job, done=done, seconds=known.get(job, _of_others(model, len(arms), known)))
-        if timed and not all(map(context.plan.is_predicted, context.plan.of_model(model))):
-            before = [name for name in known if re.fullmatch(rf"launch-{re.escape(model)}-\d+", name)]
-            jobs = before or [f"launch-{model}-{n + 1}" for n in range(context.settings.latency.launches)]
-            yield from (Work(job=job, done=f"latency-{model}", seconds=known.get(job)) for job in jobs)
+        if latencies and not all(map(context.plan.is_predicted, context.plan.of_model(model))):
+            before = [known[name] for name in known if re.fullmatch(rf"launch-{re.escape(model)}-\d+", name)]
+            for number in range(latencies.planned(model)):
+                job = f"launch-{model}-{number + 1}"
+                yield Work(job=job, done=f"latency-{model}", seconds=known.get(job, fmean(before) if before else None))
 
 
 def _arms(evaluations: Evaluations, model: str, missing: Iterable[str]) -> Iterator[str]:
@@ -213,9 +216,9 @@ def countdown(space: Workspace) -> str:
     return ""
 
 
-def announce(evaluations: Evaluations, selected: Collection[Cell], *, timed: bool) -> None:
+def announce(evaluations: Evaluations, selected: Collection[Cell], latencies: Latencies | None) -> None:
     """Say what a run is to do, and let each of its processes count down."""
-    found = forecast(evaluations, selected, timed=timed)
+    found = forecast(evaluations, selected, latencies)
     evaluations.context.workspace.put(FORECAST, found)
     evaluations.context.milestone(told(found))
 

@@ -136,6 +136,14 @@ class Latencies:
             return self.baseline_of(cell)
         return None
 
+    def planned(self, model: str) -> int:
+        """Return how many launches a model begins with, by what is cached and stored; nothing is built for it."""
+        settings, cells = self.context.settings.of(model), self._timed(model)
+        start = LatencyRecord(model=model, imgsz=settings.imgsz, batch=settings.batch, launches=())
+        known = all(map(self.engines.cached, cells))
+        shown = known and all(self._question(start, cell).is_shown for cell in cells)
+        return 1 if shown else settings.latency.launches
+
     def _question(self, record: LatencyRecord, cell: Cell) -> Question:
         """Return what is to be known of a cell's engine, by the launches in a record."""
         settings, baseline = self.context.settings, self._baseline(cell)

@@ -223,7 +223,8 @@ class GatePlugin:
         """Return what the preflight finds, and say what is then to do."""
         found = run_preflight(measure, gpu, self._concerned)
         if cells := [cell for cell in self.cells if not failures(found.concerning(cell, ""))]:
-            announce(self.session.evaluations, cells, timed=self.launches_expected)
+            session = self.session
+            announce(session.evaluations, cells, session.latencies if self.launches_expected else None)
         return found
 
     def _concerned(self, early: EarlyFinding) -> bool:

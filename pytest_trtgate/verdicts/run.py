@@ -83,8 +83,8 @@ class GateRun:
             lambda cell: self.store.former_name(cell, measure.weights_sha256),
         )
         self._accuracy = AccuracyJudge(self.evaluations, lookup, self.preflight)
-        latencies = Latencies(self.engines, lookup.comparable, lambda cell: lookup.accepts(cell, "latency"))
-        self._latency = LatencyJudge(latencies, lookup, self.preflight)
+        self.latencies = Latencies(self.engines, lookup.comparable, lambda cell: lookup.accepts(cell, "latency"))
+        self._latency = LatencyJudge(self.latencies, lookup, self.preflight)
 
     def preflight(self) -> Preflight:
         """Return what was found before anything was built; looked for now where no process of this run has yet."""

@@ -485,6 +485,11 @@ def test_a_run_says_what_is_to_do_and_how_long_that_took_last(project: Project) 
     assert "to do" not in project.run(INT8, "-q").stdout.str()
 
 
+def test_a_run_foresees_one_launch_of_engines_that_are_accepted(project: Project) -> None:
+    project.run("--trt-baselines=add", INT8).stdout.fnmatch_lines(["*to do: 1 build, 2 accuracies, 3 launches;*"])
+    project.run(INT8).stdout.fnmatch_lines(["*to do: 1 launch; about *s, as long as it took here last"])
+
+
 def test_a_run_whose_results_are_known_has_nothing_to_do(project: Project) -> None:
     project.run("-k", "accuracy", INT8)
     project.run("-k", "accuracy", INT8).stdout.fnmatch_lines(["*to do: nothing is to be built or measured*"])
