@@ -172,6 +172,7 @@ class Latencies:
         launches = min(rules.max_launches, launches)
         if not arms or launches <= have:
             return None
+        arms |= {DEPLOYED} & record.launches[0].arms.keys()  # whatever else is asked, it is compared with each engine
         if REFERENCE in arms or not self._alone:
             self.context.expected.further_launches(launches - have)
         confirms = bool(needs) and all(need.confirms for need in needs.values())
@@ -201,7 +202,8 @@ def sharpened(arms: Iterable[ArmRequest], questions: Sequence[Question]) -> list
         if question.is_shown:
             continue
         asked, candidate = question.sharp, question.candidate
-        concerned = {candidate.arm, candidate.replay} | ({REFERENCE} if question.needs_checkpoint else set())
+        concerned = {candidate.arm, candidate.replay, DEPLOYED}
+        concerned |= {REFERENCE} if question.needs_checkpoint else set()
         if question.speedup is not None and question.speedup.over in PRECISIONS:
             concerned.add(question.speedup.over)
         for arm in concerned:

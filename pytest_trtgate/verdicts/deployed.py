@@ -8,6 +8,7 @@ from statistics import median
 
 from ..measuring import RunContext
 from ..records import DEPLOYED, PRIMARY, AccuracyRecord, Cell, EngineRecord, LatencyRecord
+from ..text import plural
 
 
 def compared_with(context: RunContext) -> Iterator[str]:
@@ -40,7 +41,8 @@ def _speeds(context: RunContext, cell: Cell, latency: LatencyRecord | None) -> I
             [arms[arm].timings[which].quantile_ms(50) for arms in both] for arm in (DEPLOYED, cell.precision)
         )
         change = math.expm1(median(math.log(new / old) for old, new in zip(old_ms, new_ms, strict=True)))
-        yield f"{100 * change:+.1f} % p50 ({median(old_ms):.3g} -> {median(new_ms):.3g} ms)"
+        seen = f"{median(old_ms):.3g} -> {median(new_ms):.3g} ms in {plural(len(both), 'launch')}"
+        yield f"{100 * change:+.1f} % p50 ({seen})"
 
 
 def _accuracies(context: RunContext, cell: Cell) -> Iterator[str]:

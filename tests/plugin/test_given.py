@@ -247,9 +247,21 @@ def test_what_is_deployed_is_compared_with(project: Project) -> None:
     result.stdout.fnmatch_lines(["shapes int8 against what is deployed*"])
     assert re.search(r"what is deployed \(best.onnx\): -(8|9|10)\.\d % p50", said)
     assert said.endswith("mAP50-95 +0.0150")
-    launch = project.record.latencies["shapes"].launches[0]
-    assert {"pt", "deployed", "fp32", "fp16", "int8"} <= launch.arms.keys()
+    launches = project.record.latencies["shapes"].launches
+    assert all({"pt", "deployed", "fp32", "fp16", "int8"} <= launch.arms.keys() for launch in launches)
+    assert f"in {len(launches)} launches" in said
     assert "against what is deployed" in project.page
+
+
+def test_what_is_deployed_is_timed_as_often_as_a_candidate(project: Project) -> None:
+    give(project, p50_ms={"pt": 8.0, "deployed": 3.3, "int8": 3.3})
+    project.settings(more='[deployment]\nengine = "deploy/best.onnx"\ncompare = true\n')
+    project.run("--trt-baselines=add")
+    project.weights(Behaviour(drop={"int8": 0.001}))
+    project.run()
+    launches = project.record.latencies["shapes"].of_arm("baseline-int8")
+    assert len(launches) >= 3
+    assert all("deployed" in launch.arms for launch in launches)
 
 
 def test_what_is_deployed_is_not_compared_with_itself(project: Project) -> None:
