@@ -182,7 +182,7 @@ class Acceptance:
         if bad.outcome is Outcome.INCONCLUSIVE:
             return f"its latency is INCONCLUSIVE: {bad.sentence.removeprefix(f'{cell.precision}: ')}"
         why = f"its {verdict.subject} is FAIL"
-        if told := advice(verdict):
+        if told := advice(verdict, self.run.engines.get(cell.key)):
             return f"{why}; {told}"
         limits = [check for check in verdict.checks if check.outcome is Outcome.FAIL and check.against != "baseline"]
         change = settings_for(limits, cell, self.settings, self.source)

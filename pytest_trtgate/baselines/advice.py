@@ -7,7 +7,7 @@ import shlex
 from pathlib import Path
 
 from ..judge.accuracy.parity import ROUNDING
-from ..records import REFERENCE, Outcome, Precision, Verdict
+from ..records import REFERENCE, EngineRecord, Outcome, Precision, Verdict
 
 FAR_POINTS = 0.05
 """A larger drop than this is harm, whatever was tolerated."""
@@ -20,6 +20,8 @@ _CAUSES: dict[Precision, str] = {
     "fp16": "values in this network do not fit FP16, or the engine is of other weights",
     "fp32": "the engine computes something else than the .pt: look into its build.log, and at export.nms and opset",
 }
+_GIVEN = "look into what the file is fed (its sidecar: scale, channels, letterbox), and into what built it"
+_PREDICTED = "look into what made the predictions: its preprocessing, its confidence, and the order of its classes"
 EVEN_SO = "--even-so"
 """The option that accepts such a cell."""
 
@@ -41,18 +43,23 @@ def why_broken(verdict: Verdict) -> str:
     return f"{found} says that the engine is broken" if found else ""
 
 
-def advice(verdict: Verdict) -> str:
+def advice(verdict: Verdict, engine: EngineRecord | None = None) -> str:
     """Return what is probably wrong with such an engine, in a sentence; empty where tolerating it may be sane."""
-    why = why_broken(verdict)
-    return f"no tolerance is offered, since {why}: {_CAUSES[verdict.cell.precision]}" if why else ""
+    why, cause = why_broken(verdict), _CAUSES[verdict.cell.precision]
+    if engine is not None and engine.given is not None:
+        cause = _GIVEN if engine.runs else _PREDICTED
+    return f"no tolerance is offered, since {why}: {cause}" if why else ""
 
 
-def ways_out(verdict: Verdict, record: Path) -> dict[str, str]:
-    """Return the fields of a verdict that say what is probably wrong, and what finds out or mends it."""
+def ways_out(verdict: Verdict, record: Path, engine: EngineRecord | None) -> dict[str, str]:
+    """Return the fields of a verdict that say what is probably wrong, and what finds out or mends it.
+
+    ``engine`` is that of the cell, if there is one: predictions cannot be explained, nor a given file repaired.
+    """
     return {
-        "advice": advice(verdict),
-        "explain": explain_command(verdict, record),
-        "repair": repair_command(verdict, record),
+        "advice": advice(verdict, engine),
+        "explain": explain_command(verdict, record) if engine is None or engine.runs else "",
+        "repair": repair_command(verdict, record) if engine is None or engine.given is None else "",
     }
 
 

@@ -365,8 +365,8 @@ class CellNumbers:
 
     @property
     def size_bytes(self) -> int | None:
-        """The size of the engine."""
-        return self.engine.size_bytes if self.engine else None
+        """The size of the engine; None of predictions, whose engine is elsewhere."""
+        return self.engine.size_bytes if self.engine and self.engine.runs else None
 
 
 def numbers_of(run: RunRecord) -> list[CellNumbers]:

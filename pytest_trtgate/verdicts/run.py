@@ -25,6 +25,7 @@ from ..records import (
     AccuracyRecord,
     Cell,
     Check,
+    EngineRecord,
     Finding,
     LatencyRecord,
     Preflight,
@@ -146,7 +147,8 @@ class GateRun:
             log_tail=log_tail,
             waived=ruling.waived_because,
         )
-        told = ways_out(verdict, self.workspace.path / RECORD_NAME)
+        engine = self.workspace.get(f"engine-{cell.key}", EngineRecord)
+        told = ways_out(verdict, self.workspace.path / RECORD_NAME, engine)
         verdict = with_way_to_accept(verdict, self.settings, self.source, self.command).model_copy(update=told)
         self.workspace.put(f"verdict-{cell.key}-{subject}", verdict)
         return verdict

@@ -151,6 +151,25 @@ def test_predictions_without_times_have_no_latency(project: Project) -> None:
     assert not project.baseline("int8").exists()
 
 
+def test_predictions_that_lost_much_are_offered_no_command_that_needs_an_engine(project: Project) -> None:
+    predicted(project)
+    Behaviour(drop={"int8": 0.3}).save(project.path / "int8.json")
+    project.run()
+    verdict = project.verdict("int8", "accuracy")
+    assert "look into what made the predictions" in verdict.advice
+    assert (verdict.explain, verdict.repair) == ("", "")
+    assert ">predictions<" in project.page
+
+
+def test_a_given_engine_that_lost_much_is_not_to_be_repaired(project: Project) -> None:
+    give(project, drop={"int8": 0.3})
+    project.settings(top=ENGINES, base=BASE)
+    project.run()
+    verdict = project.verdict("int8", "accuracy")
+    assert "look into what the file is fed" in verdict.advice
+    assert (verdict.explain.split()[1], verdict.repair) == ("explain", "")
+
+
 def recorded(project: Project) -> list[str]:
     """Have INT8 be predictions with times, and return the names of their files."""
     files = []

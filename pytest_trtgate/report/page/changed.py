@@ -60,7 +60,7 @@ def _changes(stored: Accepted, engine: EngineRecord) -> Iterator[str]:
         yield "quantization.int8"
     if None not in (was.layers, is_.layers) and was.layers != is_.layers:
         yield f"layers ({was.layers} to {is_.layers})"
-    if was.size_bytes != is_.size_bytes:
+    if was.size_bytes != is_.size_bytes and engine.runs:
         sizes = fmt.size(was.size_bytes), fmt.size(is_.size_bytes)
         if sizes[0] == sizes[1]:
             sizes = fmt.count(was.size_bytes), f"{fmt.count(is_.size_bytes)} bytes"

@@ -97,7 +97,7 @@ def _square(n: CellNumbers, anchors: Anchors) -> Square:
         badge=badge_of(n.worst),
         accuracy=_accuracy_half(badge_of(n.accuracy_verdict), n, n.accuracy, _fallen(n)),
         latency=_latency_half(badge_of(n.latency_verdict), n, precision, _compared(n)),
-        size=fmt.size(n.size_bytes) if n.engine else "no engine",
+        size=fmt.size(n.size_bytes) if n.size_bytes is not None else "predictions" if n.engine else "no engine",
     )
 
 
