@@ -10,10 +10,11 @@ from typing import Any
 from ..cache import check_built_here, key_parts, timing_cache_path
 from ..data import reading
 from ..errors import JobError
-from ..jobs import LOG_NAME, BuildRequest, BuildResponse
+from ..jobs import BuildRequest, BuildResponse
 from ..records import DEPLOYED, Calibration, Cell, EngineRecord, files_sha256, key_sha256
 from ..settings import BACKENDS, Int8
-from .context import RunContext, now
+from .context import RunContext
+from .entry import keep_log, new_record
 from .given import given_parts, obtain_given
 
 
@@ -140,23 +141,10 @@ class Engines:
         if data is not None:
             data.check_whole(answer.read, calibrated=True)
         context.check_inputs(cell.model, calibrated=data is not None)
-        seconds, log = time.monotonic() - started, context.workspace.job_folder(name) / LOG_NAME
-        (folder / "build.log").write_bytes(log.read_bytes() if log.exists() else b"")
-        return EngineRecord(
-            cell=cell,
-            cache_key=key_sha256(parts),
-            key_parts=parts,
-            artifact=answer.artifact,
-            files=(),
-            sha256="",
-            size_bytes=0,
-            built_at=now(),
-            build_seconds=seconds,
-            calibration=_calibrated(request, answer),
-            metadata=answer.metadata,
-            inspection=answer.inspection,
-            quantization=answer.quantization,
-        )
+        seconds = time.monotonic() - started
+        keep_log(context, name, folder)
+        found = {"calibration": _calibrated(request, answer), "quantization": answer.quantization}
+        return new_record(cell, parts, answer, seconds).model_copy(update=found)
 
     def request(self, cell: Cell, output: str) -> BuildRequest:
         """Return what asks for the engine of a cell, to be put into the folder ``output``."""

@@ -9,10 +9,11 @@ from typing import Any
 from ..cache import key_parts
 from ..data import reading
 from ..errors import DataError, JobError
-from ..jobs import LOG_NAME, GivenRequest
+from ..jobs import GivenRequest
 from ..records import DESCRIPTION, Cell, EngineRecord, Given, file_sha256, key_sha256
 from ..settings import read_sidecar, sidecar_path
-from .context import RunContext, now
+from .context import RunContext
+from .entry import keep_log, new_record
 
 GIVEN_VERSION = 2
 """Part of every key. Raise it when the job makes another description of the same file."""
@@ -58,22 +59,9 @@ def obtain_given(context: RunContext, cell: Cell, file: Path, called: str = "giv
             raise JobError(error.job, data.in_own_words(error.reason), error.log_tail) from error
         with reading():  # they are in the key of what is stored now
             context.inputs.check([file, sidecar_path(file)])
-        log = context.workspace.job_folder(name) / LOG_NAME
-        (folder / "build.log").write_bytes(log.read_bytes() if log.exists() else b"")
-        return EngineRecord(
-            cell=cell,
-            cache_key=key_sha256(parts),
-            key_parts=parts,
-            artifact=answer.artifact,
-            files=(),
-            sha256="",
-            size_bytes=0,
-            built_at=now(),
-            build_seconds=time.monotonic() - started,
-            metadata=answer.metadata,
-            inspection=answer.inspection,
-            given=source.model_copy(update={"layout": answer.layout}),
-        )
+        keep_log(context, name, folder)
+        record = new_record(cell, parts, answer, time.monotonic() - started)
+        return record.model_copy(update={"given": source.model_copy(update={"layout": answer.layout})})
 
     record = context.cache.obtain(key_sha256(parts), look)
     # Equal bytes may have been given from elsewhere before.
