@@ -30,6 +30,8 @@ from .contract import (
     LayersRequest,
     LayersResponse,
     Marking,
+    MergeArm,
+    MergeRequest,
     PicturesRequest,
     PicturesResponse,
     ProfileRequest,
