@@ -24,6 +24,8 @@ from .node import CPU, LABEL, NodeWorker
 BUILT_IN_LABEL = "ray.io/accelerator-type"
 _END_S = 10.0
 _REACH_S = 10.0
+_START_S = 20.0
+"""How long a worker may take to start on a machine that is free."""
 
 
 class RayCluster:
@@ -88,6 +90,17 @@ class RayCluster:
                 f"`trtgate worker`, which finds out"
             )
         return connection
+
+    def another(self) -> Connection | None:
+        """Start a worker on a further machine of the kind; return None where none is free now."""
+        ray = _ray()
+        self._join(ray)
+        if ray.available_resources().get("GPU" if self._uses_gpu else CPU, 0) < 1:
+            return None
+        again = RayCluster(self._address, self._kind, uses_gpu=self._uses_gpu, wait_s=_START_S, worker=self._worker)
+        with suppress(SettingsError, WorkerLostError):
+            return again.connect()
+        return None
 
     def _join(self, ray: Any) -> None:
         if ray.is_initialized():

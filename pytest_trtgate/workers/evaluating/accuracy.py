@@ -155,7 +155,7 @@ def _evaluate(request: AccuracyRequest, arm: AccuracyArm, folder: Path, batches:
         )
     records: dict[str, Any] = {"images": (), "target_cls": ()}
     if batches.batches:
-        records = collector.records()
+        records = dict(collector.records())
         np.savez_compressed(arm.per_image, **records)
     head = head_of(metadata) if metadata else collector.head
     return collector.answer(metrics, records).model_copy(update={"head": head})

@@ -131,8 +131,8 @@ class Collector(ABC):
 
     def _progress(self, images: int) -> None:
         self._done += images
-        images = range(len(self._validator.dataloader.dataset))[self.batches.images]
-        progress(f"evaluating {', '.join(arm.arm for arm in self.request.arms)}: {self._done}/{len(images)} images")
+        total = len(range(len(self._validator.dataloader.dataset))[self.batches.images])
+        progress(f"evaluating {', '.join(arm.arm for arm in self.request.arms)}: {self._done}/{total} images")
 
     def _get_stats(self, get_stats: Callable[[], Any]) -> Any:
         if self._broken:
@@ -153,7 +153,7 @@ class Collector(ABC):
         """Return the arrays of the ``.npz``; see :func:`pytest_trtgate.workers.evaluating.accuracy.work`."""
 
     def answer(self, metrics: Any, records: dict[str, Any]) -> ArmAccuracy:
-        """Return the metrics as Ultralytics returned them, overall and per class, and what was left out of every arm."""
+        """Return the metrics as Ultralytics returned them, overall and per class, and the images left out."""
         from .. import verifying
 
         found = accuracy_of(self.task, metrics if self._is_whole else None, records)

@@ -40,7 +40,7 @@ def _merged_arm(arm: MergeArm) -> ArmAccuracy:
     for path in arm.parts:
         with np.load(path) as file:
             parts.append(dict(file))
-    records = merged(parts)
+    records: dict[str, Any] = dict(merged(parts))
     Path(arm.per_image).parent.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(arm.per_image, **records)
     return accuracy_of(arm.task, _metrics(arm.task, records), records)
