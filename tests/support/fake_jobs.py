@@ -364,6 +364,7 @@ def merge(request: dict[str, Any], folder: Path) -> dict[str, Any]:
     for asked in request["arms"]:
         every = [json.loads(Path(part).read_text()) for part in asked["parts"]]
         names = [name for part in every for name in part[0]]
+        Path(asked["per_image"]).parent.mkdir(parents=True, exist_ok=True)
         write_per_image(Path(asked["per_image"]), list(map(Path, names)), *every[0][1:3])
         found = every[0][3] | {"images": len(names), "instances": 6 * len(names), "task": asked["task"]}
         counts = {"images": len(names), "instances": 3 * len(names)}

@@ -104,7 +104,7 @@ def requests_of_all_kinds(
     """Return a request of each kind of job.
 
     Args:
-        weights: A checkpoint.
+        weights: A checkpoint, and beside it ``part.npz``, the per-image records of a part of an evaluation.
         engine: An engine of it.
         data: A resolved data YAML with the splits train and test, whose images lie below images/SPLIT beside it.
         clip: A video.
@@ -132,7 +132,7 @@ def requests_of_all_kinds(
     merged = MergeArm(
         arm="pt",
         task="detect",
-        parts=(str(output / "pt" / "per_image.npz"),),
+        parts=(str(weights.parent / "part.npz"),),
         per_image=str(output / "pt" / "merged.npz"),
     )
     launch = LatencyRequest(
