@@ -172,7 +172,8 @@ class FleetLauncher:
             self._fetch(place, outcome, packed, folder)
         if outcome.response is None:
             kind = JobTimeoutError if outcome.timed_out else JobError
-            raise kind(job.name, renamed(outcome.failure, outcome.places, packed), outcome.log_tail)
+            failure = renamed(outcome.failure, outcome.places, packed) + _lacks(job, outcome, machine)
+            raise kind(job.name, failure, outcome.log_tail)
         self._timed = self._timed or job.kind == "latency"
         answer = renamed(outcome.response, outcome.places, packed)
         if packed.elsewhere:
@@ -258,6 +259,14 @@ class FleetLauncher:
         opened, self._open = self._open, None
         if opened is not None:
             opened.end()
+
+
+def _lacks(job: Job, outcome: Outcome, machine: str) -> str:
+    """Return what to do where a job failed for a module of the checkpoint's own that was not sent; empty otherwise."""
+    for package, why in job.unsent.items():
+        if f"'{package}" in outcome.failure + outcome.log_tail:
+            return f"; the checkpoint's module '{package}' {why}, and so is not sent: install it on {machine}"
+    return ""
 
 
 def _parts(content: Path | bytes) -> Iterator[tuple[bytes, bool]]:

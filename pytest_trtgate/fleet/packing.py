@@ -106,7 +106,8 @@ class _Packing:
         contents: dict[str, Path | bytes] = {}
         sizes: dict[str, int] = {}
         trees: dict[str, None] = {}
-        for folder in self._folders.values():
+
+        def packed(folder: _Folder) -> str:
             files = {}
             for inside, path in folder.files.items():
                 if sha256 := job.sha256(path):
@@ -117,14 +118,18 @@ class _Packing:
             while (sha256 := hashlib.sha256(text).hexdigest()) in trees:
                 tree = tree.model_copy(update={"copy_number": tree.copy_number + 1})
                 text = as_json(tree)
-            trees[sha256] = None
             contents[sha256], sizes[sha256] = text, len(text)
+            return sha256
+
+        for folder in self._folders.values():
+            trees[packed(folder)] = None
         portable = PortableJob(
             name=job.name,
             kind=job.kind,
             request=request.model_dump(mode="json"),
             trees=tuple(trees),
             made=tuple(self._outputs.values()),
+            code=packed(_Folder("", dict(job.code))) if job.code else None,
             device=job.device,
             timeout_s=job.timeout_s,
             wait_s=job.wait_s,
