@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, wait
 from contextlib import contextmanager, suppress
@@ -264,7 +265,7 @@ class FleetLauncher:
 def _lacks(job: Job, outcome: Outcome, machine: str) -> str:
     """Return what to do where a job failed for a module of the checkpoint's own that was not sent; empty otherwise."""
     for package, why in job.unsent.items():
-        if f"'{package}" in outcome.failure + outcome.log_tail:
+        if re.search(rf"'{re.escape(package)}['.]", outcome.failure + outcome.log_tail):
             return f"; the checkpoint's module '{package}' {why}, and so is not sent: install it on {machine}"
     return ""
 
