@@ -79,6 +79,7 @@ class _Folder:
     files: dict[str, Path] = field(default_factory=dict)
     folders: set[str] = field(default_factory=set)
     spelled: dict[str, str] = field(default_factory=dict)
+    inside: dict[str, str] = field(default_factory=dict)
     data: DataTree | None = None
 
     def add(self, path: str | Path) -> str:
@@ -86,6 +87,7 @@ class _Folder:
         whole = str(path)
         inside = os.path.relpath(whole, self.root)
         self.files[inside] = Path(path)
+        self.inside[whole] = inside
         if not whole.endswith(f"/{inside}") or "/../" in whole:
             self.spelled[str(Path(self.root) / inside)] = whole
         return inside
@@ -140,6 +142,9 @@ class _Packing:
     def _place(self, role: Role, path: str, holder: Any) -> str:
         place, _, name = path.rpartition("/")
         if role == "file":
+            for number, folder in enumerate(self._folders.values()):
+                if folder.data is not None and path in folder.inside:  # an image goes by its path in the dataset
+                    return f"in:{number}/{folder.inside[path]}"
             return self._input(place, lambda: _inputs(place), path)
         if role == "labelled":
             return self._input("labelled", self._labelled, path)
