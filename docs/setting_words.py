@@ -146,6 +146,7 @@ WORDS: dict[str, str] = {
     "findings.*": "[What it looks at](findings.md#{name}).",
     "fleet.address": "The Ray cluster on which jobs are done: see [Gate on other machines](../how-to/fleet.md).",
     "fleet.wait_s": "For how long a run waits until a machine is free.",
+    "fleet.shards": "Among how many free machines of the kind an evaluation is divided, at most.",
     "deployment.engine": (
         "The file that is deployed now. What Ultralytics wrote into it is read; it is run with `compare` only."
     ),
