@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from ..errors import JobError, TrtGateError
+from ..errors import TrtGateError
 from ..findings import run_preflight
 from ..machine import Machine, gpu_of_worker, planned_backend, resolve_backend
 from ..measuring import Caller, Plan, RunContext, announce, countdown, open_clips, remember, with_media
@@ -175,7 +175,7 @@ class Part:
         """Return what judges the cells of a machine that cannot be had: each verdict says why."""
 
         def refuse() -> NoReturn:
-            raise JobError(self.name, str(error)) from error
+            raise error
 
         backend, device, _ = self.where
         nobody = Environment(

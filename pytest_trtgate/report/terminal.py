@@ -103,14 +103,21 @@ def _reference(n: CellNumbers) -> list[str]:
     return [name, machine, n.metric_text(n.reference), "", "", "", *levels, *[""] * 6]
 
 
-def _rows(run: RunRecord, words: Mapping[Outcome, str]) -> list[tuple[list[str], dict[str, bool]]]:
-    """Return the rows, each ``.pt`` before its engines, and the model with the worst verdict first."""
-    rows: list[tuple[list[str], dict[str, bool]]] = []
-    for cells in rows_of(run):
-        rows.append((_reference(cells[0]), {}))
-        for n in sorted(cells, key=lambda n: PRECISIONS.index(n.cell.precision)):
-            rows.append((_cells(n, words), _markup(n.worst) if n.worst else {}))
-    return [([fmt.plain(text) for text in row], markup) for row, markup in rows]
+def _rows(runs: Sequence[RunRecord], words: Mapping[Outcome, str]) -> list[tuple[list[str], dict[str, bool]]]:
+    """Return the rows, each ``.pt`` before its engines, and the model with the worst verdict first.
+
+    What is alike on several machines stands together.
+    """
+    rows: dict[tuple[object, ...], list[tuple[list[str], dict[str, bool]]]] = {}
+    for cells in (cells for run in runs for cells in rows_of(run)):
+        first = cells[0].cell.on()
+        place = first.model, first.imgsz, first.batch, first.backend, first.device
+        for arm in (REFERENCE, *PRECISIONS):
+            rows.setdefault((*place, arm), [])
+        rows[(*place, REFERENCE)].append((_reference(cells[0]), {}))
+        for n in cells:
+            rows[(*place, n.cell.precision)].append((_cells(n, words), _markup(n.worst) if n.worst else {}))
+    return [([fmt.plain(text) for text in row], markup) for alike in rows.values() for row, markup in alike]
 
 
 def _fit(rows: Sequence[Sequence[str]], width: int) -> tuple[list[int], list[int]]:
@@ -138,7 +145,7 @@ def _filled(rows: Sequence[Sequence[str]], column: int) -> bool:
 def table(runs: Sequence[RunRecord], width: int) -> list[Line]:
     """Return the table: a line of titles and one line per engine, none wider than ``width`` where that is possible."""
     words = SHORT if width < WIDE else LONG
-    rows = [row for run in runs for row in _rows(run, words)]
+    rows = _rows(runs, words)
     if not rows:
         return []
     metrics = {primary_name(run) for run in runs}
@@ -201,9 +208,9 @@ def summary_lines(runs: Sequence[RunRecord], width: int, color: bool = True) -> 
     for text in warnings_of(runs):
         lines += [(line, {"yellow": True}) for line in _wrapped(f"WARNING  {fmt.plain(text)}", width)]
     for run in runs:
-        on = f" ({run.cells[0].machine})" if run.cells and run.cells[0].machine else ""
+        on = f"{fmt.clip(run.cells[0].machine, 40)}: " if run.cells and run.cells[0].machine else ""
         for sentence in shipping(run):
-            lines += [(line, {"bold": True}) for line in _wrapped(f"{fmt.plain(sentence)}{on}", width)]
+            lines += [(line, {"bold": True}) for line in _wrapped(f"{on}{fmt.plain(sentence)}", width)]
     if not any(run.verdicts for run in runs):
         lines.append(("Nothing was judged.", {"red": True, "bold": True}))
     return lines if color else [(text, {}) for text, _ in lines]
