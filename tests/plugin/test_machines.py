@@ -185,7 +185,11 @@ def test_one_page_and_one_table_show_all_machines(machines: Project) -> None:
     result = machines.run(FP16)
     assert len(re.findall(r"^shapes fp16 +[ab] ", result.stdout.str(), re.MULTILINE)) == 2
     page = machines.page
-    assert re.findall('<th scope="col">(.*?)</th>', page.partition('class="matrix"')[2].partition('</thead>')[0]) == ["Model", "a", "b"]
+    assert re.findall('<th scope="col">(.*?)</th>', page.partition('class="matrix"')[2].partition("</thead>")[0]) == [
+        "Model",
+        "a",
+        "b",
+    ]
     result.stdout.fnmatch_lines(["report: *reports/trtgate.html"])
 
 
