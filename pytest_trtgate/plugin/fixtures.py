@@ -173,7 +173,7 @@ def plugin_of(config: pytest.Config) -> GatePlugin:
 
 
 def _session(config: pytest.Config, cell: Cell) -> GateRun:
-    return plugin_of(config).part_of(cell).session
+    return plugin_of(config).session_of(cell)
 
 
 def _ready(config: pytest.Config, cell: Cell, subject: str = "") -> GateRun:

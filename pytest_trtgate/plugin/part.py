@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import platform
+import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -21,9 +23,10 @@ from .narrator import Narrator
 from .relay import Relay
 
 if TYPE_CHECKING:
-    from ..fleet import FleetLauncher
+    from ..fleet import FleetLanes
     from ..jobs import Launcher
-    from ..records import EarlyFinding, Preflight
+    from ..records import EarlyFinding, Preflight, Subject
+    from ..verdicts import Lanes
     from .run import GatePlugin
 
 
@@ -34,6 +37,7 @@ class Part:
         name: The kind of machine; empty in a run that has no other part.
         settings: The run's, with the machine's own limits, and of several parts each with a folder of its own.
         cells: The cells of the tests that were collected.
+        asked: What those tests look as if they asked for, by model in their order.
         run: The record, once the run has ended.
         closing_lines: What is said beneath the table: baselines that were written, and pictures that were not.
     """
@@ -47,6 +51,9 @@ class Part:
             settings = settings.model_copy(update={"report": report.parent / name / report.name})
         self.settings = settings
         self.cells: set[Cell] = set()
+        self.asked: dict[str, list[tuple[Cell, Subject]]] = {}
+        self._joining: threading.Thread | None = None
+        self._lanes: Lanes | None = None
         self.run: RunRecord | None = None
         self.closing_lines: list[str] = []
 
@@ -81,21 +88,20 @@ class Part:
         return next(iter(self.settings.machines), "")
 
     @cached_property
-    def _fleet(self) -> FleetLauncher | None:
+    def _fleet(self) -> FleetLanes | None:
         """The launcher of jobs on other machines, where the settings name some; it joins them when it is used."""
-        fleet = self.settings.fleet
-        if fleet.address is None:
+        if self.settings.fleet.address is None:
             return None
-        from ..fleet import FleetLauncher, RayCluster
+        from ..fleet import lanes_of
 
-        cluster = RayCluster(
-            fleet.address,
-            self._kind,
-            uses_gpu=self.settings.backend == "tensorrt",
-            wait_s=fleet.wait_s,
-            say=Narrator(self._config).milestone,
-        )
-        return FleetLauncher(cluster.connect)
+        return lanes_of(self.settings, self._milestone)
+
+    @cached_property
+    def _given(self) -> Launcher | None:
+        """The launcher that a hook gives, if any."""
+        hook = self._config.hook.pytest_trtgate_launcher
+        found: Launcher | None = hook(config=self._config, machine=self._kind)
+        return found
 
     @cached_property
     def where(self) -> tuple[str, str, str]:
@@ -150,8 +156,7 @@ class Part:
     def _session(self) -> GateRun:
         backend, device, _ = self.where
         gpu, only_gpu = gpu_of_worker(self.settings, backend, device, self._owner.worker, self.machine)
-        hook = self._config.hook.pytest_trtgate_launcher
-        launcher: Launcher | None = hook(config=self._config, machine=self._kind)
+        launcher = self._given
         if self._fleet is not None:  # which was not asked before
             resolve_backend(self.settings, self.machine)
         environment = self.machine.environment(backend, device, options.project_folder(self._config))
@@ -234,6 +239,47 @@ class Part:
         subjects = ("accuracy", "latency") if self._owner.launches_expected else ("accuracy",)
         asked = [(cell, subject) for cell in self.cells for subject in subjects]
         return not asked or any(early.concerns(*one) for one in asked)
+
+    # Ahead of the tests
+
+    def join(self) -> None:
+        """Begin to join a machine of the fleet, beside all else."""
+        if self.asked and self._given is None and self._fleet is not None and self._joining is None:
+
+            def joined(fleet: FleetLanes) -> None:
+                with suppress(TrtGateError):  # who needs the machine is told
+                    _ = fleet.connection
+
+            self._joining = threading.Thread(target=joined, args=(self._fleet,), daemon=True)
+            self._joining.start()
+
+    @property
+    def is_joining(self) -> bool:
+        """Whether a machine of the fleet is still waited for."""
+        return self._joining is not None and self._joining.is_alive()
+
+    def go_ahead(self) -> None:
+        """Have all that the tests ask for measured from now on, where the launcher can do that beside them."""
+        from ..jobs import LanedLauncher
+        from ..verdicts import Lanes
+
+        if self._lanes is None and self.asked and not self._owner.is_worker:
+            launcher = self.session.measure.caller.launcher
+            if isinstance(launcher, LanedLauncher):
+                self._narrator.defers = True
+                self._lanes = Lanes(launcher, self.session, self.asked)
+                self._lanes.start()
+
+    def await_model(self, model: str, meanwhile: Callable[[], None]) -> None:
+        """Wait for what is measured of a model ahead of its tests."""
+        if self._lanes is not None:
+            with self._narrator.working():
+                self._lanes.await_model(model, meanwhile)
+
+    def stop_ahead(self) -> None:
+        """End what is still measured ahead of tests that will not ask for it."""
+        if self._lanes is not None:
+            self._lanes.stop()
 
     # The end
 

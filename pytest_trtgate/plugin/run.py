@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +26,8 @@ from .writing import write_line
 
 if TYPE_CHECKING:
     from ..data import Dataset
-    from ..records import Cell
+    from ..records import Cell, Subject
+    from ..verdicts import GateRun
 
 _NAME = "trtgate-run"
 _RUN_ID = "trtgate_run_id"
@@ -34,6 +36,7 @@ _CELL = "trtgate_cell"
 _MACHINE = "trtgate_machine"
 _ENDED_WELL = (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
 _PROBLEM = "trtgate_problem"
+_POLL_S = 0.1
 _PLANNING = {
     "collectonly": "--collect-only",
     "setupplan": "--setup-plan",
@@ -123,6 +126,29 @@ class GatePlugin:
         """Return the part of a cell."""
         return next((part for part in self.parts if part.name == cell.machine), self.parts[0])
 
+    def session_of(self, cell: Cell) -> GateRun:
+        """Return what judges a cell, once that is measured which is measured ahead of its tests."""
+        part = self.part_of(cell)
+        if len(self.parts) > 1 and not self.is_worker:
+            self.narrator.defers = True
+            for one in self.parts:
+                one.join()
+            while part.is_joining:
+                self._meanwhile()
+                time.sleep(_POLL_S)
+        part.go_ahead()
+        part.await_model(cell.model, self._meanwhile)
+        self.narrator.show_deferred()
+        return part.session
+
+    def _meanwhile(self) -> None:
+        """Show what is said beside the tests, and begin on further machines as they are joined."""
+        self.narrator.show_deferred()
+        for part in self.parts if len(self.parts) > 1 else ():
+            if not part.is_joining:
+                with suppress(TrtGateError):  # its own tests say so
+                    part.go_ahead()
+
     @cached_property
     def plan(self) -> Plan:
         """The cells of this run, or of each of its machines."""
@@ -187,6 +213,7 @@ class GatePlugin:
         cells = {item.callspec.params["trt_cell"] for item in gate if hasattr(item, "callspec")} - {None}
         for part in self.parts:
             part.cells = {cell for cell in cells if cell.machine == part.name}
+            part.asked = _asked(gate, part.cells)
         listing = self._planning not in ("", "--collect-only", "--setup-plan")
         if self.problem and self.selected and not self.is_worker and not listing:
             raise pytest.UsageError(fmt.safe_line(self.problem))
@@ -256,6 +283,10 @@ class GatePlugin:
             self.relay.close()
         if items := getattr(session, "items", None):  # others may have taken some out, or named them anew
             self.selected = {item.nodeid for item in _of_gate(items)}
+        for part in self.parts:
+            part.stop_ahead()
+        self.narrator.show_deferred()
+        self.narrator.defers = False
         if self.is_worker:
             output: dict[str, Any] = self.config.workeroutput  # type: ignore[attr-defined]
             output.update({_SELECTED: sorted(self.selected), _PROBLEM: self.problem})
@@ -424,7 +455,25 @@ def _of_gate(items: list[pytest.Item]) -> list[pytest.Item]:
 
 
 def _looks_timed(item: pytest.Item) -> bool:
-    """Return whether a test's fixtures or its own code name a latency; a helper of its may ask for one unseen."""
+    return _names(item, "latency")
+
+
+def _names(item: pytest.Item, subject: Subject) -> bool:
+    """Return whether a test's fixtures or its own code name a subject; a helper of its may ask for it unseen."""
     code = getattr(getattr(item, "function", None), "__code__", None)
     names = {*getattr(item, "fixturenames", ()), *getattr(code, "co_names", ())}
-    return not names.isdisjoint({"trt_latency", "check_latency"})
+    return not names.isdisjoint({f"trt_{subject}", f"check_{subject}"})
+
+
+def _asked(gate: list[pytest.Item], cells: Container[Cell]) -> dict[str, list[tuple[Cell, Subject]]]:
+    """Return what tests of some cells look as if they asked for, by model, what is evaluated before what is timed."""
+    found: dict[str, dict[tuple[Cell, Subject], None]] = {}
+    subjects: tuple[Subject, ...] = ("accuracy", "latency")
+    for subject in subjects:
+        for item in gate:
+            cell = item.callspec.params["trt_cell"] if hasattr(item, "callspec") else None
+            if cell is not None and cell in cells:
+                asked = found.setdefault(cell.model, {})
+                if _names(item, subject):
+                    asked[cell, subject] = None
+    return {model: list(asked) for model, asked in found.items()}

@@ -140,13 +140,15 @@ class Fleet(Section):
 
     ``address``: ``auto`` for the cluster that this machine has joined. ``wait_s``: for how long a run waits until a
     machine is free. ``shards``: among how many machines of a kind an evaluation is divided at most, where further ones
-    are free; ``auto`` gives each at least 1000 images.
+    are free; ``auto`` gives each at least 1000 images. ``nodes``: on how many machines of a kind models are measured at
+    once, at most; by default on all that are free.
     """
 
     example = '{ address = "auto" }'
     address: str | None = field_allowing("auto, HOST:PORT or ray://HOST:PORT", default=None, min_length=1)
     wait_s: PositiveFloat = field_allowing(SECONDS, default=600.0)
     shards: Literal["auto"] | PositiveInt = field_allowing("auto, or a whole number of at least 1", default="auto")
+    nodes: PositiveInt | None = field_allowing("a whole number of at least 1", default=None)
 
     def parts(self, images: int) -> int:
         """Return into how many parts an evaluation of so many images is divided at most."""

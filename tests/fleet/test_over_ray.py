@@ -177,7 +177,7 @@ def test_a_machine_that_dies_is_replaced_while_nothing_was_timed(launchers: Any,
     killer.join()
     assert re.search(rf"the worker on {re.escape(first)} [^:]+: .*(node|network).*; trying another", " ".join(told))
     assert launcher.connection.name != first
-    launcher._timed = True
+    launcher._timed.add(threading.get_ident())
     second = launcher.connection.name
     victims = [node for node in nodes.cluster.list_all_nodes() if node.node_id[:8] in second]
     killer = threading.Timer(1.5, nodes.cluster.remove_node, (*victims, False))
