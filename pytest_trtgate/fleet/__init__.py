@@ -6,5 +6,6 @@ from .launcher import Connection, FleetLauncher, WorkerLostError
 from .machine import WorkersMachine
 from .node import join, label_of
 from .over_ray import FleetMachine, RayCluster
-from .reached import cluster_of, launcher_of
+from .reached import cluster_of, lanes_of, launcher_of
+from .spread import FleetLanes
 from .worker import Worker

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, wait
 from contextlib import contextmanager, suppress
+from functools import partial
 from io import BytesIO
 from pathlib import Path
+from threading import RLock, get_ident
 from typing import Any, Protocol
 from uuid import uuid4
 
@@ -16,6 +19,7 @@ from pydantic import ValidationError
 from .. import __version__
 from ..errors import JobError, JobTimeoutError, RecordError, SettingsError, TrtGateError
 from ..jobs import Job, JobKind
+from ..locks import monotonic_s
 from ..records import FileRecord, as_json, load, write_whole
 from .packing import Packed, pack, renamed
 from .portable import Outcome, split_place
@@ -24,7 +28,7 @@ from .worker import CHUNK_BYTES
 
 POLL_S = 0.25
 ANSWER_S = 60.0
-"""A worker that says nothing for so long is taken for lost."""
+"""A worker that says nothing for so long is taken for lost, and so is one that works for so long beyond a limit."""
 
 
 class WorkerLostError(TrtGateError):
@@ -47,23 +51,26 @@ class Connection(Protocol):
 
 
 class FleetLauncher:
-    """Runs each job on the worker at the other end of a connection.
+    """Runs each job on the worker at the other end of a connection; of several threads, one after the other.
 
     Args:
         connect: Returns a connection to a worker of the kind that is wanted. It is asked again where one is lost and
-            nothing was timed yet: later, times of another machine would stand beside those of the first.
+            the thread that asks has timed nothing yet: later, times of another machine would stand beside those of the
+            first.
         further: Returns a connection to another worker of that kind, which is free now; None where there is none.
     """
 
     def __init__(
         self, connect: Callable[[], Connection], further: Callable[[], Connection | None] = lambda: None
     ) -> None:
-        self._connect = connect
+        self.connect = connect
         self._further = further
         self._open: Connection | None = None
         self._has: set[str] = set()
         self._fingerprint: Any = None
-        self._timed = False
+        self._timed: set[int] = set()
+        self._turn = RLock()
+        self._stopped = self._stays = False
         self._refused: TrtGateError | None = None
 
     @property
@@ -76,9 +83,11 @@ class FleetLauncher:
         """
         if self._refused is not None:  # to wait for a machine once is enough
             raise self._refused
+        if self._stopped:
+            raise KeyboardInterrupt
         if self._open is None:
             try:
-                opened = self._open = self._connect()
+                opened = self._open = self.connect()
             except TrtGateError as error:
                 self._refused = error
                 raise
@@ -103,6 +112,28 @@ class FleetLauncher:
         name = self.connection.name
         return name if what == "node" else self._call("ask", what, *arguments)
 
+    @property
+    def is_lost(self) -> bool:
+        """Whether there is no worker, and none to be had."""
+        return self._refused is not None
+
+    @property
+    def has_timed(self) -> bool:
+        """Whether a job of the calling thread was timed since it last called :meth:`forget`, so that no other will do.
+
+        A worker that is lent is not replaced either.
+        """
+        return self._stays or get_ident() in self._timed
+
+    @property
+    def node(self) -> str:
+        """The name of the machine that works; empty where none does."""
+        return self._open.name if self._open is not None else ""
+
+    def forget(self) -> None:
+        """Begin with what has nothing to do with what the calling thread timed before."""
+        self._timed.discard(get_ident())
+
     def _call(self, method: str, *arguments: Any) -> Any:
         assert self._open is not None
         future = self._open.call(method, *arguments)
@@ -111,11 +142,15 @@ class FleetLauncher:
             raise self._lost(f"has not answered for {ANSWER_S:g} s")
         return self._result(future)
 
-    def _patiently(self, method: str, *arguments: Any, say: Callable[[str], None] = lambda _: None) -> Any:
+    def _patiently(
+        self, method: str, *arguments: Any, say: Callable[[str], None] = lambda _: None, limit_s: float = math.inf
+    ) -> Any:
         """Call what may take long: for as long as the worker answers what it said meanwhile, it is not lost."""
-        future = self.connection.call(method, *arguments)
+        future, ends_at = self.connection.call(method, *arguments), monotonic_s() + limit_s + ANSWER_S
         while not future.done():
             wait([future], timeout=POLL_S)
+            if monotonic_s() > ends_at:
+                raise self._lost(f"has not ended the job in {limit_s + ANSWER_S:g} s")
             for line in self._call("said"):
                 say(line)
         return self._result(future)
@@ -138,11 +173,16 @@ class FleetLauncher:
 
     def run(self, job: Job, folder: Path, progress: Callable[[str], None]) -> FileRecord:
         """Run one job; see :meth:`pytest_trtgate.Launcher.run`."""
+        with self._turn:
+            return self._patient_run(job, folder, progress)
+
+    def _patient_run(self, job: Job, folder: Path, progress: Callable[[str], None]) -> FileRecord:
+        """Run one job, again where the worker is lost and nothing was timed."""
         try:
             try:
                 return self._run(job, folder, progress)
             except WorkerLostError as error:
-                if self._timed:
+                if self.has_timed or self._stopped:
                     raise
                 progress(f"{error}; trying another")
                 return self._run(job, folder, progress)
@@ -166,7 +206,12 @@ class FleetLauncher:
         machine = self.connection.name
         write_whole(folder / "request.json", as_json(packed.job))
         self._send(packed, lambda text: progress(f"{machine}: {text}"))
-        outcome_text = self._patiently("work", as_json(packed.job), say=lambda text: progress(f"{machine}: {text}"))
+        outcome_text = self._patiently(
+            "work",
+            as_json(packed.job),
+            say=lambda text: progress(f"{machine}: {text}"),
+            limit_s=job.timeout_s + job.wait_s,
+        )
         write_whole(folder / "outcome.json", outcome_text)
         outcome = load(folder / "outcome.json", Outcome, own=True)
         for place in outcome.files:
@@ -175,7 +220,8 @@ class FleetLauncher:
             kind = JobTimeoutError if outcome.timed_out else JobError
             failure = renamed(outcome.failure, outcome.places, packed) + _lacks(job, outcome, machine)
             raise kind(job.name, failure, outcome.log_tail)
-        self._timed = self._timed or job.kind == "latency"
+        if job.kind == "latency":
+            self._timed.add(get_ident())
         answer = renamed(outcome.response, outcome.places, packed)
         if packed.elsewhere:
             _rename_images(packed, outcome)
@@ -236,18 +282,35 @@ class FleetLauncher:
             with suppress(TrtGateError):  # none, or one that is unlike this: fewer do as well
                 _ = self.connection
                 while len(lent) < most and (opened := self._further()):
-                    lent.append(self._like_this(opened))
+                    lent.append(self.like_this(partial(_same, opened)))
+                    lent[-1]._stays = True
                     _ = lent[-1].connection
             yield [one for one in lent if one._open is not None]
         finally:
             for one in lent:
                 one.close()
 
-    def _like_this(self, opened: Connection) -> FleetLauncher:
-        """Return a launcher of a worker that has to be like this one's, and whose place no other takes."""
-        found = FleetLauncher(lambda: opened)
-        found._fingerprint, found._timed = self._fingerprint, True
+    def like_this(self, connect: Callable[[], Connection]) -> FleetLauncher:
+        """Return a launcher of a worker that has to be like this one's."""
+        found = FleetLauncher(connect, self._further)
+        found._fingerprint = self._fingerprint
         return found
+
+    def take_further(self) -> Connection:
+        """Return a connection to another worker, which is free now; raise WorkerLostError where there is none."""
+        found = self._further()
+        if found is None:
+            raise WorkerLostError("no other machine of its kind is free")
+        return found
+
+    def stop(self) -> None:
+        """End the worker under a thread that waits for it: it is interrupted."""
+        self._stopped = True
+        self.close()
+
+    def resume(self) -> None:
+        """Take jobs again after :meth:`stop`."""
+        self._stopped = False
 
     def prepare(self, kind: JobKind, count: int, device: str, threads: int, folder: Path) -> None:
         """Let processes of the worker begin to import; see :class:`pytest_trtgate.EarlyLauncher`."""
@@ -268,6 +331,10 @@ def _lacks(job: Job, outcome: Outcome, machine: str) -> str:
         if re.search(rf"'{re.escape(package)}['.]", outcome.failure + outcome.log_tail):
             return f"; the checkpoint's module '{package}' {why}, and so is not sent: install it on {machine}"
     return ""
+
+
+def _same(opened: Connection) -> Connection:
+    return opened
 
 
 def _parts(content: Path | bytes) -> Iterator[tuple[bytes, bool]]:

@@ -13,11 +13,13 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from .. import __version__
 from ..errors import SettingsError
 from ..jobs import JobKind
-from ..machine import Machine, device_lock, resolve_backend, slug
+from ..machine import Machine, device_lock, machine_slug, resolve_backend, slug
+from ..records import Environment
 from ..settings import Settings
 from .worker import Worker
 
@@ -48,6 +50,14 @@ class NodeWorker(Worker):
 
         node = f"{platform.node()} ({ray.get_runtime_context().get_node_id()[:8]})"
         return super().hello() | {"node": node, "kind": kind_of(self._machine)}
+
+    def ask(self, what: str, *arguments: Any) -> Any:
+        """Return what this machine says of itself; a kind that its owner gave it names its baselines."""
+        found = super().ask(what, *arguments)
+        if isinstance(found, Environment) and (kind := os.environ.get(_KIND)):
+            named = machine_slug(kind, found.backend, found.backend_version)
+            found = found.model_copy(update={"machine": named})
+        return found
 
 
 def kind_of(machine: Machine) -> str:

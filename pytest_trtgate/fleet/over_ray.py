@@ -24,6 +24,7 @@ from .node import CPU, LABEL, RELEASE, NodeWorker
 
 BUILT_IN_LABEL = "ray.io/accelerator-type"
 _END_S = 10.0
+_JOINING = threading.Lock()
 _REACH_S = 10.0
 _START_S = 20.0
 """How long a worker may take to start on a machine that is free."""
@@ -143,7 +144,17 @@ class RayCluster:
             return again.connect()
         return None
 
+    def free(self) -> int:
+        """Return how many further machines, or GPUs of machines, of the kind are free now, as far as is known."""
+        kind, _ = self._selector(_ray().nodes())
+        machines = [one for one in self.machines() if one.kind == kind]
+        return sum(one.devices if one.free is None else one.free for one in machines)
+
     def _join(self, ray: Any) -> None:
+        with _JOINING:  # threads may connect to several kinds at once
+            self._join_once(ray)
+
+    def _join_once(self, ray: Any) -> None:
         if ray.is_initialized():
             return
         if place := re.fullmatch(r"(?:ray://)?\[?([^/]+?)\]?:(\d+)", self._address):

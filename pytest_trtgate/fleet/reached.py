@@ -7,6 +7,7 @@ from collections.abc import Callable
 from ..settings import Settings
 from .launcher import FleetLauncher
 from .over_ray import RayCluster
+from .spread import FleetLanes
 
 
 def cluster_of(settings: Settings, say: Callable[[str], None] = lambda _: None) -> RayCluster:
@@ -28,3 +29,9 @@ def launcher_of(settings: Settings, say: Callable[[str], None] = lambda _: None)
     """Return a launcher to such a machine, which is joined when it is used."""
     cluster = cluster_of(settings, say)
     return FleetLauncher(cluster.connect, cluster.another)
+
+
+def lanes_of(settings: Settings, say: Callable[[str], None] = lambda _: None) -> FleetLanes:
+    """Return a launcher to all such machines that are free, as far as the settings allow."""
+    cluster = cluster_of(settings, say)
+    return FleetLanes(FleetLauncher(cluster.connect, cluster.another), cluster.free, settings.fleet.nodes)

@@ -48,7 +48,7 @@ from .contract import (
 )
 from .expected import ExpectedJobs
 from .kinds import JOBS
-from .launcher import LOG_NAME, EarlyLauncher, Job, Launcher, LocalLauncher, ParallelLauncher
+from .launcher import LOG_NAME, EarlyLauncher, Job, LanedLauncher, Launcher, LocalLauncher, ParallelLauncher
 from .logs import log_tail
 from .paths import Role, with_paths
 from .processes import READY

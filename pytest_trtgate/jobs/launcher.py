@@ -95,6 +95,26 @@ class ParallelLauncher(Launcher, Protocol):
         """
 
 
+@runtime_checkable
+class LanedLauncher(Launcher, Protocol):
+    """A launcher of several equal devices. Each thread has a lane, the number of the device that does its jobs."""
+
+    def lanes(self, wanted: int) -> int:
+        """Return how many lanes there can be now, at most as many as are wanted."""
+
+    def enter(self, lane: int, anew: bool = True) -> bool:
+        """Have the jobs of the calling thread done in a lane; return False where it has no device any more.
+
+        ``anew``: what comes has nothing to do with what the thread timed before.
+        """
+
+    def stop(self) -> None:
+        """End every job, and so the threads that wait for one: each is interrupted."""
+
+    def resume(self) -> None:
+        """Take jobs again, all in one lane."""
+
+
 class LocalLauncher:
     """Runs each job as a child process of this one.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -105,6 +106,7 @@ class RunContext:
         ahead, launches = workspace.path / "ahead", settings.latency.launches
         self.expected = ExpectedJobs(caller.launcher, environment.device, self.threads, ahead, launches)
         self._export_arguments: dict[Cell, dict[str, Any]] = {}
+        self._mutex = threading.Lock()
 
     @cached_property
     def weights_sha256(self) -> dict[str, str]:
@@ -170,9 +172,10 @@ class RunContext:
 
         Raises ``SettingsError`` where a hook sets what it may not set.
         """
-        if cell not in self._export_arguments:
-            given = self.settings.export_arguments(cell.backend)
-            self._export_arguments[cell] = given | self.caller.export_args(cell)
+        with self._mutex:  # a project's hook is asked by one thread at a time
+            if cell not in self._export_arguments:
+                given = self.settings.export_arguments(cell.backend)
+                self._export_arguments[cell] = given | self.caller.export_args(cell)
         return self._export_arguments[cell]
 
     @property
@@ -238,5 +241,6 @@ class RunContext:
                 log=str((folder / LOG_NAME).relative_to(self.workspace.path)),
                 phases=phases,
                 ahead_s=ahead_s,
+                node=getattr(lent or self.caller.launcher, "node", ""),
             )
             self.workspace.put(f"job-{name}", record)

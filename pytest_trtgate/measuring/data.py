@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from threading import RLock
+from typing import Any, TypeVar
 
 from .. import text as fmt
 from ..cache import FileDigests, FileFacts
@@ -24,10 +25,23 @@ PIXEL_BYTES = 16
 """That no pixel of a file takes more of: it has some channels of 16 bits, or four of 32."""
 
 
+T = TypeVar("T")
+
+
+class _computed_once(cached_property[T]):  # noqa: N801 - a decorator
+    """A cached property that one thread computes while the others wait."""
+
+    def __get__(self, instance: Any, owner: type[Any] | None = None) -> Any:
+        if instance is None:
+            return self
+        with instance.mutex:
+            return super().__get__(instance, owner)
+
+
 class EvaluatedData:
     """What a run needs of one dataset, such as the ``digests`` of its files.
 
-    ``notify`` is told in one sentence of cached digests that are not believed.
+    ``notify`` is told in one sentence of cached digests that are not believed. Threads share it.
     """
 
     def __init__(
@@ -40,6 +54,7 @@ class EvaluatedData:
         notify: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.dataset = dataset
+        self.mutex = RLock()
         self._workspace, self._inputs = workspace, inputs
         self._split, self._calibration_split = settings.split, settings.calibration.split
         self._fraction = settings.calibration.fraction
@@ -65,7 +80,7 @@ class EvaluatedData:
         """How many of those a build reads: Ultralytics takes a fraction from the beginning."""
         return max(1, round(len(self.calibration_images) * self._fraction))
 
-    @cached_property
+    @_computed_once
     def resolved(self) -> Path:
         """The data YAML, or the folder, that jobs are given."""
         # One per process, so that none reads what another is writing.
@@ -76,7 +91,7 @@ class EvaluatedData:
         """Return a job's sentence with the YAML that the user wrote in place of the resolved one."""
         return sentence.replace(str(self.resolved), str(self.dataset.source))
 
-    @cached_property
+    @_computed_once
     def digest(self) -> str:
         """Digest of the evaluated images and their labels."""
         self._read(self._split)
@@ -115,6 +130,10 @@ class EvaluatedData:
             ChangedError: They are not.
             DataError: They can no longer be read.
         """
+        with self.mutex:
+            self._check(evaluated=evaluated, calibrated=calibrated)
+
+    def _check(self, *, evaluated: bool, calibrated: bool) -> None:
         # The texts, and not what they mean, which may depend on the working folder, and a test may have changed that.
         with reading():
             self._inputs.check(self._texts)
@@ -174,7 +193,7 @@ class EvaluatedData:
             self._files_of[split] = list(images if self.dataset.folders else labelled)
         return self._files_of[split]
 
-    @cached_property
+    @_computed_once
     def calibration_facts(self) -> dict[str, Any]:
         """All that can change what INT8 is calibrated on: the images, which are left out, and how they are read."""
         self._read(self._calibration_split)

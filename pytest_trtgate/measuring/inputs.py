@@ -30,7 +30,8 @@ class Inputs:
         known = self._first.get(str(path))
         if known is None:
             before = settled(path)
-            known = self._first[str(path)] = before, (compute or file_sha256)(path) if path.exists() else ""
+            found = before, (compute or file_sha256)(path) if path.exists() else ""
+            known = self._first.setdefault(str(path), found)  # another thread may have been first
         return known[1]
 
     def expect(self, path: Path, sha256: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -28,6 +29,9 @@ class Narrator:
         config: Pytest's.
         left: Returns in words how much time is left; empty where nothing tells.
         relay: Where to write in place of the terminal, as xdist's workers have none.
+
+    Attributes:
+        defers: Whether what threads say waits for :meth:`show_deferred`, since they work beside the tests.
     """
 
     def __init__(self, config: pytest.Config, left: Callable[[], str] = str, relay: Path | None = None) -> None:
@@ -38,10 +42,25 @@ class Narrator:
         self._in_place = False
         self._text = ""
         self._unfinished = ""
+        self.defers = False
+        self._deferred: deque[tuple[Callable[[str], None], str]] = deque()
         self._mutex = threading.RLock()  # jobs tell of their progress in threads
+
+    @property
+    def _is_beside(self) -> bool:
+        return self.defers and threading.current_thread() is not threading.main_thread()
+
+    def show_deferred(self) -> None:
+        """Show what was said beside the main thread, in which alone pytest's capturing can be paused at any time."""
+        while self._deferred:
+            say, text = self._deferred.popleft()
+            say(text)
 
     def milestone(self, text: str) -> None:
         """Write one line about what was begun or done."""
+        if self._is_beside:
+            self._deferred.append((self.milestone, text))
+            return
         self._tell(MILESTONE, text)
         with self._terminal() as terminal:
             if terminal is not None:
@@ -55,6 +74,9 @@ class Narrator:
 
         A count that was shown is shown again when it is complete.
         """
+        if self._is_beside:
+            self._deferred.append((self.progress, text))
+            return
         self._tell(PROGRESS, text)
         what, complete = counted(text)
         with self._terminal() as terminal:
@@ -72,6 +94,9 @@ class Narrator:
     @contextmanager
     def working(self) -> Iterator[None]:
         """Count down in place while a job runs, on a terminal."""
+        if self._is_beside:  # the main thread does
+            yield
+            return
         self._tell(PROGRESS)
         ended = threading.Event()
         ticking = self._is_terminal()

@@ -29,7 +29,7 @@ class JobRecord(FileRecord):
     ``began_s``: when it began, in seconds since the epoch; None in older records. ``phases``: seconds of each phase,
     empty if the job failed; the rest of ``seconds`` is the wait for the device and the end of the process. ``ahead_s``:
     how long its process imported before the job began, not part of ``seconds``; of several copies of a process, the
-    first reports it.
+    first reports it. ``node``: the machine of a fleet that did it.
     """
 
     name: str
@@ -40,6 +40,7 @@ class JobRecord(FileRecord):
     log: InnerPath = ""
     phases: dict[Phase, float] = Field(default_factory=dict)
     ahead_s: float = 0.0
+    node: str = ""
 
 
 INTERRUPTED = "the run was interrupted"

@@ -5,5 +5,6 @@ from __future__ import annotations
 from .amend import Judged, Softening
 from .deployed import compared_with
 from .evidence import calibrated_on
+from .lanes import Lanes
 from .recording import record_run
 from .run import GateRun, measured

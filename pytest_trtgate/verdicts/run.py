@@ -84,6 +84,7 @@ class GateRun:
             lambda cell: self.store.former_name(cell, measure.weights_sha256),
         )
         self._accuracy = AccuracyJudge(self.evaluations, lookup, self.preflight)
+        self._ahead: dict[tuple[Cell, Subject], Judgement | TrtGateError] = {}
         self.latencies = Latencies(self.engines, lookup.comparable, lambda cell: lookup.accepts(cell, "latency"))
         self._latency = LatencyJudge(self.latencies, lookup, self.preflight)
 
@@ -153,8 +154,24 @@ class GateRun:
         self.workspace.put(f"verdict-{cell.key}-{subject}", verdict)
         return verdict
 
+    def look_ahead(self, cell: Cell, subject: Subject) -> None:
+        """Measure a subject of a cell before its test asks; what came of it is kept for :meth:`judge`, errors too."""
+        try:
+            if self.preflight_failures(cell, subject):
+                return
+        except TrtGateError:  # as it will there
+            return
+        try:
+            self._ahead[cell, subject] = self._judged(cell, subject)
+        except TrtGateError as error:
+            self._ahead[cell, subject] = error
+
     def _judged(self, cell: Cell, subject: Subject) -> Judgement:
         """Return what is judged of a cell, whose inputs are what they were when the run first read them."""
+        if kept := self._ahead.pop((cell, subject), None):
+            if isinstance(kept, TrtGateError):
+                raise kept
+            return kept
         try:
             judged = self._accuracy.judge(cell) if subject == "accuracy" else self._latency.judge(cell)
         except TrtGateError:

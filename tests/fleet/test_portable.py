@@ -355,7 +355,7 @@ def test_a_worker_that_falls_silent_is_given_up(ours: Ours, tmp_path: Path, monk
     monkeypatch.setattr(machine.worker, "work", lambda text: silent.wait(30))
     monkeypatch.setattr(machine.worker, "said", lambda: silent.wait(30))
     launcher = launcher_to(machine)
-    launcher._timed = True
+    launcher._timed.add(threading.get_ident())
     with pytest.raises(JobError, match=r"the worker on other has not answered for 0\.5 s"):
         run(launcher, ours.job("clip"), tmp_path / "jobs")
     assert machine.ended

@@ -1,0 +1,120 @@
+"""Models measured ahead of their tests, on several equal machines at once."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, wait
+from contextlib import suppress
+
+from ..errors import TrtGateError
+from ..jobs import LanedLauncher
+from ..records import Cell, Subject
+from .run import GateRun
+
+_POLL_S = 0.1
+_END_S = 15.0
+
+
+class Lanes:
+    """Threads that each take the next model, and do on a machine of their own what its tests will ask.
+
+    What shares launches stays on one machine, and in its order. A test waits for its model, and finds all done.
+
+    Args:
+        launcher: Has a lane for each thread.
+        session: What measures and judges.
+        asked: What the tests are about, by model in the order of the tests.
+    """
+
+    def __init__(
+        self, launcher: LanedLauncher, session: GateRun, asked: Mapping[str, Sequence[tuple[Cell, Subject]]]
+    ) -> None:
+        self._launcher = launcher
+        self._session = session
+        self._asked = asked
+        self._waiting = deque(asked)
+        self._done: dict[str, Future[None]] = {model: Future() for model in asked}
+        self._lane_of: dict[str, int] = {}
+        self._mutex = threading.Lock()
+        self._running = 0
+        self._threads: list[threading.Thread] = []
+
+    def start(self) -> None:
+        """Begin, after the preflight; returns at once."""
+        self._start(0)
+
+    def _start(self, lane: int) -> None:
+        with self._mutex:
+            self._running += 1
+        self._threads.append(threading.Thread(target=self._run, args=(lane,), name=f"lane {lane}", daemon=True))
+        self._threads[-1].start()
+
+    def _run(self, lane: int) -> None:
+        try:
+            if lane == 0:
+                with suppress(TrtGateError):  # each verdict says so
+                    self._session.preflight()
+                for further in range(1, self._launcher.lanes(len(self._asked))):
+                    self._start(further)
+            while self._waiting and self._launcher.enter(lane):
+                with suppress(IndexError):  # another lane took it
+                    self._measure(self._waiting.popleft(), lane)
+        except BaseException as error:  # also an interrupt, whose thread this is
+            self._failed(error)
+        finally:
+            self._leave()
+
+    def _measure(self, model: str, lane: int) -> None:
+        self._lane_of[model] = lane
+        try:
+            for cell, subject in self._asked[model]:
+                self._session.look_ahead(cell, subject)
+            self._done[model].set_result(None)
+        except BaseException as error:
+            self._done[model].set_exception(error)
+            if not isinstance(error, Exception):
+                raise
+
+    def _failed(self, error: BaseException) -> None:
+        """Have the tests of all models that nobody will measure raise an error, if no other lane is left."""
+        with self._mutex:
+            if self._running > 1:
+                return
+        for future in self._done.values():
+            if not future.done():
+                future.set_exception(error)
+
+    def _leave(self) -> None:
+        with self._mutex:
+            self._running -= 1
+            if self._running:
+                return
+        for future in self._done.values():  # their tests measure them
+            if not future.done():
+                future.set_result(None)
+
+    def await_model(self, model: str, meanwhile: Callable[[], None]) -> None:
+        """Wait until a model is measured; further jobs of the calling thread are done where it was.
+
+        ``meanwhile`` is called again and again. Raises what went wrong beside what verdicts tell.
+        """
+        future = self._done.get(model)
+        if future is None:
+            return
+        while not future.done():
+            meanwhile()
+            wait([future], timeout=_POLL_S)
+        self._launcher.enter(self._lane_of.get(model, 0), anew=False)
+        future.result()
+
+    def stop(self) -> None:
+        """End what still runs, and begin nothing any more."""
+        self._waiting.clear()
+        if not any(thread.is_alive() for thread in self._threads):
+            return
+        self._launcher.stop()
+        for thread in list(self._threads):
+            thread.join(_END_S)
+        self._launcher.resume()
