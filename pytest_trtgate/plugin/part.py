@@ -155,6 +155,9 @@ class Part:
         if self._fleet is not None:  # which was not asked before
             resolve_backend(self.settings, self.machine)
         environment = self.machine.environment(backend, device, options.project_folder(self._config))
+        if not self._kind:  # nobody has named it
+            latency = self.settings.latency.on(*environment.names)
+            self.settings = self.settings.model_copy(update={"latency": latency})
         if launcher is None and self._fleet is None:
             from ..jobs import LocalLauncher
 

@@ -112,7 +112,7 @@ def _table(run: RunRecord) -> list[str]:
 
 def _story(run: RunRecord, verdicts: Sequence[Verdict], several: bool) -> str:
     first = verdicts[0]
-    where = f" on {escape(run.environment.machine, 60)}" if several else ""
+    where = f" on {escape(run.environment.machine, 60)}" if several and not first.cell.machine else ""
     parts = [f"{_mark(first)} **{word(first)}: {escape(title_of(verdicts))}{where}**<br>"]
     parts.append(escape(sentence_of(first)))
     end = last_line(first)

@@ -132,7 +132,8 @@ class GateRun:
         except TrtGateError as error:
             checks, measured = [error_check(cell, error)], False
             log_tail = error.log_tail if isinstance(error, JobError) else ""
-        waiver = waiver_of(self.settings.baseline_dir, cell.key, subject, datetime.now(timezone.utc).date())
+        today, machines = datetime.now(timezone.utc).date(), (*self.settings.machines, *self.measure.environment.names)
+        waiver = waiver_of(self.settings.baseline_dir, cell.key, subject, machines, today)
         excuses = Excuses(*waiver, softenings, measured)
         ruling = decide(cell, checks, self.settings.fails, excuses, accepting=self._lookup.accepts(cell, subject))
         verdict = Verdict(

@@ -11,7 +11,8 @@ import pytest
 from fake_jobs import Behaviour
 from project import SETTINGS, Project
 
-from pytest_trtgate.records import RunRecord, load_run
+from pytest_trtgate.records import PRECISIONS, RunRecord, load_run
+from pytest_trtgate.settings.latency import Latency
 
 HOOKS = """
 import fake_jobs
@@ -279,6 +280,55 @@ def test_machines_that_cannot_be_are_refused(machines: Project, top: str, said: 
     result = machines.run()
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     assert said in result.stderr.str() + result.stdout.str()
+
+
+def test_this_machine_has_limits_by_the_name_of_its_baselines(project: Project) -> None:
+    project.pretend(fingerprint={"machine": "board-15w_onnxruntime-1.31"})
+    project.settings("[latency.machine.board-15w]\np50 = { budget_ms = 3.5 }\n[latency.machine.b]\nenergy_mj = 1.0\n")
+    project.run()
+    assert project.outcomes("latency") == {"fp32": "FAIL", "fp16": "FAIL", "int8": "NO_BASELINE"}
+    assert "under [latency.machine.board-15w.fp16] in trtgate.toml" in project.verdict("fp16", "latency").accept
+    assert list(project.record.settings["latency"]["machine"]) == ["board-15w"]
+
+
+def test_a_machines_limits_go_before_those_of_precisions() -> None:
+    table = {
+        "p50": {"budget_ms": 1.0, "regression": 0.1},
+        "speedup": {"over": "pt", "at_least": 1.0},
+        "int8": {"p50": {"budget_ms": 2.0}, "speedup": {"over": "fp16", "at_least": 2.0}},
+        "machine": {
+            "b": {"p50": {"budget_ms": 3.0}, "speedup": {"over": "int8"}, "energy_mj": 5.0},
+            "c": {"int8": {"p99": {"budget_ms": 4.0}}},
+        },
+    }
+    latency = Latency.model_validate(table)
+
+    def budgets(on: Latency) -> list[float | None]:
+        return [on.limit(precision, "p50", "onnxruntime").budget_ms for precision in PRECISIONS]
+
+    assert budgets(latency) == [1.0, 1.0, 2.0]
+    assert budgets(latency.on("b")) == [3.0, 3.0, 3.0]
+    assert latency.on("b").limit("int8", "p50", "onnxruntime").regression == 0.1
+    assert latency.on("b").resources("fp16") == (5.0, None)
+    rules = [latency.on("b").speedup_rule(precision, "onnxruntime", PRECISIONS) for precision in PRECISIONS]
+    assert [rule and (rule.over, rule.at_least) for rule in rules] == [("int8", 1.0), ("int8", 1.0), ("fp16", 2.0)]
+    assert budgets(latency.on("c")) == [1.0, 1.0, 2.0]
+    assert latency.on("c").limit("int8", "p99", "onnxruntime").budget_ms == 4.0
+    assert latency.on("b").on("b") == latency.on("b")
+    assert latency.on("other").machine == {}
+
+
+def test_a_waiver_may_be_of_one_machine(machines: Project) -> None:
+    from pytest_trtgate.cli import main
+
+    machines.settings("fp16 = { p50 = { budget_ms = 1.0 } }\n", BOTH)
+    waive = ["baseline", "waive", "shapes-fp16-320-b1-onnxruntime-cpu"]
+    assert main([*waive, "--machine=b", "--until=2999-01-01", "--reason=new driver"]) == 0
+    machines.run(FP16)
+    failed = {m: [v.failed for v in record(machines, m).verdicts if v.subject == "latency"] for m in "ab"}
+    assert failed == {"a": [True], "b": [False]}
+    assert main([*waive, "--machine=a", "--remove"]) == 2
+    assert main([*waive, "--machine=b", "--remove"]) == 0
 
 
 def test_a_typo_in_a_machines_limits_is_told(machines: Project) -> None:
