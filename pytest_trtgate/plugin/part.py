@@ -51,11 +51,6 @@ class Part:
         self.closing_lines: list[str] = []
 
     @property
-    def on(self) -> str:
-        """`` on `` the machine; empty where there is no other."""
-        return f" on {self.name}" if self.name else ""
-
-    @property
     def prefix(self) -> str:
         """What begins a sentence about the machine; empty where there is no other."""
         return f"{self.name}: " if self.name else ""
@@ -128,7 +123,7 @@ class Part:
         return Narrator(self._config, relay=Relay.file(self.workspace.path, self._owner.worker))
 
     def _milestone(self, text: str) -> None:
-        known = self.name and f"{self.on}:" in text
+        known = self.name and f" on {self.name}:" in text
         self._narrator.milestone(text if known else f"{self.prefix}{text}")
 
     def _progress(self, text: str) -> None:

@@ -170,7 +170,13 @@ class GatePlugin:
         if self.problem:
             ids = list(dict.fromkeys(ids)) or ["unusable"]
             cells = [None] * len(ids)
-        metafunc.parametrize("trt_cell", cells, ids=ids, indirect=True, scope="session")
+        metafunc.parametrize("trt_cell", list(map(self._grouped, cells)), ids=ids, indirect=True, scope="session")
+
+    def _grouped(self, cell: Cell | None) -> Any:
+        """Return a cell as a parameter; of several machines, ``--dist=loadgroup`` keeps what one does in one worker."""
+        if cell is None or not cell.machine or not self.config.pluginmanager.hasplugin("xdist"):
+            return cell
+        return pytest.param(cell, marks=pytest.mark.xdist_group(cell.machine))
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
@@ -332,7 +338,7 @@ class GatePlugin:
         for part in begun:
             run = part.record(interrupted=interrupted, red=red)
             if not (measured(run) or run.verdicts):
-                self.problem = f"nothing was measured{part.on}; a gate that measures nothing fails"
+                self.problem = f"{part.prefix}nothing was measured; a gate that measures nothing fails"
             if not (interrupted or part.write_baselines()):
                 self.problem = self.problem or "not every baseline was written; the lines above say why"
         common = [] if interrupted else list(self._not_judged(exitstatus))
