@@ -170,13 +170,7 @@ class GatePlugin:
         if self.problem:
             ids = list(dict.fromkeys(ids)) or ["unusable"]
             cells = [None] * len(ids)
-        metafunc.parametrize("trt_cell", list(map(self._grouped, cells)), ids=ids, indirect=True, scope="session")
-
-    def _grouped(self, cell: Cell | None) -> Any:
-        """Return a cell as a parameter; of several machines, ``--dist=loadgroup`` keeps what one does in one worker."""
-        if cell is None or not cell.machine or not self.config.pluginmanager.hasplugin("xdist"):
-            return cell
-        return pytest.param(cell, marks=pytest.mark.xdist_group(cell.machine))
+        metafunc.parametrize("trt_cell", cells, ids=ids, indirect=True, scope="session")
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:

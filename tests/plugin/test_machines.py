@@ -254,24 +254,6 @@ def test_workers_of_xdist_share_what_machines_did(machines: Project) -> None:
     assert sorted(names) == sorted(set(names))
 
 
-def test_a_worker_of_xdist_keeps_to_one_machine_where_groups_are_asked_for(machines: Project) -> None:
-    pytest.importorskip("xdist")
-    machines.hooks(
-        "class Launcher(Launcher):\n"
-        "    def run(self, job, folder, progress):\n"
-        "        with (Path(__file__).parent / 'workers.txt').open('a') as file:\n"
-        "            print(self.machine, os.environ['PYTEST_XDIST_WORKER'], file=file)\n"
-        "        return super().run(job, folder, progress)\n"
-    )
-    done = machines.run_apart("-n2", "--dist=loadgroup", FP16)
-    assert done.ret == 0, done.output
-    pairs = {tuple(line.split()) for line in (machines.path / "workers.txt").read_text().splitlines()}
-    assert {machine for machine, _ in pairs} == {"a", "b"}
-    assert len(pairs) == 2
-    (verdict, _) = record(machines, "b").verdicts
-    assert verdict.rerun.endswith("test_gate.py::test_accuracy[shapes-fp16-b]' --trt-precision=fp16")
-
-
 def test_release_packs_of_machines_lie_apart(machines: Project) -> None:
     machines.run(FP16, "--trt-baselines=update")
     result = machines.run(FP16, "--trt-promote=packs")
