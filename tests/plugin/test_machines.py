@@ -254,6 +254,60 @@ def test_workers_of_xdist_share_what_machines_did(machines: Project) -> None:
     assert sorted(names) == sorted(set(names))
 
 
+def test_a_machine_that_cannot_be_had_is_told_by_workers_of_xdist_too(machines: Project) -> None:
+    pytest.importorskip("xdist")
+    machines.hooks('LOST["missing"] = ["b"]\n')
+    done = machines.run_apart("-n2", FP16)
+    assert done.ret == 1
+    assert outcomes(machines, "a") == {"fp16": "NO_BASELINE"}
+    assert outcomes(machines, "b") == {"fp16": "ERROR"}
+
+
+def test_an_interrupted_session_leaves_the_records_and_the_report_of_the_one_before(machines: Project) -> None:
+    machines.run(FP16)
+    before = {m: (machines.path / "reports" / m / "run.json").read_bytes() for m in "ab"}
+    page = machines.path / "reports" / "trtgate.html"
+    page.write_text("of the run before")
+    machines.hooks(
+        "class Launcher(Launcher):\n"
+        "    def run(self, job, folder, progress):\n"
+        "        if self.machine == 'b' and job.kind == 'latency':\n"
+        "            raise KeyboardInterrupt\n"
+        "        return super().run(job, folder, progress)\n"
+    )
+    result = machines.run(FP16)
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    assert {m: (machines.path / "reports" / m / "run.json").read_bytes() for m in "ab"} == before
+    assert page.read_text() == "of the run before"
+    newest = {m: max((machines.path / "reports" / m / "trtgate-runs").glob("*/run.json")) for m in "ab"}
+    assert all(load_run(path).unfinished == "the run was interrupted" for path in newest.values())
+    assert {v.subject for v in load_run(newest["a"]).verdicts} == {"accuracy", "latency"}
+    result.stdout.fnmatch_lines(["report: *reports/a/trtgate-runs/*/trtgate.html"])
+
+
+def test_runs_on_one_machine_and_on_several_are_compared(machines: Project) -> None:
+    from pytest_trtgate.cli import main
+
+    machines.settings(top=FLEET)
+    machines.run(FP16, "--trt-machine=a")
+    machines.settings(top=BOTH)
+    machines.run(FP16)
+    records = [str(machines.path / "reports" / name) for name in ("run.json", "a/run.json", "b/run.json")]
+    assert main(["compare", *records[:2]]) == 0
+    assert main(["compare", *records[1::-1]]) == 0
+    assert main(["compare", records[0], records[2]]) == 2
+    assert main(["report", *records[1:], "-o", "all.html"]) == 0
+
+
+def test_a_failed_accuracy_is_explained_on_its_machine(machines: Project) -> None:
+    machines.weights(Behaviour(drop={"int8": 0.2}))
+    result = machines.run("--trt-precision=int8", "--trt-explain")
+    assert result.ret == 1
+    for machine in "ab":
+        assert list(record(machines, machine).explanations) == ["shapes-int8-320-b1-onnxruntime-cpu"]
+        assert any(line.startswith(f"{machine} explain") for line in jobs(machines))
+
+
 def test_release_packs_of_machines_lie_apart(machines: Project) -> None:
     machines.run(FP16, "--trt-baselines=update")
     result = machines.run(FP16, "--trt-promote=packs")
