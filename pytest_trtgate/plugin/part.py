@@ -291,7 +291,9 @@ class Part:
             self.closing_lines += [f"{self.prefix}{missing}"] if missing else []
         save(run, False)
         if not interrupted:
-            remember(session.measure, run, time.time() - self._owner.started)
+            others = [part.run.jobs for part in self._owner.begun if part.run is not None and part is not self]
+            elsewhere_s = sum(job.seconds for jobs in others for job in jobs)
+            remember(session.measure, run, time.time() - self._owner.started - elsewhere_s)
             self.workspace.discard_older(self.settings.keep_runs)
         if before is not None:
             here = self._config.invocation_params.dir
