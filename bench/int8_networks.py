@@ -1,6 +1,6 @@
 """Small networks of all tasks, two of each, for the study of INT8's defaults: their pictures, and their training.
 
-    python bench/int8_networks.py FOLDER [NAME ...]     # leaves FOLDER/NAME/NAME.pt and FOLDER/NAME/data; 2 to 6 minutes each
+    python bench/int8_networks.py FOLDER [NAME ...]   # leaves FOLDER/NAME/NAME.pt and FOLDER/NAME/data; minutes each
 
 Figures of four corners lie on soft colours, filled, or are thin outlines on white. The networks on the former are
 YOLO11s, those on the latter YOLOv8s. The demo's detector and the two networks of ``tests/real`` take the places of
@@ -21,7 +21,7 @@ ROOT = Path(__file__).parent.parent
 for _place in ("tests/support", "examples/shapes"):
     sys.path.insert(0, str(ROOT / _place))
 
-SPLITS = {"train": (400, 1), "val": (4, 2), "test": (200, 3)}
+SPLITS = {"train": (400, 1), "val": (40, 2), "test": (200, 3)}
 """How many pictures each split has, and its seed."""
 CALIBRATION = 80
 """Pictures of the first split that INT8 is calibrated on, evenly spread."""
@@ -124,7 +124,7 @@ def _picture(random: Any, filled: bool, most: int, classes: int) -> tuple[Any, l
 
 
 def _outline(cls: int) -> tuple[tuple[float, float], ...]:
-    """Return tip, left tail, notch and right tail of a figure of radius 1: eight figures of other widths and notches."""
+    """Return tip, left tail, notch and right tail of one of eight figures of radius 1, of other widths and notches."""
     width, notch = (0.65, 0.3)[cls % 2], (-0.3, -0.95, -0.7, 0.2)[cls // 2]
     return ((1.0, 0.0), (-0.7, width), (notch, 0.0), (-0.7, -width))
 
@@ -148,15 +148,14 @@ def _label(task: str, points: Any) -> str:
 
 def train(name: str, folder: Path) -> Path:
     """Return the checkpoint of a network, trained where need be, in ``folder``."""
-    from harmed_by_int8 import stripped, train_small
+    from harmed_by_int8 import train_small
 
     network, checkpoint = NETWORKS[name], folder / f"{name}.pt"
     folder.mkdir(parents=True, exist_ok=True)
     data = make_data(name, folder / "data")
-    if network.ready:
-        shutil.copyfile(ROOT / network.ready, checkpoint)
-        return checkpoint
-    return stripped(train_small(network.family, data, folder, network.epochs), checkpoint)
+    trained = ROOT / network.ready if network.ready else train_small(network.family, data, folder, network.epochs)
+    shutil.copyfile(trained, checkpoint)
+    return checkpoint
 
 
 if __name__ == "__main__":

@@ -93,8 +93,8 @@ def train(name: str, folder: Path, epochs: int) -> Path:
 def train_small(family: str, data: Path, folder: Path, epochs: int) -> Path:
     """Train a network of an eighth of the usual width on one core; return the last checkpoint as training leaves it.
 
-    ``family`` is the path of one of Ultralytics' models, with braces where its scale stands. ``data`` is a data YAML, or
-    the folder of a classifier's pictures.
+    ``family`` is the path of one of Ultralytics' models, with braces where its scale stands. ``data`` is a data YAML,
+    or the folder of a classifier's pictures.
     """
     os.environ.update(YOLO_OFFLINE="True", YOLO_AUTOINSTALL="false", YOLO_CONFIG_DIR=str(folder))
     import torch
