@@ -37,6 +37,7 @@ class Network:
     task: str
     filled: bool
     epochs: int = 16
+    lr0: float = 0.004
     ready: str = ""
 
     @property
@@ -54,8 +55,8 @@ NETWORKS = {
     "pose-lines": Network("pose", False),
     "obb": Network("obb", True),
     "obb-lines": Network("obb", False),
-    "classify": Network("classify", True, 12),
-    "classify-lines": Network("classify", False, 12),
+    "classify": Network("classify", True, 60, 0.001),
+    "classify-lines": Network("classify", False, 60, 0.001),
 }
 
 
@@ -110,7 +111,7 @@ def _picture(random: Any, filled: bool, most: int, classes: int) -> tuple[Any, l
     picture = cv2.resize(colours, (SIDE_PX, SIDE_PX)) if filled else np.full((SIDE_PX, SIDE_PX, 3), 255, np.uint8)
     figures = []
     for _ in range(random.integers(1, most + 1)):
-        cls, radius = int(random.integers(0, classes)), random.uniform(16, 42)
+        cls, radius = int(random.integers(0, classes)), random.uniform(*((16, 42) if most > 1 else (40, 70)))
         x, y, turn = *random.uniform(radius, SIDE_PX - radius, 2), random.uniform(0, 2 * math.pi)
         rotation = np.array([[math.cos(turn), -math.sin(turn)], [math.sin(turn), math.cos(turn)]])
         points = np.array(_outline(cls)) * radius @ rotation.T + (x, y)
@@ -153,7 +154,11 @@ def train(name: str, folder: Path) -> Path:
     network, checkpoint = NETWORKS[name], folder / f"{name}.pt"
     folder.mkdir(parents=True, exist_ok=True)
     data = make_data(name, folder / "data")
-    trained = ROOT / network.ready if network.ready else train_small(network.family, data, folder, network.epochs)
+    trained = (
+        ROOT / network.ready
+        if network.ready
+        else train_small(network.family, data, folder, network.epochs, network.lr0)
+    )
     shutil.copyfile(trained, checkpoint)
     return checkpoint
 

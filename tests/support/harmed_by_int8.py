@@ -90,7 +90,7 @@ def train(name: str, folder: Path, epochs: int) -> Path:
     return stripped(trained, folder / f"{name}.pt")
 
 
-def train_small(family: str, data: Path, folder: Path, epochs: int) -> Path:
+def train_small(family: str, data: Path, folder: Path, epochs: int, lr0: float = 0.004) -> Path:
     """Train a network of an eighth of the usual width on one core; return the last checkpoint as training leaves it.
 
     ``family`` is the path of one of Ultralytics' models, with braces where its scale stands. ``data`` is a data YAML,
@@ -115,7 +115,7 @@ def train_small(family: str, data: Path, folder: Path, epochs: int) -> Path:
     model = YOLO(plan)
     where = {"project": str(folder), "name": "run", "exist_ok": True, "plots": False, "val": False}
     how = {"imgsz": SIDE_PX, "batch": 16, "nbs": 16, "workers": 0, "device": "cpu", "amp": False, "seed": 0}
-    rate = {"optimizer": "AdamW", "lr0": 0.004, "warmup_epochs": 1}
+    rate = {"optimizer": "AdamW", "lr0": lr0, "warmup_epochs": 1}
     changes = {"mosaic": 0.0, "fliplr": 0.0, "scale": 0.2, "translate": 0.05, "hsv_h": 0.5, "close_mosaic": 0}
     model.train(data=str(data), epochs=epochs, **where, **how, **rate, **changes)
     return folder / "run" / "weights" / "last.pt"
