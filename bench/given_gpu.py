@@ -2,8 +2,8 @@
 
 python bench/given_gpu.py FOLDER
 
-It takes a GPU and TensorRT 10 or 11. Ultralytics exports the ONNX file, in a process of its own; TensorRT alone builds
-the plans, with ONNX Runtime's quantization. The spoilt INT8 has all scales of activations multiplied by 4.
+It takes a GPU and TensorRT 8.6 or newer. Ultralytics exports the ONNX file, in a process of its own; TensorRT alone
+builds the plans, with ONNX Runtime's quantization. The spoilt INT8 has all scales of activations multiplied by 4.
 Prints what each run came to, and keeps it in ``results/given_gpu.json``; ends with 1 where it is not as expected.
 """
 
@@ -95,13 +95,18 @@ def build(graph: Path, to: Path) -> None:
 
     logger = trt.Logger(trt.Logger.WARNING)
     builder = trt.Builder(logger)
-    typed = getattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
-    network = builder.create_network(0 if typed is None else 1 << int(typed))
+    kinds = trt.NetworkDefinitionCreationFlag
+    typed = hasattr(kinds, "STRONGLY_TYPED")  # from release 9 on
+    network = builder.create_network(1 << int(kinds.STRONGLY_TYPED if typed else kinds.EXPLICIT_BATCH))
     parser = trt.OnnxParser(network, logger)
     if not parser.parse(graph.read_bytes()):
         raise SystemExit(f"{graph}: {[str(parser.get_error(i)) for i in range(parser.num_errors)]}")
     config = builder.create_builder_config()
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
+    if not typed:
+        for name in ("FP16", "INT8") if graph.stem != "fp16" else ("FP16",):
+            config.set_flag(getattr(trt.BuilderFlag, name))
+        config.builder_optimization_level = 0  # release 8.6 takes minutes otherwise
     to.write_bytes(builder.build_serialized_network(network, config))
 
 
@@ -120,7 +125,10 @@ def main() -> int:
     subprocess.run([sys.executable, SHAPES / "generate.py", folder / "data"], check=True)
     shutil.copy(SHAPES / "shapes.pt", folder)
     (folder / "test_gate.py").write_text(TESTS)
-    export = f"from ultralytics import YOLO; YOLO('shapes.pt').export(format='onnx', imgsz={IMGSZ}, device='cpu')"
+    # Opset 17 is the newest that release 8.6 reads.
+    export = (
+        f"from ultralytics import YOLO; YOLO('shapes.pt').export(format='onnx', imgsz={IMGSZ}, opset=17, device='cpu')"
+    )
     subprocess.run([sys.executable, "-c", export], cwd=folder, check=True)
     graph = folder / "shapes.onnx"
     in_halves(graph, folder / "fp16.onnx")
