@@ -80,7 +80,7 @@ class GateRun:
             self.settings.baselines,
             measure.threads,
             self.workspace,
-            lambda cell: self.engines.of(cell).head,
+            self.engines.of,
             lambda cell: self.store.former_name(cell, measure.weights_sha256),
         )
         self._accuracy = AccuracyJudge(self.evaluations, lookup, self.preflight)

@@ -192,6 +192,18 @@ def test_predictions_are_not_timed_in_place_of_an_engine_that_was_accepted(proje
     assert "baseline-int8" not in latency.failures
 
 
+def test_predictions_beside_a_baseline_of_an_engine_say_what_to_do(project: Project) -> None:
+    project.run("--trt-baselines=update").assert_outcomes(passed=6)
+    recorded(project)
+    project.run()
+    latency = project.verdict("int8", "latency")
+    assert latency.outcome == "INCOMPATIBLE"
+    assert (
+        "predictions are suppressed already (nms-in-engine), the baseline's engine is built for nms: accept this one "
+        "under a model name of its own (name = ... in models), or in its place"
+    ) in latency.summary
+
+
 def test_predictions_are_not_promoted(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
     recorded(project)
     project.run("--trt-baselines=update").assert_outcomes(passed=6)
