@@ -37,8 +37,8 @@ _STRIDES = ((8, 16, 32), (8, 16, 32, 64), (4, 8, 16, 32), (16, 32))
 class Expected:
     """What the outputs are to be of: a task, its classes, and an input of ``batch`` squares of ``imgsz`` pixels.
 
-    ``decodes``: the head is a decoder, as RT-DETR's, whose boxes and scores come by place. ``said``: the layout that was
-    named, for shapes that two have.
+    ``decodes``: the head is a decoder, as RT-DETR's, whose boxes and scores come by place. ``said``: the layout that
+    was named, for shapes that two have.
     """
 
     task: Task
@@ -88,13 +88,13 @@ def recognise(outputs: Mapping[str, Shape], of: Expected) -> tuple[Layout, tuple
                 return "raw", names
             has = rows - 4 - extra
             raise ValueError(f"its output {name} has {has} classes ({_sides(shapes[name])}), not {of.classes}")
-        if rows in of.places and (found := _by_place(columns, extra, of)):
-            if len(found) > 1 and of.said not in found:
+        if rows in of.places and (may := _by_place(columns, extra, of)):
+            if len(may) > 1 and of.said not in may:
                 raise ValueError(
-                    f"its output {name} ({_sides(shapes[name])}) may be a raw head of two classes that is transposed, or "
-                    f"DeepStream-Yolo's boxes: say which by layout = {' or '.join(map(repr, found))}"
+                    f"its output {name} ({_sides(shapes[name])}) may be a raw head of two classes that is transposed, "
+                    f"or DeepStream-Yolo's boxes: say which by layout = {' or '.join(map(repr, may))}"
                 )
-            return next(layout for layout in found if of.said in (layout, None) or len(found) == 1), names
+            return next(layout for layout in may if of.said == layout or len(may) == 1), names
         if columns == 6 + extra:
             return "end2end", names
     known = f"{of.batch}x{4 + of.classes + extra}x{min(of.places)} or {of.batch}xKx{6 + extra}"
@@ -105,8 +105,10 @@ def recognise(outputs: Mapping[str, Shape], of: Expected) -> tuple[Layout, tuple
 
 def _by_place(columns: int, extra: int, of: Expected) -> list[Layout]:
     """Return the layouts that have so many numbers for each place that a head looks at."""
-    found: list[Layout] = ["transposed"] if columns == 4 + of.classes + extra else []
-    return [*found, *(["deepstream"] if columns == 6 and of.task == "detect" else [])]
+    numbers: dict[Layout, int] = {"transposed": 4 + of.classes + extra}
+    if of.task == "detect":
+        numbers["deepstream"] = 6
+    return [layout for layout, count in numbers.items() if count == columns]
 
 
 def _efficientnms(
