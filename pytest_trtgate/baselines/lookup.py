@@ -52,8 +52,6 @@ def _of_heads(engine: EngineRecord, baseline: Baseline) -> str:
     said = f"the engine is built for {engine.head}, the baseline's for {baseline.head}"
     if engine.given is None:
         return f"{said} (export.nms): set that as it was, or accept this engine in its place"
-    if engine.given.layout == "predictions":
-        said = f"predictions are suppressed already ({engine.head}), the baseline's engine is built for {baseline.head}"
     return f"{said}: accept this one under a model name of its own (name = ... in models), or in its place"
 
 

@@ -192,16 +192,30 @@ def test_predictions_are_not_timed_in_place_of_an_engine_that_was_accepted(proje
     assert "baseline-int8" not in latency.failures
 
 
-def test_predictions_beside_a_baseline_of_an_engine_say_what_to_do(project: Project) -> None:
+def test_predictions_of_another_confidence_than_the_accepted_engine_say_what_to_do(project: Project) -> None:
     project.run("--trt-baselines=update").assert_outcomes(passed=6)
     recorded(project)
+    with (project.path / "trtgate.toml").open("a") as file:
+        file.write("[validation]\nconf = 0.1\n")
     project.run()
-    latency = project.verdict("int8", "latency")
-    assert latency.outcome == "INCOMPATIBLE"
+    accuracy = project.verdict("int8", "accuracy")
+    assert accuracy.outcome == "INCOMPATIBLE"
     assert (
-        "predictions are suppressed already (nms-in-engine), the baseline's engine is built for nms: accept this one "
-        "under a model name of its own (name = ... in models), or in its place"
-    ) in latency.summary
+        "accuracy is incompatible with the baseline, whose evaluation settings differ (conf 0.1 and 0.001): evaluate "
+        "as then, or accept this accuracy in its place"
+    ) in accuracy.summary
+
+
+def test_a_given_engine_of_another_head_than_the_accepted_one_says_what_to_do(project: Project) -> None:
+    project.settings("\n[export]\nnms = false\n")
+    project.run("--trt-baselines=update").assert_outcomes(passed=6)
+    give(project)
+    project.settings(top=ENGINES, base=BASE)
+    project.run()
+    assert (
+        "the engine is built for nms, the baseline's for nms-free: accept this one under a model name of its own "
+        "(name = ... in models), or in its place"
+    ) in project.verdict("int8", "latency").summary
 
 
 def test_predictions_are_not_promoted(project: Project, capsys: pytest.CaptureFixture[str]) -> None:

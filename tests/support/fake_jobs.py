@@ -223,7 +223,7 @@ def given(request: dict[str, Any], folder: Path) -> dict[str, Any]:
     output.mkdir(parents=True, exist_ok=True)
     (output / artifact).write_bytes(content)
     size = [cell["imgsz"], cell["imgsz"]]
-    metadata = {"imgsz": size, "batch": cell["batch"], "task": "detect", "end2end": False, "args": {"nms": predicted}}
+    metadata = {"imgsz": size, "batch": cell["batch"], "task": "detect", "args": {"nms": predicted}}
     layout = "predictions" if predicted else "raw"
     (output / "given.json").write_text(json.dumps({"metadata": metadata, "layout": layout}))
     return {"artifact": artifact, "metadata": metadata, "layout": layout, "inspection": None}
