@@ -82,9 +82,8 @@ def signer(key: Path, certificate: Path | None = None, chain: Sequence[Path] = (
             return config.use_elliptic_key_signer(private_key=key, password=password.encode() or None)
         return config.use_certificate_signer(private_key=key, signing_certificate=certificate, certificate_chain=chain)
 
-    hint = (
-        f"; its password goes into {SIGN_PASSWORD}" if certificate is None and _is_locked(key) and not password else ""
-    )
+    locked = certificate is None and not password and _is_locked(key)
+    hint = f"; its password goes into {SIGN_PASSWORD}" if locked else ""
     ready = _usable(configured, f"{key}{f' with {certificate}' if certificate else ''}", hint)
     return lambda folder: ready.sign(folder, folder / SIGNATURE)
 
