@@ -77,6 +77,15 @@ def test_a_file_that_does_not_fit_is_told_before_it_is_timed(project: Project) -
     assert project.verdict("int8", "latency").outcome == "ERROR"
 
 
+def test_a_file_that_does_not_fit_is_told_before_the_checkpoint_is_evaluated(project: Project) -> None:
+    give(project)
+    project.weights(Behaviour(faults={"given-int8": "refuse"}))
+    project.settings(top=ENGINES, base=BASE)
+    project.run("-k", "accuracy", "--trt-precision=int8").assert_outcomes(failed=1)
+    assert project.verdict("int8", "accuracy").outcome == "ERROR"
+    assert project.job_names("accuracy") == []
+
+
 def test_another_sidecar_makes_another_engine(project: Project) -> None:
     file = give(project)
     project.settings(top=ENGINES, base=BASE)

@@ -374,6 +374,16 @@ def test_classes_in_another_order_in_its_own_metadata_are_a_sentence(
     assert "the same classes in another order cannot be compared" in done.sentence
 
 
+def test_weights_in_another_file_are_a_sentence(material: Material, fp32: Path, tmp_path: Path) -> None:
+    file = tmp_path / "apart.onnx"
+    onnx.save(onnx.load(fp32), file, save_as_external_data=True, location="apart.data", size_threshold=100)
+    done = run_job("given", given_request(file, material, tmp_path / "out"), tmp_path / "job")
+    assert done.sentence == (
+        f"{file}: its weights lie in other files (apart.data), and one file is gated: write them into it, by "
+        "onnx.save(onnx.load('apart.onnx'), 'whole.onnx')"
+    )
+
+
 @pytest.mark.parametrize("size", [5000, -200])
 def test_a_truncated_file_is_a_sentence(material: Material, fp32: Path, tmp_path: Path, size: int) -> None:
     file = tmp_path / "cut.onnx"
