@@ -10,9 +10,9 @@ from pathlib import Path
 from ..errors import JobError, reason_of
 from ..jobs import ExplainRequest, ExplainResponse
 from ..measuring import Engines, Evaluations
-from ..records import AccuracyRecord, Explanation, Layer
+from ..records import AccuracyRecord, Explanation, Layer, reworded
 from ..repairing import Given, Trials
-from ..text import plural
+from ..text import of_reference, plural
 from ..verdicts import calibrated_on
 from .arms import chosen_images, of_metric
 from .blocks import guilty, of_blocks
@@ -49,7 +49,8 @@ def explain(given: Given, folder: Path, seconds: float, say: Callable[[str], Non
         finally:
             context.workspace.close()
     found = found.model_copy(update={"seconds": round(time.monotonic() - started, 1)})
-    return found.model_copy(update={"sentence": _sentence(found)})
+    found = found.model_copy(update={"sentence": _sentence(found)})
+    return reworded(found, of_reference) if given.weights.suffix == ".onnx" else found
 
 
 def _of_layers(

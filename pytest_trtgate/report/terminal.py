@@ -12,6 +12,7 @@ from .numbers import CellNumbers, primary_name, rows_of
 from .page.cards import alike, commands_of, first_baseline, joint_command, last_line, title_of
 from .page.parts import sentence_of, warnings_of
 from .shipping import shipping
+from .wording import in_words_of
 
 Line = tuple[str, dict[str, bool]]
 """A line of text, and the markup that ``TerminalReporter.write_line`` takes: colours and ``bold``."""
@@ -137,7 +138,9 @@ def table(run: RunRecord, width: int) -> list[Line]:
     rows = _rows(run, words)
     if not rows:
         return []
-    titles = [column.title or primary_name(run) for column in COLUMNS]
+    say = in_words_of([run])
+    titles = [say(column.title) or primary_name(run) for column in COLUMNS]
+    rows = [([say(text) for text in row], markup) for row, markup in rows]
     kept, widths = _fit([titles, *(row for row, _ in rows)], width)
     lines: list[Line] = []
     for row, markup in [(titles, {"bold": True}), *rows]:
@@ -180,9 +183,9 @@ def summary_lines(run: RunRecord, width: int, color: bool = True) -> list[Line]:
     Returns:
         ``(text, markup)`` per line, for ``TerminalReporter.write_line(text, **markup)``.
     """
-    lines = table(run, width)
+    lines, say = table(run, width), in_words_of([run])
     if lines and run.latencies:
-        lines += [(text, {}) for text in _wrapped(LEGEND, width)]
+        lines += [(text, {}) for text in _wrapped(say(LEGEND), width)]
     troubled = [*alike(run, failed=True), *alike(run, failed=False)]
     if lines and troubled:
         lines.append(("", {}))
@@ -193,9 +196,9 @@ def summary_lines(run: RunRecord, width: int, color: bool = True) -> list[Line]:
     if joint := joint_command(run):
         lines.append((f"{joint.short}: {fmt.clip(joint.line, 2000)}", {}))
     for text in warnings_of([run]):
-        lines += [(line, {"yellow": True}) for line in _wrapped(f"WARNING  {fmt.plain(text)}", width)]
+        lines += [(line, {"yellow": True}) for line in _wrapped(say(f"WARNING  {fmt.plain(text)}"), width)]
     for sentence in shipping(run):
-        lines += [(line, {"bold": True}) for line in _wrapped(fmt.plain(sentence), width)]
+        lines += [(line, {"bold": True}) for line in _wrapped(say(fmt.plain(sentence)), width)]
     if not run.verdicts:
         lines.append(("Nothing was judged.", {"red": True, "bold": True}))
     return lines if color else [(text, {}) for text, _ in lines]

@@ -14,6 +14,7 @@ from project import SETTINGS, Project
 from pytest_trtgate.cli import main
 from pytest_trtgate.records import PackManifest
 from pytest_trtgate.records.files import file_sha256, load, stamp
+from pytest_trtgate.report.markdown import render
 from pytest_trtgate.settings.given import Sidecar, read_sidecar
 
 BASE = SETTINGS.replace('models = ["shapes.pt"]\n', "")
@@ -335,11 +336,18 @@ def test_an_onnx_file_stands_for_the_checkpoint(project: Project) -> None:
     give(project)
     Behaviour().save(project.path / "ref.onnx")
     project.settings(top='models = [{ reference = "ref.onnx", engines = { int8 = "deploy/best.onnx" } }]', base=BASE)
-    project.run().assert_outcomes(passed=2)
+    result = project.run()
+    result.assert_outcomes(passed=2)
     assert [cell.key for cell in project.record.cells] == ["ref-int8-320-b1-onnxruntime-cpu"]
     checks = project.verdict("int8", "accuracy").checks
     assert {check.outcome for check in checks if check.against == "pt"} == {"PASS"}
-    assert any("stands for the .pt" in note for note in project.record.notes)
+    assert any("ref.onnx is the reference" in note for note in project.record.notes)
+    markdown = render([project.record])
+    for said in (result.stdout.str(), project.page, markdown, project.verdict("int8", "latency").summary):
+        assert not re.search(r"(?<![\w.])\.pt\b", re.sub("<script.*?</script>", "", said, flags=re.DOTALL))
+    assert "ref reference" in result.stdout.str()
+    assert ">reference<" in project.page
+    assert "| reference |" in markdown
 
 
 def test_a_given_engine_is_explained_and_not_rebuilt(project: Project) -> None:
