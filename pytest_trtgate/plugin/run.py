@@ -69,6 +69,7 @@ class GatePlugin:
         reported: Names of those that were run, or began to be.
         dead: Workers that ended without saying what they did.
         launches_expected: Whether any of them looks as if it asked for launches.
+        times_wanted: Whether any looks as if it asked for the times themselves.
         run: The record of the run, once it has ended.
         closing_lines: What is said beneath the table: baselines that were written, and pictures that were not.
         relay: Shows what xdist's workers say, in their controller.
@@ -87,6 +88,7 @@ class GatePlugin:
         self.reported: set[str] = set()
         self.dead: list[str] = []
         self.launches_expected = False
+        self.times_wanted = False
         self.cells: set[Cell] = set()
         self.run: RunRecord | None = None
         self.closing_lines: list[str] = []
@@ -210,7 +212,7 @@ class GatePlugin:
         if not self.is_worker:  # of several, one makes the launches, and none knows which
             models = {cell.model for cell in self.cells} if self.launches_expected else set()
             measure.expected.expect(models, builds=measure.cache.is_empty)
-        return GateRun(
+        found = GateRun(
             measure,
             options.accept_command(self.config),
             self.source,
@@ -218,6 +220,8 @@ class GatePlugin:
             preflight=partial(self._begin, measure, gpu),
             amend=partial(amendments, self.config),
         )
+        found.latencies.shows_all = self.times_wanted
+        return found
 
     def _begin(self, measure: RunContext, gpu: str) -> Preflight:
         """Return what the preflight finds, and say what is then to do."""
@@ -225,6 +229,8 @@ class GatePlugin:
         if cells := [cell for cell in self.cells if not failures(found.concerning(cell, ""))]:
             session = self.session
             announce(session.evaluations, cells, session.latencies if self.launches_expected else None)
+        if self.launches_expected and not self.is_worker:
+            self.session.latencies.expect({cell.model for cell in self.cells})
         return found
 
     def _concerned(self, early: EarlyFinding) -> bool:
@@ -270,7 +276,8 @@ class GatePlugin:
             cell = item.callspec.params["trt_cell"] if hasattr(item, "callspec") else None
             item.user_properties.append((_CELL, cell.key if cell else ""))
         self._refuse_other_projects(gate)
-        self.launches_expected = any(map(_looks_timed, gate))
+        self.launches_expected = any(_names(item, "trt_latency", "check_latency") for item in gate)
+        self.times_wanted = any(_names(item, "trt_latency", "latency", "benchmark") for item in gate)
         self.cells = {item.callspec.params["trt_cell"] for item in gate if hasattr(item, "callspec")} - {None}
         listing = self._planning not in ("", "--collect-only", "--setup-plan")
         if self.problem and self.selected and not self.is_worker and not listing:
@@ -532,8 +539,8 @@ def _of_gate(items: list[pytest.Item]) -> list[pytest.Item]:
     return [item for item in items if "trt_cell" in getattr(item, "fixturenames", ())]
 
 
-def _looks_timed(item: pytest.Item) -> bool:
-    """Return whether a test's fixtures or its own code name a latency; a helper of its may ask for one unseen."""
+def _names(item: pytest.Item, *wanted: str) -> bool:
+    """Return whether a test's fixtures or its own code name one of these; a helper of its may ask for one unseen."""
     code = getattr(getattr(item, "function", None), "__code__", None)
     names = {*getattr(item, "fixturenames", ()), *getattr(code, "co_names", ())}
-    return not names.isdisjoint({"trt_latency", "check_latency"})
+    return not names.isdisjoint(wanted)

@@ -182,7 +182,8 @@ def summary_lines(run: RunRecord, width: int, color: bool = True) -> list[Line]:
     """
     lines = table(run, width)
     if lines and run.latencies:
-        lines += [(text, {}) for text in _wrapped(LEGEND, width)]
+        stored = dict.fromkeys(f"; .pt:{n.rest_of}" for row in rows_of(run) for n in row if n.rest)
+        lines += [(text, {}) for text in _wrapped(LEGEND + "".join(stored), width)]
     troubled = [*alike(run, failed=True), *alike(run, failed=False)]
     if lines and troubled:
         lines.append(("", {}))
