@@ -80,7 +80,7 @@ class Latencies:
             launch = self._launch(model, f"launch-{model}-whole", len(record.launches), arms, "first")
             return record.model_copy(update={"launches": (*record.launches, launch)})
 
-        return self.context.workspace.once(f"latency-whole-{model}", LatencyRecord, more)
+        return self.context.workspace.once(f"whole-{model}", LatencyRecord, more)
 
     def expect(self, models: Iterable[str]) -> None:
         """Let the launches of models begin to import, where that takes long and they are not all that is built for."""
