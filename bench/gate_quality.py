@@ -1,6 +1,6 @@
 """How often the gate cries wolf, how often it catches a slow-down, and how the usual rules do in the same time.
 
-python bench/gate_quality.py [--quick] [--only simulated|worlds|curves|recorded] [--seed 0]
+python bench/gate_quality.py [--quick] [--only simulated|worlds|budgets|curves|recorded] [--seed 0]
 
 Simulated: every process ("launch") has a speed of its own, every session an offset of its own, and inferences vary
 inside a process. The baseline and the candidate of one launch are independent, which is the hard case. A/A runs compare
@@ -48,7 +48,7 @@ from gate_rules import (
     shown,
     table,
 )
-from gate_worlds import worlds
+from gate_worlds import all_budgets, worlds
 from machine import RESULTS, keep
 
 from pytest_trtgate.judge.latency.design import LOOKS, MAX_LAUNCHES, SCREENS, SHARP
@@ -267,7 +267,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--quick", action="store_true", help="Few trials, and simulated at 1 %% only; keeps no figures")
     parser.add_argument(
-        "--only", choices=("simulated", "worlds", "curves", "recorded"), help="Make one part of the figures anew"
+        "--only",
+        choices=("simulated", "worlds", "budgets", "curves", "recorded"),
+        help="Make one part of the figures anew; budgets are those with stored sessions",
     )
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
@@ -287,6 +289,8 @@ def main() -> None:
     if arguments.only in (None, "worlds"):
         figures["worlds_simulated_on"] = date.today().isoformat()
         figures["worlds"] = worlds(arguments.seed)
+    if arguments.only in (None, "budgets"):
+        figures["budgets_after_three_sessions"] = all_budgets(np.random.default_rng(arguments.seed), stored=3)
     if arguments.only in (None, "curves"):
         figures["curves_percent"] = {"slowdowns": CURVE, **curves(REFERENCE, 500, rng)}
     if arguments.only in (None, "recorded"):

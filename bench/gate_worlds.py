@@ -31,6 +31,8 @@ CELLS = 9
 """Three models in three precisions; p50 and p95 of each are gated."""
 INNER = 0.01
 """How much inferences of one launch differ (standard deviation of logs)."""
+SESSION_SPREAD = 0.01
+"""How much sessions differ, likewise."""
 POSITION = 0.015
 """What an arm that is loaded second loses, where the order swaps from launch to launch."""
 
@@ -153,19 +155,24 @@ def whole_runs(name: str, trials: int, rng: np.random.Generator) -> dict[str, An
 # --- Budgets ----------------------------------------------------------------------------------------------------------
 
 
-def budgets(name: str, trials: int, rng: np.random.Generator, percentile: int = 95) -> dict[str, Any]:
-    """Return what becomes of a budget that is just the percentile of all inferences, or further away."""
+def budgets(name: str, trials: int, rng: np.random.Generator, percentile: int = 95, stored: int = 0) -> dict[str, Any]:
+    """Return what becomes of a budget that is just the percentile of all inferences, or further away.
+
+    ``stored`` sessions of three launches each are there, each with a level of its own.
+    """
     many = np.exp(WORLDS[name](rng, (1_000_000, 1)) + rng.normal(0, INNER, (1_000_000, 1)))
     true_ms = float(np.percentile(many, percentile))
-    shares = (0.0, 0.02, 0.05, 0.1, -0.05)
+    shares = (0.0, 0.5, -0.5) if stored else (0.0, 0.02, 0.05, 0.1, -0.05)
     decisions: dict[float, list[BudgetDecision]] = {share: [] for share in shares}
     for speeds in WORLDS[name](rng, (trials, MAX_LAUNCHES)):
+        levels = rng.normal(0, SESSION_SPREAD, (stored, 1))
+        before_ms = true_ms * np.exp(WORLDS[name](rng, (stored, 3)) + levels) if stored else np.empty((0, 3))
         times = np.exp(speeds[:, None] + rng.normal(0, INNER, (MAX_LAUNCHES, 500)))
         timed = timings(times)
         for share in shares:
             limit_ms = true_ms * (1 + share)
             launches = [BudgetLaunch(t, int(o)) for t, o in zip(timed, (times > limit_ms).sum(1), strict=True)]
-            decisions[share].append(judge_budget(launches, percentile, limit_ms))
+            decisions[share].append(judge_budget(launches, percentile, limit_ms, before_ms.tolist()))
     return {
         f"budget_{share * 100:+g}_percent": {
             "pass": percent(np.array([decision.outcome is Outcome.PASS for decision in found])),
@@ -273,18 +280,25 @@ def platform(spread: float, count: int, trials: int, rng: np.random.Generator) -
 def worlds(seed: int) -> dict[str, Any]:
     """Return all figures."""
     rng = np.random.default_rng(seed)
-    found: dict[str, Any] = {"seed": seed, "threshold": THRESHOLD, "launches": {}, "budgets": {}}
+    found: dict[str, Any] = {"seed": seed, "threshold": THRESHOLD, "launches": {}}
     for name in WORLDS:
         found["launches"][name] = side_by_side(name, 200_000, rng) | {
             "run_of_nine_cells_fails": whole_runs(name, 50_000, rng),
             "would_have_caught": calibration(name, 3000, rng),
         }
         print(name, found["launches"][name], flush=True)
+    found["budgets"] = all_budgets(rng)
+    found |= since_sessions(rng)
+    return found
+
+
+def all_budgets(rng: np.random.Generator, stored: int = 0) -> dict[str, Any]:
+    """Return what becomes of budgets in each world, with some stored sessions."""
+    found = {}
     for name in WORLDS:
         if "position" not in name:
-            found["budgets"][name] = {f"p{p}": budgets(name, 1000, rng, p) for p in (50, 95)}
-            print(name, found["budgets"][name], flush=True)
-    found |= since_sessions(rng)
+            found[name] = {f"p{p}": budgets(name, 1000, rng, p, stored) for p in (50, 95)}
+            print(name, found[name], flush=True)
     return found
 
 

@@ -200,7 +200,7 @@ class Latencies:
             against = Against(baseline, baseline.engine_sha256 == self.engines.of(cell).sha256)
         speedup = settings.latency.speedup_rule(cell.precision, cell.backend, settings.precisions)
         stored = baseline is None or self.accepts(cell)
-        return Question(candidate_of(self.context, record, cell), stored, against, speedup)
+        return Question(candidate_of(self.context, record, cell, baseline), stored, against, speedup)
 
     def _more(self, record: LatencyRecord) -> Extension | None:
         """Return what the undecided cells of a model still need, at most up to ``latency.max_launches``."""
@@ -263,12 +263,13 @@ def sharpened(arms: Iterable[ArmRequest], questions: Sequence[Question]) -> list
     return [arm.model_copy(update={"sharp": sharp[arm.arm]} if arm.arm in sharp else shown) for arm in arms]
 
 
-def candidate_of(context: RunContext, record: LatencyRecord, cell: Cell) -> Candidate:
-    """Return a cell's engine, with its launches and the limits of its run, as what is to be judged."""
+def candidate_of(context: RunContext, record: LatencyRecord, cell: Cell, baseline: Baseline | None = None) -> Candidate:
+    """Return a cell's engine, with its launches, the limits of its run and its baseline, as what is to be judged."""
     rules = context.settings.latency
     gated = (limit for c in context.plan.cells for limit in rules.limits(c.precision, c.backend).values())
     family = sum(limit.regression is not None for limit in gated)
-    return Candidate(record, cell.precision, rules.context, rules.limits(cell.precision, cell.backend), family)
+    limits = rules.limits(cell.precision, cell.backend)
+    return Candidate(record, cell.precision, rules.context, limits, family, baseline)
 
 
 def reference_arm(engines: Engines, model: str) -> ArmRequest:

@@ -102,7 +102,7 @@ class LatencyJudge:
         if baseline is not None:
             same = baseline.engine_sha256 == self.latencies.engines.of(cell).sha256 and not predicted
             against = Against(baseline, same, why_not_replayed(latency, cell), self.preflight().busy)
-        candidate = candidate_of(self.context, latency, cell)
+        candidate = candidate_of(self.context, latency, cell, baseline)
         speedup = rules.speedup_rule(cell.precision, cell.backend, self.context.settings.precisions)
         speedup = None if predicted else speedup  # no launch had both
         checks, accepting = judge_latency(candidate, speedup, against), self.lookup.accepts(cell, "latency")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -83,6 +84,16 @@ def test_a_slow_down_is_judged_by_threshold_and_stored_sessions(
     value: float, sessions: list[float], outcome: Outcome
 ) -> None:
     assert regression(value, *sessions).outcome is outcome
+
+
+def test_a_budget_that_one_launch_decides_says_what_it_rests_on() -> None:
+    sessions = stored(5.0, 5.02, 4.98)
+    candidate = replace(int8(counted([0], value=5.0), BUDGET), baseline=sessions)
+    [check] = judge_latency(candidate)
+    assert check.outcome is Outcome.PASS
+    assert "it rests on 1 launch and 3 stored sessions, which leave" in check.sentence
+    assert still_needed(candidate) is None
+    assert still_needed(replace(candidate, baseline=None)) is not None
 
 
 def test_a_slow_down_is_told_in_numbers() -> None:

@@ -536,9 +536,16 @@ def test_chi_squared_quantiles_are_those_of_the_tables() -> None:
             dist.chi_squared_quantile(p, df)
 
 
-def budget(*levels_ms: float, over: int = 0, n: int = 500, budget_ms: float = 8.0) -> BudgetDecision:
+def budget(
+    *levels_ms: float,
+    over: int = 0,
+    n: int = 500,
+    budget_ms: float = 8.0,
+    stored_ms: Sequence[Sequence[float]] = (),
+) -> BudgetDecision:
     """Judge the p95 of launches against a budget of 8 ms."""
-    return judge_budget([BudgetLaunch(timing(ms).model_copy(update={"n": n}), over) for ms in levels_ms], 95, budget_ms)
+    launches = [BudgetLaunch(timing(ms).model_copy(update={"n": n}), over) for ms in levels_ms]
+    return judge_budget(launches, 95, budget_ms, stored_ms)
 
 
 def test_three_launches_that_agree_decide_a_budget() -> None:
@@ -549,6 +556,33 @@ def test_three_launches_that_agree_decide_a_budget() -> None:
 def test_fewer_launches_ask_for_the_rest() -> None:
     assert (budget(7.0).outcome, budget(7.0).needs_launches, budget(7.0).upper_ms) == (None, 3, math.inf)
     assert (budget(7.0, 7.0).outcome, budget(7.0, 7.0).needs_launches) == (None, 3)
+
+
+CALM = ((5.0, 5.02, 4.98), (5.03, 5.01, 5.02), (4.97, 5.0, 4.99))
+
+
+def test_one_launch_passes_a_budget_that_is_far_away_by_what_stored_launches_differ() -> None:
+    found = budget(5.0, stored_ms=CALM)
+    assert (found.outcome, found.launches, found.needs_launches) == (Outcome.PASS, 1, None)
+    assert 0 < found.lower_ms < 5.0 < found.upper_ms < 8.0
+
+
+@pytest.mark.parametrize(
+    ("ms", "over", "n", "stored_ms"),
+    [
+        (5.0, 0, 500, CALM[:2]),  # two sessions tell too little
+        (6.5, 0, 500, CALM),  # not far away
+        (5.0, 0, 500, [[5.0, 6.0, 4.5], [5.5, 4.0, 5.0], [4.4, 6.1, 5.2]]),  # launches differ by more
+        (5.0, 40, 500, CALM),  # more were over it than a p95 under it leaves
+        (5.0, 0, 80, CALM),  # too few inferences
+        (20.0, 500, 500, CALM),  # it may have been held up: others confirm a failure
+    ],
+)
+def test_one_launch_does_not_decide_another_budget(
+    ms: float, over: int, n: int, stored_ms: Sequence[Sequence[float]]
+) -> None:
+    found = budget(ms, over=over, n=n, stored_ms=stored_ms)
+    assert (found.outcome, found.needs_launches) == (None, 3)
 
 
 def test_launches_that_differ_prove_a_budget_where_there_are_enough() -> None:

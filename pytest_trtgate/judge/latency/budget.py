@@ -33,6 +33,10 @@ LEAST_SHARE = 0.8
 """The upper limit is one of at least this share of launches, for p50 too: launches may wander off together."""
 NEAR = 0.05
 """A budget nearer than this share to what was measured is judged by the last look alone."""
+FAR = 0.25
+"""A budget that one launch meets is at least so far away, in logs, however little stored launches differ."""
+SESSIONS = 3
+"""So many stored sessions tell what one launch leaves open."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +55,8 @@ class BudgetDecision:
         outcome: None where more is to be measured.
         launches: How many it was judged by.
         level_ms: Geometric mean over launches of their percentiles.
-        lower_ms: One-sided 99 % lower limit of that; 0 by a single launch.
-        upper_ms: One-sided 99 % upper limit of the percentile of all launches; infinite by a single launch.
+        lower_ms: One-sided 99 % lower limit of that; 0 by a single launch without stored sessions.
+        upper_ms: One-sided 99 % upper limit of the percentile of all launches; infinite likewise.
         needs_launches: How many launches in all are needed, where there are too few; else None.
     """
 
@@ -64,13 +68,16 @@ class BudgetDecision:
     needs_launches: int | None = None
 
 
-def judge_budget(launches: Sequence[BudgetLaunch], percent: int, budget_ms: float) -> BudgetDecision:
+def judge_budget(
+    launches: Sequence[BudgetLaunch], percent: int, budget_ms: float, stored_ms: Sequence[Sequence[float]] = ()
+) -> BudgetDecision:
     """Judge a budget by the launches so far, or ask for more.
 
     Args:
         launches: In the order of time; at least one.
         percent: The percentile, 1 to 99.
         budget_ms: The budget.
+        stored_ms: The percentile of each launch of each stored session, in milliseconds.
 
     Returns:
         PASS where the upper limit of the percentile is under the budget and few enough inferences were over it, FAIL
@@ -78,6 +85,10 @@ def judge_budget(launches: Sequence[BudgetLaunch], percent: int, budget_ms: floa
         last does not.
 
     """
+    if len(stored_ms) >= SESSIONS:
+        first = _at(launches[:1], percent, budget_ms, FAR, stored_ms)
+        if first.outcome is Outcome.PASS:
+            return first
     for look in LOOKS:
         found = _at(launches[:look], percent, budget_ms, near=NEAR if look < LOOKS[-1] else 0.0)
         if len(launches) < look:
@@ -87,11 +98,17 @@ def judge_budget(launches: Sequence[BudgetLaunch], percent: int, budget_ms: floa
     return found
 
 
-def _at(launches: Sequence[BudgetLaunch], percent: int, budget_ms: float, near: float) -> BudgetDecision:
+def _at(
+    launches: Sequence[BudgetLaunch],
+    percent: int,
+    budget_ms: float,
+    near: float,
+    stored_ms: Sequence[Sequence[float]] = (),
+) -> BudgetDecision:
     """Judge by all of some launches, a budget nearer than ``near`` as INCONCLUSIVE."""
     levels = [math.log(launch.timing.quantile_ms(percent)) for launch in launches]
-    level = math.fsum(levels) / len(levels)
-    below, above = _margins(levels, max(percent / 100, LEAST_SHARE))
+    level, of_launches = math.fsum(levels) / len(levels), max(percent / 100, LEAST_SHARE)
+    below, above = _margins_of_one(stored_ms, of_launches) if stored_ms else _margins(levels, of_launches)
     gap, share = math.log(budget_ms) - level, (100 - percent) / 100
     over, n = sum(x.over for x in launches), sum(x.timing.n for x in launches)
     outcome = Outcome.INCONCLUSIVE
@@ -110,3 +127,13 @@ def _margins(levels: Sequence[float], share: float) -> tuple[float, float]:
         return math.inf, math.inf
     spread = stdev(levels) * (1 + LAG_WIDENS * lag(levels))
     return student_t_quantile(CONFIDENCE, n - 1) * spread / math.sqrt(n), tolerance(share, CONFIDENCE, n) * spread
+
+
+def _margins_of_one(stored_ms: Sequence[Sequence[float]], share: float) -> tuple[float, float]:
+    """Return the same of a single launch, which differs from the mean of its like as stored launches do.
+
+    Launches of one session resemble each other: as many as there are sessions count.
+    """
+    n, spread = len(stored_ms), stdev(math.log(value) for session in stored_ms for value in session)
+    below = student_t_quantile(CONFIDENCE, n - 1) * spread
+    return below, below + tolerance(share, CONFIDENCE, n) * spread

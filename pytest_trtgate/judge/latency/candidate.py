@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ...records import Baseline, Context, LatencyRecord, Launch, is_replayed, replay_of
+from ...records import Baseline, Context, LatencyRecord, Launch, is_replayed, replay_of, usable
 from ...settings import PERCENTILES, Limit
 
 
@@ -19,6 +19,7 @@ class Candidate:
         context: Which timing is gated.
         limits: Regression and budget per percentile (``p50``, ``p95``, ``p99``).
         family: How many percentiles the run gates against baselines, in all its cells: they share a level.
+        baseline: Whose sessions tell how much launches differ on this machine; None if there are none.
     """
 
     latency: LatencyRecord
@@ -26,6 +27,7 @@ class Candidate:
     context: Context
     limits: Mapping[str, Limit]
     family: int = 1
+    baseline: Baseline | None = None
 
     @property
     def thresholds(self) -> dict[str, float]:
@@ -51,6 +53,11 @@ class Candidate:
     def is_replayed(self) -> bool:
         """Whether that was timed beside it."""
         return is_replayed(self.latency, self.arm)
+
+    def stored_ms(self, name: str) -> list[list[float]]:
+        """Return one percentile of each launch of each stored session, in milliseconds."""
+        sessions = self.baseline.per_session_ms(self.context, PERCENTILES[name]) if self.baseline is not None else []
+        return [session for session in sessions if usable(session)]
 
     def per_launch_ms(self, name: str, arm: str = "") -> tuple[float, ...]:
         """Return one percentile of each launch that timed the engine, or another arm."""
