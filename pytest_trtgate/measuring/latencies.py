@@ -213,11 +213,12 @@ class Latencies:
         why = [f"{arm} {need.why}" for arm, need in needs.items()]
         arms = frozenset().union(*(need.arms for need in needs.values()))
         if have < rules.launches:
-            alone = not record.of_arm(REFERENCE) and not may_have_moved(questions)
-            opened = {q.candidate.arm: found for q in questions if not alone and (found := q.beyond_one())[0]}
+            alone = not record.of_arm(REFERENCE)
+            asking = questions if not alone or may_have_moved(questions) else []
+            opened = {q.candidate.arm: found for q in asking if (found := q.beyond_one())[0]}
             why += [f"{arm} {said}" for arm, (_, said) in opened.items()]
             arms = arms.union(*(found for found, _ in opened.values()))
-            launches = max(launches, rules.launches)
+            launches = max(launches, rules.launches + alone)  # of the ``.pt``, which the first left out, as many
         launches = min(rules.max_launches, launches)
         if not arms or launches <= have:
             return None

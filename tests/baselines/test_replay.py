@@ -113,8 +113,8 @@ def test_a_launch_unlike_the_stored_sessions_takes_more_to_tell_of_the_machine(a
     path.write_text(json.dumps(stored))
     result = accepted.run(ONE)
     result.assert_outcomes(passed=2)
-    assert arms(accepted) == [["fp16"], *[["pt", "fp16"]] * 2][: 3 if slower else 1]
-    why = "shapes: 1 launch does not decide, 2 more: fp16 is unlike its stored sessions, and so may the machine be"
+    assert arms(accepted) == [["fp16"], *[["pt", "fp16"]] * 3][: 4 if slower else 1]
+    why = "shapes: 1 launch does not decide, 3 more: fp16 is unlike its stored sessions, and so may the machine be"
     assert (f"  trtgate: {why}" in result.outlines) is slower
     found = [finding.id for finding in accepted.verdict("fp16", "latency").findings]
     assert ("platform-changed" in found) is slower
