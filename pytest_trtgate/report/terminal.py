@@ -196,7 +196,9 @@ def summary_lines(runs: Sequence[RunRecord], width: int, color: bool = True) -> 
     """
     lines, say = table(runs, width), in_words_of(runs)
     if lines and any(run.latencies for run in runs):
-        lines += [(text, {}) for text in _wrapped(say(LEGEND), width)]
+        cells = [n for run in runs for row in rows_of(run) for n in row if n.rest]
+        stored = dict.fromkeys(f"; .pt:{n.rest_of}" for n in cells)
+        lines += [(text, {}) for text in _wrapped(say(LEGEND + "".join(stored)), width)]
     troubled = [verdicts for failed in (True, False) for run in runs for verdicts in alike(run, failed=failed)]
     if lines and troubled:
         lines.append(("", {}))
