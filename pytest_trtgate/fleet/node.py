@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from .. import __version__
 from ..errors import SettingsError
 from ..jobs import JobKind
 from ..machine import Machine, device_lock, machine_slug, resolve_backend, slug
@@ -23,6 +25,8 @@ from .worker import Worker
 
 LABEL = "trtgate-machine"
 """The label of a node that says what kind of machine it is."""
+RELEASE = "trtgate-release"
+"""The label that says which release of pytest-trtgate its worker has."""
 CPU = "trtgate-cpu"
 """The resource that stands for all of a node's CPU."""
 _KIND, _ROOTS, _CACHE = "TRTGATE_WORKER_KIND", "TRTGATE_WORKER_DATA_ROOTS", "TRTGATE_WORKER_CACHE"
@@ -62,6 +66,11 @@ def kind_of(machine: Machine) -> str:
     return os.environ.get(_KIND) or slug(gpus[0].name if gpus else f"cpu-{platform.machine()}")[:63]
 
 
+def label_of(text: str) -> str:
+    """Return a text as the value of a label may be."""
+    return re.sub(r"[^\w.-]", "-", text, flags=re.ASCII)[:63]
+
+
 def join(
     address: str,
     say: Callable[[str], None],
@@ -89,7 +98,11 @@ def join(
     say(f"{kind_of(machine)}: {backend} on {device} ({why}); joining {address}")
     command = [
         *(sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--disable-usage-stats"),
-        *(f"--address={address}", f"--labels={LABEL}={kind_of(machine)}", f"--num-gpus={len(gpus)}"),
+        *(
+            f"--address={address}",
+            f"--labels={LABEL}={kind_of(machine)},{RELEASE}={label_of(__version__)}",
+            f"--num-gpus={len(gpus)}",
+        ),
         f'--resources={{"{CPU}": 1}}',
     ]
     # In a group of its own: an interrupt is for us, who may have to wait for a job.

@@ -210,7 +210,7 @@ class Part:
         )
 
     def _gate(self, measure: RunContext, preflight: Callable[[], Preflight]) -> GateRun:
-        return GateRun(
+        found = GateRun(
             measure,
             options.accept_command(self._config),
             self._owner.source,
@@ -218,6 +218,8 @@ class Part:
             preflight=preflight,
             amend=partial(amendments, self._config),
         )
+        found.latencies.shows_all = self._owner.times_wanted
+        return found
 
     def _begin(self, measure: RunContext, gpu: str) -> Preflight:
         """Return what the preflight finds, and say what is then to do."""
@@ -225,6 +227,8 @@ class Part:
         if cells := [cell for cell in self.cells if not failures(found.concerning(cell, ""))]:
             session = self.session
             announce(session.evaluations, cells, session.latencies if self._owner.launches_expected else None)
+        if self._owner.launches_expected and not self._owner.is_worker:
+            self.session.latencies.expect({cell.model for cell in self.cells})
         return found
 
     def _concerned(self, early: EarlyFinding) -> bool:

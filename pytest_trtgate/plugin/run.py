@@ -54,6 +54,7 @@ class GatePlugin:
         reported: Names of those that were run, or began to be.
         dead: Workers that ended without saying what they did.
         launches_expected: Whether any of them looks as if it asked for launches.
+        times_wanted: Whether any looks as if it asked for the times themselves.
         closing_lines: What is said beneath the table: baselines that were written, and pictures that were not.
         relay: Shows what xdist's workers say, in their controller.
         stopped: Whether the user interrupted the run when all its verdicts were reached.
@@ -71,6 +72,7 @@ class GatePlugin:
         self.reported: set[str] = set()
         self.dead: list[str] = []
         self.launches_expected = False
+        self.times_wanted = False
         self.closing_lines: list[str] = []
         self.stopped = False
         self.report: Path | None = None
@@ -183,7 +185,8 @@ class GatePlugin:
             if cell and cell.machine:
                 item.user_properties.append((_MACHINE, cell.machine))
         self._refuse_other_projects(gate)
-        self.launches_expected = any(map(_looks_timed, gate))
+        self.launches_expected = any(_names(item, "trt_latency", "check_latency") for item in gate)
+        self.times_wanted = any(_names(item, "trt_latency", "latency", "benchmark") for item in gate)
         cells = {item.callspec.params["trt_cell"] for item in gate if hasattr(item, "callspec")} - {None}
         for part in self.parts:
             part.cells = {cell for cell in cells if cell.machine == part.name}
@@ -423,8 +426,8 @@ def _of_gate(items: list[pytest.Item]) -> list[pytest.Item]:
     return [item for item in items if "trt_cell" in getattr(item, "fixturenames", ())]
 
 
-def _looks_timed(item: pytest.Item) -> bool:
-    """Return whether a test's fixtures or its own code name a latency; a helper of its may ask for one unseen."""
+def _names(item: pytest.Item, *wanted: str) -> bool:
+    """Return whether a test's fixtures or its own code name one of these; a helper of its may ask for one unseen."""
     code = getattr(getattr(item, "function", None), "__code__", None)
     names = {*getattr(item, "fixturenames", ()), *getattr(code, "co_names", ())}
-    return not names.isdisjoint({"trt_latency", "check_latency"})
+    return not names.isdisjoint(wanted)

@@ -36,12 +36,16 @@ from .types import (
     split_commas,
 )
 
+SHARD_IMAGES = 1000
+"""Images of a part for which a further machine is worth its start."""
 DEPLOYMENT_CONF = 0.25
 """Boxes above this confidence are kept while timing, and by suppression inside an engine: Ultralytics' default."""
 
 
 CACHE_KEY = "TRTGATE_CACHE_KEY"
 """Environment variable of the secret with which cached records are sealed; jobs, which run weights, do not get it."""
+SIGN_PASSWORD = "TRTGATE_SIGN_PASSWORD"
+"""Environment variable of the password of the key that release packs are signed with; jobs do not get it either."""
 
 
 def in_ci() -> bool:
@@ -137,12 +141,18 @@ class Fleet(Section):
     """``[tool.trtgate.fleet]``: the Ray cluster on which jobs are done.
 
     ``address``: ``auto`` for the cluster that this machine has joined. ``wait_s``: for how long a run waits until a
-    machine is free.
+    machine is free. ``shards``: among how many machines of a kind an evaluation is divided at most, where further ones
+    are free; ``auto`` gives each at least 1000 images.
     """
 
     example = '{ address = "auto" }'
     address: str | None = field_allowing("auto, HOST:PORT or ray://HOST:PORT", default=None, min_length=1)
     wait_s: PositiveFloat = field_allowing(SECONDS, default=600.0)
+    shards: Literal["auto"] | PositiveInt = field_allowing("auto, or a whole number of at least 1", default="auto")
+
+    def parts(self, images: int) -> int:
+        """Return into how many parts an evaluation of so many images is divided at most."""
+        return max(1, min(images, images // SHARD_IMAGES if self.shards == "auto" else self.shards))
 
 
 class EngineLimits(Section):

@@ -80,12 +80,14 @@ def _other_context(n: CellNumbers, arm: str) -> Iterator[str]:
         return
     faster = ratio(reference.level_ms(50) if reference else None, times.level_ms(50))
     beside = f", {fmt.times(faster)} vs .pt" if arm != REFERENCE and faster is not None else ""
-    yield f"{CONTEXT_NAMES[context]} {fmt.ms(times.level_ms(50))}{beside}"
+    stored = "" if arm == REFERENCE or n.is_timed(context) else ", stored"
+    yield f"{CONTEXT_NAMES[context]} {fmt.ms(times.level_ms(50))}{beside}{stored}"
 
 
 def _reference(n: CellNumbers, column: str = ".pt") -> Square:
     mark, lines = REFERENCE_BADGE, [fmt.plural(n.reference.images, "image")] if n.reference else []
-    accuracy, latency = _accuracy_half(mark, n, n.reference, lines), _latency_half(mark, n, REFERENCE, ())
+    stored = [n.rest_of.strip()] if n.rest else []
+    accuracy, latency = _accuracy_half(mark, n, n.reference, lines), _latency_half(mark, n, REFERENCE, stored)
     return Square(column, "", "", mark, accuracy, latency, "")
 
 
