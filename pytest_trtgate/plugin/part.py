@@ -78,19 +78,11 @@ class Part:
     @cached_property
     def _fleet(self) -> FleetLauncher | None:
         """The launcher of jobs on other machines, where the settings name some; it joins them when it is used."""
-        fleet = self.settings.fleet
-        if fleet.address is None:
+        if self.settings.fleet.address is None:
             return None
-        from ..fleet import FleetLauncher, RayCluster
+        from ..fleet import launcher_of
 
-        cluster = RayCluster(
-            fleet.address,
-            self._kind,
-            uses_gpu=self.settings.backend == "tensorrt",
-            wait_s=fleet.wait_s,
-            say=Narrator(self._config).milestone,
-        )
-        return FleetLauncher(cluster.connect)
+        return launcher_of(self.settings, Narrator(self._config).milestone)
 
     @cached_property
     def where(self) -> tuple[str, str, str]:
