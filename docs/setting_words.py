@@ -17,7 +17,9 @@ WORDS: dict[str, str] = {
         "A GPU by its number among those that `CUDA_VISIBLE_DEVICES` leaves, in the order of `nvidia-smi`, or `cpu`."
     ),
     "backend": "`auto` takes TensorRT where it and a GPU are present, else ONNX Runtime on the CPU.",
-    "machines": "The kind of machine in the fleet. Unset: the only one that the cluster has.",
+    "machines": (
+        "The kinds of machines in the fleet: each cell is gated on each. Unset: the only one that the cluster has."
+    ),
     "threads": (
         "Threads of every arm, the `.pt` included. Unset: the usable cores, at most 8; a container's limit of "
         "processor time counts as its cores."
@@ -122,6 +124,11 @@ WORDS: dict[str, str] = {
     "latency.speedup.at_least": "How many times as fast the engine must be.",
     "latency.energy_mj": "Largest energy per inference on a GPU.",
     "latency.memory_mb": "Largest memory on a GPU.",
+    "latency.machine": (
+        "Limits on one kind of machine, such as `[tool.trtgate.latency.machine.nvidia-l4]` and, for one precision of "
+        "it, `[tool.trtgate.latency.machine.nvidia-l4.int8]`. They win over all others; what they leave open is as "
+        "elsewhere. The name is that in `machines`, or of the folder of its baselines, with or without the backend."
+    ),
     "calibration.split": "The split that INT8 is calibrated on.",
     "calibration.fraction": "The share of that split. Ultralytics takes the first images by name.",
     "quantization.int8.keep": (
