@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ..baselines import BROKEN
 from ..errors import TrtGateError, reason_of
 from ..measuring import RunContext
@@ -30,7 +32,7 @@ def with_explanations(context: RunContext, run: RunRecord) -> RunRecord:
             weights=context.plan.weights[cell.model],
             dataset=context.data[cell.model].dataset,
             environment=context.environment,
-            caller=context.caller,
+            caller=replace(context.caller, milestone=lambda _: None),  # each trial is one sentence
         )
         try:
             folder = context.workspace.path / f"explain-{cell.key}"

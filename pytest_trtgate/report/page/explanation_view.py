@@ -122,7 +122,7 @@ def _blocks(found: Explanation, label: str) -> Table:
             fmt.clip(block.name, 60),
             str(block.layers),
             fmt.count(block.images) if block.images else fmt.MISSING,
-            fmt.metric(found.blocks_drop if block.drop is None else block.drop),
+            fmt.metric(found.blocks_drop if block.drop is None and not block.images else block.drop),
             fmt.metric(block.without),
             fmt.metric(block.alone),
         ))
