@@ -35,7 +35,7 @@ def of_blocks(found: Explanation, trials: Trials, network: tuple[Layer, ...], im
         note = ", until that was interrupted"
     told = tuple(tries.sensitivity(block, len(matching(network, [block]))) for block in blocks)
     first, *more = shares
-    halved = f", and the half of them that saves most on {' and then '.join(map(str, more))}" if more else ""
+    halved = f", and the half that saves most on {' and then '.join(map(str, more))}" if more else ""
     return found.model_copy(
         update={
             "blocks": told,

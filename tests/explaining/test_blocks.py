@@ -87,7 +87,7 @@ def test_what_a_dropped_block_saves_is_told_of_its_own_images() -> None:
     assert all(block.drop == pytest.approx(0.101) for block in dropped)
     assert found.blocks_drop == pytest.approx(0.12)
     assert found.blocks_note == (
-        "drops of mAP50-95, all blocks on 16 images, and the half of them that saves most on 32 and then 64"
+        "drops of mAP50-95, all blocks on 16 images, and the half that saves most on 32 and then 64"
     )
 
 

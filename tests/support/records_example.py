@@ -386,7 +386,7 @@ def explanation(where: Cell) -> Explanation:
             BlockSensitivity(name="neck", layers=20),
         ),
         blocks_drop=0.0214,
-        blocks_note="drops of mAP50-95, all blocks on 16 images, and the half of them that saves most on 32 and then 64",
+        blocks_note="drops of mAP50-95, all blocks on 16 images, and the half that saves most on 32 and then 64",
         ranges=(
             RangeUse(
                 name="stem.0", words="stem", low=-1.0, high=3.0, seen_low=-0.5, seen_high=4.0, clipped=0.02, unused=0.1
