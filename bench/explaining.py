@@ -62,7 +62,8 @@ def main(folder: Path) -> int:
     found = load_run(project / "reports" / "run.json").explanations[KEY]
     print("\n".join(lines(found)))
     print(
-        f"explained in {seconds:.0f} s of {LIMIT_S:.0f}, {used:.0f} s of processors; {found.peak_bytes / 1e6:.0f} MB at most to compare layers"
+        f"explained in {seconds:.0f} s of {LIMIT_S:.0f}, {used:.0f} s of processors; "
+        f"{found.peak_bytes / 1e6:.0f} MB at most to compare layers"
     )
     return 0 if seconds < LIMIT_S else 1
 

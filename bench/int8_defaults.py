@@ -39,8 +39,8 @@ CANDIDATES: dict[str, dict[str, Any]] = {
     "entropy": {"calibrator": "entropy"},
 }
 """The exporter's first. Min-max is the same engine, so that it shows the noise of p50. ONNX Runtime has no MSE."""
-MARGIN = 0.002
-"""A metric may be so much lower without being called worse, where its interval includes 0."""
+MARGIN = 0.005
+"""So much lower, half of the usual tolerance, a metric is worse even where its interval includes 0."""
 SLOWER = 1.05
 """A candidate is slower where its p50 is more than so many times the exporter's, in the same launch."""
 SETTINGS = """

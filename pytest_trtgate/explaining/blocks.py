@@ -104,14 +104,12 @@ class _Tries:
 
 
 def guilty(found: Explanation) -> str:
-    """Return the sentence that names the block to blame, of those tried on the most images; empty where none is."""
-    most = max((block.images for block in found.blocks), default=0)
-    saved = {block: found.saved(block) for block in found.blocks if block.images == most}
-    best = max(saved, key=lambda block: saved[block] or 0.0, default=None)
-    drop = found.blocks_drop or 0.0
-    if best is None or best.without is None or drop <= 0 or (saved[best] or 0.0) <= TELLING * drop:
+    """Return the sentence that names the block to blame; empty where none is."""
+    worst, drop = found.worst_block, found.blocks_drop or 0.0
+    saved = 0.0 if worst is None else found.saved(worst) or 0.0
+    if worst is None or drop <= 0 or saved <= TELLING * drop:
         return ""
     return (
-        f"INT8 harms {best.name} most: with its {plural(best.layers, 'layer')} kept out, {found.metric} falls by "
-        f"{best.without:.4f} in place of {drop:.4f}"
+        f"INT8 harms {worst.name} most: with its {plural(worst.layers, 'layer')} kept out, {found.metric} falls by "
+        f"{worst.without or 0.0:.4f} in place of {drop:.4f}"
     )
