@@ -62,9 +62,7 @@ def explanation_view(n: CellNumbers) -> ExplanationView | None:
     note = f"drop that is saved with the block kept out of INT8, of {fmt.metric(found.blocks_drop)}; "
     return ExplanationView(
         sentence=fmt.clip(found.sentence, 700) or "Nothing was found.",
-        blocks=cell_charts.bars(
-            saved, f"{n.label}: drop of {metric} that each block causes in INT8", worst.name if worst else ""
-        ),
+        blocks=cell_charts.bars(saved, title, worst.name if worst else ""),
         blocks_note=(note if saved else "") + fmt.clip(found.blocks_note, 300),
         symptoms=tuple(
             SymptomView(_FOUND if one.found else _NOT, fmt.clip(one.kind, 60), fmt.clip(one.sentence, 400))
