@@ -61,13 +61,13 @@ class _Tries:
         halving([start.keeping((*start.asked.keep, block)) for block in self.blocks], self._tried, self.shares)
 
     def _tried(self, candidate: Candidate, share: float) -> Trial:
-        """Try a network without one block in INT8, and from the second round on with that block alone, too."""
+        """Try a network without one block in INT8, and in the last round with that block alone, too."""
         block = candidate.asked.keep[-1]
         if ((), share) not in self.drops:
             self._try((), share, "as it is")
         trial = self._try((block,), share, f"all but {block} in INT8")
-        # Each engine is built once: those of blocks that do not matter would be built for nothing.
-        if share > self.shares[0] or len(self.shares) == 1:
+        # Most of a trial's time is a build: engines of blocks that do not matter would be built for nothing.
+        if share == self.shares[-1]:
             self._try(self._others(block), share, f"{block} alone in INT8")
         return replace(trial, excess=trial.drops.get(self.metric, float("inf")))
 
