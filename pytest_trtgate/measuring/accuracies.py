@@ -26,6 +26,7 @@ from ..text import age
 from .context import now
 from .engines import Engines
 from .given import described
+from .parts import evaluated
 
 Found = tuple[str, "AccuracyRecord | JobError"]
 """The name of an accuracy in the workspace, and what came of it."""
@@ -181,12 +182,12 @@ class Evaluations:
             job += "-again"
             folder = context.workspace.job_folder(job)
         try:
-            answer = context.job(job, request, times=len(arms))
+            answer = evaluated(context, job, request, len(data.images))
         except JobError as error:
             if sparing:
                 yield arms[0].name, error
             else:
-                yield from self._again(model, arms, _arm_at(folder), error)
+                yield from self._again(model, arms, _arm_at(context.workspace.job_folder(error.job)), error)
             return
         if answer.arms:
             data.check_whole(answer.read)

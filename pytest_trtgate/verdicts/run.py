@@ -97,9 +97,13 @@ class GateRun:
         """Return a failed check for each early finding that fails a cell's verdicts, on one subject or any."""
         return failures(self.preflight().concerning(cell, subject))
 
-    def latency(self, cell: Cell) -> LatencyRecord:
-        """Return the launches that timed a cell; raises JobError where it could not be timed."""
-        return self._latency.launches(cell)
+    def latency(self, cell: Cell, *, whole: bool = False) -> LatencyRecord:
+        """Return the launches that timed a cell; raises JobError where it could not be timed.
+
+        ``whole``: one of them timed the ``.pt`` too, and both contexts.
+        """
+        launches = self._latency.launches(cell)
+        return self.latencies.whole(cell.model) if whole else launches
 
     def since_baseline(self, cell: Cell) -> list[Check]:
         """Return how the latency of a cell was judged against its baseline; raises JobError as :meth:`latency`."""
