@@ -10,6 +10,7 @@ folder, so that no time is spent on waiting for another project.
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -43,16 +44,27 @@ def run(folder: Path, *command: str) -> float:
     return time.monotonic() - started
 
 
+def processor_seconds() -> float:
+    """Return the processor time of all processes that were waited for: what other work beside it changes little."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def main(folder: Path) -> int:
     project = folder / "project"
     run(folder, "-m", "pytest_trtgate.cli", "demo", str(project))
     (project / "conftest.py").write_text(CONFTEST)
     place = ["--trt-device=cpu", "--trt-precision=int8", f"--trt-cache-dir={folder / 'cache'}"]
     print(f"{os.cpu_count()} cores; gate: {run(project, '-m', 'pytest', '-k', 'accuracy', *place):.0f} s")
-    seconds = run(project, "-c", COMMAND, "explain", "reports/run.json", "--only", KEY)
+    before = processor_seconds()
+    seconds = run(project, "-c", COMMAND, "explain", "reports/run.json", "--only", KEY, "--minutes", "20")
+    used = processor_seconds() - before
     found = load_run(project / "reports" / "run.json").explanations[KEY]
     print("\n".join(lines(found)))
-    print(f"explained in {seconds:.0f} s of {LIMIT_S:.0f}; {found.peak_bytes / 1e6:.0f} MB at most to compare layers")
+    print(
+        f"explained in {seconds:.0f} s of {LIMIT_S:.0f}, {used:.0f} s of processors; "
+        f"{found.peak_bytes / 1e6:.0f} MB at most to compare layers"
+    )
     return 0 if seconds < LIMIT_S else 1
 
 

@@ -33,7 +33,7 @@ def add_explain(commands: Any) -> None:
 
 
 def _explain(arguments: argparse.Namespace) -> int:
-    from ..explaining import explain, lines
+    from ..explaining import explain, explained, lines
     from ..records import load_run
 
     run = load_run(arguments.record)
@@ -44,7 +44,7 @@ def _explain(arguments: argparse.Namespace) -> int:
         found = explain(given, folder, 60 * limit, say)
         for line in lines(found):
             say(line)
-        run = run.model_copy(update={"explanations": {**run.explanations, cell.key: found}})
+        run = explained(run, {**run.explanations, cell.key: found})
         _save(run, arguments.record.resolve(), given.settings)
     return 0
 

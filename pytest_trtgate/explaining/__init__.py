@@ -4,4 +4,4 @@ from __future__ import annotations
 
 from .explain import explain
 from .lines import lines
-from .of_run import to_explain, with_explanations
+from .of_run import explained, to_explain, with_explanations

@@ -35,7 +35,7 @@ def of_blocks(found: Explanation, trials: Trials, network: tuple[Layer, ...], im
         note = ", until that was interrupted"
     told = tuple(tries.sensitivity(block, len(matching(network, [block]))) for block in blocks)
     first, *more = shares
-    halved = f", and the half of them that saves most on {' and then '.join(map(str, more))}" if more else ""
+    halved = f", and the half that saves most on {' and then '.join(map(str, more))}" if more else ""
     return found.model_copy(
         update={
             "blocks": told,
@@ -61,13 +61,13 @@ class _Tries:
         halving([start.keeping((*start.asked.keep, block)) for block in self.blocks], self._tried, self.shares)
 
     def _tried(self, candidate: Candidate, share: float) -> Trial:
-        """Try a network without one block in INT8, and from the second round on with that block alone, too."""
+        """Try a network without one block in INT8, and in the last round with that block alone, too."""
         block = candidate.asked.keep[-1]
         if ((), share) not in self.drops:
             self._try((), share, "as it is")
         trial = self._try((block,), share, f"all but {block} in INT8")
-        # Each engine is built once: those of blocks that do not matter would be built for nothing.
-        if share > self.shares[0] or len(self.shares) == 1:
+        # Most of a trial's time is a build: engines of blocks that do not matter would be built for nothing.
+        if share == self.shares[-1]:
             self._try(self._others(block), share, f"{block} alone in INT8")
         return replace(trial, excess=trial.drops.get(self.metric, float("inf")))
 
@@ -104,14 +104,12 @@ class _Tries:
 
 
 def guilty(found: Explanation) -> str:
-    """Return the sentence that names the block to blame, of those tried on the most images; empty where none is."""
-    most = max((block.images for block in found.blocks), default=0)
-    saved = {block: found.saved(block) for block in found.blocks if block.images == most}
-    best = max(saved, key=lambda block: saved[block] or 0.0, default=None)
-    drop = found.blocks_drop or 0.0
-    if best is None or best.without is None or drop <= 0 or (saved[best] or 0.0) <= TELLING * drop:
+    """Return the sentence that names the block to blame; empty where none is."""
+    worst, drop = found.worst_block, found.blocks_drop or 0.0
+    saved = 0.0 if worst is None else found.saved(worst) or 0.0
+    if worst is None or drop <= 0 or saved <= TELLING * drop:
         return ""
     return (
-        f"INT8 harms {best.name} most: with its {plural(best.layers, 'layer')} kept out, {found.metric} falls by "
-        f"{best.without:.4f} in place of {drop:.4f}"
+        f"INT8 harms {worst.name} most: with its {plural(worst.layers, 'layer')} kept out, {found.metric} falls by "
+        f"{worst.without or 0.0:.4f} in place of {drop:.4f}"
     )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ..baselines import BROKEN
 from ..errors import TrtGateError, reason_of
 from ..measuring import RunContext
-from ..records import Cell, Outcome, RunRecord, Verdict
+from ..records import Cell, Explanation, Outcome, RunRecord, Verdict
 from ..repairing import Given
 from .explain import explain
 
@@ -30,7 +32,7 @@ def with_explanations(context: RunContext, run: RunRecord) -> RunRecord:
             weights=context.plan.weights[cell.model],
             dataset=context.data[cell.model].dataset,
             environment=context.environment,
-            caller=context.caller,
+            caller=replace(context.caller, milestone=lambda _: None),  # each trial is one sentence
         )
         try:
             folder = context.workspace.path / f"explain-{cell.key}"
@@ -40,4 +42,10 @@ def with_explanations(context: RunContext, run: RunRecord) -> RunRecord:
             break
         except TrtGateError as error:
             notes.append(f"{cell.label}: not explained: {reason_of(error)}")
-    return run.model_copy(update={"explanations": found, "notes": (*run.notes, *notes)})
+    return explained(run.model_copy(update={"notes": (*run.notes, *notes)}), found)
+
+
+def explained(run: RunRecord, found: dict[str, Explanation]) -> RunRecord:
+    """Return a run with explanations, which its verdicts no longer tell how to come by."""
+    verdicts = (one.model_copy(update={"explain": ""}) if one.cell.key in found else one for one in run.verdicts)
+    return run.model_copy(update={"explanations": found, "verdicts": tuple(verdicts)})

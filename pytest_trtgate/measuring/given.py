@@ -15,7 +15,7 @@ from ..settings import read_sidecar, sidecar_path
 from .context import RunContext
 from .entry import keep_log, new_record
 
-GIVEN_VERSION = 2
+GIVEN_VERSION = 3
 """Part of every key. Raise it when the job makes another description of the same file."""
 
 

@@ -174,3 +174,10 @@ class Explanation(FileRecord):
         """Return the drop that is saved with a block kept out of INT8; None where it was not measured."""
         drop = self.blocks_drop if block.drop is None else block.drop
         return None if drop is None or block.without is None else drop - block.without
+
+    @property
+    def worst_block(self) -> BlockSensitivity | None:
+        """The block that saves most when it is kept out of INT8, of those tried on the most images; None without."""
+        most = max((block.images for block in self.blocks if block.without is not None), default=0)
+        tried = [(saved, block) for block in self.blocks if (saved := self.saved(block)) is not None]
+        return max((one for one in tried if one[1].images == most), key=lambda one: one[0], default=(0.0, None))[1]

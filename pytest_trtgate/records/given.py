@@ -33,6 +33,7 @@ class Feed(Record):
         std: Each channel is divided by it then.
         padding: The grey of the letterbox, 0 to 255.
         corner: The picture lies in the upper left corner of its letterbox, not in the middle.
+        stretched: The picture fills the input, whatever its sides: there is no letterbox.
     """
 
     dtype: str = "float32"
@@ -43,6 +44,7 @@ class Feed(Record):
     std: tuple[float, ...] = ()
     padding: int = 114
     corner: bool = False
+    stretched: bool = False
 
 
 class Description(FileRecord):

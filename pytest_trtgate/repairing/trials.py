@@ -149,6 +149,8 @@ class Trials:
         except JobTimeoutError:
             raise TimeIsUpError from None
         except JobError as error:
+            if time.monotonic() >= self.ends_at:  # a build that was ended comes as any failure
+                raise TimeIsUpError from None
             self.failed.append(context.workspace.path)
             self._say(what or self.given.described(candidate), share, f"not possible ({reason_of(error)})")
             return Trial(candidate, share, float("inf"), problem=reason_of(error))

@@ -71,7 +71,7 @@ class Sidecar(Section):
     mean: tuple[Number, ...] = field_allowing("a number per channel", default=())
     std: tuple[PositiveFloat, ...] = field_allowing("a number per channel, more than 0", default=())
     padding: Whole = field_allowing("a grey from 0 to 255", default=114, ge=0, le=255)
-    letterbox: Literal["centre", "corner"] = field_allowing("centre or corner", default="centre")
+    letterbox: Literal["centre", "corner", False] = field_allowing("centre, corner or false", default="centre")
     first_category: Whole = field_allowing("a whole number", default=0, ge=0)
 
     def feed(self, dtype: str, *, nhwc: bool) -> Feed:
@@ -85,6 +85,7 @@ class Sidecar(Section):
             std=self.std,
             padding=self.padding,
             corner=self.letterbox == "corner",
+            stretched=self.letterbox is False,
         )
 
 

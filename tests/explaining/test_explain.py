@@ -65,8 +65,10 @@ def test_a_failed_cell_is_explained_by_symptoms_layers_and_blocks(
 def test_the_report_has_the_sentence_on_its_card_a_bar_per_block_and_the_outliers(project: Project) -> None:
     project.run("-k", "accuracy")
     assert "<h4>Why</h4>" not in project.page
+    assert "To find out why" in project.page
     explained()
     page = page_of(project)
+    assert "To find out why" not in page
     assert '<p class="why"><b>Why</b> scores lower: the engine' in page
     assert "drop of mAP50-95 that each block causes in INT8" in page
     assert page.count("<rect") >= 3

@@ -78,6 +78,27 @@ def no_keypoints(a: dict[str, np.ndarray]) -> None:
     a["tp"] = a["tp"] & False
 
 
+def boxes_elsewhere(a: dict[str, np.ndarray]) -> None:
+    a["box"] = a["box"] + 5000
+    a["tp"] = a["tp"] & False
+    a["boxed"] = a["boxed"] & False
+
+
+def rotated(turn: float) -> Arm:
+    """Return an arm that finds rotated boxes in the right places, turned by so many degrees."""
+    upright = arm()
+    box = upright.objects.box
+    at, size = (box[:, :2] + box[:, 2:]) / 2, (box[:, 2:] - box[:, :2]) * (1.0, 0.25)
+    angle = np.linspace(0, 1.5, N)[:, None]
+    truth = np.concatenate([at, size, angle], axis=1)
+    seen = np.concatenate([at, size, angle + np.radians(turn)], axis=1)
+    return replace(
+        upright,
+        detections=replace(upright.detections, box=seen),
+        objects=replace(upright.objects, box=truth),
+    )
+
+
 def imprecise(a: dict[str, np.ndarray]) -> None:
     a["tp"][:, 4:] = False
     a["points"][:, 1] += 0.1 * SIDE[:, None]
@@ -97,6 +118,7 @@ def test_an_engine_like_its_checkpoint_has_no_symptom() -> None:
         (no_discs, "class gone", "of disc, 0 in place of 40 found (0 %); of all others 100 %"),
         (no_small, "scale gone", "of smallest third of objects"),
         (other_classes, "class branch lost", "a box on 120 of 120 objects, and its class right on 0 (the .pt on 120)"),
+        (boxes_elsewhere, "box branch lost", "sure of 120 boxes (the .pt of 120), and has one on 0 of 120 objects"),
         (no_keypoints, "keypoint branch lost", "keypoints are right too in 0 % (the .pt 100 %)"),
     ],
 )
@@ -107,6 +129,22 @@ def test_each_symptom_is_found_alone_with_its_evidence(
     told.pop("keypoint branch lost" if kind == "class branch lost" else "", None)
     assert list(told) == [kind]
     assert evidence in told[kind]
+
+
+def test_masks_that_are_lost_in_boxes_that_are_right_are_a_branch_too() -> None:
+    assert list(found(no_keypoints, "mask")) == ["mask branch lost"]
+    assert "mask branch lost" not in found(shifted, "mask")
+
+
+@pytest.mark.parametrize(("turn", "lost"), [(0, False), (4, False), (45, True), (90, False)])
+def test_rotated_boxes_that_are_turned_have_lost_their_angles(turn: float, lost: bool) -> None:
+    told = {one.kind: one for one in symptoms(rotated(0), rotated(turn), NAMES, conf=CONF)}
+    assert told["angle branch lost"].found is lost
+    assert told["angle branch lost"].sentence.startswith(f"the engine's boxes are turned by {turn % 90:.1f} degrees")
+    assert next((one.kind for one in told.values() if one.found), "") == {
+        45: "angle branch lost",
+        90: "box branch lost",
+    }.get(int(turn), "")
 
 
 def test_imprecise_keypoints_are_told_by_their_thresholds_and_by_keypoint() -> None:

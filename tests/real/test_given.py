@@ -208,6 +208,17 @@ def takes_doubles(graph: Any) -> None:
     graph.node.extend(nodes)
 
 
+def half_of_the_input(graph: Any) -> None:
+    """Find one dark object, in the middle half of the input."""
+    del graph.output[:]
+    places = np.zeros((1, 6, PLACES), dtype=np.float32)
+    places[0, :5, 0] = IMGSZ / 2, IMGSZ / 2, IMGSZ / 2, IMGSZ / 2, 0.9
+    constant(graph, "places", places)
+    constant(graph, "nothing", np.float32(0))
+    graph.node.extend([node("Mul", ["output0", "nothing"], ["none"]), node("Add", ["none", "places"], ["half"])])
+    output(graph, "half", 1, 6, PLACES)
+
+
 def transposed(graph: Any) -> None:
     del graph.output[:]
     graph.node.append(node("Transpose", ["output0"], ["by_place"], perm=[0, 2, 1]))
@@ -290,6 +301,48 @@ def test_another_grey_around_the_picture_is_another_input(evaluated: Done) -> No
     assert evaluated.accuracy("padded").metrics != evaluated.accuracy("built").metrics
 
 
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a dataset of pictures twice as wide as high, each with one dark object in its middle half."""
+    cv2 = pytest.importorskip("cv2")
+    folder = tmp_path_factory.mktemp("wide")
+    for split in ("train", "test"):
+        for kind in ("images", "labels"):
+            (folder / kind / split).mkdir(parents=True)
+        for index in range(4):
+            picture = np.random.default_rng(index).integers(0, 256, (40, 80, 3), dtype=np.uint8)
+            cv2.imwrite(str(folder / "images" / split / f"{index}.png"), picture)
+            (folder / "labels" / split / f"{index}.txt").write_text("0 0.5 0.5 0.5 0.5\n")
+    return write_data(folder / "data.yaml")
+
+
+@pytest.mark.parametrize(("letterbox", "expected"), [(False, 0.995), ("centre", 0.0995)])
+def test_boxes_in_a_stretched_picture_are_put_where_its_letterbox_has_them(
+    material: Material, fp32: Path, wide: Path, tmp_path: Path, letterbox: Any, expected: float
+) -> None:
+    file = changed(fp32, tmp_path / "half.onnx", half_of_the_input)
+    own = Material(material.weights, wide)
+    request = given_request(file, own, tmp_path / "out", sidecar={"letterbox": letterbox})
+    assert run_job("given", request, tmp_path / "look").response
+    arms = {"fp32": tmp_path / "out" / "engine.onnx"}
+    done = run_job("accuracy", accuracy_request(arms, wide, tmp_path), tmp_path / "job")
+    # In a letterbox, that half is as high as the picture: its IoU is 0.5, which the first of ten thresholds takes.
+    assert done.accuracy("fp32").metrics["mAP50-95"] == pytest.approx(expected, abs=0.01)
+    latency = latency_request(arms, own.images(), tmp_path / "samples.npz")
+    assert run_job("latency", latency, tmp_path / "launch").response
+
+
+def test_a_square_picture_is_the_same_where_it_is_stretched(material: Material, fp32: Path, tmp_path: Path) -> None:
+    own = squared(material, tmp_path / "squared")
+    own.data.write_text(own.data.read_text().replace("class0", "dark").replace("class1", "bright"))
+    request = given_request(fp32, own, tmp_path / "out", sidecar={"letterbox": False})
+    assert run_job("given", request, tmp_path / "look").response
+    arms = {"fp32": fp32, "int8": tmp_path / "out" / "engine.onnx"}
+    done = run_job("accuracy", accuracy_request(arms, own.data, tmp_path), tmp_path / "job")
+    assert done.accuracy("int8").metrics == done.accuracy("fp32").metrics
+    assert done.accuracy("fp32").metrics["mAP50"] > 0
+
+
 def test_boxes_of_deepstream_are_suppressed_here(evaluated: Done) -> None:
     one, three, built = (evaluated.accuracy(name) for name in ("deepstream", "deepstream3", "built"))
     assert one.metrics == three.metrics
@@ -336,6 +389,7 @@ def test_an_engine_of_the_types_in_its_graph_is_known(
         (as_it_is, {"layout": "end2end"}, {}, "its outputs look like raw, and file.onnx.toml says end2end"),
         (as_it_is, {"input": "data"}, {}, "its inputs are images, not one for images called data"),
         (corners_and_best, {}, {}, "are of no known layout"),
+        (as_it_is, {"task": "segment", "letterbox": False}, {}, "its task is segment"),
         (transposed, {}, {}, "say which by layout = 'transposed' or 'deepstream' in file.onnx.toml"),
     ],
 )

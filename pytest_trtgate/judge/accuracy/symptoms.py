@@ -18,6 +18,8 @@ SHIFTED = 0.03
 """Boxes that are all elsewhere by so much of their size are shifted."""
 GONE = 0.5
 """What is found less than so many times as often is gone, where the rest is not."""
+TURNED_DEGREES = 10.0
+"""Boxes that are all turned by more have lost their angles; squares look the same at every 90."""
 FEWEST = 5
 """Objects below which nothing is said of a group."""
 NO_HARM = 0.002
@@ -46,6 +48,9 @@ def symptoms(
     edges, third = thirds(reference.objects)
     found.append(_gone("scale gone", objects, third, dict(enumerate(size_names(edges)))))
     found.append(_class_branch(reference, engine, objects, conf))
+    if reference.detections.box.shape[1] == 5:
+        found.append(_angle_branch(reference.detections, engine.detections, deployed))
+    found.append(_box_branch(reference, engine, objects, conf))
     if branch:
         found.append(_branch(reference, engine, branch))
     return tuple(found)
@@ -136,6 +141,38 @@ def _class_branch(reference: Arm, engine: Arm, found: Sequence[Array], conf: flo
     )
     lost = before >= FEWEST and after < GONE * before
     return Symptom(kind="class branch lost", found=bool(lost and places > 0.8 * before), sentence=sentence)
+
+
+def _box_branch(reference: Arm, engine: Arm, found: Sequence[Array], conf: float) -> Symptom:
+    """Test whether the engine is sure of as many boxes, and they lie on no objects, of whatever class."""
+    before, places = found[0].sum(), _found(engine, conf, any_class=True).sum()
+    sure = [int((arm.detections.conf >= conf).sum()) for arm in (reference, engine)]
+    return Symptom(
+        kind="box branch lost",
+        found=bool(before >= FEWEST and places < GONE * before and sure[1] > GONE * sure[0]),
+        sentence=f"the engine is sure of {sure[1]} boxes (the .pt of {sure[0]}), and has one on {places} of "
+        f"{len(found[0])} objects (the .pt on {before})",
+    )
+
+
+def _angle_branch(reference: Detections, engine: Detections, deployed: Array) -> Symptom:
+    """Test whether boxes are where they were, and turned."""
+    mine, theirs, _ = shared(_squares(reference), deployed, _squares(engine))
+    if len(mine) < FEWEST:
+        return Symptom(kind="angle branch lost", found=False, sentence="too few boxes are shared to compare angles")
+    apart = np.abs(np.degrees(reference.box[mine, 4] - engine.box[theirs, 4])) % 90
+    turned = float(np.median(np.minimum(apart, 90 - apart)))
+    return Symptom(
+        kind="angle branch lost",
+        found=turned > TURNED_DEGREES,
+        sentence=f"the engine's boxes are turned by {turned:.1f} degrees (median of {len(mine)} in the same places)",
+    )
+
+
+def _squares(of: Detections) -> Detections:
+    """Return upright squares in the places of rotated boxes, as large."""
+    half = np.sqrt(np.maximum(of.box[:, 2] * of.box[:, 3], 0))[:, None] / 2
+    return Detections(of.image, of.cls, of.conf, np.concatenate([of.box[:, :2] - half, of.box[:, :2] + half], axis=1))
 
 
 def _branch(reference: Arm, engine: Arm, branch: str) -> Symptom:

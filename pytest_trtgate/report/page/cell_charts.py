@@ -141,8 +141,8 @@ def class_drops(classes: Sequence[ClassLine], name: str, metric: str) -> str:
     return picture(WIDTH, height, f"{name}: drop of {metric} per class with 95 % intervals", "".join(parts))
 
 
-def bars(values: Sequence[tuple[str, float]], title: str) -> str:
-    """Return a bar for each named value, against a line at 0; the largest stands out. Empty without values."""
+def bars(values: Sequence[tuple[str, float]], title: str, worst: str) -> str:
+    """Return a bar for each named value, against a line at 0; the worst stands out. Empty without values."""
     values = [(label, value) for label, value in values if math.isfinite(value)]
     if not values:
         return ""
@@ -153,6 +153,6 @@ def bars(values: Sequence[tuple[str, float]], title: str) -> str:
     for index, (label, value) in enumerate(values):
         y, (left, right) = 8 + step * index + 4, sorted((place(0), place(value)))
         parts.append(text(104, y + 10, fmt.clip(label, 15), "t", "end"))
-        kind = "now-mark bad" if value == max(ends) > 0 else "now-mark"
+        kind = "now-mark bad" if label == worst and value > 0 else "now-mark"
         parts.append(tag("rect", x=left, y=float(y), width=max(right - left, 0.5), height=12.0, class_=kind))
     return picture(WIDTH, height, title, "".join(parts))

@@ -58,10 +58,11 @@ def explanation_view(n: CellNumbers) -> ExplanationView | None:
         return None
     metric = fmt.clip(found.metric, 40)
     saved = [(block.name, drop) for block in found.blocks if (drop := found.saved(block)) is not None]
+    worst, title = found.worst_block, f"{n.label}: drop of {metric} that each block causes in INT8"
     note = f"drop that is saved with the block kept out of INT8, of {fmt.metric(found.blocks_drop)}; "
     return ExplanationView(
         sentence=fmt.clip(found.sentence, 700) or "Nothing was found.",
-        blocks=cell_charts.bars(saved, f"{n.label}: drop of {metric} that each block causes in INT8"),
+        blocks=cell_charts.bars(saved, title, worst.name if worst else ""),
         blocks_note=(note if saved else "") + fmt.clip(found.blocks_note, 300),
         symptoms=tuple(
             SymptomView(_FOUND if one.found else _NOT, fmt.clip(one.kind, 60), fmt.clip(one.sentence, 400))
@@ -122,16 +123,15 @@ def _blocks(found: Explanation, label: str) -> Table:
             fmt.clip(block.name, 60),
             str(block.layers),
             fmt.count(block.images) if block.images else fmt.MISSING,
-            fmt.metric(found.blocks_drop if block.drop is None else block.drop),
+            fmt.metric(found.blocks_drop if block.drop is None and not block.images else block.drop),
             fmt.metric(block.without),
             fmt.metric(block.alone),
         ))
         for block in found.blocks
     )  # fmt: skip
-    columns = ("Block", "Layers", "Images", "Drop of the engine", "With all but it", "With it alone in INT8")
-    return Table(
-        f"Blocks of {label}", columns, rows, fmt.clip(found.blocks_note, 300), classes={"With all but it": "d"}
-    )
+    columns = ("Block", "Layers", "Images", "Drop", "Kept out", "Alone")
+    caption = "drop of the engine as it is, with the block kept out of INT8, and with it alone in INT8"
+    return Table(f"Blocks of {label}", columns, rows, caption, classes={"Kept out": "d"})
 
 
 def _layers(found: Explanation, label: str) -> Table:

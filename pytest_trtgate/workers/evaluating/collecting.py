@@ -112,6 +112,10 @@ class Collector(ABC):
                     batch["ori_shape"], batch["ratio_pad"], strict=True
                 )
             ]
+        if getattr(self._runs, "needs_pictures", False):
+            from ..verifying import read_image
+
+            self._runs.pictures = [read_image(path, batch["img"].shape[1]) for path in self._files]
         return preprocess(batch)
 
     def _postprocess(self, postprocess: Callable[..., Any], output: Any) -> Any:

@@ -12,6 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import torch
 from ultralytics.nn.autobackend import AutoBackend
 from ultralytics.nn.backends.base import BaseBackend
@@ -54,6 +56,7 @@ class _Described(BaseBackend):  # type: ignore[misc]
     Attributes:
         fed: Inputs come as the file takes them, from :meth:`feed`; else they come as Ultralytics makes them.
         pads: Of each picture of a batch, where they are needed.
+        pictures: The pictures themselves, where those are: height x width x channels, BGR.
     """
 
     def load_model(self, weight: Any) -> None:
@@ -61,6 +64,7 @@ class _Described(BaseBackend):  # type: ignore[misc]
         found = described(Path(weight))
         assert found is not None
         self.about, self.fed, self.pads = found, False, list[Pads]()
+        self.pictures: list[Any] = []
         super().load_model(weight)
 
     def read_metadata(self, file: Any) -> dict[str, Any]:
@@ -74,12 +78,19 @@ class _Described(BaseBackend):  # type: ignore[misc]
     @property
     def needs_pads(self) -> bool:
         """Whether the letterbox is another than Ultralytics'."""
-        return self.about.feed.corner or self.about.feed.padding != PLAIN.padding
+        return self.about.feed.corner or self.needs_pictures or self.about.feed.padding != PLAIN.padding
+
+    @property
+    def needs_pictures(self) -> bool:
+        """Whether there is no letterbox: what that has made smaller cannot be stretched as sharply."""
+        return self.about.feed.stretched
 
     def feed(self, images: torch.Tensor) -> torch.Tensor:
         """Return images as the file takes them: N x 3 x H x W, RGB, 0 to 1, grey around them, as Ultralytics does."""
         how = self.about.feed
-        if self.needs_pads:
+        if how.stretched:
+            images = _stretched(self.pictures, images)
+        elif self.needs_pads:
             images = _placed(images, self.pads, how)
         if how.bgr:
             images = images.flip(1)
@@ -98,8 +109,9 @@ class _Described(BaseBackend):  # type: ignore[misc]
         found = dict(zip(self._returned, super().forward(images), strict=True))
         tensors = [torch.as_tensor(found[name]) for name in self.about.outputs]
         outputs = translate(self.about.layout, tensors, len(self.names))
-        if self.about.feed.corner:
-            outputs[0] = _moved(outputs[0], self.pads, final=self.end2end)
+        if self.about.feed.corner or self.about.feed.stretched:
+            final = self.about.layout in ("end2end", "efficientnms")
+            outputs[0] = moved(outputs[0], self.pads, tuple(images.shape[2:]), self.about.feed, final=final)
         return outputs
 
     @property
@@ -182,13 +194,35 @@ def _placed(images: torch.Tensor, padded: Sequence[Pads], how: Feed) -> torch.Te
     return placed
 
 
-def _moved(boxes: torch.Tensor, padded: Sequence[Pads], *, final: bool) -> torch.Tensor:
-    """Return boxes that were found in the corners of letterboxes where they are in the middle of them."""
-    moved = boxes.clone()
-    for one, (left, top, _, _) in zip(moved, padded, strict=False):
-        if final:
-            one[:, :4] += torch.tensor([left, top, left, top], dtype=one.dtype, device=one.device)
-        else:
-            one[0] += left
-            one[1] += top
-    return moved
+def _stretched(pictures: Sequence[Any], like: torch.Tensor) -> torch.Tensor:
+    """Return pictures as large as a batch's inputs, RGB, 0 to 1; where there are none, as in a warm-up, the batch."""
+    height, width = like.shape[2:]
+    filled = like.clone()
+    for picture, to in zip(pictures, filled, strict=False):
+        whole = cv2.resize(picture, (width, height), interpolation=cv2.INTER_LINEAR).reshape(height, width, -1)
+        whole = whole[..., ::-1] if whole.shape[2] == 3 else whole
+        to[:] = torch.from_numpy(np.ascontiguousarray(whole.transpose(2, 0, 1))).to(like.device, like.dtype) / 255
+    return filled
+
+
+def moved(
+    boxes: torch.Tensor, padded: Sequence[Pads], size: tuple[int, ...], how: Feed, *, final: bool
+) -> torch.Tensor:
+    """Return boxes where Ultralytics' letterbox has them, in its middle.
+
+    Args:
+        boxes: N x K x 6, corners first, where ``final``; else N x (4 + C) x A, centre and size first.
+        padded: The pads of each letterbox.
+        size: Height and width of the input in pixels.
+        how: Where the boxes were found: in the corner of a letterbox, or in a stretched picture.
+        final: Which it is.
+    """
+    result = boxes.clone()
+    for one, (left, top, right, bottom) in zip(result, padded, strict=False):
+        rows = one.T if final else one
+        if how.stretched:
+            scale = ((size[1] - left - right) / size[1], (size[0] - top - bottom) / size[0]) * 2
+            rows[:4] *= torch.tensor(scale, dtype=one.dtype, device=one.device)[:, None]
+        beside = (left, top, left, top) if final else (left, top, 0, 0)
+        rows[:4] += torch.tensor(beside, dtype=one.dtype, device=one.device)[:, None]
+    return result

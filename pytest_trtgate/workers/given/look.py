@@ -104,8 +104,9 @@ def _engine(looked: Looked) -> tuple[Description, EngineInspection | None]:
         raise looked.refuse(f"{said} in {beside_name(looked)}" if "layout = " in said else said) from error
     if beside.layout not in (None, layout):
         raise looked.refuse(f"its outputs look like {layout}, and {beside_name(looked)} says {beside.layout}")
-    if beside.letterbox == "corner" and metadata["task"] != "detect":
-        raise looked.refuse(f"letterbox = 'corner' is known of boxes only, and its task is {metadata['task']}")
+    if beside.letterbox != "centre" and metadata["task"] != "detect":
+        how = str(beside.letterbox).lower()
+        raise looked.refuse(f"letterbox = {how} is known of upright boxes only, and its task is {metadata['task']}")
     final = layout in ("end2end", "efficientnms")
     arguments = metadata.get("args") if isinstance(metadata.get("args"), dict) else {}
     inside = beside.nms if beside.nms is not None else (arguments or {}).get("nms")

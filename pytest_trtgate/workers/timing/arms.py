@@ -101,6 +101,7 @@ class Arm:
             from ..given.backend import pads_of
 
             self._given.pads = pads_of([image.shape[:2] for image in images], tensor.shape[-1])
+            self._given.pictures = list(images)
         return self._given.feed(tensor)
 
     def run(self, given: Any) -> Any:
