@@ -26,6 +26,7 @@ WORDS = {
     "build": "builds",
     "given": "given files",
     "accuracy": "accuracy",
+    "merge": "accuracy",
     "latency": "launches",
     "profile": "profiles",
     "pictures": "pictures",
