@@ -9,4 +9,4 @@ from .key import check_built_here, key_parts, timing_cache_path
 from .pins import pin, pinned
 from .place import CONTENT, claim, default_root, why_foreign
 from .prune import prunable, prune
-from .store import MONTH_S, STALE_S, SurveyStore, prune_folder
+from .store import MONTH_S, STALE_S, ComparisonStore, SurveyStore, prune_folder

@@ -25,6 +25,7 @@ _FORMS = {
     "engines": _KEY,
     "results": rf"{_KEY}|\.new-\w+",
     "preflight": rf"{_KEY}\.json",
+    "comparisons": rf"{_KEY}\.json",
     "digests": r"[0-9a-f]{32}\.json",
     "pins": r"[0-9a-f]{32}\.json",
     "timing": r"[\w.-]+\.cache(\.lock)?",

@@ -8,7 +8,7 @@ from pathlib import Path
 from . import accuracies, digests
 from .engines import EngineCache, Entry
 from .place import CONTENT
-from .store import old_in, prune_folder
+from .store import ComparisonStore, old_in, prune_folder
 
 
 def prunable(root: Path, older_than_s: float) -> tuple[list[Entry], int]:
@@ -25,6 +25,6 @@ def prune(root: Path, older_than_s: float, notify: Callable[[str], None] = lambd
         The deleted engines, and how many measured accuracies were deleted.
     """
     engines = EngineCache(root, notify).prune(older_than_s)
-    for folder in (digests.FOLDER, CONTENT):
+    for folder in (digests.FOLDER, CONTENT, ComparisonStore.FOLDER):
         prune_folder(root / folder, older_than_s)
     return engines, prune_folder(root / accuracies.FOLDER, older_than_s)

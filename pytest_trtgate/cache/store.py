@@ -75,6 +75,15 @@ class SurveyStore(Store):
         prune_folder(self.folder, MONTH_S)
 
 
+class ComparisonStore(Store):
+    """What was made of two arms' records of each image."""
+
+    FOLDER = "comparisons"
+
+    def __init__(self, root: Path, fresh: bool, notify: Callable[[str], None] = lambda _: None) -> None:
+        super().__init__(root / self.FOLDER, fresh, notify)
+
+
 def old_in(folder: Path, older_than_s: float) -> Iterator[Path]:
     """Yield what was not used in a folder for so long, and after a day what begins with a dot, half written.
 

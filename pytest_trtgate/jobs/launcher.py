@@ -218,6 +218,16 @@ class LocalLauncher:
         finally:
             self._ahead.leave_lock(lock)
 
+    def others_hold(self, device: str) -> bool:
+        """Return whether something else has a device now, so that the next job waits."""
+        own = self._lock(device)
+        lock = self._ahead.take_lock(own.path) or own
+        with suppress(OSError):
+            if not (lock.is_held or lock.take()):
+                return True
+            self._ahead.leave_lock(lock)
+        return False
+
     def _lock(self, device: str) -> Lock:
         return device_lock(self.gpu if self.gpu and device != "cpu" else device, self.locks)
 

@@ -11,6 +11,7 @@ from statistics import fmean
 from .. import text as fmt
 from ..cache import SurveyStore
 from ..errors import TrtGateError
+from ..jobs import LocalLauncher
 from ..records import DEPLOYED, REFERENCE, Cell, FileRecord, JobRecord, Record, RunRecord, Workspace, key_sha256
 from .accuracies import Evaluations, accuracy_name, pass_name
 from .context import RunContext
@@ -144,8 +145,16 @@ def _of_others(model: str, arms: int, known: dict[str, float]) -> float | None:
     return None
 
 
-def told(found: Forecast) -> str:
-    """Return in one sentence what a run is to do, and about how long that takes."""
+def told(found: Forecast, in_use: str = "") -> str:
+    """Return in one sentence what a run is to do, and about how long that takes.
+
+    ``in_use``: the device for which it will wait, since another run uses it: for how long, that does not say.
+    """
+    waits = f", after a wait for device {in_use}, which another run uses now" if in_use else ""
+    return f"{_told(found)}{waits}"
+
+
+def _told(found: Forecast) -> str:
     counts = {kind: sum(work.job.startswith(f"{kind}-") for work in found.works) for kind in ("build", "launch")}
     arms = sum(1 + work.job.count("+") for work in found.works if work.job.startswith("accuracy-"))
     parts = [fmt.plural(counts["build"], "build")] if counts["build"] else []
@@ -220,8 +229,11 @@ def countdown(space: Workspace) -> str:
 def announce(evaluations: Evaluations, selected: Collection[Cell], latencies: Latencies | None) -> None:
     """Say what a run is to do, and let each of its processes count down."""
     found = forecast(evaluations, selected, latencies)
-    evaluations.context.workspace.put(FORECAST, found)
-    evaluations.context.milestone(told(found))
+    context = evaluations.context
+    context.workspace.put(FORECAST, found)
+    launcher, device = context.caller.launcher, context.environment.device
+    waits = bool(found.works) and isinstance(launcher, LocalLauncher) and launcher.others_hold(device)
+    context.milestone(told(found, device if waits else ""))
 
 
 def _store(context: RunContext) -> SurveyStore:

@@ -87,7 +87,7 @@ class Latencies:
         quick = []
         for model in models:
             with suppress(TrtGateError):  # what needs it will say so
-                if self._alone and self._is_shown(model) and self._engines_do(model):
+                if self._alone and self._is_shown(model) and self._engines_do(model, self._questions(model)):
                     quick.append(model)
         self.context.expected.without(quick)
 
@@ -114,7 +114,7 @@ class Latencies:
                 failures[DEPLOYED] = Failure.of(error)
         arms = sharpened([reference_arm(self.engines, model), *arms, *self._replays(engines)], questions)
         further = any(q.needs_checkpoint or not (q.is_shown or self._alone) for q in questions)
-        engines_do = all(q.is_shown for q in questions) and self._engines_do(model)
+        engines_do = self._engines_do(model, questions)
         importing = settings.latency.launches if further else 0 if engines_do and self._alone else 1
         context.expected.before_launches(model, importing)
         series = LaunchSeries(record, arms, partial(self._launch, model), context.milestone)
@@ -180,11 +180,12 @@ class Latencies:
         cells = self._timed(model)
         return all(map(self.engines.cached, cells)) and all(q.is_shown for q in self._questions(model))
 
-    def _engines_do(self, model: str) -> bool:
-        """Return whether engines that are all their baselines' need be timed alone, since the rest is stored."""
-        asked = self.shows_all or self.context.settings.deployment.compared
+    def _engines_do(self, model: str, questions: Sequence[Question]) -> bool:
+        """Return whether the engines need be timed alone, since all are their baselines' and the rest is stored."""
+        if self.shows_all or self.context.settings.deployment.compared:
+            return False
         weights = self.context.weights_sha256[model]
-        return not asked and all(question.has_rest(weights) for question in self._questions(model))
+        return all(question.is_shown and question.has_rest(weights) for question in questions)
 
     def _questions(self, model: str) -> list[Question]:
         """Return what is to be known of the engines of a model before anything was timed."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from ..baselines import BaselineLookup
+from ..cache import ComparisonStore
 from ..data import shared_contents
 from ..errors import RecordError, SettingsError
 from ..findings import (
@@ -122,8 +124,15 @@ class AccuracyJudge:
 
     def _evidence(self, reference: AccuracyRecord, engine: AccuracyRecord, population: bool) -> Evidence | str:
         """Return the evidence, or why there is none; raises where the settings have something fail that hangs on it."""
+        from .kept import kept
+
+        context = self.context
+        folder, fresh = context.workspace.path, context.settings.fresh
+        store = ComparisonStore(context.cache.root, fresh, context.milestone)
+        how = {"conf": DEPLOYMENT_CONF, "decides": population}
+        gathered = partial(gather, folder, reference, engine, DEPLOYMENT_CONF, decides=population)
         try:
-            return gather(self.context.workspace.path, reference, engine, DEPLOYMENT_CONF, decides=population)
+            return kept(store, (folder / reference.per_image, folder / engine.per_image), engine, how, gathered)
         except RecordError as error:
             failing = [kind for kind in FINDING_KINDS if self.context.settings.findings.of(kind) == "fail"]
             needing = [f"findings.{kind} = 'fail'" for kind in failing if FINDING_KINDS[kind].of_detections]

@@ -13,8 +13,10 @@ from fake_jobs import Behaviour
 from project import Project
 
 from pytest_trtgate.cli import main
+from pytest_trtgate.errors import JobError
 from pytest_trtgate.judge.latency import fitness
-from pytest_trtgate.measuring import launches
+from pytest_trtgate.measuring import Engines, launches
+from pytest_trtgate.records import Cell, EngineRecord
 from pytest_trtgate.records.latency import LatencyRecord
 
 ONE = "--trt-precision=fp16"
@@ -63,6 +65,23 @@ def test_an_engine_of_the_same_bytes_needs_no_replay(accepted: Project) -> None:
     assert str(verdict.outcome) == "PASS"
     assert verdict.summary.startswith("fp16: identical engine, byte by byte the baseline's; p50 4.")
     assert verdict.summary.endswith("; 1 launch")
+
+
+def test_an_engine_that_cannot_be_built_leaves_the_others_alone(
+    accepted: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accepted.run("--trt-precision=int8", "--trt-baselines=add").assert_outcomes(passed=2)
+    engine_of = Engines.of
+
+    def broken(self: Engines, cell: Cell) -> EngineRecord:
+        if cell.precision == "int8":
+            raise JobError("build", "it broke")
+        return engine_of(self, cell)
+
+    monkeypatch.setattr(Engines, "of", broken)
+    accepted.run("--trt-precision=fp16,int8")
+    assert accepted.outcomes("latency") == {"fp16": "PASS", "int8": "ERROR"}
+    assert arms(accepted) == [["fp16"]]
 
 
 @pytest.mark.parametrize("lacks", [".pt engine", "end-to-end"])

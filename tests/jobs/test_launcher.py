@@ -325,6 +325,15 @@ def test_a_device_that_another_process_keeps_for_ever_is_an_error_that_names_it(
     assert jobs.build().artifact == "engine.onnx"
 
 
+def test_a_launcher_tells_whether_others_have_a_device(jobs: Jobs, tmp_path: Path) -> None:
+    other = LocalLauncher({}, jobs.launcher.locks)
+    with other.hold_device("cpu", jobs.told.append):
+        assert jobs.launcher.others_hold("cpu")
+        assert not jobs.launcher.others_hold("0")
+    assert not jobs.launcher.others_hold("cpu")
+    assert not other.others_hold("cpu")  # asking has left the device free
+
+
 def test_a_run_that_gave_a_device_up_waits_for_it_no_more(jobs: Jobs) -> None:
     launcher = LocalLauncher({"build": "fake_jobs"}, jobs.path / "locks", ahead=False)
     request = BuildRequest(weights="shapes.pt", cell=CELL, output=str(jobs.path))

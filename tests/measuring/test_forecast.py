@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_trtgate.measuring.forecast import FORECAST, Forecast, Work, countdown, spent
+from pytest_trtgate.measuring.forecast import FORECAST, Forecast, Work, countdown, spent, told
 from pytest_trtgate.records import JobRecord, Preflight, Workspace
 
 BUILD = Work(job="build-a", done="engine-a", seconds=20.0)
@@ -72,3 +72,9 @@ def test_time_that_jobs_share_is_not_taken_from_the_gate() -> None:
 def test_a_wait_for_the_device_is_no_time_of_the_job_that_waited() -> None:
     job = JobRecord(name="a", kind="build", seconds=30.0, ok=True, began_s=1.0, phases={"start": 1.0, "work": 11.0})
     assert spent([job], 32.0) == "time: builds 12 s, waiting 18 s, gate 2.0 s; 32 s in all"
+
+
+def test_a_device_that_another_run_uses_is_waited_for_first() -> None:
+    found = Forecast(works=(Work(job="build-a", done="engine-a", seconds=3.0),), rest_s=1.0)
+    assert told(found).endswith("; about 4.0 s, as long as it took here last")
+    assert told(found, "cpu") == f"{told(found)}, after a wait for device cpu, which another run uses now"
