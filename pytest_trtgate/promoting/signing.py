@@ -5,15 +5,19 @@ https://github.com/sigstore/model-transparency; the signature is over the engine
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from ..errors import SettingsError
+from ..records import read_bytes
 from ..text import clip
 from .contents import SIGNATURE, SUMS
+
+MOST_BYTES = 1_000_000
+"""Limit of a key and of a file of certificates, which take some thousand bytes each."""
 
 
 def _library() -> tuple[ModuleType, ModuleType, ModuleType]:
@@ -29,6 +33,15 @@ def _library() -> tuple[ModuleType, ModuleType, ModuleType]:
     return hashing, signing, verifying
 
 
+def _check(files: Iterable[Path]) -> None:
+    """Raise SettingsError where a file with a key or a certificate cannot be read, or is none by its size."""
+    for file in files:
+        try:
+            read_bytes(file, MOST_BYTES)
+        except OSError as error:
+            raise SettingsError(f"{file} cannot be used: {error.strerror}") from error
+
+
 def _usable(make: Callable[[], Any], what: str) -> Any:
     """Return what is made of a file with a key.
 
@@ -38,7 +51,7 @@ def _usable(make: Callable[[], Any], what: str) -> Any:
     try:
         return make()
     except Exception as error:  # of any of the libraries that read keys
-        raise SettingsError(f"{what} cannot be used: {error}") from error
+        raise SettingsError(f"{what} cannot be used: {error or type(error).__name__}") from error
 
 
 def signer(key: Path, certificate: Path | None = None, chain: Sequence[Path] = ()) -> Callable[[Path], None]:
@@ -62,6 +75,7 @@ def signer(key: Path, certificate: Path | None = None, chain: Sequence[Path] = (
             return config.use_elliptic_key_signer(private_key=key)
         return config.use_certificate_signer(private_key=key, signing_certificate=certificate, certificate_chain=chain)
 
+    _check(filter(None, [key, certificate, *chain]))
     ready = _usable(configured, f"{key}{f' with {certificate}' if certificate else ''}")
     return lambda folder: ready.sign(folder, folder / SIGNATURE)
 
@@ -72,6 +86,10 @@ class Trust:
 
     key: Path | None = None
     certificates: Sequence[Path] = ()
+
+    def check(self) -> None:
+        """Raise SettingsError where the key or a certificate cannot be read."""
+        _check([self.key] if self.key else self.certificates)
 
     def problem(self, folder: Path) -> str:
         """Return why a folder has no signature that is trusted; empty where it has.

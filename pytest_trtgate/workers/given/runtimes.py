@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...records import EngineInspection
+from ...text import clip
 from ..building.tensorrt_build import inspected, logger_class
 from ..engine_file import plan_of
 from ..worker import plain
@@ -43,6 +44,11 @@ def onnx_tensors(looked: Looked) -> Tensors:
 
     from .look import TYPES, Tensors, _input
 
+    if elsewhere := _weights_elsewhere(looked.file):
+        raise looked.refuse(
+            f"its weights are in another file, {clip(elsewhere)}, which is not gated with it; save all in one file: "
+            f"onnx.save(onnx.load(FILE), OTHER)"
+        )
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = looked.request.threads
     try:
@@ -59,6 +65,20 @@ def onnx_tensors(looked: Looked) -> Tensors:
             raise looked.refuse(f"ONNX Runtime cannot run it ({_short(plain(error))})") from error
     outputs = {one.name: tuple(value.shape) for one, value in zip(session.get_outputs(), found, strict=False)}
     return Tensors(inputs, outputs, of_graph(looked.file))
+
+
+def _weights_elsewhere(file: Path) -> str:
+    """Return the file beside an ONNX file that holds some of its tensors; empty where it holds all of them."""
+    import onnx
+    from onnx.external_data_helper import ExternalDataInfo, uses_external_data
+
+    try:
+        graph = onnx.load(file, load_external_data=False).graph
+    except Exception:  # which ONNX Runtime then says better
+        return ""
+    constants = (attribute.t for step in graph.node for attribute in step.attribute if attribute.HasField("t"))
+    elsewhere = (tensor for tensor in (*graph.initializer, *constants) if uses_external_data(tensor))
+    return next((ExternalDataInfo(tensor).location for tensor in elsewhere), "")
 
 
 def _side(side: Any) -> int:
