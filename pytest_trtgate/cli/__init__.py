@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from ..records import RunRecord
 
 _DAY_S = 86400.0
+_ADDRESS = re.compile(r"\[?[^\s/\[\]]+\]?:[0-9]{1,5}")
 _ABOUT = (
     "Look after what a regression gate for inference engines needs and leaves: engines, records, baselines. The gate "
     "itself is a test run: see 'pytest --help', under trtgate."
@@ -158,7 +160,7 @@ def _add_report(commands: Any) -> None:
 def _add_worker(commands: Any) -> None:
     about = "Have this machine do jobs of runs that name a Ray cluster as their fleet"
     worker = add_command(commands, "worker", _worker, about, _WORKER)
-    worker.add_argument("--address", required=True, metavar="HOST:PORT", help="Head of the Ray cluster")
+    worker.add_argument("--address", required=True, type=_address, metavar="HOST:PORT", help="Head of the Ray cluster")
     kind = "Kind of this machine, by which runs ask for it (default: its GPU's name, such as nvidia-l4)"
     worker.add_argument("--machine", dest="kind", metavar="NAME", help=kind)
     roots = "Folder with datasets or weights, which need not be sent then; repeatable"
@@ -176,6 +178,12 @@ def _worker(arguments: argparse.Namespace) -> int:
     return join(
         arguments.address, say, kind=arguments.kind, data_roots=roots, cache_dir=cache, machine=arguments.machine
     )
+
+
+def _address(text: str) -> str:
+    if text != "auto" and not _ADDRESS.fullmatch(text):
+        raise argparse.ArgumentTypeError(f"'{text}' is not HOST:PORT, such as 10.0.0.5:6379")
+    return text
 
 
 def _days(text: str) -> float:
@@ -290,12 +298,16 @@ def _report(arguments: argparse.Namespace) -> int:
         for line in markdown.render(runs).rstrip("\n").split("\n"):
             say(line)
         return 0
+    from ..report import gitlab
+
+    written = [arguments.output, *([gitlab.metrics_beside(arguments.output)] if arguments.format == "gitlab" else [])]
+    for file in written:
+        if file.exists() and any(map(file.samefile, arguments.records)):
+            arguments.misused(f"-o {file} is one of the records, and would take its place; name another file")
     if arguments.format == "gitlab":
         return _report_to_gitlab(arguments, runs)
-    if arguments.output.exists() and any(map(arguments.output.samefile, arguments.records)):
-        arguments.misused(f"-o {arguments.output} is one of the records, and would take its place; name another file")
-    written = render(runs, arguments.output, arguments.format, [path.parent for path in arguments.records])
-    say(f"{written}: {len(runs)} run{'s' if len(runs) > 1 else ''}")
+    page = render(runs, arguments.output, arguments.format, [path.parent for path in arguments.records])
+    say(f"{page}: {len(runs)} run{'s' if len(runs) > 1 else ''}")
     return 0
 
 

@@ -169,7 +169,7 @@ def given_of(run: RunRecord, cell: Cell, arguments: argparse.Namespace) -> Given
     from ..jobs import LocalLauncher
     from ..machine import gpu_of_worker, resolve_backend
     from ..measuring import check_inputs, make_plan
-    from ..repairing import Given
+    from ..repairing import CHECKPOINT, EVALUATED, Given
     from ..settings import recorded_settings
 
     settings = _for_one(recorded_settings(run.settings, arguments.record), cell)
@@ -184,6 +184,7 @@ def given_of(run: RunRecord, cell: Cell, arguments: argparse.Namespace) -> Given
     plan = make_plan(settings, backend, device)
     datasets = check_inputs(settings, plan)
     gpu, only_gpu = gpu_of_worker(settings, backend, device, "", machine)
+    engine, accuracy = run.engines.get(cell.key), run.accuracy(cell.model, cell.precision)
     return Given(
         cell=plan.cells[0].on(cell.machine),
         settings=settings,
@@ -191,6 +192,10 @@ def given_of(run: RunRecord, cell: Cell, arguments: argparse.Namespace) -> Given
         dataset=datasets[cell.model],
         environment=machine.environment(backend, device, Path.cwd()),
         caller=_caller(launcher or LocalLauncher(locks=machine.device_locks(), gpu=gpu, only_gpu=only_gpu), machine),
+        judged={
+            CHECKPOINT: str(engine.key_parts.get("weights", "")) if engine else "",
+            EVALUATED: accuracy.data_digest if accuracy else "",
+        },
     )
 
 

@@ -78,7 +78,8 @@ def _promote(arguments: argparse.Namespace) -> int:
 def _cell(run: RunRecord, arguments: argparse.Namespace) -> Cell:
     """Return the cell that is meant."""
     cells = {cell.key: cell for cell in run.cells}
-    key = arguments.only or (next(iter(cells)) if len(cells) == 1 else None)
+    alone = next(iter(cells)) if len(cells) == 1 else None
+    key = alone if arguments.only is None else arguments.only
     if key not in cells:
         said = "name one cell with --only" if key is None else f"no cell '{key}'"
         raise SettingsError(f"{arguments.record}: {said}; it has: {', '.join(cells) or 'none'}")

@@ -265,10 +265,9 @@ def _listed(listing: Path, here: Path) -> list[Path]:
     for line in filter(None, map(str.strip, lines)):
         beside = listing.parent / line
         found.append(beside if line.startswith("./") or not (here / line).is_file() else here / line)
-    missing = next((p for p in found if not p.is_file()), None)
-    if missing is not None:
-        raise DataError(f"{listing}: lists {missing}, which does not exist")
-    return found
+    if found and not any(path.is_file() for path in found):
+        raise DataError(f"{listing}: lists {found[0]}, which does not exist, nor does any other file that it lists")
+    return found  # of which Ultralytics leaves out what is missing
 
 
 def load_dataset(source: Path) -> Dataset:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar, Generic, Literal, TypeVar
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ..records import (
     CONTEXTS,
@@ -197,16 +197,32 @@ class LayersResponse(Response):
     layers: tuple[Layer, ...]
 
 
-class LayersRequest(Request[LayersResponse]):
-    """Name the layers of a checkpoint by the FP32 graph that ``build`` would begin with; no engine is left."""
+class BuildingRequest(Request[A], Generic[A]):
+    """Base of the requests that begin as ``build`` does; how inputs are loaded is said once, for both."""
 
-    kind: ClassVar[JobKind] = "layers"
     build: BuildRequest
+
+    @model_validator(mode="before")
+    @classmethod
+    def _loading_alike(cls, raw: Any) -> Any:
+        """Give the build what this request says of loading: jobs are told it of the whole request alone."""
+        if not isinstance(raw, Mapping) or "build" not in raw:
+            return raw
+        build = raw["build"]
+        kept = {name: raw[name] for name in ("safe_weights", "max_pixels") if name in raw}
+        build = {**build, **kept} if isinstance(build, Mapping) else build.model_copy(update=kept)
+        return {**raw, "build": build}
 
     @property
     def artifacts(self) -> tuple[str, ...]:
         """The checkpoint."""
         return self.build.artifacts
+
+
+class LayersRequest(BuildingRequest[LayersResponse]):
+    """Name the layers of a checkpoint by the FP32 graph that ``build`` would begin with; no engine is left."""
+
+    kind: ClassVar[JobKind] = "layers"
 
 
 Marking = Literal["debug tensors", "outputs"]
@@ -229,7 +245,7 @@ class ExplainResponse(Response):
     marked: Marking | None = None
 
 
-class ExplainRequest(Request[ExplainResponse]):
+class ExplainRequest(BuildingRequest[ExplainResponse]):
     """Compare an engine with the FP32 graph of its checkpoint on ``images`` (absolute paths).
 
     ``build`` is what the engine was built by. ``engine`` is its ONNX graph; where it is empty, the job builds one as
@@ -238,7 +254,6 @@ class ExplainRequest(Request[ExplainResponse]):
     """
 
     kind: ClassVar[JobKind] = "explain"
-    build: BuildRequest
     engine: InputFile = ""
     images: tuple[InputFile, ...]
     worst: int = 0
@@ -247,7 +262,7 @@ class ExplainRequest(Request[ExplainResponse]):
     @property
     def artifacts(self) -> tuple[str, ...]:
         """The checkpoint, and the engine where one is given."""
-        return (*self.build.artifacts, *filter(None, [self.engine]))
+        return (*super().artifacts, *filter(None, [self.engine]))
 
 
 class AccuracyArm(Record):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 import zipfile
 from collections.abc import Sequence
@@ -12,8 +13,8 @@ from .. import text as fmt
 from ..cache import default_root, why_foreign
 from ..data import Dataset, load_dataset, reading
 from ..errors import CacheError, DataError
-from ..records import RECORD_NAME, Cell, run_folder_of, why_no_name
-from ..settings import BACKENDS, Settings
+from ..records import ENGINE_BYTES, RECORD_NAME, Cell, open_regular, run_folder_of, why_no_name
+from ..settings import BACKENDS, PREDICTIONS_BYTES, SIDECAR_BYTES, TIMES_BYTES, Settings, sidecar_path
 
 NAMED = 'models = [{ path = "best.pt", name = "other" }] in the settings'
 
@@ -107,7 +108,7 @@ def check_inputs(settings: Settings, plan: Plan) -> dict[str, Dataset]:
     if settings.deployment.compared and plan.cells:
         _check_given(plan.cells[0], settings.deployment.compared)
     for times in (file for model in settings.models for files in model.times.values() for file in files):
-        check_file(times)
+        check_file(times, TIMES_BYTES)
     _check_places(settings)
     datasets: dict[Path, Dataset] = {}
     found = {}
@@ -129,19 +130,28 @@ def check_inputs(settings: Settings, plan: Plan) -> dict[str, Dataset]:
 
 
 def _check_given(cell: Cell, file: Path) -> None:
-    check_file(file)
+    check_file(file, PREDICTIONS_BYTES if file.suffix.lower() == ".json" else ENGINE_BYTES)
+    if (beside := sidecar_path(file)).exists():
+        check_file(beside, SIDECAR_BYTES)
     needs = BACKENDS.get(file.suffix.lower(), cell.backend)
     if needs != cell.backend:
         remedy = "set backend = 'onnxruntime'" if needs == "onnxruntime" else "it takes TensorRT and a GPU"
         raise DataError(f"{file}: an engine of {needs}, but this run is with {cell.backend} on {cell.device}; {remedy}")
 
 
-def check_file(path: Path) -> None:
-    """Raise :class:`DataError` where a path is of no file, or of an empty one."""
-    if not path.is_file():
-        raise DataError(f"{path}: {'a folder, not a file' if path.is_dir() else 'no such file'}")
-    if not path.stat().st_size:
+def check_file(path: Path, most_bytes: int = ENGINE_BYTES) -> None:
+    """Raise :class:`DataError` where a path is of no regular file, of an empty one, or of one of more bytes."""
+    try:
+        with open_regular(path) as file:
+            length = os.fstat(file.fileno()).st_size
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file") from None
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}") from error
+    if not length:
         raise DataError(f"{path}: an empty file")
+    if length > most_bytes:
+        raise DataError(f"{path}: {fmt.plain(fmt.size(length))}, more than {fmt.plain(fmt.size(most_bytes))}")
 
 
 def check_clips(clips: Sequence[Path]) -> None:
@@ -166,6 +176,11 @@ def _check_places(settings: Settings) -> None:
     for file in (report.with_suffix(".csv"), report.parent / RECORD_NAME):
         if file.is_dir():
             raise DataError(f"report = {report} cannot be written: {file} beside it is a folder")
+        if not _is_own(file):
+            raise DataError(
+                f"report = {report} cannot be written: {file} beside it is no file of a run, and would be replaced; "
+                f"name a folder of its own, or move that file"
+            )
     to_write = [("report", report.parent), ("report", run_folder_of(report))]
     to_write += [("baseline_dir", settings.baseline_dir)] if settings.baselines != "check" else []
     folders = [("cache_dir", settings.cache_dir), ("baseline_dir", settings.baseline_dir), *to_write]
@@ -177,6 +192,16 @@ def _check_places(settings: Settings) -> None:
         why = "" if there.is_dir() else f"{there} is not a folder" if there.exists() else f"{there} links to nothing"
         if why or ((key, folder) in to_write and (why := _why_read_only(there))):
             raise DataError(f"{key} = {getattr(settings, key)} cannot be written: {why}")
+
+
+def _is_own(file: Path) -> bool:
+    """Return whether a file may be replaced by what a run writes in its place: there is none, or an earlier run's."""
+    try:
+        with open_regular(file) as opened:
+            beginning = opened.read(200)
+    except OSError:  # none, or one that is refused when it is written
+        return True
+    return not beginning.strip() or any(mark in beginning for mark in (b'"schema_version"', b"run_id,model,"))
 
 
 def _why_read_only(folder: Path) -> str:

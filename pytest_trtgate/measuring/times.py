@@ -14,9 +14,9 @@ from typing import Any
 
 from ..errors import DataError
 from ..records import ArmLaunch, Cell, Context, Launch, Timing, file_sha256, read_bytes
+from ..settings import TIMES_BYTES
 from .context import RunContext
 
-MOST_BYTES = 200_000_000
 LEAST = 30
 """So many inferences are taken of an engine here, too."""
 MOST_MS = 600_000.0
@@ -80,7 +80,7 @@ def read_times(file: Path, context: Context) -> dict[Context, list[float]]:
         DataError: The file cannot be read, or is of no known form.
     """
     try:
-        content = read_bytes(file, MOST_BYTES)
+        content = read_bytes(file, TIMES_BYTES)
         text = content.decode()
         found = _of_json(json.loads(text), context) if file.suffix.lower() == ".json" else {context: _of_csv(text)}
     except OSError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Container, Iterator, Sequence
 from contextlib import suppress
@@ -61,6 +62,7 @@ class GatePlugin:
         closing_lines: What is said beneath the table: baselines that were written, and pictures that were not.
         relay: Shows what xdist's workers say, in their controller.
         stopped: Whether the user interrupted the run when all its verdicts were reached.
+        concluded: The session of pytest, once the run has been concluded.
     """
 
     def __init__(self, config: pytest.Config) -> None:
@@ -78,6 +80,7 @@ class GatePlugin:
         self.times_wanted = False
         self.closing_lines: list[str] = []
         self.stopped = False
+        self.concluded: pytest.Session | None = None
         self.report: Path | None = None
         self.relay: Relay | None = None
         worker: dict[str, Any] | None = getattr(config, "workerinput", None)
@@ -312,6 +315,7 @@ class GatePlugin:
             self.closing_lines.append(f"no release pack was written into {self.settings.promote}: the run is not green")
         if self.stopped:
             session.exitstatus = pytest.ExitCode.INTERRUPTED
+        self.concluded = session
 
     def _why_not_green(self) -> str:
         """Return why a run that pytest takes for passed has not; empty where it has."""
@@ -395,8 +399,20 @@ class GatePlugin:
         write()
         self.report = report
 
+    def _keep_red(self) -> None:
+        """Fail a run that failed when it was concluded, and that another plugin has called green since."""
+        session = self.concluded
+        if session is None or session.exitstatus not in _ENDED_WELL or not self.settings.strict:
+            return
+        if failed := self.problem or _failed(self.runs):
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+            sys.stderr.write(
+                f"trtgate: failed, and a plugin or conftest.py gave pytest another exit code: {fmt.clip(failed, 500)}\n"
+            )
+
     def pytest_unconfigure(self) -> None:
         """End processes that still wait for a job, and let the engines and the folder of this run be pruned."""
+        self._keep_red()
         for part in self.parts:
             part.close()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -145,7 +146,8 @@ def _copy(source: Path, target: Path, built: EngineRecord) -> None:
     remedy = "name its file with --engine, or gate again"
     try:
         with open_regular(source) as file, target.open("xb") as copy:
-            shutil.copyfileobj(file, copy)
+            if os.fstat(file.fileno()).st_size == built.size_bytes:  # else it is another file, however large
+                shutil.copyfileobj(file, copy)
     except OSError as error:
         raise TrtGateError(f"{source}: the engine cannot be copied ({error.strerror}); {remedy}") from error
     if (found := file_sha256(target)) != built.sha256:

@@ -6,16 +6,20 @@ https://github.com/sigstore/model-transparency; the signature is over the engine
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from ..errors import SettingsError
+from ..records import read_bytes
 from ..settings import SIGN_PASSWORD
 from ..text import clip
 from .contents import SIGNATURE, SUMS
+
+MOST_BYTES = 1_000_000
+"""Limit of a key and of a file of certificates, which take some thousand bytes each."""
 
 
 def _library() -> tuple[ModuleType, ModuleType, ModuleType]:
@@ -31,12 +35,18 @@ def _library() -> tuple[ModuleType, ModuleType, ModuleType]:
     return hashing, signing, verifying
 
 
+def _check(files: Iterable[Path]) -> None:
+    """Raise SettingsError where a file with a key or a certificate cannot be read, or is none by its size."""
+    for file in files:
+        try:
+            read_bytes(file, MOST_BYTES)
+        except OSError as error:
+            raise SettingsError(f"{file} cannot be used: {error.strerror}") from error
+
+
 def _is_locked(key: Path) -> bool:
-    """Return whether a private key has a password; False where the file cannot be read."""
-    try:
-        return b"ENCRYPTED" in key.read_bytes()
-    except OSError:
-        return False
+    """Return whether a private key has a password."""
+    return b"ENCRYPTED" in read_bytes(key, MOST_BYTES)
 
 
 def _usable(make: Callable[[], Any], what: str, hint: str = "") -> Any:
@@ -48,7 +58,7 @@ def _usable(make: Callable[[], Any], what: str, hint: str = "") -> Any:
     try:
         return make()
     except Exception as error:  # of any of the libraries that read keys
-        raise SettingsError(f"{what} cannot be used: {error}{hint}") from error
+        raise SettingsError(f"{what} cannot be used: {error or type(error).__name__}{hint}") from error
 
 
 def signer(key: Path, certificate: Path | None = None, chain: Sequence[Path] = ()) -> Callable[[Path], None]:
@@ -82,6 +92,7 @@ def signer(key: Path, certificate: Path | None = None, chain: Sequence[Path] = (
             return config.use_elliptic_key_signer(private_key=key, password=password.encode() or None)
         return config.use_certificate_signer(private_key=key, signing_certificate=certificate, certificate_chain=chain)
 
+    _check(filter(None, [key, certificate, *chain]))
     locked = certificate is None and not password and _is_locked(key)
     hint = f"; its password goes into {SIGN_PASSWORD}" if locked else ""
     ready = _usable(configured, f"{key}{f' with {certificate}' if certificate else ''}", hint)
@@ -94,6 +105,10 @@ class Trust:
 
     key: Path | None = None
     certificates: Sequence[Path] = ()
+
+    def check(self) -> None:
+        """Raise SettingsError where the key or a certificate cannot be read."""
+        _check([self.key] if self.key else self.certificates)
 
     def problem(self, folder: Path) -> str:
         """Return why a folder has no signature that is trusted; empty where it has.

@@ -7,8 +7,8 @@ from pathlib import Path
 from ..errors import RecordError
 from ..machine import Machine, why_not_loadable
 from ..records import PackManifest, file_sha256, load, read_bytes
-from ..text import clip, digest
-from .contents import MANIFEST, SIGNATURE, SUMS, sums
+from ..text import clip, digest, plain, size
+from .contents import MANIFEST, SIGNATURE, SUMS, most_bytes, sums
 from .signing import Trust
 
 
@@ -37,11 +37,14 @@ def verified(
             else f"{folder}: no such folder"
         )
     digests, wrong = _digests(folder)
+    readable = not wrong
     wrong += _differences(folder, digests)
     if manifest_sha256 and digests.get(MANIFEST) != manifest_sha256.lower():
         wrong.append(f"{MANIFEST} has the SHA-256 {digests.get(MANIFEST)}, not {manifest_sha256}")
     if trust is not None:
-        wrong += filter(None, [trust.problem(folder)])
+        trust.check()
+        # To verify a signature is to read all files, whatever they are.
+        wrong += filter(None, [trust.problem(folder)]) if readable else ["its signature was not looked at"]
     try:
         manifest = load(folder / MANIFEST, PackManifest)
     except RecordError:
@@ -61,6 +64,10 @@ def _digests(folder: Path) -> tuple[dict[str, str], list[str]]:
         try:
             if path.is_symlink():
                 wrong.append(f"{clip(path.name)} is a link, and no pack has one")
+            elif (length := path.stat().st_size) > most_bytes(path.name) and path.is_file():
+                wrong.append(
+                    f"{clip(path.name)}: {plain(size(length))}, more than {plain(size(most_bytes(path.name)))}"
+                )
             else:
                 digests[path.name] = file_sha256(path)
         except OSError as error:

@@ -43,6 +43,7 @@ from .explanation import (
 )
 from .figures import CURVE_RECALLS, SCORE_BINS, AccuracyFigures, Course, DropInterval, PrecisionRecall, Scores
 from .files import (
+    ENGINE_BYTES,
     FULL,
     LIST_BYTES,
     RECORD_BYTES,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, ClassVar, get_args
+from typing import Annotated, Any, ClassVar, get_args
 
 from pydantic import Field, SerializerFunctionWrapHandler, TypeAdapter, model_serializer, model_validator
 
@@ -12,7 +12,7 @@ from .accuracy import AccuracySettings
 from .base import FileRecord, Record
 from .cell import CONTEXTS, Cell, Context, Environment
 from .engine import EngineRecord
-from .latency import LayerTime, MachineState, Timing
+from .latency import LayerTime, MachineState, Timing, usable
 from .names import Name
 from .tasks import Head
 from .verdict import Outcome
@@ -29,6 +29,8 @@ _CONTEXTS: tuple[Context, ...] = get_args(Context)
 _STAGES = "p50 of stages"
 """The row of the contexts that are neither judged nor drawn, of the engine of the newest session."""
 _ROWS = frozenset(arm + context for arm in _ARMS.values() for context in CONTEXTS) | {_STAGES, "state"}
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+"""A metric: with another number in a file that was edited, nothing would be worse than the baseline."""
 _COLUMNS = TypeAdapter(dict[str, dict[str, tuple[Any, ...]]])
 
 
@@ -148,6 +150,8 @@ def _timing(row: Mapping[str, Sequence[Any]], index: int) -> dict[str, Any]:
         samples, mean_ms = (row[name][index] if name in row else 0 for name in ("n", "mean"))
     except (KeyError, IndexError, TypeError) as error:
         raise ValueError(f"columns of launches that do not fit each other: {sorted(row)}") from error
+    if not usable(tuple(known.values())):
+        raise ValueError("percentiles that are no durations in milliseconds")
     quantiles = tuple(_between(sorted(known.items())))
     return {
         "n": samples,
@@ -210,8 +214,8 @@ class Accepted(FileRecord):
     weights_sha256: str = ""
     built: Built | None = None
     accepted: tuple[str, ...] = ()
-    accuracy: dict[str, float] = Field(default_factory=dict)
-    reference_accuracy: dict[str, float] = Field(default_factory=dict)
+    accuracy: dict[str, Share] = Field(default_factory=dict)
+    reference_accuracy: dict[str, Share] = Field(default_factory=dict)
     accuracy_settings: AccuracySettings | None = None
     images: int = 0
     data_digest: str = ""

@@ -34,6 +34,8 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 """What systems answer where a disk, or a user's share of it, is full."""
 OWN_BYTES = 4_000_000_000
 """Limit of what the gate's own processes hand over, which may name each file of a dataset."""
+ENGINE_BYTES = 4_000_000_000
+"""Limit of an engine that others have built: detectors take megabytes, and what is far larger is no engine."""
 _KINDS = {stat.S_IFDIR: "folder", stat.S_IFIFO: "FIFO", stat.S_IFSOCK: "socket"}
 _NUMBER = rb"(?:-?\d[\d.eE+-]*|-?Infinity|NaN)"
 _NUMBERS = re.compile(rb"\[\n *%b(?:,\n *%b)*\n *\]" % (_NUMBER, _NUMBER))

@@ -4,4 +4,4 @@ from __future__ import annotations
 
 from .recommending import Repair, Row, repair
 from .table import lines
-from .trials import Given, TimeIsUpError, Trials
+from .trials import CHECKPOINT, EVALUATED, Given, TimeIsUpError, Trials

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..data import Dataset
-from ..errors import JobError, JobTimeoutError, RecordError, reason_of
+from ..errors import DataError, JobError, JobTimeoutError, RecordError, reason_of
 from ..findings import survey
 from ..jobs import BuildRequest, CheckpointFacts, EarlyLauncher, LayersRequest
 from ..judge.accuracy.parity import judge_parity
@@ -30,6 +30,8 @@ from ..text import plural
 
 LEAST_IMAGES = 16
 """Fewer tell nothing."""
+CHECKPOINT, EVALUATED = "the checkpoint", "the evaluated images or their labels"
+"""What a record's digests are of."""
 LAUNCH_S = 2.0
 """Seconds that each arm is timed for at the end."""
 
@@ -40,7 +42,10 @@ class TimeIsUpError(Exception):
 
 @dataclass(frozen=True)
 class Given:
-    """What a repair works with: the cell, the settings of its run, and this machine."""
+    """What a repair works with: the cell, the settings of its run, and this machine.
+
+    ``judged``: the digests of what that run judged, by :data:`CHECKPOINT` and :data:`EVALUATED`; empty for any.
+    """
 
     cell: Cell
     settings: Settings
@@ -48,6 +53,22 @@ class Given:
     dataset: Dataset
     environment: Environment
     caller: Caller
+    judged: Mapping[str, str] = field(default_factory=dict)
+
+    def check(self, context: RunContext) -> None:
+        """Check that checkpoint and data are still those that the run judged; ``judged`` has their digests.
+
+        Raises:
+            DataError: They are not.
+        """
+        model = self.cell.model
+        now = {CHECKPOINT: context.weights_sha256[model], EVALUATED: context.data[model].digest}
+        changed = [what for what, sha256 in self.judged.items() if sha256 and sha256 != now[what]]
+        if changed:
+            raise DataError(
+                f"{self.cell.label}: {' and '.join(changed)} changed since the run of this record, so what is found "
+                f"now would not be of it; gate again, and name the record of that run"
+            )
 
     @property
     def start(self) -> Candidate:
@@ -109,8 +130,10 @@ class Trials:
 
         Raises:
             JobError: It cannot be looked into.
+            DataError: It, or the data, changed since the run.
         """
         cell, context = self.given.cell, self.set_up(Candidate(), 1.0)
+        self.given.check(context)
         context.expected.expect((), builds=True)
         context.expected.begin()
         self.facts = survey(context, context.data[cell.model], {}, (cell.model,)).checkpoints.get(cell.model)

@@ -36,10 +36,15 @@ def write(path: Path, runs: Sequence[RunRecord], about: str) -> Path:
     """
     issues = [issue for run in runs for issue in _issues(run, about)]
     write_whole(path, json.dumps(issues, indent=1).encode())
-    metrics = path.with_suffix(".metrics.txt")
+    metrics = metrics_beside(path)
     lines = dict.fromkeys(line for run in runs for line in _metrics(run))
     write_whole(metrics, "".join(f"{line}\n" for line in lines).encode("utf-8", "replace"))
     return metrics
+
+
+def metrics_beside(path: Path) -> Path:
+    """Return the metrics report of a code quality report."""
+    return path.with_suffix(".metrics.txt")
 
 
 def _issues(run: RunRecord, about: str) -> Iterator[dict[str, Any]]:

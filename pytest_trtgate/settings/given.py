@@ -40,6 +40,9 @@ ENGINES = 'a table such as { fp16 = "best.engine" }, with files that end in .onn
 PREDICTIONS = 'a table such as { int8 = "int8.json" }, with .json files'
 TIMES = 'a table such as { int8 = ["times.json"] }, with .json or .csv files'
 SIDECAR_BYTES = 1_000_000
+TIMES_BYTES = 200_000_000
+PREDICTIONS_BYTES = 1_000_000_000
+"""Of predictions, which take some ten times as much memory when they are read."""
 
 
 def check_endings(key: str, files: Files, endings: tuple[str, ...]) -> None:

@@ -107,13 +107,25 @@ def build(
         SettingsError: A key is unknown or a value is not allowed; names the key, the value, what is allowed, and where.
     """
     home = source.parent if source else home or cwd
-    merged = _over(_absolute(table, home), _absolute(_numbers(_pairs(options)), cwd))
+    options = _pairs(options)
+    merged = _over(_absolute(table, home), _absolute(_numbers(options), cwd))
     for key in ("baseline_dir", "report"):
         merged.setdefault(key, home / Settings.model_fields[key].default)
     try:
-        return Settings.model_validate(merged)
+        settings = Settings.model_validate(merged)
     except ValidationError as error:
         raise SettingsError(_sentence(error, source, options, flags)) from error
+    # An option may leave out what the settings give; who gives a file in the same place wants it judged.
+    given = set(options.get("engines", ()))
+    if "precisions" not in options:
+        given.update(*(settings.given(name) for name in ("", *(model.name for model in settings.models))))
+    if unjudged := [precision for precision in PRECISIONS if precision in given - set(settings.precisions)]:
+        where = "command line" if "precisions" in options else str(source or "settings")
+        raise SettingsError(
+            f"{where}: a file is given for {', '.join(unjudged)}, and precisions = {', '.join(settings.precisions)} "
+            f"leaves it out, so it would not be judged; name its precision there too, or do not give it"
+        )
+    return settings
 
 
 def project_settings(folder: Path) -> tuple[Settings, Path | None]:
@@ -152,7 +164,10 @@ def _numbers(options: Mapping[str, Any]) -> dict[str, Any]:
 def _pairs(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options with ``PRECISION=FILE`` of given engines as a table; raise SettingsError where one is none."""
     pairs = [str(text).partition("=") for text in options.get("engines", ())]
+    named = [precision for precision, _, _ in pairs]
     for precision, _, file in pairs:
+        if named.count(precision) > 1:
+            raise SettingsError(f"command line: --trt-engine names more than one file for {precision}; keep one")
         if precision not in PRECISIONS or Path(file).suffix.lower() not in BACKENDS:
             said = f"command line: --trt-engine = {precision}{'=' * bool(file)}{file} is not allowed"
             allowed = f"one of {', '.join(PRECISIONS)} and a file that ends in {', '.join(BACKENDS)}"

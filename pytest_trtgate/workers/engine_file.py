@@ -16,7 +16,8 @@ from ..records import DESCRIPTION, Description, load, open_regular
 
 _LITERALS = frozenset({"imgsz", "names", "args", "end2end", "kpt_shape", "kpt_names", "dynamic"})
 _INTEGERS = frozenset({"batch", "stride", "channels"})
-METADATA_BYTES = 16_000_000
+METADATA_BYTES = 1_000_000
+"""Of a file, at most: names of 20,000 classes take half of it, and to read one takes 200 times as much memory."""
 _METADATA_PROPS = 14
 """Number of the field of ``ModelProto`` that holds a pair of texts."""
 _MOST_FIELDS = 100_000
@@ -66,10 +67,12 @@ def read_onnx_metadata(artifact: Path) -> dict[str, Any]:
         ValueError: It is empty, truncated, or no such message.
         OSError: It cannot be read.
     """
-    texts: dict[str, Any] = {}
+    texts, length = dict[str, Any](), 0
     with open_regular(artifact) as file, mmap(file.fileno(), 0, access=ACCESS_READ) as whole:
         for number, start, end in _fields(whole, 0, len(whole)):
             if number == _METADATA_PROPS:
+                if (length := length + end - start) > METADATA_BYTES:
+                    raise ValueError(f"more than {METADATA_BYTES / 1e6:g} MB of metadata")
                 key, value = (whole[first:last].decode() for _, first, last in _fields(whole, start, end))
                 texts[key] = value
     return texts

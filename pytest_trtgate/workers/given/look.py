@@ -16,6 +16,7 @@ from ...errors import DataError, TrtGateError
 from ...jobs import CheckpointFacts, GivenRequest, GivenResponse
 from ...records import DESCRIPTION, TASKS, Description, EngineInspection, save
 from ...settings import sidecar_path
+from ...text import clip
 from .. import engine_file
 from ..reading import noting
 from ..survey.checkpoint_file import by_index, facts_of
@@ -46,7 +47,7 @@ class Looked:
 
     def refuse(self, why: str) -> TrtGateError:
         """Return the error that says why it is not gated."""
-        return TrtGateError(f"{self.request.file}: {why}")
+        return TrtGateError(f"{self.request.file}: {clip(why, 1000)}")
 
 
 def work(request: GivenRequest, folder: Path) -> GivenResponse:
@@ -196,7 +197,7 @@ def _own(looked: Looked) -> dict[str, Any]:
         return engine_file.read_metadata(looked.file)
     except Exception as error:
         if looked.file.suffix == ".onnx":
-            raise looked.refuse(f"not a whole ONNX file ({plain(error)})") from error
+            raise looked.refuse(f"not a whole ONNX file, or its metadata cannot be read ({plain(error)})") from error
         return {}  # a bare plan
 
 

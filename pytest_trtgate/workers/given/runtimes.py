@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...records import EngineInspection
+from ...text import clip
 from ..building.tensorrt_build import inspected, logger_class
 from ..engine_file import plan_of
 from ..worker import plain
@@ -44,9 +45,9 @@ def onnx_tensors(looked: Looked) -> Tensors:
     from .look import TYPES, Tensors, _input
 
     if others := in_other_files(looked.file):
-        name = Path(looked.request.file).name
+        name, named = Path(looked.request.file).name, clip(", ".join(others))
         raise looked.refuse(
-            f"its weights lie in other files ({', '.join(others)}), and one file is gated: write them into it, by "
+            f"its weights lie in other files ({named}), and one file is gated: write them into it, by "
             f"onnx.save(onnx.load('{name}'), 'whole.onnx')"
         )
     options = onnxruntime.SessionOptions()
@@ -70,11 +71,15 @@ def onnx_tensors(looked: Looked) -> Tensors:
 def in_other_files(file: Path) -> list[str]:
     """Return the files in which an ONNX file says that its weights lie."""
     import onnx
+    from onnx.external_data_helper import ExternalDataInfo, uses_external_data
 
-    tensors = onnx.load(file, load_external_data=False).graph.initializer
-    there = onnx.TensorProto.EXTERNAL
-    entries = [entry for tensor in tensors if tensor.data_location == there for entry in tensor.external_data]
-    return sorted({str(entry.value)[:200] for entry in entries if entry.key == "location"})
+    try:
+        graph = onnx.load(file, load_external_data=False).graph
+    except Exception:  # which ONNX Runtime then says better
+        return []
+    constants = (attribute.t for step in graph.node for attribute in step.attribute if attribute.HasField("t"))
+    elsewhere = (tensor for tensor in (*graph.initializer, *constants) if uses_external_data(tensor))
+    return sorted({ExternalDataInfo(tensor).location for tensor in elsewhere})
 
 
 def _side(side: Any) -> int:
