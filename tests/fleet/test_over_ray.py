@@ -115,30 +115,13 @@ def test_the_settings_name_a_cluster_and_the_command_line_a_machine(nodes: Nodes
     assert len(set(seen)) == 2
 
 
-SHARDS = """
-from functools import cache
-from pytest_trtgate.fleet import FleetLauncher, RayCluster, WorkersMachine
-from ray_nodes import FakeNodeWorker
-
-@cache
-def fleet():
-    cluster = RayCluster({address!r}, "a", worker=FakeNodeWorker)
-    return FleetLauncher(cluster.connect, cluster.another)
-
-def pytest_trtgate_launcher(config):
-    return fleet()
-
-def pytest_trtgate_machine(config):
-    return WorkersMachine(temporary=(), ask=lambda *what: fleet().ask(*what))
-"""
-
-
-def test_one_split_is_evaluated_on_two_machines_of_a_kind_as_in_one_pass(nodes: Nodes, project: Project) -> None:
-    project.hooks(SHARDS.format(address=nodes.address))
-    seen = []
+def test_one_split_is_evaluated_on_two_machines_of_a_kind_as_in_one_pass(nodes: Nodes, over_ray: Project) -> None:
+    project, seen = over_ray, []
+    arguments = ("--trt-machine=a", "--trt-precision=fp16", "-k", "accuracy", "-s")
     for shards in (1, 3):  # there are two
-        project.settings(top=f'backend = "onnxruntime"\nfresh = true\nfleet = {{ shards = {shards} }}\n')
-        done = project.run_apart("--trt-precision=fp16", "-k", "accuracy", "-s", every_plugin=True)
+        fleet = f'{{ address = "{nodes.address}", shards = {shards} }}'
+        project.settings(top=f'backend = "onnxruntime"\nfresh = true\nfleet = {fleet}\n')
+        done = project.run_apart(*arguments, every_plugin=True)
         assert done.ret == 0, done.output
         assert ("4 images in 2 parts, on as many machines" in done.output) == (shards > 1)
         found = [one.model_dump(exclude={"per_image", "measured_at"}) for one in project.record.accuracies]
