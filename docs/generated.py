@@ -25,7 +25,7 @@ from pytest_trtgate.plugin.options import OPTIONS
 from pytest_trtgate.records import PRECISIONS
 from pytest_trtgate.settings import Settings
 from pytest_trtgate.settings.accuracy import DEFAULT_TOLERANCE, Model
-from pytest_trtgate.settings.latency import DEFAULT_INT8_SPEEDUP, DEFAULT_REGRESSIONS
+from pytest_trtgate.settings.latency import DEFAULT_INT8_SPEEDUP, DEFAULT_REGRESSIONS, MachineLimits
 from pytest_trtgate.settings.types import Section
 
 FOLDER = Path(__file__).parent / "reference"
@@ -76,7 +76,7 @@ def leaves(section: type[Section], prefix: str) -> Iterator[tuple[str, FieldInfo
         inner = section_of(field)
         if name in PRECISIONS and inner is not None and issubclass(section, inner):
             continue
-        if inner is None or key.endswith(("[].accuracy", "[].quantization")) or inner is Model:
+        if inner is None or key.endswith(("[].accuracy", "[].quantization")) or inner in (Model, MachineLimits):
             yield key, field
         else:
             yield from leaves(inner, f"{key}.")

@@ -17,7 +17,9 @@ WORDS: dict[str, str] = {
         "A GPU by its number among those that `CUDA_VISIBLE_DEVICES` leaves, in the order of `nvidia-smi`, or `cpu`."
     ),
     "backend": "`auto` takes TensorRT where it and a GPU are present, else ONNX Runtime on the CPU.",
-    "machines": "The kind of machine in the fleet. Unset: the only one that the cluster has.",
+    "machines": (
+        "The kinds of machines in the fleet: each cell is gated on each. Unset: the only one that the cluster has."
+    ),
     "threads": (
         "Threads of every arm, the `.pt` included. Unset: the usable cores, at most 8; a container's limit of "
         "processor time counts as its cores."
@@ -122,6 +124,11 @@ WORDS: dict[str, str] = {
     "latency.speedup.at_least": "How many times as fast the engine must be.",
     "latency.energy_mj": "Largest energy per inference on a GPU.",
     "latency.memory_mb": "Largest memory on a GPU.",
+    "latency.machine": (
+        "Limits on one kind of machine, such as `[tool.trtgate.latency.machine.nvidia-l4]` and, for one precision of "
+        "it, `[tool.trtgate.latency.machine.nvidia-l4.int8]`. They win over all others; what they leave open is as "
+        "elsewhere. The name is that in `machines`, or of the folder of its baselines, with or without the backend."
+    ),
     "calibration.split": "The split that INT8 is calibrated on.",
     "calibration.fraction": "The share of that split. Ultralytics takes the first images by name.",
     "quantization.int8.keep": (
@@ -145,7 +152,7 @@ WORDS: dict[str, str] = {
     "findings.left-out-share": "From which share of a split on `images-left-out` fails instead of warning.",
     "findings.*": "[What it looks at](findings.md#{name}).",
     "fleet.address": "The Ray cluster on which jobs are done: see [Gate on other machines](../how-to/fleet.md).",
-    "fleet.nodes": "On how many machines of a kind the models of a session are measured at once, at most. Unset: on all that are free.",
+    "fleet.nodes": "On how many machines of a kind models are measured at once, at most. Unset: on all that are free.",
     "fleet.wait_s": "For how long a run waits until a machine is free.",
     "deployment.engine": (
         "The file that is deployed now. What Ultralytics wrote into it is read; it is run with `compare` only."

@@ -116,8 +116,9 @@ def offered_anew(run: RunRecord, record: Path, source: Path | None) -> RunRecord
         else:
             verdict = verdict.model_copy(update={"accept": "", "accept_toml": ""})
         # Only what pytest takes in an expression, and does not write otherwise in the name of a test.
-        known = re.fullmatch(r"[A-Za-z0-9_.+-]+", cell.model)
-        rerun = shlex.join(["pytest", "-k", f"{cell.model}-{cell.precision}"]) if verdict.rerun and known else ""
+        named = "-".join(filter(None, (cell.model, cell.precision, cell.machine)))
+        known = re.fullmatch(r"[A-Za-z0-9_.+-]+", named)
+        rerun = shlex.join(["pytest", "-k", named]) if verdict.rerun and known else ""
         told = {"accept_cell": "", "rerun": rerun, **ways_out(verdict, record, run.engines.get(cell.key))}
         return verdict.model_copy(update=told)
 

@@ -73,7 +73,7 @@ def _setting(check: Check, cell: Cell, settings: Settings) -> tuple[str, str] | 
 
 def _latency_table(cell: Cell, settings: Settings) -> str:
     """Return the table of a cell's own limits: of its kind of machine where there are several, or it has its own."""
-    machine = cell.machine or next((name for name in settings.machines if name in settings.latency.machine), "")
+    machine = cell.machine or next(iter(settings.latency.machine), "")
     if not machine:
         return f"latency.{cell.precision}"
     return f"latency.machine.{machine if _BARE.fullmatch(machine) else json.dumps(machine)}.{cell.precision}"

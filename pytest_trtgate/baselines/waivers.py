@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import date
 from pathlib import Path
 from typing import Annotated
@@ -16,16 +16,21 @@ FILE_NAME = "waivers.json"
 
 
 class Waiver(Record):
-    """One cell that may fail. ``subject`` None stands for both; ``until`` is the last day in UTC on which it holds."""
+    """One cell that may fail.
+
+    ``subject`` None stands for both; ``machine`` empty for each kind of machine; ``until`` is the last day in UTC on
+    which it holds.
+    """
 
     cell: str
     subject: Subject | None = None
+    machine: str = ""
     until: date
     reason: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 
-    def covers(self, cell: str, subject: str) -> bool:
-        """Return whether this is about one subject of a cell, given by its key."""
-        return _same_cell(self.cell, cell) and self.subject in (None, subject)
+    def covers(self, cell: str, subject: str, machines: Collection[str] = ()) -> bool:
+        """Return whether this is about one subject of a cell, given by its key, on a machine of some names."""
+        return _same_cell(self.cell, cell) and self.subject in (None, subject) and self.machine in ("", *machines)
 
     def holds(self, today: date) -> bool:
         """Return whether it has not expired."""
@@ -34,7 +39,8 @@ class Waiver(Record):
     @property
     def what(self) -> str:
         """What it is about: ``shapes-int8-320-b1-onnxruntime-cpu latency``."""
-        return f"{self.cell} {self.subject or 'accuracy and latency'}"
+        on = f" on {self.machine}" if self.machine else ""
+        return f"{self.cell}{on} {self.subject or 'accuracy and latency'}"
 
 
 class Waivers(FileRecord):
@@ -42,13 +48,14 @@ class Waivers(FileRecord):
 
     waivers: tuple[Waiver, ...] = ()
 
-    def find(self, cell: str, subject: str) -> Waiver | None:
+    def find(self, cell: str, subject: str, machines: Collection[str] = ()) -> Waiver | None:
         """Return the waiver of one subject of a cell, of several the one with the latest day; it may have expired."""
-        return max((w for w in self.waivers if w.covers(cell, subject)), key=lambda w: w.until, default=None)
+        covering = (w for w in self.waivers if w.covers(cell, subject, machines))
+        return max(covering, key=lambda w: w.until, default=None)
 
     def granted(self, waiver: Waiver) -> Waivers:
-        """Return these waivers with one more, in the place of an earlier one of the same cell and subject."""
-        return Waivers(waivers=(*self.removed(waiver.cell, waiver.subject).waivers, waiver))
+        """Return these waivers with one more, in the place of an earlier one of the same cell, machine and subject."""
+        return Waivers(waivers=(*self.removed(waiver.cell, waiver.subject, waiver.machine).waivers, waiver))
 
     def renamed(self, old: str, new: str) -> Waivers:
         """Return these waivers with another name of a model."""
@@ -57,10 +64,13 @@ class Waivers(FileRecord):
         kept = (w.model_copy(update={"cell": key or w.cell}) for w, key in zip(self.waivers, keys, strict=True))
         return Waivers(waivers=tuple(kept))
 
-    def removed(self, cell: str, subject: Subject | None) -> Waivers:
-        """Return these waivers without those of a cell; with a subject, only without that of this subject."""
-        kept = (w for w in self.waivers if not (_same_cell(w.cell, cell) and subject in (None, w.subject)))
-        return Waivers(waivers=tuple(kept))
+    def removed(self, cell: str, subject: Subject | None, machine: str | None = None) -> Waivers:
+        """Return these waivers without those of a cell; only without those of a subject or machine, if one is given."""
+
+        def is_meant(w: Waiver) -> bool:
+            return _same_cell(w.cell, cell) and subject in (None, w.subject) and machine in (None, w.machine)
+
+        return Waivers(waivers=tuple(w for w in self.waivers if not is_meant(w)))
 
 
 def _same_cell(key: str, other: str) -> bool:
@@ -115,10 +125,13 @@ def save_waivers(path: Path, waivers: Waivers) -> None:
         raise BaselineError(f"{path}: cannot be written ({error.strerror})") from error
 
 
-def waiver_of(root: Path, cell: str, subject: str, today: date) -> tuple[bool, str]:
-    """Return whether a failure of one subject of a cell is waived on a day in UTC, and what there is to say of that."""
+def waiver_of(root: Path, cell: str, subject: str, machines: Collection[str], today: date) -> tuple[bool, str]:
+    """Return whether a failure of one subject of a cell is waived on a day in UTC, and what there is to say of that.
+
+    ``machines``: the names that the kind of machine may have.
+    """
     try:
-        waiver = load_waivers(root).find(cell, subject)
+        waiver = load_waivers(root).find(cell, subject, machines)
     except RecordError as error:
         return False, f"no waiver applies: {error}"
     if waiver is None:

@@ -100,7 +100,11 @@ def add_baseline(commands: Any) -> None:
     waive.add_argument("--until", metavar="YYYY-MM-DD", help="Last day, in UTC, on which it may fail")
     waive.add_argument("--reason", metavar="TEXT", help="Why; shown wherever the failure is")
     waive.add_argument("--subject", choices=_SUBJECTS, help="What of it may fail (default: both)")
-    waive.add_argument("--remove", action="store_true", help="Remove the waivers of the cell, or of its --subject")
+    kind = "Kind of machine on which it may fail, such as nvidia-l4 (default: each)"
+    waive.add_argument("--machine", dest="on", metavar="NAME", help=kind)
+    waive.add_argument(
+        "--remove", action="store_true", help="Remove the waivers of the cell, or of its --subject or --machine"
+    )
 
 
 def add_compare(commands: Any) -> None:
@@ -271,7 +275,7 @@ def _waive(arguments: argparse.Namespace) -> int:
 
         def removed(waivers: Waivers) -> Waivers:
             nonlocal gone
-            left = waivers.removed(arguments.cell, arguments.subject)
+            left = waivers.removed(arguments.cell, arguments.subject, arguments.on)
             gone = len(waivers.waivers) - len(left.waivers)
             if not gone:
                 raise SettingsError(f"no waiver of {arguments.cell}; there are: {_listed(waivers.waivers)}")
@@ -284,6 +288,7 @@ def _waive(arguments: argparse.Namespace) -> int:
     waiver = Waiver(
         cell=arguments.cell,
         subject=arguments.subject,
+        machine=arguments.on or "",
         until=_until(arguments.until),
         reason=_reason(arguments.reason),
     )

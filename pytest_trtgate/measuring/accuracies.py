@@ -71,6 +71,8 @@ class Evaluations:
     def pair(self, cell: Cell) -> tuple[AccuracyRecord, AccuracyRecord]:
         """Return the accuracies of the ``.pt`` and of a cell's engine; raises ``JobError`` where one could not be."""
         arms = [REFERENCE, *self._together(cell)]
+        if cell in self.context.plan.given:  # what does not fit is told before the .pt is evaluated for nothing
+            self.engines.of(cell)
         engine = self._obtain(cell.model, cell.precision, arms)
         return self._obtain(cell.model, REFERENCE, arms), engine
 

@@ -76,7 +76,7 @@ def trt_latency(request: pytest.FixtureRequest, trt_cell: Cell) -> CellLatency:
     try:
         session = _ready(request.config, trt_cell, "latency")
         since = partial(session.since_baseline, trt_cell)
-        return CellLatency(session.latency(trt_cell), trt_cell, session.workspace.path, since)
+        return CellLatency(session.latency(trt_cell, whole=True), trt_cell, session.workspace.path, since)
     except TrtGateError as error:
         _fail(error)
 

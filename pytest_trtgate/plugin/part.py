@@ -58,11 +58,6 @@ class Part:
         self.closing_lines: list[str] = []
 
     @property
-    def on(self) -> str:
-        """`` on `` the machine; empty where there is no other."""
-        return f" on {self.name}" if self.name else ""
-
-    @property
     def prefix(self) -> str:
         """What begins a sentence about the machine; empty where there is no other."""
         return f"{self.name}: " if self.name else ""
@@ -134,7 +129,7 @@ class Part:
         return Narrator(self._config, relay=Relay.file(self.workspace.path, self._owner.worker))
 
     def _milestone(self, text: str) -> None:
-        known = self.name and f"{self.on}:" in text
+        known = self.name and f" on {self.name}:" in text
         self._narrator.milestone(text if known else f"{self.prefix}{text}")
 
     def _progress(self, text: str) -> None:
@@ -160,6 +155,9 @@ class Part:
         if self._fleet is not None:  # which was not asked before
             resolve_backend(self.settings, self.machine)
         environment = self.machine.environment(backend, device, options.project_folder(self._config))
+        if not self._kind:  # nobody has named it
+            latency = self.settings.latency.on(*environment.names)
+            self.settings = self.settings.model_copy(update={"latency": latency})
         if launcher is None and self._fleet is None:
             from ..jobs import LocalLauncher
 
@@ -217,7 +215,7 @@ class Part:
         )
 
     def _gate(self, measure: RunContext, preflight: Callable[[], Preflight]) -> GateRun:
-        return GateRun(
+        found = GateRun(
             measure,
             options.accept_command(self._config),
             self._owner.source,
@@ -225,6 +223,8 @@ class Part:
             preflight=preflight,
             amend=partial(amendments, self._config),
         )
+        found.latencies.shows_all = self._owner.times_wanted
+        return found
 
     def _begin(self, measure: RunContext, gpu: str) -> Preflight:
         """Return what the preflight finds, and say what is then to do."""
@@ -232,6 +232,8 @@ class Part:
         if cells := [cell for cell in self.cells if not failures(found.concerning(cell, ""))]:
             session = self.session
             announce(session.evaluations, cells, session.latencies if self._owner.launches_expected else None)
+        if self._owner.launches_expected and not self._owner.is_worker:
+            self.session.latencies.expect({cell.model for cell in self.cells})
         return found
 
     def _concerned(self, early: EarlyFinding) -> bool:
@@ -339,7 +341,9 @@ class Part:
             self.closing_lines += [f"{self.prefix}{missing}"] if missing else []
         save(run, False)
         if not interrupted:
-            remember(session.measure, run, time.time() - self._owner.started)
+            others = [part.run.jobs for part in self._owner.begun if part.run is not None and part is not self]
+            elsewhere_s = sum(job.seconds for jobs in others for job in jobs)
+            remember(session.measure, run, time.time() - self._owner.started - elsewhere_s)
             self.workspace.discard_older(self.settings.keep_runs)
         if before is not None:
             here = self._config.invocation_params.dir

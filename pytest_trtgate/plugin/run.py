@@ -57,6 +57,7 @@ class GatePlugin:
         reported: Names of those that were run, or began to be.
         dead: Workers that ended without saying what they did.
         launches_expected: Whether any of them looks as if it asked for launches.
+        times_wanted: Whether any looks as if it asked for the times themselves.
         closing_lines: What is said beneath the table: baselines that were written, and pictures that were not.
         relay: Shows what xdist's workers say, in their controller.
         stopped: Whether the user interrupted the run when all its verdicts were reached.
@@ -74,6 +75,7 @@ class GatePlugin:
         self.reported: set[str] = set()
         self.dead: list[str] = []
         self.launches_expected = False
+        self.times_wanted = False
         self.closing_lines: list[str] = []
         self.stopped = False
         self.report: Path | None = None
@@ -209,7 +211,8 @@ class GatePlugin:
             if cell and cell.machine:
                 item.user_properties.append((_MACHINE, cell.machine))
         self._refuse_other_projects(gate)
-        self.launches_expected = any(map(_looks_timed, gate))
+        self.launches_expected = any(_names(item, "trt_latency", "check_latency") for item in gate)
+        self.times_wanted = any(_names(item, "trt_latency", "latency", "benchmark") for item in gate)
         cells = {item.callspec.params["trt_cell"] for item in gate if hasattr(item, "callspec")} - {None}
         for part in self.parts:
             part.cells = {cell for cell in cells if cell.machine == part.name}
@@ -363,7 +366,7 @@ class GatePlugin:
         for part in begun:
             run = part.record(interrupted=interrupted, red=red)
             if not (measured(run) or run.verdicts):
-                self.problem = f"nothing was measured{part.on}; a gate that measures nothing fails"
+                self.problem = f"{part.prefix}nothing was measured; a gate that measures nothing fails"
             if not (interrupted or part.write_baselines()):
                 self.problem = self.problem or "not every baseline was written; the lines above say why"
         common = [] if interrupted else list(self._not_judged(exitstatus))
@@ -454,15 +457,11 @@ def _of_gate(items: list[pytest.Item]) -> list[pytest.Item]:
     return [item for item in items if "trt_cell" in getattr(item, "fixturenames", ())]
 
 
-def _looks_timed(item: pytest.Item) -> bool:
-    return _names(item, "latency")
-
-
-def _names(item: pytest.Item, subject: Subject) -> bool:
-    """Return whether a test's fixtures or its own code name a subject; a helper of its may ask for it unseen."""
+def _names(item: pytest.Item, *wanted: str) -> bool:
+    """Return whether a test's fixtures or its own code name one of these; a helper of its may ask for one unseen."""
     code = getattr(getattr(item, "function", None), "__code__", None)
     names = {*getattr(item, "fixturenames", ()), *getattr(code, "co_names", ())}
-    return not names.isdisjoint({f"trt_{subject}", f"check_{subject}"})
+    return not names.isdisjoint(wanted)
 
 
 def _asked(gate: list[pytest.Item], cells: Container[Cell]) -> dict[str, list[tuple[Cell, Subject]]]:
@@ -474,6 +473,6 @@ def _asked(gate: list[pytest.Item], cells: Container[Cell]) -> dict[str, list[tu
             cell = item.callspec.params["trt_cell"] if hasattr(item, "callspec") else None
             if cell is not None and cell in cells:
                 asked = found.setdefault(cell.model, {})
-                if _names(item, subject):
+                if _names(item, f"trt_{subject}", f"check_{subject}"):
                     asked[cell, subject] = None
     return {model: list(asked) for model, asked in found.items()}

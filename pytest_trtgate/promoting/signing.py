@@ -5,6 +5,7 @@ https://github.com/sigstore/model-transparency; the signature is over the engine
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from ..errors import SettingsError
+from ..settings import SIGN_PASSWORD
 from ..text import clip
 from .contents import SIGNATURE, SUMS
 
@@ -29,7 +31,15 @@ def _library() -> tuple[ModuleType, ModuleType, ModuleType]:
     return hashing, signing, verifying
 
 
-def _usable(make: Callable[[], Any], what: str) -> Any:
+def _is_locked(key: Path) -> bool:
+    """Return whether a private key has a password; False where the file cannot be read."""
+    try:
+        return b"ENCRYPTED" in key.read_bytes()
+    except OSError:
+        return False
+
+
+def _usable(make: Callable[[], Any], what: str, hint: str = "") -> Any:
     """Return what is made of a file with a key.
 
     Raises:
@@ -38,11 +48,13 @@ def _usable(make: Callable[[], Any], what: str) -> Any:
     try:
         return make()
     except Exception as error:  # of any of the libraries that read keys
-        raise SettingsError(f"{what} cannot be used: {error}") from error
+        raise SettingsError(f"{what} cannot be used: {error}{hint}") from error
 
 
 def signer(key: Path, certificate: Path | None = None, chain: Sequence[Path] = ()) -> Callable[[Path], None]:
-    """Return what signs a folder with a private key (PEM, of the curve P-256, P-384 or P-521, without a password).
+    """Return what signs a folder with a private key (PEM, of the curve P-256, P-384 or P-521).
+
+    The password of the key, if it has one, is in the environment variable ``TRTGATE_SIGN_PASSWORD``.
 
     Args:
         key: The private key.
@@ -57,12 +69,22 @@ def signer(key: Path, certificate: Path | None = None, chain: Sequence[Path] = (
         hashing.Config().set_ignored_paths(paths=[SUMS, SIGNATURE], ignore_git_paths=False)
     )
 
+    password = os.environ.get(SIGN_PASSWORD, "")
+    if password and certificate is not None:
+        raise SettingsError(
+            f"{key} with {certificate} cannot be used: model-signing takes no password where there is a certificate; "
+            f"sign by the key alone, or take a key without a password and unset {SIGN_PASSWORD}"
+        )
+
     def configured() -> Any:
         if certificate is None:
-            return config.use_elliptic_key_signer(private_key=key)
+            # Its signature says text, and it hands that on to what takes bytes.
+            return config.use_elliptic_key_signer(private_key=key, password=password.encode() or None)
         return config.use_certificate_signer(private_key=key, signing_certificate=certificate, certificate_chain=chain)
 
-    ready = _usable(configured, f"{key}{f' with {certificate}' if certificate else ''}")
+    locked = certificate is None and not password and _is_locked(key)
+    hint = f"; its password goes into {SIGN_PASSWORD}" if locked else ""
+    ready = _usable(configured, f"{key}{f' with {certificate}' if certificate else ''}", hint)
     return lambda folder: ready.sign(folder, folder / SIGNATURE)
 
 

@@ -132,6 +132,11 @@ class Environment(Record):
     extra: dict[str, str] = Field(default_factory=dict)
 
     @property
+    def names(self) -> tuple[str, str]:
+        """Names of the kind of machine: without and with its backend, such as ``nvidia-l4``."""
+        return self.machine.rpartition("_")[0], self.machine
+
+    @property
     def platform(self) -> dict[str, str]:
         """What may change on one machine and move all its latencies, by name; empty of what is not there."""
         driver, instructions = self.driver or "", " ".join(self.instructions or ())

@@ -12,6 +12,7 @@ from .numbers import CellNumbers, primary_name, rows_of
 from .page.cards import alike, commands_of, first_baseline, joint_command, last_line, title_of
 from .page.parts import sentence_of, warnings_of
 from .shipping import shipping
+from .wording import in_words_of
 
 Line = tuple[str, dict[str, bool]]
 """A line of text, and the markup that ``TerminalReporter.write_line`` takes: colours and ``bold``."""
@@ -148,8 +149,9 @@ def table(runs: Sequence[RunRecord], width: int) -> list[Line]:
     rows = _rows(runs, words)
     if not rows:
         return []
-    metrics = {primary_name(run) for run in runs}
-    titles = [column.title or (metrics.pop() if len(metrics) == 1 else "metric") for column in COLUMNS]
+    say, metrics = in_words_of(runs), {primary_name(run) for run in runs}
+    titles = [say(column.title) or (metrics.pop() if len(metrics) == 1 else "metric") for column in COLUMNS]
+    rows = [([say(text) for text in row], markup) for row, markup in rows]
     kept, widths = _fit([titles, *(row for row, _ in rows)], width)
     lines: list[Line] = []
     for row, markup in [(titles, {"bold": True}), *rows]:
@@ -192,9 +194,11 @@ def summary_lines(runs: Sequence[RunRecord], width: int, color: bool = True) -> 
     Returns:
         ``(text, markup)`` per line, for ``TerminalReporter.write_line(text, **markup)``.
     """
-    lines = table(runs, width)
+    lines, say = table(runs, width), in_words_of(runs)
     if lines and any(run.latencies for run in runs):
-        lines += [(text, {}) for text in _wrapped(LEGEND, width)]
+        cells = [n for run in runs for row in rows_of(run) for n in row if n.rest]
+        stored = dict.fromkeys(f"; .pt:{n.rest_of}" for n in cells)
+        lines += [(text, {}) for text in _wrapped(say(LEGEND + "".join(stored)), width)]
     troubled = [verdicts for failed in (True, False) for run in runs for verdicts in alike(run, failed=failed)]
     if lines and troubled:
         lines.append(("", {}))
@@ -206,11 +210,11 @@ def summary_lines(runs: Sequence[RunRecord], width: int, color: bool = True) -> 
                 (f"{found.purpose if offer is first_baseline else found.short}: {fmt.clip(found.line, 2000)}", {})
             )
     for text in warnings_of(runs):
-        lines += [(line, {"yellow": True}) for line in _wrapped(f"WARNING  {fmt.plain(text)}", width)]
+        lines += [(line, {"yellow": True}) for line in _wrapped(say(f"WARNING  {fmt.plain(text)}"), width)]
     for run in runs:
         on = f"{fmt.clip(run.cells[0].machine, 40)}: " if run.cells and run.cells[0].machine else ""
         for sentence in shipping(run):
-            lines += [(line, {"bold": True}) for line in _wrapped(f"{on}{fmt.plain(sentence)}", width)]
+            lines += [(line, {"bold": True}) for line in _wrapped(say(f"{on}{fmt.plain(sentence)}"), width)]
     if not any(run.verdicts for run in runs):
         lines.append(("Nothing was judged.", {"red": True, "bold": True}))
     return lines if color else [(text, {}) for text, _ in lines]

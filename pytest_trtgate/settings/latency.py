@@ -108,13 +108,18 @@ class Latency(Limits):
             raise ValueError(f"{many}; lower the former or raise the latter")
         return self
 
-    def on(self, machine: str) -> Latency:
-        """Return the settings on a kind of machine: its own limits go before those of precisions and the general."""
-        own = self.machine.get(machine)
-        if own is None:
-            return self
+    def on(self, *names: str) -> Latency:
+        """Return the settings on a kind of machine: its own limits go before those of precisions and the general.
+
+        ``names``: those that the machine may have in the settings. Tables of other machines are left out.
+        """
+        found = {name: self.machine[name] for name in names[::-1] if name in self.machine}
+        if not found:
+            return self.model_copy(update={"machine": {}})
+        machine, own = found.popitem()
         general = own.over(self)
         changed: dict[str, Any] = {name: getattr(general, name) for name in Limits.model_fields}
+        changed["machine"] = {machine: own}
         for name in PRECISIONS:
             changed[name] = getattr(own, name).over(own.over(getattr(self, name), name))
         return self.model_copy(update=changed)

@@ -44,6 +44,8 @@ DEPLOYMENT_CONF = 0.25
 
 CACHE_KEY = "TRTGATE_CACHE_KEY"
 """Environment variable of the secret with which cached records are sealed; jobs, which run weights, do not get it."""
+SIGN_PASSWORD = "TRTGATE_SIGN_PASSWORD"
+"""Environment variable of the password of the key that release packs are signed with; jobs do not get it either."""
 
 
 def in_ci() -> bool:

@@ -11,7 +11,8 @@ import pytest
 from fake_jobs import Behaviour
 from project import SETTINGS, Project
 
-from pytest_trtgate.records import RunRecord, load_run
+from pytest_trtgate.records import PRECISIONS, RunRecord, load_run
+from pytest_trtgate.settings.latency import Latency
 
 HOOKS = """
 import fake_jobs
@@ -253,6 +254,60 @@ def test_workers_of_xdist_share_what_machines_did(machines: Project) -> None:
     assert sorted(names) == sorted(set(names))
 
 
+def test_a_machine_that_cannot_be_had_is_told_by_workers_of_xdist_too(machines: Project) -> None:
+    pytest.importorskip("xdist")
+    machines.hooks('LOST["missing"] = ["b"]\n')
+    done = machines.run_apart("-n2", FP16)
+    assert done.ret == 1
+    assert outcomes(machines, "a") == {"fp16": "NO_BASELINE"}
+    assert outcomes(machines, "b") == {"fp16": "ERROR"}
+
+
+def test_an_interrupted_session_leaves_the_records_and_the_report_of_the_one_before(machines: Project) -> None:
+    machines.run(FP16)
+    before = {m: (machines.path / "reports" / m / "run.json").read_bytes() for m in "ab"}
+    page = machines.path / "reports" / "trtgate.html"
+    page.write_text("of the run before")
+    machines.hooks(
+        "class Launcher(Launcher):\n"
+        "    def run(self, job, folder, progress):\n"
+        "        if self.machine == 'b' and job.kind == 'latency':\n"
+        "            raise KeyboardInterrupt\n"
+        "        return super().run(job, folder, progress)\n"
+    )
+    result = machines.run(FP16)
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    assert {m: (machines.path / "reports" / m / "run.json").read_bytes() for m in "ab"} == before
+    assert page.read_text() == "of the run before"
+    newest = {m: max((machines.path / "reports" / m / "trtgate-runs").glob("*/run.json")) for m in "ab"}
+    assert all(load_run(path).unfinished == "the run was interrupted" for path in newest.values())
+    assert {v.subject for v in load_run(newest["a"]).verdicts} == {"accuracy", "latency"}
+    result.stdout.fnmatch_lines(["report: *reports/a/trtgate-runs/*/trtgate.html"])
+
+
+def test_runs_on_one_machine_and_on_several_are_compared(machines: Project) -> None:
+    from pytest_trtgate.cli import main
+
+    machines.settings(top=FLEET)
+    machines.run(FP16, "--trt-machine=a")
+    machines.settings(top=BOTH)
+    machines.run(FP16)
+    records = [str(machines.path / "reports" / name) for name in ("run.json", "a/run.json", "b/run.json")]
+    assert main(["compare", *records[:2]]) == 0
+    assert main(["compare", *records[1::-1]]) == 0
+    assert main(["compare", records[0], records[2]]) == 2
+    assert main(["report", *records[1:], "-o", "all.html"]) == 0
+
+
+def test_a_failed_accuracy_is_explained_on_its_machine(machines: Project) -> None:
+    machines.weights(Behaviour(drop={"int8": 0.2}))
+    result = machines.run("--trt-precision=int8", "--trt-explain")
+    assert result.ret == 1
+    for machine in "ab":
+        assert list(record(machines, machine).explanations) == ["shapes-int8-320-b1-onnxruntime-cpu"]
+        assert any(line.startswith(f"{machine} explain") for line in jobs(machines))
+
+
 def test_release_packs_of_machines_lie_apart(machines: Project) -> None:
     machines.run(FP16, "--trt-baselines=update")
     result = machines.run(FP16, "--trt-promote=packs")
@@ -279,6 +334,55 @@ def test_machines_that_cannot_be_are_refused(machines: Project, top: str, said: 
     result = machines.run()
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     assert said in result.stderr.str() + result.stdout.str()
+
+
+def test_this_machine_has_limits_by_the_name_of_its_baselines(project: Project) -> None:
+    project.pretend(fingerprint={"machine": "board-15w_onnxruntime-1.31"})
+    project.settings("[latency.machine.board-15w]\np50 = { budget_ms = 3.5 }\n[latency.machine.b]\nenergy_mj = 1.0\n")
+    project.run()
+    assert project.outcomes("latency") == {"fp32": "FAIL", "fp16": "FAIL", "int8": "NO_BASELINE"}
+    assert "under [latency.machine.board-15w.fp16] in trtgate.toml" in project.verdict("fp16", "latency").accept
+    assert list(project.record.settings["latency"]["machine"]) == ["board-15w"]
+
+
+def test_a_machines_limits_go_before_those_of_precisions() -> None:
+    table = {
+        "p50": {"budget_ms": 1.0, "regression": 0.1},
+        "speedup": {"over": "pt", "at_least": 1.0},
+        "int8": {"p50": {"budget_ms": 2.0}, "speedup": {"over": "fp16", "at_least": 2.0}},
+        "machine": {
+            "b": {"p50": {"budget_ms": 3.0}, "speedup": {"over": "int8"}, "energy_mj": 5.0},
+            "c": {"int8": {"p99": {"budget_ms": 4.0}}},
+        },
+    }
+    latency = Latency.model_validate(table)
+
+    def budgets(on: Latency) -> list[float | None]:
+        return [on.limit(precision, "p50", "onnxruntime").budget_ms for precision in PRECISIONS]
+
+    assert budgets(latency) == [1.0, 1.0, 2.0]
+    assert budgets(latency.on("b")) == [3.0, 3.0, 3.0]
+    assert latency.on("b").limit("int8", "p50", "onnxruntime").regression == 0.1
+    assert latency.on("b").resources("fp16") == (5.0, None)
+    rules = [latency.on("b").speedup_rule(precision, "onnxruntime", PRECISIONS) for precision in PRECISIONS]
+    assert [rule and (rule.over, rule.at_least) for rule in rules] == [("int8", 1.0), ("int8", 1.0), ("fp16", 2.0)]
+    assert budgets(latency.on("c")) == [1.0, 1.0, 2.0]
+    assert latency.on("c").limit("int8", "p99", "onnxruntime").budget_ms == 4.0
+    assert latency.on("b").on("b") == latency.on("b")
+    assert latency.on("other").machine == {}
+
+
+def test_a_waiver_may_be_of_one_machine(machines: Project) -> None:
+    from pytest_trtgate.cli import main
+
+    machines.settings("fp16 = { p50 = { budget_ms = 1.0 } }\n", BOTH)
+    waive = ["baseline", "waive", "shapes-fp16-320-b1-onnxruntime-cpu"]
+    assert main([*waive, "--machine=b", "--until=2999-01-01", "--reason=new driver"]) == 0
+    machines.run(FP16)
+    failed = {m: [v.failed for v in record(machines, m).verdicts if v.subject == "latency"] for m in "ab"}
+    assert failed == {"a": [True], "b": [False]}
+    assert main([*waive, "--machine=a", "--remove"]) == 2
+    assert main([*waive, "--machine=b", "--remove"]) == 0
 
 
 def test_a_typo_in_a_machines_limits_is_told(machines: Project) -> None:

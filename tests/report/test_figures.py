@@ -251,3 +251,48 @@ def test_class_table_says_interval_and_significance() -> None:
     assert "significant" not in rows["ring"]["Drop"]
     without = lines(class_table(CellNumbers(failing_run().model_copy(update={"figures": {}}), INT8)))
     assert {row["95 % interval"] for row in without} == {"\N{EN DASH}"}
+
+
+def matrices(*runs: RunRecord) -> tuple[matrix.MatrixView, ...]:
+    taken: set[str] = set()
+    return matrix.matrix_views([(run, Anchors(run, taken)) for run in runs])
+
+
+def on(machine: str, run: RunRecord) -> RunRecord:
+    """Return a run as if it were of another machine."""
+    return run.model_copy(update={"environment": run.environment.model_copy(update={"machine": machine})})
+
+
+def test_machines_stand_side_by_side() -> None:
+    (found,) = matrices(on("one", failing_run()), on("two", passing_run()))
+    assert found.columns == ("one", "two")
+    rows = {row.label: row.squares for row in found.rows}
+    assert list(rows)[:3] == ["shapes-wide .pt", "shapes-wide FP32", "shapes-wide INT8"]
+    failed, passed = rows["shapes FP16"]
+    assert failed is not None
+    assert passed is not None
+    assert [(s.column, s.latency.badge.word, fmt.plain(s.latency.value)) for s in (failed, passed)] == [
+        ("one", "Fail", "14.9 ms"),
+        ("two", "Pass", "14.9 ms"),
+    ]
+    assert failed.href != passed.href
+    assert rows["shapes-wide FP32"][1] is None
+
+
+def test_runs_of_one_machine_have_a_matrix_each() -> None:
+    found = matrices(on("one", failing_run()), on("one", passing_run()))
+    assert [one.columns for one in found] == [(".pt", "FP32", "FP16", "INT8")] * 2
+    assert len({one.title for one in found}) == 1
+    (alone,) = matrices(passing_run())
+    assert alone.title == ""
+
+
+def test_what_is_alike_on_several_machines_stands_together_in_the_terminal() -> None:
+    runs = []
+    for machine in "ab":
+        run = passing_run()
+        verdicts = tuple(v.model_copy(update={"cell": v.cell.on(machine)}) for v in run.verdicts)
+        runs.append(run.model_copy(update={"cells": tuple(c.on(machine) for c in run.cells), "verdicts": verdicts}))
+    lines = [" ".join(text.split()[:3]) for text, _ in terminal.table(runs, 140)]
+    assert lines[:4] == ["model machine mAP50-95", "shapes .pt a", "shapes .pt b", "shapes fp32 a"]
+    assert "machine" not in terminal.table([passing_run()], 140)[0][0]

@@ -204,6 +204,7 @@ def _card(run: RunRecord, verdicts: Sequence[Verdict], anchors: Anchors, anchor:
     wrong = [check_view(check, first.cell) for check in checks]
     sentence = sentence_of(first)
     place, log = where(first.cell), log_tail(first.log_tail)
+    machine = fmt.clip(run.environment.machine, 60)
     said = next(filter(None, map(brief, checks)), "") or last_line(first) or sentence
     if len(wrong) > 1 and all(c.facts for c in wrong) and first.failed and not first.waived:
         # The numbers of the others follow on the card of a failure; a note has none.
@@ -215,8 +216,8 @@ def _card(run: RunRecord, verdicts: Sequence[Verdict], anchors: Anchors, anchor:
         badge=badge_of(first),
         title=title_of(verdicts),
         anchor=anchor,
-        brief=fmt.clip(said, 110) + (f" ({fmt.clip(run.environment.machine, 60)})" if several else ""),
-        where=f"{fmt.clip(run.environment.machine, 60)}, {place}" if several else place,
+        brief=fmt.clip(said, 110) + (f" ({machine})" if several and not first.cell.machine else ""),
+        where=f"{machine}, {place}" if several else place,
         href=anchors.cells[first.cell],
         sentence=sentence,
         why=why_sentence(run, first),

@@ -80,12 +80,14 @@ def _other_context(n: CellNumbers, arm: str) -> Iterator[str]:
         return
     faster = ratio(reference.level_ms(50) if reference else None, times.level_ms(50))
     beside = f", {fmt.times(faster)} vs .pt" if arm != REFERENCE and faster is not None else ""
-    yield f"{CONTEXT_NAMES[context]} {fmt.ms(times.level_ms(50))}{beside}"
+    stored = "" if arm == REFERENCE or n.is_timed(context) else ", stored"
+    yield f"{CONTEXT_NAMES[context]} {fmt.ms(times.level_ms(50))}{beside}{stored}"
 
 
 def _reference(n: CellNumbers, column: str = ".pt") -> Square:
     mark, lines = REFERENCE_BADGE, [fmt.plural(n.reference.images, "image")] if n.reference else []
-    accuracy, latency = _accuracy_half(mark, n, n.reference, lines), _latency_half(mark, n, REFERENCE, ())
+    stored = [n.rest_of.strip()] if n.rest else []
+    accuracy, latency = _accuracy_half(mark, n, n.reference, lines), _latency_half(mark, n, REFERENCE, stored)
     return Square(column, "", "", mark, accuracy, latency, "")
 
 
@@ -134,12 +136,16 @@ def matrix_views(anchored: Sequence[tuple[RunRecord, Anchors]]) -> tuple[MatrixV
     ``anchored``: the runs of a page, with the ids of their parts.
     """
     runs = [run for run, _ in anchored]
-    names = [next((cell.machine for cell in run.cells if cell.machine), run.environment.machine) for run in runs]
-    columns = tuple(fmt.clip(name, 60) for name in names)
+    columns = tuple(map(machine_name, runs))
     if len(columns) > 1 and len(set(columns)) == len(columns) and not any(map(_doubled, runs)):
         return (_by_machine(anchored, columns),)
     several = len(runs) > 1
     return tuple(matrix_view(run, anchors, run_title(run) if several else "") for run, anchors in anchored)
+
+
+def machine_name(run: RunRecord) -> str:
+    """Return the name of a run's kind of machine: that of the settings where they name several."""
+    return fmt.clip(next((cell.machine for cell in run.cells if cell.machine), run.environment.machine), 60)
 
 
 def run_title(run: RunRecord) -> str:

@@ -182,7 +182,9 @@ def job_table(run: RunRecord) -> Table | None:
 def run_view(run: RunRecord, anchors: Anchors, several: bool) -> RunView:
     """Return everything that the page shows of one record."""
     e = run.environment
+    named = (Fact("Machine", matrix.machine_name(run), fmt.clip(e.machine, 200)),) if several else ()
     facts = (
+        *named,
         Fact("Commit", fmt.digest(e.commit) if e.commit else "not recorded", fmt.clip(e.commit or "", 80)),
         Fact("Device", fmt.clip(e.gpu or e.cpu, 60), fmt.clip(e.machine, 200)),
         Fact("Backend", fmt.clip(f"{e.backend} {e.backend_version}", 60)),

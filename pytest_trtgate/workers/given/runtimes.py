@@ -43,6 +43,12 @@ def onnx_tensors(looked: Looked) -> Tensors:
 
     from .look import TYPES, Tensors, _input
 
+    if others := in_other_files(looked.file):
+        name = Path(looked.request.file).name
+        raise looked.refuse(
+            f"its weights lie in other files ({', '.join(others)}), and one file is gated: write them into it, by "
+            f"onnx.save(onnx.load('{name}'), 'whole.onnx')"
+        )
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = looked.request.threads
     try:
@@ -59,6 +65,16 @@ def onnx_tensors(looked: Looked) -> Tensors:
             raise looked.refuse(f"ONNX Runtime cannot run it ({_short(plain(error))})") from error
     outputs = {one.name: tuple(value.shape) for one, value in zip(session.get_outputs(), found, strict=False)}
     return Tensors(inputs, outputs, of_graph(looked.file))
+
+
+def in_other_files(file: Path) -> list[str]:
+    """Return the files in which an ONNX file says that its weights lie."""
+    import onnx
+
+    tensors = onnx.load(file, load_external_data=False).graph.initializer
+    there = onnx.TensorProto.EXTERNAL
+    entries = [entry for tensor in tensors if tensor.data_location == there for entry in tensor.external_data]
+    return sorted({str(entry.value)[:200] for entry in entries if entry.key == "location"})
 
 
 def _side(side: Any) -> int:
