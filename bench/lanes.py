@@ -102,7 +102,7 @@ def gate(folder: Path, cells: int, machines: int, seconds: float) -> dict[str, A
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"],
         cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(SUPPORT)},
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(SUPPORT), os.environ.get("PYTHONPATH", "")])},
         capture_output=True,
         text=True,
         check=False,
