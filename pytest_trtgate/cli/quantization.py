@@ -173,6 +173,7 @@ def given_of(run: RunRecord, cell: Cell, arguments: argparse.Namespace) -> Given
     from ..settings import recorded_settings
 
     settings = _for_one(recorded_settings(run.settings, arguments.record), cell)
+    settings = settings.on(cell.machine) if cell.machine else settings
     launcher, machine = _elsewhere(settings) if settings.fleet.address else (None, _machine(arguments))
     backend, device, _ = resolve_backend(settings, machine)
     if (backend, device == "cpu") != (cell.backend, cell.device == "cpu"):
@@ -184,7 +185,7 @@ def given_of(run: RunRecord, cell: Cell, arguments: argparse.Namespace) -> Given
     datasets = check_inputs(settings, plan)
     gpu, only_gpu = gpu_of_worker(settings, backend, device, "", machine)
     return Given(
-        cell=plan.cells[0],
+        cell=plan.cells[0].on(cell.machine),
         settings=settings,
         weights=plan.weights[cell.model],
         dataset=datasets[cell.model],

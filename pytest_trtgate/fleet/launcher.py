@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, wait
 from contextlib import contextmanager, suppress
@@ -221,10 +222,13 @@ class FleetLauncher:
             self._fetch(place, outcome, packed, folder)
         if outcome.response is None:
             kind = JobTimeoutError if outcome.timed_out else JobError
-            raise kind(job.name, renamed(outcome.failure, outcome.places, packed), outcome.log_tail)
+            failure = renamed(outcome.failure, outcome.places, packed)
+            raise kind(job.name, failure + _lacks(job, failure + outcome.log_tail, machine), outcome.log_tail)
         if job.kind == "latency":
             self._timed.add(get_ident())
         answer = renamed(outcome.response, outcome.places, packed)
+        if job.kind == "accuracy":
+            answer["failures"] = {arm: why + _lacks(job, why, machine) for arm, why in answer["failures"].items()}
         if packed.elsewhere:
             _rename_images(packed, outcome)
         try:
@@ -325,6 +329,14 @@ class FleetLauncher:
         opened, self._open = self._open, None
         if opened is not None:
             opened.end()
+
+
+def _lacks(job: Job, failure: str, machine: str) -> str:
+    """Return what to do where a job failed for a module of the checkpoint's own that was not sent; empty otherwise."""
+    for package, why in job.unsent.items():
+        if re.search(rf"\bmodule (?:named )?'?{re.escape(package)}\b", failure, re.IGNORECASE):
+            return f"; the checkpoint's module '{package}' {why}, and so is not sent: install it on {machine}"
+    return ""
 
 
 def _same(opened: Connection) -> Connection:

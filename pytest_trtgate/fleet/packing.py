@@ -79,6 +79,7 @@ class _Folder:
     files: dict[str, Path] = field(default_factory=dict)
     folders: set[str] = field(default_factory=set)
     spelled: dict[str, str] = field(default_factory=dict)
+    inside: dict[str, str] = field(default_factory=dict)
     data: DataTree | None = None
 
     def add(self, path: str | Path) -> str:
@@ -86,6 +87,7 @@ class _Folder:
         whole = str(path)
         inside = os.path.relpath(whole, self.root)
         self.files[inside] = Path(path)
+        self.inside[whole] = inside
         if not whole.endswith(f"/{inside}") or "/../" in whole:
             self.spelled[str(Path(self.root) / inside)] = whole
         return inside
@@ -106,7 +108,8 @@ class _Packing:
         contents: dict[str, Path | bytes] = {}
         sizes: dict[str, int] = {}
         trees: dict[str, None] = {}
-        for folder in self._folders.values():
+
+        def packed(folder: _Folder) -> str:
             files = {}
             for inside, path in folder.files.items():
                 if sha256 := job.sha256(path):
@@ -117,14 +120,18 @@ class _Packing:
             while (sha256 := hashlib.sha256(text).hexdigest()) in trees:
                 tree = tree.model_copy(update={"copy_number": tree.copy_number + 1})
                 text = as_json(tree)
-            trees[sha256] = None
             contents[sha256], sizes[sha256] = text, len(text)
+            return sha256
+
+        for folder in self._folders.values():
+            trees[packed(folder)] = None
         portable = PortableJob(
             name=job.name,
             kind=job.kind,
             request=request.model_dump(mode="json"),
             trees=tuple(trees),
             made=tuple(self._outputs.values()),
+            code=packed(_Folder("", dict(job.code))) if job.code else None,
             device=job.device,
             timeout_s=job.timeout_s,
             wait_s=job.wait_s,
@@ -135,6 +142,9 @@ class _Packing:
     def _place(self, role: Role, path: str, holder: Any) -> str:
         place, _, name = path.rpartition("/")
         if role == "file":
+            for number, folder in enumerate(self._folders.values()):
+                if folder.data is not None and path in folder.inside:  # an image goes by its path in the dataset
+                    return f"in:{number}/{folder.inside[path]}"
             return self._input(place, lambda: _inputs(place), path)
         if role == "labelled":
             return self._input("labelled", self._labelled, path)

@@ -63,7 +63,7 @@ class PortableJob(FileRecord):
     """A job of which every path is a place, as :func:`split_place` reads it.
 
     ``trees`` are the digests of its folders of inputs. ``made`` says of each output folder whether it is there before
-    the job.
+    the job. ``code`` is the digest of a tree that is to be on Python's path for this job.
     """
 
     name: Name
@@ -71,6 +71,7 @@ class PortableJob(FileRecord):
     request: dict[str, Any]
     trees: tuple[Sha256, ...]
     made: tuple[bool, ...]
+    code: Sha256 | None = None
     device: str
     timeout_s: float
     wait_s: float

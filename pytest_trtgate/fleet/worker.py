@@ -57,7 +57,7 @@ class Worker:
         self._folder.mkdir()
         self._machine = machine or Machine()
         self._modules = modules or {}
-        self._launchers: dict[str, LocalLauncher] = {}
+        self._launchers: dict[str, tuple[str, LocalLauncher]] = {}
         self._said: deque[str] = deque()
         self._written: dict[str, Path] = {}
         self._jobs = 0
@@ -111,7 +111,8 @@ class Worker:
             write_whole(folder / "portable.json", text)
             job = load(folder / "portable.json", PortableJob, own=True)
             local = self._local(job, folder, places)
-            told = {"response": self._launcher(job.device).run(local, folder, self._said.append).model_dump()}
+            launcher = self._launcher(job.device, self._laid_out(job.code) if job.code else "")
+            told = {"response": launcher.run(local, folder, self._said.append).model_dump()}
         except JobError as error:
             told = {"failure": error.reason, "timed_out": isinstance(error, JobTimeoutError)}
             told["log_tail"] = error.log_tail
@@ -126,22 +127,33 @@ class Worker:
         files = self._files(folder, places, "response" in told)
         return as_json(Outcome(places=places, files=files, **told))
 
-    def _launcher(self, device: str) -> LocalLauncher:
-        if device not in self._launchers:
-            gpus = self._machine.gpus() if device.isdecimal() else ()
-            uuid = gpus[int(device)].uuid if device.isdecimal() and int(device) < len(gpus) else ""
-            self._launchers[device] = LocalLauncher(self._modules, self._machine.device_locks(), uuid)
-        return self._launchers[device]
+    def _launcher(self, device: str, code: str | None = None) -> LocalLauncher:
+        """Return the launcher of a device whose jobs have the folder ``code`` on their path; None for any."""
+        known = self._launchers.get(device)
+        if known is not None and code in (None, known[0]):
+            return known[1]
+        if known is not None:  # what has imported for it has another path
+            known[1].close()
+        gpus = self._machine.gpus() if device.isdecimal() else ()
+        uuid = gpus[int(device)].uuid if device.isdecimal() and int(device) < len(gpus) else ""
+        path = [code] if code else []
+        found = LocalLauncher(self._modules, self._machine.device_locks(), uuid, python_path=path)
+        self._launchers[device] = code or "", found
+        return found
+
+    def _laid_out(self, sha256: str) -> str:
+        """Return the folder of a tree, which is laid out now where it is not."""
+        place = self._folder / TREES / sha256
+        if not place.exists():
+            lay_out(self._store, self._store.tree(sha256), place)
+        return str(place)
 
     def _local(self, job: PortableJob, folder: Path, places: dict[str, str]) -> Job:
         """Return a job with paths of this machine, whose inputs are laid out; note in ``places`` what is where."""
         for number, sha256 in enumerate(job.trees):
-            place, tree = self._folder / TREES / sha256, self._store.tree(sha256)
-            if not place.exists():
-                lay_out(self._store, tree, place)
-            places[f"in:{number}"] = str(place)
+            places[f"in:{number}"], tree = self._laid_out(sha256), self._store.tree(sha256)
             if tree.data is not None:
-                places[f"data:{number}"] = str(data_place(tree, place))
+                places[f"data:{number}"] = str(data_place(tree, Path(places[f"in:{number}"])))
         for number, made in enumerate(job.made):
             place = folder / "out" / str(number)
             (place if made else place.parent).mkdir(parents=True, exist_ok=True)
@@ -182,6 +194,6 @@ class Worker:
 
     def close(self) -> None:
         """End processes that wait for jobs, and delete what belongs to this worker alone."""
-        for launcher in self._launchers.values():
+        for _, launcher in self._launchers.values():
             launcher.close()
         shutil.rmtree(self._folder, ignore_errors=True)

@@ -8,7 +8,7 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Protocol, runtime_checkable
 
@@ -36,8 +36,11 @@ class Job:
     """One piece of work: what is asked, on which device, and for how long at most.
 
     ``device`` is empty for work that is short and neither uses a device nor times anything: it waits for none. A job
-    waits for its device until one and the same holder has kept it for ``wait_s``. ``sha256`` returns that of a file
-    that is read, empty of one that is missing: for a launcher that has to send it.
+    waits for its device until one and the same holder has kept it for ``wait_s``.
+
+    For a launcher that has to send what is read: ``sha256`` returns that of a file, empty of one that is missing.
+    ``code`` are the source files of a checkpoint's own modules, by their paths from a folder on Python's path, and
+    ``unsent`` says why other modules of it are not among them.
     """
 
     name: str
@@ -46,6 +49,8 @@ class Job:
     timeout_s: float
     wait_s: float = math.inf
     sha256: Callable[[Path], str] = sha256_or_none
+    code: Mapping[str, Path] = field(default_factory=dict)
+    unsent: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def kind(self) -> JobKind:

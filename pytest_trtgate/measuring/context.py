@@ -15,13 +15,24 @@ from typing import Any, TypeVar
 from ..cache import EngineCache, default_root
 from ..data import Dataset, reading
 from ..errors import JobError
-from ..jobs import JOBS, LOG_NAME, CheckpointFacts, ExpectedJobs, Job, Launcher, Request, Response
+from ..jobs import (
+    JOBS,
+    LOG_NAME,
+    CheckpointFacts,
+    ExpectedJobs,
+    Job,
+    Launcher,
+    Request,
+    Response,
+    Role,
+    with_paths,
+)
 from ..machine import Machine, threads_of
 from ..records import AccuracySettings, Cell, Environment, JobRecord, Phase, Workspace
 from ..settings import Settings
 from .data import EvaluatedData
 from .inputs import Inputs, agree
-from .own_code import own_code
+from .own_code import own_code, sent_code
 from .plan import Plan
 
 A = TypeVar("A", bound=Response)
@@ -111,6 +122,26 @@ class RunContext:
         facts = self.workspace.get(checkpoint_name(model), CheckpointFacts)
         return {"code": own_code(facts.modules)} if facts is not None and facts.modules else {}
 
+    def _code_for(self, request: Request[Any]) -> tuple[Mapping[str, Path], Mapping[str, str]]:
+        """Return the code of the own modules of checkpoints that a job reads, and which of it cannot be sent."""
+        modules = {
+            model: facts.modules
+            for model in self.plan.weights
+            if (facts := self.workspace.get(checkpoint_name(model), CheckpointFacts)) is not None and facts.modules
+        }
+        if not modules or self.settings.weights == "safe":
+            return {}, {}
+        read = set[str]()
+
+        def note(_: Role, path: str, __: Any) -> str:
+            read.add(path)
+            return path
+
+        with_paths(request, note)
+        asked = (its for model, its in modules.items() if str(self.plan.weights[model]) in read)
+        found = sent_code(module for its in asked for module in its)
+        return found.files, found.missing
+
     def check_inputs(self, model: str, *, evaluated: bool = False, calibrated: bool = False) -> None:
         """Check that what a model is measured with is what it was: the checkpoint, its own code, and its data.
 
@@ -188,7 +219,8 @@ class RunContext:
             self.expected.before(request.kind)
         try:
             device = self.environment.device if spec.uses_device else ""
-            job = Job(name, request, device, limit_s, max(limit_s, self._longest_s), self.inputs.sha256)
+            code = self._code_for(request)
+            job = Job(name, request, device, limit_s, max(limit_s, self._longest_s), self.inputs.sha256, *code)
             with self.caller.working() if lent is None else nullcontext():
                 answer = (lent or self.caller.launcher).run(job, folder, self.caller.progress)
             if not isinstance(answer, request.response()):

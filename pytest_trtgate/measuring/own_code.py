@@ -5,13 +5,15 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..machine import KNOWN, sources
 
 _IMPORT = re.compile(rb"^[ \t]*(?:from[ \t]+(\w+)[\w.]*[ \t]+import\b|import[ \t]+([\w., \t]+))", re.MULTILINE)
 _INSTALLED = ("site-packages", "dist-packages")
+_COMPILED = (".so", ".pyd")
 
 
 def own_code(modules: Iterable[str]) -> str:
@@ -20,21 +22,67 @@ def own_code(modules: Iterable[str]) -> str:
     What code of the user's own imports belongs to it, as far as it is his own too. Of what is installed, only packages
     that are named count. A package that cannot be found counts by its name.
     """
-    named = {module.partition(".")[0] for module in modules}
-    todo, found = sorted(named), dict[str, list[tuple[str, bytes]]]()
+    named = _named(modules)
+    found = {name: sorted(s for place in places for s in sources(place)) for name, places in _packages(named).items()}
+    code = sorted((name, its) for name, its in found.items() if its or name in named)
+    return hashlib.sha256(repr(code).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class SentCode:
+    """The user's own packages that modules are in, for a machine that has none of them.
+
+    Attributes:
+        files: Their source files, by the path from the folder that is to be on the path there.
+        missing: The packages that modules name and that are not sent, each with the reason.
+    """
+
+    files: Mapping[str, Path] = field(default_factory=dict)
+    missing: Mapping[str, str] = field(default_factory=dict)
+
+
+def sent_code(modules: Iterable[str]) -> SentCode:
+    """Return what of the packages that modules are in can be sent: Python sources that nobody installed."""
+    named, files, missing = _named(modules), dict[str, Path](), dict[str, str]()
+    for package, places in _packages(named).items():
+        if _is_installed(places):
+            missing[package] = "is installed here"
+        elif any(path.suffix in _COMPILED for place in places for path in _below(place)):
+            missing[package] = "has compiled code"
+        elif places:
+            files |= {name: place.parent / name for place in places for name, _ in sources(place)}
+        elif package in named:
+            missing[package] = "is not found here"
+    return SentCode(files, missing)
+
+
+def _named(modules: Iterable[str]) -> set[str]:
+    return {module.partition(".")[0] for module in modules}
+
+
+def _packages(named: Collection[str]) -> dict[str, list[Path]]:
+    """Return where packages are, with those that code of the user's own among them imports."""
+    todo, found = sorted(named), dict[str, list[Path]]()
     while todo:
         package = todo.pop()
         if package in found or package in KNOWN:
             continue
         places = list(_places(package))
-        installed = any(part in _INSTALLED for place in places for part in place.parts)
+        installed = _is_installed(places)
         if installed and package not in named:
             continue
-        found[package] = sorted(source for place in places for source in sources(place))
+        found[package] = places
         if not installed:
             todo += {name for place in places for name in _imported(place)}
-    code = sorted((name, its) for name, its in found.items() if its or name in named)
-    return hashlib.sha256(repr(code).encode()).hexdigest()
+    return found
+
+
+def _is_installed(places: Iterable[Path]) -> bool:
+    return any(part in _INSTALLED for place in places for part in place.parts)
+
+
+def _below(place: Path) -> Iterable[Path]:
+    return [place] if place.is_file() else place.rglob("*")
 
 
 def _places(package: str) -> Iterator[Path]:
@@ -53,7 +101,7 @@ def _places(package: str) -> Iterator[Path]:
 
 def _imported(place: Path) -> Iterator[str]:
     """Yield the names of the packages that the sources in a folder, or one source, import."""
-    for path in [place] if place.is_file() else place.rglob("*.py"):
+    for path in (one for one in _below(place) if one.suffix == ".py"):
         for one, several in _IMPORT.findall(path.read_bytes()):
             for name in [one] if one else several.split(b","):
                 yield name.strip().partition(b" ")[0].partition(b".")[0].decode()

@@ -117,6 +117,23 @@ def test_the_settings_name_a_cluster_and_the_command_line_a_machine(nodes: Nodes
     assert len(set(seen)) == 2
 
 
+def test_one_split_is_evaluated_on_two_machines_of_a_kind_as_in_one_pass(nodes: Nodes, over_ray: Project) -> None:
+    project, seen = over_ray, []
+    arguments = ("--trt-machine=a", "--trt-precision=fp16", "-k", "accuracy", "-s")
+    for shards in (1, 3):  # there are two
+        fleet = f'{{ address = "{nodes.address}", shards = {shards} }}'
+        project.settings(top=f'backend = "onnxruntime"\nfresh = true\nfleet = {fleet}\n')
+        done = project.run_apart(*arguments, every_plugin=True)
+        assert done.ret == 0, done.output
+        assert ("4 images in 2 parts, on as many machines" in done.output) == (shards > 1)
+        found = [one.model_dump(exclude={"per_image", "measured_at"}) for one in project.record.accuracies]
+        seen.append(found)
+    assert seen[0] == seen[1]
+    assert [one["images"] for one in seen[0]] == [4, 4]
+    names = {job.name for job in project.record.jobs if job.kind in ("accuracy", "merge")}
+    assert names == {f"accuracy-shapes-pt+fp16{part}" for part in ("", "-2-of-2", "-merged")}
+
+
 BOTH = ("--trt-machine=a", "--trt-machine=b", "-s")
 MANY_PRECISIONS = ("fp32", "fp16", "int8")
 

@@ -14,7 +14,7 @@ from pytest_trtgate.data import Dataset, load_dataset
 from pytest_trtgate.errors import ChangedError
 from pytest_trtgate.measuring import EvaluatedData, inputs
 from pytest_trtgate.measuring.inputs import Inputs, agree
-from pytest_trtgate.measuring.own_code import own_code
+from pytest_trtgate.measuring.own_code import own_code, sent_code
 from pytest_trtgate.records.cell import Cell
 from pytest_trtgate.records.run_folder import Workspace
 from pytest_trtgate.settings.settings import Settings
@@ -256,6 +256,27 @@ def test_of_an_installed_package_its_sources_count_and_what_it_imports_does_not(
     assert own_code(["mynet.blocks"]) == before
     (site / "mynet" / "blocks.py").write_text("changed = True\n")
     assert own_code(["mynet.blocks"]) != before
+
+
+def test_of_own_code_python_sources_that_nobody_installed_can_be_sent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own, site = write_own_module(tmp_path / "own"), tmp_path / "site-packages"
+    (own / "fastnet").mkdir()
+    (own / "fastnet" / "fast.so").touch()
+    site.mkdir()
+    (site / "installed.py").touch()
+    for folder in (own, site):
+        monkeypatch.syspath_prepend(folder)
+    sent = sent_code(["mynet.blocks", "fastnet", "installed", "no_such.blocks", "torch.nn"])
+    (own / "stranger.py").unlink()
+    assert set(sent.files) == {path.relative_to(own).as_posix() for path in own.rglob("*.py")}
+    assert all(path == own / name for name, path in sent.files.items())
+    assert sent.missing == {
+        "fastnet": "has compiled code",
+        "installed": "is installed here",
+        "no_such": "is not found here",
+    }
 
 
 def test_a_changed_layer_makes_a_new_engine_and_a_new_reference(

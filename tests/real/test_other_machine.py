@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any, get_args
@@ -11,7 +12,9 @@ import pytest
 from material import IMGSZ, Done, Material, run_python, write_data
 from other_machine import OtherMachine, launcher_to, requests_of_all_kinds
 
+from pytest_trtgate.errors import JobError
 from pytest_trtgate.jobs import Job, JobKind, LocalLauncher
+from pytest_trtgate.measuring.own_code import sent_code
 
 pytestmark = pytest.mark.real
 KINDS: tuple[JobKind, ...] = get_args(JobKind)
@@ -110,3 +113,93 @@ def test_what_times_and_shows_comes_back_too(ours: Path, answers: dict[JobKind, 
     assert set(answers["pictures"]["pictures"]) == set(map(str, (ours / "data" / "images" / "test").iterdir()))
     assert answers["clip"]["clip"]["path"] == str(ours / "clip.mp4")
     assert (ours / "output" / "video" / answers["video"]["video"]["poster"]).stat().st_size > 0
+
+
+OWN = """
+import sys
+sys.path.insert(0, sys.argv[2])
+from ownlayers.blocks import Own
+from ultralytics import YOLO
+model = YOLO(sys.argv[1])
+model.model.model[0].__class__ = Own
+model.save(sys.argv[3])
+"""
+BLOCKS = """
+from ultralytics.nn.modules import Conv
+from helping import same
+class Own(Conv):
+    def forward(self, x):
+        return same(super().forward(x))
+"""
+
+
+def test_a_checkpoint_with_layers_of_its_own_is_loaded_where_they_are_not(
+    ours: Path, requests: dict[JobKind, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = ours / "src"
+    (source / "ownlayers").mkdir(parents=True)
+    (source / "ownlayers" / "blocks.py").write_text(BLOCKS)
+    (source / "helping.py").write_text("def same(x):\n    return x\n")
+    done = run_python(OWN, str(ours / "tiny.pt"), str(source), str(ours / "own.pt"), folder=tmp_path / "made")
+    assert done.returncode == 0, done.stderr
+    monkeypatch.syspath_prepend(source)
+    sent = sent_code(["ownlayers.blocks"])
+    request, accuracy = requests["build"], requests["accuracy"]
+    arms = (accuracy.arms[0].model_copy(update={"artifact": str(ours / "own.pt")}),)
+    jobs = {
+        "build": request.model_copy(
+            update={
+                "weights": str(ours / "own.pt"),
+                "cell": request.cell.model_copy(update={"precision": "fp32"}),
+                "data": None,
+                "output": str(ours / "own"),
+            }
+        ),
+        "accuracy": accuracy.model_copy(update={"arms": arms}),
+    }
+    launcher, answers = launcher_to(OtherMachine(tmp_path / "other", hidden=ours)), []
+
+    def done_with(name: str, asked: Any, **code: Any) -> dict[str, Any]:
+        return launcher.run(
+            Job(name, asked, "cpu", 300.0, **code), tmp_path / "jobs" / name, lambda _: None
+        ).model_dump()
+
+    said = "module 'ownlayers' is installed here, and so is not sent: install it on other"
+    for name, asked in jobs.items():
+        unsent = {"unsent": {"ownlayers": "is installed here"}}
+        if name == "accuracy":
+            assert done_with(name, asked, **unsent)["failures"]["pt"].endswith(said)
+        else:
+            with pytest.raises(JobError, match=said):
+                done_with(name, asked, **unsent)
+        answers.append(done_with(name, asked, code=sent.files))
+    launcher.close()
+    assert (ours / "own" / "engine.onnx").is_file()
+    assert answers[1]["arms"]["pt"]["images"] == len(list((ours / "data" / "images" / "test").iterdir()))
+
+
+def test_predictions_may_name_images_by_paths_that_only_we_have(
+    ours: Path, requests: dict[JobKind, Any], tmp_path: Path
+) -> None:
+    images = sorted(map(str, (ours / "data" / "images" / "test").iterdir()))
+    one = {"category_id": 1, "bbox": [10, 10, 20, 30], "score": 0.5}
+    (ours / "results.json").write_text(json.dumps([{**one, "image_id": image} for image in images]))
+    given = requests["given"].model_copy(
+        update={"file": str(ours / "results.json"), "images": tuple(images), "output": str(ours / "given")}
+    )
+    arm = requests["accuracy"].arms[1].model_copy(update={"artifact": str(ours / "given" / "engine.json")})
+    accuracy = requests["accuracy"].model_copy(update={"arms": (arm,)})
+    found = []
+    for launcher in (
+        launcher_to(OtherMachine(tmp_path / "other", hidden=ours)),
+        LocalLauncher(locks=tmp_path, ahead=False),
+    ):
+        looked = launcher.run(Job("given", given, "cpu", 300.0), tmp_path / "given", lambda _: None).model_dump()
+        assert looked["layout"] == "predictions"
+        answer = launcher.run(Job("accuracy", accuracy, "cpu", 300.0), tmp_path / "job", lambda _: None).model_dump()
+        arrays = dict(np.load(arm.per_image))
+        assert arrays["pred_image"].tolist() == list(range(len(images)))
+        assert sorted(arrays["images"].tolist()) == [f"images/test/{Path(image).name}" for image in images]
+        found.append(answer["arms"]["int8"]["metrics"])
+        launcher.close()
+    assert found[0] == found[1]

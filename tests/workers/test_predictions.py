@@ -31,13 +31,32 @@ def read(folder: Path, content: Any, images: list[str] | None, task: str = "dete
     file.write_text(content if isinstance(content, str) else json.dumps(content))
     metadata = {"task": task, "names": {"0": "circle", "1": "square"}, "kpt_shape": [2, 2]}
     description = Description(metadata=metadata, layout="predictions", **more)
-    return read_predictions(file, description, images)
+    return read_predictions(file, description, images or [], folder, whole=images is not None)
 
 
 @pytest.mark.parametrize("name", ["7", 7, "7.png"])
 def test_an_image_goes_by_its_name_or_number(tmp_path: Path, images: list[str], name: Any) -> None:
     found = read(tmp_path, [ROW, {**OTHER, "image_id": name}], images)
     assert [one.score for one in found.of(images[1])] == [0.5]
+
+
+def test_an_image_goes_by_its_path_on_another_machine(tmp_path: Path) -> None:
+    pytest.importorskip("PIL", reason="sizes of images are read by it")
+    here = [tmp_path / "images" / "test" / name for name in ("a.png", "7.png")]
+    here[0].parent.mkdir(parents=True)
+    for image in here:
+        png(image, 9)
+    images = list(map(str, here))
+
+    def rows(*folders: str) -> list[dict[str, Any]]:
+        return [{**ROW, "image_id": f"{folder}/{image.name}"} for folder, image in zip(folders, here, strict=True)]
+
+    for folder in ("/data/images/test", "data/images/test"):
+        found = read(tmp_path, rows(folder, folder), images)
+        assert [len(found.of(image)) for image in images] == [1, 1]
+    for folders in (("/data/images/train",) * 2, ("/data/images/test", "/more/images/test"), ("/data",) * 2):
+        with pytest.raises(DataError, match="2 of its images are not evaluated, first '/"):
+            read(tmp_path, rows(*folders), images)
 
 
 def test_an_image_goes_by_an_id_that_the_file_lists(tmp_path: Path, images: list[str]) -> None:

@@ -90,7 +90,8 @@ class Collector(ABC):
         self._runs = getattr(model, "backend", None)
         about = described(self._artifact) if self._artifact.suffix == ".json" else None
         if about is not None:
-            self._predictions = read_predictions(self._artifact, about)
+            images = self.batches.loader.dataset.im_files
+            self._predictions = read_predictions(self._artifact, about, images, self._root, whole=False)
         in_model, in_data = len(model.names), self._validator.data["nc"]
         if in_model != in_data and not self.request.settings.single_cls:
             raise DataError(f"{self.arm}: the model has {in_model} classes, but {self.request.data} has {in_data}")
@@ -167,6 +168,10 @@ class Collector(ABC):
 
         return np.array([self._validator.names[i] for i in sorted(self._validator.names)])
 
+    @property
+    def _root(self) -> Path:
+        return Path(self._validator.data.get("path") or self.request.data)
+
     def _relative(self, file: str) -> str:
-        path, root = Path(file), Path(self._validator.data.get("path") or self.request.data)
+        path, root = Path(file), self._root
         return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()

@@ -3,7 +3,8 @@
 The file is a list of detections, or an object with ``annotations``, that list, and ``images``, each with ``id`` and
 ``file_name``. A detection has:
 
-``image_id``     the name of an image, its name without the ending, that as a number, or an ``id`` of ``images``
+``image_id``     the name of an image, its name without the ending, that as a number, or an ``id`` of ``images``; also
+                 its path, on this machine or on another that has the dataset
 ``category_id``  the number of a class, or its name
 ``bbox``         left, top, width and height in pixels of the original image
 ``score``        0 to 1
@@ -15,7 +16,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
@@ -146,8 +147,12 @@ class Predictions:
         return made
 
 
-def read_predictions(file: Path, description: Description, images: Sequence[str] | None = None) -> Predictions:
-    """Read detections; where ``images`` are given, check that they are of these, and in pixels.
+def read_predictions(
+    file: Path, description: Description, images: Sequence[str], root: Path, *, whole: bool = True
+) -> Predictions:
+    """Read the detections of ``images``, which lie in a dataset at ``root``.
+
+    ``whole``: check that they are of these images and of no others, and in pixels.
 
     Raises:
         DataError: They are not, or the file is not in COCO's form, or of a task that it has no form for.
@@ -179,10 +184,34 @@ def read_predictions(file: Path, description: Description, images: Sequence[str]
             why = f"has no {error}" if isinstance(error, KeyError) else str(error)
             raise DataError(f"detection {number + 1} of {len(content)} {why}") from error
         found.setdefault(image, []).append(one)
-    predictions = Predictions(found, set(ids.values()), kpt_shape)
-    if images is not None:
+    listed = set(ids.values())
+    here = _without_prefix(listed | found.keys(), images, root)
+    renamed: dict[str, list[Detection]] = {}
+    for name, each in found.items():
+        renamed.setdefault(here.get(name, name), []).extend(each)
+    predictions = Predictions(renamed, {here.get(name, name) for name in listed}, kpt_shape)
+    if whole:
         predictions.check(images)
     return predictions
+
+
+def _without_prefix(names: Collection[str], images: Sequence[str], root: Path) -> dict[str, str]:
+    """Return names of another machine's paths, by which no image goes here, with what they are called here.
+
+    Such a name ends like the path of an image from the root of its dataset, folder and all, and all have the same
+    before that.
+    """
+    known = {name for image in images for name in _names(Path(image))}
+    paths = (Path(image).relative_to(root) for image in images if Path(image).is_relative_to(root))
+    inside = {str(form) for path in paths if len(path.parts) > 1 for form in (path, path.with_suffix(""))}
+    found, prefixes = dict[str, str](), set[str]()
+    for name in names:
+        steps = name.split("/") if name not in known else []
+        rest = next((end for start in range(1, len(steps)) if (end := "/".join(steps[start:])) in inside), "")
+        if rest:
+            found[name] = rest
+            prefixes.add(name.removesuffix(rest))
+    return found if len(prefixes) == 1 else {}
 
 
 def _detection(

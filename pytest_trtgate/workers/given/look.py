@@ -218,7 +218,8 @@ def _predictions(looked: Looked) -> tuple[Description, None]:
         metadata=metadata, layout="predictions", first_category=looked.request.sidecar.first_category
     )
     try:
-        read_predictions(looked.file, description, looked.request.images)
+        root = load_dataset(Path(looked.request.data)).root
+        read_predictions(looked.file, description, looked.request.images, root)
     except DataError as error:
         raise looked.refuse(str(error)) from error
     return description, None
