@@ -150,7 +150,9 @@ class FleetLauncher:
         while not future.done():
             wait([future], timeout=POLL_S)
             if monotonic_s() > ends_at:
-                raise self._lost(f"has not ended the job in {limit_s + ANSWER_S:g} s")
+                where = self.node
+                self.close()
+                raise JobTimeoutError("", f"the worker on {where} has not ended it in {limit_s + ANSWER_S:g} s")
             for line in self._call("said"):
                 say(line)
         return self._result(future)
@@ -186,6 +188,8 @@ class FleetLauncher:
                     raise
                 progress(f"{error}; trying another")
                 return self._run(job, folder, progress)
+        except JobTimeoutError as error:  # another would hang as long
+            raise JobTimeoutError(job.name, error.reason, error.log_tail) from None
         except JobError:
             raise
         except TrtGateError as error:

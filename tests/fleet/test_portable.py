@@ -8,6 +8,7 @@ import os
 import shutil
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -17,7 +18,7 @@ from other_machine import OtherMachine, launcher_to, requests_of_all_kinds
 from project import SUPPORT, Project, png, write_dataset
 
 from pytest_trtgate.data import load_dataset
-from pytest_trtgate.errors import JobError, RecordError
+from pytest_trtgate.errors import JobError, JobTimeoutError, RecordError
 from pytest_trtgate.fleet import packing
 from pytest_trtgate.fleet.launcher import FleetLauncher
 from pytest_trtgate.fleet.portable import PortableJob, Tree, split_place
@@ -359,6 +360,18 @@ def test_a_worker_that_falls_silent_is_given_up(ours: Ours, tmp_path: Path, monk
     with pytest.raises(JobError, match=r"the worker on other has not answered for 0\.5 s"):
         run(launcher, ours.job("clip"), tmp_path / "jobs")
     assert machine.ended
+
+
+def test_a_worker_that_answers_and_does_not_end_its_job_is_given_up(
+    ours: Ours, other: OtherMachine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pytest_trtgate.fleet.launcher.ANSWER_S", 0.5)
+    monkeypatch.setattr(other.worker, "work", lambda text: time.sleep(5))
+    launcher = launcher_to(other)
+    job = replace(ours.job("clip"), timeout_s=0.5, wait_s=0.0)
+    with pytest.raises(JobTimeoutError, match=r"the worker on other has not ended it in 1 s"):
+        run(launcher, job, tmp_path / "jobs")
+    assert other.ended
 
 
 def test_a_worker_may_take_long_to_look_for_what_it_has(
