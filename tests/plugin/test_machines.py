@@ -156,9 +156,12 @@ def test_a_cell_is_accepted_from_the_record_of_its_machine(machines: Project) ->
     command = run.accept_cells or run.verdicts[0].accept_cell
     assert command.startswith("trtgate baseline accept reports/b/trtgate-runs/"), command
     assert main(command.split()[1:]) == 0
-    machines.run(FP16)
+    result = machines.run(FP16)
     assert outcomes(machines, "a") == {"fp16": "NO_BASELINE"}
     assert outcomes(machines, "b") == {"fp16": "PASS"}
+    legend = " ".join(result.stdout.str().split())
+    assert "; shapes .pt on b, and vs .pt: of the stored session of " in legend
+    assert legend.count("of the stored session of ") == 1
 
 
 def test_a_machine_that_cannot_be_had_costs_only_its_own_cells(machines: Project) -> None:
