@@ -219,8 +219,8 @@ def run_view(run: RunRecord, anchors: Anchors, several: bool) -> RunView:
 
 
 def _shipping(run: RunRecord, several: bool) -> tuple[str, ...]:
-    where = f" ({fmt.clip(run.environment.machine, 60)})" if several else ""
-    return tuple(f"{sentence}{where}." for sentence in shipping(run))
+    where = f"{machine_name(run)}: " if several else ""
+    return tuple(f"{where}{sentence}." for sentence in shipping(run))
 
 
 def page(runs: Sequence[RunRecord]) -> Page:
