@@ -318,6 +318,14 @@ def test_release_packs_of_machines_lie_apart(machines: Project) -> None:
     assert sorted(path.parts[-2] for path in (machines.path / "packs").glob("*/*")) == ["a", "b"]
 
 
+def test_a_machine_whose_cell_may_not_be_promoted_keeps_all_others_back(machines: Project) -> None:
+    machines.run(FP16, "-k", "fp16-a", "--trt-baselines=update")
+    result = machines.run(FP16, "--trt-promote=packs")
+    assert result.ret == 1
+    result.stdout.fnmatch_lines(["trtgate: no release pack was written into */packs: shapes-fp16-* is not promoted: *"])
+    assert not (machines.path / "packs").exists()
+
+
 def test_a_slow_machine_fails_alone(machines: Project) -> None:
     machines.run(FP16, "--trt-baselines=update")
     machines.weights(Behaviour(p50_ms={"pt": 8.0, "fp32": 4.0, "fp16": 6.0, "int8": 3.0}))
