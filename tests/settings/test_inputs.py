@@ -83,8 +83,8 @@ def empty_split(project: Project) -> None:
         image.unlink()
 
 
-def list_with_a_missing_image(project: Project) -> None:
-    (project.path / "data" / "test.txt").write_text("images/test/0.png\nimages/test/gone.png\n")
+def list_of_missing_images(project: Project) -> None:
+    (project.path / "data" / "test.txt").write_text("images/test/gone.png\nimages/test/lost.png\n")
     yaml("train: images/train\ntest: test.txt\nnames: [a]\n")(project)
 
 
@@ -114,7 +114,7 @@ WRONG: dict[str, tuple[Callable[[Project], None], str]] = {
     ),
     "no calibration split": (yaml("test: images/test\nnames: [a]\n"), "no split 'train'; it has: test"),
     "an empty split": (empty_split, "split 'test' has no images in"),
-    "a listed image that is not there": (list_with_a_missing_image, "gone.png, which does not exist"),
+    "a list of images that are not there": (list_of_missing_images, "gone.png, which does not exist, nor does any"),
     "no model named": (no_model_named, "no model to gate: name one with --trt-model=best.pt"),
     "no dataset named": (no_dataset_named, "no dataset: name one with --trt-data=data.yaml"),
     "two models of one name": (two_models_of_one_name, "have the same name 'shapes'; give one another: "),
