@@ -70,7 +70,7 @@ def test_a_pack_holds_the_engine_that_was_judged_and_the_evidence(here: Path) ->
 def test_the_report_in_a_pack_is_one_file_of_one_cell(here: Path, says: Says) -> None:
     run = passing_run()
     (here / "engine").write_bytes(b"an engine")
-    engine = run.engines[KEY].model_copy(update={"sha256": file_sha256(here / "engine")})
+    engine = run.engines[KEY].model_copy(update={"sha256": file_sha256(here / "engine"), "size_bytes": 9})
     failed = {"outcome": Outcome.FAIL, "failed": True}
     verdicts = tuple(v.model_copy(update=failed) if v.cell.precision == "int8" else v for v in run.verdicts)
     save(here / "run.json", run.model_copy(update={"engines": {**run.engines, KEY: engine}, "verdicts": verdicts}))
@@ -353,4 +353,4 @@ def test_an_engine_of_another_size_is_not_copied(here: Path, says: Says) -> None
     with (here / "hole.onnx").open("wb") as hole:
         hole.truncate(400_000_000_000)
     said = says(1, "promote", "run.json", "-o", "new", "--engine=hole.onnx")
-    assert "hole.onnx: not the engine that was judged" in said
+    assert "hole.onnx: not the engine that was judged (400,000,000,000 bytes, judged " in said

@@ -88,9 +88,16 @@ def list_of_missing_images(project: Project) -> None:
     yaml("train: images/train\ntest: test.txt\nnames: [a]\n")(project)
 
 
+def torchscript_for_weights(project: Project) -> None:
+    with zipfile.ZipFile(project.path / "shapes.pt", "w") as archive:
+        for name in ("data.pkl", "constants.pkl", "version"):
+            archive.writestr(f"shapes/{name}", b"bytes")
+
+
 WRONG: dict[str, tuple[Callable[[Project], None], str]] = {
     "no weights": (no_weights, "shapes.pt: no such weights file"),
     "text for weights": (text_for_weights, "shapes.pt: not a PyTorch checkpoint, or a truncated one"),
+    "TorchScript for weights": (torchscript_for_weights, "shapes.pt: a TorchScript archive, not a checkpoint; name"),
     "truncated weights": (truncated_weights, "shapes.pt: not a PyTorch checkpoint, or a truncated one"),
     "weights that unpack to far more": (
         weights_that_unpack_to_far_more,
