@@ -2,10 +2,11 @@
 
 python bench/gate_platform.py [--trials 10000]
 
-Simulated, by the gate's own entry point: the accepted engine and the ``.pt`` in one launch, and where that is not like
-the stored sessions, in three; sessions of three launches are stored. In the worlds, the spread is that of a session, of
-a launch in it, and of an arm in that, each: a session or launch moves both arms alike. ``shared``: nothing is an arm's
-own, so that both arms always agree.
+Simulated, by the gate's own entry point: the accepted engine and the ``.pt`` in one launch, or the engine alone, or
+beside two more accepted ones. Where that is not like the stored sessions, engine and ``.pt`` are timed until there are
+three launches of both. Sessions of three launches are stored. In the worlds, the spread is that of a session, of a
+launch in it, and of an arm in that, each: a session or launch moves all arms alike. ``shared``: nothing is an arm's
+own, so that all arms always agree.
 """
 
 from __future__ import annotations
@@ -26,8 +27,12 @@ from pytest_trtgate.records.cell import REFERENCE
 STORED = (1, 3, 5, 20)
 CHANGES = (0.0, 0.03, 0.05, 0.10, 0.15, 0.30)
 LAUNCHES = 3
+ONE = slice(1)
 ENGINE = "int8"
 ARMS = (ENGINE, REFERENCE)
+OTHERS = ("fp16", "fp32")
+"""More accepted engines of the model, each a control of the others."""
+ALL = (*ARMS, *OTHERS)
 Draw = Callable[[np.random.Generator, tuple[int, ...]], Array]
 
 
@@ -65,12 +70,13 @@ WORLDS: dict[str, tuple[Draw, float, bool]] = {
 
 
 def logs(world: tuple[Draw, float, bool], sessions: int, rng: np.random.Generator) -> Array:
-    """Return sessions x 2 arms x launches, the session of now last."""
+    """Return sessions x arms x launches, the session of now last."""
     draw, spread, own = world
-    level = rng.normal(0, spread, (sessions + 1, 1, 1)) + draw(rng, (sessions + 1, 1, LAUNCHES))
+    level = rng.normal(0, spread, (sessions + 1, 1, 1)) + draw(rng, (sessions + 1, 1, LAUNCHES + 1))
     if not own:
-        return np.broadcast_to(level, (sessions + 1, 2, LAUNCHES))
-    return level + rng.normal(0, spread, (sessions + 1, 2, 1)) + draw(rng, (sessions + 1, 2, LAUNCHES))
+        return np.broadcast_to(level, (sessions + 1, len(ALL), LAUNCHES + 1))
+    shape = sessions + 1, len(ALL)
+    return level + rng.normal(0, spread, (*shape, 1)) + draw(rng, (*shape, LAUNCHES + 1))
 
 
 @dataclass(frozen=True)
@@ -102,10 +108,17 @@ class Times:
         return self.ms[REFERENCE][:-1]
 
 
-def limits(found: Array, arms: tuple[str, ...], launches: int, confidence: float) -> tuple[float, float]:
-    """Return the limits of what the arms share, as the gate has them by the first launches of now."""
-    ms = {arm: np.exp(found[:, index]).tolist() for index, arm in enumerate(ARMS) if arm in arms}
-    times: Any = Times({arm: [*then, now[:launches]] for arm, (*then, now) in ms.items()})
+def limits(
+    found: Array, arms: tuple[str, ...], launches: slice, confidence: float, without_first: tuple[str, ...] = ()
+) -> tuple[float, float]:
+    """Return the limits of what the arms share, as the gate has them by some launches of now."""
+    ms = {arm: np.exp(found[:, index]).tolist() for index, arm in enumerate(ALL) if arm in arms}
+    taken = {arm: slice(1, None) if arm in without_first else launches for arm in arms}
+    # An engine alone is to be the accepted one.
+    names = {arms[0]: ENGINE} if len(arms) == 1 and arms[0] != REFERENCE else {}
+    times: Any = Times(
+        {names.get(arm, arm): [*(old[:LAUNCHES] for old in then), now[taken[arm]]] for arm, (*then, now) in ms.items()}
+    )
     change = platform_change(times, times, confidence=confidence)
     assert change is not None
     return change.lower, change.upper
@@ -117,24 +130,37 @@ def sure(limits: Array, change: float) -> Array:
     return np.asarray((lower > 0) | (upper < 0))
 
 
+def looked(runs: list[Array], first: tuple[str, ...], change: float) -> Array:
+    """Return which runs make more launches after the first one, by the arms that it times."""
+    if REFERENCE in first:
+        return sure(np.array([limits(run, first, ONE, LIKE_STORED) for run in runs]), change)
+    each = {arm: np.array([limits(run, (arm,), ONE, LIKE_STORED) for run in runs]) for arm in first}
+    together = np.stack([np.min([e[:, 0] for e in each.values()], 0), np.max([e[:, 1] for e in each.values()], 0)], 1)
+    found = sure(together, change)
+    for arm in first:
+        found |= sure(np.array([limits(run, (arm,), ONE, CONFIDENCE) for run in runs]), change)
+    return found
+
+
 def rates(trials: int, seed: int) -> Iterator[dict[str, Any]]:
     """Yield, per world, arms and stored sessions, in how many percent of runs it is told, by the true change."""
     rng = np.random.default_rng(seed)
     for name, world in WORLDS.items():
-        for arms in (ARMS, (REFERENCE,)):
-            for sessions in STORED:
-                runs = [logs(world, sessions, rng) for _ in range(trials)]
-                one = np.array([limits(run, arms, 1, LIKE_STORED) for run in runs])
-                three = np.array([limits(run, arms, LAUNCHES, CONFIDENCE) for run in runs])
+        for sessions in STORED:
+            runs = [logs(world, sessions, rng) for _ in range(trials)]
+            for first in (ARMS, (REFERENCE,), (ENGINE,), (ENGINE, *OTHERS)):
+                late = () if REFERENCE in first else (REFERENCE,)
+                judges, whole = (ARMS, slice(None)) if late else (first, slice(LAUNCHES))
+                three = np.array([limits(run, judges, whole, CONFIDENCE, late) for run in runs])
                 told, only, more = {}, {}, {}
                 for change in CHANGES:
-                    name_of, doubted = f"{100 * change:g}", sure(one, change)
+                    name_of, doubted = f"{100 * change:g}", looked(runs, first, change)
                     more[name_of] = share(doubted)
                     only[name_of] = share(sure(three, change))
                     told[name_of] = share(doubted & sure(three, change))
                 yield {
                     "world": name,
-                    "arms": len(arms),
+                    "first": " and ".join(first),
                     "stored_sessions": sessions,
                     "told_percent": told,
                     "told_always_by_three_percent": only,
@@ -155,7 +181,7 @@ def main() -> None:
     asked = parser.parse_args()
     rows = []
     print(
-        "| world | arms that tell | stored sessions | no change |"
+        "| world | first launch | stored sessions | no change |"
         + "".join(f" +{100 * c:g} % |" for c in CHANGES[1:])
         + " three launches without a change |"
     )
@@ -164,7 +190,7 @@ def main() -> None:
         rows.append(row)
         shown = " | ".join(f"{percent:g}" for percent in row["told_percent"].values())
         more = row["three_launches_percent"]["0"]
-        print(f"| {row['world']} | {row['arms']} | {row['stored_sessions']} | {shown} | {more:g} |", flush=True)
+        print(f"| {row['world']} | {row['first']} | {row['stored_sessions']} | {shown} | {more:g} |", flush=True)
     keep("gate_platform", {"trials": asked.trials, "launches": LAUNCHES, "rows": rows})
 
 

@@ -28,6 +28,7 @@ _ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?
 _CI_COMMAND = re.compile(r"^\s*:(?=:)|##(?=\w*\[)")
 """The beginning of ``::error::`` of GitHub, ``##[error]`` of it and ``##vso[]`` of Azure Pipelines, ..."""
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+_PT = re.compile(r"(?<![\w./\\-])\.pt\b")
 
 
 def without_escapes(text: str) -> str:
@@ -58,6 +59,11 @@ def clip(text: object, length: int = 120) -> str:
         return line
     tail = (length - 1) // 3
     return line[: length - 1 - tail] + "\N{HORIZONTAL ELLIPSIS}" + line[len(line) - tail :]
+
+
+def of_reference(text: str) -> str:
+    """Return sentences about a run whose engines are compared with no ``.pt``; names of files stay."""
+    return _PT.sub("reference", text)
 
 
 def plain(text: str) -> str:

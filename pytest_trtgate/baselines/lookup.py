@@ -13,6 +13,7 @@ from ..records import (
     Baseline,
     BaselineUse,
     Cell,
+    EngineRecord,
     Environment,
     Head,
     Outcome,
@@ -46,6 +47,14 @@ def other_heads(now: Head | None, then: Head | None) -> bool:
     return now is not None and then is not None and now != then
 
 
+def _of_heads(engine: EngineRecord, baseline: Baseline) -> str:
+    """Return that an engine does other work than the accepted one, and what to do."""
+    said = f"the engine is built for {engine.head}, the baseline's for {baseline.head}"
+    if engine.given is None:
+        return f"{said} (export.nms): set that as it was, or accept this engine in its place"
+    return f"{said}: accept this one under a model name of its own (name = ... in models), or in its place"
+
+
 @dataclass(frozen=True)
 class BaselineLookup:
     """The baselines of a run's cells, each looked for once.
@@ -55,7 +64,7 @@ class BaselineLookup:
         mode: Whether the run checks baselines, adds them or updates them.
         threads: With how many threads the run times its engines.
         workspace: Where each baseline is put for the run's record.
-        head_of: Returns the head that a cell's engine is built for.
+        engine_of: Returns a cell's engine.
         former_name: Returns the name that a cell's checkpoint had when baselines of it were stored; mostly empty.
     """
 
@@ -63,7 +72,7 @@ class BaselineLookup:
     mode: str
     threads: int
     workspace: Workspace
-    head_of: Callable[[Cell], Head | None]
+    engine_of: Callable[[Cell], EngineRecord]
     former_name: Callable[[Cell], str]
     _uses: dict[Cell, BaselineUse] = field(default_factory=dict)
     _accuracies: dict[Cell, AccuracyUse] = field(default_factory=dict)
@@ -137,9 +146,9 @@ class BaselineLookup:
             self.store.environment, {self.threads}, baseline.environment, session_threads(baseline)
         )
         try:
-            head = self.head_of(cell) if baseline.head else None
+            engine = self.engine_of(cell) if baseline.head else None
         except JobError:
-            head = None
-        if other_heads(head, baseline.head):
-            found.append(f"the engine is built for {head}, the baseline's for {baseline.head} (export.nms)")
+            engine = None
+        if engine is not None and other_heads(engine.head, baseline.head):
+            found.append(_of_heads(engine, baseline))
         return "; ".join(found)

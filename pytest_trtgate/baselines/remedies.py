@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Iterable
@@ -14,6 +15,8 @@ from ..settings import LEFT_OUT, Settings, table_name
 
 _KEY = re.compile(r"[\w.-]+(?: [\w.-]+)*")
 """What a setting can be about: a record from elsewhere may hold checks of any name."""
+_BARE = re.compile(r"[\w-]+", re.ASCII)
+"""A key that TOML takes without quotes."""
 _MOST = 1e9
 _MODELS = "models"
 BUDGET_KEYS = {"energy": "energy_mj", "memory": "memory_mb"}
@@ -64,8 +67,16 @@ def _setting(check: Check, cell: Cell, settings: Settings) -> tuple[str, str] | 
         return f"engine.{cell.precision}", _budget(check, ENGINE_BUDGETS[check.name])
     if check.against == "budget":
         key = BUDGET_KEYS.get(check.name, f"{check.name}.budget_ms")
-        return f"latency.{cell.precision}", _budget(check, key)
-    return f"latency.{cell.precision}", _speedup(check)
+        return _latency_table(cell, settings), _budget(check, key)
+    return _latency_table(cell, settings), _speedup(check)
+
+
+def _latency_table(cell: Cell, settings: Settings) -> str:
+    """Return the table of a cell's own limits: of its kind of machine where there are several, or it has its own."""
+    machine = cell.machine or next((name for name in settings.machines if name in settings.latency.machine), "")
+    if not machine:
+        return f"latency.{cell.precision}"
+    return f"latency.machine.{machine if _BARE.fullmatch(machine) else json.dumps(machine)}.{cell.precision}"
 
 
 def _tolerance(check: Check, cell: Cell, settings: Settings) -> tuple[str, str] | None:

@@ -230,7 +230,7 @@ class BaselineStore:
         assert session is not None
         layers = profile.layers[:KEEP_LAYERS] if profile and profile.layers else before.layers if before else ()
         baseline = Baseline(
-            cell=measured.cell,
+            cell=measured.cell.on(),  # the folder names the machine
             environment=self._here,
             engine_sha256=engine.sha256,
             weights_sha256=measured.weights_sha256,
@@ -257,7 +257,7 @@ class BaselineStore:
         assert accuracy is not None
         assert reference is not None
         baseline = AccuracyBaseline(
-            cell=measured.cell,
+            cell=measured.cell.on(),  # the folder names the machine
             environment=self._here,
             engine_sha256=measured.engine.sha256,
             weights_sha256=measured.weights_sha256,
@@ -351,7 +351,7 @@ def _accuracy_in(path: Path, cell: Cell) -> AccuracyBaseline | None:
 
 
 def _check_cell(path: Path, stored: Cell, cell: Cell) -> None:
-    if stored != cell:
+    if stored.on() != cell.on():
         raise BaselineError(f"{path}: is the baseline of {stored.key}, not of {cell.key}")
 
 

@@ -208,7 +208,7 @@ def _project(text: str) -> Path:
 def _doctor(arguments: argparse.Namespace) -> int:
     from ..machine import Machine, instructions_text, package_lines, resolve_backend, with_edits
     from ..settings import project_settings
-    from .doctor import check_up
+    from .doctor import check_up, look_at_fleet
 
     machine: Machine = arguments.machine or Machine()
     versions = machine.versions()
@@ -220,6 +220,8 @@ def _doctor(arguments: argparse.Namespace) -> int:
     say(f"engine cache: {_cache_root(None, arguments.config)}")
     try:
         settings = project_settings(arguments.config or Path.cwd())[0]
+        if settings.fleet.address is not None:
+            return look_at_fleet(settings, say, preflight=arguments.config is not None)
         backend, device, why = resolve_backend(settings, machine)
     except SettingsError as error:
         say(f"backend: none ({error})")

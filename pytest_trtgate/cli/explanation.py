@@ -68,7 +68,7 @@ def _cells(run: RunRecord, arguments: argparse.Namespace) -> list[Cell]:
 def _save(run: RunRecord, record: Path, settings: Settings) -> None:
     """Write the run's record again, and the report where it is of this run."""
     from ..records import Workspace, as_json, run_folder_of, write_whole
-    from ..report import publish
+    from ..report import publish, write_reports
 
     try:
         write_whole(record, as_json(run))
@@ -77,4 +77,5 @@ def _save(run: RunRecord, record: Path, settings: Settings) -> None:
     space = Workspace(run_folder_of(settings.report), run.run_id)
     if record.parent == settings.report.parent and space.path.is_dir():
         publish(run, settings.report, space)
+        write_reports([run], settings.report, [space.path])
         say(f"report: {settings.report}")

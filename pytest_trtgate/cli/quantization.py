@@ -161,10 +161,10 @@ def _cell(run: RunRecord, arguments: argparse.Namespace) -> Cell:
 
 
 def given_of(run: RunRecord, cell: Cell, arguments: argparse.Namespace) -> Given:
-    """Return what trials for a cell work with: the settings of its run, and this machine.
+    """Return what trials for a cell work with: the settings of its run, and this machine, or one of the run's fleet.
 
     Raises:
-        TrtGateError: This machine is of another kind than that of the run, or something is no longer there.
+        TrtGateError: The machine is of another kind than that of the run, or something is no longer there.
     """
     from ..jobs import LocalLauncher
     from ..machine import gpu_of_worker, resolve_backend
@@ -172,8 +172,8 @@ def given_of(run: RunRecord, cell: Cell, arguments: argparse.Namespace) -> Given
     from ..repairing import CHECKPOINT, EVALUATED, Given
     from ..settings import recorded_settings
 
-    machine = _machine(arguments)
     settings = _for_one(recorded_settings(run.settings, arguments.record), cell)
+    launcher, machine = _elsewhere(settings) if settings.fleet.address else (None, _machine(arguments))
     backend, device, _ = resolve_backend(settings, machine)
     if (backend, device == "cpu") != (cell.backend, cell.device == "cpu"):
         raise TrtGateError(
@@ -190,12 +190,20 @@ def given_of(run: RunRecord, cell: Cell, arguments: argparse.Namespace) -> Given
         weights=plan.weights[cell.model],
         dataset=datasets[cell.model],
         environment=machine.environment(backend, device, Path.cwd()),
-        caller=_caller(LocalLauncher(locks=machine.device_locks(), gpu=gpu, only_gpu=only_gpu), machine),
+        caller=_caller(launcher or LocalLauncher(locks=machine.device_locks(), gpu=gpu, only_gpu=only_gpu), machine),
         judged={
             CHECKPOINT: str(engine.key_parts.get("weights", "")) if engine else "",
             EVALUATED: accuracy.data_digest if accuracy else "",
         },
     )
+
+
+def _elsewhere(settings: Settings) -> tuple[Launcher, Machine]:
+    """Return the launcher to a machine of the run's fleet, of the run's kind, and that machine."""
+    from ..fleet import WorkersMachine, launcher_of
+
+    launcher = launcher_of(settings, say)
+    return launcher, WorkersMachine(ask=launcher.ask)
 
 
 def _for_one(settings: Settings, cell: Cell) -> Settings:

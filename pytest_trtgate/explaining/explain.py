@@ -10,19 +10,15 @@ from pathlib import Path
 from ..errors import JobError, reason_of
 from ..jobs import ExplainRequest, ExplainResponse
 from ..measuring import Engines, Evaluations
-from ..quantizing import Candidate, Trial, block_names, matching, sensitivities
-from ..records import AccuracyRecord, BlockSensitivity, Explanation, Layer
-from ..repairing import Given, TimeIsUpError, Trials
-from ..text import plural
+from ..records import AccuracyRecord, Explanation, Layer, reworded
+from ..repairing import Given, Trials
+from ..text import of_reference, plural
 from ..verdicts import calibrated_on
 from .arms import chosen_images, of_metric
+from .blocks import guilty, of_blocks
 
 MOST_CALIBRATION = 96
 """Calibration images that are searched for outliers, evenly spread."""
-SUBSET = 64
-"""Images on which the sensitivity of blocks is measured."""
-TELLING = 0.5
-"""A block is to blame where INT8 without it saves such a share of the drop."""
 
 
 def explain(given: Given, folder: Path, seconds: float, say: Callable[[str], None]) -> Explanation:
@@ -49,11 +45,12 @@ def explain(given: Given, folder: Path, seconds: float, say: Callable[[str], Non
             say(f"{given.cell.label}: comparing layers with FP32")
             found, network = _of_layers(found, engines, arms)
             trials.ends_at = started + seconds
-            found = _of_blocks(found, trials, network, arms[1].images)
+            found = of_blocks(found, trials, network, arms[1].images)
         finally:
             context.workspace.close()
     found = found.model_copy(update={"seconds": round(time.monotonic() - started, 1)})
-    return found.model_copy(update={"sentence": _sentence(found)})
+    found = found.model_copy(update={"sentence": _sentence(found)})
+    return reworded(found, of_reference) if given.weights.suffix == ".onnx" else found
 
 
 def _of_layers(
@@ -124,56 +121,11 @@ def _graph(answer: ExplainResponse, why: str) -> str:
     return f"a TensorRT build with {told} marked as {answer.marked}, behind which it fuses nothing,"
 
 
-def _of_blocks(found: Explanation, trials: Trials, network: tuple[Layer, ...], images: int) -> Explanation:
-    """Return the explanation with the sensitivity of each block, as far as the time suffices."""
-    if found.cell.precision != "int8" or not network:
-        return found
-    blocks, metric, start = block_names(network), found.metric, trials.given.start
-    if len(blocks) < 2:
-        return found.model_copy(update={"blocks_note": "not measured: the network has one block only"})
-    share = min(1.0, SUBSET / max(1, images))
-    drops: dict[tuple[str, ...], float] = {}
-    note = ""
-
-    def tried(candidate: Candidate, part: float) -> Trial:
-        trial = trials.evaluate(candidate, part)
-        if metric in trial.drops:
-            drops[candidate.asked.keep] = trial.drops[metric]
-        return trial
-
-    try:
-        tried(start, share)
-        for alone in (False, True):
-            sensitivities(network, start, tried, alone=alone, share=share)
-    except TimeIsUpError:
-        note = f", as far as {found.cell.label} could be tried in the time (explain.minutes)"
-    except KeyboardInterrupt:
-        note = ", until that was interrupted"
-    kept = start.asked.keep
-    told = tuple(
-        BlockSensitivity(
-            name=block,
-            layers=len(matching(network, [block])),
-            alone=drops.get((*kept, *(other for other in blocks if other != block))),
-            without=drops.get((*kept, block)),
-        )
-        for block in blocks
-    )
-    on = f"drops of {metric} on {plural(trials.images_of(share), 'image')}{note}"
-    return found.model_copy(update={"blocks": told, "blocks_drop": drops.get(kept), "blocks_note": on})
-
-
 def _sentence(found: Explanation) -> str:
     """Return the most telling of an explanation: what the metric says, then the block or the layer to blame."""
-    drop = found.blocks_drop or 0.0
-    tried = [block for block in found.blocks if block.without is not None]
     said = [found.sentence] if found.sentence else []
-    best = min(tried, key=lambda block: block.without or 0.0, default=None)
-    if best is not None and best.without is not None and drop > 0 and drop - best.without > TELLING * drop:
-        said.append(
-            f"INT8 harms {best.name} most: with its {plural(best.layers, 'layer')} kept out, {found.metric} falls by "
-            f"{best.without:.4f} in place of {drop:.4f}"
-        )
+    if block := guilty(found):
+        said.append(block)
     elif lower := [layer for layer in found.layers if layer.lower]:
         worst = lower[0]
         said.append(f"most noise comes from {worst.words} ({worst.name}, {worst.local_db:.0f} dB of signal to noise)")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from .. import text as fmt
-from ..records import Explanation
+from ..records import BlockSensitivity, Explanation
 
 SHOWN = 8
 """Layers, ranges and parts of one kind that are shown."""
@@ -26,8 +26,7 @@ def lines(found: Explanation) -> Iterator[str]:
     if found.blocks:
         yield f"blocks ({found.blocks_note}):"
         for block in found.blocks:
-            alone, without = (fmt.plain(fmt.metric(value)) for value in (block.alone, block.without))
-            yield f"  {block.name}: {alone} with it alone in INT8, {without} with all but it"
+            yield f"  {block.name}: {_of_block(block, found.blocks_drop)}"
     if found.layers:
         yield f"layers, those that add most noise first ({found.layers_note}):"
         for layer in found.layers[:SHOWN]:
@@ -47,3 +46,12 @@ def lines(found: Explanation) -> Iterator[str]:
         )
     peak = f", at most {found.peak_bytes / 1e6:.0f} MB of memory for layers" if found.peak_bytes else ""
     yield f"explained in {fmt.duration(found.seconds)}{peak}"
+
+
+def _of_block(block: BlockSensitivity, whole: float | None) -> str:
+    drop = whole if block.drop is None else block.drop
+    if block.without is None or drop is None:
+        return "not tried"
+    alone = "" if block.alone is None else f", {block.alone:.4f} with it alone"
+    images = f" ({fmt.plural(block.images, 'image')})" if block.images else ""
+    return f"{block.without:.4f} in place of {drop:.4f} with it kept out of INT8{alone}{images}"

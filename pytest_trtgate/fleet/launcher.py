@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, wait
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Protocol
@@ -51,10 +51,14 @@ class FleetLauncher:
     Args:
         connect: Returns a connection to a worker of the kind that is wanted. It is asked again where one is lost and
             nothing was timed yet: later, times of another machine would stand beside those of the first.
+        further: Returns a connection to another worker of that kind, which is free now; None where there is none.
     """
 
-    def __init__(self, connect: Callable[[], Connection]) -> None:
+    def __init__(
+        self, connect: Callable[[], Connection], further: Callable[[], Connection | None] = lambda: None
+    ) -> None:
         self._connect = connect
+        self._further = further
         self._open: Connection | None = None
         self._has: set[str] = set()
         self._fingerprint: Any = None
@@ -221,6 +225,27 @@ class FleetLauncher:
         finally:
             with suppress(OSError):
                 unfinished.unlink()
+
+    @contextmanager
+    def beside(self, most: int) -> Iterator[Sequence[FleetLauncher]]:
+        """Lend launchers of further workers; see :class:`pytest_trtgate.jobs.ParallelLauncher`."""
+        lent: list[FleetLauncher] = []
+        try:
+            with suppress(TrtGateError):  # none, or one that is unlike this: fewer do as well
+                _ = self.connection
+                while len(lent) < most and (opened := self._further()):
+                    lent.append(self._like_this(opened))
+                    _ = lent[-1].connection
+            yield [one for one in lent if one._open is not None]
+        finally:
+            for one in lent:
+                one.close()
+
+    def _like_this(self, opened: Connection) -> FleetLauncher:
+        """Return a launcher of a worker that has to be like this one's, and whose place no other takes."""
+        found = FleetLauncher(lambda: opened)
+        found._fingerprint, found._timed = self._fingerprint, True
+        return found
 
     def prepare(self, kind: JobKind, count: int, device: str, threads: int, folder: Path) -> None:
         """Let processes of the worker begin to import; see :class:`pytest_trtgate.EarlyLauncher`."""

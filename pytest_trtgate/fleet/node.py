@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import signal
 import subprocess
 import sys
@@ -12,15 +13,20 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
+from .. import __version__
 from ..errors import SettingsError
 from ..jobs import JobKind
-from ..machine import Machine, device_lock, resolve_backend, slug
+from ..machine import Machine, device_lock, machine_slug, resolve_backend, slug
+from ..records import Environment
 from ..settings import Settings
 from .worker import Worker
 
 LABEL = "trtgate-machine"
 """The label of a node that says what kind of machine it is."""
+RELEASE = "trtgate-release"
+"""The label that says which release of pytest-trtgate its worker has."""
 CPU = "trtgate-cpu"
 """The resource that stands for all of a node's CPU."""
 _KIND, _ROOTS, _CACHE = "TRTGATE_WORKER_KIND", "TRTGATE_WORKER_DATA_ROOTS", "TRTGATE_WORKER_CACHE"
@@ -45,11 +51,24 @@ class NodeWorker(Worker):
         node = f"{platform.node()} ({ray.get_runtime_context().get_node_id()[:8]})"
         return super().hello() | {"node": node, "kind": kind_of(self._machine)}
 
+    def ask(self, what: str, *arguments: Any) -> Any:
+        """Return what this machine says of itself; a kind that its owner gave it names its baselines."""
+        found = super().ask(what, *arguments)
+        if isinstance(found, Environment) and (kind := os.environ.get(_KIND)):
+            named = machine_slug(kind, found.backend, found.backend_version)
+            found = found.model_copy(update={"machine": named})
+        return found
+
 
 def kind_of(machine: Machine) -> str:
     """Return the kind of a machine: that which its owner gave it, or its GPU, such as ``nvidia-l4``, or its CPU."""
     gpus = machine.gpus()
     return os.environ.get(_KIND) or slug(gpus[0].name if gpus else f"cpu-{platform.machine()}")[:63]
+
+
+def label_of(text: str) -> str:
+    """Return a text as the value of a label may be."""
+    return re.sub(r"[^\w.-]", "-", text, flags=re.ASCII)[:63]
 
 
 def join(
@@ -79,7 +98,11 @@ def join(
     say(f"{kind_of(machine)}: {backend} on {device} ({why}); joining {address}")
     command = [
         *(sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--disable-usage-stats"),
-        *(f"--address={address}", f"--labels={LABEL}={kind_of(machine)}", f"--num-gpus={len(gpus)}"),
+        *(
+            f"--address={address}",
+            f"--labels={LABEL}={kind_of(machine)},{RELEASE}={label_of(__version__)}",
+            f"--num-gpus={len(gpus)}",
+        ),
         f'--resources={{"{CPU}": 1}}',
     ]
     # In a group of its own: an interrupt is for us, who may have to wait for a job.

@@ -13,17 +13,39 @@ import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import Any
 
 from ..errors import SettingsError
 from ..machine import slug
 from ..text import clip
 from .launcher import Connection, WorkerLostError
-from .node import CPU, LABEL, NodeWorker
+from .node import CPU, LABEL, RELEASE, NodeWorker
 
 BUILT_IN_LABEL = "ray.io/accelerator-type"
 _END_S = 10.0
 _REACH_S = 10.0
+_START_S = 20.0
+"""How long a worker may take to start on a machine that is free."""
+
+
+@dataclass(frozen=True)
+class FleetMachine:
+    """What a cluster tells of one machine.
+
+    Attributes:
+        kind: What kind of machine it is, by its labels.
+        node: Its name.
+        devices: How many jobs can have a device of it.
+        free: How many of those are not reserved; None where Ray does not tell.
+        release: Its release of pytest-trtgate, as a label may be; empty where `trtgate worker` did not start it.
+    """
+
+    kind: str
+    node: str
+    devices: int
+    free: int | None
+    release: str
 
 
 class RayCluster:
@@ -89,6 +111,38 @@ class RayCluster:
             )
         return connection
 
+    def machines(self) -> list[FleetMachine]:
+        """Return the machines of the cluster that do jobs, of whatever kind, without asking their workers.
+
+        Raises:
+            SettingsError: Ray is missing, or no cluster answers.
+        """
+        ray = _ray()
+        self._join(ray)
+        free: dict[str, dict[str, float]] = {}
+        with suppress(Exception):  # not among what Ray promises
+            free = ray._private.state.available_resources_per_node()
+        found = []
+        for node in ray.nodes():
+            what = "GPU" if self._uses_gpu else CPU
+            count, left = (node.get("Resources") or {}).get(what, 0), free.get(node.get("NodeID", ""))
+            for kind in list(_kinds([node]))[-1:]:  # its own, where it has one
+                name = f"{node.get('NodeManagerHostname', '')} ({node.get('NodeID', '')[:8]})"
+                unused = None if left is None else int(left.get(what, 0))
+                found.append(FleetMachine(kind, name, int(count), unused, node["Labels"].get(RELEASE, "")))
+        return sorted(found, key=lambda one: (one.kind, one.node))
+
+    def another(self) -> Connection | None:
+        """Start a worker on a further machine of the kind; return None where none is free now."""
+        ray = _ray()
+        self._join(ray)
+        if ray.available_resources().get("GPU" if self._uses_gpu else CPU, 0) < 1:
+            return None
+        again = RayCluster(self._address, self._kind, uses_gpu=self._uses_gpu, wait_s=_START_S, worker=self._worker)
+        with suppress(SettingsError, WorkerLostError):
+            return again.connect()
+        return None
+
     def _join(self, ray: Any) -> None:
         if ray.is_initialized():
             return
@@ -115,13 +169,7 @@ class RayCluster:
 
     def _selector(self, nodes: list[dict[str, Any]]) -> tuple[str, dict[str, str]]:
         """Return the kind of machine that is taken, and the labels that select its nodes."""
-        kinds: dict[str, dict[str, str]] = {}
-        for node in nodes:
-            labels = (node.get("Labels") or {}) if node.get("Alive") else {}
-            if built_in := labels.get(BUILT_IN_LABEL):
-                kinds.setdefault(f"nvidia-{slug(built_in)}", {BUILT_IN_LABEL: built_in})
-            if own := labels.get(LABEL):
-                kinds[own] = {LABEL: own}
+        kinds = _kinds(nodes)
         if self._kind in kinds or (not self._kind and len(kinds) == 1):
             kind = self._kind or next(iter(kinds))
             return kind, kinds[kind]
@@ -185,6 +233,18 @@ class RayConnection:
         """End the worker's process."""
         with suppress(Exception):
             self._ray.kill(self._actor, no_restart=True)
+
+
+def _kinds(nodes: list[dict[str, Any]]) -> dict[str, dict[str, str]]:
+    """Return the kinds of machines among nodes, and the labels that select those of each."""
+    kinds: dict[str, dict[str, str]] = {}
+    for node in nodes:
+        labels = (node.get("Labels") or {}) if node.get("Alive") else {}
+        if built_in := labels.get(BUILT_IN_LABEL):
+            kinds.setdefault(f"nvidia-{slug(built_in)}", {BUILT_IN_LABEL: built_in})
+        if own := labels.get(LABEL):
+            kinds[own] = {LABEL: own}
+    return kinds
 
 
 def _first_line(error: BaseException) -> str:

@@ -30,6 +30,8 @@ from .contract import (
     LayersRequest,
     LayersResponse,
     Marking,
+    MergeArm,
+    MergeRequest,
     PicturesRequest,
     PicturesResponse,
     ProfileRequest,
@@ -46,7 +48,7 @@ from .contract import (
 )
 from .expected import ExpectedJobs
 from .kinds import JOBS
-from .launcher import LOG_NAME, EarlyLauncher, Job, Launcher, LocalLauncher
+from .launcher import LOG_NAME, EarlyLauncher, Job, Launcher, LocalLauncher, ParallelLauncher
 from .logs import log_tail
 from .paths import Role, with_paths
 from .processes import READY

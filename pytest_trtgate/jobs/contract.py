@@ -45,7 +45,18 @@ from ..settings import Calibration, Int8, Latency, Sidecar
 from .paths import DataPlace, InputFile, LabelledImage, OutputFile, OutputFolder, OwnFolder, TimingCache
 
 JobKind = Literal[
-    "build", "given", "accuracy", "latency", "profile", "pictures", "clip", "video", "survey", "layers", "explain"
+    "build",
+    "given",
+    "accuracy",
+    "merge",
+    "latency",
+    "profile",
+    "pictures",
+    "clip",
+    "video",
+    "survey",
+    "layers",
+    "explain",
 ]
 PROGRESS = "@trtgate-progress "
 """Prefix of a line that reports progress: the rest of the line is for the user."""
@@ -291,7 +302,8 @@ class AccuracyRequest(Request[AccuracyResponse]):
     """Evaluate ``arms`` on one split of the resolved YAML ``data``, in one pass over its images.
 
     ``sparing``: memory may be short, so a checkpoint gets one batch at a time. While the job works, ``arm.txt`` in its
-    folder names the arm that it is at.
+    folder names the arm that it is at. ``part``: which part of the images it is, from 1, and of how many. Of one of
+    several the answer has no metrics, and there are no per-image records where it has no images.
     """
 
     kind: ClassVar[JobKind] = "accuracy"
@@ -300,6 +312,7 @@ class AccuracyRequest(Request[AccuracyResponse]):
     device: str
     settings: AccuracySettings
     sparing: bool = False
+    part: tuple[int, int] = (1, 1)
 
     @property
     def artifacts(self) -> tuple[str, ...]:
@@ -310,6 +323,25 @@ class AccuracyRequest(Request[AccuracyResponse]):
     def data_split(self) -> str:
         """The split of ``data`` that is read."""
         return self.settings.split
+
+
+class MergeArm(Record):
+    """One arm that was evaluated in ``parts``, of which these are the per-image records; all go to ``per_image``."""
+
+    arm: str
+    task: Task
+    parts: tuple[InputFile, ...]
+    per_image: OutputFile
+
+
+class MergeRequest(Request[AccuracyResponse]):
+    """Put the parts of each arm together, and compute the metrics of the whole split once.
+
+    The answer leaves out what the answers of the parts tell already: ``head``, ``unreadable``, ``left_out``, seconds.
+    """
+
+    kind: ClassVar[JobKind] = "merge"
+    arms: tuple[MergeArm, ...]
 
 
 class ArmRequest(Record):
@@ -561,7 +593,7 @@ REQUESTS: Mapping[JobKind, type[Request[Any]]] = {
     one.kind: one
     for one in (
         *(BuildRequest, AccuracyRequest, LatencyRequest, ProfileRequest, PicturesRequest, ClipRequest, VideoRequest),
-        *(SurveyRequest, LayersRequest, ExplainRequest, GivenRequest),
+        *(SurveyRequest, LayersRequest, ExplainRequest, GivenRequest, MergeRequest),
     )
 }
 """The requests by the kind of their jobs."""

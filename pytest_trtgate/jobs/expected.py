@@ -13,7 +13,7 @@ class ExpectedJobs:
     """Tells a launcher what will come, if it is one that prepares anything.
 
     Processes write into ``folder`` before they have a job. A model gets ``launches`` where an engine is new, and one
-    where all are their baselines'.
+    where all are their baselines', as far as that launch needs what takes long to import.
     """
 
     def __init__(self, launcher: Launcher, device: str, threads: int, folder: Path, launches: int) -> None:
@@ -29,10 +29,14 @@ class ExpectedJobs:
         self._builds = builds
 
     def begin(self) -> None:
-        """Prepare what the run begins with."""
+        """Prepare what the run begins with, where that are builds."""
         if self._builds:
             self._prepare("build", 1)
-        elif self._models:
+
+    def without(self, models: Collection[str]) -> None:
+        """Prepare launches where there are no builds, but for models whose launch imports next to nothing."""
+        self._models -= set(models)
+        if self._models and not self._builds:
             self._prepare("latency", 1)
 
     def before(self, kind: JobKind) -> None:

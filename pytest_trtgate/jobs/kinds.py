@@ -47,6 +47,12 @@ JOBS: Mapping[JobKind, JobSpec] = {
         imports=(_ARMS, "pytest_trtgate.workers.evaluating.collectors", "onnxruntime"),
         copied=True,
     ),
+    "merge": JobSpec(
+        "pytest_trtgate.workers.evaluating.merging",
+        "accuracy_s",
+        imports=(_ARMS, "pytest_trtgate.workers.evaluating.collectors"),
+        copied=True,
+    ),
     "latency": JobSpec(
         "pytest_trtgate.workers.timing.latency", imports=(_ARMS, "pytest_trtgate.workers.timing.cuda_timing")
     ),

@@ -7,7 +7,7 @@ import os
 import subprocess
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Protocol, runtime_checkable
@@ -77,6 +77,17 @@ class EarlyLauncher(Launcher, Protocol):
 
     def close(self) -> None:
         """End every process that is left."""
+
+
+@runtime_checkable
+class ParallelLauncher(Launcher, Protocol):
+    """A launcher that may have further devices, equal to its own."""
+
+    def beside(self, most: int) -> AbstractContextManager[Sequence[Launcher]]:
+        """Lend launchers of further devices that are free now, at most so many, each for jobs of one thread.
+
+        What they still run as the context ends is ended too.
+        """
 
 
 class LocalLauncher:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ..locks import monotonic_s
-from ..settings import CACHE_KEY
+from ..settings import CACHE_KEY, SIGN_PASSWORD
 
 GRACE_S = 5.0
 """How long a process has to end when it is asked to, before it is killed."""
@@ -211,7 +211,8 @@ def child_environment(python_path: Sequence[str] = ()) -> dict[str, str]:
     if paths:
         found["PYTHONPATH"] = os.pathsep.join(str(Path(path).absolute()) for path in paths)
     found["PYTHONUNBUFFERED"] = "1"
-    found.pop(CACHE_KEY, None)
+    for secret in (CACHE_KEY, SIGN_PASSWORD):
+        found.pop(secret, None)
     # CUDA would count the fastest GPU first, the driver's tools count by bus; a number must mean one GPU.
     found.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
     return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .backend import gpu_of_worker, planned_backend, resolve_backend, threads_of
-from .environment import differences, former_machine, instructions_text, minor, saturates, slug
+from .environment import differences, former_machine, instructions_text, machine_slug, minor, saturates, slug
 from .gpus import VISIBLE, Gpu, GpuNow, decoded, throttle_words
 from .load import too_many_threads
 from .loading import why_not_loadable

@@ -23,7 +23,9 @@ def machine_slug(device: str, backend: str, version: str) -> str:
 def former_machine(environment: Environment) -> str:
     """Return the name that the kind of an environment's machine had in older versions."""
     e = environment
-    return machine_slug(e.gpu or f"{e.device}-{e.arch}-{cpu_name(e.cpu)}-{e.cpu_count}c", e.backend, e.backend_version)
+    if not e.machine.startswith(slug(f"{e.device}-{e.arch}-")):  # a GPU's, or one that its owner gave it
+        return e.machine
+    return machine_slug(f"{e.device}-{e.arch}-{cpu_name(e.cpu)}-{e.cpu_count}c", e.backend, e.backend_version)
 
 
 def slug(name: str) -> str:

@@ -26,6 +26,7 @@ from ..text import age
 from .context import now
 from .engines import Engines
 from .given import described
+from .parts import evaluated
 
 Found = tuple[str, "AccuracyRecord | JobError"]
 """The name of an accuracy in the workspace, and what came of it."""
@@ -70,6 +71,8 @@ class Evaluations:
     def pair(self, cell: Cell) -> tuple[AccuracyRecord, AccuracyRecord]:
         """Return the accuracies of the ``.pt`` and of a cell's engine; raises ``JobError`` where one could not be."""
         arms = [REFERENCE, *self._together(cell)]
+        if cell in self.context.plan.given:  # what does not fit is told before the .pt is evaluated for nothing
+            self.engines.of(cell)
         engine = self._obtain(cell.model, cell.precision, arms)
         return self._obtain(cell.model, REFERENCE, arms), engine
 
@@ -179,12 +182,12 @@ class Evaluations:
             job += "-again"
             folder = context.workspace.job_folder(job)
         try:
-            answer = context.job(job, request, times=len(arms))
+            answer = evaluated(context, job, request, len(data.images))
         except JobError as error:
             if sparing:
                 yield arms[0].name, error
             else:
-                yield from self._again(model, arms, _arm_at(folder), error)
+                yield from self._again(model, arms, _arm_at(context.workspace.job_folder(error.job)), error)
             return
         if answer.arms:
             data.check_whole(answer.read)

@@ -165,10 +165,11 @@ class RunContext:
             single_cls=trained is not None and trained.single_cls,
         )
 
-    def job(self, name: str, request: Request[A], times: int = 1) -> A:
+    def job(self, name: str, request: Request[A], times: int = 1, lent: Launcher | None = None) -> A:
         """Run a job, on the run's device unless its kind needs none, and return its answer.
 
-        It may take ``times`` as long as the settings say for its kind. Its folder has its name.
+        It may take ``times`` as long as the settings say for its kind. Its folder has its name. ``lent``: the launcher
+        of a further device, on which the job runs beside one on the run's own.
 
         Raises:
             JobError: It failed.
@@ -180,12 +181,13 @@ class RunContext:
         request = request.model_copy(update=kept)
         began_s, started = time.time(), time.monotonic()
         ok, phases, ahead_s = False, dict[Phase, float](), 0.0
-        self.expected.before(request.kind)
+        if lent is None:
+            self.expected.before(request.kind)
         try:
             device = self.environment.device if spec.uses_device else ""
             job = Job(name, request, device, limit_s, max(limit_s, self._longest_s), self.inputs.sha256)
-            with self.caller.working():
-                answer = self.caller.launcher.run(job, folder, self.caller.progress)
+            with self.caller.working() if lent is None else nullcontext():
+                answer = (lent or self.caller.launcher).run(job, folder, self.caller.progress)
             if not isinstance(answer, request.response()):
                 raise JobError(name, f"the launcher answered with a {type(answer).__name__}")
             untold = next((path for path in request.artifacts if path not in answer.read), None)

@@ -25,6 +25,7 @@ WORDS = {
     "build": "builds",
     "given": "given files",
     "accuracy": "accuracy",
+    "merge": "accuracy",
     "latency": "launches",
     "profile": "profiles",
     "pictures": "pictures",

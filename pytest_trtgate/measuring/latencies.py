@@ -8,12 +8,12 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from ..errors import BaselineError, DataError, JobError
+from ..errors import BaselineError, DataError, JobError, TrtGateError
 from ..jobs import ArmRequest, LatencyRequest
 from ..judge.latency.candidate import Against, Candidate
 from ..judge.latency.checks import still_needed
 from ..judge.latency.design import SHARP_SHOWN
-from ..judge.latency.first_launch import Question
+from ..judge.latency.first_launch import Question, may_have_moved
 from ..records import (
     DEPLOYED,
     PRECISIONS,
@@ -39,7 +39,12 @@ class Latencies:
     """The latencies of a run, each obtained once.
 
     ``baseline_of`` returns what a cell is compared with, if any; ``accepts`` whether its launches are to be stored.
+
+    Attributes:
+        shows_all: Whether the ``.pt`` and both contexts are timed even where stored sessions have them: a test asks.
     """
+
+    shows_all = False
 
     def __init__(
         self,
@@ -58,6 +63,33 @@ class Latencies:
         Arms that cannot be timed are named in ``failures``. Raises ``JobError`` where no launch succeeded.
         """
         return self.context.workspace.once(f"latency-{model}", LatencyRecord, lambda: self._launches(model))
+
+    def whole(self, model: str) -> LatencyRecord:
+        """Return the launches of a model with one that timed the ``.pt`` and both contexts, if need be now.
+
+        Raises ``JobError`` as :meth:`of` does.
+        """
+        record = self.of(model)
+        if record.of_arm(REFERENCE) or not record.launches or any(launch.recorded for launch in record.launches):
+            return record
+
+        def more() -> LatencyRecord:
+            cells = [cell for cell in self._timed(model) if cell.precision not in record.failures]
+            engines = (engine_arm(cell.precision, self.engines.of(cell)) for cell in cells)
+            arms = [reference_arm(self.engines, model), *engines]
+            launch = self._launch(model, f"launch-{model}-whole", len(record.launches), arms, "first")
+            return record.model_copy(update={"launches": (*record.launches, launch)})
+
+        return self.context.workspace.once(f"whole-{model}", LatencyRecord, more)
+
+    def expect(self, models: Iterable[str]) -> None:
+        """Let the launches of models begin to import, where that takes long and they are not all that is built for."""
+        quick = []
+        for model in models:
+            with suppress(TrtGateError):  # what needs it will say so
+                if self._alone and self._is_shown(model) and self._engines_do(model):
+                    quick.append(model)
+        self.context.expected.without(quick)
 
     def _launches(self, model: str) -> LatencyRecord:
         context, settings = self.context, self.context.settings.of(model)
@@ -82,11 +114,14 @@ class Latencies:
                 failures[DEPLOYED] = Failure.of(error)
         arms = sharpened([reference_arm(self.engines, model), *arms, *self._replays(engines)], questions)
         further = any(q.needs_checkpoint or not (q.is_shown or self._alone) for q in questions)
-        context.expected.before_launches(model, settings.latency.launches if further else 1)
+        engines_do = all(q.is_shown for q in questions) and self._engines_do(model)
+        importing = settings.latency.launches if further else 0 if engines_do and self._alone else 1
+        context.expected.before_launches(model, importing)
         series = LaunchSeries(record, arms, partial(self._launch, model), context.milestone)
         try:
             launches = 1 if all(q.is_shown for q in questions) else settings.latency.launches
-            return self._with_recorded(series.run(launches, self._more))
+            first = frozenset(arm.arm for arm in arms if not (engines_do and arm.arm == REFERENCE))
+            return self._with_recorded(series.run(Extension(launches, first), self._more))
         finally:
             shutil.rmtree(self._inputs(model), ignore_errors=True)
 
@@ -138,11 +173,24 @@ class Latencies:
 
     def planned(self, model: str) -> int:
         """Return how many launches a model begins with, by what is cached and stored; nothing is built for it."""
-        settings, cells = self.context.settings.of(model), self._timed(model)
+        return 1 if self._is_shown(model) else self.context.settings.of(model).latency.launches
+
+    def _is_shown(self, model: str) -> bool:
+        """Return whether all engines of a model are cached, and their baselines'; nothing is built for it."""
+        cells = self._timed(model)
+        return all(map(self.engines.cached, cells)) and all(q.is_shown for q in self._questions(model))
+
+    def _engines_do(self, model: str) -> bool:
+        """Return whether engines that are all their baselines' need be timed alone, since the rest is stored."""
+        asked = self.shows_all or self.context.settings.deployment.compared
+        weights = self.context.weights_sha256[model]
+        return not asked and all(question.has_rest(weights) for question in self._questions(model))
+
+    def _questions(self, model: str) -> list[Question]:
+        """Return what is to be known of the engines of a model before anything was timed."""
+        settings = self.context.settings.of(model)
         start = LatencyRecord(model=model, imgsz=settings.imgsz, batch=settings.batch, launches=())
-        known = all(map(self.engines.cached, cells))
-        shown = known and all(self._question(start, cell).is_shown for cell in cells)
-        return 1 if shown else settings.latency.launches
+        return [self._question(start, cell) for cell in self._timed(model)]
 
     def _question(self, record: LatencyRecord, cell: Cell) -> Question:
         """Return what is to be known of a cell's engine, by the launches in a record."""
@@ -165,10 +213,12 @@ class Latencies:
         why = [f"{arm} {need.why}" for arm, need in needs.items()]
         arms = frozenset().union(*(need.arms for need in needs.values()))
         if have < rules.launches:
-            opened = {q.candidate.arm: found for q in questions if (found := q.beyond_one())[0]}
+            alone = not record.of_arm(REFERENCE)
+            asking = questions if not alone or may_have_moved(questions) else []
+            opened = {q.candidate.arm: found for q in asking if (found := q.beyond_one())[0]}
             why += [f"{arm} {said}" for arm, (_, said) in opened.items()]
             arms = arms.union(*(found for found, _ in opened.values()))
-            launches = max(launches, rules.launches)
+            launches = max(launches, rules.launches + alone)  # of the ``.pt``, which the first left out, as many
         launches = min(rules.max_launches, launches)
         if not arms or launches <= have:
             return None
@@ -184,9 +234,9 @@ class Latencies:
         if kind == "probe":
             few = request.rules.model_copy(update={"samples": PROBE_SAMPLES})
             request = request.model_copy(update={"rules": few, "energy": False})
-        elif kind == "further":
+        elif kind == "further" or all(arm.arm != REFERENCE for arm in arms):
             gated = (self.context.settings.latency.context,)
-            request = request.model_copy(update={"contexts": gated, "energy": False})
+            request = request.model_copy(update={"contexts": gated, "energy": kind == "first"})
         launch = self.context.job(name, request).launch
         place = Path(request.samples_file).relative_to(self.context.workspace.path)
         return launch.model_copy(update={"samples": str(place)})

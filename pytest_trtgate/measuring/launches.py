@@ -49,15 +49,15 @@ class LaunchSeries:
         self.launch = launch
         self.milestone = milestone
 
-    def run(self, count: int, more: Callable[[LatencyRecord], Extension | None]) -> LatencyRecord:
-        """Return the record of a launch of all arms, and of those that ``more`` asks for after it and later.
+    def run(self, first: Extension, more: Callable[[LatencyRecord], Extension | None]) -> LatencyRecord:
+        """Return the record of a first launch, and of those that ``more`` asks for after it and later.
 
-        ``count``: how many there will be as far as is known.
+        ``first``: its arms, and how many launches there will be as far as is known.
 
         Raises:
             JobError: The ``.pt`` or every engine cannot be timed.
         """
-        wanted: Extension | None = Extension(count, frozenset(arm.arm for arm in self.arms))
+        wanted: Extension | None = first
         while wanted is not None:
             done = self._add(wanted)
             have, known = len(self.record.launches), wanted.launches

@@ -43,6 +43,11 @@ class Plan:
         """Return whether a cell is judged by what was predicted elsewhere: there is nothing to run."""
         return cell in self.given and self.given[cell].suffix.lower() == ".json"
 
+    def on(self, machine: str) -> Plan:
+        """Return the same plan for a kind of machine."""
+        given = {cell.on(machine): file for cell, file in self.given.items()}
+        return Plan(tuple(cell.on(machine) for cell in self.cells), self.weights, given)
+
     def of_model(self, model: str) -> tuple[Cell, ...]:
         """Return the cells of one model."""
         return tuple(cell for cell in self.cells if cell.model == model)

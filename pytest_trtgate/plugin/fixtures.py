@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def trt_cell(request: pytest.FixtureRequest) -> Cell:
-    """The cell that a test is about: model, precision, image size, batch, backend and device.
+    """The cell that a test is about: model, precision, image size, batch, backend, device and, of several, machine.
 
-    Session scope; parametrized by the plugin over the models and precisions of the settings. Costs nothing. Fails where
-    the settings name no usable model or dataset.
+    Session scope; parametrized by the plugin over the machines, models and precisions of the settings. Costs nothing.
+    Fails where the settings name no usable model or dataset.
     """
     cell: Cell | None = getattr(request, "param", None)
     if cell is None:
@@ -76,7 +76,7 @@ def trt_latency(request: pytest.FixtureRequest, trt_cell: Cell) -> CellLatency:
     try:
         session = _ready(request.config, trt_cell, "latency")
         since = partial(session.since_baseline, trt_cell)
-        return CellLatency(session.latency(trt_cell), trt_cell, session.workspace.path, since)
+        return CellLatency(session.latency(trt_cell, whole=True), trt_cell, session.workspace.path, since)
     except TrtGateError as error:
         _fail(error)
 
@@ -141,7 +141,9 @@ class Gate:
 
     def _judged(self, subject: Subject) -> Verdict:
         try:
-            return plugin_of(self._request.config).session.judge(self.cell, subject, rerun_command(self._request.node))
+            return _session(self._request.config, self.cell).judge(
+                self.cell, subject, rerun_command(self._request.node)
+            )
         except TrtGateError as error:
             _fail(error)
 
@@ -149,7 +151,7 @@ class Gate:
         from ..records import Outcome
         from ..report import junit
 
-        session = plugin_of(self._request.config).session
+        session = _session(self._request.config, self.cell)
         measured = None if verdict.outcome is Outcome.ERROR else session.measured(self.cell, verdict.subject)
         context = session.settings.latency.context
         self._request.node.user_properties += junit.properties(verdict, measured, context)
@@ -170,9 +172,13 @@ def plugin_of(config: pytest.Config) -> GatePlugin:
     return GatePlugin.of(config)
 
 
+def _session(config: pytest.Config, cell: Cell) -> GateRun:
+    return plugin_of(config).part_of(cell).session
+
+
 def _ready(config: pytest.Config, cell: Cell, subject: str = "") -> GateRun:
     """Return the session once its preflight has nothing against measuring a cell; fail the test where it has."""
-    session = plugin_of(config).session
+    session = _session(config, cell)
     if found := session.preflight_failures(cell, subject):
         _fail("; ".join(check.sentence for check in found))
     return session

@@ -16,8 +16,10 @@ if TYPE_CHECKING:
 
 
 @pytest.hookspec(firstresult=True)
-def pytest_trtgate_launcher(config: pytest.Config) -> Launcher | None:
+def pytest_trtgate_launcher(config: pytest.Config, machine: str) -> Launcher | None:
     """Return the launcher that runs this session's jobs, or None for the local one.
+
+    It is asked once for each kind of machine that the settings name; ``machine`` is empty where they name none.
 
     A launcher runs a job in a process of its own, here or on another machine, and owns the device meanwhile.
     Stops at the first implementation that returns one.
@@ -25,8 +27,10 @@ def pytest_trtgate_launcher(config: pytest.Config) -> Launcher | None:
 
 
 @pytest.hookspec(firstresult=True)
-def pytest_trtgate_machine(config: pytest.Config) -> Machine | None:
+def pytest_trtgate_machine(config: pytest.Config, machine: str) -> Machine | None:
     """Return the machine that this session's jobs run on, or None for this one.
+
+    It is asked once for each kind of machine that the settings name; ``machine`` is empty where they name none.
 
     For a launcher that runs jobs elsewhere, and for tests: a subclass of :class:`pytest_trtgate.Machine` that answers
     differently of versions, GPUs, cores or load. Stops at the first implementation that returns one.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -12,11 +13,11 @@ _INTERVAL_S = 0.5
 
 
 class Relay:
-    """Follows what the workers of a run write into its ``folder``, until it is closed."""
+    """Follows what the workers of a run write into its ``folders``, until it is closed."""
 
-    def __init__(self, narrator: Narrator, folder: Path) -> None:
+    def __init__(self, narrator: Narrator, folders: Sequence[Path]) -> None:
         self._narrator = narrator
-        self._folder = folder
+        self._folders = folders
         self._read: dict[Path, int] = {}
         self._working: set[Path] = set()
         self._ended = threading.Event()
@@ -37,7 +38,7 @@ class Relay:
         ended = False
         while not ended:
             ended = self._ended.wait(_INTERVAL_S)
-            for file in sorted(self._folder.glob("told-*.txt")):
+            for file in sorted(file for folder in self._folders for file in folder.glob("told-*.txt")):
                 with suppress(OSError):
                     self._show(file)
             if self._working and not ended:

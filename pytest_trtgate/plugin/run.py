@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,41 +13,26 @@ import pytest
 
 from .. import text as fmt
 from ..errors import SettingsError, TrtGateError
-from ..findings import run_preflight
-from ..machine import Machine, gpu_of_worker, planned_backend, resolve_backend
-from ..measuring import (
-    Caller,
-    Plan,
-    RunContext,
-    announce,
-    check_inputs,
-    countdown,
-    make_plan,
-    open_clips,
-    remember,
-    spent,
-    with_media,
-)
-from ..records import RECORD_NAME, RunRecord, Workspace, failures, new_run_id, run_folder_of
-from ..settings import in_ci
-from ..verdicts import GateRun, compared_with, measured, record_run
+from ..measuring import Plan, check_inputs, make_plan, spent
+from ..records import RunRecord, new_run_id, run_folder_of
+from ..verdicts import measured
 from . import options
 from .collection import IgnoredFolders
-from .hooks import amendments, export_args, with_extra, with_models
+from .hooks import with_models
 from .narrator import Narrator
+from .part import Part
 from .relay import Relay
 from .writing import write_line
 
 if TYPE_CHECKING:
     from ..data import Dataset
-    from ..fleet import FleetLauncher
-    from ..jobs import Launcher
-    from ..records import Cell, EarlyFinding, Preflight
+    from ..records import Cell
 
 _NAME = "trtgate-run"
 _RUN_ID = "trtgate_run_id"
 _SELECTED = "trtgate_selected"
 _CELL = "trtgate_cell"
+_MACHINE = "trtgate_machine"
 _ENDED_WELL = (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
 _PROBLEM = "trtgate_problem"
 _PLANNING = {
@@ -70,7 +55,7 @@ class GatePlugin:
         reported: Names of those that were run, or began to be.
         dead: Workers that ended without saying what they did.
         launches_expected: Whether any of them looks as if it asked for launches.
-        run: The record of the run, once it has ended.
+        times_wanted: Whether any looks as if it asked for the times themselves.
         closing_lines: What is said beneath the table: baselines that were written, and pictures that were not.
         relay: Shows what xdist's workers say, in their controller.
         stopped: Whether the user interrupted the run when all its verdicts were reached.
@@ -89,8 +74,7 @@ class GatePlugin:
         self.reported: set[str] = set()
         self.dead: list[str] = []
         self.launches_expected = False
-        self.cells: set[Cell] = set()
-        self.run: RunRecord | None = None
+        self.times_wanted = False
         self.closing_lines: list[str] = []
         self.stopped = False
         self.concluded: pytest.Session | None = None
@@ -123,41 +107,31 @@ class GatePlugin:
     # The plan and the session
 
     @cached_property
-    def machine(self) -> Machine:
-        """The machine that runs the gate, or what a hook gives in its place."""
-        found: Machine | None = self.config.hook.pytest_trtgate_machine(config=self.config)
-        if found is None and self._fleet is not None:
-            from ..fleet import WorkersMachine
+    def parts(self) -> tuple[Part, ...]:
+        """What is done on each kind of machine that the settings name, or all that is done."""
+        kinds = self.settings.machines
+        if len(kinds) < 2:
+            return (Part(self, self.settings.on(kinds[0]) if kinds else self.settings),)
+        return tuple(Part(self, self.settings.on(kind), kind) for kind in kinds)
 
-            return WorkersMachine(ask=self._fleet.ask)
-        return found or Machine()
+    @property
+    def runs(self) -> list[RunRecord]:
+        """The records of the run, one for each machine, once it has ended."""
+        return [part.run for part in self.parts if part.run is not None]
 
-    @cached_property
-    def _fleet(self) -> FleetLauncher | None:
-        """The launcher of jobs on other machines, where the settings name some; it joins them when it is used."""
-        fleet = self.settings.fleet
-        if fleet.address is None:
-            return None
-        from ..fleet import FleetLauncher, RayCluster
+    @property
+    def begun(self) -> list[Part]:
+        """The parts in which anything was measured or judged."""
+        return [part for part in self.parts if part.is_begun]
 
-        cluster = RayCluster(
-            fleet.address,
-            next(iter(self.settings.machines), ""),
-            uses_gpu=self.settings.backend == "tensorrt",
-            wait_s=fleet.wait_s,
-            say=Narrator(self.config).milestone,
-        )
-        return FleetLauncher(cluster.connect)
-
-    @cached_property
-    def _where(self) -> tuple[str, str, str]:
-        # A fleet is asked once a test needs it, and not while they are collected.
-        return planned_backend(self.settings) or resolve_backend(self.settings, self.machine)
+    def part_of(self, cell: Cell) -> Part:
+        """Return the part of a cell."""
+        return next((part for part in self.parts if part.name == cell.machine), self.parts[0])
 
     @cached_property
     def plan(self) -> Plan:
-        """The cells of this run."""
-        backend, device, _ = self._where
+        """The cells of this run, or of each of its machines."""
+        backend, device, _ = self.parts[0].where
         return make_plan(self.settings, backend, device)
 
     @cached_property
@@ -166,81 +140,15 @@ class GatePlugin:
         return check_inputs(self.settings, self.plan)
 
     @cached_property
-    def workspace(self) -> Workspace:
-        """This run's folder; not made before something is put into it."""
-        return Workspace(run_folder_of(self.settings.report), self.run_id)
-
-    @cached_property
     def narrator(self) -> Narrator:
-        """Says what the gate does; a worker's words are shown by the controller."""
-        relay = Relay.file(self.workspace.path, self.worker) if self.is_worker else None
-        return Narrator(self.config, partial(countdown, self.workspace), relay)
-
-    @cached_property
-    def session(self) -> GateRun:
-        """The gate's session."""
-        from ..jobs import LocalLauncher
-
-        backend, device, _ = self._where
-        gpu, only_gpu = gpu_of_worker(self.settings, backend, device, self.worker, self.machine)
-        launcher: Launcher | None = self.config.hook.pytest_trtgate_launcher(config=self.config)
-        if self._fleet is not None:  # which was not asked before
-            resolve_backend(self.settings, self.machine)
-        environment = self.machine.environment(backend, device, options.project_folder(self.config))
-        measure = RunContext(
-            settings=self.settings,
-            plan=self.plan,
-            datasets=self.datasets,
-            environment=with_extra(self.config, environment),
-            workspace=self.workspace,
-            caller=Caller(
-                launcher=launcher
-                or self._fleet
-                or LocalLauncher(
-                    locks=self.machine.device_locks(),
-                    gpu=gpu,
-                    only_gpu=only_gpu,
-                    python_path=options.python_path(self.config),
-                ),
-                machine=self.machine,
-                milestone=self.narrator.milestone,
-                progress=self.narrator.progress,
-                working=self.narrator.working,
-                export_args=partial(export_args, self.config, self.settings),
-            ),
-        )
-        open_clips(measure)
-        if not self.is_worker:  # of several, one makes the launches, and none knows which
-            models = {cell.model for cell in self.cells} if self.launches_expected else set()
-            measure.expected.expect(models, builds=measure.cache.is_empty)
-        return GateRun(
-            measure,
-            options.accept_command(self.config),
-            self.source,
-            self.cells,
-            preflight=partial(self._begin, measure, gpu),
-            amend=partial(amendments, self.config),
-        )
-
-    def _begin(self, measure: RunContext, gpu: str) -> Preflight:
-        """Return what the preflight finds, and say what is then to do."""
-        found = run_preflight(measure, gpu, self._concerned)
-        if cells := [cell for cell in self.cells if not failures(found.concerning(cell, ""))]:
-            session = self.session
-            announce(session.evaluations, cells, session.latencies if self.launches_expected else None)
-        return found
-
-    def _concerned(self, early: EarlyFinding) -> bool:
-        """Return whether what was found concerns a test of this run, as far as that is known."""
-        subjects = ("accuracy", "latency") if self.launches_expected else ("accuracy",)
-        asked = [(cell, subject) for cell in self.cells for subject in subjects]
-        return not asked or any(early.concerns(*one) for one in asked)
+        """Says what the gate does, with the time that is left."""
+        return Narrator(self.config, lambda: "; ".join(filter(None, (part.left for part in self.parts))))
 
     # Collection
 
     @cached_property
     def _ignored_folders(self) -> IgnoredFolders:
-        own = (self.settings.cache_dir, run_folder_of(self.settings.report))
+        own = (self.settings.cache_dir, *(run_folder_of(part.settings.report) for part in self.parts))
         return IgnoredFolders(self.settings, filter(None, own))
 
     def pytest_ignore_collect(self, collection_path: Path) -> bool | None:
@@ -251,16 +159,21 @@ class GatePlugin:
         """Run a test once per cell; where the gate cannot run, under the same names, to fail."""
         settings = self.settings
         # Also where there is no plan: what selects tests by their names then selects those that say why.
-        ids = list(dict.fromkeys(f"{m.name}-{precision}" for m in settings.models for precision in settings.precisions))
+        ids = [
+            "-".join(filter(None, (model.name, precision, part.name)))
+            for part in self.parts
+            for model in settings.models
+            for precision in settings.precisions
+        ]
         try:
             if not self.problem:
                 _ = self.datasets
-            cells: list[Any] = list(self.plan.cells)
-            ids = [f"{cell.model}-{cell.precision}" for cell in cells]
+            cells: list[Any] = [cell for part in self.parts for cell in part.plan.cells]
+            ids = ["-".join(filter(None, (cell.model, cell.precision, cell.machine))) for cell in cells]
         except SettingsError as error:
             self.problem = str(error)
         if self.problem:
-            ids = ids or ["unusable"]
+            ids = list(dict.fromkeys(ids)) or ["unusable"]
             cells = [None] * len(ids)
         metafunc.parametrize("trt_cell", cells, ids=ids, indirect=True, scope="session")
 
@@ -272,9 +185,14 @@ class GatePlugin:
         for item in gate:  # so that a report tells of the gate, wherever the test was run
             cell = item.callspec.params["trt_cell"] if hasattr(item, "callspec") else None
             item.user_properties.append((_CELL, cell.key if cell else ""))
+            if cell and cell.machine:
+                item.user_properties.append((_MACHINE, cell.machine))
         self._refuse_other_projects(gate)
-        self.launches_expected = any(map(_looks_timed, gate))
-        self.cells = {item.callspec.params["trt_cell"] for item in gate if hasattr(item, "callspec")} - {None}
+        self.launches_expected = any(_names(item, "trt_latency", "check_latency") for item in gate)
+        self.times_wanted = any(_names(item, "trt_latency", "latency", "benchmark") for item in gate)
+        cells = {item.callspec.params["trt_cell"] for item in gate if hasattr(item, "callspec")} - {None}
+        for part in self.parts:
+            part.cells = {cell for cell in cells if cell.machine == part.name}
         listing = self._planning not in ("", "--collect-only", "--setup-plan")
         if self.problem and self.selected and not self.is_worker and not listing:
             raise pytest.UsageError(fmt.safe_line(self.problem))
@@ -298,11 +216,14 @@ class GatePlugin:
         if not self.settings.models:
             return None
         try:
-            backend, device, why = self._where
+            backend, device, why = self.parts[0].where
         except SettingsError as error:
             return [fmt.safe_line(f"trtgate: {error}")]
         sizes = dict.fromkeys(str(self.settings.of(model.name).imgsz) for model in self.settings.models)
         what = f"{', '.join(self.settings.precisions)} at {', '.join(sizes)}, batch {self.settings.batch}"
+        if len(self.parts) > 1:
+            address, names = self.settings.fleet.address, ", ".join(part.name for part in self.parts)
+            why = f"asked for; {names} of the Ray cluster {address}"
         return [f"trtgate: backend {backend} on {device} ({why}); {what}"]
 
     # xdist
@@ -312,7 +233,7 @@ class GatePlugin:
         """Let a worker join this run's workspace, and begin to show what it says."""
         node.workerinput[_RUN_ID] = self.run_id
         if self.relay is None and not self._planning:
-            self.relay = Relay(self.narrator, self.workspace.path)
+            self.relay = Relay(self.narrator, [part.workspace.path for part in self.parts])
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any, error: object) -> None:
@@ -367,7 +288,7 @@ class GatePlugin:
 
     def _why_not_green(self) -> str:
         """Return why a run that pytest takes for passed has not; empty where it has."""
-        failed = _failed(self.run) if self.run else ""
+        failed = _failed(self.runs)
         if failed and self.settings.strict:
             return (
                 f"failed, and pytest did not: {failed}; a test expects, catches or skips the failure, or "
@@ -381,21 +302,22 @@ class GatePlugin:
 
     def _why_not_promoted(self) -> str:
         """Write the release packs that a green run was asked for; return why there are none, empty where there are."""
-        if self.settings.promote is None or self.run is None:
+        if self.settings.promote is None or not self.runs:
             return ""
         from ..promoting import promote_all
 
         try:
-            self.closing_lines += promote_all(self.run, self.settings.promote, self.workspace.path)
+            for part, run in zip(self.begun, self.runs, strict=True):
+                self.closing_lines += promote_all(run, self.settings.promote / part.name, part.workspace.path)
         except TrtGateError as error:
             return str(error)
         except OSError as error:
             return f"{error.filename}: {error.strerror}"
         return ""
 
-    def _not_judged(self, run: RunRecord, exitstatus: int | pytest.ExitCode) -> Iterator[str]:
+    def _not_judged(self, exitstatus: int | pytest.ExitCode) -> Iterator[str]:
         """Yield what a reader of the table has to know of pytest's own options and marks."""
-        if exitstatus in _ENDED_WELL and not self.settings.strict and (failed := _failed(run)):
+        if exitstatus in _ENDED_WELL and not self.settings.strict and (failed := _failed(self.runs)):
             yield f"passed all the same: {failed}; a test expects, catches or skips the failure, and strict = false"
         left = sorted(self.selected - self.reported)
         if left and exitstatus == pytest.ExitCode.TESTS_FAILED and self.config.getoption("maxfail"):
@@ -403,82 +325,55 @@ class GatePlugin:
             yield f"not judged: pytest ended early (-x or --maxfail), before {many} of the gate, first {left[0]}"
         if self.selected and self.selected <= self.last_failed:
             yield "not judged: what did not fail last time (--last-failed); a run without that option judges all"
+        if unasked := [part.name for part in self.parts if not part.is_begun]:
+            yield f"not judged: what is on {' and '.join(unasked)}, for which no test was run"
 
     def _conclude(self, exitstatus: int | pytest.ExitCode) -> None:
         """Record the run, write the baselines that it was asked for, and its reports."""
-        if not self.workspace.path.exists():
+        begun = self.begun
+        if not begun:
             why = "" if self.selected else ": no test of this run used the gate"
             self.problem = self.problem or f"nothing was measured{why}; a gate that measures nothing fails"
             return
         interrupted, red = exitstatus == pytest.ExitCode.INTERRUPTED, exitstatus == pytest.ExitCode.TESTS_FAILED
-        arguments = list(map(str, self.config.invocation_params.args))
-        run = record_run(self.session.measure, self.started, arguments, interrupted=interrupted, red=red)
-        if not (measured(run) or run.verdicts):
-            self.problem = "nothing was measured; a gate that measures nothing fails"
-        if not interrupted:
-            written = self.session.write_baselines(run)
-            self.closing_lines = [sentence for sentence, _ in written]
-            if not all(as_asked for _, as_asked in written):
+        for part in begun:
+            run = part.record(interrupted=interrupted, red=red)
+            if not (measured(run) or run.verdicts):
+                self.problem = f"nothing was measured{part.on}; a gate that measures nothing fails"
+            if not (interrupted or part.write_baselines()):
                 self.problem = self.problem or "not every baseline was written; the lines above say why"
-            self.closing_lines += self._not_judged(run, exitstatus)
-            self.closing_lines += compared_with(self.session.measure)
-        run = run.model_copy(update={"notes": (*run.notes, *self.closing_lines), **self._accepting(run)})
-        self.run = run
-        self._publish(run, interrupted)
+        common = [] if interrupted else list(self._not_judged(exitstatus))
+        self.closing_lines = [line for part in begun for line in part.closing_lines] + common
+        for part in begun:
+            part.note(common)
+        self._publish(begun, interrupted)
 
-    def _publish(self, run: RunRecord, interrupted: bool) -> None:
-        """Write the run's record and reports, with its media unless it was interrupted."""
-        from ..explaining import with_explanations
-        from ..report import publish, replaced, richer_run
+    def _publish(self, begun: list[Part], interrupted: bool) -> None:
+        """Write the records of the run and one report, with its media unless it was interrupted."""
+        from ..report import write_reports
 
         report = self.settings.report
         # What was interrupted does not take the place of a report that tells more.
-        if interrupted and report.exists():
-            report = self.workspace.path / report.name
-        before = richer_run(run, report)
+        aside = interrupted and report.exists()
+        if aside:
+            report = begun[0].workspace.path / report.name
 
-        def save(run: RunRecord, reports: bool = True) -> None:
-            publish(run, report, self.workspace, reports)
+        def write() -> None:
+            write_reports(self.runs, report, [part.workspace.path for part in begun])
 
-        if not interrupted:
-            if self.settings.explain_failed:
-                save(run)  # it takes minutes, and whatever ends this process meanwhile, the run is on disk
-                explained = with_explanations(self.session.measure, run)
-                found = explained.explanations.values()
-                self.closing_lines += [f"{one.cell.label}, why: {one.sentence}" for one in found if one.sentence]
-                self.closing_lines += explained.notes[len(run.notes) :]
-                run = explained
-            self.run, missing, self.stopped = with_media(self.session.engines, run, save)
-            self.closing_lines += [missing] if missing else []
-        save(self.run or run)
+        for part in begun:
+            told = len(part.closing_lines)
+            part.publish(write, interrupted=interrupted, aside=aside)
+            self.closing_lines += part.closing_lines[told:]
+        write()
         self.report = report
-        if not interrupted:
-            remember(self.session.measure, self.run or run, time.time() - self.started)
-        if not interrupted:
-            self.workspace.discard_older(self.settings.keep_runs)
-        if before is not None:
-            here = self.config.invocation_params.dir
-            self.closing_lines.append(replaced(before, run, report, self.workspace.root, here))
-
-    def _accepting(self, run: RunRecord) -> dict[str, Any]:
-        """Return the fields of a run that say how to accept its cells: from its own folder, as another may follow."""
-        from ..baselines import cell_commands
-
-        # Of a runner nothing is left but what was uploaded, and whoever has that puts the record where they are.
-        folder = self.config.invocation_params.dir if in_ci() else self.workspace.path
-
-        def command(cells: Sequence[Cell]) -> str:
-            keys = [cell.key for cell in cells]
-            return options.accept_cells_command(self.config, self.settings.baseline_dir, folder / RECORD_NAME, keys)
-
-        return cell_commands(self.session.acceptance(run), command)
 
     def _keep_red(self) -> None:
         """Fail a run that failed when it was concluded, and that another plugin has called green since."""
         session = self.concluded
         if session is None or session.exitstatus not in _ENDED_WELL or not self.settings.strict:
             return
-        if failed := self.problem or (_failed(self.run) if self.run else ""):
+        if failed := self.problem or _failed(self.runs):
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
             sys.stderr.write(
                 f"trtgate: failed, and a plugin or conftest.py gave pytest another exit code: {fmt.clip(failed, 500)}\n"
@@ -487,35 +382,34 @@ class GatePlugin:
     def pytest_unconfigure(self) -> None:
         """End processes that still wait for a job, and let the engines and the folder of this run be pruned."""
         self._keep_red()
-        if "session" in vars(self):
-            self.session.measure.expected.close()
-            self.session.measure.cache.close()
-        if "workspace" in vars(self):
-            self.workspace.close()
+        for part in self.parts:
+            part.close()
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter, exitstatus: int) -> None:
         """Show one table, what each verdict that is no PASS says, and where the report is."""
         if self._planning:
             if self.selected and self._planning != "--collect-only":  # whose output others read
-                what = f"{fmt.plural(len(self.selected), 'test')} of {fmt.plural(len(self.cells), 'cell')}"
+                cells = sum(len(part.cells) for part in self.parts)
+                what = f"{fmt.plural(len(self.selected), 'test')} of {fmt.plural(cells, 'cell')}"
                 write_line(
                     terminalreporter, f"trtgate: planned {what}, measured nothing: {self._planning} runs no test"
                 )
             return
         said = exitstatus == pytest.ExitCode.USAGE_ERROR  # pytest itself repeats the sentence
-        if self.run is None and (said or not self.problem):
+        runs = self.runs
+        if not runs and (said or not self.problem):
             return
         terminalreporter.section("trtgate")
-        if self.run is not None:
+        if runs:
             from ..report import summary_lines
 
             width = terminalreporter._tw.fullwidth
-            for text, markup in summary_lines(self.run, width):
+            for text, markup in summary_lines(runs, width):
                 write_line(terminalreporter, text, **markup)
             for note in self.closing_lines:
                 write_line(terminalreporter, note)
-            if self.run.jobs:
-                write_line(terminalreporter, spent(self.run.jobs, time.time() - self.started))
+            if jobs := [job for run in runs for job in run.jobs]:
+                write_line(terminalreporter, spent(jobs, time.time() - self.started))
             if self.report:
                 write_line(terminalreporter, f"report: {self.report}")
         if self.problem:
@@ -528,28 +422,28 @@ class GatePlugin:
         if not github.active():
             return
         lines = [github.command(self.problem, "trtgate")] if self.problem else []
-        if self.run is not None:
+        if runs := self.runs:
             reports = (report for found in terminalreporter.stats.values() for report in found)
             data = {self.settings.of(model.name).data for model in self.settings.models}
             about = [path for path in (self.source, *data) if path is not None]
-            lines += github.annotate(self.run, github.places_of(reports, self.config.rootpath, about))
-            problem = github.write_summary(self.run)
+            lines += github.annotate(runs, github.places_of(reports, self.config.rootpath, about))
+            problem = github.write_summary(runs)
             if problem:
                 write_line(terminalreporter, problem)
         for line in lines:
             terminalreporter.write_line(line)  # a command to GitHub, as safe as any line
 
 
-def _failed(run: RunRecord) -> str:
-    return ", ".join(f"{v.cell.label} {v.subject}" for v in run.verdicts if v.failed)
+def _failed(runs: Sequence[RunRecord]) -> str:
+    return ", ".join(f"{v.cell.label} {v.subject}" for run in runs for v in run.verdicts if v.failed)
 
 
 def _of_gate(items: list[pytest.Item]) -> list[pytest.Item]:
     return [item for item in items if "trt_cell" in getattr(item, "fixturenames", ())]
 
 
-def _looks_timed(item: pytest.Item) -> bool:
-    """Return whether a test's fixtures or its own code name a latency; a helper of its may ask for one unseen."""
+def _names(item: pytest.Item, *wanted: str) -> bool:
+    """Return whether a test's fixtures or its own code name one of these; a helper of its may ask for one unseen."""
     code = getattr(getattr(item, "function", None), "__code__", None)
     names = {*getattr(item, "fixturenames", ()), *getattr(code, "co_names", ())}
-    return not names.isdisjoint({"trt_latency", "check_latency"})
+    return not names.isdisjoint(wanted)

@@ -5,6 +5,7 @@ https://github.com/sigstore/model-transparency; the signature is over the engine
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 
 from ..errors import SettingsError
 from ..records import read_bytes
+from ..settings import SIGN_PASSWORD
 from ..text import clip
 from .contents import SIGNATURE, SUMS
 
@@ -42,7 +44,12 @@ def _check(files: Iterable[Path]) -> None:
             raise SettingsError(f"{file} cannot be used: {error.strerror}") from error
 
 
-def _usable(make: Callable[[], Any], what: str) -> Any:
+def _is_locked(key: Path) -> bool:
+    """Return whether a private key has a password."""
+    return b"ENCRYPTED" in read_bytes(key, MOST_BYTES)
+
+
+def _usable(make: Callable[[], Any], what: str, hint: str = "") -> Any:
     """Return what is made of a file with a key.
 
     Raises:
@@ -51,11 +58,13 @@ def _usable(make: Callable[[], Any], what: str) -> Any:
     try:
         return make()
     except Exception as error:  # of any of the libraries that read keys
-        raise SettingsError(f"{what} cannot be used: {error or type(error).__name__}") from error
+        raise SettingsError(f"{what} cannot be used: {error or type(error).__name__}{hint}") from error
 
 
 def signer(key: Path, certificate: Path | None = None, chain: Sequence[Path] = ()) -> Callable[[Path], None]:
-    """Return what signs a folder with a private key (PEM, of the curve P-256, P-384 or P-521, without a password).
+    """Return what signs a folder with a private key (PEM, of the curve P-256, P-384 or P-521).
+
+    The password of the key, if it has one, is in the environment variable ``TRTGATE_SIGN_PASSWORD``.
 
     Args:
         key: The private key.
@@ -70,13 +79,23 @@ def signer(key: Path, certificate: Path | None = None, chain: Sequence[Path] = (
         hashing.Config().set_ignored_paths(paths=[SUMS, SIGNATURE], ignore_git_paths=False)
     )
 
+    password = os.environ.get(SIGN_PASSWORD, "")
+    if password and certificate is not None:
+        raise SettingsError(
+            f"{key} with {certificate} cannot be used: model-signing takes no password where there is a certificate; "
+            f"sign by the key alone, or take a key without a password and unset {SIGN_PASSWORD}"
+        )
+
     def configured() -> Any:
         if certificate is None:
-            return config.use_elliptic_key_signer(private_key=key)
+            # Its signature says text, and it hands that on to what takes bytes.
+            return config.use_elliptic_key_signer(private_key=key, password=password.encode() or None)
         return config.use_certificate_signer(private_key=key, signing_certificate=certificate, certificate_chain=chain)
 
     _check(filter(None, [key, certificate, *chain]))
-    ready = _usable(configured, f"{key}{f' with {certificate}' if certificate else ''}")
+    locked = certificate is None and not password and _is_locked(key)
+    hint = f"; its password goes into {SIGN_PASSWORD}" if locked else ""
+    ready = _usable(configured, f"{key}{f' with {certificate}' if certificate else ''}", hint)
     return lambda folder: ready.sign(folder, folder / SIGNATURE)
 
 

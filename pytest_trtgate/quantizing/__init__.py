@@ -3,4 +3,4 @@
 from __future__ import annotations
 
 from .naming import Node, block_names, layers_of, matching, unknown_names
-from .search import LAST, Candidate, Evaluate, Recipe, Search, Trial, compressed, halving, sensitivities
+from .search import LAST, Candidate, Evaluate, Recipe, Search, Trial, compressed, halving

@@ -64,15 +64,6 @@ Recipe = Callable[[Candidate], Candidate]
 """Makes another candidate of one."""
 
 
-def sensitivities(
-    layers: Sequence[Layer], base: Candidate, evaluate: Evaluate, *, alone: bool, share: float = 1.0
-) -> dict[str, Trial]:
-    """Return what becomes of a network when one block is kept out of INT8, or with ``alone`` only that one is in it."""
-    blocks, already = block_names(layers), base.asked.keep
-    kept = {block: (*already, *((b for b in blocks if b != block) if alone else (block,))) for block in blocks}
-    return {block: evaluate(base.keeping(names), share) for block, names in kept.items() if len(blocks) > 1}
-
-
 def halving(candidates: Sequence[Candidate], evaluate: Evaluate, parts: Sequence[float] = PARTS) -> list[Trial]:
     """Return the candidates that are left after each part of the images but the last halved them, the best first."""
     left = list(dict.fromkeys(candidates))

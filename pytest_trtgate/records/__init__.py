@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .accuracy import AccuracyRecord, AccuracySettings, ClassAccuracy
-from .base import SCHEMA_VERSION, Failure, FileDigest, FileRecord, Record, Trouble
+from .base import SCHEMA_VERSION, Failure, FileDigest, FileRecord, Record, Trouble, reworded
 from .baseline import (
     NONE_YET,
     Accepted,

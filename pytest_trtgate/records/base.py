@@ -5,8 +5,8 @@ Names ending in ``_ms`` are in milliseconds; moments are ISO 8601 in UTC.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import ClassVar
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -20,6 +20,24 @@ class Record(BaseModel):
     """Base of all records: frozen, and strict about the names of its fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants", defer_build=True)
+
+
+R = TypeVar("R", bound=Record)
+
+
+def reworded(record: R, change: Callable[[str], str]) -> R:
+    """Return a record with all of its texts changed."""
+    return type(record).model_validate(_reworded(record.model_dump(), change))
+
+
+def _reworded(value: Any, change: Callable[[str], str]) -> Any:
+    if type(value) is str:  # an enumeration's is none
+        return change(value)
+    if isinstance(value, dict):
+        return {key: _reworded(one, change) for key, one in value.items()}
+    if isinstance(value, tuple | list):
+        return tuple(_reworded(one, change) for one in value)
+    return value
 
 
 class FileRecord(Record):

@@ -58,6 +58,11 @@ class BaselineSession(Record):
     reference_sha256: str = ""
     reference: tuple[BaselineLaunch, ...] = ()
 
+    def is_whole(self, weights_sha256: str) -> bool:
+        """Return whether it timed the engine and the ``.pt`` of these weights, alone and end to end."""
+        both = ((*self.launches[:1], *self.reference[:1]), self.reference_sha256 == weights_sha256)
+        return both[1] and len(both[0]) == 2 and all(set(CONTEXTS) <= launch.timings.keys() for launch in both[0])
+
     @model_validator(mode="before")
     @classmethod
     def _from_columns(cls, raw: Any) -> Any:

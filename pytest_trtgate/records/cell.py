@@ -42,7 +42,10 @@ PLACEBOS = frozenset(placebo_of(replay) for replay in REPLAYS)
 
 
 class Cell(Record):
-    """One square of the matrix: model x precision x image size x batch x backend x device."""
+    """One square of the matrix: model x precision x image size x batch x backend x device x machine.
+
+    ``machine``: the kind of machine, such as ``nvidia-l4``, in a run on several kinds; empty in any other.
+    """
 
     model: Name
     precision: Precision
@@ -50,6 +53,7 @@ class Cell(Record):
     batch: int = Field(ge=1, le=_MOST)
     backend: Name
     device: Name
+    machine: str = ""
 
     # Runs of many cells compare and look up each with all others, for which those of a model are slow.
     def __eq__(self, other: object) -> bool:
@@ -60,18 +64,28 @@ class Cell(Record):
 
     @property
     def key(self) -> str:
-        """Stable, readable name, safe as a file name; independent of any pytest node id."""
+        """Stable, readable name, safe as a file name; independent of any pytest node id, and of the kind of machine."""
         device = self.device.replace(":", "")
         return f"{self.model}-{self.precision}-{self.imgsz}-b{self.batch}-{self.backend}-{device}"
 
     @property
     def on_any_gpu(self) -> Cell:
-        """The same cell without its GPU's number: the kind of GPU is in the environment."""
-        return self if self.device == "cpu" else self.model_copy(update={"device": "gpu"})
+        """The same cell without machine and number of the GPU: the kinds of both are in the environment."""
+        device = self.device if self.device == "cpu" else "gpu"
+        return self if self.device == device and not self.machine else self.on(device=device)
+
+    def on(self, machine: str = "", device: str = "") -> Cell:
+        """Return the same cell on a kind of machine, and on a device if one is given."""
+        return self.model_copy(update={"machine": machine, "device": device or self.device})
 
     @property
     def label(self) -> str:
         """Short name for people, without image size, batch and backend."""
+        return f"{self.arm_label} on {self.machine}" if self.machine else self.arm_label
+
+    @property
+    def arm_label(self) -> str:
+        """The same without machine, where that is told beside it."""
         return f"{self.model} {self.precision}"
 
 

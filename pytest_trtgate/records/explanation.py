@@ -72,12 +72,16 @@ class BlockSensitivity(Record):
         layers: How many layers it has.
         alone: The drop of the metric where only this block is quantized.
         without: The drop where all but this block is.
+        drop: The drop of the engine as it is, on the same images.
+        images: On how many images that was measured.
     """
 
     name: str
     layers: int
     alone: float | None = None
     without: float | None = None
+    drop: float | None = None
+    images: int = 0
 
 
 class RangeUse(Record):
@@ -137,7 +141,8 @@ class Explanation(FileRecord):
         layers_note: Which graphs were compared, or why none was.
         images: How many images they were compared on.
         blocks: The sensitivity of each block to INT8.
-        blocks_drop: The drop of the engine as it is, on the same images; None where it was not measured.
+        blocks_drop: The drop of the engine as it is, on the most images that a block was tried on; None where it was
+            not measured.
         blocks_note: On what it was measured, or why it was not.
         ranges: The use of calibrated ranges, the most clipped first.
         outliers: Calibration images that alone set ranges.
@@ -164,3 +169,8 @@ class Explanation(FileRecord):
     ranges_note: str = ""
     seconds: float = 0.0
     peak_bytes: int = 0
+
+    def saved(self, block: BlockSensitivity) -> float | None:
+        """Return the drop that is saved with a block kept out of INT8; None where it was not measured."""
+        drop = self.blocks_drop if block.drop is None else block.drop
+        return None if drop is None or block.without is None else drop - block.without

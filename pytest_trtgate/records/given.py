@@ -8,9 +8,10 @@ from .base import FileRecord, Record
 
 DESCRIPTION = "given.json"
 """Beside the copy of a given file: how to run it."""
-Layout = Literal["raw", "end2end", "efficientnms", "deepstream", "classes", "predictions"]
+Layout = Literal["raw", "transposed", "end2end", "efficientnms", "deepstream", "classes", "predictions"]
 LAYOUTS: dict[Layout, str] = {
     "raw": "Ultralytics' raw head",
+    "transposed": "Ultralytics' raw head, transposed",
     "end2end": "boxes that are final",
     "efficientnms": "EfficientNMS's four outputs",
     "deepstream": "DeepStream-Yolo's boxes",

@@ -107,6 +107,12 @@ class RunRecord(FileRecord):
         return tuple(sorted(found, key=lambda finding: finding.severity))
 
     @property
+    def has_checkpoint(self) -> bool:
+        """Whether any model of the run is a checkpoint, and not an ONNX file as the reference of given engines."""
+        models = [str(one.get("path") if isinstance(one, dict) else one) for one in self.settings.get("models") or ()]
+        return not models or not all(model.lower().endswith(".onnx") for model in models)
+
+    @property
     def failed(self) -> bool:
         """Whether any verdict failed the run."""
         return any(v.failed for v in self.verdicts)

@@ -155,8 +155,10 @@ class Trials:
         )
         return context.job("layers", LayersRequest(threads=context.threads, build=build)).layers
 
-    def evaluate(self, candidate: Candidate, share: float) -> Trial:
+    def evaluate(self, candidate: Candidate, share: float, what: str = "", metric: str = "") -> Trial:
         """Try a candidate on a share of the images.
+
+        ``what`` describes it, and ``metric`` is told of it; else its settings, and the metric that is worst.
 
         Raises:
             TimeIsUpError: There is no time left, or was none before it ended.
@@ -166,19 +168,19 @@ class Trials:
         self.number += 1
         context = self.set_up(candidate, share)
         try:
-            return self._tried(context, candidate, share)
+            return self._tried(context, candidate, share, what or self.given.described(candidate), metric)
         except JobTimeoutError:
             raise TimeIsUpError from None
         except JobError as error:
             self.failed.append(context.workspace.path)
-            self._say(candidate, share, f"not possible ({reason_of(error)})")
+            self._say(what or self.given.described(candidate), share, f"not possible ({reason_of(error)})")
             return Trial(candidate, share, float("inf"), problem=reason_of(error))
         finally:
             context.workspace.close()
             if context.workspace.path not in self.failed:
                 shutil.rmtree(context.workspace.path, ignore_errors=True)  # what lasts is in the cache
 
-    def _tried(self, context: RunContext, candidate: Candidate, share: float) -> Trial:
+    def _tried(self, context: RunContext, candidate: Candidate, share: float, what: str, metric: str) -> Trial:
         cell, engines = self.given.cell, Engines(context)
         reference, engine = Evaluations(engines, [cell]).pair(cell)
         tolerances = context.settings.accuracy.tolerances(cell.precision, engine.task)
@@ -189,17 +191,14 @@ class Trials:
         excess = max((drops[name] - limit for name, limit in tolerances.items() if name in drops), default=0.0)
         passes = all(check.outcome is Outcome.PASS for check in checks)
         record = self.engines[candidate] = engines.of(cell)
-        worst = max(drops, key=lambda name: drops[name] - tolerances[name], default="")
-        self._say(
-            candidate, share, f"{worst} {engine.metrics.get(worst, 0.0):.4f} ({-drops.get(worst, 0.0):+.4f} to the .pt)"
-        )
+        told = metric or max(drops, key=lambda name: drops[name] - tolerances[name], default="")
+        self._say(what, share, f"{told} {engine.metrics.get(told, 0.0):.4f} ({-drops.get(told, 0.0):+.4f} to the .pt)")
         # What the judge lets pass passes, whatever the rounding.
         return Trial(candidate, share, min(excess, 0.0) if passes else max(excess, 1e-9), drops, record.size_bytes)
 
-    def _say(self, candidate: Candidate, share: float, what: str) -> None:
+    def _say(self, described: str, share: float, what: str) -> None:
         left_s = max(0.0, self.ends_at - time.monotonic())
         part = "" if share == 1 else f", {100 * share:.0f} % of the images"
-        described = self.given.described(candidate)
         self.say(f"trial {self.number} [{left_s / 60:.0f} min left]: {described}{part}: {what}")
 
     def set_up(self, candidate: Candidate, share: float) -> RunContext:

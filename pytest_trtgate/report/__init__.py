@@ -7,6 +7,6 @@
 from __future__ import annotations
 
 from .numbers import accuracy_of, distribution, latency_of
-from .publish import publish, render
+from .publish import publish, render, write_reports
 from .replaced import replaced, richer_run
 from .terminal import summary_lines

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,27 +23,27 @@ def active() -> bool:
     return os.environ.get("GITHUB_ACTIONS") == "true"
 
 
-def write_summary(run: RunRecord) -> str:
-    """Append a run to the summary of the step; return why that failed, empty where it did not."""
+def write_summary(runs: Sequence[RunRecord]) -> str:
+    """Append runs to the summary of the step; return why that failed, empty where it did not."""
     path = os.environ.get("GITHUB_STEP_SUMMARY")
     if not path:
         return ""
     try:
         with open_stream(Path(path), os.O_APPEND | os.O_CREAT) as file:
-            file.write(f"{markdown.render([run])}\n".encode(errors="replace"))
+            file.write(f"{markdown.render(runs)}\n".encode(errors="replace"))
     except OSError as error:
         return f"{path}: the step's summary cannot be written ({error.strerror})"
     return ""
 
 
-def annotate(run: RunRecord, places: Mapping[tuple[str, str], Place]) -> Iterator[str]:
-    """Yield a workflow command per verdict that failed the run; ``places`` are keyed by cell key and subject."""
-    for verdict in run.verdicts:
+def annotate(runs: Sequence[RunRecord], places: Mapping[tuple[str, str, str], Place]) -> Iterator[str]:
+    """Yield a workflow command per verdict that failed a run; ``places`` are by machine, cell key and subject."""
+    for verdict in (verdict for run in runs for verdict in run.verdicts):
         if verdict.failed:
             title = f"{verdict.cell.label} {verdict.subject}: {WORDS[verdict.outcome]}"
             accept = verdict.accept_cell or verdict.accept
             said = sentence_of(verdict) + (f"\nAccept{from_artifact(accept)}: {accept}" if accept else "")
-            yield command(said, title, places.get((verdict.cell.key, verdict.subject)))
+            yield command(said, title, places.get((verdict.cell.machine, verdict.cell.key, verdict.subject)))
 
 
 def command(message: str, title: str, place: Place | None = None) -> str:
@@ -60,11 +60,11 @@ def _escaped(text: str, more: str = "") -> str:
     return fmt.clean(text)
 
 
-def places_of(reports: Iterable[Any], root: Path, about: Iterable[Path] = ()) -> dict[tuple[str, str], Place]:
-    """Return where the tests of cells are, from pytest's reports on them; those outside the repository are left out.
+def places_of(reports: Iterable[Any], root: Path, about: Iterable[Path] = ()) -> dict[tuple[str, str, str], Place]:
+    """Return where the tests are, by machine, cell key and subject; those outside the repository are left out.
 
     Args:
-        reports: They have the properties that the gate gave them.
+        reports: Pytest's on those tests. They have the properties that the gate gave them.
         root: Where their places start.
         about: Files that say what is gated. The first in the repository stands for the ready-made tests, which lie in
             the installed package.
@@ -83,5 +83,6 @@ def places_of(reports: Iterable[Any], root: Path, about: Iterable[Path] = ()) ->
                     file, line = instead, 0
                 if file.is_relative_to(workspace):
                     place = file.relative_to(workspace).as_posix(), (line or 0) + 1
-                    found[str(properties["trtgate_cell"]), subject] = place
+                    cell = str(properties.get("trtgate_machine", "")), str(properties["trtgate_cell"])
+                    found[(*cell, subject)] = place
     return found

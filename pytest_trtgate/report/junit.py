@@ -49,7 +49,7 @@ def _latency(latency: LatencyRecord, arm: str, context: Context) -> dict[str, st
     for percent in (50, 95, 99):
         if per_launch_ms := latency.per_launch_ms(arm, context, percent):
             values[f"p{percent}_ms"] = median(per_launch_ms)
-    if launches:
+    if any(launch.recorded or "end-to-end" in launch.arms[arm].timings for launch in launches):
         values["images_per_second"] = latency.images_per_second(arm)
     return values
 

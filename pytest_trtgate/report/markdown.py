@@ -13,6 +13,7 @@ from .page.matrix import CONTEXT_NAMES, column_name
 from .page.overall import overall
 from .page.parts import sentence_of, warnings_of
 from .shipping import shipping
+from .wording import in_words_of
 
 MAX_CHARACTERS = 60_000
 """Longer text is cut between its parts: GitHub refuses a comment of more than 65,536 characters."""
@@ -159,7 +160,7 @@ def render(runs: Sequence[RunRecord]) -> str:
         if stories and not failed:
             stories = [f"<details><summary>{fmt.plural(len(told), 'note')}</summary>", *stories, "</details>"]
         blocks += stories
-    return "\n\n".join([*blocks, *offers]) + "\n"
+    return in_words_of(runs)("\n\n".join([*blocks, *offers]) + "\n")
 
 
 def _within(stories: list[str], room: int) -> tuple[list[str], int]:

@@ -10,6 +10,7 @@ from statistics import geometric_mean, median
 
 from .. import text as fmt
 from ..records import (
+    CONTEXTS,
     PRIMARY,
     REFERENCE,
     SUBJECTS,
@@ -145,9 +146,10 @@ def arms_of(latency: LatencyRecord | None) -> list[str]:
     return list(dict.fromkeys(arm for launch in latency.launches for arm in launch.arms)) if latency else []
 
 
-def session_times(session: BaselineSession, context: Context) -> Distribution | None:
-    """Return one stored session in one context, or None."""
-    timings = tuple(x.timings[context] for x in session.launches if context in x.timings)
+def session_times(session: BaselineSession, context: Context, *, reference: bool = False) -> Distribution | None:
+    """Return one stored session of an engine, or of its ``.pt``, in one context, or None."""
+    launches = session.reference if reference else session.launches
+    timings = tuple(x.timings[context] for x in launches if context in x.timings)
     return Distribution(timings) if timings else None
 
 
@@ -279,9 +281,37 @@ class CellNumbers:
         floors = [c.reference - c.limit for c in checks if c and c.reference is not None and c.limit is not None]
         return max(floors, default=None)
 
+    @cached_property
+    def rest(self) -> BaselineSession | None:
+        """The stored session that has the ``.pt`` and the context that is not gated, where this run timed neither.
+
+        A run of engines that are all their baselines' leaves them out.
+        """
+        latency, engine = self.latency, self.engine
+        if latency is None or engine is None or not self.same_bytes or latency.of_arm(REFERENCE):
+            return None
+        weights = str(engine.key_parts.get("weights", ""))
+        return next((session for session in reversed(self.sessions) if session.is_whole(weights)), None)
+
+    @property
+    def rest_of(self) -> str:
+        """Where the times come from that this run left out, for a remark; empty where it left out none."""
+        return f" of the stored session of {fmt.date(self.rest.recorded_at)}" if self.rest else ""
+
     def times(self, context: Context | None = None, arm: str | None = None) -> Distribution | None:
-        """Return the times of the engine in the gated context, or those of another arm or context."""
-        return distribution(self.latency, arm or self.cell.precision, context or self.context)
+        """Return the times of the engine in the gated context, or those of another arm or context.
+
+        Of what this run left out they are those of :attr:`rest`.
+        """
+        arm, context = arm or self.cell.precision, context or self.context
+        here = distribution(self.latency, arm, context)
+        if here is None and self.rest and context in CONTEXTS and arm in (REFERENCE, self.cell.precision):
+            return session_times(self.rest, context, reference=arm == REFERENCE)
+        return here
+
+    def is_timed(self, context: Context) -> bool:
+        """Return whether this run timed the engine so."""
+        return distribution(self.latency, self.cell.precision, context) is not None
 
     def level_ms(self, percent: int, arm: str | None = None) -> float | None:
         """Return one percentile of the engine, or of another arm, in the gated context."""
@@ -361,7 +391,14 @@ class CellNumbers:
         """How many times faster than the ``.pt`` the engine is at p50; None where it was timed elsewhere."""
         if self.latency and any(launch.recorded for launch in self.latency.of_arm(self.cell.precision)):
             return None
-        return ratio(self.level_ms(50, REFERENCE), self.level_ms(50))
+        engine, reference = self.p50_beside_ms
+        return ratio(reference, engine)
+
+    @property
+    def p50_beside_ms(self) -> tuple[float | None, float | None]:
+        """The p50 of the engine and of the ``.pt``, of one and the same session, be it a stored one."""
+        then = session_times(self.rest, self.context) if self.rest else None
+        return then.level_ms(50) if then else self.level_ms(50), self.level_ms(50, REFERENCE)
 
     @property
     def size_bytes(self) -> int | None:

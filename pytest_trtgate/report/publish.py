@@ -11,8 +11,8 @@ from ..records import RECORD_NAME, RunRecord, Workspace, as_json, write_whole
 _FORMATS = {".html": "html", ".htm": "html", ".md": "markdown", ".csv": "csv", ".parquet": "parquet"}
 
 
-def publish(run: RunRecord, report: Path, workspace: Workspace, reports: bool = True) -> None:
-    """Write ``run.json`` into the run's folder and beside the report; the report itself and a CSV, if ``reports``.
+def publish(run: RunRecord, report: Path, workspace: Workspace) -> None:
+    """Write ``run.json`` into the run's folder and beside the report.
 
     Raises:
         RecordError: A file cannot be written.
@@ -23,10 +23,16 @@ def publish(run: RunRecord, report: Path, workspace: Workspace, reports: bool = 
             write_whole(path, record)
         except OSError as error:
             raise RecordError(f"{path}: cannot be written ({error.strerror})") from error
-    if not reports:
-        return
-    render([run], report, places=[workspace.path])
-    render([run], report.with_suffix(".csv"))
+
+
+def write_reports(runs: Sequence[RunRecord], report: Path, places: Sequence[Path]) -> None:
+    """Write the report of run records, and a CSV beside it; ``places`` are the folders of the runs.
+
+    Raises:
+        RecordError: A file cannot be written.
+    """
+    render(runs, report, places=places)
+    render(runs, report.with_suffix(".csv"))
 
 
 def render(runs: Sequence[RunRecord], path: Path, format_: str | None = None, places: Sequence[Path] = ()) -> Path:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 
 from .. import text as fmt
-from ..records import PRECISIONS, REFERENCE, SUBJECTS, WORDS, Outcome, RunRecord, Verdict
+from ..records import PRECISIONS, SUBJECTS, WORDS, Outcome, RunRecord, Verdict
 from .numbers import CellNumbers, primary, ratio, rows_of
 
 ALIKE = 0.05
@@ -52,7 +52,8 @@ def _sentence(row: Sequence[CellNumbers]) -> str:
         return f"{'which to ship is open' if unknown else 'ship none'}: {'; '.join(said)}"
     if not faster:
         best = min(good, key=_p50_ms)
-        levels = f"{_name(best)} {fmt.ms(best.level_ms(50))}, .pt {fmt.ms(best.level_ms(50, REFERENCE))} at p50"
+        engine, reference = map(fmt.ms, best.p50_beside_ms)
+        levels = f"{_name(best)} {engine}, .pt {reference} at p50{best.rest_of}"
         return f"ship none: no engine that passes is faster than the .pt ({levels})"
     fastest = min(faster, key=_p50_ms)
     near = [n for n in faster if _p50_ms(n) < _p50_ms(fastest) * (1 + ALIKE)]
@@ -113,8 +114,8 @@ def _no_gain(n: CellNumbers, row: Sequence[CellNumbers]) -> Iterator[str]:
         metrics = f"{n.metric} {fmt.metric(primary(n.accuracy))} against {fmt.metric(primary(other.accuracy))}"
         yield f"{n.label} is slower and less accurate here than {_name(other)}: {levels}, {metrics}"
     if n.speedup is not None and n.speedup < 1 / (1 + ALIKE):
-        levels = f"{fmt.ms(n.level_ms(50))} against {fmt.ms(n.level_ms(50, REFERENCE))} at p50"
-        yield f"{n.label} is slower here than the .pt: {levels}"
+        engine, reference = map(fmt.ms, n.p50_beside_ms)
+        yield f"{n.label} is slower here than the .pt: {engine} against {reference} at p50{n.rest_of}"
 
 
 def _slower(n: CellNumbers, other: CellNumbers) -> float:

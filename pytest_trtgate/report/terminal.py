@@ -12,6 +12,7 @@ from .numbers import CellNumbers, primary_name, rows_of
 from .page.cards import alike, commands_of, first_baseline, joint_command, last_line, title_of
 from .page.parts import sentence_of, warnings_of
 from .shipping import shipping
+from .wording import in_words_of
 
 Line = tuple[str, dict[str, bool]]
 """A line of text, and the markup that ``TerminalReporter.write_line`` takes: colours and ``bold``."""
@@ -50,6 +51,7 @@ class Column:
 
 COLUMNS = (
     Column("model", 0, left=True),
+    Column("machine", 0, left=True),
     Column("", 0),  # the metric that stands for accuracy
     Column("of .pt", 6),
     Column("drop", 0),
@@ -68,7 +70,8 @@ COLUMNS = (
 def _cells(n: CellNumbers, words: Mapping[Outcome, str]) -> list[str]:
     since = n.fallen_since()
     return [
-        fmt.clip(n.cell.label, 60),
+        fmt.clip(n.cell.arm_label, 60),
+        fmt.clip(n.cell.machine, 40),
         n.metric_text(n.accuracy),
         n.metric_text(n.reference),
         f"{fmt.metric(since.change)} base" if since else fmt.metric(n.drop()),
@@ -97,23 +100,32 @@ def _markup(verdict: Verdict) -> dict[str, bool]:
 
 def _reference(n: CellNumbers) -> list[str]:
     levels = [fmt.number(n.level_ms(percent, REFERENCE)) for percent in (50, 95)]
-    return [f"{fmt.clip(n.cell.model, 56)} .pt", n.metric_text(n.reference), "", "", "", *levels, *[""] * 6]
+    name, machine = f"{fmt.clip(n.cell.model, 56)} .pt", fmt.clip(n.cell.machine, 40)
+    return [name, machine, n.metric_text(n.reference), "", "", "", *levels, *[""] * 6]
 
 
-def _rows(run: RunRecord, words: Mapping[Outcome, str]) -> list[tuple[list[str], dict[str, bool]]]:
-    """Return the rows, each ``.pt`` before its engines, and the model with the worst verdict first."""
-    rows: list[tuple[list[str], dict[str, bool]]] = []
-    for cells in rows_of(run):
-        rows.append((_reference(cells[0]), {}))
-        for n in sorted(cells, key=lambda n: PRECISIONS.index(n.cell.precision)):
-            rows.append((_cells(n, words), _markup(n.worst) if n.worst else {}))
-    return [([fmt.plain(text) for text in row], markup) for row, markup in rows]
+def _rows(runs: Sequence[RunRecord], words: Mapping[Outcome, str]) -> list[tuple[list[str], dict[str, bool]]]:
+    """Return the rows, each ``.pt`` before its engines, and the model with the worst verdict first.
+
+    What is alike on several machines stands together.
+    """
+    rows: dict[tuple[object, ...], list[tuple[list[str], dict[str, bool]]]] = {}
+    for cells in (cells for run in runs for cells in rows_of(run)):
+        first = cells[0].cell.on()
+        place = first.model, first.imgsz, first.batch, first.backend, first.device
+        for arm in (REFERENCE, *PRECISIONS):
+            rows.setdefault((*place, arm), [])
+        rows[(*place, REFERENCE)].append((_reference(cells[0]), {}))
+        for n in cells:
+            rows[(*place, n.cell.precision)].append((_cells(n, words), _markup(n.worst) if n.worst else {}))
+    return [([fmt.plain(text) for text in row], markup) for alike in rows.values() for row, markup in alike]
 
 
 def _fit(rows: Sequence[Sequence[str]], width: int) -> tuple[list[int], list[int]]:
     """Return which columns fit into ``width`` characters, and how wide each of those is; empty ones go first."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    kept = list(range(len(COLUMNS)))
+    # Machines are told apart where there are several.
+    kept = [i for i in range(len(COLUMNS)) if COLUMNS[i].title != "machine" or _filled(rows, i)]
 
     def total() -> int:
         return sum(widths[i] for i in kept) + len(_GAP) * (len(kept) - 1)
@@ -131,13 +143,15 @@ def _filled(rows: Sequence[Sequence[str]], column: int) -> bool:
     return any(row[column] not in ("", "-") for row in rows[1:])
 
 
-def table(run: RunRecord, width: int) -> list[Line]:
+def table(runs: Sequence[RunRecord], width: int) -> list[Line]:
     """Return the table: a line of titles and one line per engine, none wider than ``width`` where that is possible."""
     words = SHORT if width < WIDE else LONG
-    rows = _rows(run, words)
+    rows = _rows(runs, words)
     if not rows:
         return []
-    titles = [column.title or primary_name(run) for column in COLUMNS]
+    say, metrics = in_words_of(runs), {primary_name(run) for run in runs}
+    titles = [say(column.title) or (metrics.pop() if len(metrics) == 1 else "metric") for column in COLUMNS]
+    rows = [([say(text) for text in row], markup) for row, markup in rows]
     kept, widths = _fit([titles, *(row for row, _ in rows)], width)
     lines: list[Line] = []
     for row, markup in [(titles, {"bold": True}), *rows]:
@@ -169,33 +183,38 @@ def _wrapped(text: str, width: int) -> list[str]:
     return textwrap.wrap(text, max(width, 40), subsequent_indent="    ", break_on_hyphens=False)
 
 
-def summary_lines(run: RunRecord, width: int, color: bool = True) -> list[Line]:
+def summary_lines(runs: Sequence[RunRecord], width: int, color: bool = True) -> list[Line]:
     """Return the end of pytest's output for one run.
 
     Args:
-        run: The run record.
+        runs: Its records, one for each machine.
         width: Columns of the terminal. Only commands may be longer, since a broken command cannot be copied.
         color: Whether lines carry markup.
 
     Returns:
         ``(text, markup)`` per line, for ``TerminalReporter.write_line(text, **markup)``.
     """
-    lines = table(run, width)
-    if lines and run.latencies:
-        lines += [(text, {}) for text in _wrapped(LEGEND, width)]
-    troubled = [*alike(run, failed=True), *alike(run, failed=False)]
+    lines, say = table(runs, width), in_words_of(runs)
+    if lines and any(run.latencies for run in runs):
+        cells = [n for run in runs for row in rows_of(run) for n in row if n.rest]
+        stored = dict.fromkeys(f"; .pt:{n.rest_of}" for n in cells)
+        lines += [(text, {}) for text in _wrapped(say(LEGEND + "".join(stored)), width)]
+    troubled = [verdicts for failed in (True, False) for run in runs for verdicts in alike(run, failed=failed)]
     if lines and troubled:
         lines.append(("", {}))
     for verdicts in troubled:
         lines += _story(verdicts, width)
-    if first := first_baseline(run):
-        lines.append((f"{first.purpose}: {fmt.clip(first.line, 2000)}", {}))
-    if joint := joint_command(run):
-        lines.append((f"{joint.short}: {fmt.clip(joint.line, 2000)}", {}))
-    for text in warnings_of([run]):
-        lines += [(line, {"yellow": True}) for line in _wrapped(f"WARNING  {fmt.plain(text)}", width)]
-    for sentence in shipping(run):
-        lines += [(line, {"bold": True}) for line in _wrapped(fmt.plain(sentence), width)]
-    if not run.verdicts:
+    for offer in (first_baseline, joint_command):
+        for found in filter(None, map(offer, runs)):
+            lines.append(
+                (f"{found.purpose if offer is first_baseline else found.short}: {fmt.clip(found.line, 2000)}", {})
+            )
+    for text in warnings_of(runs):
+        lines += [(line, {"yellow": True}) for line in _wrapped(say(f"WARNING  {fmt.plain(text)}"), width)]
+    for run in runs:
+        on = f"{fmt.clip(run.cells[0].machine, 40)}: " if run.cells and run.cells[0].machine else ""
+        for sentence in shipping(run):
+            lines += [(line, {"bold": True}) for line in _wrapped(say(f"{on}{fmt.plain(sentence)}"), width)]
+    if not any(run.verdicts for run in runs):
         lines.append(("Nothing was judged.", {"red": True, "bold": True}))
     return lines if color else [(text, {}) for text, _ in lines]

@@ -15,5 +15,5 @@ from .given import (
 from .latency import PERCENTILES, Latency, Limit, Speedup
 from .load import FILE_NAME, build, find_table, project_settings, recorded_settings, table_name
 from .quantization import EXPORTER, Int8, Quantization
-from .settings import CACHE_KEY, DEPLOYMENT_CONF, Calibration, EngineLimits, Settings, in_ci
+from .settings import CACHE_KEY, DEPLOYMENT_CONF, SIGN_PASSWORD, Calibration, EngineLimits, Settings, in_ci
 from .types import Severity

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import model_validator
 
@@ -60,6 +60,26 @@ class Limits(Section):
     energy_mj: PositiveFloat | None = field_allowing("millijoules per inference, more than 0", default=None)
     memory_mb: PositiveFloat | None = field_allowing("megabytes, more than 0", default=None)
 
+    def over(self, general: Limits, precision: str = "") -> Limits:
+        """Return these limits, with what they leave open from ``general``; of one precision if one is named."""
+        found = {name: own_or_general(getattr(self, name), getattr(general, name)) for name in PERCENTILES}
+        rule = None if self.speedup and self.speedup.over == precision else self.speedup
+        return Limits(
+            **found,
+            speedup=rule or general.speedup,
+            energy_mj=self.energy_mj or general.energy_mj,
+            memory_mb=self.memory_mb or general.memory_mb,
+        )
+
+
+class MachineLimits(Limits):
+    """``[tool.trtgate.latency.machine.NAME]``: limits on one kind of machine, before all others."""
+
+    example = "{ p50 = { budget_ms = 8.0 } }"
+    fp32: Limits = Limits()
+    fp16: Limits = Limits()
+    int8: Limits = Limits()
+
 
 class Latency(Limits):
     """``[tool.trtgate.latency]``: how launches are run, and limits for all precisions, then for one."""
@@ -77,6 +97,9 @@ class Latency(Limits):
     fp32: Limits = Limits()
     fp16: Limits = Limits()
     int8: Limits = Limits()
+    machine: dict[str, MachineLimits] = field_allowing(
+        "a table such as { nvidia-l4 = { p50 = { budget_ms = 8.0 } } }", default={}
+    )
 
     @model_validator(mode="after")
     def _enough_launches(self) -> Latency:
@@ -84,6 +107,17 @@ class Latency(Limits):
             many = f"latency.launches = {self.launches} is more than latency.max_launches = {self.max_launches}"
             raise ValueError(f"{many}; lower the former or raise the latter")
         return self
+
+    def on(self, machine: str) -> Latency:
+        """Return the settings on a kind of machine: its own limits go before those of precisions and the general."""
+        own = self.machine.get(machine)
+        if own is None:
+            return self
+        general = own.over(self)
+        changed: dict[str, Any] = {name: getattr(general, name) for name in Limits.model_fields}
+        for name in PRECISIONS:
+            changed[name] = getattr(own, name).over(own.over(getattr(self, name), name))
+        return self.model_copy(update=changed)
 
     def limits(self, precision: Precision, backend: str) -> dict[str, Limit]:
         """Return the limits of every percentile, by its name."""

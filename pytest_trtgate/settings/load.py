@@ -268,7 +268,8 @@ def _field(path: list[str]) -> tuple[type[Section], str]:
     """Return the section that holds the last key of ``path``, and what its value may be."""
     section: type[Section] = Settings
     allowed = ""
-    for name in path:
+    names = iter(path)
+    for name in names:
         field = next((f for n, f in section.model_fields.items() if name in (n, f.alias)), None)
         if field is None:
             break
@@ -281,6 +282,8 @@ def _field(path: list[str]) -> tuple[type[Section], str]:
         if inner is None:
             break
         section, allowed = inner, allowed or f"a table, such as {name} = {inner.example}"
+        if get_origin(field.annotation) is dict:
+            next(names, None)  # the name of an entry is none of ours
     return section, allowed
 
 

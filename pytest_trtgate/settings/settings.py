@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, field_validator, model_validator
 
-from ..records import PRECISIONS, Outcome, Precision
+from ..records import PRECISIONS, Name, Outcome, Precision
 from .accuracy import Accuracy, Model
 from .findings import Deployment, Findings
 from .given import BACKENDS, ENGINES, Files, check_endings
@@ -35,12 +36,16 @@ from .types import (
     split_commas,
 )
 
+SHARD_IMAGES = 1000
+"""Images of a part for which a further machine is worth its start."""
 DEPLOYMENT_CONF = 0.25
 """Boxes above this confidence are kept while timing, and by suppression inside an engine: Ultralytics' default."""
 
 
 CACHE_KEY = "TRTGATE_CACHE_KEY"
 """Environment variable of the secret with which cached records are sealed; jobs, which run weights, do not get it."""
+SIGN_PASSWORD = "TRTGATE_SIGN_PASSWORD"
+"""Environment variable of the password of the key that release packs are signed with; jobs do not get it either."""
 
 
 def in_ci() -> bool:
@@ -136,12 +141,18 @@ class Fleet(Section):
     """``[tool.trtgate.fleet]``: the Ray cluster on which jobs are done.
 
     ``address``: ``auto`` for the cluster that this machine has joined. ``wait_s``: for how long a run waits until a
-    machine is free.
+    machine is free. ``shards``: among how many machines of a kind an evaluation is divided at most, where further ones
+    are free; ``auto`` gives each at least 1000 images.
     """
 
     example = '{ address = "auto" }'
     address: str | None = field_allowing("auto, HOST:PORT or ray://HOST:PORT", default=None, min_length=1)
     wait_s: PositiveFloat = field_allowing(SECONDS, default=600.0)
+    shards: Literal["auto"] | PositiveInt = field_allowing("auto, or a whole number of at least 1", default="auto")
+
+    def parts(self, images: int) -> int:
+        """Return into how many parts an evaluation of so many images is divided at most."""
+        return max(1, min(images, images // SHARD_IMAGES if self.shards == "auto" else self.shards))
 
 
 class EngineLimits(Section):
@@ -183,8 +194,8 @@ class Settings(Section):
     backend: Literal["auto", "tensorrt", "onnxruntime"] = field_allowing(
         "auto, tensorrt or onnxruntime", default="auto"
     )
-    machines: Annotated[tuple[str, ...], BeforeValidator(one_or_many)] = field_allowing(
-        "one kind of machine, such as nvidia-l4", default=(), max_length=1
+    machines: Annotated[tuple[Name, ...], BeforeValidator(split_commas)] = field_allowing(
+        "kinds of machines, such as nvidia-l4", default=()
     )
     threads: PositiveInt | None = field_allowing(POSITIVE, default=None)
     cache_dir: Place | None = field_allowing("a folder", default=None)
@@ -231,6 +242,11 @@ class Settings(Section):
     def _in_order(cls, value: tuple[Precision, ...]) -> tuple[Precision, ...]:
         return tuple(p for p in PRECISIONS if p in value)
 
+    @field_validator("machines")
+    @classmethod
+    def _each_once(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(value))
+
     @field_validator("report")
     @classmethod
     def _html(cls, value: Path) -> Path:
@@ -246,10 +262,11 @@ class Settings(Section):
 
     @model_validator(mode="after")
     def _speedup_over_another(self) -> Settings:
-        for precision in PRECISIONS:
-            rule: Limits = getattr(self.latency, precision)
+        tables = {"latency": self.latency} | {f"latency.machine.{k}": v for k, v in self.latency.machine.items()}
+        for (name, table), precision in product(tables.items(), PRECISIONS):
+            rule: Limits = getattr(table, precision)
             if rule.speedup is not None and rule.speedup.over == precision:
-                raise ValueError(f"latency.{precision}.speedup.over names {precision} itself")
+                raise ValueError(f"{name}.{precision}.speedup.over names {precision} itself")
         return self
 
     @model_validator(mode="after")
@@ -298,6 +315,10 @@ class Settings(Section):
         )
         changed = {"data": own.data, "imgsz": own.imgsz, "accuracy": accuracy, "quantization": quantization}
         return self.model_copy(update={name: value for name, value in changed.items() if value is not None})
+
+    def on(self, machine: str) -> Settings:
+        """Return the settings of a kind of machine's part of a run, with its own limits of latency."""
+        return self.model_copy(update={"machines": (machine,), "latency": self.latency.on(machine)})
 
     @property
     def missing_baseline_fails(self) -> bool:

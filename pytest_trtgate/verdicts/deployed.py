@@ -15,7 +15,7 @@ def compared_with(context: RunContext) -> Iterator[str]:
     """Yield what stands for a checkpoint, and how each cell differs from the deployed engine that was measured too."""
     for model, path in context.plan.weights.items():
         if path.suffix == ".onnx":
-            yield f"{model}: {path} stands for the .pt; what it lost itself shows nowhere"
+            yield f"{model}: {path} is the reference; what it lost itself shows nowhere"
     engine, space = context.settings.deployment.compared, context.workspace
     if engine is None:
         return

@@ -33,8 +33,10 @@ from ..records import (
     Subject,
     Verdict,
     failures,
+    reworded,
     updating,
 )
+from ..text import of_reference
 from .accuracy import AccuracyJudge
 from .amend import Amend, Softening, context_of, no_amendment, parse_answers
 from .decide import Excuses, Judgement, decide, error_check
@@ -80,7 +82,7 @@ class GateRun:
             self.settings.baselines,
             measure.threads,
             self.workspace,
-            lambda cell: self.engines.of(cell).head,
+            self.engines.of,
             lambda cell: self.store.former_name(cell, measure.weights_sha256),
         )
         self._accuracy = AccuracyJudge(self.evaluations, lookup, self.preflight)
@@ -95,9 +97,13 @@ class GateRun:
         """Return a failed check for each early finding that fails a cell's verdicts, on one subject or any."""
         return failures(self.preflight().concerning(cell, subject))
 
-    def latency(self, cell: Cell) -> LatencyRecord:
-        """Return the launches that timed a cell; raises JobError where it could not be timed."""
-        return self._latency.launches(cell)
+    def latency(self, cell: Cell, *, whole: bool = False) -> LatencyRecord:
+        """Return the launches that timed a cell; raises JobError where it could not be timed.
+
+        ``whole``: one of them timed the ``.pt`` too, and both contexts.
+        """
+        launches = self._latency.launches(cell)
+        return self.latencies.whole(cell.model) if whole else launches
 
     def since_baseline(self, cell: Cell) -> list[Check]:
         """Return how the latency of a cell was judged against its baseline; raises JobError as :meth:`latency`."""
@@ -150,6 +156,8 @@ class GateRun:
         engine = self.workspace.get(f"engine-{cell.key}", EngineRecord)
         told = ways_out(verdict, self.workspace.path / RECORD_NAME, engine)
         verdict = with_way_to_accept(verdict, self.settings, self.source, self.command).model_copy(update=told)
+        if self.measure.plan.weights[cell.model].suffix == ".onnx":
+            verdict = reworded(verdict, of_reference)
         self.workspace.put(f"verdict-{cell.key}-{subject}", verdict)
         return verdict
 

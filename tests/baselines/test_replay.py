@@ -54,12 +54,45 @@ def check(project: Project, name: str) -> Any:
 
 
 def test_an_engine_of_the_same_bytes_needs_no_replay(accepted: Project) -> None:
-    accepted.run(ONE).assert_outcomes(passed=2)
-    assert arms(accepted) == [["pt", "fp16"]]
+    result = accepted.run(ONE)
+    result.assert_outcomes(passed=2)
+    assert arms(accepted) == [["fp16"]]
+    assert list(timed(accepted).launches[0].arms["fp16"].timings) == ["engine"]
+    result.stdout.fnmatch_lines(["shapes .pt *8.*", "p50, p95: *", "*of the stored session of *"])
     verdict = accepted.verdict("fp16", "latency")
     assert str(verdict.outcome) == "PASS"
     assert verdict.summary.startswith("fp16: identical engine, byte by byte the baseline's; p50 4.")
     assert verdict.summary.endswith("; 1 launch")
+
+
+@pytest.mark.parametrize("lacks", [".pt engine", "end-to-end"])
+def test_what_no_stored_session_has_is_timed_too(accepted: Project, lacks: str) -> None:
+    path = accepted.baseline("fp16")
+    stored = json.loads(path.read_text())
+    del stored["sessions"][0][lacks]
+    path.write_text(json.dumps(stored))
+    accepted.run(ONE).assert_outcomes(passed=2)
+    assert arms(accepted) == [["pt", "fp16"]]
+
+
+@pytest.mark.parametrize("seen", [True, False])
+def test_a_test_that_asks_for_the_times_gets_those_of_the_checkpoint_and_of_the_whole_way(
+    accepted: Project, seen: bool
+) -> None:
+    accepted.tests(
+        f"""
+        def times(request):
+            return request.getfixturevalue("trt_" + "latency")
+
+        def test_speed(trtgate, request{", trt_latency" if seen else ""}):
+            trtgate.check_latency()
+            found = times(request)
+            assert found.images_per_second > 0 and found.percentile_ms(50, "end-to-end") > found.p50_ms
+            assert found.record.of_arm("pt")
+        """
+    )
+    accepted.run(ONE).assert_outcomes(passed=1)
+    assert arms(accepted) == [["pt", "fp16"] if seen else ["fp16"]]
 
 
 @pytest.mark.parametrize("rule", ['speedup = { over = "pt", at_least = 1.1 }', "p95 = { budget_ms = 40.0 }"])
@@ -80,8 +113,8 @@ def test_a_launch_unlike_the_stored_sessions_takes_more_to_tell_of_the_machine(a
     path.write_text(json.dumps(stored))
     result = accepted.run(ONE)
     result.assert_outcomes(passed=2)
-    assert arms(accepted) == [["pt", "fp16"]] * (3 if slower else 1)
-    why = "shapes: 1 launch does not decide, 2 more: fp16 is unlike its stored sessions, and so may the machine be"
+    assert arms(accepted) == [["fp16"], *[["pt", "fp16"]] * 3][: 4 if slower else 1]
+    why = "shapes: 1 launch does not decide, 3 more: fp16 is unlike its stored sessions, and so may the machine be"
     assert (f"  trtgate: {why}" in result.outlines) is slower
     found = [finding.id for finding in accepted.verdict("fp16", "latency").findings]
     assert ("platform-changed" in found) is slower
@@ -109,7 +142,7 @@ def test_an_engine_of_the_same_bytes_may_have_become_slower_around_it(
     accepted.settings(f'context = "{context}"\n')
     accepted.run(ONE)
     assert accepted.outcomes("latency") == {"fp16": outcome}
-    assert arms(accepted) == [["pt", "fp16"]] * (1 if outcome == "PASS" else 3)
+    assert arms(accepted) == ([["fp16"]] if outcome == "PASS" else [["pt", "fp16"]] * 3)
     said = "; the engine is the baseline's, byte by byte"
     assert (said in accepted.verdict("fp16", "latency").summary) is (outcome == "FAIL")
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from pytest_trtgate.errors import SettingsError
-from pytest_trtgate.fleet import RayCluster
-from pytest_trtgate.fleet.node import kind_of
+from pytest_trtgate.fleet import FleetMachine, RayCluster
+from pytest_trtgate.fleet.node import CPU, kind_of
 from pytest_trtgate.fleet.over_ray import RayConnection
 from pytest_trtgate.machine import Gpu, Machine
 
@@ -45,6 +45,33 @@ def test_what_ray_refuses_is_said_in_its_words() -> None:
     assert str(caught.value) == (
         "fleet.address = 'auto': no Ray cluster can be joined there (Version mismatch: the cluster has Python 3.11.9,)"
     )
+
+
+def test_the_machines_of_a_cluster_are_told_with_what_is_free_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    named = [
+        {"NodeID": "1" * 56, "NodeManagerHostname": "one", "Resources": {CPU: 1.0, "GPU": 2.0}},
+        {"NodeID": "2" * 56, "NodeManagerHostname": "two", "Resources": {"GPU": 1.0}},
+        {"NodeID": "3" * 56, "NodeManagerHostname": "head", "Resources": {}},
+    ]
+    labels = (
+        {"trtgate_machine": "b", "trtgate_release": "1.2", "ray_accelerator_type": "L4"},
+        {"ray_accelerator_type": "A10"},
+        {},
+    )
+    ray = SimpleNamespace(
+        is_initialized=lambda: True,
+        nodes=lambda: [node(**its) | one for its, one in zip(labels, named, strict=True)],
+        _private=SimpleNamespace(
+            state=SimpleNamespace(available_resources_per_node=lambda: {"1" * 56: {"GPU": 1.0, CPU: 1.0}, "2" * 56: {}})
+        ),
+    )
+    monkeypatch.setattr("pytest_trtgate.fleet.over_ray._ray", lambda: ray)
+    assert RayCluster("auto", uses_gpu=True).machines() == [
+        FleetMachine("b", "one (11111111)", 2, 1, "1.2"),
+        FleetMachine("nvidia-a10", "two (22222222)", 1, 0, ""),
+    ]
+    ray._private = None  # Ray promises nothing of it
+    assert [one.free for one in RayCluster("auto").machines()] == [None, None]
 
 
 class Died(Exception):  # noqa: N818 - as Ray names its own

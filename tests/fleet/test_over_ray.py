@@ -20,6 +20,7 @@ from project import Project, is_running, python_path, wait_for
 from pytest_trtgate.errors import JobError, SettingsError
 from pytest_trtgate.fleet import FleetLauncher, RayCluster, WorkerLostError
 from pytest_trtgate.jobs import ClipRequest, Job, ProfileRequest
+from pytest_trtgate.records import RunRecord, load_run
 
 pytest.importorskip("ray")
 from ray_nodes import FakeNodeWorker, Nodes
@@ -89,14 +90,20 @@ def test_a_job_is_done_on_a_machine_of_the_kind_that_was_asked_for(
     assert {path.parts[len(nodes.folder.parts)] for path in kept} == {"home-3"}
 
 
-def test_the_settings_name_a_cluster_and_the_command_line_a_machine(nodes: Nodes, project: Project) -> None:
+@pytest.fixture
+def over_ray(nodes: Nodes, project: Project) -> Project:
+    """A project whose fleet is the cluster: all is as a user has it, but for what the nodes run."""
     project.settings("launches = 3\n", top=f'backend = "onnxruntime"\nfleet = {{ address = "{nodes.address}" }}\n')
-    # All is as a user has it, but for what the nodes run.
     (project.path / "conftest.py").write_text(
         "from pytest_trtgate.fleet import RayCluster\n"
         "from ray_nodes import FakeNodeWorker\n"
         "RayCluster.__init__.__kwdefaults__['worker'] = FakeNodeWorker\n"
     )
+    return project
+
+
+def test_the_settings_name_a_cluster_and_the_command_line_a_machine(nodes: Nodes, over_ray: Project) -> None:
+    project = over_ray
     seen = []
     for kind in ("a", "b"):
         done = project.run_apart("--trt-precision=fp16", f"--trt-machine={kind}", "-s", every_plugin=True)
@@ -106,6 +113,56 @@ def test_the_settings_name_a_cluster_and_the_command_line_a_machine(nodes: Nodes
         assert project.record.environment.power == "governor performance"  # of the node, and not of this machine
         seen.append(project.record.environment.extra["node"])
     assert len(set(seen)) == 2
+
+
+BOTH = ("--trt-machine=a", "--trt-machine=b", "-s")
+MANY_PRECISIONS = ("fp32", "fp16", "int8")
+
+
+def record_of(project: Project, machine: str) -> RunRecord:
+    return load_run(project.path / "reports" / machine / "run.json")
+
+
+def test_one_session_gates_on_two_kinds_each_cell_on_its_own(nodes: Nodes, over_ray: Project) -> None:
+    done = over_ray.run_apart(*BOTH, every_plugin=True)
+    assert done.ret == 0, done.output
+    of_kind = {label: {node.node_id[:8] for node in nodes.of(label)} for label in "ab"}
+    for machine in "ab":
+        run = record_of(over_ray, machine)
+        assert {(v.cell.machine, v.cell.precision, v.subject) for v in run.verdicts} == {
+            (machine, precision, subject) for precision in MANY_PRECISIONS for subject in ("accuracy", "latency")
+        }
+        node = re.fullmatch(r".* \((\w{8})\)", run.environment.extra["node"])
+        assert node is not None
+        assert node[1] in of_kind[machine]
+        assert run.environment.machine == f"{machine}_onnxruntime-1.31"
+        assert run.environment.cpu == f"CPU of {machine}"
+        assert {job.kind for job in run.jobs} >= {"accuracy", "latency"}
+        assert f"trtgate: {machine}: shapes: launch 1 of 3" in done.output
+
+
+def test_a_machine_that_dies_in_a_session_costs_only_its_own_cells(nodes: Nodes, over_ray: Project) -> None:
+    lone = nodes.add("lone")
+    over_ray.weights(Behaviour(seconds=2.0))
+    process = over_ray.start("--trt-machine=lone", "--trt-machine=b", "-s", "--trt-precision=fp16", every_plugin=True)
+    second = "reports/lone/trtgate-runs/*/jobs/launch-shapes-2/request.json"
+    wait_for(lambda: list(over_ray.path.glob(second)), 120.0)
+    nodes.cluster.remove_node(lone, False)
+    output = process.communicate(timeout=180)[0]
+    assert process.returncode == 1, output
+    outcomes = {m: {v.subject: str(v.outcome) for v in record_of(over_ray, m).verdicts} for m in ("lone", "b")}
+    assert outcomes["lone"] == {"accuracy": "NO_BASELINE", "latency": "ERROR"}
+    assert outcomes["b"] == {"accuracy": "NO_BASELINE", "latency": "NO_BASELINE"}
+    (error,) = (v for v in record_of(over_ray, "lone").verdicts if v.subject == "latency")
+    assert re.search(r"the worker on .* (ended|cannot be reached)", error.summary), error.summary
+
+
+def test_a_kind_that_is_not_there_costs_only_its_own_cells(over_ray: Project) -> None:
+    done = over_ray.run_apart("--trt-machine=x", "--trt-machine=b", "--trt-precision=fp16", every_plugin=True)
+    assert done.ret == 1, done.output
+    assert {str(v.outcome) for v in record_of(over_ray, "x").verdicts} == {"ERROR"}
+    assert {str(v.outcome) for v in record_of(over_ray, "b").verdicts} == {"NO_BASELINE"}
+    assert "has no machine 'x'; it has: a, b, c" in done.output
 
 
 def test_a_machine_that_dies_is_replaced_while_nothing_was_timed(launchers: Any, nodes: Nodes, tmp_path: Path) -> None:

@@ -46,6 +46,8 @@ class Ours:
         self.weights = Behaviour(
             seen={arm: {"score": 0.9} for arm in ("pt", "int8")}, layers={"int8": {"stem": 1.0}}
         ).save(folder / "tiny.pt")
+        part = (["0.png"], {"path": "data", "names": {"0": "a"}}, {"score": 0.9}, {"metrics": {}, "classes": []})
+        (folder / "part.npz").write_text(json.dumps(part))
         self.engine = folder / "engine.onnx"
         self.engine.write_bytes(self.weights.read_bytes() + b" ")
         self.data = self.resolve(write_dataset(folder / "data"))
@@ -503,7 +505,7 @@ def pytest_trtgate_machine(config):
     assert second.environment.extra == {"node": "other"}
     assert second.environment.model_copy(update={"extra": {}}) == first.environment
     kinds = {job.kind for job in second.jobs}
-    assert kinds == set(KINDS) - {"given", "layers", "explain"} == {job.kind for job in first.jobs}
+    assert kinds == set(KINDS) - {"given", "layers", "explain", "merge"} == {job.kind for job in first.jobs}
     assert all(job.ok for job in second.jobs)
     assert {key: engine.sha256 for key, engine in second.engines.items()} == {
         key: engine.sha256 for key, engine in first.engines.items()

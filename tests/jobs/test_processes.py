@@ -28,6 +28,12 @@ def test_what_a_project_asks_of_its_own_code_is_not_asked_of_jobs(
     assert child_environment()["CUDA_CACHE_PATH"] == "mine"
 
 
+@pytest.mark.parametrize("name", ["TRTGATE_CACHE_KEY", "TRTGATE_SIGN_PASSWORD"])
+def test_jobs_which_run_weights_get_no_secret(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, "secret")
+    assert name not in child_environment()
+
+
 def test_jobs_find_modules_where_the_session_does(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(["src", "", "/opt/lib"]))

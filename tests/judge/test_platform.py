@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 from judge_example import launches, stored, timing
 
+from pytest_trtgate.judge.latency.candidate import Against, Candidate
+from pytest_trtgate.judge.latency.first_launch import Question, may_have_moved
 from pytest_trtgate.judge.latency.platform import PlatformChange, platform_change
 from pytest_trtgate.records.baseline import Baseline, BaselineLaunch
 from pytest_trtgate.records.latency import LatencyRecord, MachineState
@@ -99,3 +101,23 @@ def test_launches_that_were_not_fit_say_nothing_of_the_machine() -> None:
     record = now(1.15, 6.4)
     hot = record.launches[0].model_copy(update={"before": MachineState(throttle_reasons=("heat",))})
     assert platform_change(record.model_copy(update={"launches": (hot, *record.launches[1:])}), SESSIONS) is None
+
+
+@pytest.mark.parametrize(
+    ("ms", "moved"),
+    [
+        ({"fp16": 1.0, "int8": 1.0}, False),
+        ({"fp16": 1.04, "int8": 1.0}, False),  # by itself an engine is as far from its sessions in three of ten runs
+        ({"fp16": 1.04, "int8": 0.96}, False),
+        ({"fp16": 1.04, "int8": 1.04}, True),
+        ({"fp16": 1.3, "int8": 1.0}, True),  # so far that a verdict says so
+        ({"int8": 1.04}, True),
+    ],
+)
+def test_engines_without_the_checkpoint_are_controls_of_each_other(ms: dict[str, float], moved: bool) -> None:
+    record = named(launches(**{arm: [value] for arm, value in ms.items()}), **dict.fromkeys(ms, "accepted"))
+    questions = []
+    for arm in ms:
+        baseline = SESSIONS.model_copy(update={"cell": SESSIONS.cell.model_copy(update={"precision": arm})})
+        questions.append(Question(Candidate(record, arm, "engine", {}), against=Against(baseline, same_engine=True)))
+    assert may_have_moved(questions) is moved

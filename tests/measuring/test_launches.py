@@ -68,7 +68,7 @@ def test_the_place_of_loading_biases_no_arm(
         series = LaunchSeries(
             start, arms_of(precisions), lambda *asked: launched(*asked, effect=effect), lambda sentence: None
         )
-        record = series.run(3, more)
+        record = series.run(Extension(3, frozenset(arm.arm for arm in series.arms)), more)
         assert len(record.of_arm(undecided)) == total
         assert len(record.of_arm(placebo_of(replay))) == total - 3
         for precision in precisions:

@@ -62,7 +62,7 @@ def test_a_run_of_the_checkpoint_alone_measured_nothing(project: Project) -> Non
         """
         def test_reference(trt_cell, request):
             from pytest_trtgate.plugin.fixtures import plugin_of
-            plugin_of(request.config).session.evaluations.reference(trt_cell.model)
+            plugin_of(request.config).part_of(trt_cell).session.evaluations.reference(trt_cell.model)
         """
     )
     result = project.run("--trt-precision=int8")

@@ -15,6 +15,7 @@ from project import SETTINGS, Project
 from pytest_trtgate.cli import main
 from pytest_trtgate.records import PackManifest
 from pytest_trtgate.records.files import file_sha256, load, stamp
+from pytest_trtgate.report.markdown import render
 from pytest_trtgate.settings.given import Sidecar, read_sidecar
 
 BASE = SETTINGS.replace('models = ["shapes.pt"]\n', "")
@@ -76,6 +77,15 @@ def test_a_file_that_does_not_fit_is_told_before_it_is_timed(project: Project) -
     project.run().assert_outcomes(passed=4, failed=2)
     assert all(not name.startswith("launch") or "int8" not in name for name in project.job_names("latency"))
     assert project.verdict("int8", "latency").outcome == "ERROR"
+
+
+def test_a_file_that_does_not_fit_is_told_before_the_checkpoint_is_evaluated(project: Project) -> None:
+    give(project)
+    project.weights(Behaviour(faults={"given-int8": "refuse"}))
+    project.settings(top=ENGINES, base=BASE)
+    project.run("-k", "accuracy", "--trt-precision=int8").assert_outcomes(failed=1)
+    assert project.verdict("int8", "accuracy").outcome == "ERROR"
+    assert project.job_names("accuracy") == []
 
 
 def test_another_sidecar_makes_another_engine(project: Project) -> None:
@@ -243,6 +253,32 @@ def test_predictions_are_not_timed_in_place_of_an_engine_that_was_accepted(proje
     assert "baseline-int8" not in latency.failures
 
 
+def test_predictions_of_another_confidence_than_the_accepted_engine_say_what_to_do(project: Project) -> None:
+    project.run("--trt-baselines=update").assert_outcomes(passed=6)
+    recorded(project)
+    with (project.path / "trtgate.toml").open("a") as file:
+        file.write("[validation]\nconf = 0.1\n")
+    project.run()
+    accuracy = project.verdict("int8", "accuracy")
+    assert accuracy.outcome == "INCOMPATIBLE"
+    assert (
+        "accuracy is incompatible with the baseline, whose evaluation settings differ (conf 0.1 and 0.001): evaluate "
+        "as then, or accept this accuracy in its place"
+    ) in accuracy.summary
+
+
+def test_a_given_engine_of_another_head_than_the_accepted_one_says_what_to_do(project: Project) -> None:
+    project.settings("\n[export]\nnms = false\n")
+    project.run("--trt-baselines=update").assert_outcomes(passed=6)
+    give(project)
+    project.settings(top=ENGINES, base=BASE)
+    project.run()
+    assert (
+        "the engine is built for nms, the baseline's for nms-free: accept this one under a model name of its own "
+        "(name = ... in models), or in its place"
+    ) in project.verdict("int8", "latency").summary
+
+
 def test_predictions_are_not_promoted(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
     recorded(project)
     project.run("--trt-baselines=update").assert_outcomes(passed=6)
@@ -351,11 +387,18 @@ def test_an_onnx_file_stands_for_the_checkpoint(project: Project) -> None:
     give(project)
     Behaviour().save(project.path / "ref.onnx")
     project.settings(top='models = [{ reference = "ref.onnx", engines = { int8 = "deploy/best.onnx" } }]', base=BASE)
-    project.run().assert_outcomes(passed=2)
+    result = project.run()
+    result.assert_outcomes(passed=2)
     assert [cell.key for cell in project.record.cells] == ["ref-int8-320-b1-onnxruntime-cpu"]
     checks = project.verdict("int8", "accuracy").checks
     assert {check.outcome for check in checks if check.against == "pt"} == {"PASS"}
-    assert any("stands for the .pt" in note for note in project.record.notes)
+    assert any("ref.onnx is the reference" in note for note in project.record.notes)
+    markdown = render([project.record])
+    for said in (result.stdout.str(), project.page, markdown, project.verdict("int8", "latency").summary):
+        assert not re.search(r"(?<![\w.])\.pt\b", re.sub("<script.*?</script>", "", said, flags=re.DOTALL))
+    assert "ref reference" in result.stdout.str()
+    assert ">reference<" in project.page
+    assert "| reference |" in markdown
 
 
 def test_a_given_engine_is_explained_and_not_rebuilt(project: Project) -> None:

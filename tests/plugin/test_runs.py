@@ -455,7 +455,7 @@ def test_a_controller_shows_what_its_workers_say(tmp_path: Path) -> None:
     screen, none = Screen(isatty=True), Screen()
     worker = narrator_on(none, relay=Relay.file(tmp_path, "gw0"))
     worker.milestone("shapes: launch 1 of 3\x1b[2J")
-    relay = Relay(narrator_on(screen, lambda: "about 9 s left"), tmp_path)
+    relay = Relay(narrator_on(screen, lambda: "about 9 s left"), [tmp_path])
     with worker.working():
         worker.progress("warming up")
         deadline = time.monotonic() + 30

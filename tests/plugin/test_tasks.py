@@ -277,7 +277,10 @@ def test_an_engine_is_not_compared_with_a_baseline_for_another_head(accepted: Pr
     assert accepted.engine("fp16").head == "nms-free"
     assert accepted.outcomes("accuracy") == accepted.outcomes("latency") == {"fp16": "INCOMPATIBLE"}
     for subject, words in (
-        ("latency", "the engine is built for nms-free, the baseline's for nms (export.nms)"),
+        (
+            "latency",
+            "the engine is built for nms-free, the baseline's for nms (export.nms): set that as it was, or accept",
+        ),
         ("accuracy", "whose evaluation settings differ (nms False and None)"),
     ):
         assert words in accepted.verdict("fp16", subject).summary

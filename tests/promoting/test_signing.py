@@ -25,11 +25,12 @@ Says = Callable[..., str]
 SIGNED = ("promote", "run.json", "-o", "dist", "--sign=key.pem")
 
 
-def write_keys(folder: Path, name: str, key: Any = None) -> Any:
-    """Write a private key and its public key; return the private one."""
+def write_keys(folder: Path, name: str, key: Any = None, password: str = "") -> Any:
+    """Write a private key, locked by a password if there is one, and its public key; return the private one."""
     key = key or ec.generate_private_key(ec.SECP256R1())
     pem = serialization.Encoding.PEM
-    private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    lock = serialization.BestAvailableEncryption(password.encode()) if password else serialization.NoEncryption()
+    private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, lock)
     (folder / f"{name}.pem").write_bytes(private)
     public = key.public_key().public_bytes(pem, serialization.PublicFormat.SubjectPublicKeyInfo)
     (folder / f"{name}.pub").write_bytes(public)
@@ -116,6 +117,30 @@ def test_a_certificate_counts_where_one_that_is_trusted_vouches_for_it(here: Pat
     assert "; signature checked by root.crt; whole" in says(0, "verify", "dist", "--certificate=root.crt")
     assert "model.sig is no signature of stranger.crt" in says(1, "verify", "dist", "--certificate=stranger.crt")
     assert "model.sig is no signature of key.pub" in says(1, "verify", "dist", "--key=key.pub")
+
+
+def test_a_key_with_a_password_is_opened_by_that_of_the_environment(
+    here: Path, says: Says, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_keys(here, "key", password="to öpen")
+    before = sorted(here.iterdir())
+    locked = says(2, *SIGNED)
+    assert locked.startswith("trtgate: key.pem cannot be used: ")
+    assert "; its password goes into TRTGATE_SIGN_PASSWORD" in locked
+    monkeypatch.setenv("TRTGATE_SIGN_PASSWORD", "another")
+    wrong = says(2, *SIGNED)
+    assert wrong.startswith("trtgate: key.pem cannot be used: ")
+    assert "another" not in wrong
+    assert sorted(here.iterdir()) == before
+    monkeypatch.setenv("TRTGATE_SIGN_PASSWORD", "to öpen")
+    says(0, *SIGNED)
+    assert "; signature checked by key.pub; whole" in says(0, "verify", "dist", "--key=key.pub")
+
+
+def test_a_password_and_a_certificate_are_refused(here: Path, says: Says, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRTGATE_SIGN_PASSWORD", "secret")
+    said = says(2, *SIGNED, "--certificate=key.crt")
+    assert "model-signing takes no password where there is a certificate" in said
 
 
 def test_a_key_that_cannot_be_used_is_unusable_input(here: Path, says: Says) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 from network_example import BACKBONE, NECK, head, named
 
-from pytest_trtgate.quantizing import Candidate, Search, Trial, halving, matching, sensitivities
+from pytest_trtgate.quantizing import Candidate, Search, Trial, halving, matching
 from pytest_trtgate.settings import Int8
 
 LAYERS = list(named(BACKBONE | NECK | head(2, 3, 4), "pose").values())
@@ -164,18 +164,6 @@ def test_a_candidate_that_cannot_be_built_is_passed_over() -> None:
     search = Search(LAYERS, evaluate, (per_channel, entropy))
     search.run(Candidate())
     assert Candidate(Int8(keep=("stem.0",))) in {one for one, trial in search.trials.items() if trial.passes}
-
-
-def test_the_harm_of_each_block_alone_and_of_all_others() -> None:
-    network = Network({"stem.0": 0.2, "neck.8": 0.1})
-    alone = sensitivities(LAYERS, Candidate(), network.evaluate, alone=True)
-    others = sensitivities(LAYERS, Candidate(), network.evaluate, alone=False)
-    assert {b: round(t.drops["mAP50-95"], 3) for b, t in alone.items() if t.drops["mAP50-95"]} == {
-        "stem": 0.2,
-        "neck": 0.1,
-    }
-    assert others["stem"].drops["mAP50-95"] == pytest.approx(0.1)
-    assert others["stage3"].drops["mAP50-95"] == pytest.approx(0.3)
 
 
 def test_each_part_of_the_images_halves_the_candidates() -> None:

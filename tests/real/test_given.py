@@ -208,13 +208,20 @@ def takes_doubles(graph: Any) -> None:
     graph.node.extend(nodes)
 
 
+def transposed(graph: Any) -> None:
+    del graph.output[:]
+    graph.node.append(node("Transpose", ["output0"], ["by_place"], perm=[0, 2, 1]))
+    output(graph, "by_place", 1, PLACES, 6)
+
+
 def as_it_is(graph: Any) -> None:
     """Change nothing."""
 
 
 VARIANTS: dict[str, tuple[Change, dict[str, Any], str]] = {
     "bare": (as_it_is, {"task": "detect", "names": ["dark", "bright"]}, "raw"),
-    "deepstream": (deepstream, {}, "deepstream"),
+    "transposed": (transposed, {"layout": "transposed"}, "transposed"),
+    "deepstream": (deepstream, {"layout": "deepstream"}, "deepstream"),
     "deepstream3": (deepstream_of_three, {}, "deepstream"),
     "end2end": (first_fifteen, {}, "end2end"),
     "efficientnms": (efficientnms, {}, "efficientnms"),
@@ -263,7 +270,7 @@ def test_a_layout_is_known_by_its_shapes(looked: dict[str, tuple[Done, Path]], n
     assert looked[name][0].response["layout"] == VARIANTS[name][2]
 
 
-@pytest.mark.parametrize("name", ["whole", "bare"])
+@pytest.mark.parametrize("name", ["whole", "bare", "transposed"])
 def test_what_the_gate_built_is_as_accurate_when_it_is_given(evaluated: Done, name: str) -> None:
     assert evaluated.accuracy(name).metrics == evaluated.accuracy("built").metrics
     assert evaluated.accuracy(name).classes == evaluated.accuracy("built").classes
@@ -329,6 +336,7 @@ def test_an_engine_of_the_types_in_its_graph_is_known(
         (as_it_is, {"layout": "end2end"}, {}, "its outputs look like raw, and file.onnx.toml says end2end"),
         (as_it_is, {"input": "data"}, {}, "its inputs are images, not one for images called data"),
         (corners_and_best, {}, {}, "are of no known layout"),
+        (transposed, {}, {}, "say which by layout = 'transposed' or 'deepstream' in file.onnx.toml"),
     ],
 )
 def test_what_does_not_fit_is_a_sentence(
@@ -364,6 +372,16 @@ def test_classes_in_another_order_in_its_own_metadata_are_a_sentence(
     onnx.save(model, tmp_path / "file.onnx")
     done = run_job("given", given_request(tmp_path / "file.onnx", material, tmp_path / "out"), tmp_path / "job")
     assert "the same classes in another order cannot be compared" in done.sentence
+
+
+def test_weights_in_another_file_are_a_sentence(material: Material, fp32: Path, tmp_path: Path) -> None:
+    file = tmp_path / "apart.onnx"
+    onnx.save(onnx.load(fp32), file, save_as_external_data=True, location="apart.data", size_threshold=100)
+    done = run_job("given", given_request(file, material, tmp_path / "out"), tmp_path / "job")
+    assert done.sentence == (
+        f"{file}: its weights lie in other files (apart.data), and one file is gated: write them into it, by "
+        "onnx.save(onnx.load('apart.onnx'), 'whole.onnx')"
+    )
 
 
 @pytest.mark.parametrize("size", [5000, -200])

@@ -13,6 +13,7 @@ from material import (
     latency_request,
     run_python,
 )
+from PIL import Image
 
 from pytest_trtgate.jobs.contract import INPUTS, LatencyResponse
 from pytest_trtgate.records.latency import Launch
@@ -160,3 +161,40 @@ print("FOUND", json.dumps([heavy, {arm: list(inside.timings) for arm, inside in 
     assert found[1] == [["numpy", "onnxruntime"], {"fp32": ["engine"]}]
     images = np.load(inputs / INPUTS)
     assert (images.dtype, images.shape[1:3]) == (np.uint8, (1, 3))
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_engines_alone_take_what_ultralytics_would_make_of_the_images(
+    material: Material, tmp_path: Path, batch: int
+) -> None:
+    rng = np.random.default_rng(0)
+    images = []
+    for number, (width, height) in enumerate(((640, 480), (333, 517), (97, 51), (320, 320), (1281, 319))):
+        images.append(str(tmp_path / f"{number}.png"))
+        Image.fromarray(rng.integers(0, 256, (height, width, 3), np.uint8)).save(images[-1])
+    arms = {"pt": material.weights}
+    code = """
+import json, sys
+from pathlib import Path
+import numpy as np
+from pytest_trtgate.jobs.contract import LatencyRequest
+from pytest_trtgate.workers.worker import prepare
+prepare(Path.cwd(), 1)
+from pytest_trtgate.workers.timing.runtime_arms import make_inputs
+request = LatencyRequest.model_validate(json.loads(sys.argv[1]))
+ours = make_inputs(request)
+from pytest_trtgate.workers import yolo
+from pytest_trtgate.workers.timing import arms
+yolo.isolate(request)
+(arm,) = arms.load_arms(request, request.arms, Path.cwd(), lambda name, load: load())
+theirs = []
+for batch in arms.decode(request):
+    arm.aim(batch)
+    theirs.append(arm.preprocess(batch).numpy())
+same = [np.array_equal(a.astype(np.float32) / np.float32(255), b) for a, b in zip(ours, theirs, strict=True)]
+print("FOUND", json.dumps(same))
+"""
+    asked = json.dumps({**latency_request(arms, images, tmp_path / "samples.npz"), "inputs": str(tmp_path / "inputs")})
+    asked = json.dumps({**json.loads(asked), "how": {**json.loads(asked)["how"], "batch": batch}})
+    done = run_python(code, asked, folder=tmp_path / "work")
+    assert f"FOUND {json.dumps([True] * (5 if batch == 1 else 3))}" in done.stdout, done.stdout + done.stderr

@@ -41,6 +41,9 @@ def requests(ours: Path) -> dict[JobKind, Any]:
     """A request of each kind of job, in our paths."""
     done = run_python(CLIP, str(ours / "clip.mp4"), folder=ours.parent)
     assert done.returncode == 0, done.stderr
+    one = {name: np.zeros(1, np.int32) for name in ("pred_cls", "pred_image", "target_cls", "target_image")}
+    one |= {"images": np.array(["0.png"]), "names": np.array(["a", "b"]), "conf": np.ones(1, np.float32)}
+    np.savez(ours / "part.npz", tp=np.ones((1, 10), bool), **one)  # type: ignore[arg-type]
     rules = {"samples": 20, "block": 10, "warmup_min": 5, "warmup_max_seconds": 1.0}
     paths = (ours / "tiny.pt", ours / "engine.onnx", ours / "data" / "data.yaml", ours / "clip.mp4", ours / "output")
     return requests_of_all_kinds(*paths, {"imgsz": IMGSZ, "rules": rules})
@@ -102,6 +105,8 @@ def test_what_times_and_shows_comes_back_too(ours: Path, answers: dict[JobKind, 
     assert (ours / "output" / "samples.npz").stat().st_size > 0
     assert answers["profile"]["layers"]
     assert answers["layers"]["layers"]
+    assert answers["merge"]["arms"]["pt"]["metrics"]["mAP50-95"] == pytest.approx(0.995)
+    assert dict(np.load(ours / "output" / "pt" / "merged.npz"))["images"].tolist() == ["0.png"]
     assert set(answers["pictures"]["pictures"]) == set(map(str, (ours / "data" / "images" / "test").iterdir()))
     assert answers["clip"]["clip"]["path"] == str(ours / "clip.mp4")
     assert (ours / "output" / "video" / answers["video"]["video"]["poster"]).stat().st_size > 0

@@ -113,11 +113,11 @@ def same_engine(run: RunRecord, judged: bool = False) -> RunRecord:
 
 def test_engine_of_the_baseline_is_called_so_instead_of_faster_or_slower() -> None:
     run = same_engine(passing_run())
-    lines = [text for text, _ in terminal.table(run, 140)]
+    lines = [text for text, _ in terminal.table([run], 140)]
     assert "identical" in lines[-1]
     assert "identical" not in lines[-2]
     untimed = run.model_copy(update={"latencies": {}})
-    assert not any("identical" in line for line, _ in terminal.table(untimed, 140))
+    assert not any("identical" in line for line, _ in terminal.table([untimed], 140))
     (row,) = matrix.matrix_view(run, Anchors(run, set())).rows
     assert row.squares[3] is not None
     assert "same engine as baseline" in row.squares[3].latency.lines
@@ -126,7 +126,7 @@ def test_engine_of_the_baseline_is_called_so_instead_of_faster_or_slower() -> No
 
 def test_engine_of_the_baseline_that_is_slower_end_to_end_is_not_called_identical() -> None:
     run = same_engine(passing_run(), judged=True)
-    assert "identical" not in terminal.table(run, 140)[-1][0]
+    assert "identical" not in terminal.table([run], 140)[-1][0]
     (row,) = matrix.matrix_view(run, Anchors(run, set())).rows
     assert row.squares[3] is not None
     assert "5 % allowed" in map(fmt.plain, row.squares[3].latency.lines)
@@ -134,7 +134,7 @@ def test_engine_of_the_baseline_that_is_slower_end_to_end_is_not_called_identica
 
 
 def test_limits_stand_beside_what_they_limit() -> None:
-    head, _, fp32, *_ = [text for text, _ in terminal.table(passing_run(), 140)]
+    head, _, fp32, *_ = [text for text, _ in terminal.table([passing_run()], 140)]
     assert re.split(r" {2,}", head)[3:8] == ["drop", "allowed", "p50 ms", "p95 ms", "vs base"]
     assert re.split(r" {2,}", fp32)[3:9] == ["0.0000", "0.0010", "12.5", "13.6", "-0.1 %", "5 %"]
     assert "| Drop (allowed) |" in markdown.render([passing_run()])

@@ -50,7 +50,7 @@ def test_failed_run_annotates_its_test_and_fills_the_summary(
 def test_an_annotation_offers_to_accept_its_own_cell() -> None:
     run = passing_run()
     slow = run.verdicts[0].model_copy(update={"failed": True, "accept": "pytest all", "accept_cell": "trtgate one"})
-    [line] = github.annotate(run.model_copy(update={"verdicts": (slow,)}), {})
+    [line] = github.annotate([run.model_copy(update={"verdicts": (slow,)})], {})
     assert line.endswith("%0AAccept: trtgate one")
 
 
@@ -107,7 +107,7 @@ def test_nothing_is_said_outside_of_github(project: Project) -> None:
 
 
 def test_every_failed_verdict_is_annotated_and_no_note_is() -> None:
-    found = list(github.annotate(failing_run(), {}))
+    found = list(github.annotate([failing_run()], {}))
     assert len(found) == 4
     assert all(line.startswith("::error title=shapes") for line in found)
 
@@ -122,5 +122,5 @@ def test_test_outside_of_the_repository_has_no_place(tmp_path: Path) -> None:
     inside, outside = (
         SimpleNamespace(location=(path, 4, "t"), user_properties=properties) for path in ("a/t.py", "../t.py")
     )
-    assert github.places_of([inside], tmp_path) == {("key", "accuracy"): ("a/t.py", 5)}
+    assert github.places_of([inside], tmp_path) == {("", "key", "accuracy"): ("a/t.py", 5)}
     assert github.places_of([outside, SimpleNamespace()], tmp_path) == {}

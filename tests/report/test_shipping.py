@@ -129,7 +129,7 @@ def test_an_engine_that_is_slower_than_its_checkpoint_is_said_to_be() -> None:
 
 def test_every_rendering_says_what_to_ship_and_what_is_no_gain() -> None:
     run = run_of(int8=2.0)
-    lines = " ".join(" ".join(line for line, _ in terminal.summary_lines(run, 100)).split())
+    lines = " ".join(" ".join(line for line, _ in terminal.summary_lines([run], 100)).split())
     for sentence in (*shipping(run), *no_gain(run)):
         assert fmt.plain(sentence) in lines
         assert markdown.escape(sentence) in markdown.render([run])

@@ -47,11 +47,11 @@ def waived_run() -> RunRecord:
 
 
 def said(width: int = 100) -> str:
-    return "\n".join(text for text, _ in terminal.summary_lines(failing_run(), width))
+    return "\n".join(text for text, _ in terminal.summary_lines([failing_run()], width))
 
 
 def test_terminal_table_at_80_columns() -> None:
-    lines = [text for text, _ in terminal.table(failing_run(), 80)]
+    lines = [text for text, _ in terminal.table([failing_run()], 80)]
     assert lines == [
         "model             mAP50-95     drop  p50 ms  p95 ms  vs base  accuracy  latency",
         "shapes-wide .pt     0.8311             62.3    67.6",
@@ -67,7 +67,7 @@ def test_terminal_table_at_80_columns() -> None:
 def test_a_narrow_terminal_gives_up_columns_without_an_entry_first() -> None:
     judged = tuple(v for v in failing_run().verdicts if v.subject == "accuracy")
     run = failing_run().model_copy(update={"latencies": {}, "verdicts": judged})
-    head, *_, row = [text for text, _ in terminal.table(run, 80)]
+    head, *_, row = [text for text, _ in terminal.table([run], 80)]
     assert head.split() == ["model", "mAP50-95", "of", ".pt", "drop", "allowed", "p50", "ms", "accuracy", "latency"]
     assert row.split() == ["shapes", "int8", "0.7806", "0.8020", "0.0214", "0.0100", "-", "FAIL", "-"]
 
@@ -105,7 +105,7 @@ def fallen_run() -> RunRecord:
 
 def test_a_drop_since_the_baseline_is_shown_where_the_pt_fell_as_far() -> None:
     run = fallen_run()
-    [line] = [text for text, _ in terminal.table(run, 140) if text.startswith("shapes int8")]
+    [line] = [text for text, _ in terminal.table([run], 140) if text.startswith("shapes int8")]
     assert "0.0500 base   0.0100" in line
     assert "0.0000 (0.0200), since baseline 0.0500 (0.0100)" in markdown.render([run])
     cell = next(c for c in run.cells if c.precision == "int8")
@@ -118,15 +118,15 @@ def test_a_drop_since_the_baseline_is_shown_where_the_pt_fell_as_far() -> None:
 
 def test_a_waived_failure_is_told_apart_from_the_others_in_tables_counts_and_headlines() -> None:
     run = waived_run()
-    assert [text for text, _ in terminal.table(run, 80)][-2:] == [
+    assert [text for text, _ in terminal.table([run], 80)][-2:] == [
         "shapes fp16         0.8025  -0.0005    14.9    16.2   +9.0 %  pass      waived",
         "shapes int8         0.7806   0.0214    8.67    9.41        -  FAIL      no base",
     ]
-    rows = dict(terminal.table(run, 140))
+    rows = dict(terminal.table([run], 140))
     [row] = [text for text in rows if text.startswith("shapes fp16")]
     assert row.endswith("  pass      FAIL, waived")
     assert rows[row] == {"yellow": True}
-    assert any(text.startswith("FAIL, WAIVED  shapes fp16 latency: ") for text, _ in terminal.summary_lines(run, 80))
+    assert any(text.startswith("FAIL, WAIVED  shapes fp16 latency: ") for text, _ in terminal.summary_lines([run], 80))
 
     counts = {mark.word: number for mark, number in view.counts_of([run])}
     failed = counts["Error"] + counts["Fail"] + counts["No baseline"]
@@ -143,7 +143,7 @@ def test_a_waived_failure_is_told_apart_from_the_others_in_tables_counts_and_hea
 
 
 def test_wide_terminal_has_all_columns_and_the_long_words() -> None:
-    head, *rows = [text for text, _ in terminal.table(failing_run(), 140)]
+    head, *rows = [text for text, _ in terminal.table([failing_run()], 140)]
     assert head.split("  ")[0] == "model"
     assert {"of .pt", "vs .pt", "size"} <= set(re.split(r" {2,}", head))
     assert rows[-1].endswith(
@@ -154,12 +154,12 @@ def test_wide_terminal_has_all_columns_and_the_long_words() -> None:
 @pytest.mark.parametrize("width", [60, 70, 80, 100, 110, 120, 200])
 def test_terminal_lines_fit_but_for_commands(width: int) -> None:
     for run in (failing_run(), passing_run(), gpu_run(), hostile_run("-of-a-rather-long-name" * 3)):
-        for text, _ in terminal.summary_lines(run, width):
+        for text, _ in terminal.summary_lines([run], width):
             assert len(text) <= width or text.startswith(UNBROKEN)
 
 
 def test_terminal_gives_every_trouble_its_sentence_and_its_commands() -> None:
-    lines = [text for text, _ in terminal.summary_lines(failing_run(), 400)]
+    lines = [text for text, _ in terminal.summary_lines([failing_run()], 400)]
     for verdict in failing_run().verdicts:
         if verdict.outcome is not Outcome.PASS:
             assert any(f": {sentence_of(verdict)}" in line for line in lines)
@@ -186,33 +186,33 @@ def test_a_log_that_ends_with_the_verdict_itself_is_not_told_again() -> None:
         for v in run.verdicts
     ]
     run = run.model_copy(update={"verdicts": tuple(known)})
-    assert "log:" not in "\n".join(line for line, _ in terminal.summary_lines(run, 100))
+    assert "log:" not in "\n".join(line for line, _ in terminal.summary_lines([run], 100))
 
 
 def test_terminal_of_a_passing_run_is_the_table_and_what_its_levels_are_and_what_to_ship() -> None:
-    lines = terminal.summary_lines(passing_run(), 100)
+    lines = terminal.summary_lines([passing_run()], 100)
     assert len(lines) == 7
     assert lines[-2][0] == "p50, p95: medians of launches (fresh processes); vs base: change as judged"
     assert lines[-1][0].startswith("Ship INT8, the fastest that passes: ")
     untimed = passing_run().model_copy(update={"latencies": {}})
-    assert len(terminal.summary_lines(untimed, 200)) == 6
+    assert len(terminal.summary_lines([untimed], 200)) == 6
 
 
 def test_terminal_of_an_empty_run_says_so() -> None:
-    assert terminal.summary_lines(empty_run(), 80) == [("Nothing was judged.", {"red": True, "bold": True})]
+    assert terminal.summary_lines([empty_run()], 80) == [("Nothing was judged.", {"red": True, "bold": True})]
 
 
 def test_terminal_colours_rows_by_their_worst_verdict_and_can_do_without() -> None:
-    markup = {text.split("  ")[0]: marks for text, marks in terminal.table(failing_run(), 80)}
+    markup = {text.split("  ")[0]: marks for text, marks in terminal.table([failing_run()], 80)}
     assert markup["shapes fp16"] == {"red": True}
     assert markup["shapes fp32"] == {"yellow": True}
     assert markup["shapes-wide int8"] == {"red": True, "bold": True}
-    assert {name for _, marks in terminal.summary_lines(failing_run(), 80) for name in marks} <= MARKUP
-    assert all(marks == {} for _, marks in terminal.summary_lines(failing_run(), 80, color=False))
+    assert {name for _, marks in terminal.summary_lines([failing_run()], 80) for name in marks} <= MARKUP
+    assert all(marks == {} for _, marks in terminal.summary_lines([failing_run()], 80, color=False))
 
 
 def test_terminal_writes_no_control_characters_of_others() -> None:
-    lines = terminal.summary_lines(hostile_run(), 80)
+    lines = terminal.summary_lines([hostile_run()], 80)
     assert lines
     assert not [text for text, _ in lines if re.search(r"[\x00-\x1f\x7f-\x9f\u2028]", text)]
 

@@ -337,16 +337,39 @@ def arm_accuracy(asked: dict[str, Any], request: dict[str, Any], folder: Path) -
         read(file)
         read(label_of(file))
     left_out = behaviour.left_out.get("accuracy", 0)
-    images = len(files) - left_out
+    part, parts = request["part"]
+    evaluated = files[left_out:]
+    evaluated = evaluated[len(evaluated) * (part - 1) // parts : len(evaluated) * part // parts]
+    images = len(evaluated)
     classes = [
         {"name": name, "images": images, "instances": 3 * images, "metrics": metrics} for name in data["names"].values()
     ]
     Path(asked["per_image"]).parent.mkdir(parents=True, exist_ok=True)
-    write_per_image(Path(asked["per_image"]), files, data, (behaviour.seen or {}).get(arm))
+    seen = (behaviour.seen or {}).get(arm)
     found = {"images": images, "instances": 6 * images, "metrics": metrics, "classes": classes}
+    if parts > 1:
+        names = [str(file).removeprefix(f"{data['path']}/") for file in evaluated]
+        Path(asked["per_image"]).write_text(json.dumps([names, data, seen, found]))
+        found |= {"metrics": {}, "classes": []}
+    else:
+        write_per_image(Path(asked["per_image"]), files, data, seen)
     unreadable = [str(file) for file in files[:left_out]]
     why = {"count": left_out, "first": "0.png (damaged)" if left_out else ""}
     return {**found, "task": behaviour.task, "unreadable": unreadable, "left_out": why}
+
+
+def merge(request: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Answer what the parts had in common, of all their images."""
+    arms = {}
+    for asked in request["arms"]:
+        every = [json.loads(Path(part).read_text()) for part in asked["parts"]]
+        names = [name for part in every for name in part[0]]
+        Path(asked["per_image"]).parent.mkdir(parents=True, exist_ok=True)
+        write_per_image(Path(asked["per_image"]), list(map(Path, names)), *every[0][1:3])
+        found = every[0][3] | {"images": len(names), "instances": 6 * len(names), "task": asked["task"]}
+        counts = {"images": len(names), "instances": 3 * len(names)}
+        arms[asked["arm"]] = found | {"classes": [one | counts for one in found["classes"]]}
+    return {"arms": arms}
 
 
 def write_per_image(path: Path, files: list[Path], data: dict[str, Any], seen: dict[str, float] | None) -> None:
@@ -550,7 +573,7 @@ def answer_to(request: dict[str, Any], folder: Path) -> dict[str, Any]:
         "samples_file": latency,
         "settings": accuracy,
     }
-    marks |= {"sidecar": given, "runs": profile, "sample": survey, "build": layers}
+    marks |= {"sidecar": given, "runs": profile, "sample": survey, "build": layers, "arms": merge}
     work = next((job for key, job in marks.items() if key in request), build)
     READ.clear()
     answer = work(request, folder)

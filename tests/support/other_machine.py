@@ -21,6 +21,8 @@ from pytest_trtgate.jobs import (
     JobKind,
     LatencyRequest,
     LayersRequest,
+    MergeArm,
+    MergeRequest,
     PicturesRequest,
     ProfileRequest,
     Request,
@@ -102,7 +104,7 @@ def requests_of_all_kinds(
     """Return a request of each kind of job.
 
     Args:
-        weights: A checkpoint.
+        weights: A checkpoint, and beside it ``part.npz``, the per-image records of a part of an evaluation.
         engine: An engine of it.
         data: A resolved data YAML with the splits train and test, whose images lie below images/SPLIT beside it.
         clip: A video.
@@ -127,6 +129,12 @@ def requests_of_all_kinds(
         AccuracyArm(arm=arm, artifact=str(path), per_image=str(output / arm / "per_image.npz"))
         for arm, path in arms.items()
     )
+    merged = MergeArm(
+        arm="pt",
+        task="detect",
+        parts=(str(weights.parent / "part.npz"),),
+        per_image=str(output / "pt" / "merged.npz"),
+    )
     launch = LatencyRequest(
         index=0,
         arms=timed,
@@ -146,6 +154,7 @@ def requests_of_all_kinds(
         LayersRequest(build=build.model_copy(update={"output": ""})),
         ExplainRequest(build=build.model_copy(update={"output": ""}), engine=str(engine), images=images, worst=1),
         AccuracyRequest(arms=tuple(evaluated), data=str(data), device="cpu", settings=how),
+        MergeRequest(arms=(merged,)),
         launch,
         ProfileRequest(arm="int8", artifact=str(engine), device="cpu", runs=3),
         PicturesRequest(images=images, output=str(output / "pictures"), side_px=32),

@@ -19,7 +19,9 @@ class FakeNodeWorker(NodeWorker):
 
     def __init__(self) -> None:
         locks = Path(os.environ["HOME"]) / "locks"
-        super().__init__(PretendedMachine(locks=locks), dict.fromkeys(get_args(JobKind), "fake_jobs"))
+        cpu = {"cpu": f"CPU of {os.environ['TRTGATE_WORKER_KIND']}"}
+        machine = PretendedMachine(locks=locks, fingerprint=cpu)
+        super().__init__(machine, dict.fromkeys(get_args(JobKind), "fake_jobs"))
 
     def loaded(self) -> list[str]:
         """Return which heavy modules this process has imported."""
@@ -35,6 +37,7 @@ class Nodes:
         self.folder = folder
         self.cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
         self._count = 0
+        self._added: list[tuple[Any, str]] = []
 
     @property
     def address(self) -> str:
@@ -48,12 +51,18 @@ class Nodes:
         home = self.folder / f"home-{self._count}"
         home.mkdir()
         told = {"HOME": str(home), "XDG_CACHE_HOME": str(home / "cache"), "PYTHONPATH": python_path()}
-        return self.cluster.add_node(
+        node = self.cluster.add_node(
             num_cpus=1,
             resources={CPU: 1},
             labels={LABEL: label},
             env_vars=told | {"TRTGATE_WORKER_KIND": kind or label},
         )
+        self._added.append((node, label))
+        return node
+
+    def of(self, label: str) -> list[Any]:
+        """Return the nodes that were added with a label."""
+        return [node for node, its in self._added if its == label]
 
     def close(self) -> None:
         """End the cluster, and our part in it."""

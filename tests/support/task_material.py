@@ -152,15 +152,17 @@ class TaskMaterial:
     data: Path
 
 
-def make_tasks(folder: Path, names: tuple[str, ...] = tuple(KINDS)) -> dict[str, TaskMaterial]:
-    """Make the checkpoints and datasets of some kinds, in one process."""
+def make_tasks(
+    folder: Path, names: tuple[str, ...] = tuple(KINDS), images: int | None = None
+) -> dict[str, TaskMaterial]:
+    """Make the checkpoints and datasets of some kinds, in one process; ``images`` in each split if they say so."""
     asked = [
         {
             "name": name,
             "task": KINDS[name].task,
             "config": KINDS[name].config,
             "imgsz": KINDS[name].imgsz,
-            "images": KINDS[name].images,
+            "images": images or KINDS[name].images,
             "classes": CLASSES.get(KINDS[name].task, 2),
         }
         for name in names

@@ -20,6 +20,11 @@ COCO: dict[str, Any] = {"task": "detect", "classes": 80, "kpt_shape": (), "imgsz
         ({}, {"output0": (1, 300, 6)}, "end2end", ("output0",)),
         ({}, {"output": (1, 8400, 6)}, "deepstream", ("output",)),
         ({"classes": 2}, {"output": (1, 6, 8400)}, "raw", ("output",)),
+        ({}, {"output": (1, 8400, 84)}, "transposed", ("output",)),
+        ({"classes": 2}, {"output": (1, 300, 6)}, "end2end", ("output",)),
+        ({"classes": 2, "said": "transposed"}, {"output": (1, 8400, 6)}, "transposed", ("output",)),
+        ({"classes": 2, "said": "deepstream"}, {"output": (1, 8400, 6)}, "deepstream", ("output",)),
+        ({"task": "obb", "classes": 1}, {"output": (1, 8400, 6)}, "transposed", ("output",)),
         (
             {},
             {"classes": (1, 8400, 1), "boxes": (1, 8400, 4), "scores": (1, 8400, 1)},
@@ -56,6 +61,12 @@ def test_a_layout_is_known(more: dict[str, Any], outputs: Any, layout: str, orde
     [
         ({}, {"output0": (1, 24, 8400)}, "its output output0 has 20 classes (1x24x8400), not 80"),
         ({}, {"output0": (1, 84, 2100)}, "its outputs (output0 1x84x2100) are of no known layout"),
+        (
+            {"classes": 2},
+            {"output0": (1, 8400, 6)},
+            "its output output0 (1x8400x6) may be a raw head of two classes that is transposed, or DeepStream-Yolo's "
+            "boxes: say which by layout = 'transposed' or 'deepstream'",
+        ),
         ({"task": "segment"}, {"output0": (1, 116, 8400)}, "masks need a second output"),
         ({"task": "classify", "classes": 10}, {"a": (1, 1000)}, "a classifier of 10 classes has 1x10"),
         ({"batch": 2}, {"output0": (1, 84, 8400)}, "are of no known layout"),

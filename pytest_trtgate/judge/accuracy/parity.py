@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 ROUNDING = 1e-9
 """Room for the rounding of a subtraction: a drop of exactly the tolerance passes."""
+BASELINE = "the baseline"
+AGAIN = "evaluate as then, or accept this accuracy in its place"
 FINDS_NOTHING = (
     "the .pt itself finds nothing: all its metrics are 0, so there is nothing to compare; look at its weights, at the "
     "classes of the data, and at imgsz"
@@ -204,7 +206,7 @@ def judge_since(
     data_digest: str,
     engine: AccuracyRecord,
     tolerances: Mapping[str, float],
-    name: str = "the baseline",
+    name: str = BASELINE,
 ) -> list[Check]:
     """Judge the drop of each gated metric since an earlier run, where both saw the same images in the same way.
 
@@ -224,7 +226,7 @@ def judge_since(
         if data_digest == engine.data_digest:
             changed = "evaluation settings differ"
             changed += f" ({'; '.join(engine.settings.differing(settings))})" if settings else ""
-        return [_incompatible(f"{engine.arm}: accuracy is incompatible with {name}, whose {changed}")]
+        return [_incompatible(engine, name, f"whose {changed}")]
     beside = _Beside(engine.arm, "baseline", f"{engine.images} images", f" since {name}")
     checks = [
         beside.judge(metric, before.get(metric), engine.metrics.get(metric), limit)
@@ -232,11 +234,13 @@ def judge_since(
         if metric in before
     ]
     if missing := ", ".join(metric for metric in tolerances if metric not in before):
-        checks.append(_incompatible(f"{engine.arm}: accuracy is incompatible with {name}, which has no {missing}"))
+        checks.append(_incompatible(engine, name, f"which has no {missing}"))
     return checks
 
 
-def _incompatible(sentence: str) -> Check:
+def _incompatible(engine: AccuracyRecord, name: str, why: str) -> Check:
+    sentence = f"{engine.arm}: accuracy is incompatible with {name}, {why}"
+    sentence += f": {AGAIN}" if name == BASELINE else ""
     return Check(name="baseline", against="baseline", outcome=Outcome.INCOMPATIBLE, sentence=sentence)
 
 

@@ -6,14 +6,14 @@ did. Whatever else is compared or stored has to do with the level of a session, 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ...records import REFERENCE
 from ...settings import Speedup
 from .candidate import Against, Candidate
 from .design import SHARP, SHARP_SHOWN
-from .platform import LIKE_STORED, platform_change
+from .platform import CONFIDENCE, LIKE_STORED, PlatformChange, platform_change, shared
 from .regression import one_launch_leaves
 
 
@@ -64,6 +64,18 @@ class Question:
             return False
         return not (self.against.same_engine and self.candidate.context == "engine")
 
+    def has_rest(self, weights_sha256: str) -> bool:
+        """Whether a stored session tells what engines alone do not: the ``.pt``, and both contexts."""
+        sessions = self.against.baseline.sessions if self.against else ()
+        return any(session.is_whole(weights_sha256) for session in sessions)
+
+    def unlike(self, confidence: float) -> PlatformChange | None:
+        """Return how the machine may have changed since the stored sessions, by the engine and the ``.pt``."""
+        if self.against is None:
+            return None
+        candidate = self.candidate
+        return platform_change(candidate.latency, self.against.baseline, candidate.context, confidence=confidence)
+
     def beyond_one(self) -> tuple[frozenset[str], str]:
         """Return which arms further launches have to time, up to as many as a session has, and why; or none."""
         needs = list(self._needs())
@@ -80,7 +92,19 @@ class Question:
             return
         if self._since_sessions and (undecided := one_launch_leaves(candidate, against)):
             yield {arm, REFERENCE}, f"{' and '.join(undecided)} cannot be told from stored sessions by one launch"
-        change = platform_change(candidate.latency, against.baseline, candidate.context, confidence=LIKE_STORED)
+        change = self.unlike(LIKE_STORED)
         if change is not None and change.is_sure:
             controls = {control.arm for control in change.controls}
             yield controls | {REFERENCE}, "is unlike its stored sessions, and so may the machine be"
+
+
+def may_have_moved(questions: Sequence[Question]) -> bool:
+    """Return whether a launch of engines without the ``.pt`` is unlike the stored sessions.
+
+    Each engine is a control of the others then: all have moved in one direction, or one of them by so much that a
+    verdict would say so.
+    """
+    found = [change for question in questions if (change := question.unlike(LIKE_STORED)) is not None]
+    controls = tuple(control for change in found for control in change.controls)
+    surely = (change for question in questions if (change := question.unlike(CONFIDENCE)) is not None)
+    return any(change.is_sure for change in surely) or (bool(controls) and shared(controls, LIKE_STORED).is_sure)

@@ -57,11 +57,7 @@ def explanation_view(n: CellNumbers) -> ExplanationView | None:
     if found is None:
         return None
     metric = fmt.clip(found.metric, 40)
-    saved = [
-        (block.name, found.blocks_drop - block.without)
-        for block in found.blocks
-        if found.blocks_drop is not None and block.without is not None
-    ]
+    saved = [(block.name, drop) for block in found.blocks if (drop := found.saved(block)) is not None]
     note = f"drop that is saved with the block kept out of INT8, of {fmt.metric(found.blocks_drop)}; "
     return ExplanationView(
         sentence=fmt.clip(found.sentence, 700) or "Nothing was found.",
@@ -122,11 +118,20 @@ def _of_pose(found: Explanation) -> bool:
 
 def _blocks(found: Explanation, label: str) -> Table:
     rows = tuple(
-        Row((fmt.clip(block.name, 60), str(block.layers), fmt.metric(block.alone), fmt.metric(block.without)))
+        Row((
+            fmt.clip(block.name, 60),
+            str(block.layers),
+            fmt.count(block.images) if block.images else fmt.MISSING,
+            fmt.metric(found.blocks_drop if block.drop is None else block.drop),
+            fmt.metric(block.without),
+            fmt.metric(block.alone),
+        ))
         for block in found.blocks
+    )  # fmt: skip
+    columns = ("Block", "Layers", "Images", "Drop of the engine", "With all but it", "With it alone in INT8")
+    return Table(
+        f"Blocks of {label}", columns, rows, fmt.clip(found.blocks_note, 300), classes={"With all but it": "d"}
     )
-    columns = ("Block", "Layers", "Drop with it alone in INT8", "Drop with all but it")
-    return Table(f"Blocks of {label}", columns, rows, fmt.clip(found.blocks_note, 300), classes={columns[-1]: "d"})
 
 
 def _layers(found: Explanation, label: str) -> Table:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -15,6 +16,7 @@ from markupsafe import Markup
 from ... import text as fmt
 from ...records import BaselineUse, RunRecord, write_whole
 from ..media import Media
+from ..wording import in_words_of
 from .parts import linked
 from .pictures_view import CellPicturesView, Sprite, picture_views
 from .video_view import VideoView, video_views
@@ -26,6 +28,7 @@ PAGE_BYTES = 3_000_000
 """How large pictures may make a page."""
 FEW_PICTURES = 60
 """So many fit into most pages, so that one is rendered at once, not first without them to see what is left."""
+_SCRIPT = re.compile(r"(<script.*?</script>)", re.DOTALL)
 _ESCAPES = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}
 
 
@@ -144,8 +147,13 @@ def render(runs: Sequence[RunRecord], media: Sequence[Media] = ()) -> str:
         svg=Markup,
     )
 
+    say = in_words_of(runs)
+
     def filled(media_bytes: int) -> tuple[str, int]:
         text = template(media=media_view(runs, media, anchors, media_bytes))
+        if say is not str:  # scripts hold the records as they are
+            parts = _SCRIPT.split(text)
+            text = "".join(part if part.startswith("<script") else say(part) for part in parts)
         return text, len(text.encode("utf-8", "replace"))
 
     pictures = sum(len(found) for place in media for found in place.book.values())

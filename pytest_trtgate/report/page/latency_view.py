@@ -120,6 +120,8 @@ def _sampled(times: Distribution, batch: int) -> str:
 
 
 def _level_row(n: CellNumbers, context: Context, level: int | None) -> Row:
+    here = n.is_timed(context)
+
     def at(times: Distribution | None) -> float | None:
         return None if times is None else times.mean_ms if level is None else times.level_ms(level)
 
@@ -129,10 +131,10 @@ def _level_row(n: CellNumbers, context: Context, level: int | None) -> Row:
         "mean of all" if level is None else f"p{level}",
         fmt.ms(now),
         fmt.ms(n.before_ms(context, level)),
-        fmt.percent(n.change(level, context)),
+        fmt.percent(n.change(level, context)) if here else fmt.MISSING,
         _limits(n, level) if limited and level else fmt.MISSING,
         fmt.ms(reference),
-        fmt.times(ratio(reference, now)),
+        fmt.times(n.speedup if here and n.rest and level == 50 else None if here and n.rest else ratio(reference, now)),
     )
     return Row(entries)
 
@@ -143,18 +145,19 @@ def context_tables(n: CellNumbers) -> tuple[Table, ...]:
 
 
 def _context_table(n: CellNumbers, context: Context, times: Distribution) -> Table:
-    title = TITLES[context]
+    title, first = TITLES[context], "This run" if n.is_timed(context) else "Stored session"
     said = f"{_sampled(times, n.cell.batch)}; rate and levels are medians of launches"
     if context == n.context:
         # Judged changes are of each launch, and so need not be those between the levels of all.
         said += "; gated; change as judged, launch by launch" if n.replay_arm else "; gated"
+    said += f"; {'.pt' if n.is_timed(context) else 'all'}{n.rest_of}" if n.rest else ""
     said += "; baseline: mean of its sessions" if n.before_ms(context, 50) and not n.replayed(context) else ""
     return Table(
         label=f"{title} latency of {n.label}",
-        columns=("Level", "This run", "Baseline", "Change", "Allowed", ".pt", "Speed-up"),
+        columns=("Level", first, "Baseline", "Change", "Allowed", ".pt", "Speed-up"),
         rows=tuple(_level_row(n, context, level) for level in (*LEVELS, None)),
         caption=Markup("<b>{}</b> ({}): {}").format(title, MEANINGS[context], said),
-        classes={"This run": "d"},
+        classes={first: "d"},
     )
 
 
@@ -191,10 +194,19 @@ def _level(times: Distribution | None, percent: int) -> charts.Level | None:
     return charts.Level(level, min(per_launch), max(per_launch))
 
 
+def _times_of(
+    latency: LatencyRecord, arm: str, context: Context, cells: Mapping[str, CellNumbers]
+) -> Distribution | None:
+    """Return the times of an arm; those of the ``.pt`` may be of a stored session."""
+    return next(iter(cells.values())).times(context, arm) if arm == REFERENCE else distribution(latency, arm, context)
+
+
 def _forest(run: RunRecord, latency: LatencyRecord, cells: Mapping[str, CellNumbers]) -> str:
     rows, context = [], gated_context(run)
-    for arm in _ordered([*arms_of(latency), *cells]):
-        times, n = distribution(latency, arm, context), cells.get(arm)
+    for arm in _ordered([REFERENCE, *arms_of(latency), *cells]):
+        times, n = _times_of(latency, arm, context, cells), cells.get(arm)
+        if arm == REFERENCE and times is None:
+            continue
         rows.append(
             charts.ForestRow(
                 label=column_name(arm),
@@ -216,9 +228,9 @@ def _scatter(run: RunRecord, latency: LatencyRecord, cells: Mapping[str, CellNum
     any_cell = next(iter(cells.values())).cell
     budgets = {arm: budgets_of(n) for arm, n in cells.items()}
     percent = min((level for found in budgets.values() for level in found), default=50)
-    for arm in _ordered(arms_of(latency)):
+    for arm in _ordered([REFERENCE, *arms_of(latency)]):
         known = arm in cells or arm == REFERENCE
-        times = distribution(latency, arm, gated_context(run))
+        times = _times_of(latency, arm, gated_context(run), cells)
         x, y = times.level_ms(percent) if times else None, primary(accuracy_of(run, any_cell, arm)) if known else None
         if x is not None and y is not None:
             points.append(charts.ScatterPoint(column_name(arm), x, y, charts.SHAPES.get(arm, "circle")))

@@ -1,8 +1,8 @@
-"""The matrix of one run: models down, precisions across, and in each square both verdicts with their numbers."""
+"""The matrix: models down, precisions or machines across, and in each square both verdicts with their numbers."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from ... import text as fmt
@@ -35,7 +35,7 @@ class Square:
 
 @dataclass(frozen=True)
 class MatrixRow:
-    """One model at one image size, batch, backend and device; None where a precision was not planned."""
+    """One model at one image size, batch, backend and device; None where a column was not planned."""
 
     label: str
     where: str
@@ -44,8 +44,9 @@ class MatrixRow:
 
 @dataclass(frozen=True)
 class MatrixView:
-    """The whole table."""
+    """The whole table; ``title`` tells it from others of the page."""
 
+    title: str
     metric: str
     timed: str
     columns: tuple[str, ...]
@@ -79,19 +80,21 @@ def _other_context(n: CellNumbers, arm: str) -> Iterator[str]:
         return
     faster = ratio(reference.level_ms(50) if reference else None, times.level_ms(50))
     beside = f", {fmt.times(faster)} vs .pt" if arm != REFERENCE and faster is not None else ""
-    yield f"{CONTEXT_NAMES[context]} {fmt.ms(times.level_ms(50))}{beside}"
+    stored = "" if arm == REFERENCE or n.is_timed(context) else ", stored"
+    yield f"{CONTEXT_NAMES[context]} {fmt.ms(times.level_ms(50))}{beside}{stored}"
 
 
-def _reference(n: CellNumbers) -> Square:
+def _reference(n: CellNumbers, column: str = ".pt") -> Square:
     mark, lines = REFERENCE_BADGE, [fmt.plural(n.reference.images, "image")] if n.reference else []
-    accuracy, latency = _accuracy_half(mark, n, n.reference, lines), _latency_half(mark, n, REFERENCE, ())
-    return Square(".pt", "", "", mark, accuracy, latency, "")
+    stored = [n.rest_of.strip()] if n.rest else []
+    accuracy, latency = _accuracy_half(mark, n, n.reference, lines), _latency_half(mark, n, REFERENCE, stored)
+    return Square(column, "", "", mark, accuracy, latency, "")
 
 
-def _square(n: CellNumbers, anchors: Anchors) -> Square:
+def _square(n: CellNumbers, anchors: Anchors, column: str = "") -> Square:
     precision = n.cell.precision
     return Square(
-        column=column_name(precision),
+        column=column or column_name(precision),
         href=anchors.cells[n.cell],
         label=fmt.clip(n.cell.label, 60),
         badge=badge_of(n.worst),
@@ -127,7 +130,60 @@ def _compared(n: CellNumbers) -> Iterator[str]:
         yield f"{fmt.times(faster)} vs .pt"
 
 
-def matrix_view(run: RunRecord, anchors: Anchors) -> MatrixView:
+def matrix_views(anchored: Sequence[tuple[RunRecord, Anchors]]) -> tuple[MatrixView, ...]:
+    """Return one matrix with a column for each machine, or one for each run where not each is of a machine of its own.
+
+    ``anchored``: the runs of a page, with the ids of their parts.
+    """
+    runs = [run for run, _ in anchored]
+    names = [next((cell.machine for cell in run.cells if cell.machine), run.environment.machine) for run in runs]
+    columns = tuple(fmt.clip(name, 60) for name in names)
+    if len(columns) > 1 and len(set(columns)) == len(columns) and not any(map(_doubled, runs)):
+        return (_by_machine(anchored, columns),)
+    several = len(runs) > 1
+    return tuple(matrix_view(run, anchors, run_title(run) if several else "") for run, anchors in anchored)
+
+
+def run_title(run: RunRecord) -> str:
+    """Return what tells a run from others of a page."""
+    e = run.environment
+    return fmt.clip(f"{e.machine}, {e.backend} {e.backend_version}", 120)
+
+
+def _shape(n: CellNumbers) -> tuple[str, int, int]:
+    return n.cell.model, n.cell.imgsz, n.cell.batch
+
+
+def _doubled(run: RunRecord) -> bool:
+    """Return whether a run has a model twice in one shape, on several devices."""
+    shapes = [_shape(cells[0]) for cells in rows_of(run)]
+    return len(set(shapes)) < len(shapes)
+
+
+def _by_machine(anchored: Sequence[tuple[RunRecord, Anchors]], columns: tuple[str, ...]) -> MatrixView:
+    """Return the machines side by side: a row for each arm of a model, the ``.pt`` first."""
+    rows: dict[tuple[tuple[str, int, int], str], dict[str, Square]] = {}
+    for (run, anchors), column in zip(anchored, columns, strict=True):
+        for cells in rows_of(run):
+            for arm in (REFERENCE, *PRECISIONS):
+                rows.setdefault((_shape(cells[0]), arm), {})
+            rows[_shape(cells[0]), REFERENCE][column] = _reference(cells[0], column)
+            for n in cells:
+                rows[_shape(n), n.cell.precision][column] = _square(n, anchors, column)
+    views = tuple(
+        MatrixRow(
+            f"{fmt.clip(model, 60)} {column_name(arm)}", f"{imgsz} px, batch {batch}", tuple(map(row.get, columns))
+        )
+        for ((model, imgsz, batch), arm), row in rows.items()
+        if row
+    )
+    runs = [run for run, _ in anchored]
+    metric, timed = {primary_name(run) for run in runs}, {CONTEXT_NAMES[gated_context(run)] for run in runs}
+    name = metric.pop() if len(metric) == 1 else "metric"
+    return MatrixView("machines side by side", name, " or ".join(sorted(timed)), columns, views)
+
+
+def matrix_view(run: RunRecord, anchors: Anchors, title: str = "") -> MatrixView:
     """Return the matrix, the model with the worst verdict first; the ``.pt`` is the first column."""
     rows = [{n.cell.precision: n for n in cells} for cells in rows_of(run)]
     arms = [precision for precision in PRECISIONS if any(precision in row for row in rows)]
@@ -137,4 +193,4 @@ def matrix_view(run: RunRecord, anchors: Anchors) -> MatrixView:
         squares = (_square(row[arm], anchors) if arm in row else None for arm in arms)
         views.append(MatrixRow(fmt.clip(first.cell.model, 60), where(first.cell), (_reference(first), *squares)))
     columns = tuple(column_name(arm) for arm in (REFERENCE, *arms)) if rows else ()
-    return MatrixView(primary_name(run), CONTEXT_NAMES[gated_context(run)], columns, tuple(views))
+    return MatrixView(title, primary_name(run), CONTEXT_NAMES[gated_context(run)], columns, tuple(views))

@@ -53,7 +53,6 @@ class RunView:
     counts: tuple[tuple[Badge, int], ...]
     notes: tuple[str, ...]
     offers: tuple[Command, ...]
-    matrix: matrix.MatrixView
     charts: tuple[ModelCharts, ...]
     cells: tuple[detail.CellView, ...]
     environment: tuple[EnvironmentRow, ...]
@@ -81,6 +80,7 @@ class Page:
     more_remarks: tuple[Card, ...]
     warnings: tuple[str, ...]
     shipping: tuple[str, ...]
+    matrices: tuple[matrix.MatrixView, ...]
     runs: tuple[RunView, ...]
 
 
@@ -198,13 +198,12 @@ def run_view(run: RunRecord, anchors: Anchors, several: bool) -> RunView:
     worst = max(unwaived, key=lambda outcome: outcome.rank, default=Outcome.PASS if counted else Outcome.ERROR)
     return RunView(
         anchor=anchors.run,
-        title=fmt.clip(f"{e.machine}, {e.backend} {e.backend_version}", 120) if several else "",
+        title=matrix.run_title(run) if several else "",
         badge=badge(worst),
         facts=facts,
         counts=counts_of([run]),
         notes=tuple(fmt.clip(note, 1000) for note in run.notes),
         offers=tuple(filter(None, (first_baseline(run), joint_command(run)))),
-        matrix=matrix.matrix_view(run, anchors),
         charts=model_charts(run),
         cells=detail.cell_views(run, anchors),
         environment=environment,
@@ -243,5 +242,6 @@ def page(runs: Sequence[RunRecord]) -> Page:
         more_remarks=remarks[SHOWN:],
         warnings=warnings_of(runs),
         shipping=tuple(said for run in runs for said in _shipping(run, len(runs) > 1)),
+        matrices=matrix.matrix_views(anchored),
         runs=tuple(run_view(run, anchors, len(runs) > 1) for run, anchors in anchored),
     )

@@ -63,7 +63,8 @@ def work(request: AccuracyRequest, folder: Path) -> AccuracyResponse:
     with (folder / ARM_NAME).open("wb", buffering=0) as file:
         # Unbuffered and in place, so that the name is there even if this process dies.
         turns = Turns(names, lambda arm: os.pwrite(file.fileno(), arm.ljust(80).encode(), 0))
-        batches = Batches(turns, PHASES.begin, group=_group(request), threads=1 if request.sparing else request.threads)
+        threads = 1 if request.sparing else request.threads
+        batches = Batches(turns, PHASES.begin, _group(request), threads, request.part)
         done: queue.SimpleQueue[Ending] = queue.SimpleQueue()
         for one in request.arms:
             evaluate = partial(_evaluate, request, one, folder, batches)
@@ -152,8 +153,10 @@ def _evaluate(request: AccuracyRequest, arm: AccuracyArm, folder: Path, batches:
             project=str(folder / "runs"),
             name=arm.arm,
         )
-    records: dict[str, Any] = collector.records()
-    np.savez_compressed(arm.per_image, **records)
+    records: dict[str, Any] = {"images": (), "target_cls": ()}
+    if batches.batches:
+        records = dict(collector.records())
+        np.savez_compressed(arm.per_image, **records)
     head = head_of(metadata) if metadata else collector.head
     return collector.answer(metrics, records).model_copy(update={"head": head})
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import partial
@@ -14,6 +13,7 @@ from ...jobs import AccuracyRequest, ArmAccuracy
 from ...records import REFERENCE, Head, Task
 from ..engine_file import described
 from ..worker import plain, progress
+from .answers import accuracy_of
 from .predictions import Predictions, read_predictions
 
 if TYPE_CHECKING:
@@ -54,7 +54,14 @@ class Collector(ABC):
         for name in self.WRAPPED:
             wrapper = getattr(self, f"_{name.lstrip('_')}")
             setattr(validator, name, partial(wrapper, getattr(validator, name)))
+        if not self._is_whole:
+            validator.finalize_metrics = validator.print_results = lambda: None  # there are none
         return validator
+
+    @property
+    def _is_whole(self) -> bool:
+        """Whether all images are evaluated: the metrics of a part are none."""
+        return self.request.part == (1, 1)
 
     def _get_dataloader(self, make: Callable[..., Any], *args: Any, **kwargs: Any) -> ArmBatches:
         if self.batches.loader is None:
@@ -124,7 +131,7 @@ class Collector(ABC):
 
     def _progress(self, images: int) -> None:
         self._done += images
-        total = len(self._validator.dataloader.dataset)
+        total = len(range(len(self._validator.dataloader.dataset))[self.batches.images])
         progress(f"evaluating {', '.join(arm.arm for arm in self.request.arms)}: {self._done}/{total} images")
 
     def _get_stats(self, get_stats: Callable[[], Any]) -> Any:
@@ -134,7 +141,7 @@ class Collector(ABC):
                 f"{self.arm}: the engine returned NaN or infinite values for {len(self._broken)} of {self._done} "
                 f"images, first {first}; such an engine cannot be shipped, try a wider precision"
             )
-        return get_stats()
+        return get_stats() if self._is_whole else {}
 
     @property
     def head(self) -> Head | None:
@@ -145,16 +152,14 @@ class Collector(ABC):
     def records(self) -> dict[str, NDArray[Any]]:
         """Return the arrays of the ``.npz``; see :func:`pytest_trtgate.workers.evaluating.accuracy.work`."""
 
-    @abstractmethod
     def answer(self, metrics: Any, records: dict[str, Any]) -> ArmAccuracy:
-        """Return the metrics as Ultralytics returned them, overall and per class."""
-
-    @staticmethod
-    def _left_out() -> dict[str, Any]:
-        """Return the fields of an answer that say which images were left out of every arm."""
+        """Return the metrics as Ultralytics returned them, overall and per class, and the images left out."""
         from .. import verifying
 
-        return {"unreadable": tuple(sorted(verifying.LEFT_OUT)), "left_out": verifying.left_out()}
+        found = accuracy_of(self.task, metrics if self._is_whole else None, records)
+        return found.model_copy(
+            update={"unreadable": tuple(sorted(verifying.LEFT_OUT)), "left_out": verifying.left_out()}
+        )
 
     @property
     def _names(self) -> NDArray[Any]:
@@ -165,10 +170,3 @@ class Collector(ABC):
     def _relative(self, file: str) -> str:
         path, root = Path(file), Path(self._validator.data.get("path") or self.request.data)
         return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()
-
-
-def finite(values: dict[str, float]) -> dict[str, float]:
-    """Return metrics as plain numbers; raise if one is NaN or infinite."""
-    if not all(math.isfinite(value) for value in values.values()):
-        raise TrtGateError(f"Ultralytics returned metrics that are no numbers ({values})")
-    return {name: float(value) for name, value in values.items()}

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from ...data import is_image
 from ...errors import DataError
-from ...jobs import AccuracyRequest, ArmAccuracy
-from ...records import CURVE, KINDS, TOP, ClassAccuracy, Head, Task, true_positives
-from .collecting import Collector, finite
+from ...jobs import AccuracyRequest
+from ...records import KINDS, Head, Task, true_positives
+from .answers import STATS
+from .collecting import Collector
 from .memory import Spool, counting_in_parts
 
 if TYPE_CHECKING:
@@ -18,10 +19,6 @@ if TYPE_CHECKING:
 
     from .turns import Batches
 
-_STATS = {"": "tp", "mask ": "tp_m", "pose ": "tp_p"}
-"""Ultralytics' names of the true positives of each kind of detection."""
-_METRICS = {"": "box", "mask ": "seg", "pose ": "pose"}
-"""Ultralytics' names of their metrics."""
 OUTLINED_CONF = 0.25
 """Masks with a lower confidence are not kept: no picture shows them."""
 
@@ -100,7 +97,8 @@ class DetectionCollector(Collector):
         return shapes
 
     def _get_stats(self, get_stats: Callable[[], Any]) -> Any:
-        self._validator.metrics.stats = {key: [spool.whole()] for key, spool in self._stats.items()}
+        if self._is_whole:
+            self._validator.metrics.stats = {key: [spool.whole()] for key, spool in self._stats.items()}
         with counting_in_parts():
             return super()._get_stats(get_stats)
 
@@ -109,9 +107,9 @@ class DetectionCollector(Collector):
         import numpy as np
 
         stats = self._stats
-        files = self._validator.dataloader.dataset.im_files
+        files = self._validator.dataloader.dataset.im_files[self.batches.images]
         indices = np.arange(len(files), dtype=np.int32)
-        arrays = {true_positives(kind): stats[_STATS[kind]].whole().astype(bool) for kind in KINDS[self.task]}
+        arrays = {true_positives(kind): stats[STATS[kind]].whole().astype(bool) for kind in KINDS[self.task]}
         for name, shapes in self._shapes.items():
             arrays[name] = shapes.whole().astype(np.int32 if name.endswith("_points") else np.float32)
         arrays |= {
@@ -126,34 +124,6 @@ class DetectionCollector(Collector):
         for spool in (*stats.values(), *self._shapes.values()):
             spool.close()
         return arrays
-
-    def answer(self, metrics: Any, records: dict[str, Any]) -> ArmAccuracy:
-        """Return the metrics as Ultralytics returned them, overall and per class."""
-        import numpy as np
-
-        overall: dict[str, float] = {}
-        rows: dict[int, dict[str, float]] = {}
-        for kind in KINDS[self.task]:
-            found = getattr(metrics, _METRICS[kind])
-            overall |= _named(kind, found.map50, found.map, found.mp, found.mr)
-            for i, cls in enumerate(found.ap_class_index):
-                row = rows.setdefault(int(cls), {})
-                row |= _named(kind, found.ap50[i], found.ap[i], found.p[i], found.r[i])
-        classes = []
-        for index, name in enumerate(records["names"].tolist()):
-            mine = records["target_cls"] == index
-            images = len(np.unique(records["target_image"][mine]))
-            classes.append(
-                ClassAccuracy(name=name, images=images, instances=int(mine.sum()), metrics=rows.get(index, {}))
-            )
-        return ArmAccuracy(
-            task=self.task,
-            images=len(records["images"]),
-            instances=len(records["target_cls"]),
-            metrics=overall,
-            classes=tuple(classes),
-            **self._left_out(),
-        )
 
 
 class ClassCollector(Collector):
@@ -214,30 +184,7 @@ class ClassCollector(Collector):
         images = np.array([self._relative(file) for file in self._seen])[order]
         return {**arrays, "images": images, "names": self._names}
 
-    def answer(self, metrics: Any, records: dict[str, Any]) -> ArmAccuracy:
-        """Return top1 and top5 as Ultralytics returned them, and those of the images of each class."""
-        hits = records["top"] == records["target"][:, None]
-        classes = []
-        for index, name in enumerate(records["names"].tolist()):
-            mine = records["target"] == index
-            count = int(mine.sum())
-            values = (hits[mine, 0].mean(), hits[mine].any(axis=1).mean()) if count else ()
-            found = {metric: float(value) for metric, value in zip(TOP, values, strict=False)}
-            classes.append(ClassAccuracy(name=name, images=count, instances=count, metrics=found))
-        return ArmAccuracy(
-            task=self.task,
-            images=len(records["images"]),
-            instances=len(records["images"]),
-            metrics=finite({"top1": metrics.top1, "top5": metrics.top5}),
-            classes=tuple(classes),
-            **self._left_out(),
-        )
-
 
 def collector_of(task: Task) -> type[Collector]:
     """Return the class that watches the evaluation of a task."""
     return ClassCollector if task == "classify" else DetectionCollector
-
-
-def _named(kind: str, *values: float) -> dict[str, float]:
-    return finite({kind + name: value for name, value in zip(CURVE, values, strict=True)})

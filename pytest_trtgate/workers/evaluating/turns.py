@@ -67,15 +67,24 @@ class Batches:
     """Shares the batches of one dataloader among several arms, and holds a few at a time.
 
     An arm gets ``group`` batches in a turn, which ``threads`` threads decode. ``phase`` is told ``images`` as the arms
-    begin to wait for images, and ``work`` once they have them.
+    begin to wait for images, and ``work`` once they have them. ``part``: which part of the turns these are, from 1,
+    and of how many; each turn has the same images as without parts.
 
     Attributes:
         loader: The dataloader, once the first arm has made it.
     """
 
-    def __init__(self, turns: Turns, phase: Callable[[Phase], None], group: int = 1, threads: int = 1) -> None:
+    def __init__(
+        self,
+        turns: Turns,
+        phase: Callable[[Phase], None],
+        group: int = 1,
+        threads: int = 1,
+        part: tuple[int, int] = (1, 1),
+    ) -> None:
         self.loader: Any = None
         self.group = group
+        self.part = part
         self._turns = turns
         self._phase = phase
         self._threads = threads
@@ -83,6 +92,24 @@ class Batches:
         self._number = -1
         self._held: list[dict[str, Any]] = []
         self._broken: BaseException | None = None
+
+    @property
+    def numbers(self) -> range:
+        """The numbers of the part's turns."""
+        (part, parts), turns = self.part, -(-len(self.loader) // self.group)
+        return range(turns * (part - 1) // parts, turns * part // parts)
+
+    @property
+    def batches(self) -> range:
+        """The numbers of the part's batches."""
+        numbers, count = self.numbers, len(self.loader)
+        return range(min(numbers.start * self.group, count), min(numbers.stop * self.group, count))
+
+    @property
+    def images(self) -> slice:
+        """The part's images, of those of a loader that does not shuffle."""
+        size = self.loader.batch_size
+        return slice(self.batches.start * size, self.batches.stop * size)
 
     def of(self, arm: str, whole: bool = False) -> ArmBatches:
         """Return the dataloader as an arm sees it; ``whole``: with the batches of a turn as one."""
@@ -94,7 +121,7 @@ class Batches:
         if number > self._number:
             # Every arm has had its turn, and is done with the batches before.
             self._number, self._held = number, []
-            for _ in range(min(self.group, len(self.loader) - number * self.group)):
+            for _ in range(min(self.group, self.batches.stop - number * self.group)):
                 try:
                     self._held.append(self._next())
                 except BaseException as error:  # for every arm to raise
@@ -110,7 +137,7 @@ class Batches:
             # Only once all arms are loaded: other threads may not disturb the capture of a CUDA graph.
             busy = -(-self._threads // self.loader.batch_size)
             self._decoded = queue.Queue(max(AHEAD * self.group, busy))
-            how = (self.loader, self._decoded, self._threads)
+            how = (self.loader, self.batches, self._decoded, self._threads)
             threading.Thread(target=_decode, args=how, daemon=True).start()
         batch = self.loader.collate_fn([image.result() for image in self._decoded.get()])
         self._phase("work")
@@ -128,24 +155,20 @@ class ArmBatches:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._batches.loader, name)
 
-    @property
-    def _turns(self) -> int:
-        return -(-len(self._batches.loader) // self._batches.group)
-
     def __len__(self) -> int:
-        return self._turns if self._whole else len(self._batches.loader)
+        return len(self._batches.numbers if self._whole else self._batches.batches)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        for number in range(self._turns):
+        for number in self._batches.numbers:
             batches = self._batches.take(self._arm, number)
             yield from [_merged(batches)] if self._whole else batches
 
 
-def _decode(loader: Any, into: queue.Queue[list[Future[Any]]], threads: int) -> None:
+def _decode(loader: Any, batches: range, into: queue.Queue[list[Future[Any]]], threads: int) -> None:
     """Decode in threads instead of the loader's processes, which would be forks of a process that uses a GPU."""
     with ThreadPoolExecutor(threads) as pool:
         try:
-            for indices in islice(loader.batch_sampler, len(loader)):
+            for indices in islice(loader.batch_sampler, batches.start, batches.stop):
                 into.put([pool.submit(loader.dataset.__getitem__, index) for index in indices])
         except BaseException as error:
             failed: Future[Any] = Future()

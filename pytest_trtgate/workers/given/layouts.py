@@ -7,6 +7,7 @@ detections which are kept. Pixels are those of the letterboxed input.
 ``raw``          N x (4 + C + E) x A: centre, width and height in pixels, scores 0 to 1, then what the task adds: E is
                  32 coefficients of masks (with a second output, N x 32 x H/4 x W/4), the numbers of key points (x and
                  y in pixels), or 1, the angle of a rotated box in radians
+``transposed``   the same, N x A x (4 + C + E)
 ``end2end``      N x K x (6 + E): x1, y1, x2, y2 in pixels, score, class, and the same E; of a rotated box centre, width
                  and height
 ``efficientnms`` N x 1 (how many there are), N x K x 4 (x1, y1, x2, y2 in pixels), N x K (scores), N x K (classes)
@@ -36,7 +37,8 @@ _STRIDES = ((8, 16, 32), (8, 16, 32, 64), (4, 8, 16, 32), (16, 32))
 class Expected:
     """What the outputs are to be of: a task, its classes, and an input of ``batch`` squares of ``imgsz`` pixels.
 
-    ``decodes``: the head is a decoder, as RT-DETR's, whose boxes and scores come by place.
+    ``decodes``: the head is a decoder, as RT-DETR's, whose boxes and scores come by place. ``said``: the layout that
+    was named, for shapes that two have.
     """
 
     task: Task
@@ -45,6 +47,7 @@ class Expected:
     imgsz: int
     batch: int
     decodes: bool = False
+    said: Layout | None = None
 
     @property
     def places(self) -> set[int]:
@@ -85,14 +88,27 @@ def recognise(outputs: Mapping[str, Shape], of: Expected) -> tuple[Layout, tuple
                 return "raw", names
             has = rows - 4 - extra
             raise ValueError(f"its output {name} has {has} classes ({_sides(shapes[name])}), not {of.classes}")
-        if rows in of.places and columns == 6 and of.task == "detect":
-            return "deepstream", names
+        if rows in of.places and (may := _by_place(columns, extra, of)):
+            if len(may) > 1 and of.said not in may:
+                raise ValueError(
+                    f"its output {name} ({_sides(shapes[name])}) may be a raw head of two classes that is transposed, "
+                    f"or DeepStream-Yolo's boxes: say which by layout = {' or '.join(map(repr, may))}"
+                )
+            return next(layout for layout in may if of.said == layout or len(may) == 1), names
         if columns == 6 + extra:
             return "end2end", names
     known = f"{of.batch}x{4 + of.classes + extra}x{min(of.places)} or {of.batch}xKx{6 + extra}"
     raise ValueError(
         _unknown(outputs, f"of a {of.task} model it may be {known}, or others that the documentation names")
     )
+
+
+def _by_place(columns: int, extra: int, of: Expected) -> list[Layout]:
+    """Return the layouts that have so many numbers for each place that a head looks at."""
+    numbers: dict[Layout, int] = {"transposed": 4 + of.classes + extra}
+    if of.task == "detect":
+        numbers["deepstream"] = 6
+    return [layout for layout, count in numbers.items() if count == columns]
 
 
 def _efficientnms(
@@ -145,4 +161,6 @@ def translate(layout: Layout, outputs: list[torch.Tensor], classes: int) -> Any:
         each = torch.arange(classes, device=boxes.device, dtype=labels.dtype)
         by_class = scores * (labels == each).to(scores.dtype)
         return [torch.cat([boxes[..., :2] + sizes / 2, sizes, by_class], -1).transpose(1, 2)]
+    if layout == "transposed":
+        outputs[0] = outputs[0].transpose(1, 2)
     return outputs

@@ -96,11 +96,13 @@ def _engine(looked: Looked) -> tuple[Description, EngineInspection | None]:
         imgsz=cell.imgsz,
         batch=cell.batch,
         decodes=metadata.get("head") == "RTDETRDecoder",
+        said=beside.layout,
     )
     try:
         layout, outputs = recognise(found.outputs, expected)
     except ValueError as error:
-        raise looked.refuse(str(error)) from error
+        said = str(error)
+        raise looked.refuse(f"{said} in {beside_name(looked)}" if "layout = " in said else said) from error
     if beside.layout not in (None, layout):
         raise looked.refuse(f"its outputs look like {layout}, and {beside_name(looked)} says {beside.layout}")
     if beside.letterbox == "corner" and metadata["task"] != "detect":

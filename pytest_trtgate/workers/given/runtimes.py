@@ -44,10 +44,11 @@ def onnx_tensors(looked: Looked) -> Tensors:
 
     from .look import TYPES, Tensors, _input
 
-    if elsewhere := _weights_elsewhere(looked.file):
+    if others := in_other_files(looked.file):
+        name, named = Path(looked.request.file).name, clip(", ".join(others))
         raise looked.refuse(
-            f"its weights are in another file, {clip(elsewhere)}, which is not gated with it; save all in one file: "
-            f"onnx.save(onnx.load(FILE), OTHER)"
+            f"its weights lie in other files ({named}), and one file is gated: write them into it, by "
+            f"onnx.save(onnx.load('{name}'), 'whole.onnx')"
         )
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = looked.request.threads
@@ -67,18 +68,18 @@ def onnx_tensors(looked: Looked) -> Tensors:
     return Tensors(inputs, outputs, of_graph(looked.file))
 
 
-def _weights_elsewhere(file: Path) -> str:
-    """Return the file beside an ONNX file that holds some of its tensors; empty where it holds all of them."""
+def in_other_files(file: Path) -> list[str]:
+    """Return the files in which an ONNX file says that its weights lie."""
     import onnx
     from onnx.external_data_helper import ExternalDataInfo, uses_external_data
 
     try:
         graph = onnx.load(file, load_external_data=False).graph
     except Exception:  # which ONNX Runtime then says better
-        return ""
+        return []
     constants = (attribute.t for step in graph.node for attribute in step.attribute if attribute.HasField("t"))
     elsewhere = (tensor for tensor in (*graph.initializer, *constants) if uses_external_data(tensor))
-    return next((ExternalDataInfo(tensor).location for tensor in elsewhere), "")
+    return sorted({ExternalDataInfo(tensor).location for tensor in elsewhere})
 
 
 def _side(side: Any) -> int:

@@ -103,14 +103,17 @@ def work(request: LatencyRequest, folder: Path) -> LatencyResponse:
 
 
 def runs_alone(request: LatencyRequest) -> bool:
-    """Return whether a launch needs no more than ONNX Runtime and the inputs that another one left.
+    """Return whether a launch needs no more than ONNX Runtime, and inputs that another one left or that can be made.
 
     A given file may be fed in another way.
     """
     files = [Path(arm.artifact) for arm in request.arms]
     engines = all(file.suffix == ".onnx" and not file.with_name(DESCRIPTION).exists() for file in files)
-    alone = request.device == "cpu" and request.contexts == ("engine",) and engines
-    return alone and bool(request.inputs) and Path(request.inputs, INPUTS).is_file()
+    if not engines or request.device != "cpu" or request.contexts != ("engine",) or not request.inputs:
+        return False
+    from .runtime_arms import takes_pictures
+
+    return Path(request.inputs, INPUTS).is_file() or all(map(takes_pictures, files))
 
 
 def contexts(request: LatencyRequest) -> tuple[Context, ...]:

@@ -1,7 +1,7 @@
 """Engines of ONNX Runtime in a launch that runs them alone: it needs neither torch nor Ultralytics.
 
-The inputs are those of the model's first launch, which has left them in a file. What is timed is the same call of the
-runtime there and here (:class:`RuntimeCall`).
+The inputs are those of the model's first launch, which has left them in a file, or are made here of the same images.
+What is timed is the same call of the runtime there and here (:class:`RuntimeCall`).
 """
 
 from __future__ import annotations
@@ -12,13 +12,16 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import TrtGateError
+from ...errors import DataError, TrtGateError
 from ...jobs import INPUTS, ArmRequest, LatencyRequest
 from ..artifact import check_shape, pin_onnxruntime, read_metadata, refusals
+from ..image_header import refusal
 from ..reading import noting
 
 FULL = 255
 """An image of 8 bits becomes an input by division by this."""
+GREY = 114
+"""What surrounds an image that is not square, as Ultralytics has it."""
 
 
 class RuntimeCall:
@@ -87,8 +90,10 @@ def load_alone(request: LatencyRequest) -> tuple[list[RuntimeArm], dict[bool, li
 
     Raises:
         TrtGateError: An arm does not fit the request, cannot be loaded or run, or returns NaN or infinite values.
+        DataError: There is no image, or none can be read.
     """
-    images = np.load(Path(request.inputs, INPUTS))
+    left = Path(request.inputs, INPUTS)
+    images = np.load(left) if left.is_file() else make_inputs(request)
     inputs = {half: [_divided(batch, half) for batch in images] for half in (False, True)}
     pin_onnxruntime(request.threads)
     arms = []
@@ -97,6 +102,52 @@ def load_alone(request: LatencyRequest) -> tuple[list[RuntimeArm], dict[bool, li
             arms.append(RuntimeArm(asked, request))
         arms[-1].rehearse(inputs[arms[-1].half][0])
     return arms, inputs
+
+
+def takes_pictures(artifact: Path) -> bool:
+    """Return whether an engine takes what :func:`make_inputs` makes: not a classifier, nor one of other channels."""
+    metadata = read_metadata(artifact)
+    return metadata.get("task") != "classify" and int(metadata.get("channels", 3)) == 3
+
+
+def make_inputs(request: LatencyRequest) -> list[Any]:
+    """Return the images of a launch in groups of ``batch`` as engines take them, but for the division by 255.
+
+    Each is as Ultralytics would make it: in the middle of a grey square, RGB, channels first.
+
+    Raises:
+        DataError: There is no image, or none can be read.
+    """
+    images: list[Any] = []
+    for path in request.images:
+        if len(images) < request.rules.images and (image := _picture(path, request)) is not None:
+            images.append(image)
+    if not images:
+        raise DataError(f"none of the {len(request.images)} images to time inference on can be read")
+    batch = request.how.batch
+    groups = -(-len(images) // batch)
+    return [np.stack([images[(g * batch + i) % len(images)] for i in range(batch)]) for g in range(groups)]
+
+
+def _picture(path: str, request: LatencyRequest) -> Any:
+    """Return an image as an engine takes it, channels x imgsz x imgsz; None where it cannot be read."""
+    import cv2
+
+    if refusal(Path(path), request.max_pixels):
+        return None
+    with noting(path):
+        image = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
+    if image is None:
+        return None
+    side = request.how.imgsz
+    ratio = min(side / length for length in image.shape[:2])
+    height, width = (round(length * ratio) for length in image.shape[:2])
+    if image.shape[:2] != (height, width):
+        image = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
+    top, left = (side - height) // 2, (side - width) // 2
+    placed = np.full((side, side, 3), GREY, np.uint8)
+    placed[top : top + height, left : left + width] = image
+    return np.ascontiguousarray(placed[:, :, ::-1].transpose(2, 0, 1))
 
 
 def leave_inputs(folder: Path, inputs: Sequence[Any]) -> None:

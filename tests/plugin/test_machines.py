@@ -1,0 +1,287 @@
+"""One session on several kinds of machines, each with a fake launcher of its own."""
+
+from __future__ import annotations
+
+import json
+import re
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import pytest
+from fake_jobs import Behaviour
+from project import SETTINGS, Project
+
+from pytest_trtgate.records import RunRecord, load_run
+
+HOOKS = """
+import fake_jobs
+from inline_launcher import InlineLauncher
+from pytest_trtgate.errors import JobError, SettingsError
+
+SLOWNESS = {"a": 1.0, "b": 2.0}
+LOST = {}
+
+class Launcher(InlineLauncher):
+    def __init__(self, machine):
+        self.machine = machine
+
+    def run(self, job, folder, progress):
+        with (Path(__file__).parent / "jobs.txt").open("a") as file:
+            file.write(f"{self.machine} {job.name}\\n")
+        if job.kind in LOST.get(self.machine, ()):
+            raise JobError(job.name, f"the worker on {self.machine}1 ended: its node died")
+        usual = fake_jobs.CONTEXTS
+        fake_jobs.CONTEXTS = {name: factor * SLOWNESS[self.machine] for name, factor in usual.items()}
+        try:
+            return super().run(job, folder, progress)
+        finally:
+            fake_jobs.CONTEXTS = usual
+
+class Missing(PretendedMachine):
+    def versions(self):
+        raise SettingsError("the Ray cluster at 'x' has no machine 'b'; it has: a")
+
+def pytest_trtgate_launcher(config, machine):
+    return Launcher(machine)
+
+def pytest_trtgate_machine(config, machine):
+    if machine in LOST.get("missing", ()):
+        return Missing()
+    kind = {"machine": f"{machine}_onnxruntime-1.31", "cpu": machine, "extra": {"node": f"{machine}1"}}
+    return PretendedMachine(**MACHINE, fingerprint=kind)
+"""
+FLEET = 'backend = "onnxruntime"\nfleet = { address = "x" }\n'
+BOTH = FLEET + 'machines = ["a", "b"]\n'
+FP16 = "--trt-precision=fp16"
+
+
+@pytest.fixture
+def machines(project: Project) -> Project:
+    """A project that is gated on two machines, of which the second is half as fast."""
+    project.hooks(HOOKS)
+    project.settings(top=BOTH)
+    return project
+
+
+def record(project: Project, machine: str) -> RunRecord:
+    return load_run(project.path / "reports" / machine / "run.json")
+
+
+def outcomes(project: Project, machine: str, subject: str = "latency") -> dict[str, str]:
+    return {v.cell.precision: str(v.outcome) for v in record(project, machine).verdicts if v.subject == subject}
+
+
+def jobs(project: Project) -> list[str]:
+    return (project.path / "jobs.txt").read_text().splitlines()
+
+
+def test_each_cell_is_measured_on_its_machine(machines: Project) -> None:
+    result = machines.run("-v")
+    assert result.ret == 0
+    names = re.findall(r"::(test_\w+)\[(\S+)\] PASSED", result.stdout.str())
+    precisions = ("fp32", "fp16", "int8")
+    assert {cell for _, cell in names} == {f"shapes-{p}-{m}" for p in precisions for m in "ab"}
+    assert len(names) == 12
+    for machine, p50_ms in (("a", 4.2), ("b", 8.4)):
+        run = record(machines, machine)
+        assert {cell.machine for cell in run.cells} == {v.cell.machine for v in run.verdicts} == {machine}
+        assert run.environment.extra["node"] == f"{machine}1"
+        assert run.settings["machines"] == [machine]
+        assert run.latencies["shapes"].per_launch_ms("fp16", "engine", 50)[0] == pytest.approx(p50_ms, rel=0.1)
+        kinds = [line.split()[1].partition("-")[0] for line in jobs(machines) if line.startswith(f"{machine} ")]
+        assert {"accuracy", "launch"} <= set(kinds)
+    # One engine serves both, as both would build the same.
+    assert sorted(line for line in jobs(machines) if "build" in line) == [
+        f"a build-shapes-{precision}-320-b1-onnxruntime-cpu" for precision in sorted(precisions)
+    ]
+    assert not (machines.path / "reports" / "run.json").exists()
+    assert (machines.path / "reports" / "trtgate.html").exists()
+
+
+def test_without_a_second_machine_nothing_is_otherwise(machines: Project) -> None:
+    machines.settings(top=FLEET)
+    result = machines.run("--trt-machine=b", FP16, "-v")
+    assert result.ret == 0
+    result.stdout.fnmatch_lines(["*test_latency?shapes-fp16? PASSED*"])
+    assert machines.record.cells[0].machine == ""
+    assert not (machines.path / "reports" / "b").exists()
+
+
+def test_the_command_line_names_machines(machines: Project) -> None:
+    machines.settings(top=FLEET)
+    assert machines.run("--trt-machine=b", "--trt-machine=a", FP16).ret == 0
+    assert outcomes(machines, "a") == outcomes(machines, "b") == {"fp16": "NO_BASELINE"}
+
+
+def test_tests_are_selected_by_machine(machines: Project) -> None:
+    result = machines.run("-k", "fp16-b")
+    assert result.ret == 0
+    assert not any(line.startswith("a ") for line in jobs(machines))
+    assert outcomes(machines, "b") == {"fp16": "NO_BASELINE"}
+    result.stdout.fnmatch_lines(["not judged: what is on a, for which no test was run"])
+
+
+def test_machines_have_limits_of_their_own(machines: Project) -> None:
+    machines.settings(
+        "int8 = { p50 = { budget_ms = 5.0 } }\n[latency.machine.b.fp16]\np50 = { budget_ms = 6.0 }\n", BOTH
+    )
+    result = machines.run()
+    assert outcomes(machines, "a")["fp16"] == "NO_BASELINE"
+    assert outcomes(machines, "b") == {"fp32": "NO_BASELINE", "fp16": "FAIL", "int8": "FAIL"}
+    result.stdout.fnmatch_lines(
+        [
+            "FAIL  shapes fp16 on b latency: p50 8.4 ms (median of launches) is over its",
+            "*set p50.budget_ms = * under [[]latency.machine.b.fp16] in trtgate.toml",
+        ]
+    )
+
+
+def test_machines_have_baselines_of_their_own(machines: Project) -> None:
+    assert machines.run(FP16, "--trt-baselines=update").ret == 0
+    files = {str(path.relative_to(machines.path)) for path in machines.path.glob("baselines/*/shapes/fp16*.json")}
+    place = "shapes/fp16-320-b1"
+    assert {f"baselines/{m}_onnxruntime-1.31/{place}.json" for m in "ab"} <= files
+    machines.hooks('SLOWNESS["b"] = 2.8\n')
+    machines.run(FP16, "--trt-fresh")
+    assert outcomes(machines, "a") == {"fp16": "PASS"}
+    assert outcomes(machines, "b")["fp16"] != "NO_BASELINE"
+
+
+def test_a_cell_is_accepted_from_the_record_of_its_machine(machines: Project) -> None:
+    from pytest_trtgate.cli import main
+
+    machines.run(FP16)
+    run = record(machines, "b")
+    command = run.accept_cells or run.verdicts[0].accept_cell
+    assert command.startswith("trtgate baseline accept reports/b/trtgate-runs/"), command
+    assert main(command.split()[1:]) == 0
+    machines.run(FP16)
+    assert outcomes(machines, "a") == {"fp16": "NO_BASELINE"}
+    assert outcomes(machines, "b") == {"fp16": "PASS"}
+
+
+def test_a_machine_that_cannot_be_had_costs_only_its_own_cells(machines: Project) -> None:
+    machines.hooks('LOST["missing"] = ["b"]\n')
+    result = machines.run(FP16)
+    assert result.ret == 1
+    result.assert_outcomes(passed=2, failed=2)
+    for subject in ("accuracy", "latency"):
+        assert outcomes(machines, "a", subject) == {"fp16": "NO_BASELINE"}
+        assert outcomes(machines, "b", subject) == {"fp16": "ERROR"}
+    assert "has no machine 'b'; it has: a" in record(machines, "b").verdicts[0].summary
+    result.stdout.fnmatch_lines(["ERROR  shapes fp16 on b accuracy and latency: the Ray cluster at 'x' has no"])
+    assert "no machine &#39;b&#39;; it has: a" in machines.page
+    assert not any(line.startswith("b ") for line in jobs(machines))
+
+
+def test_a_machine_that_dies_leaves_the_others_alone(machines: Project) -> None:
+    machines.hooks('LOST["a"] = ["latency"]\n')
+    assert machines.run(FP16).ret == 1
+    assert outcomes(machines, "a") == {"fp16": "ERROR"}
+    assert outcomes(machines, "a", "accuracy") == outcomes(machines, "b") == {"fp16": "NO_BASELINE"}
+
+
+def test_one_page_and_one_table_show_all_machines(machines: Project) -> None:
+    result = machines.run(FP16)
+    assert len(re.findall(r"^shapes fp16 +[ab] ", result.stdout.str(), re.MULTILINE)) == 2
+    page = machines.page
+    assert re.findall('<th scope="col">(.*?)</th>', page.partition('class="matrix"')[2].partition("</thead>")[0]) == [
+        "Model",
+        "a",
+        "b",
+    ]
+    result.stdout.fnmatch_lines(["report: *reports/trtgate.html"])
+
+
+def test_junit_and_annotations_tell_machines_apart(machines: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    machines.settings("[latency.machine.b.fp16]\np50 = { budget_ms = 6.0 }\n", BOTH)
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    result = machines.run(FP16, "--junitxml=junit.xml")
+    cases = ElementTree.parse(machines.path / "junit.xml").iter("testcase")
+    found = {
+        case.get("name"): {p.get("name"): p.get("value") for p in case.iter("property")}["trtgate_machine"]
+        for case in cases
+    }
+    assert found["test_latency[shapes-fp16-b]"] == "b"
+    assert found["test_latency[shapes-fp16-a]"] == "a"
+    result.stdout.fnmatch_lines(["::error file=test_gate.py,*title=shapes fp16 on b latency*"])
+
+
+def test_a_users_test_knows_its_machine(machines: Project) -> None:
+    machines.tests(
+        """
+        import json
+        from pathlib import Path
+
+        def test_times(trt_cell, trt_latency, trt_engine):
+            with Path("seen.txt").open("a") as file:
+                file.write(json.dumps([trt_cell.machine, trt_engine.cell.machine, trt_latency.p50_ms]) + "\\n")
+        """
+    )
+    assert machines.run(FP16).ret == 0
+    seen = [json.loads(line) for line in Path("seen.txt").read_text().splitlines()]
+    assert [one[:2] for one in seen] == [["a", "a"], ["b", "b"]]
+    assert seen[1][2] == pytest.approx(2 * seen[0][2], rel=0.2)
+
+
+def test_failures_of_last_time_are_run_on_their_machine_alone(machines: Project) -> None:
+    machines.settings("[latency.machine.b.fp16]\np50 = { budget_ms = 6.0 }\n", BOTH)
+    machines.run_apart(FP16, every_plugin=True)
+    (machines.path / "jobs.txt").unlink()
+    again = machines.run_apart(FP16, "--lf", every_plugin=True)
+    assert "1 failed" in again.output
+    assert "shapes-fp16-b" in again.output
+    assert {line[0] for line in jobs(machines)} == {"b"}
+
+
+def test_lines_and_start_name_the_machine(machines: Project) -> None:
+    text = machines.run("-k", "fp16").stdout.str()
+    assert "\n  trtgate: a: to do: 3 builds, 2 accuracies, 3 launches; " in text
+    assert "\n  trtgate: shapes fp16 on a: building the engine\n" in text
+    assert "\n  trtgate: b: to do: 2 accuracies, 3 launches; " in text
+    assert "\n  trtgate: shapes fp16 on b: engine from the cache" in text
+    assert "\n  trtgate: b: shapes: launch 1 of 3, timing " in text
+    assert "trtgate: backend onnxruntime on cpu (asked for; a, b of the Ray cluster x)" in text
+
+
+def test_workers_of_xdist_share_what_machines_did(machines: Project) -> None:
+    pytest.importorskip("xdist")
+    done = machines.run_apart("-n2", FP16)
+    assert done.ret == 0, done.output
+    assert outcomes(machines, "a") == outcomes(machines, "b") == {"fp16": "NO_BASELINE"}
+    names = [line for line in jobs(machines) if "build" in line]
+    assert sorted(names) == sorted(set(names))
+
+
+def test_release_packs_of_machines_lie_apart(machines: Project) -> None:
+    machines.run(FP16, "--trt-baselines=update")
+    result = machines.run(FP16, "--trt-promote=packs")
+    assert result.ret == 0
+    assert sorted(path.parts[-2] for path in (machines.path / "packs").glob("*/*")) == ["a", "b"]
+
+
+def test_a_slow_machine_fails_alone(machines: Project) -> None:
+    machines.run(FP16, "--trt-baselines=update")
+    machines.weights(Behaviour(p50_ms={"pt": 8.0, "fp32": 4.0, "fp16": 6.0, "int8": 3.0}))
+    machines.run(FP16)
+    assert outcomes(machines, "a") == outcomes(machines, "b") == {"fp16": "FAIL"}
+
+
+@pytest.mark.parametrize(
+    ("top", "said"),
+    [
+        ('machines = ["a", "b"]\n', "machines names machines of a fleet, and fleet.address is not set"),
+        (FLEET + 'machines = ["../a"]\n', "machines = '../a' is not allowed; allowed: kinds of machines"),
+    ],
+)
+def test_machines_that_cannot_be_are_refused(machines: Project, top: str, said: str) -> None:
+    machines.settings(top=top)
+    result = machines.run()
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert said in result.stderr.str() + result.stdout.str()
+
+
+def test_a_typo_in_a_machines_limits_is_told(machines: Project) -> None:
+    machines.settings("machine.b.fp16.p50 = { budget = 6.0 }\n", BOTH, SETTINGS)
+    result = machines.run()
+    assert "unknown key 'latency.machine.b.fp16.p50.budget'; did you mean 'budget_ms'?" in result.stderr.str()
