@@ -109,7 +109,7 @@ def test_the_engine_may_be_named_and_must_be_the_one_that_was_judged(here: Path,
     gone = says(1, "promote", "run.json", "-o", "new")
     assert gone.startswith("trtgate: /nowhere/engine.onnx: the engine cannot be copied (No such file or directory); ")
     (here / "other.onnx").write_bytes(b"another")
-    assert "other.onnx: not the engine that was judged (SHA-256 " in says(
+    assert "other.onnx: not the engine that was judged (7 bytes, judged " in says(
         1, "promote", "run.json", "-o", "new", "--engine", "other.onnx"
     )
     assert not (here / "new").exists()
