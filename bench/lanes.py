@@ -5,10 +5,10 @@ python bench/lanes.py run                 # 200 cells on 8 machines: some four m
 python bench/lanes.py run --quick         # 12 cells on 3 machines
 python bench/lanes.py simulate            # 1000 cells on 50 machines, by what ``run`` and ``fleet.py`` measured
 
-The machines are workers in the coordinator's own process, each with a cache and locks of its own, since eight nodes of a
-Ray cluster and their jobs are too much for two cores: no network and nothing of Ray is in the figures of ``run``, and the
-memory is that of the coordinator and the workers together. Jobs are processes that sleep. Writes ``results/lanes.json``
-and, of the simulation, ``results/lanes_simulated.json``.
+The machines are workers in the coordinator's own process, each with a cache and locks of its own, since eight nodes of
+a Ray cluster and their jobs are too much for two cores: no network and nothing of Ray is in the figures of ``run``, and
+the memory is that of the coordinator and the workers together. Jobs are processes that sleep. Writes
+``results/lanes.json`` and, of the simulation, ``results/lanes_simulated.json``.
 """
 
 from __future__ import annotations
