@@ -3,6 +3,7 @@
 export PYTHONPATH=tests/support
 python bench/fleet.py             # 10, 100 and 1000 jobs, and up to 20 000 images: some five minutes of two cores
 python bench/fleet.py --quick     # small numbers, to see whether it works
+python bench/fleet.py --jobs      # jobs alone, without images
 
 The node is on this machine, with a cache and locks of its own, so no network is in the figures. Jobs are fake ones:
 processes that read an engine and answer at once. Writes ``results/fleet.json`` and ``results/fleet.svg``. Needs Ray and
@@ -93,9 +94,10 @@ def draw(found: dict[str, Any], target: Path) -> None:
     from matplotlib import pyplot
 
     pyplot.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "trtgate", "font.size": 8})
-    figure, axes = pyplot.subplots(1, 2, figsize=(7, 2.8), layout="constrained")
+    shown = [what for what in ("jobs", "images") if found[what]]
+    figure, axes = pyplot.subplots(1, len(shown), figsize=(3.5 * len(shown), 2.8), layout="constrained", squeeze=False)
     words = {"here_s": "here", "there_s": "on a node", "first_s": "on a node, data sent", "again_s": "on a node, again"}
-    for axis, what in zip(axes, ("jobs", "images"), strict=True):
+    for axis, what in zip(axes[0], shown, strict=True):
         for name in next(iter(found[what].values())):
             if name in words:
                 axis.plot(
@@ -112,8 +114,11 @@ def main() -> None:
     """Measure, write and draw."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="Small numbers")
-    quick = parser.parse_args().quick
+    parser.add_argument("--jobs", action="store_true", help="No images")
+    asked = parser.parse_args()
+    quick = asked.quick
     counts, images = ([3, 10], [10, 100]) if quick else ([10, 100, 1000], [1000, 20_000])
+    images = [] if asked.jobs else images
     with tempfile.TemporaryDirectory() as folder:
         found = measure(Path(folder), counts, images)
         if quick:

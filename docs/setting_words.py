@@ -152,6 +152,7 @@ WORDS: dict[str, str] = {
     "findings.left-out-share": "From which share of a split on `images-left-out` fails instead of warning.",
     "findings.*": "[What it looks at](findings.md#{name}).",
     "fleet.address": "The Ray cluster on which jobs are done: see [Gate on other machines](../how-to/fleet.md).",
+    "fleet.nodes": "On how many machines of a kind models are measured at once, at most. Unset: on all that are free.",
     "fleet.wait_s": "For how long a run waits until a machine is free.",
     "fleet.shards": "Among how many free machines of the kind an evaluation is divided, at most.",
     "deployment.engine": (

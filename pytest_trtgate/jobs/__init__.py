@@ -32,6 +32,7 @@ from .contract import (
     Marking,
     MergeArm,
     MergeRequest,
+    MergeResponse,
     PicturesRequest,
     PicturesResponse,
     ProfileRequest,

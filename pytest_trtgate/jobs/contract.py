@@ -334,11 +334,14 @@ class MergeArm(Record):
     per_image: OutputFile
 
 
-class MergeRequest(Request[AccuracyResponse]):
-    """Put the parts of each arm together, and compute the metrics of the whole split once.
+class MergeResponse(Response):
+    """The accuracy of each arm, without what its parts alone tell: ``head``, ``unreadable``, ``left_out``, seconds."""
 
-    The answer leaves out what the answers of the parts tell already: ``head``, ``unreadable``, ``left_out``, seconds.
-    """
+    arms: dict[str, ArmAccuracy]
+
+
+class MergeRequest(Request[MergeResponse]):
+    """Put the parts of each arm together, and compute the metrics of the whole split once."""
 
     kind: ClassVar[JobKind] = "merge"
     arms: tuple[MergeArm, ...]

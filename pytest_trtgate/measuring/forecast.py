@@ -64,12 +64,12 @@ class Forecast(FileRecord):
     works: tuple[Work, ...] = ()
     rest_s: float | None = None
 
-    def left_s(self, space: Workspace) -> float | None:
+    def left_s(self, space: Workspace, machines: int = 1) -> float | None:
         """Return about how many seconds of a run are left; None where nothing tells, or it takes longer than before."""
         waiting = [work for work in self.works if not (space.has(work.done) or space.has(f"job-{work.job}"))]
         if self.rest_s is None or any(work.seconds is None for work in waiting):
             return None
-        left = sum(max(0.0, (work.seconds or 0.0) - space.job_age_s(work.job)) for work in waiting)
+        left = sum(max(0.0, (work.seconds or 0.0) - space.job_age_s(work.job)) for work in waiting) / machines
         return left + self.rest_s if left else None
 
 
@@ -216,11 +216,11 @@ def _own_s(job: JobRecord) -> float:
     return min(job.seconds, sum(job.phases.values())) if job.phases else job.seconds
 
 
-def countdown(space: Workspace) -> str:
-    """Return about how much time is left to a run, in words; empty where nothing tells."""
+def countdown(space: Workspace, machines: int = 1) -> str:
+    """Return about how much time is left to a run on so many machines, in words; empty where nothing tells."""
     with suppress(TrtGateError, OSError):
         found = space.get(FORECAST, Forecast)
-        left_s = None if found is None else found.left_s(space)
+        left_s = None if found is None else found.left_s(space, machines)
         if left_s is not None:
             return f"about {fmt.plain(fmt.duration(max(1, round(left_s))))} left"
     return ""

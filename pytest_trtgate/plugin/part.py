@@ -124,7 +124,7 @@ class Part:
     @property
     def left(self) -> str:
         """How much time is left, in words; empty where nothing tells."""
-        left = countdown(self.workspace)
+        left = countdown(self.workspace, self._lanes.running if self._lanes is not None else 1)
         return left and f"{self.prefix}{left}"
 
     @cached_property

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, SerializerFunctionWrapHandler, ValidationError, model_serializer
 
 from .base import Record
 from .names import Name
@@ -54,6 +54,14 @@ class Cell(Record):
     backend: Name
     device: Name
     machine: str = ""
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave the machine out where there is none: files of runs on one machine stay as they were."""
+        found: dict[str, Any] = serialize(self)
+        if not self.machine:
+            found.pop("machine", None)
+        return found
 
     # Runs of many cells compare and look up each with all others, for which those of a model are slow.
     def __eq__(self, other: object) -> bool:

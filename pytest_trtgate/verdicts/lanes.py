@@ -41,6 +41,11 @@ class Lanes:
         self._running = 0
         self._threads: list[threading.Thread] = []
 
+    @property
+    def running(self) -> int:
+        """How many lanes there are, at least one."""
+        return max(1, self._running)
+
     def start(self) -> None:
         """Begin, after the preflight; returns at once."""
         self._start(0)

@@ -42,6 +42,8 @@ def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
     for label in ("a", "a", "b"):
         found.add(label)
     found.add("c", kind="d")
+    for _ in range(2):
+        found.add("b2")
     yield found
     found.close()
 
@@ -115,30 +117,13 @@ def test_the_settings_name_a_cluster_and_the_command_line_a_machine(nodes: Nodes
     assert len(set(seen)) == 2
 
 
-SHARDS = """
-from functools import cache
-from pytest_trtgate.fleet import FleetLauncher, RayCluster, WorkersMachine
-from ray_nodes import FakeNodeWorker
-
-@cache
-def fleet():
-    cluster = RayCluster({address!r}, "a", worker=FakeNodeWorker)
-    return FleetLauncher(cluster.connect, cluster.another)
-
-def pytest_trtgate_launcher(config):
-    return fleet()
-
-def pytest_trtgate_machine(config):
-    return WorkersMachine(temporary=(), ask=lambda *what: fleet().ask(*what))
-"""
-
-
-def test_one_split_is_evaluated_on_two_machines_of_a_kind_as_in_one_pass(nodes: Nodes, project: Project) -> None:
-    project.hooks(SHARDS.format(address=nodes.address))
-    seen = []
+def test_one_split_is_evaluated_on_two_machines_of_a_kind_as_in_one_pass(nodes: Nodes, over_ray: Project) -> None:
+    project, seen = over_ray, []
+    arguments = ("--trt-machine=a", "--trt-precision=fp16", "-k", "accuracy", "-s")
     for shards in (1, 3):  # there are two
-        project.settings(top=f'backend = "onnxruntime"\nfresh = true\nfleet = {{ shards = {shards} }}\n')
-        done = project.run_apart("--trt-precision=fp16", "-k", "accuracy", "-s", every_plugin=True)
+        fleet = f'{{ address = "{nodes.address}", shards = {shards} }}'
+        project.settings(top=f'backend = "onnxruntime"\nfresh = true\nfleet = {fleet}\n')
+        done = project.run_apart(*arguments, every_plugin=True)
         assert done.ret == 0, done.output
         assert ("4 images in 2 parts, on as many machines" in done.output) == (shards > 1)
         found = [one.model_dump(exclude={"per_image", "measured_at"}) for one in project.record.accuracies]
@@ -175,6 +160,46 @@ def test_one_session_gates_on_two_kinds_each_cell_on_its_own(nodes: Nodes, over_
         assert f"trtgate: {machine}: shapes: launch 1 of 3" in done.output
 
 
+def several_models(project: Project, behaviour: Behaviour, *, machine: str) -> tuple[str, ...]:
+    """Give a project four models, and return the arguments for an engine of each on a kind of machine."""
+    for number in range(4):
+        behaviour.map50_95 = 0.7 + number / 100
+        behaviour.save(project.path / f"m{number}.pt")
+    models = (f"--trt-model=m{number}.pt" for number in range(4))
+    return ("--trt-precision=fp16", f"--trt-machine={machine}", "-s", *models)
+
+
+def test_models_of_a_session_are_measured_on_all_machines_of_a_kind(nodes: Nodes, over_ray: Project) -> None:
+    process = over_ray.start(*several_models(over_ray, Behaviour(seconds=0.3), machine="b2"), every_plugin=True)
+    output = process.communicate(timeout=300)[0]
+    assert process.returncode == 0, output
+    used = {model: {job.node for job in over_ray.record.jobs if f"-{model}-" in f"{job.name}-"} for model in MODELS}
+    timed = {job.node for job in over_ray.record.jobs if job.kind == "latency"}
+    assert {node[-9:-1] for node in timed} == {node.node_id[:8] for node in nodes.of("b2")}
+    assert all(len(its - {""}) == 1 for its in used.values()), used
+
+
+MODELS = ("m0", "m1", "m2", "m3")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_nothing_is_left_on_any_node_of_a_session_that_ends(nodes: Nodes, over_ray: Project, number: int) -> None:
+    hanging = Behaviour(faults={"latency-fp16": "hang"})
+    before = set(nodes.folder.glob("home-*/cache/pytest-trtgate/tmp/*/jobs/*/pid.txt"))
+    process = over_ray.start(*several_models(over_ray, hanging, machine="b2"), every_plugin=True)
+
+    def started() -> list[int]:
+        found = set(nodes.folder.glob("home-*/cache/pytest-trtgate/tmp/*/jobs/*/pid.txt")) - before
+        pids = [int(path.read_text() or 0) for path in found]
+        return pids if len(pids) == 2 and all(pids) else []
+
+    pids = wait_for(started, 120.0)
+    assert all(map(is_running, pids))
+    process.send_signal(number)
+    process.communicate(timeout=ORPHANS_S)
+    wait_for(lambda: not any(map(is_running, pids)), ORPHANS_S)
+
+
 def test_a_machine_that_dies_in_a_session_costs_only_its_own_cells(nodes: Nodes, over_ray: Project) -> None:
     lone = nodes.add("lone")
     over_ray.weights(Behaviour(seconds=2.0))
@@ -196,7 +221,7 @@ def test_a_kind_that_is_not_there_costs_only_its_own_cells(over_ray: Project) ->
     assert done.ret == 1, done.output
     assert {str(v.outcome) for v in record_of(over_ray, "x").verdicts} == {"ERROR"}
     assert {str(v.outcome) for v in record_of(over_ray, "b").verdicts} == {"NO_BASELINE"}
-    assert "has no machine 'x'; it has: a, b, c" in done.output
+    assert "has no machine 'x'; it has: a, b, b2, c" in done.output
 
 
 def test_a_machine_that_dies_is_replaced_while_nothing_was_timed(launchers: Any, nodes: Nodes, tmp_path: Path) -> None:
@@ -235,7 +260,9 @@ def test_a_kind_that_the_cluster_lacks_is_said_with_those_it_has(launchers: Any,
     for kind, said in (("x", "no machine 'x'"), ("", "not one kind of machine")):
         with pytest.raises(JobError) as caught:
             run(launchers(kind), clip_job(tmp_path), tmp_path)
-        assert f"has {said}; it has: a, b, c; name one of them as machines, or by --trt-machine" in caught.value.reason
+        assert (
+            f"has {said}; it has: a, b, b2, c; name one of them as machines, or by --trt-machine" in caught.value.reason
+        )
 
 
 def test_one_machine_does_the_jobs_of_one_run_at_a_time(launchers: Any, tmp_path: Path) -> None:

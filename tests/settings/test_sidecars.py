@@ -23,6 +23,9 @@ def test_it_says_how_images_are_fed(tmp_path: Path) -> None:
     assert (feed.dtype, feed.nhwc, feed.bgr, feed.scale, feed.mean) == ("float16", True, True, 255, (1, 2.5, 3))
     assert (feed.padding, feed.corner) == (0, True)
     assert read_sidecar(tmp_path / "other").feed("uint8", nhwc=False).scale == 255
+    sidecar_path(file).write_text("letterbox = false\n")
+    stretched = read_sidecar(file).feed("float32", nhwc=False)
+    assert (stretched.stretched, stretched.corner) == (True, False)
 
 
 @pytest.mark.parametrize(
@@ -30,7 +33,8 @@ def test_it_says_how_images_are_fed(tmp_path: Path) -> None:
     [
         ("scal = 255", "unknown key 'scal'; allowed: channels, dtype"),
         ('scale = "255"', "scale = '255' is not allowed; allowed: the value of white, such as 1 or 255"),
-        ('layout = "nms"', "layout = 'nms' is not allowed; allowed: raw, end2end, efficientnms"),
+        ('layout = "nms"', "layout = 'nms' is not allowed; allowed: raw, transposed, end2end, efficientnms"),
+        ("letterbox = true", "letterbox = True is not allowed; allowed: centre, corner or false"),
         ("names = []", "names = [] is not allowed; allowed: a list of names"),
         ("scale = ", "not valid TOML"),
     ],

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...errors import TrtGateError
-from ...jobs import AccuracyResponse, ArmAccuracy, MergeArm, MergeRequest
+from ...jobs import ArmAccuracy, MergeArm, MergeRequest, MergeResponse
 from ...records import KINDS, Task, true_positives
 from ..worker import PHASES, leave, main
 from .answers import STATS, accuracy_of
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     Arrays = dict[str, NDArray[Any]]
 
 
-def work(request: MergeRequest, folder: Path) -> AccuracyResponse:
+def work(request: MergeRequest, folder: Path) -> MergeResponse:
     """Merge the per-image records of each arm, and compute its metrics from the whole, as Ultralytics does.
 
     Raises:
@@ -30,7 +30,7 @@ def work(request: MergeRequest, folder: Path) -> AccuracyResponse:
 
     yolo.isolate(request)
     PHASES.begin("work")
-    return AccuracyResponse(arms={arm.arm: _merged_arm(arm) for arm in request.arms})
+    return MergeResponse(arms={arm.arm: _merged_arm(arm) for arm in request.arms})
 
 
 def _merged_arm(arm: MergeArm) -> ArmAccuracy:
