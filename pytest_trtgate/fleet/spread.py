@@ -124,5 +124,6 @@ class FleetLanes:
 
     def _each(self, what: Callable[[FleetLauncher], None]) -> None:
         """Do something to all launchers at once, since each may have to wait for its worker."""
-        with ThreadPoolExecutor(len(self._lanes)) as pool:
-            list(pool.map(what, self._lanes.values()))
+        launchers = list(self._lanes.values())  # a lane may be joining a machine
+        with ThreadPoolExecutor(len(launchers)) as pool:
+            list(pool.map(what, launchers))

@@ -54,6 +54,7 @@ class Part:
         self.asked: dict[str, list[tuple[Cell, Subject]]] = {}
         self._joining: threading.Thread | None = None
         self._lanes: Lanes | None = None
+        self._was_awaited = False
         self.run: RunRecord | None = None
         self.closing_lines: list[str] = []
 
@@ -66,6 +67,11 @@ class Part:
     def is_begun(self) -> bool:
         """Whether anything was measured or judged."""
         return self.workspace.path.exists()
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether any test asked for it, rather than that it was measured ahead of tests which then did not."""
+        return self.is_begun and (self._was_awaited or self._lanes is None)
 
     @cached_property
     def machine(self) -> Machine:
@@ -269,11 +275,13 @@ class Part:
             launcher = self.session.measure.caller.launcher
             if isinstance(launcher, LanedLauncher):
                 self._narrator.defers = True
-                self._lanes = Lanes(launcher, self.session, self.asked)
-                self._lanes.start()
+                lanes = Lanes(launcher, self.session, self.asked)
+                lanes.start()
+                self._lanes = lanes
 
     def await_model(self, model: str, meanwhile: Callable[[], None]) -> None:
-        """Wait for what is measured of a model ahead of its tests."""
+        """Wait for what is measured of a model ahead of its tests, of which one asks now."""
+        self._was_awaited = True
         if self._lanes is not None:
             with self._narrator.working():
                 self._lanes.await_model(model, meanwhile)

@@ -356,8 +356,8 @@ class GatePlugin:
             yield f"not judged: pytest ended early (-x or --maxfail), before {many} of the gate, first {left[0]}"
         if self.selected and self.selected <= self.last_failed:
             yield "not judged: what did not fail last time (--last-failed); a run without that option judges all"
-        if unasked := [part.name for part in self.parts if not part.is_begun]:
-            yield f"not judged: what is on {' and '.join(unasked)}, for which no test was run"
+        if unasked := [part.name for part in self.parts if not part.is_asked]:
+            yield f"not judged: what is on {' and '.join(unasked)}, for which no test asked"
 
     def _conclude(self, exitstatus: int | pytest.ExitCode) -> None:
         """Record the run, write the baselines that it was asked for, and its reports."""

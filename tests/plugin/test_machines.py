@@ -119,7 +119,7 @@ def test_tests_are_selected_by_machine(machines: Project) -> None:
     assert result.ret == 0
     assert not any(line.startswith("a ") for line in jobs(machines))
     assert outcomes(machines, "b") == {"fp16": "NO_BASELINE"}
-    result.stdout.fnmatch_lines(["not judged: what is on a, for which no test was run"])
+    result.stdout.fnmatch_lines(["not judged: what is on a, for which no test asked"])
 
 
 def test_machines_have_limits_of_their_own(machines: Project) -> None:
