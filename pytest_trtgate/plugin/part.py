@@ -173,7 +173,7 @@ class Part:
                 only_gpu=only_gpu,
                 python_path=options.python_path(self._config),
             )
-        measure = self._context(environment, launcher or self._fleet, self.machine)
+        measure = self._run_context(environment, launcher or self._fleet, self.machine)
         open_clips(measure)
         if not self._owner.is_worker:  # of several, one makes the launches, and none knows which
             models = {cell.model for cell in self.cells} if self._owner.launches_expected else set()
@@ -200,9 +200,9 @@ class Part:
             device=device,
             versions={},
         )
-        return self._gate(self._context(nobody, self._fleet, Machine()), refuse)
+        return self._gate(self._run_context(nobody, self._fleet, Machine()), refuse)
 
-    def _context(self, environment: Environment, launcher: Launcher | None, machine: Machine) -> RunContext:
+    def _run_context(self, environment: Environment, launcher: Launcher | None, machine: Machine) -> RunContext:
         assert launcher is not None
         return RunContext(
             settings=self.settings,

@@ -406,9 +406,8 @@ class GatePlugin:
             return
         if failed := self.problem or _failed(self.runs):
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
-            sys.stderr.write(
-                f"trtgate: failed, and a plugin or conftest.py gave pytest another exit code: {fmt.clip(failed, 500)}\n"
-            )
+            said = f"trtgate: failed, and a plugin or conftest.py set another exit code: {fmt.clip(failed, 500)}"
+            sys.stderr.write(f"{fmt.safe_line(said)}\n")
 
     def pytest_unconfigure(self) -> None:
         """End processes that still wait for a job, and let the engines and the folder of this run be pruned."""
