@@ -106,8 +106,10 @@ class FleetLanes:
         return nullcontext(()) if self._spread else self._own.beside(most)
 
     def close(self) -> None:
-        """End all workers."""
+        """End all workers; a job that comes all the same waits for a machine, as the first did."""
         self._each(FleetLauncher.close)
+        if self._spread and not self._first.is_lost:
+            self.resume()
 
     def stop(self) -> None:
         """End all workers, and interrupt the threads that wait for them."""
