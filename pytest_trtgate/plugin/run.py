@@ -356,6 +356,10 @@ class GatePlugin:
             yield f"not judged: pytest ended early (-x or --maxfail), before {many} of the gate, first {left[0]}"
         if self.selected and self.selected <= self.last_failed:
             yield "not judged: what did not fail last time (--last-failed); a run without that option judges all"
+        tables = self.settings.latency.machine
+        if tables and self.runs and not any(part.settings.latency.machine for part in self.parts):
+            here = " and ".join(dict.fromkeys(run.environment.machine for run in self.runs))
+            yield f"not judged: the limits under latency.machine, which are of {', '.join(tables)}; this is {here}"
         if unasked := [part.name for part in self.parts if not part.is_asked]:
             yield f"not judged: what is on {' and '.join(unasked)}, for which no test asked"
 

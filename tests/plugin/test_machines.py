@@ -137,6 +137,13 @@ def test_machines_have_limits_of_their_own(machines: Project) -> None:
     )
 
 
+@pytest.mark.parametrize(("name", "said"), [("c", True), ("b", False)])
+def test_limits_of_a_machine_that_is_not_there_are_told(machines: Project, name: str, said: bool) -> None:
+    machines.settings(f"[latency.machine.{name}]\np50 = {{ budget_ms = 6.0 }}\n", BOTH)
+    line = f"not judged: the limits under latency.machine, which are of {name}; this is a_"
+    assert (line in str(machines.run(FP16).stdout)) == said
+
+
 def test_machines_have_baselines_of_their_own(machines: Project) -> None:
     assert machines.run(FP16, "--trt-baselines=update").ret == 0
     files = {str(path.relative_to(machines.path)) for path in machines.path.glob("baselines/*/shapes/fp16*.json")}
