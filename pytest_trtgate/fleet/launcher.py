@@ -69,7 +69,7 @@ class FleetLauncher:
         self._has: set[str] = set()
         self._fingerprint: Any = None
         self._timed: set[int] = set()
-        self._turn = RLock()
+        self._turn, self._joining = RLock(), RLock()
         self._stopped = self._stays = False
         self._refused: TrtGateError | None = None
 
@@ -81,6 +81,10 @@ class FleetLauncher:
             SettingsError: The worker is of another release.
             WorkerLostError: It does not answer, or another was promised to be like one before, and is not.
         """
+        with self._joining:  # threads that ask for it at once are to share one
+            return self._connected()
+
+    def _connected(self) -> Connection:
         if self._refused is not None:  # to wait for a machine once is enough
             raise self._refused
         if self._stopped:
@@ -105,7 +109,7 @@ class FleetLauncher:
                 self.close()
                 raise WorkerLostError(f"{opened.name}, which was to take the place of a lost worker, is unlike it")
             self._fingerprint = like
-        return self._open
+        return self._still_open
 
     def ask(self, what: str, *arguments: Any) -> Any:
         """Return what the worker's machine says of itself."""
@@ -134,9 +138,18 @@ class FleetLauncher:
         """Begin with what has nothing to do with what the calling thread timed before."""
         self._timed.discard(get_ident())
 
+    @property
+    def _still_open(self) -> Connection:
+        """The connection, which another thread may have ended."""
+        opened = self._open
+        if opened is None:
+            if self._stopped:
+                raise KeyboardInterrupt
+            raise WorkerLostError("the worker was ended")
+        return opened
+
     def _call(self, method: str, *arguments: Any) -> Any:
-        assert self._open is not None
-        future = self._open.call(method, *arguments)
+        future = self._still_open.call(method, *arguments)
         wait([future], timeout=ANSWER_S)
         if not future.done():
             raise self._lost(f"has not answered for {ANSWER_S:g} s")
@@ -158,18 +171,16 @@ class FleetLauncher:
         return self._result(future)
 
     def _result(self, future: Future[Any]) -> Any:
-        assert self._open is not None
         try:
             return future.result()
         except Exception as error:
             cause = getattr(error, "cause", error)
             if isinstance(cause, TrtGateError):
                 raise cause from None
-            raise self._lost(self._open.why(error)) from error
+            raise self._lost(self._still_open.why(error)) from error
 
     def _lost(self, why: str) -> WorkerLostError:
-        assert self._open is not None
-        error = WorkerLostError(f"the worker on {self._open.name} {why}")
+        error = WorkerLostError(f"the worker on {self._still_open.name} {why}")
         self.close()
         return error
 

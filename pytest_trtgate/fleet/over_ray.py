@@ -137,7 +137,7 @@ class RayCluster:
         """Start a worker on a further machine of the kind; return None where none is free now."""
         ray = _ray()
         self._join(ray)
-        if ray.available_resources().get("GPU" if self._uses_gpu else CPU, 0) < 1:
+        if ray.available_resources().get("GPU" if self._uses_gpu else CPU, 0) < 1 or not self.free():
             return None
         again = RayCluster(self._address, self._kind, uses_gpu=self._uses_gpu, wait_s=_START_S, worker=self._worker)
         with suppress(SettingsError, WorkerLostError):

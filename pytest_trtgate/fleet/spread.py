@@ -106,8 +106,10 @@ class FleetLanes:
         return nullcontext(()) if self._spread else self._own.beside(most)
 
     def close(self) -> None:
-        """End all workers."""
+        """End all workers; a job that comes all the same waits for a machine, as the first did."""
         self._each(FleetLauncher.close)
+        if self._spread and not self._first.is_lost:
+            self.resume()
 
     def stop(self) -> None:
         """End all workers, and interrupt the threads that wait for them."""
@@ -124,5 +126,6 @@ class FleetLanes:
 
     def _each(self, what: Callable[[FleetLauncher], None]) -> None:
         """Do something to all launchers at once, since each may have to wait for its worker."""
-        with ThreadPoolExecutor(len(self._lanes)) as pool:
-            list(pool.map(what, self._lanes.values()))
+        launchers = list(self._lanes.values())  # a lane may be joining a machine
+        with ThreadPoolExecutor(len(launchers)) as pool:
+            list(pool.map(what, launchers))

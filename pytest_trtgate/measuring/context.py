@@ -78,6 +78,8 @@ class RunContext:
     """
 
     ranges: Path | None = None
+    _hooks = threading.Lock()
+    """For all kinds of machines of a run: a project's hook is asked by one thread at a time."""
 
     def __init__(
         self,
@@ -106,7 +108,6 @@ class RunContext:
         ahead, launches = workspace.path / "ahead", settings.latency.launches
         self.expected = ExpectedJobs(caller.launcher, environment.device, self.threads, ahead, launches)
         self._export_arguments: dict[Cell, dict[str, Any]] = {}
-        self._mutex = threading.Lock()
 
     @cached_property
     def weights_sha256(self) -> dict[str, str]:
@@ -172,7 +173,7 @@ class RunContext:
 
         Raises ``SettingsError`` where a hook sets what it may not set.
         """
-        with self._mutex:  # a project's hook is asked by one thread at a time
+        with self._hooks:
             if cell not in self._export_arguments:
                 given = self.settings.export_arguments(cell.backend)
                 self._export_arguments[cell] = given | self.caller.export_args(cell)

@@ -43,7 +43,19 @@ def evaluated(context: RunContext, name: str, request: AccuracyRequest, images: 
             except JobError as error:
                 context.milestone(f"{error}; this part is evaluated again on the run's own machine")
                 answers.append(context.job(f"{each}-again", part, len(request.arms)))
+    _check_complete(name, answers, images)
     return _merged(context, name, request, [part for _, part in parts], answers)
+
+
+def _check_complete(name: str, answers: Sequence[AccuracyResponse], images: int) -> None:
+    """Raise JobError where parts do not make up all images: each has read all labels, so what it read does not tell."""
+    for arm in {arm for answer in answers for arm in answer.arms}:
+        its = [answer.arms[arm] for answer in answers if arm in answer.arms]
+        if len({part.unreadable for part in its}) > 1:
+            raise JobError(name, "its parts left out different images; set fleet.shards = 1")
+        seen = sum(part.images for part in its) + its[0].left_out.count
+        if len(its) == len(answers) and seen < images:
+            raise JobError(name, f"its parts evaluated {arm} on {seen} of {images} images; set fleet.shards = 1")
 
 
 def _part(
@@ -72,8 +84,6 @@ def _merged(
         for arm in request.arms
         if all(arm.arm in answer.arms for answer in answers)
     }
-    if any(len({part.unreadable for part in its}) > 1 for its in found.values()):
-        raise JobError(name, "its parts left out different images; set fleet.shards = 1")
     arms = tuple(
         MergeArm(
             arm=arm.arm,

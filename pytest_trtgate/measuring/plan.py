@@ -234,8 +234,11 @@ def check_weights(path: Path, max_gb: float | None = None) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             unpacked = sum(member.file_size for member in archive.infolist())
+            scripted = any(name.endswith("/constants.pkl") for name in archive.namelist())
     except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError) as error:
         raise DataError(f"{path}: not a PyTorch checkpoint, or a truncated one") from error
+    if scripted:
+        raise DataError(f"{path}: a TorchScript archive, not a checkpoint; name the .pt that it was exported from")
     size = path.stat().st_size
     most = max(10 * size, 100_000_000) if max_gb is None else max_gb * 1e9
     if unpacked > most:

@@ -54,6 +54,7 @@ class Part:
         self.asked: dict[str, list[tuple[Cell, Subject]]] = {}
         self._joining: threading.Thread | None = None
         self._lanes: Lanes | None = None
+        self._was_awaited = False
         self.run: RunRecord | None = None
         self.closing_lines: list[str] = []
 
@@ -66,6 +67,11 @@ class Part:
     def is_begun(self) -> bool:
         """Whether anything was measured or judged."""
         return self.workspace.path.exists()
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether any test asked for it, rather than that it was measured ahead of tests which then did not."""
+        return self.is_begun and (self._was_awaited or self._lanes is None)
 
     @cached_property
     def machine(self) -> Machine:
@@ -167,7 +173,7 @@ class Part:
                 only_gpu=only_gpu,
                 python_path=options.python_path(self._config),
             )
-        measure = self._context(environment, launcher or self._fleet, self.machine)
+        measure = self._run_context(environment, launcher or self._fleet, self.machine)
         open_clips(measure)
         if not self._owner.is_worker:  # of several, one makes the launches, and none knows which
             models = {cell.model for cell in self.cells} if self._owner.launches_expected else set()
@@ -194,9 +200,9 @@ class Part:
             device=device,
             versions={},
         )
-        return self._gate(self._context(nobody, self._fleet, Machine()), refuse)
+        return self._gate(self._run_context(nobody, self._fleet, Machine()), refuse)
 
-    def _context(self, environment: Environment, launcher: Launcher | None, machine: Machine) -> RunContext:
+    def _run_context(self, environment: Environment, launcher: Launcher | None, machine: Machine) -> RunContext:
         assert launcher is not None
         return RunContext(
             settings=self.settings,
@@ -269,11 +275,13 @@ class Part:
             launcher = self.session.measure.caller.launcher
             if isinstance(launcher, LanedLauncher):
                 self._narrator.defers = True
-                self._lanes = Lanes(launcher, self.session, self.asked)
-                self._lanes.start()
+                lanes = Lanes(launcher, self.session, self.asked)
+                lanes.start()
+                self._lanes = lanes
 
     def await_model(self, model: str, meanwhile: Callable[[], None]) -> None:
-        """Wait for what is measured of a model ahead of its tests."""
+        """Wait for what is measured of a model ahead of its tests, of which one asks now."""
+        self._was_awaited = True
         if self._lanes is not None:
             with self._narrator.working():
                 self._lanes.await_model(model, meanwhile)

@@ -364,8 +364,12 @@ class GatePlugin:
             yield f"not judged: pytest ended early (-x or --maxfail), before {many} of the gate, first {left[0]}"
         if self.selected and self.selected <= self.last_failed:
             yield "not judged: what did not fail last time (--last-failed); a run without that option judges all"
-        if unasked := [part.name for part in self.parts if not part.is_begun]:
-            yield f"not judged: what is on {' and '.join(unasked)}, for which no test was run"
+        tables = self.settings.latency.machine
+        if tables and self.runs and not any(part.settings.latency.machine for part in self.parts):
+            here = " and ".join(dict.fromkeys(run.environment.machine for run in self.runs))
+            yield f"not judged: the limits under latency.machine, which are of {', '.join(tables)}; this is {here}"
+        if unasked := [part.name for part in self.parts if not part.is_asked]:
+            yield f"not judged: what is on {' and '.join(unasked)}, for which no test asked"
 
     def _conclude(self, exitstatus: int | pytest.ExitCode) -> None:
         """Record the run, write the baselines that it was asked for, and its reports."""
@@ -414,9 +418,8 @@ class GatePlugin:
             return
         if failed := self.problem or _failed(self.runs):
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
-            sys.stderr.write(
-                f"trtgate: failed, and a plugin or conftest.py gave pytest another exit code: {fmt.clip(failed, 500)}\n"
-            )
+            said = f"trtgate: failed, and a plugin or conftest.py set another exit code: {fmt.clip(failed, 500)}"
+            sys.stderr.write(f"{fmt.safe_line(said)}\n")
 
     def pytest_unconfigure(self) -> None:
         """End processes that still wait for a job, and let the engines and the folder of this run be pruned."""

@@ -149,8 +149,10 @@ def _copy(source: Path, target: Path, built: EngineRecord) -> None:
     remedy = "name its file with --engine, or gate again"
     try:
         with open_regular(source) as file, target.open("xb") as copy:
-            if os.fstat(file.fileno()).st_size == built.size_bytes:  # else it is another file, however large
-                shutil.copyfileobj(file, copy)
+            if (length := os.fstat(file.fileno()).st_size) != built.size_bytes:  # which may be too large to be read
+                both = f"{length:,} bytes, judged {built.size_bytes:,}"
+                raise TrtGateError(f"{source}: not the engine that was judged ({both}); {remedy}")
+            shutil.copyfileobj(file, copy)
     except OSError as error:
         raise TrtGateError(f"{source}: the engine cannot be copied ({error.strerror}); {remedy}") from error
     if (found := file_sha256(target)) != built.sha256:

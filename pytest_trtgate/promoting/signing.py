@@ -107,7 +107,8 @@ class Trust:
     certificates: Sequence[Path] = ()
 
     def check(self) -> None:
-        """Raise SettingsError where the key or a certificate cannot be read."""
+        """Raise SettingsError where the key or a certificate cannot be read, or model-signing is not installed."""
+        _library()
         _check([self.key] if self.key else self.certificates)
 
     def problem(self, folder: Path) -> str:

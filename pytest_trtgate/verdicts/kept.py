@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from .. import __version__
 from ..cache import ComparisonStore
 from ..judge.accuracy.agreement import Agreement
 from ..judge.accuracy.bootstrap import Bootstrap
@@ -44,7 +45,7 @@ def kept(
     """
     try:
         parts = {
-            "comparer": COMPARER_VERSION,
+            "comparer": [COMPARER_VERSION, __version__],
             "arms": [file_sha256(path) for path in arms],
             "task": engine.task,
             "how": how,

@@ -51,10 +51,11 @@ class Lanes:
         self._start(0)
 
     def _start(self, lane: int) -> None:
+        thread = threading.Thread(target=self._run, args=(lane,), name=f"lane {lane}", daemon=True)
         with self._mutex:
+            thread.start()  # may fail, and is to be counted before it ends
             self._running += 1
-        self._threads.append(threading.Thread(target=self._run, args=(lane,), name=f"lane {lane}", daemon=True))
-        self._threads[-1].start()
+            self._threads.append(thread)
 
     def _run(self, lane: int) -> None:
         try:
@@ -62,7 +63,8 @@ class Lanes:
                 with suppress(TrtGateError):  # each verdict says so
                     self._session.preflight()
                 for further in range(1, self._launcher.lanes(len(self._asked))):
-                    self._start(further)
+                    with suppress(RuntimeError):  # no further thread is to be had: fewer do as well
+                        self._start(further)
             while self._waiting and self._launcher.enter(lane):
                 with suppress(IndexError):  # another lane took it
                     self._measure(self._waiting.popleft(), lane)

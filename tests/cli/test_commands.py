@@ -140,6 +140,26 @@ def test_a_report_does_not_take_the_place_of_its_record(
     assert record.read_bytes() == before
 
 
+@pytest.mark.parametrize("output", ["run.json", "run.metrics.txt"])
+def test_neither_file_for_gitlab_takes_the_place_of_a_record(
+    record: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], output: str
+) -> None:
+    ready = tmp_path / "run.metrics.txt"
+    ready.write_bytes(record.read_bytes())
+    taken = record if output == "run.json" else ready
+    with pytest.raises(SystemExit):
+        main(["report", str(taken), "--format=gitlab", "-o", str(tmp_path / "run.json")])
+    assert f"{output} is one of the records" in capsys.readouterr().err
+    assert taken.read_bytes() == ready.read_bytes()
+
+
+@pytest.mark.parametrize("address", ["", "head", "http://head:6379", "head:port"])
+def test_a_worker_is_told_where_a_cluster_is(address: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["worker", f"--address={address}"])
+    assert f"'{address}' is not HOST:PORT" in capsys.readouterr().err
+
+
 def test_several_records_make_one_report(record: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     save(tmp_path / "other.json", gpu_run())
     for name in ("r.html", "r.md", "r.csv"):

@@ -123,6 +123,17 @@ def test_lines_of_a_list_are_relative_to_the_working_folder_or_with_a_dot_to_the
     )
 
 
+def test_a_line_of_a_list_may_be_missing_but_not_all(tmp_path: Path) -> None:
+    data = write_dataset(tmp_path / "data")
+    listing = tmp_path / "data" / "test.txt"
+    listing.write_text("./images/test/0.png\n./images/test/gone.png\n")
+    data.write_text("test: test.txt\nnames: [a]\n")
+    names = [image.name for image in load_dataset(data).images("test")]
+    assert names == ["0.png", "gone.png"]  # Ultralytics leaves it out, which images-left-out says
+    listing.write_text("./images/test/gone.png\n")
+    assert "gone.png, which does not exist, nor does any other file that it lists" in refused(data)
+
+
 # What is in a YAML
 
 TEXT = "test: images/test\nnames: [a, b]\n"

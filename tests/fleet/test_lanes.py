@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from fake_jobs import Behaviour
 from project import Project
 
+from pytest_trtgate.fleet import FleetLanes, FleetLauncher, WorkerLostError
 from pytest_trtgate.records import JobRecord, Outcome
 
 HOOKS = """
@@ -191,3 +193,15 @@ def test_a_run_that_ends_early_waits_for_no_lane(project: Project, tmp_path: Pat
     assert done.ret == pytest.ExitCode.TESTS_FAILED
     assert len([job for job in project.record.jobs if job.kind == "latency"]) < 3 * len(MODELS)
     assert all(json.loads((tmp_path / "ended.json").read_text()))
+
+
+def test_what_comes_after_all_machines_were_given_back_waits_for_one() -> None:
+    def machine() -> NoReturn:
+        raise WorkerLostError("nobody there")
+
+    first = FleetLauncher(machine)
+    fleet = FleetLanes(first, free=lambda: 1)
+    assert fleet.lanes(2) == 2
+    assert first.connect is not machine
+    fleet.close()
+    assert first.connect is machine

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 from fake_jobs import Behaviour
 from project import Project
 
-from pytest_trtgate.records import AccuracyRecord
+from pytest_trtgate.errors import JobError
+from pytest_trtgate.jobs import AccuracyResponse, ArmAccuracy
+from pytest_trtgate.measuring.parts import _check_complete
+from pytest_trtgate.records import AccuracyRecord, Trouble
 from pytest_trtgate.settings.settings import Fleet
 
 HOOKS = """
@@ -135,3 +139,21 @@ def test_an_arm_that_dies_in_each_part_is_found_as_in_one_pass(project: Project,
 def test_each_part_gets_a_thousand_images_unless_the_settings_name_their_number() -> None:
     assert [Fleet().parts(images) for images in (0, 999, 1999, 2000, 50_000)] == [1, 1, 1, 2, 50]
     assert [Fleet(shards=4).parts(images) for images in (0, 3, 1000)] == [1, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("seen", "left_out", "why"), [((3, 2), 0, ""), ((3, 1), 1, ""), ((3, 1), 0, "fp16 on 4 of 5 images")]
+)
+def test_parts_that_do_not_make_up_the_split_are_refused(seen: tuple[int, int], left_out: int, why: str) -> None:
+    answers = [
+        AccuracyResponse(
+            arms={
+                "fp16": ArmAccuracy(
+                    task="detect", images=n, instances=0, metrics={}, classes=(), left_out=Trouble(count=left_out)
+                )
+            }
+        )
+        for n in seen
+    ]
+    with pytest.raises(JobError, match=why) if why else nullcontext():
+        _check_complete("accuracy-m-fp16", answers, 5)

@@ -585,6 +585,12 @@ def test_one_launch_does_not_decide_another_budget(
     assert (found.outcome, found.needs_launches) == (None, 3)
 
 
+def test_further_launches_take_back_what_one_passed() -> None:
+    assert budget(5.0, 12.0, stored_ms=CALM).outcome is None
+    assert budget(5.0, 12.0, 12.0, over=400, stored_ms=CALM).outcome is not Outcome.PASS
+    assert budget(5.0, 5.0, stored_ms=CALM).outcome is Outcome.PASS
+
+
 def test_launches_that_differ_prove_a_budget_where_there_are_enough() -> None:
     levels = [7.0, 7.2, 6.9, 7.1, 7.0, 7.2, 6.9, 7.1]
     assert (budget(*levels[:3]).outcome, budget(*levels[:3]).needs_launches) == (None, 5)

@@ -220,6 +220,19 @@ def test_a_failed_verdict_fails_the_run_whatever_the_test_makes_of_it(project: P
     )
 
 
+@pytest.mark.parametrize("strict", [True, False])
+def test_a_plugin_that_calls_a_failed_run_green_afterwards_does_not_make_it_so(project: Project, strict: bool) -> None:
+    project.weights(Behaviour(drop={"fp32": 0.3}))
+    project.settings(top=f"strict = {str(strict).lower()}")
+    (project.path / "conftest.py").write_text(
+        "import pytest\n\n\n@pytest.hookimpl(wrapper=True, tryfirst=True)\ndef pytest_sessionfinish(session):\n"
+        "    yield\n    session.exitstatus = 0\n"
+    )
+    result = project.run_apart("--trt-precision=fp32", "-k", "accuracy")
+    assert result.ret == (pytest.ExitCode.TESTS_FAILED if strict else pytest.ExitCode.OK)
+    assert ("set another exit code: shapes fp32 accuracy" in result.output) == strict
+
+
 def test_without_strict_a_test_may_expect_a_failed_verdict(project: Project) -> None:
     project.weights(Behaviour(drop={"fp32": 0.3}))
     project.settings(top="strict = false")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 
@@ -138,6 +139,56 @@ def test_what_cannot_be_gated_is_a_sentence(project: Project, top: str, said: st
     result = project.run()
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     assert said in "".join(result.errlines + result.outlines)
+
+
+@pytest.mark.parametrize(
+    ("top", "options", "said"),
+    [
+        ("", ("--trt-engine=int8=a.onnx", "--trt-precision=fp32"), "command line: a file is given for int8, and"),
+        ('precisions = ["fp32"]', ("--trt-engine=int8=a.onnx",), "leaves it out, so it would not be judged"),
+        ('precisions = ["fp32"]\n' + ENGINES, (), "trtgate.toml: a file is given for int8, and precisions = fp32"),
+        ("", ("--trt-engine=int8=a.onnx", "--trt-engine=int8=b.onnx"), "more than one file for int8; keep one"),
+    ],
+)
+def test_a_file_that_no_cell_would_judge_is_refused(
+    project: Project, top: str, options: tuple[str, ...], said: str
+) -> None:
+    give(project)
+    project.settings(top=top, base=BASE if ENGINES in top else SETTINGS)
+    result = project.run(*options)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert said in " ".join(result.errlines + result.outlines)
+
+
+def test_an_option_may_leave_out_a_file_that_the_settings_give(project: Project) -> None:
+    give(project)
+    project.settings(top=ENGINES, base=BASE)
+    project.run("--trt-precision=fp32", "-k", "accuracy").assert_outcomes(passed=1)
+
+
+@pytest.mark.parametrize(
+    ("name", "size_bytes", "said"),
+    [
+        ("best.onnx", 40_000_000_000, "best.onnx: 40.0 GB, more than 4.0 GB"),
+        ("best.onnx.toml", 10_000_000_000, "best.onnx.toml: 10.0 GB, more than 1.0 MB"),
+        ("best.onnx", None, "best.onnx: a FIFO, not a regular file"),
+        ("best.onnx.toml", None, "best.onnx.toml: a FIFO, not a regular file"),
+    ],
+)
+def test_a_given_file_or_what_is_beside_it_is_a_regular_one_of_bounded_size(
+    project: Project, name: str, size_bytes: int | None, said: str
+) -> None:
+    file = give(project).with_name(name)
+    project.settings(top=ENGINES, base=BASE)
+    file.unlink(missing_ok=True)
+    if size_bytes is None:
+        os.mkfifo(file)
+    else:
+        with file.open("wb") as hole:
+            hole.truncate(size_bytes)
+    result = project.run("-k", "int8 and accuracy")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert said in " ".join(result.errlines + result.outlines)
 
 
 def predicted(project: Project, times: str = "") -> None:

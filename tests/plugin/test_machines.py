@@ -119,7 +119,7 @@ def test_tests_are_selected_by_machine(machines: Project) -> None:
     assert result.ret == 0
     assert not any(line.startswith("a ") for line in jobs(machines))
     assert outcomes(machines, "b") == {"fp16": "NO_BASELINE"}
-    result.stdout.fnmatch_lines(["not judged: what is on a, for which no test was run"])
+    result.stdout.fnmatch_lines(["not judged: what is on a, for which no test asked"])
 
 
 def test_machines_have_limits_of_their_own(machines: Project) -> None:
@@ -131,10 +131,17 @@ def test_machines_have_limits_of_their_own(machines: Project) -> None:
     assert outcomes(machines, "b") == {"fp32": "NO_BASELINE", "fp16": "FAIL", "int8": "FAIL"}
     result.stdout.fnmatch_lines(
         [
-            "FAIL  shapes fp16 on b latency: p50 8.4 ms (median of launches) is over its",
+            "FAIL  shapes fp16 on b latency: p50 8.4* ms (median of launches) is over its",
             "*set p50.budget_ms = * under [[]latency.machine.b.fp16] in trtgate.toml",
         ]
     )
+
+
+@pytest.mark.parametrize(("name", "said"), [("c", True), ("b", False)])
+def test_limits_of_a_machine_that_is_not_there_are_told(machines: Project, name: str, said: bool) -> None:
+    machines.settings(f"[latency.machine.{name}]\np50 = {{ budget_ms = 6.0 }}\n", BOTH)
+    line = f"not judged: the limits under latency.machine, which are of {name}; this is a_"
+    assert (line in str(machines.run(FP16).stdout)) == said
 
 
 def test_machines_have_baselines_of_their_own(machines: Project) -> None:
@@ -282,7 +289,8 @@ def test_an_interrupted_session_leaves_the_records_and_the_report_of_the_one_bef
     assert result.ret == pytest.ExitCode.INTERRUPTED
     assert {m: (machines.path / "reports" / m / "run.json").read_bytes() for m in "ab"} == before
     assert page.read_text() == "of the run before"
-    newest = {m: max((machines.path / "reports" / m / "trtgate-runs").glob("*/run.json")) for m in "ab"}
+    runs = {m: (machines.path / "reports" / m / "trtgate-runs").glob("*/run.json") for m in "ab"}
+    newest = {m: max(found, key=lambda path: path.stat().st_mtime_ns) for m, found in runs.items()}
     assert all(load_run(path).unfinished == "the run was interrupted" for path in newest.values())
     assert {v.subject for v in load_run(newest["a"]).verdicts} == {"accuracy", "latency"}
     result.stdout.fnmatch_lines(["report: *reports/a/trtgate-runs/*/trtgate.html"])

@@ -70,7 +70,7 @@ def test_a_pack_holds_the_engine_that_was_judged_and_the_evidence(here: Path) ->
 def test_the_report_in_a_pack_is_one_file_of_one_cell(here: Path, says: Says) -> None:
     run = passing_run()
     (here / "engine").write_bytes(b"an engine")
-    engine = run.engines[KEY].model_copy(update={"sha256": file_sha256(here / "engine")})
+    engine = run.engines[KEY].model_copy(update={"sha256": file_sha256(here / "engine"), "size_bytes": 9})
     failed = {"outcome": Outcome.FAIL, "failed": True}
     verdicts = tuple(v.model_copy(update=failed) if v.cell.precision == "int8" else v for v in run.verdicts)
     save(here / "run.json", run.model_copy(update={"engines": {**run.engines, KEY: engine}, "verdicts": verdicts}))
@@ -109,7 +109,7 @@ def test_the_engine_may_be_named_and_must_be_the_one_that_was_judged(here: Path,
     gone = says(1, "promote", "run.json", "-o", "new")
     assert gone.startswith("trtgate: /nowhere/engine.onnx: the engine cannot be copied (No such file or directory); ")
     (here / "other.onnx").write_bytes(b"another")
-    assert "other.onnx: not the engine that was judged (SHA-256 " in says(
+    assert "other.onnx: not the engine that was judged (7 bytes, judged " in says(
         1, "promote", "run.json", "-o", "new", "--engine", "other.onnx"
     )
     assert not (here / "new").exists()
@@ -265,6 +265,14 @@ def test_foreign_files_links_and_folders_are_found(here: Path, says: Says) -> No
     assert "dist: link is a link, and no pack has one\n" in said
 
 
+@pytest.mark.parametrize("name", [*FILES, "model.sig"])
+def test_a_file_that_is_far_too_large_is_not_read(here: Path, says: Says, name: str) -> None:
+    with (here / "dist" / name).open("wb") as hole:
+        hole.truncate(400_000_000_000)
+    most = "4.0 GB" if name == "engine.onnx" else "1.0 GB"
+    assert f"dist: {name}: 400 GB, more than {most}\n" in says(1, "verify", "dist")
+
+
 def test_another_engine_with_new_sums_is_not_that_of_the_manifest(here: Path, says: Says) -> None:
     (here / "dist" / "engine.onnx").write_bytes(b"another")
     subprocess.run(
@@ -337,3 +345,15 @@ def test_onnx_runtime_loads_what_an_older_one_did(here: Path, says: Says) -> Non
     assert says(1, "verify", "dist") == f"dist: this machine cannot load it: {why}\n"
     bare = PretendedMachine(installed={})
     assert "ONNX Runtime is not installed; the engine ran on 1.32.0" in says(1, "verify", "dist", machine=bare)
+
+
+def test_an_empty_key_is_no_cell_even_where_there_is_one_alone(here: Path, says: Says) -> None:
+    assert "no cell ''; it has: " in says(2, "promote", "run.json", "--only=", "-o", "new")
+    assert not (here / "new").exists()
+
+
+def test_an_engine_of_another_size_is_not_copied(here: Path, says: Says) -> None:
+    with (here / "hole.onnx").open("wb") as hole:
+        hole.truncate(400_000_000_000)
+    said = says(1, "promote", "run.json", "-o", "new", "--engine=hole.onnx")
+    assert "hole.onnx: not the engine that was judged (400,000,000,000 bytes, judged " in said

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import subprocess
 import sys
@@ -150,3 +151,25 @@ def test_a_key_that_cannot_be_used_is_unusable_input(here: Path, says: Says) -> 
         assert said.startswith(f"trtgate: {name} cannot be used: ")
     assert says(2, "verify", "dist", "--key=none.pub").startswith("trtgate: none.pub cannot be used: ")
     assert sorted(here.iterdir()) == before
+
+
+def test_a_key_is_a_regular_file_of_bounded_size(here: Path, says: Says) -> None:
+    os.mkfifo(here / "fifo")
+    (here / "zero").symlink_to("/dev/zero")
+    with (here / "hole").open("wb") as hole:
+        hole.truncate(40_000_000_000)
+    for name, why in (("fifo", "a FIFO, not"), ("zero", "a device, not"), ("hole", "40.0 GB, more than 1.0 MB")):
+        for arguments in (
+            ("verify", "dist", f"--key={name}"),
+            ("verify", "dist", f"--certificate={name}"),
+            ("promote", "run.json", "-o", "new", f"--sign={name}"),
+            (*SIGNED, f"--certificate={name}"),
+        ):
+            assert says(2, *arguments).startswith(f"trtgate: {name} cannot be used: {why}")
+
+
+def test_no_signature_is_looked_for_in_what_cannot_be_read(here: Path, says: Says) -> None:
+    says(0, *SIGNED)
+    (here / "dist" / "report.html").unlink()
+    os.mkfifo(here / "dist" / "report.html")
+    assert "its signature was not looked at" in says(1, "verify", "dist", "--key=key.pub")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import socket
 import tracemalloc
 from collections.abc import Callable
@@ -12,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from records_example import baseline, cell
+from records_example import baseline, cell, environment
 from runs_example import failing_run
 
 from pytest_trtgate.baselines.store import KEEP_BYTES, load_either
 from pytest_trtgate.errors import RecordError
 from pytest_trtgate.records import file_sha256
-from pytest_trtgate.records.baseline import Baseline
+from pytest_trtgate.records.baseline import AccuracyBaseline, Baseline
 from pytest_trtgate.records.cell import CONTEXTS
 from pytest_trtgate.records.figures import AccuracyFigures, PrecisionRecall, Scores
 from pytest_trtgate.records.files import (
@@ -220,3 +221,25 @@ def test_a_pipe_that_nobody_reads_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(OSError, match="No such device or address"):
         write_whole(tmp_path / "pipe", b"text")
+
+
+@pytest.mark.parametrize("value", ["-1", "1.1", "NaN", "Infinity", "1e308"])
+@pytest.mark.parametrize("metrics", ["accuracy", "reference_accuracy"])
+def test_a_baseline_with_a_metric_that_is_none_is_refused(tmp_path: Path, metrics: str, value: str) -> None:
+    said = AccuracyBaseline(
+        cell=cell("int8"), environment=environment(), engine_sha256="0", **{metrics: {"mAP50": 0.5}}
+    )
+    (tmp_path / "a.json").write_bytes(as_json(said).replace(b"0.5", value.encode()))
+    with pytest.raises(RecordError, match=f"not a valid AccuracyBaseline .field '{metrics}.mAP50'"):
+        load(tmp_path / "a.json", AccuracyBaseline)
+
+
+@pytest.mark.parametrize("value", ["0", "-4.0", "NaN", "Infinity", "1e308"])
+def test_a_baseline_with_a_time_that_no_machine_takes_is_refused(tmp_path: Path, value: str) -> None:
+    file = tmp_path / "a.json"
+    before = as_json(baseline(cell("int8"), 4.0)).decode()
+    text, count = re.subn(r'("p50": \[)[^,\]]+', rf"\g<1>{value}", before, count=1)
+    assert count
+    file.write_text(text)
+    with pytest.raises(RecordError, match="percentiles that are no durations in milliseconds"):
+        load(file, Baseline)

@@ -54,6 +54,24 @@ def test_the_guilty_layer_is_found_and_its_settings_let_the_next_run_pass(
     assert engine.key_parts["quantization"] == {"keep": ["head.keypoints"], "per_channel": True}
 
 
+@pytest.mark.parametrize("command", ["repair", "explain"])
+@pytest.mark.parametrize(
+    ("change", "said"), [("label", "the evaluated images or their labels"), ("weights", "the checkpoint")]
+)
+def test_what_changed_since_the_run_is_not_taken_for_what_was_judged(
+    project: Project, capsys: pytest.CaptureFixture[str], command: str, change: str, said: str
+) -> None:
+    project.run("-k", "accuracy").assert_outcomes(failed=1)
+    before = (project.path / RECORD).read_bytes()
+    if change == "label":
+        next((project.path / "data" / "labels" / "test").glob("*.txt")).write_text("0 0.4 0.4 0.1 0.1\n")
+    else:
+        project.weights(Behaviour(harm=HARM, drop={"int8": 0.1}))
+    assert main([command, RECORD, "--only", KEY], PretendedMachine()) == 2
+    assert f"shapes int8: {said} changed since the run of this record" in capsys.readouterr().err
+    assert (project.path / RECORD).read_bytes() == before
+
+
 def test_the_table_has_what_is_now_first_and_what_is_recommended_next(
     project: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -83,14 +83,21 @@ def empty_split(project: Project) -> None:
         image.unlink()
 
 
-def list_with_a_missing_image(project: Project) -> None:
-    (project.path / "data" / "test.txt").write_text("images/test/0.png\nimages/test/gone.png\n")
+def list_of_missing_images(project: Project) -> None:
+    (project.path / "data" / "test.txt").write_text("images/test/gone.png\nimages/test/lost.png\n")
     yaml("train: images/train\ntest: test.txt\nnames: [a]\n")(project)
+
+
+def torchscript_for_weights(project: Project) -> None:
+    with zipfile.ZipFile(project.path / "shapes.pt", "w") as archive:
+        for name in ("data.pkl", "constants.pkl", "version"):
+            archive.writestr(f"shapes/{name}", b"bytes")
 
 
 WRONG: dict[str, tuple[Callable[[Project], None], str]] = {
     "no weights": (no_weights, "shapes.pt: no such weights file"),
     "text for weights": (text_for_weights, "shapes.pt: not a PyTorch checkpoint, or a truncated one"),
+    "TorchScript for weights": (torchscript_for_weights, "shapes.pt: a TorchScript archive, not a checkpoint; name"),
     "truncated weights": (truncated_weights, "shapes.pt: not a PyTorch checkpoint, or a truncated one"),
     "weights that unpack to far more": (
         weights_that_unpack_to_far_more,
@@ -114,7 +121,7 @@ WRONG: dict[str, tuple[Callable[[Project], None], str]] = {
     ),
     "no calibration split": (yaml("test: images/test\nnames: [a]\n"), "no split 'train'; it has: test"),
     "an empty split": (empty_split, "split 'test' has no images in"),
-    "a listed image that is not there": (list_with_a_missing_image, "gone.png, which does not exist"),
+    "a list of images that are not there": (list_of_missing_images, "gone.png, which does not exist, nor does any"),
     "no model named": (no_model_named, "no model to gate: name one with --trt-model=best.pt"),
     "no dataset named": (no_dataset_named, "no dataset: name one with --trt-data=data.yaml"),
     "two models of one name": (two_models_of_one_name, "have the same name 'shapes'; give one another: "),

@@ -58,6 +58,7 @@ class BudgetDecision:
         lower_ms: One-sided 99 % lower limit of that; 0 by a single launch without stored sessions.
         upper_ms: One-sided 99 % upper limit of the percentile of all launches; infinite likewise.
         needs_launches: How many launches in all are needed, where there are too few; else None.
+        sessions: How many stored sessions tell how much launches differ; 0 where the launches themselves do.
     """
 
     outcome: Outcome | None
@@ -66,6 +67,7 @@ class BudgetDecision:
     lower_ms: float
     upper_ms: float
     needs_launches: int | None = None
+    sessions: int = 0
 
 
 def judge_budget(
@@ -85,10 +87,10 @@ def judge_budget(
         last does not.
 
     """
-    if len(stored_ms) >= SESSIONS:
-        first = _at(launches[:1], percent, budget_ms, FAR, stored_ms)
-        if first.outcome is Outcome.PASS:
-            return first
+    if len(stored_ms) >= SESSIONS and len(launches) < LOOKS[0]:  # more launches tell themselves how they differ
+        early = _at(launches, percent, budget_ms, FAR, stored_ms)
+        if early.outcome is Outcome.PASS:
+            return early
     for look in LOOKS:
         found = _at(launches[:look], percent, budget_ms, near=NEAR if look < LOOKS[-1] else 0.0)
         if len(launches) < look:
@@ -117,7 +119,8 @@ def _at(
     elif -gap > max(below, near) and binomial_upper_tail(over, n, share) <= 1 - CONFIDENCE:
         outcome = Outcome.FAIL
     upper_ms = math.exp(level + above) if above < math.inf else math.inf
-    return BudgetDecision(outcome, len(launches), math.exp(level), math.exp(level - below), upper_ms)
+    sessions = len(stored_ms)
+    return BudgetDecision(outcome, len(launches), math.exp(level), math.exp(level - below), upper_ms, sessions=sessions)
 
 
 def _margins(levels: Sequence[float], share: float) -> tuple[float, float]:

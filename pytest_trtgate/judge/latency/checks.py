@@ -133,8 +133,8 @@ def _budget(candidate: Candidate, name: str, budget_ms: float) -> Check:
     relation = {Outcome.PASS: "is within", Outcome.FAIL: "is over"}.get(outcome, "cannot be told from")
     over, total = (sum(of) for of in zip(*((x.over, x.timing.n) for x in counted[: found.launches]), strict=True))
     said = f"{over} of {total} inferences took longer; it rests on {plural(found.launches, 'launch')}"
-    if found.launches == 1 and found.outcome is not None:
-        said += f" and {plural(len(candidate.stored_ms(name)), 'stored session')}"
+    if found.sessions:
+        said += f" and {plural(found.sessions, 'stored session')}"
     if math.isfinite(found.upper_ms):
         said += f", which leave {ms(found.lower_ms)} to {ms(found.upper_ms)} ms possible (one-sided 99 % limits)"
     if outcome is Outcome.INCONCLUSIVE:
