@@ -12,6 +12,7 @@ from fake_jobs import Behaviour
 from project import SETTINGS, Project
 
 from pytest_trtgate.records import PRECISIONS, RunRecord, load_run
+from pytest_trtgate.settings import recorded_settings
 from pytest_trtgate.settings.latency import Latency
 
 HOOKS = """
@@ -317,6 +318,24 @@ def test_a_failed_accuracy_is_explained_on_its_machine(machines: Project) -> Non
     for machine in "ab":
         assert list(record(machines, machine).explanations) == ["shapes-int8-320-b1-onnxruntime-cpu"]
         assert any(line.startswith(f"{machine} explain") for line in jobs(machines))
+
+
+def test_an_explanation_of_one_machine_goes_into_the_page_of_all(
+    machines: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pytest_trtgate.cli import explanation
+
+    machines.run("--trt-precision=int8")
+    page, run = machines.path / "reports" / "trtgate.html", record(machines, "b")
+    before = page.read_text(encoding="utf-8")
+    settings = recorded_settings(run.settings, machines.path)
+    noted = run.model_copy(update={"notes": (*run.notes, "explained by hand")})
+    explanation._save(noted, machines.path / "reports" / "b" / "run.json", settings)
+    assert "explained by hand" not in before
+    after = page.read_text(encoding="utf-8")
+    assert "explained by hand" in after
+    assert after.count('<th scope="col">') == before.count('<th scope="col">')
+    assert not (machines.path / "reports" / "b" / "trtgate.html").exists()
 
 
 def test_release_packs_of_machines_lie_apart(machines: Project) -> None:
