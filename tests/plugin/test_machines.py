@@ -326,13 +326,12 @@ def test_an_explanation_of_one_machine_goes_into_the_page_of_all(
     from pytest_trtgate.cli import explanation
 
     machines.run("--trt-precision=int8")
-    page, run = machines.path / "reports" / "trtgate.html", record(machines, "b")
-    before = page.read_text(encoding="utf-8")
+    before, run = machines.page, record(machines, "b")
     settings = recorded_settings(run.settings, machines.path)
     noted = run.model_copy(update={"notes": (*run.notes, "explained by hand")})
     explanation._save(noted, machines.path / "reports" / "b" / "run.json", settings)
     assert "explained by hand" not in before
-    after = page.read_text(encoding="utf-8")
+    after = (machines.path / "reports" / "trtgate.html").read_text(encoding="utf-8")
     assert "explained by hand" in after
     assert after.count('<th scope="col">') == before.count('<th scope="col">')
     assert not (machines.path / "reports" / "b" / "trtgate.html").exists()
