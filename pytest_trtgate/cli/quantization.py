@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .. import text as fmt
 from ..errors import SettingsError, TrtGateError
 from .baseline import RECORD, add_command, given_path, or_usage
 from .saying import say
@@ -135,7 +136,8 @@ def _repair(arguments: argparse.Namespace) -> int:
     if ready := given.settings.given(cell.model).get(cell.precision):
         raise SettingsError(f"{cell.label}: {ready} was given, and only what the gate builds can be built otherwise")
     folder = arguments.record.resolve().parent / f"repair-{cell.key}"
-    say(f"{cell.label}: searching for {arguments.minutes:g} minutes at most; Ctrl-C ends that and keeps what was found")
+    limit = fmt.plain(fmt.duration(60 * arguments.minutes))
+    say(f"{cell.label}: searching for {limit} at most; Ctrl-C ends that and keeps what was found")
     found = repair(given, folder, 60 * arguments.minutes, say)
     try:
         source = project_settings(Path.cwd())[1]

@@ -26,7 +26,7 @@ from ..measuring import (
 from ..quantizing import Candidate, Trial
 from ..records import Cell, EngineRecord, Environment, Layer, Outcome, Workspace
 from ..settings import Quantization, Settings
-from ..text import plural
+from ..text import duration, plain, plural
 
 LEAST_IMAGES = 16
 """Fewer tell nothing."""
@@ -201,7 +201,7 @@ class Trials:
     def _say(self, described: str, share: float, what: str) -> None:
         left_s = max(0.0, self.ends_at - time.monotonic())
         part = "" if share == 1 else f", {100 * share:.0f} % of the images"
-        self.say(f"trial {self.number} [{left_s / 60:.0f} min left]: {described}{part}: {what}")
+        self.say(f"trial {self.number} [{plain(duration(left_s))} left]: {described}{part}: {what}")
 
     def set_up(self, candidate: Candidate, share: float) -> RunContext:
         """Return what measures a candidate on a share of the images, in the folder of the present trial."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import get_args
@@ -122,7 +123,10 @@ def test_a_repair_searches_on_a_machine_like_that_of_the_run(
     project.run("-k", "accuracy").assert_outcomes(failed=1)
     first = len(made)
     assert main(["repair", "reports/run.json"], PretendedMachine(installed={})) == 0
-    assert "recommended is per channel, keeping head.keypoints" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert ": searching for 20 min at most; Ctrl-C ends that" in out
+    assert re.search(r"^trial 1 \[(20 min|19 min 5\d s) left\]: ", out, re.MULTILINE)
+    assert "recommended is per channel, keeping head.keypoints" in out
     assert any(b'"kind": "latency"' in job for one in made[first:] for job in one.sent)
 
 
