@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +16,9 @@ from ..machine import Machine, gpu_of_worker, planned_backend, resolve_backend
 from ..measuring import Caller, RunContext, check_inputs, make_plan
 from ..records import Workspace, new_run_id
 from ..settings import Settings
+
+_QUIET_S = 15.0
+"""The least time between two lines of one count, such as of the files that are sent."""
 
 
 def check_up(
@@ -47,7 +51,7 @@ def check_up(
                 launcher=launcher or LocalLauncher(locks=machine.device_locks(), gpu=gpu, only_gpu=only_gpu),
                 machine=machine,
                 milestone=lambda text: None,
-                progress=say,
+                progress=_sparingly(say),
             ),
         )
         preflight = run_preflight(measure, gpu)
@@ -58,6 +62,19 @@ def check_up(
     count = fmt.plural(len(preflight.findings), "finding")
     say(f"preflight: {count}, {failing} of severity fail; {preflight.seconds:.1f} s")
     return 1 if failing else 0
+
+
+def _sparingly(say: Callable[[str], None]) -> Callable[[str], None]:
+    """Return what says how far a job is: a count only once in a while, and once it is complete."""
+    said_s = [time.monotonic()]
+
+    def progress(text: str) -> None:
+        what, complete = fmt.counted(text)
+        if what == text or complete or time.monotonic() - said_s[0] >= _QUIET_S:
+            say(text)
+            said_s[0] = time.monotonic()
+
+    return progress
 
 
 def look_at_fleet(settings: Settings, say: Callable[[str], None], *, preflight: bool) -> int:

@@ -12,7 +12,7 @@ from .quantization import given_of, minutes
 from .saying import say
 
 if TYPE_CHECKING:
-    from ..records import Cell, RunRecord
+    from ..records import Cell, RunRecord, Workspace
     from ..settings import Settings
 
 _EXPLAIN = (
@@ -77,5 +77,19 @@ def _save(run: RunRecord, record: Path, settings: Settings) -> None:
     space = Workspace(run_folder_of(settings.report), run.run_id)
     if record.parent == settings.report.parent and space.path.is_dir():
         publish(run, settings.report, space)
-        write_reports([run], settings.report, [space.path])
-        say(f"report: {settings.report}")
+        report, runs, places = _session(run, settings.report, space)
+        write_reports(runs, report, places)
+        say(f"report: {report}")
+
+
+def _session(run: RunRecord, report: Path, space: Workspace) -> tuple[Path, list[RunRecord], list[Path]]:
+    """Return the report that has a run, and of which runs it is, with their folders: those of all its machines."""
+    from ..records import RECORD_NAME, load_run
+
+    if not any(cell.machine for cell in run.cells):
+        return report, [run], [space.path]
+    above = report.parent.parent
+    found = {path.parent: load_run(path) for path in sorted(above.glob(f"*/{RECORD_NAME}"))}
+    own = {folder: one for folder, one in found.items() if one.run_id == run.run_id}
+    places = [folder / space.path.relative_to(report.parent) for folder in own]
+    return above / report.name, list(own.values()), places

@@ -308,11 +308,17 @@ class GatePlugin:
             self._conclude(exitstatus)
         except TrtGateError as error:
             self.problem = str(error)
-        if exitstatus in _ENDED_WELL:
-            self.problem = self.problem or self._why_not_green() or self._why_not_promoted()
+        ended_well = exitstatus in _ENDED_WELL
+        if ended_well:
+            self.problem = self.problem or self._why_not_green()
+        if self.settings.promote is not None:
+            none = f"no release pack was written into {self.settings.promote}"
+            if self.problem or not ended_well:
+                self.closing_lines.append(f"{none}: the run is not green")
+            elif refused := self._why_not_promoted():
+                self.problem = f"{none}: {refused}"
+        if ended_well:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED if self.problem else exitstatus
-        if self.settings.promote is not None and (self.problem or exitstatus not in _ENDED_WELL):
-            self.closing_lines.append(f"no release pack was written into {self.settings.promote}: the run is not green")
         if self.stopped:
             session.exitstatus = pytest.ExitCode.INTERRUPTED
         self.concluded = session
@@ -338,8 +344,10 @@ class GatePlugin:
         from ..promoting import promote_all
 
         try:
-            for part, run in zip(self.begun, self.runs, strict=True):
-                self.closing_lines += promote_all(run, self.settings.promote / part.name, part.workspace.path)
+            begun = zip(self.begun, self.runs, strict=True)
+            self.closing_lines += promote_all(
+                (run, self.settings.promote / part.name, part.workspace.path) for part, run in begun
+            )
         except TrtGateError as error:
             return str(error)
         except OSError as error:

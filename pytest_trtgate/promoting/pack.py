@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,8 +39,11 @@ _COMMANDS = ("accept", "accept_toml", "accept_cell", "explain", "repair", "rerun
 """Fields of a verdict that are of use only where the run was."""
 
 
-def promote_all(run: RunRecord, folder: Path, place: Path) -> list[str]:
-    """Write a release pack of each cell of a run, in a folder of its key, if all may be promoted.
+def promote_all(runs: Iterable[tuple[RunRecord, Path, Path]]) -> list[str]:
+    """Write a release pack of each cell of all runs, in a folder of its key, if all may be promoted.
+
+    Args:
+        runs: Each with the folder that its packs go into, and that of its record.
 
     Returns:
         One sentence per pack.
@@ -49,10 +52,10 @@ def promote_all(run: RunRecord, folder: Path, place: Path) -> list[str]:
         TrtGateError: As of :meth:`Promotion.write`; a refused cell keeps the others from being promoted.
         OSError: A folder cannot be written.
     """
-    promotions = [Promotion(run, cell, place) for cell in run.cells]
-    for promotion in promotions:
+    promotions = [(Promotion(run, cell, place), folder / cell.key) for run, folder, place in runs for cell in run.cells]
+    for promotion, _ in promotions:
         promotion.check()
-    return [promotion.write(folder / promotion.cell.key) for promotion in promotions]
+    return [promotion.write(target) for promotion, target in promotions]
 
 
 @dataclass(frozen=True)

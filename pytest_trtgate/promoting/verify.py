@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from ..errors import RecordError
@@ -30,12 +31,12 @@ def verified(
         RecordError: There is no release pack, or it is of a newer version.
         SettingsError: A key cannot be used.
     """
+    if not folder.is_dir():
+        raise RecordError(f"{folder}: no such folder")
     if not any((folder / name).exists() for name in (MANIFEST, SUMS)):
-        raise RecordError(
-            f"{folder}: no release pack: it has neither {MANIFEST} nor {SUMS}"
-            if folder.is_dir()
-            else f"{folder}: no such folder"
-        )
+        packs = sorted({path.parent for names in ("*", "*/*") for path in folder.glob(f"{names}/{MANIFEST}")})
+        said = f"; packs are in it: trtgate verify {shlex.join(map(str, packs))}" if packs else ""
+        raise RecordError(f"{folder}: no release pack: it has neither {MANIFEST} nor {SUMS}{said}")
     digests, wrong = _digests(folder)
     readable = not wrong
     wrong += _differences(folder, digests)

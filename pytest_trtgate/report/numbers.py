@@ -294,6 +294,11 @@ class CellNumbers:
         return next((session for session in reversed(self.sessions) if session.is_whole(weights)), None)
 
     @property
+    def stored(self) -> str:
+        """A remark on a ratio to the ``.pt`` whose both sides are of that stored session; empty otherwise."""
+        return ", stored" if self.rest else ""
+
+    @property
     def rest_of(self) -> str:
         """Where the times come from that this run left out, for a remark; empty where it left out none."""
         return f" of the stored session of {fmt.date(self.rest.recorded_at)}" if self.rest else ""

@@ -67,7 +67,7 @@ def _reason(best: CellNumbers, fastest: CellNumbers, good: int) -> str:
     if best is not fastest:
         why = f"as fast as {_name(fastest)}, the fastest that passes, within {fmt.share(ALIKE)}, and "
         why += "as accurate and smaller" if _lost(best, fastest) == 0 else "more accurate"
-    faster = f" ({fmt.times(best.speedup)} vs .pt)" if best.speedup else ""
+    faster = f" ({fmt.times(best.speedup)} vs .pt{best.stored})" if best.speedup else ""
     lost = f", {fmt.drop(best.drop())} in {best.metric}" if best.drop() is not None else ""
     return f"{why}: p50 {fmt.ms(best.level_ms(50))}{faster}{lost}"
 

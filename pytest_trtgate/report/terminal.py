@@ -183,6 +183,16 @@ def _wrapped(text: str, width: int) -> list[str]:
     return textwrap.wrap(text, max(width, 40), subsequent_indent="    ", break_on_hyphens=False)
 
 
+def _stored(runs: Sequence[RunRecord]) -> str:
+    """Return which stored session times of the ``.pt`` are of, and of which ones where that does not hold for all."""
+    models: dict[str, list[str]] = {}
+    for n in (n for run in runs for row in rows_of(run) for n in row if n.latency):
+        on = f" on {fmt.clip(n.cell.machine, 40)}" if n.cell.machine else ""
+        models.setdefault(n.rest_of, []).append(f"{fmt.clip(n.cell.model, 60)} .pt{on}")
+    said = {remark: ", ".join(dict.fromkeys(names)) for remark, names in models.items() if remark}
+    return "".join(f"; {names if len(models) > 1 else '.pt'}, and vs .pt:{remark}" for remark, names in said.items())
+
+
 def summary_lines(runs: Sequence[RunRecord], width: int, color: bool = True) -> list[Line]:
     """Return the end of pytest's output for one run.
 
@@ -196,9 +206,7 @@ def summary_lines(runs: Sequence[RunRecord], width: int, color: bool = True) -> 
     """
     lines, say = table(runs, width), in_words_of(runs)
     if lines and any(run.latencies for run in runs):
-        cells = [n for run in runs for row in rows_of(run) for n in row if n.rest]
-        stored = dict.fromkeys(f"; .pt:{n.rest_of}" for n in cells)
-        lines += [(text, {}) for text in _wrapped(say(LEGEND + "".join(stored)), width)]
+        lines += [(text, {}) for text in _wrapped(say(LEGEND + _stored(runs)), width)]
     troubled = [verdicts for failed in (True, False) for run in runs for verdicts in alike(run, failed=failed)]
     if lines and troubled:
         lines.append(("", {}))

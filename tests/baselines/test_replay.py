@@ -60,10 +60,13 @@ def test_an_engine_of_the_same_bytes_needs_no_replay(accepted: Project) -> None:
     result.assert_outcomes(passed=2)
     assert arms(accepted) == [["fp16"]]
     assert list(timed(accepted).launches[0].arms["fp16"].timings) == ["engine"]
-    result.stdout.fnmatch_lines(["shapes .pt *8.*", "p50, p95: *", "*of the stored session of *"])
+    result.stdout.fnmatch_lines(
+        ["shapes .pt *8.*", "p50, p95: *", "*of the stored session of *", "*x vs .pt, stored)*"]
+    )
     page = accepted.page
     assert "; .pt of the stored session of " in page
     assert "; all of the stored session of " in page
+    assert "\N{MULTIPLICATION SIGN} vs .pt, stored" in page
     verdict = accepted.verdict("fp16", "latency")
     assert str(verdict.outcome) == "PASS"
     assert verdict.summary.startswith("fp16: identical engine, byte by byte the baseline's; p50 4.")

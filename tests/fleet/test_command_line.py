@@ -13,7 +13,7 @@ from pretended import PretendedMachine
 from project import SUPPORT, Project
 
 from pytest_trtgate import __version__
-from pytest_trtgate.cli import main
+from pytest_trtgate.cli import doctor, main
 from pytest_trtgate.errors import SettingsError
 from pytest_trtgate.fleet import FleetMachine, RayCluster, label_of
 from pytest_trtgate.jobs import JobKind
@@ -80,6 +80,17 @@ def test_the_doctor_looks_at_the_project_on_a_machine_of_the_fleet(
     assert main(["doctor", "--config"], PretendedMachine(installed={})) == 0
     assert "warning: split 'test' has 4 images, fewer than 100" in capsys.readouterr().out
     assert [b'"kind": "survey"' in job for job in made[0].sent] == [True]
+
+
+def test_the_doctor_says_a_count_once_it_is_complete(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    progress = doctor._sparingly(said.append)
+    for number in range(1, 4):
+        progress(f"sent {number} of 3 MB: {number}/3 files")
+    progress("waiting for device cpu")
+    monkeypatch.setattr(doctor, "_QUIET_S", 0.0)
+    progress("preflight: 1/4 images")
+    assert said == ["sent 3 of 3 MB: 3/3 files", "waiting for device cpu", "preflight: 1/4 images"]
 
 
 def test_the_doctor_fails_for_a_worker_of_another_release(

@@ -12,6 +12,7 @@ from fake_jobs import Behaviour
 from project import SETTINGS, Project
 
 from pytest_trtgate.records import PRECISIONS, RunRecord, load_run
+from pytest_trtgate.settings import recorded_settings
 from pytest_trtgate.settings.latency import Latency
 
 HOOKS = """
@@ -163,9 +164,12 @@ def test_a_cell_is_accepted_from_the_record_of_its_machine(machines: Project) ->
     command = run.accept_cells or run.verdicts[0].accept_cell
     assert command.startswith("trtgate baseline accept reports/b/trtgate-runs/"), command
     assert main(command.split()[1:]) == 0
-    machines.run(FP16)
+    result = machines.run(FP16)
     assert outcomes(machines, "a") == {"fp16": "NO_BASELINE"}
     assert outcomes(machines, "b") == {"fp16": "PASS"}
+    legend = " ".join(result.stdout.str().split())
+    assert "; shapes .pt on b, and vs .pt: of the stored session of " in legend
+    assert legend.count("of the stored session of ") == 1
 
 
 def test_a_machine_that_cannot_be_had_costs_only_its_own_cells(machines: Project) -> None:
@@ -316,11 +320,36 @@ def test_a_failed_accuracy_is_explained_on_its_machine(machines: Project) -> Non
         assert any(line.startswith(f"{machine} explain") for line in jobs(machines))
 
 
+def test_an_explanation_of_one_machine_goes_into_the_page_of_all(
+    machines: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pytest_trtgate.cli import explanation
+
+    machines.run("--trt-precision=int8")
+    before, run = machines.page, record(machines, "b")
+    settings = recorded_settings(run.settings, machines.path)
+    noted = run.model_copy(update={"notes": (*run.notes, "explained by hand")})
+    explanation._save(noted, machines.path / "reports" / "b" / "run.json", settings)
+    assert "explained by hand" not in before
+    after = (machines.path / "reports" / "trtgate.html").read_text(encoding="utf-8")
+    assert "explained by hand" in after
+    assert after.count('<th scope="col">') == before.count('<th scope="col">')
+    assert not (machines.path / "reports" / "b" / "trtgate.html").exists()
+
+
 def test_release_packs_of_machines_lie_apart(machines: Project) -> None:
     machines.run(FP16, "--trt-baselines=update")
     result = machines.run(FP16, "--trt-promote=packs")
     assert result.ret == 0
     assert sorted(path.parts[-2] for path in (machines.path / "packs").glob("*/*")) == ["a", "b"]
+
+
+def test_a_machine_whose_cell_may_not_be_promoted_keeps_all_others_back(machines: Project) -> None:
+    machines.run(FP16, "-k", "fp16-a", "--trt-baselines=update")
+    result = machines.run(FP16, "--trt-promote=packs")
+    assert result.ret == 1
+    result.stdout.fnmatch_lines(["trtgate: no release pack was written into */packs: shapes-fp16-* is not promoted: *"])
+    assert not (machines.path / "packs").exists()
 
 
 def test_a_slow_machine_fails_alone(machines: Project) -> None:

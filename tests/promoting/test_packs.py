@@ -213,9 +213,8 @@ def test_one_cell_that_may_not_be_promoted_keeps_all_others_back(gated_files: Pa
     result = project.run("--trt-precision=fp16,int8", "--trt-promote=new")
     assert result.ret == 1
     assert {*project.outcomes("latency").items()} == {("fp16", "PASS"), ("int8", "NO_BASELINE")}
-    result.stdout.fnmatch_lines(
-        ["trtgate: shapes-int8-320-b1-onnxruntime-cpu is not promoted: its * is NO_BASELINE: *"]
-    )
+    refused = "shapes-int8-320-b1-onnxruntime-cpu is not promoted: its * is NO_BASELINE: *"
+    result.stdout.fnmatch_lines([f"trtgate: no release pack was written into */new: {refused}"])
     assert not (project.path / "new").exists()
 
 
@@ -286,7 +285,11 @@ def test_another_engine_with_new_sums_is_not_that_of_the_manifest(here: Path, sa
 
 
 def test_what_is_no_pack_is_unusable_input(here: Path, says: Says) -> None:
-    assert says(2, "verify", ".") == "trtgate: .: no release pack: it has neither manifest.json nor SHA256SUMS\n"
+    (here / "all packs").mkdir()
+    lacks = "trtgate: all packs: no release pack: it has neither manifest.json nor SHA256SUMS"
+    assert says(2, "verify", "all packs") == f"{lacks}\n"
+    (here / "dist").rename(here / "all packs" / "dist")
+    assert says(2, "verify", "all packs") == f"{lacks}; packs are in it: trtgate verify 'all packs/dist'\n"
     assert says(2, "verify", "none") == "trtgate: none: no such folder\n"
     with pytest.raises(SystemExit):
         main(["verify", "dist", "--sha256=abc"])

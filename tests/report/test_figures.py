@@ -161,6 +161,18 @@ def test_one_arm_that_is_far_slower_does_not_press_the_others_together() -> None
     assert "beyond" not in charts.forest([row(".pt", 8.0)], "t")
 
 
+def test_what_is_beyond_the_scale_is_said_and_not_drawn_at_its_end() -> None:
+    def row(name: str, p50: float, p95: float, baseline_ms: tuple[float, ...] = ()) -> charts.ForestRow:
+        return charts.ForestRow(name, charts.Level(p50, p50, p50), charts.Level(p95, p95, p95), baseline_ms)
+
+    rest = row("FP32", 1.2, 1.5), row("FP16", 1.0, 1.2)
+    drawn = charts.forest([row(".pt", 1.8, 9.0, (1.0, 9.0)), *rest], "t")
+    assert (drawn.count("p95 beyond this scale"), drawn.count("now-mark open")) == (1, 2)
+    assert drawn.count('class="old"') == 1
+    drawn = charts.forest([row(".pt", 1.8, 9.0), *rest, row("INT8", 1.8, 2.0, (1.0, 8.0))], "t")
+    assert "beyond" not in drawn, "the scale has the baselines of all but the slowest arm"
+
+
 def test_scatter_marks_the_best_at_each_latency_and_the_limits() -> None:
     points = [charts.ScatterPoint("A", 1, 0.5), charts.ScatterPoint("B", 2, 0.4), charts.ScatterPoint("C", 3, 0.7)]
     limits = (

@@ -103,6 +103,20 @@ def test_a_warning_names_its_model_where_there_are_several() -> None:
     assert warnings_of([alone]) == ("int8: the engine has 50 %; look [low-agreement]",)
 
 
+def test_a_warning_names_its_machine_where_another_of_the_page_has_none() -> None:
+    found = [Finding(id="busy", severity="warn", sentence=f"the load is {load}", remedy="wait") for load in (5, 6)]
+
+    def run(machine: str, *found: Finding) -> RunRecord:
+        run = passing_run()
+        early = Preflight(findings=tuple(EarlyFinding(finding=one) for one in found))
+        cells = tuple(cell.model_copy(update={"machine": machine}) for cell in run.cells)
+        return run.model_copy(update={"cells": cells, "preflight": early})
+
+    a, b = run("a", *found), run("b", found[0])
+    assert warnings_of([a, b]) == ("the load is 5; wait [busy]", "a: the load is 6; wait [busy]")
+    assert warnings_of([a])[1] == "the load is 6; wait [busy]"
+
+
 def test_headline_of_a_passing_run_names_the_tightest_margin(passing: Page) -> None:
     assert passing.by_id("headline").content.strip() == "Gate passed"
     assert "All 6 verdicts pass. Closest to its limit: shapes fp16 p95, 81 % of what is allowed." in passing.text

@@ -158,7 +158,7 @@ def forest(rows: Sequence[ForestRow], title: str) -> str:
     if reach <= 0:
         return ""
     # One arm that is much slower than all others, as the .pt is on a GPU, would press those together.
-    own = [max(drawable([row.p95.high_ms]), default=0.0) for row in rows if row.p95]
+    own = [max(drawable([row.p95.high_ms, *row.baseline_ms]), default=0.0) for row in rows if row.p95]
     rest = max([*sorted(own)[:-1], *limits], default=0.0)
     place = Scale(0, rest * 1.25 if reach > 2.5 * rest > 0 else reach * 1.03, 64, WIDTH - 96)
     step = 40
@@ -168,7 +168,7 @@ def forest(rows: Sequence[ForestRow], title: str) -> str:
 
 
 def _forest_row(row: ForestRow, y: float, place: Scale) -> str:
-    """Return one arm at height ``y``; one whose p50 is beyond the scale has its numbers only."""
+    """Return one arm at height ``y``; of what is beyond the scale only the numbers, and an arrow."""
     name = text(0, y + 4, fmt.clip(row.label, 9), "t b")
     if row.p50 is None or row.p95 is None or len(drawable([row.p50.ms, row.p95.ms])) < 2:
         return name + text(place.start + 6, y + 4, fmt.NOT_MEASURED, "t m")
@@ -176,7 +176,7 @@ def _forest_row(row: ForestRow, y: float, place: Scale) -> str:
     for percent, budget in (row.budgets_ms or {}).items():
         x = place(budget)
         parts += [line(x, y - 12, x, y + 12, "budget"), text(x + 3, y - 8, f"p{percent}", "t s bad")]
-    parts += [line(place(x), y + 4, place(x), y + 15, "old") for x in drawable(row.baseline_ms)]
+    parts += [line(place(x), y + 4, place(x), y + 15, "old") for x in drawable(row.baseline_ms) if x <= place.high]
     if row.p50.ms > place.high:
         parts.append(text(place.end, y + 4, "beyond this scale \N{RIGHTWARDS ARROW}", "t m", "end"))
     else:
@@ -184,7 +184,10 @@ def _forest_row(row: ForestRow, y: float, place: Scale) -> str:
         for level, kind in ((row.p50, "now-mark"), (row.p95, "now-mark open")):
             low, high = place(level.low_ms), place(level.high_ms)
             parts.append(line(low, y, max(high, low + 0.5), y, "whisker"))
-            parts.append(marker(place(level.ms), y, row.shape, kind))
+            if level.ms <= place.high:
+                parts.append(marker(place(level.ms), y, row.shape, kind))
+            else:
+                parts.append(text(place.end, y + 14, "p95 beyond this scale \N{RIGHTWARDS ARROW}", "t m", "end"))
     parts.append(text(WIDTH, y + 4, f"{fmt.number(row.p50.ms)} / {fmt.number(row.p95.ms)}", "t n", "end"))
     return "".join(parts)
 

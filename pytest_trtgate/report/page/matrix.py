@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ... import text as fmt
 from ...records import CONTEXTS, PRECISIONS, REFERENCE, AccuracyRecord, Context, RunRecord
 from ..numbers import CellNumbers, gated_context, primary_name, ratio, rows_of
-from .parts import REFERENCE_BADGE, Anchors, Badge, badge_of, where
+from .parts import REFERENCE_BADGE, Anchors, Badge, badge_of, machine_name, where
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ def _compared(n: CellNumbers) -> Iterator[str]:
         if n.allowed_change is not None:
             yield f"{fmt.threshold(n.allowed_change)} allowed"
     if faster is not None:
-        yield f"{fmt.times(faster)} vs .pt"
+        yield f"{fmt.times(faster)} vs .pt{n.stored}"
 
 
 def matrix_views(anchored: Sequence[tuple[RunRecord, Anchors]]) -> tuple[MatrixView, ...]:
@@ -141,11 +141,6 @@ def matrix_views(anchored: Sequence[tuple[RunRecord, Anchors]]) -> tuple[MatrixV
         return (_by_machine(anchored, columns),)
     several = len(runs) > 1
     return tuple(matrix_view(run, anchors, run_title(run) if several else "") for run, anchors in anchored)
-
-
-def machine_name(run: RunRecord) -> str:
-    """Return the name of a run's kind of machine: that of the settings where they name several."""
-    return fmt.clip(next((cell.machine for cell in run.cells if cell.machine), run.environment.machine), 60)
 
 
 def run_title(run: RunRecord) -> str:

@@ -272,9 +272,22 @@ def _used(check: Check) -> float:
 
 def warnings_of(runs: Sequence[RunRecord]) -> tuple[str, ...]:
     """Return what did not fail a run: findings, each once, with what to do about it, and engines that are no gain."""
-    said = [f"{_of_model(run, f)}; {f.remedy} [{f.id}]" for run in runs for f in run.findings() if f.severity == "warn"]
+    warned = [(run, f) for run in runs for f in run.findings() if f.severity == "warn"]
+    said = [f"{_on_machine(run, f, runs)}{_of_model(run, f)}; {f.remedy} [{f.id}]" for run, f in warned]
     said += [sentence for run in runs for sentence in no_gain(run)]
     return tuple(fmt.clip(text, 1000) for text in dict.fromkeys(said))
+
+
+def machine_name(run: RunRecord) -> str:
+    """Return the name of a run's kind of machine: that of the settings where they name several."""
+    return fmt.clip(next((cell.machine for cell in run.cells if cell.machine), run.environment.machine), 60)
+
+
+def _on_machine(run: RunRecord, finding: Finding, runs: Sequence[RunRecord]) -> str:
+    """Return the machine of a finding, as the start of a sentence, where not each machine of the runs has it."""
+    if all(finding in other.findings() for other in runs):
+        return ""
+    return f"{machine_name(run)}: "
 
 
 def _of_model(run: RunRecord, finding: Finding) -> str:

@@ -20,7 +20,7 @@ from . import detail, matrix
 from .cards import Card, Command, cards, first_baseline, joint_command
 from .latency_view import ModelCharts, model_charts
 from .overall import overall
-from .parts import WAIVED, Anchors, Badge, Fact, Row, Table, badge, warnings_of
+from .parts import WAIVED, Anchors, Badge, Fact, Row, Table, badge, machine_name, warnings_of
 from .timing_view import timing_view
 
 PAGE_IDS = (
@@ -182,7 +182,7 @@ def job_table(run: RunRecord) -> Table | None:
 def run_view(run: RunRecord, anchors: Anchors, several: bool) -> RunView:
     """Return everything that the page shows of one record."""
     e = run.environment
-    named = (Fact("Machine", matrix.machine_name(run), fmt.clip(e.machine, 200)),) if several else ()
+    named = (Fact("Machine", machine_name(run), fmt.clip(e.machine, 200)),) if several else ()
     facts = (
         *named,
         Fact("Commit", fmt.digest(e.commit) if e.commit else "not recorded", fmt.clip(e.commit or "", 80)),
@@ -219,8 +219,8 @@ def run_view(run: RunRecord, anchors: Anchors, several: bool) -> RunView:
 
 
 def _shipping(run: RunRecord, several: bool) -> tuple[str, ...]:
-    where = f" ({fmt.clip(run.environment.machine, 60)})" if several else ""
-    return tuple(f"{sentence}{where}." for sentence in shipping(run))
+    where = f"{machine_name(run)}: " if several else ""
+    return tuple(f"{where}{sentence}." for sentence in shipping(run))
 
 
 def page(runs: Sequence[RunRecord]) -> Page:
