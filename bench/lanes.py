@@ -1,7 +1,8 @@
 """Whether a session keeps several machines busy, what its coordinator takes, and where the next limit is.
 
 export PYTHONPATH=tests/support
-python bench/lanes.py run                 # 200 cells on 8 machines: some four minutes of two cores
+python bench/lanes.py run                 # 200 cells on 8 machines, a build and an evaluation each: five minutes
+python bench/lanes.py run --launches      # with three launches each: half an hour
 python bench/lanes.py run --quick         # 12 cells on 3 machines
 python bench/lanes.py simulate            # 1000 cells on 50 machines, by what ``run`` and ``fleet.py`` measured
 
@@ -76,18 +77,13 @@ def pytest_unconfigure():
     found = {{"busy": BUSY, "own_s": used.ru_utime + used.ru_stime, "peak_mb": used.ru_maxrss / 1000}}
     (FOLDER / "busy.json").write_text(json.dumps(found))
 """
-TESTS = """
-def test_accuracy(trtgate):
-    trtgate.check_accuracy()
-
-def test_latency(trtgate):
-    trtgate.check_latency()
-"""
+ACCURACY = "def test_accuracy(trtgate): trtgate.check_accuracy()\n"
+LATENCY = "def test_latency(trtgate): trtgate.check_latency()\n"
 JOBS = ("build", "accuracy", "latency", "latency", "latency")
 """The jobs of a model with one new engine."""
 
 
-def gate(folder: Path, cells: int, machines: int, seconds: float) -> dict[str, Any]:
+def gate(folder: Path, cells: int, machines: int, seconds: float, tests: str) -> dict[str, Any]:
     """Gate so many models, an engine of each, and return how busy the machines were and what the coordinator took."""
     write_dataset(folder / "data")
     names = [f"m{number}.pt" for number in range(cells)]
@@ -97,7 +93,7 @@ def gate(folder: Path, cells: int, machines: int, seconds: float) -> dict[str, A
     settings += 'precisions = ["fp16"]\nbackend = "onnxruntime"\n[latency]\nsamples = 60\n'
     (folder / "trtgate.toml").write_text(settings)
     (folder / "conftest.py").write_text(CONFTEST.format(folder=str(folder), machines=machines))
-    (folder / "test_gate.py").write_text(TESTS)
+    (folder / "test_gate.py").write_text(tests)
     began = time.monotonic()
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"],
@@ -188,7 +184,8 @@ def main() -> None:
     parser.add_argument("what", choices=["run", "simulate"])
     parser.add_argument("--quick", action="store_true", help="Small numbers")
     parser.add_argument("--cells", type=int, default=200, help="How many cells; only of 200 is the result kept")
-    parser.add_argument("--job-seconds", type=float, default=1.0, help="How long each job sleeps")
+    parser.add_argument("--job-seconds", type=float, default=5.0, help="How long each job sleeps")
+    parser.add_argument("--launches", action="store_true", help="Test latency too")
     asked = parser.parse_args()
     if asked.what == "simulate":
         print(json.dumps(found := simulate(1000, 50), indent=1))
@@ -196,7 +193,7 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         size = (12, 3, 0.3) if asked.quick else (asked.cells, 8, asked.job_seconds)
-        found = gate(Path(folder), *size)
+        found = gate(Path(folder), *size, ACCURACY + LATENCY * (asked.quick or asked.launches))
     print(json.dumps(found, indent=1))
     if not asked.quick and asked.cells == 200:
         keep("lanes", found)
