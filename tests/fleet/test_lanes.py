@@ -15,7 +15,7 @@ from pytest_trtgate.fleet import FleetLanes, FleetLauncher, WorkerLostError
 from pytest_trtgate.records import JobRecord, Outcome
 
 HOOKS = """
-import json, os, signal, threading
+import json, os, pickle, signal, threading
 from functools import cache
 from pathlib import Path
 from typing import get_args
@@ -34,7 +34,7 @@ class Machine(OtherMachine):
     dead = False
 
     def _call(self, method, arguments):
-        name = json.loads(self.asked[-1][1][0])["name"] if method == "work" else ""
+        name = json.loads(pickle.loads(arguments)[0])["name"] if method == "work" else ""
         if name and name == INTERRUPTS:
             threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
         if FATAL and name == FATAL and not any(one.dead for one in MADE):
