@@ -443,7 +443,7 @@ def test_a_truncated_file_is_a_sentence(material: Material, fp32: Path, tmp_path
     file = tmp_path / "cut.onnx"
     file.write_bytes(fp32.read_bytes()[:size])
     done = run_job("given", given_request(file, material, tmp_path / "out"), tmp_path / "job")
-    assert done.sentence == f"{file}: not a whole ONNX file (it is truncated)"
+    assert done.sentence == f"{file}: not a whole ONNX file, or its metadata cannot be read (it is truncated)"
 
 
 def test_a_plan_without_tensorrt_is_a_sentence(material: Material, fp32: Path, tmp_path: Path) -> None:
@@ -554,18 +554,19 @@ def test_detections_can_be_shown(material: Material, tmp_path: Path) -> None:
 def test_a_picture_in_the_corner_is_found_where_it_was() -> None:
     torch = pytest.importorskip("torch")
     from pytest_trtgate.records import Feed
-    from pytest_trtgate.workers.given.backend import _Bindings, _moved, _placed, pads_of
+    from pytest_trtgate.workers.given.backend import _Bindings, _placed, moved, pads_of
 
     padded = pads_of([(30, 64)], 64)
     assert padded == [(0, 17, 0, 17)]
     image = torch.full((1, 3, 64, 64), 114 / 255)
     image[:, :, 17:47] = 1.0
-    placed = _placed(image, padded, Feed(corner=True, padding=0))
+    corner = Feed(corner=True, padding=0)
+    placed = _placed(image, padded, corner)
     assert (placed[:, :, :30] == 1).all()
     assert (placed[:, :, 30:] == 0).all()
     raw, final = torch.zeros(1, 6, 2), torch.zeros(1, 2, 6)
-    assert _moved(raw, padded, final=False)[0, :4, 0].tolist() == [0, 17, 0, 0]
-    assert _moved(final, padded, final=True)[0, 0, :4].tolist() == [0, 17, 0, 17]
+    assert moved(raw, padded, (64, 64), corner, final=False)[0, :4, 0].tolist() == [0, 17, 0, 0]
+    assert moved(final, padded, (64, 64), corner, final=True)[0, 0, :4].tolist() == [0, 17, 0, 17]
     bindings = _Bindings({"data": 1, "found": 2}, "data")
     bindings["images"] = 3
     assert (bindings["images"], list(bindings.items())) == (3, [("data", 3), ("found", 2)])
