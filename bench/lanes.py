@@ -1,15 +1,15 @@
 """Whether a session keeps several machines busy, what its coordinator takes, and where the next limit is.
 
 export PYTHONPATH=tests/support
-python bench/lanes.py run                 # 200 cells on 8 machines, a build and an evaluation each: five minutes
-python bench/lanes.py run --launches      # with three launches each: half an hour
+python bench/lanes.py run                 # 200 cells on 8 machines, a build and an evaluation each: seven minutes
+python bench/lanes.py run --launches      # with three launches each: 15 minutes more
 python bench/lanes.py run --quick         # 12 cells on 3 machines
 python bench/lanes.py simulate            # 1000 cells on 50 machines, by what ``run`` and ``fleet.py`` measured
 
 The machines are workers in the coordinator's own process, each with a cache and locks of its own, since eight nodes of
 a Ray cluster and their jobs are too much for two cores: no network and nothing of Ray is in the figures of ``run``, and
-the memory is that of the coordinator and the workers together. Jobs are processes that sleep. Writes
-``results/lanes.json`` and, of the simulation, ``results/lanes_simulated.json``.
+the memory is that of the coordinator and the workers together. Jobs are processes that sleep, an evaluation for each of
+its two arms. Writes ``results/lanes.json`` and, of the simulation, ``results/lanes_simulated.json``.
 """
 
 from __future__ import annotations
@@ -184,7 +184,7 @@ def main() -> None:
     parser.add_argument("what", choices=["run", "simulate"])
     parser.add_argument("--quick", action="store_true", help="Small numbers")
     parser.add_argument("--cells", type=int, default=200, help="How many cells; only of 200 is the result kept")
-    parser.add_argument("--job-seconds", type=float, default=5.0, help="How long each job sleeps")
+    parser.add_argument("--job-seconds", type=float, default=5.0, help="How long each job sleeps for an arm")
     parser.add_argument("--launches", action="store_true", help="Test latency too")
     asked = parser.parse_args()
     if asked.what == "simulate":
