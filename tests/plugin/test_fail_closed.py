@@ -224,7 +224,7 @@ def test_a_failed_verdict_fails_the_run_whatever_the_test_makes_of_it(project: P
 def test_a_plugin_that_calls_a_failed_run_green_afterwards_does_not_make_it_so(project: Project, strict: bool) -> None:
     project.weights(Behaviour(drop={"fp32": 0.3}))
     project.settings(top=f"strict = {str(strict).lower()}")
-    (project.path / "conftest.py").write_text(
+    project.hooks(
         "import pytest\n\n\n@pytest.hookimpl(wrapper=True, tryfirst=True)\ndef pytest_sessionfinish(session):\n"
         "    yield\n    session.exitstatus = 0\n"
     )

@@ -13,7 +13,6 @@ from material import (
     latency_request,
     run_python,
 )
-from PIL import Image
 
 from pytest_trtgate.jobs.contract import INPUTS, LatencyResponse
 from pytest_trtgate.records.latency import Launch
@@ -167,11 +166,12 @@ print("FOUND", json.dumps([heavy, {arm: list(inside.timings) for arm, inside in 
 def test_engines_alone_take_what_ultralytics_would_make_of_the_images(
     material: Material, tmp_path: Path, batch: int
 ) -> None:
+    image = pytest.importorskip("PIL.Image")
     rng = np.random.default_rng(0)
     images = []
     for number, (width, height) in enumerate(((640, 480), (333, 517), (97, 51), (320, 320), (1281, 319))):
         images.append(str(tmp_path / f"{number}.png"))
-        Image.fromarray(rng.integers(0, 256, (height, width, 3), np.uint8)).save(images[-1])
+        image.fromarray(rng.integers(0, 256, (height, width, 3), np.uint8)).save(images[-1])
     arms = {"pt": material.weights}
     code = """
 import json, sys
