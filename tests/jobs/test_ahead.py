@@ -125,7 +125,7 @@ def test_each_launch_is_a_process_of_its_own_prepared_or_not(jobs: Jobs) -> None
     did = [jobs.launch(name) for name in ("one", "two", "three")]
     assert (sorted(did[:2]), len(set(did))) == (sorted(prepared), 3)
     assert "log of two" in (jobs.path / "two" / "log.txt").read_text()
-    assert not any(map(is_running, did))
+    wait_for(lambda: not any(map(is_running, did)))
 
 
 def test_no_plugin_that_forbids_sockets_is_in_the_way(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
