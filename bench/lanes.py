@@ -31,17 +31,16 @@ from project import write_dataset
 
 SUPPORT = Path(__file__).parents[1] / "tests" / "support"
 CONFTEST = """
-import json, resource, threading, time
-from functools import cache
+import json, resource, time
 from pathlib import Path
 from typing import get_args
+from fake_fleet import FakeFleet
 from other_machine import OtherMachine
 from pretended import PretendedMachine
-from pytest_trtgate.fleet import FleetLanes, FleetLauncher, WorkersMachine
+from pytest_trtgate.fleet import WorkersMachine
 from pytest_trtgate.jobs import JobKind
 
-FOLDER, COUNT, MADE, BUSY = Path({folder!r}), {machines}, [], []
-MAKING = threading.Lock()
+FOLDER, BUSY = Path({folder!r}), []
 
 class Machine(OtherMachine):
     def _call(self, method, arguments):
@@ -51,26 +50,17 @@ class Machine(OtherMachine):
             BUSY.append((self.name, began, time.time()))
         return found
 
-def machine():
-    folder = FOLDER / f"machine-{{len(MADE)}}"
+def made(folder):
     modules = dict.fromkeys(get_args(JobKind), "fake_jobs")
-    MADE.append(Machine(folder, machine=PretendedMachine(locks=folder), modules=modules))
-    MADE[-1].name = folder.name
-    return MADE[-1]
+    return Machine(folder, machine=PretendedMachine(locks=folder), modules=modules)
 
-def further():
-    with MAKING:
-        return machine() if len(MADE) < COUNT else None
-
-@cache
-def fleet():
-    return FleetLanes(FleetLauncher(machine, further), lambda: COUNT - len(MADE))
+FLEET = FakeFleet(FOLDER, {machines}, made)
 
 def pytest_trtgate_launcher(config):
-    return fleet()
+    return FLEET.lanes
 
 def pytest_trtgate_machine(config):
-    return WorkersMachine(temporary=(), ask=lambda *what: fleet().ask(*what))
+    return WorkersMachine(temporary=(), ask=lambda *what: FLEET.lanes.ask(*what))
 
 def pytest_unconfigure():
     used = resource.getrusage(resource.RUSAGE_SELF)

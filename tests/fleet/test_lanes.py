@@ -16,19 +16,16 @@ from pytest_trtgate.records import JobRecord, Outcome
 
 HOOKS = """
 import json, os, pickle, signal, threading
-from functools import cache
 from pathlib import Path
 from typing import get_args
+from fake_fleet import FakeFleet
 from other_machine import OtherMachine
-from pytest_trtgate.fleet import FleetLanes, FleetLauncher, WorkersMachine
+from pytest_trtgate.fleet import WorkersMachine
 from pytest_trtgate.jobs import JobKind
 
 FOLDER = Path({folder!r})
-COUNT = {machines}
 FATAL = ""
 INTERRUPTS = ""
-MADE = []
-MAKING = threading.Lock()
 
 class Machine(OtherMachine):
     dead = False
@@ -37,35 +34,26 @@ class Machine(OtherMachine):
         name = json.loads(pickle.loads(arguments)[0])["name"] if method == "work" else ""
         if name and name == INTERRUPTS:
             threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
-        if FATAL and name == FATAL and not any(one.dead for one in MADE):
+        if FATAL and name == FATAL and not any(one.dead for one in FLEET.made):
             self.dead = True
         if self.dead:
             raise ConnectionError("its node died")
         return super()._call(method, arguments)
 
-def machine():
-    folder = FOLDER / f"machine-{{len(MADE)}}"
+def made(folder):
     own = PretendedMachine(locks=folder, **MACHINE)
-    MADE.append(Machine(folder, machine=own, modules=dict.fromkeys(get_args(JobKind), "fake_jobs")))
-    MADE[-1].name = folder.name
-    return MADE[-1]
+    return Machine(folder, machine=own, modules=dict.fromkeys(get_args(JobKind), "fake_jobs"))
 
-def further():
-    with MAKING:
-        return machine() if len(MADE) < COUNT else None
-
-@cache
-def fleet():
-    return FleetLanes(FleetLauncher(machine, further), lambda: COUNT - len(MADE), {most})
+FLEET = FakeFleet(FOLDER, {machines}, made, {most})
 
 def pytest_trtgate_launcher(config):
-    return fleet()
+    return FLEET.lanes
 
 def pytest_trtgate_machine(config):
-    return WorkersMachine(temporary=(), ask=lambda *what: fleet().ask(*what))
+    return WorkersMachine(temporary=(), ask=lambda *what: FLEET.lanes.ask(*what))
 
 def pytest_unconfigure():
-    (FOLDER / "ended.json").write_text(json.dumps([one.ended for one in MADE]))
+    (FOLDER / "ended.json").write_text(json.dumps([one.ended for one in FLEET.made]))
     status = Path("/proc/self/status").read_text()
     (FOLDER / "peak_kb.txt").write_text(status.partition("VmHWM:")[2].split()[0])
 """

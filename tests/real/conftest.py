@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from forking_launcher import ForkingLauncher
 from material import (
     IMGSZ,
     PRECISIONS,
@@ -28,6 +30,13 @@ from material import (
 
 from pytest_trtgate.jobs.contract import LatencyResponse
 from pytest_trtgate.records.latency import Launch
+
+
+@pytest.fixture(scope="module")
+def launcher() -> Iterator[ForkingLauncher]:
+    launcher = ForkingLauncher()
+    yield launcher
+    launcher.close()
 
 
 @pytest.fixture(scope="session")

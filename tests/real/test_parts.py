@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +18,6 @@ from pytest_trtgate.records import METRICS, AccuracySettings
 pytestmark = pytest.mark.real
 IMAGES = 16
 """Two turns of the arms: the first of three parts has no images."""
-
-
-@pytest.fixture(scope="module")
-def launcher() -> Iterator[ForkingLauncher]:
-    launcher = ForkingLauncher()
-    yield launcher
-    launcher.close()
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,6 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -102,13 +101,6 @@ def gated(tmp_path_factory: pytest.TempPathFactory) -> Gated:
     )
     assert (folder / "reports" / "run.json").exists(), done.stdout + done.stderr
     return Gated(folder, done.stdout, load(folder / "reports" / "run.json", RunRecord), made)
-
-
-@pytest.fixture(scope="module")
-def launcher() -> Iterator[ForkingLauncher]:
-    launcher = ForkingLauncher()
-    yield launcher
-    launcher.close()
 
 
 @pytest.fixture(scope="module")
