@@ -128,10 +128,13 @@ def test_a_slowed_engine_fails_until_it_is_accepted(demo: Demo) -> None:
     stored = next((demo.folder / "baselines").rglob("fp32-320-b1.json"))
     known = json.loads(stored.read_text())
     stored.write_text(json.dumps({**known, "sessions": known["sessions"] * 5}))
-    done = demo.gate("-k", "latency")
+    for _ in range(4):
+        done = demo.gate("-k", "latency")
+        assert "slower" in done.stdout
+        if demo.outcomes() != {"latency": "INCONCLUSIVE"}:  # launches differ too much on a busy machine
+            break
     assert done.returncode == 1, done.stdout
     assert demo.outcomes() == {"latency": "FAIL"}
-    assert "slower" in done.stdout
 
     assert demo.gate("--trt-baselines=update").returncode == 0
     baseline = next((demo.folder / "baselines").rglob("fp32-320-b1.json"))
