@@ -255,9 +255,10 @@ class Part:
         if self.asked and self._given is None and self._fleet is not None and self._joining is None:
 
             def joined(fleet: FleetLanes) -> None:
-                with suppress(TrtGateError):  # who needs the machine is told
+                with suppress(TrtGateError, KeyboardInterrupt):  # who needs the machine is told, if anybody does
                     _ = fleet.connection
 
+            self._narrator.defers = True
             self._joining = threading.Thread(target=joined, args=(self._fleet,), daemon=True)
             self._joining.start()
 
@@ -287,9 +288,11 @@ class Part:
                 self._lanes.await_model(model, meanwhile)
 
     def stop_ahead(self) -> None:
-        """End what is still measured ahead of tests that will not ask for it."""
+        """End what is still measured ahead of tests that will not ask for it, and give back a machine without use."""
         if self._lanes is not None:
             self._lanes.stop()
+        elif self._joining is not None and self._fleet is not None:
+            self._fleet.stop()
 
     # The end
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +14,7 @@ import pytest
 
 from .. import text as fmt
 from ..errors import SettingsError, TrtGateError
+from ..machine import planned_backend
 from ..measuring import Plan, check_inputs, make_plan, spent
 from ..records import RunRecord, new_run_id, run_folder_of
 from ..verdicts import measured
@@ -135,7 +136,6 @@ class GatePlugin:
         """Return what judges a cell, once that is measured which is measured ahead of its tests."""
         part = self.part_of(cell)
         if len(self.parts) > 1 and not self.is_worker:
-            self.narrator.defers = True
             for one in self.parts:
                 one.join()
             while part.is_joining:
@@ -169,6 +169,16 @@ class GatePlugin:
     def narrator(self) -> Narrator:
         """Says what the gate does, with the time that is left."""
         return Narrator(self.config, lambda: "; ".join(filter(None, (part.left for part in self.parts))))
+
+    def _at_once(self, what: Callable[[Part], None]) -> None:
+        """Do something to all parts at once, since each may have to wait for its machines."""
+        if len(self.parts) == 1:
+            what(self.parts[0])
+            return
+        from concurrent.futures import ThreadPoolExecutor
+
+        with ThreadPoolExecutor(len(self.parts)) as pool:
+            list(pool.map(what, self.parts))
 
     # Collection
 
@@ -243,14 +253,11 @@ class GatePlugin:
         if not self.settings.models:
             return None
         try:
-            backend, device, why = self.parts[0].where
+            backend, device, why = planned_backend(self.settings) or self.parts[0].where
         except SettingsError as error:
             return [fmt.safe_line(f"trtgate: {error}")]
         sizes = dict.fromkeys(str(self.settings.of(model.name).imgsz) for model in self.settings.models)
         what = f"{', '.join(self.settings.precisions)} at {', '.join(sizes)}, batch {self.settings.batch}"
-        if len(self.parts) > 1:
-            address, names = self.settings.fleet.address, ", ".join(part.name for part in self.parts)
-            why = f"asked for; {names} of the Ray cluster {address}"
         return [f"trtgate: backend {backend} on {device} ({why}); {what}"]
 
     # xdist
@@ -289,8 +296,7 @@ class GatePlugin:
             self.relay.close()
         if items := getattr(session, "items", None):  # others may have taken some out, or named them anew
             self.selected = {item.nodeid for item in _of_gate(items)}
-        for part in self.parts:
-            part.stop_ahead()
+        self._at_once(Part.stop_ahead)
         self.narrator.show_deferred()
         self.narrator.defers = False
         if self.is_worker:
@@ -424,8 +430,7 @@ class GatePlugin:
     def pytest_unconfigure(self) -> None:
         """End processes that still wait for a job, and let the engines and the folder of this run be pruned."""
         self._keep_red()
-        for part in self.parts:
-            part.close()
+        self._at_once(Part.close)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter, exitstatus: int) -> None:
         """Show one table, what each verdict that is no PASS says, and where the report is."""

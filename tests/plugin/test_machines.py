@@ -256,6 +256,31 @@ def test_lines_and_start_name_the_machine(machines: Project) -> None:
     assert "trtgate: backend onnxruntime on cpu (asked for; a, b of the Ray cluster x)" in text
 
 
+def test_what_a_job_says_in_a_thread_is_shown_while_it_runs(machines: Project) -> None:
+    machines.hooks(
+        """
+import threading
+from pytest_trtgate.plugin import narrator
+
+narrator._QUIET_INTERVAL_S = 0.0
+run = Launcher.run
+
+def telling(launcher, job, folder, progress):
+    thread = threading.Thread(target=progress, args=(f"far with {job.name}",))
+    thread.start()
+    thread.join()
+    print(f"end of {job.name}")
+    return run(launcher, job, folder, progress)
+
+Launcher.run = telling
+"""
+    )
+    done = machines.run_apart(FP16, "-s")
+    assert done.ret == 0, done.output
+    for job in {line.split()[1] for line in jobs(machines)}:
+        assert done.output.index(f"far with {job}") < done.output.index(f"end of {job}")
+
+
 def test_workers_of_xdist_share_what_machines_did(machines: Project) -> None:
     pytest.importorskip("xdist")
     done = machines.run_apart("-n2", FP16)
