@@ -158,7 +158,7 @@ class FleetLauncher:
         self, method: str, *arguments: Any, say: Callable[[str], None] = lambda _: None, limit_s: float = math.inf
     ) -> Any:
         """Call what may take long: for as long as the worker answers what it said meanwhile, it is not lost."""
-        future, ends_at = self.connection.call(method, *arguments), monotonic_s() + limit_s + ANSWER_S
+        future, ends_at = self._still_open.call(method, *arguments), monotonic_s() + limit_s + ANSWER_S
         while not future.done():
             wait([future], timeout=POLL_S)
             if monotonic_s() > ends_at:
@@ -197,7 +197,10 @@ class FleetLauncher:
                 if self._stays or self.is_lost or self._stopped or self.has_timed(job):
                     raise
                 progress(f"{error}; trying another")
-                return self._run(job, folder, progress)
+                try:
+                    return self._run(job, folder, progress)
+                except WorkerLostError as second:
+                    raise WorkerLostError(f"{error}; {second}") from second
         except JobTimeoutError as error:  # another would hang as long
             raise JobTimeoutError(job.name, error.reason, error.log_tail) from None
         except JobError:
@@ -222,7 +225,7 @@ class FleetLauncher:
         timed_by = self._timed.get(job.beside)
         if timed_by is not None and timed_by is not self._open:
             raise WorkerLostError(f"the worker on {timed_by.name}, which timed {job.beside} before, is gone")
-        opened = self.connection
+        opened = timed_by or self.connection
         machine = opened.name
         write_whole(folder / "request.json", as_json(packed.job))
         self._send(packed, lambda text: progress(f"{machine}: {text}"))
@@ -283,7 +286,7 @@ class FleetLauncher:
                 raise RecordError(f"the worker sent {place!r:.80}, which was not asked for")
             path = Path(packed.places[root]) / inside
         path.parent.mkdir(parents=True, exist_ok=True)
-        machine = self.connection.name
+        machine = self.node
         unfinished = path.with_name(f".{path.name}.{uuid4().hex}")
         try:
             with unfinished.open("wb") as file:
