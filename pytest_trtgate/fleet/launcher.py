@@ -90,15 +90,13 @@ class FleetLauncher:
     def _connected(self) -> Connection:
         if self._refused is not None:
             raise self._refused
-        if self._stopped:
-            raise KeyboardInterrupt
+        self._give_back_if_stopped()
         if self._open is None:
             try:
                 opened = self._open = self.connect()
             except TrtGateError as error:
                 self.refuse(error)
-            if self._stopped:
-                self.close()
+            self._give_back_if_stopped()
             self._has.clear()
             hello = self._call("hello")
             if hello["release"] != __version__:
@@ -111,6 +109,11 @@ class FleetLauncher:
                 self.refuse(WorkerLostError(f"{said}: GPU, driver, CPU or versions differ"))
             self._fingerprint = like
         return self._still_open
+
+    def _give_back_if_stopped(self) -> None:
+        if self._stopped:
+            self.close()
+            raise KeyboardInterrupt
 
     def refuse(self, error: TrtGateError) -> NoReturn:
         """Raise an error, now and whenever a worker is needed: to wait for one once is enough."""

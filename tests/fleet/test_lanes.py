@@ -275,7 +275,7 @@ def test_what_comes_after_all_machines_were_given_back_waits_for_one() -> None:
         raise WorkerLostError("nobody there")
 
     first = FleetLauncher(machine)
-    fleet = FleetLanes(first, free=lambda: 1)
+    fleet = FleetLanes(first, free=lambda: 2)
     assert fleet.lanes(2) == 2
     fleet.close()
     with pytest.raises(WorkerLostError, match="nobody there"):

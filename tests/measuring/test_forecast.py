@@ -73,7 +73,7 @@ def test_jobs_of_several_machines_are_summed_and_it_is_said() -> None:
     jobs = [
         JobRecord(name=node, kind="build", seconds=20.0, ok=True, began_s=100.0, node=node) for node in ("a", "b", "")
     ]
-    assert spent(jobs, 21.0) == "time of 2 machines together: builds 60 s, gate 1.0 s; 21 s in all"
+    assert spent(jobs, 21.0) == "time of 2 machines together: builds 1 min, gate 1.0 s; 21 s in all"
 
 
 def test_a_wait_for_the_device_is_no_time_of_the_job_that_waited() -> None:
