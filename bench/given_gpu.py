@@ -14,6 +14,8 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -134,10 +136,17 @@ def main() -> int:
     in_halves(graph, folder / "fp16.onnx")
     in_int8(graph, folder / "int8.onnx", folder)
     spoil(folder / "int8.onnx", folder / "spoilt.onnx")
-    for name in ("fp16", "int8", "spoilt"):
-        build(folder / f"{name}.onnx", folder / f"{name}.plan")
+    plans = {
+        "fp16": "fp16",
+        "int8": "int8",
+        "spoilt": "spoilt",
+        "again": "fp16",
+    }  # other kernels may win the second time
+    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
+        graphs = [folder / f"{graph}.onnx" for graph in plans.values()]
+        list(pool.map(build, graphs, [folder / f"{plan}.plan" for plan in plans]))
     found = {"sound": gate(folder, "int8.plan", "--trt-baselines=update"), "spoilt": gate(folder, "spoilt.plan")}
-    build(folder / "fp16.onnx", folder / "fp16.plan")  # other kernels may win this time
+    (folder / "again.plan").replace(folder / "fp16.plan")
     found["rebuilt"] = gate(folder, "int8.plan")
     keep("given_gpu", found)
     sound = all(said.startswith("PASS") for said in found["sound"].values())
