@@ -19,7 +19,7 @@ from .sessions import Shift
 CONFIDENCE = 0.99
 """Of the two-sided limits. A machine that did not change is called changed in 0.8 % of simulated runs at most where
 sessions spread by 2 %, and in 2.2 % where they spread by 3 %."""
-LIKE_STORED = 0.7
+LIKE_STORED = 0.9
 """Of the two-sided limits by a single launch. Where they do not hold what was stored, more launches are made, to be
 judged at the confidence above. It misses what they would tell in 3 % of simulated runs at most."""
 
