@@ -147,7 +147,7 @@ def _repeated(config: pytest.Config, *but: str) -> list[str]:
 def home(config: pytest.Config) -> Path | None:
     """Return the folder that may hold settings of ours; cheap, and never wrong about one that does."""
     root = config.rootpath
-    if (root / OWN_FILE).exists() or _mentions_us(root / "pyproject.toml"):
+    if is_there(root / OWN_FILE) or _mentions_us(root / "pyproject.toml"):
         return root
     # pytest takes a project of which it is given the path only for its root where it holds a file of pytest's.
     for argument in config.args:
@@ -155,9 +155,14 @@ def home(config: pytest.Config) -> Path | None:
         for folder in (place, *place.parents):
             if folder == root:
                 break
-            if (folder / OWN_FILE).exists():
+            if is_there(folder / OWN_FILE):
                 return folder
     return None
+
+
+def is_there(path: Path) -> bool:
+    """Return whether there is something of that name, be it a link to nothing."""
+    return path.is_symlink() or path.exists()
 
 
 def _mentions_us(pyproject: Path) -> bool:
@@ -205,7 +210,7 @@ def of_another_project(config: pytest.Config, source: Path | None, test: Path) -
 def _has_settings(folder: Path) -> bool:
     from ..settings import find_table
 
-    if (folder / OWN_FILE).exists():
+    if is_there(folder / OWN_FILE):
         return True
     with suppress(SettingsError):  # a broken one says nothing of us
         return _mentions_us(folder / "pyproject.toml") and find_table(folder) is not None

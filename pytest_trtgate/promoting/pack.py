@@ -107,8 +107,13 @@ class Promotion:
             TrtGateError: The cell did not pass; names each verdict that says so.
         """
         run, cell = self.run, self.cell
-        verdicts = {v.subject: v for v in run.verdicts if v.cell == cell}
-        why_not = (_why_not(subject, verdicts.get(subject), self.allow_waived) for subject in SUBJECTS)
+        verdicts = {
+            subject: [v for v in run.verdicts if v.cell == cell and v.subject == subject] for subject in SUBJECTS
+        }
+        # Of several on one subject, as in a record that was put together by hand, each counts.
+        why_not = (
+            _why_not(subject, one, self.allow_waived) for subject in SUBJECTS for one in verdicts[subject] or [None]
+        )
         reasons = list(filter(None, why_not))
         if run.unfinished == INTERRUPTED:
             reasons.append(INTERRUPTED)
@@ -123,7 +128,7 @@ class Promotion:
             reasons.append("it was judged by predictions, so there is no engine to promote; give the engine itself")
         if reasons:
             raise TrtGateError(f"{cell.key} is not promoted: {'; '.join(reasons)}")
-        return tuple(subject for subject in SUBJECTS if verdicts[subject].outcome is not Outcome.PASS)
+        return tuple(s for s in SUBJECTS if any(one.outcome is not Outcome.PASS for one in verdicts[s]))
 
 
 def _why_not(subject: Subject, verdict: Verdict | None, allow_waived: bool) -> str:
@@ -246,4 +251,4 @@ def _strangers(target: Path) -> list[str]:
         known = {*OWN_NAMES, load(target / MANIFEST, PackManifest).artifact.name}
     except RecordError:
         return names
-    return [name for name in names if name not in known]
+    return [name for name in names if name not in known or (target / name).is_dir()]

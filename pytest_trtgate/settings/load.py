@@ -44,7 +44,7 @@ def find_table(folder: Path) -> tuple[Path, dict[str, Any]] | None:
     """
     own, project = folder / FILE_NAME, folder / "pyproject.toml"
     found: list[tuple[Path, dict[str, Any]]] = []
-    if own.exists():
+    if own.is_symlink() or own.exists():  # a link to nothing is no lack of settings
         found.append((own, _read(own)))
     # The text first: a broken pyproject.toml that does not mention us is none of our business.
     if project.is_file() and b"trtgate" in _of_file(project, read_bytes):

@@ -49,6 +49,73 @@ def test_no_command_and_unknown_commands_are_wrong_usage() -> None:
     fails("demo", "")
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("verify", "dist", "--sha256", "0" * 64, "--sha256", "1" * 64),
+        ("promote", "run.json", "-o", "a", "--output=b"),
+        ("promote", "run.json", "-o", "a", "--only", "x", "--only", "y"),
+        ("cache", "list", "--cache-dir=a", "--cache-dir=b"),
+        ("baseline", "waive", "x", "--until=2999-01-01", "--until=2999-01-02", "--reason=x"),
+    ],
+)
+def test_an_option_of_one_value_is_taken_once(arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    fails(*arguments)
+    assert "is given twice; give it once" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("empty", ["", " "])
+def test_what_an_unset_variable_leaves_empty_is_not_taken_for_the_default(empty: str) -> None:
+    fails("baseline", "waive", "a-fp32-32-b1-x-cpu", "--machine", empty, "--until=2999-01-01", "--reason=x")
+    fails("worker", "--address=a:1", "--machine", empty)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--address=a:0",),
+        ("--address=a:65536",),
+        ("--address=a:1", "--machine=a,b=c"),
+        ("--address=a:1", "--machine=a/b"),
+        ("--address=a:1", f"--machine={'a' * 64}"),
+    ],
+)
+def test_a_worker_is_told_an_address_and_a_name_that_can_be(arguments: tuple[str, ...]) -> None:
+    fails("worker", *arguments)
+
+
+def test_a_worker_refuses_a_folder_of_data_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["worker", "--address=a:1", "--data-root=nowhere"], PretendedMachine()) == 1
+    assert capsys.readouterr().err.endswith("/nowhere: no such folder\n")
+
+
+@pytest.mark.parametrize("command", [["cache", "list"], ["cache", "verify"], ["cache", "prune", "--yes"]])
+def test_a_cache_that_is_named_and_not_there_is_not_whole(
+    command: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*command, "--cache-dir=nowhere"]) == 1
+    assert capsys.readouterr().err == "trtgate: --cache-dir nowhere: no such folder\n"
+
+
+@pytest.mark.parametrize("command", [["show"], ["prune"], ["resolve"], ["migrate"], ["mv", "a", "b"]])
+def test_baselines_that_are_named_and_not_there_are_not_fine(
+    command: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert main(["baseline", *command, "--baseline-dir=nowhere"]) == 2
+    assert capsys.readouterr().err == "trtgate: --baseline-dir nowhere: no such folder\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interrupt_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    save(Path("run.json"), passing_run())
+    monkeypatch.setattr("pytest_trtgate.report.render", interrupted)
+    assert main(["report", "run.json", "-o", "x.html"]) == 130
+    assert capsys.readouterr().err == "trtgate: interrupted\n"
+
+
 # doctor
 
 
