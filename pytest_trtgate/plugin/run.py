@@ -37,6 +37,7 @@ _CELL = "trtgate_cell"
 _MACHINE = "trtgate_machine"
 _ENDED_WELL = (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
 _PROBLEM = "trtgate_problem"
+_IDLE = "trtgate_idle"
 _POLL_S = 0.1
 _PLANNING = {
     "collectonly": "--collect-only",
@@ -56,6 +57,9 @@ class GatePlugin:
         selected: Names of the tests that use the gate, as far as this process knows.
         last_failed: Names of all tests to which ``--last-failed`` keeps the run.
         reported: Names of those that were run, or began to be.
+        passed: Names of those of them that passed.
+        skipped: Names of those that were skipped.
+        idle: Names of those that took the gate and asked it nothing.
         dead: Workers that ended without saying what they did.
         launches_expected: Whether any of them looks as if it asked for launches.
         times_wanted: Whether any looks as if it asked for the times themselves.
@@ -75,6 +79,9 @@ class GatePlugin:
         cache = getattr(config, "cache", None) if config.getoption("lf", False) else None
         self.last_failed: set[str] = set(cache.get("cache/lastfailed", {})) if cache else set()
         self.reported: set[str] = set()
+        self.passed: set[str] = set()
+        self.skipped: set[str] = set()
+        self.idle: set[str] = set()
         self.dead: list[str] = []
         self.launches_expected = False
         self.times_wanted = False
@@ -270,6 +277,7 @@ class GatePlugin:
             self.dead.append(node.gateway.id)
         self.selected.update(output.get(_SELECTED, ()))
         self.problem = self.problem or output.get(_PROBLEM, "")
+        self.idle.update(output.get(_IDLE, ()))
 
     # The end
 
@@ -281,6 +289,10 @@ class GatePlugin:
         if any(name == _CELL for name, _ in report.user_properties):
             self.selected.add(report.nodeid)
             self.reported.add(report.nodeid)
+            if report.skipped and not hasattr(report, "wasxfail"):
+                self.skipped.add(report.nodeid)
+            elif report.when == "call" and report.passed:
+                self.passed.add(report.nodeid)
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int | pytest.ExitCode) -> None:
@@ -295,7 +307,7 @@ class GatePlugin:
         self.narrator.defers = False
         if self.is_worker:
             output: dict[str, Any] = self.config.workeroutput  # type: ignore[attr-defined]
-            output.update({_SELECTED: sorted(self.selected), _PROBLEM: self.problem})
+            output.update({_SELECTED: sorted(self.selected), _PROBLEM: self.problem, _IDLE: sorted(self.idle)})
             return
         if self._planning or exitstatus in (
             pytest.ExitCode.USAGE_ERROR,
@@ -333,6 +345,9 @@ class GatePlugin:
             )
         if left := sorted(self.selected - self.reported):
             return f"pytest ended before {fmt.plural(len(left), 'test')} of the gate, first {left[0]}"
+        if (vain := sorted(self.idle & self.passed)) and self.settings.strict:
+            many = f"{fmt.plural(len(vain), 'test')} took trtgate and asked it nothing, first {vain[0]}"
+            return f"{many}: call trtgate.check_accuracy() or trtgate.check_latency(), or set strict = false"
         if self.dead:
             return f"{' and '.join(self.dead)} died after the tests; run again to see whether all was measured"
         return ""
@@ -362,6 +377,8 @@ class GatePlugin:
         if left and exitstatus == pytest.ExitCode.TESTS_FAILED and self.config.getoption("maxfail"):
             many = fmt.plural(len(left), "test")
             yield f"not judged: pytest ended early (-x or --maxfail), before {many} of the gate, first {left[0]}"
+        if skipped := sorted(self.skipped):
+            yield f"not judged: skipped tests of the gate ({len(skipped)}, first {skipped[0]})"
         if self.selected and self.selected <= self.last_failed:
             yield "not judged: what did not fail last time (--last-failed); a run without that option judges all"
         tables = self.settings.latency.machine

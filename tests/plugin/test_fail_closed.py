@@ -244,6 +244,55 @@ def test_without_strict_a_test_may_expect_a_failed_verdict(project: Project) -> 
     result.stdout.fnmatch_lines(["passed all the same: shapes fp32 accuracy; *strict = false"])
 
 
+ASKS = """
+    def test_accuracy(trtgate): trtgate.check_accuracy
+    def test_latency(trtgate): trtgate.check_latency()
+"""
+
+
+@pytest.mark.parametrize("workers", [(), ("-n1",)])
+def test_a_test_that_forgets_to_ask_the_gate_is_no_green_one(project: Project, workers: tuple[str, ...]) -> None:
+    project.tests(ASKS)
+    result = project.run_apart("--trt-precision=fp32", *workers)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    said = (
+        "1 test took trtgate and asked it nothing, first test_gate.py::test_accuracy[shapes-fp32]: call trtgate.check_"
+    )
+    assert f"\ntrtgate: {said}" in result.output
+    project.settings(top="strict = false")
+    assert project.run_apart("--trt-precision=fp32", *workers).ret == pytest.ExitCode.OK
+
+
+def test_a_test_that_asks_for_a_cell_or_what_was_measured_has_asked(project: Project) -> None:
+    project.tests(
+        """
+        def test_cell(trtgate): assert trtgate.cell.precision == "fp32"
+        def test_engine(trtgate): assert trtgate.engine.size_bytes
+        def test_accuracy(trtgate): assert trtgate.accuracy.images
+        def test_latency(trtgate): assert trtgate.latency.p50_ms
+        """
+    )
+    result = project.run("--trt-precision=fp32")
+    result.assert_outcomes(passed=4)
+    assert result.ret == pytest.ExitCode.OK
+
+
+def test_what_a_skipped_test_leaves_unjudged_is_said(project: Project) -> None:
+    project.tests(
+        """
+        import pytest
+        @pytest.mark.skipif(True, reason="not here")
+        def test_latency(trtgate): trtgate.check_latency()
+        def test_accuracy(trtgate): trtgate.check_accuracy()
+        """
+    )
+    result = project.run("--trt-precision=fp32")
+    result.assert_outcomes(passed=1, skipped=1)
+    said = "not judged: skipped tests of the gate (1, first test_gate.py::test_latency[shapes-fp32])"
+    assert said in result.stdout.str().splitlines()
+    assert said in project.record.notes
+
+
 def test_a_run_that_ends_before_some_of_its_gate_fails(project: Project) -> None:
     project.tests(
         "import pytest\ndef test_gate(trtgate):\n    trtgate.check_accuracy()\n    pytest.exit('x', returncode=0)"

@@ -208,9 +208,7 @@ def test_a_whole_number_that_no_float_can_be_is_a_sentence(tmp_path: Path) -> No
     path, raw = tmp_path / "odd.json", json.loads(as_json(failing_run()))
     raw["accuracies"][1]["instances"] = 10**400
     path.write_text(json.dumps(raw))
-    with pytest.raises(
-        RecordError, match=r"accuracies\.1\.instances. holds a whole number that is no "
-    ):
+    with pytest.raises(RecordError, match=r"accuracies\.1\.instances. holds a whole number that is no "):
         load(path, RunRecord)
     # A text may have as many digits.
     raw["accuracies"][1]["instances"], raw["notes"] = 10**19, ["1" * 400]
