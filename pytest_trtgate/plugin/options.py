@@ -87,7 +87,19 @@ def given(config: pytest.Config) -> dict[str, Any]:
 def asked_for(config: pytest.Config) -> bool:
     """Return whether this invocation, not ``addopts``, names an option that asks for a gate run."""
     loud = [option.flag for option in OPTIONS if option.key not in _QUIET]
-    return any(str(a).split("=")[0] in loud for a in config.invocation_params.args)
+    return any(argument.split("=")[0] in loud for argument in _arguments(config))
+
+
+def _arguments(config: pytest.Config) -> list[str]:
+    """Return this invocation's arguments, those among them that ``@FILE`` stands for."""
+    found: list[str] = []
+    for argument in map(str, config.invocation_params.args):
+        lines = [argument]
+        if argument.startswith("@"):
+            with suppress(OSError, ValueError):  # pytest has said so
+                lines = (config.invocation_params.dir / argument[1:]).read_text().splitlines()
+        found += lines
+    return found
 
 
 def rerun_command(item: pytest.Item) -> str:
@@ -134,7 +146,7 @@ def _project(config: pytest.Config) -> list[str]:
 
 def _repeated(config: pytest.Config, *but: str) -> list[str]:
     """Return those of this invocation's arguments that set what is measured, but for some settings."""
-    arguments = list(map(str, config.invocation_params.args))
+    arguments = _arguments(config)
     takes_value = {option.flag: bool(option.metavar) for option in OPTIONS if option.key not in but}
     found = []
     for index, argument in enumerate(arguments):

@@ -46,6 +46,15 @@ def test_a_run_that_deselects_everything_is_not_green(project: Project) -> None:
     assert project.run("--trt-imgsz=64", "-k", "nothing_of_that_name").ret == pytest.ExitCode.TESTS_FAILED
 
 
+def test_options_in_a_file_of_arguments_ask_for_the_gate_too(project: Project) -> None:
+    project.tests("def test_unit(): pass")
+    (project.path / "arguments.txt").write_text("--trt-precision=int8\n")
+    result = project.run("@arguments.txt")
+    result.assert_outcomes(passed=1)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines([NOTHING])
+
+
 @pytest.mark.parametrize("settings", [True, False], ids=["settings", "no-settings"])
 def test_a_run_that_names_a_model_and_has_no_gate_test_fails(project: Project, settings: bool) -> None:
     if not settings:
