@@ -234,8 +234,10 @@ def _days(text: str) -> float:
 
 def _project(text: str) -> Path:
     """Return a project's folder, absolute as all paths are that jobs are given; its settings file stands for it."""
-    path = given_path(text)
-    if not path.exists():  # a loop of links too
+    path, there = given_path(text), False
+    with suppress(OSError):  # such as of a name that is too long
+        there = path.exists()
+    if not there:  # a loop of links too
         raise argparse.ArgumentTypeError(f"'{text}' does not exist")
     path = path.resolve()
     return path.parent if path.is_file() else path

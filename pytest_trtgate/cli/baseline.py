@@ -49,10 +49,16 @@ _COMPARE = (
 
 
 def given_path(text: str) -> Path:
-    """Return a path of the command line; an empty one, as of a variable that is not set, is not this folder."""
+    """Return a path of the command line; an empty one, as of a variable that is not set, is not this folder.
+
+    ``~`` is the home folder, as in the settings: no shell says so behind an equals sign.
+    """
     if not text:
         raise argparse.ArgumentTypeError("is empty; name a path")
-    return Path(text)
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise argparse.ArgumentTypeError(f"'{text}' names the home folder of a user that does not exist") from None
 
 
 def given_text(text: str) -> str:

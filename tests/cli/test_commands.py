@@ -47,6 +47,8 @@ def test_no_command_and_unknown_commands_are_wrong_usage() -> None:
     fails("cache", "prune", "--older-than=-1")
     fails("cache", "prune", "--cache-dir=")
     fails("demo", "")
+    fails("demo", "~nobody-of-that-name/demo")
+    fails("doctor", f"--config={'a' * 300}")
 
 
 @pytest.mark.parametrize(
@@ -62,6 +64,14 @@ def test_no_command_and_unknown_commands_are_wrong_usage() -> None:
 def test_an_option_of_one_value_is_taken_once(arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
     fails(*arguments)
     assert "is given twice; give it once" in capsys.readouterr().err
+
+
+def test_a_tilde_behind_an_equals_sign_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    save(Path("run.json"), passing_run())
+    assert main(["baseline", "accept", "run.json", "--baseline-dir=~/baselines"]) == 0
+    assert (tmp_path / "home" / "baselines").is_dir()
+    assert not (tmp_path / "~").exists()
 
 
 @pytest.mark.parametrize("empty", ["", " "])
