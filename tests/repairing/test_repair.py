@@ -182,7 +182,7 @@ def test_two_searches_of_a_cell_do_not_share_a_folder(
     with Lock(folder).held():
         (folder / "trial-001").mkdir()
         assert main([command, RECORD, "--only", KEY], PretendedMachine()) == 2
-        assert f"{folder}: another search or explanation works here" in capsys.readouterr().err
+        assert f"{folder}: another search or explanation of this cell works here" in capsys.readouterr().err
         assert (folder / "trial-001").exists()
 
 
