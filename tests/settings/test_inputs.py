@@ -219,6 +219,20 @@ def test_what_is_in_the_way_is_told_before_anything_is_measured(
     assert sentence in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["mine.html", "mine.csv", "run.json"])
+def test_a_report_takes_the_place_of_no_file_that_no_run_wrote(project: Project, name: str) -> None:
+    folder = project.path / "public"
+    folder.mkdir()
+    (folder / name).write_text("<!doctype html><title>Thesis</title>")
+    result = project.run_apart("--trt-precision=int8", "--trt-report=public/mine.html")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert "it is no file of a run" in result.output or f"/{name} beside it is no file of a run" in result.output
+    assert {path.name: path.read_text() for path in folder.iterdir()} == {name: "<!doctype html><title>Thesis</title>"}
+    (folder / name).unlink()
+    for _ in range(2):  # its own it may replace
+        assert project.run_apart("--trt-precision=int8", "--trt-report=public/mine.html").ret == 0
+
+
 # What a dataset may look like
 
 
