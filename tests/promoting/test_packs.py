@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import re
 import shutil
@@ -275,7 +276,9 @@ def test_foreign_files_links_and_folders_are_found(here: Path, says: Says) -> No
     (here / "dist" / "more.txt").touch()
     (here / "dist" / "folder").mkdir()
     (here / "dist" / "link").symlink_to("manifest.json")
+    (here / "dist" / os.fsdecode(b"\xff.txt")).touch()
     said = says(1, "verify", "dist")
+    assert "dist: \N{REPLACEMENT CHARACTER}.txt is not in SHA256SUMS\n" in said
     assert "dist: more.txt is not in SHA256SUMS\n" in said
     assert "dist: more.txt belongs to no pack\n" in said
     assert "dist: folder: a folder, not a regular file\n" in said
