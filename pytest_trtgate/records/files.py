@@ -142,10 +142,9 @@ def load(
     except ValidationError as error:
         first = error.errors()[0]
         where = clip(".".join(str(part) for part in first["loc"]))
-        if first["type"] == "extra_forbidden":
-            why = "which this pytest-trtgate does not know: a newer one wrote it, or somebody edited it"
-            raise RecordError(f"{path}: has the field '{where}', {why}") from error
-        raise RecordError(f"{path}: not a valid {model.__name__} (field '{where}': {first['msg']})") from error
+        unknown = "not known to this pytest-trtgate; a newer one wrote it, or somebody has edited the file"
+        why = unknown if first["type"] == "extra_forbidden" else clip(first["msg"], 300)
+        raise RecordError(f"{path}: not a valid {model.__name__} (field '{where}': {why})") from error
 
 
 def _huge(value: Any, where: str = "") -> Iterator[str]:
