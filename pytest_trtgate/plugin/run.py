@@ -15,7 +15,8 @@ import pytest
 from .. import text as fmt
 from ..errors import SettingsError, TrtGateError
 from ..measuring import Plan, check_inputs, make_plan, spent
-from ..records import RunRecord, new_run_id, run_folder_of
+from ..records import SUBJECTS, RunRecord, new_run_id, run_folder_of
+from ..report.junit import PREFIX
 from ..verdicts import measured
 from . import options
 from .collection import IgnoredFolders
@@ -58,7 +59,8 @@ class GatePlugin:
         last_failed: Names of all tests to which ``--last-failed`` keeps the run.
         reported: Names of those that were run, or began to be.
         passed: Names of those of them that passed.
-        skipped: Names of those that were skipped.
+        skipped: Names of those that were skipped, or were not run since they are expected to fail.
+        judged: Machine, key and subject of what their reports tell a verdict on.
         idle: Names of those that took the gate and asked it nothing.
         dead: Workers that ended without saying what they did.
         launches_expected: Whether any of them looks as if it asked for launches.
@@ -81,6 +83,7 @@ class GatePlugin:
         self.reported: set[str] = set()
         self.passed: set[str] = set()
         self.skipped: set[str] = set()
+        self.judged: set[tuple[str, str, str]] = set()
         self.idle: set[str] = set()
         self.dead: list[str] = []
         self.launches_expected = False
@@ -286,10 +289,13 @@ class GatePlugin:
         """Note which tests of the gate were run, also by a worker that dies before it says so."""
         if self.relay is not None:  # pytest writes here now
             self.narrator.clear()
-        if any(name == _CELL for name, _ in report.user_properties):
+        told = dict(report.user_properties)
+        if _CELL in told:
             self.selected.add(report.nodeid)
             self.reported.add(report.nodeid)
-            if report.skipped and not hasattr(report, "wasxfail"):
+            about = str(told.get(_MACHINE, "")), str(told[_CELL])
+            self.judged.update((*about, subject) for subject in SUBJECTS if PREFIX + subject in told)
+            if report.skipped and "NOTRUN" in getattr(report, "wasxfail", "NOTRUN"):
                 self.skipped.add(report.nodeid)
             elif report.when == "call" and report.passed:
                 self.passed.add(report.nodeid)
@@ -343,6 +349,10 @@ class GatePlugin:
                 f"failed, and pytest did not: {failed}; a test expects, catches or skips the failure, or "
                 f"ends pytest: let it fail, or set strict = false"
             )
+        if lost := sorted(
+            self.judged - {(v.cell.machine, v.cell.key, v.subject) for r in self.runs for v in r.verdicts}
+        ):
+            return f"the verdict on {lost[0][2]} of {lost[0][1]} is gone from the folder of the run: leave that alone"
         if left := sorted(self.selected - self.reported):
             return f"pytest ended before {fmt.plural(len(left), 'test')} of the gate, first {left[0]}"
         if (vain := sorted(self.idle & self.passed)) and self.settings.strict:
