@@ -269,11 +269,13 @@ def _doctor(arguments: argparse.Namespace) -> int:
 
 
 def _cache_root(given: Path | None, project: Path | None = None) -> Path:
-    from ..cache import default_root
+    from ..cache import default_root, why_foreign
     from ..settings import project_settings
 
     if given and not given.is_dir():  # of none, all would be well
         raise SettingsError(f"--cache-dir {given}: no such folder")
+    if given and (why := why_foreign(given)):
+        raise SettingsError(f"--cache-dir {why}")
     return given or project_settings(project or Path.cwd())[0].cache_dir or default_root()
 
 

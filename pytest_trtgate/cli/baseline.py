@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -61,10 +62,12 @@ def given_path(text: str) -> Path:
         raise argparse.ArgumentTypeError(f"'{text}' names the home folder of a user that does not exist") from None
 
 
-def given_text(text: str) -> str:
-    """Return a text of the command line; an empty one, as of a variable that is not set, is not the default."""
-    if not text.strip():
-        raise argparse.ArgumentTypeError("is empty; name what is meant, or leave the option out")
+def _name(text: str) -> str:
+    """Return a name of the command line; an empty one, as of a variable that is not set, is not the default."""
+    from ..records import why_no_name
+
+    if why := why_no_name(text.strip()):
+        raise argparse.ArgumentTypeError(f"'{text}' {why}; name what is meant, or leave the option out")
     return text
 
 
@@ -118,7 +121,7 @@ def add_baseline(commands: Any) -> None:
     waive.add_argument("--reason", metavar="TEXT", help="Why; shown wherever the failure is")
     waive.add_argument("--subject", choices=_SUBJECTS, help="What of it may fail (default: both)")
     kind = "Kind of machine on which it may fail, such as nvidia-l4 (default: each)"
-    waive.add_argument("--machine", dest="on", type=given_text, metavar="NAME", help=kind)
+    waive.add_argument("--machine", dest="on", type=_name, metavar="NAME", help=kind)
     waive.add_argument(
         "--remove", action="store_true", help="Remove the waivers of the cell, or of its --subject or --machine"
     )
@@ -153,10 +156,11 @@ def _project(arguments: argparse.Namespace) -> tuple[Settings, Path, Path | None
     """Return the project's settings, the folder of its baselines, and the file that the settings are in."""
     from ..settings import project_settings
 
-    if arguments.baseline_dir and not (arguments.makes or arguments.baseline_dir.is_dir()):
-        raise SettingsError(f"--baseline-dir {arguments.baseline_dir}: no such folder")
+    given: Path | None = arguments.baseline_dir
+    if given and not given.is_dir() and not (arguments.makes and not os.path.lexists(given)):
+        raise SettingsError(f"--baseline-dir {given}: no such folder")
     settings, source = project_settings(Path.cwd())
-    return settings, arguments.baseline_dir or settings.baseline_dir, source
+    return settings, given or settings.baseline_dir, source
 
 
 def _show(arguments: argparse.Namespace) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -75,7 +76,7 @@ def _layers_of(arguments: argparse.Namespace) -> tuple[Layer, ...]:
     from ..records import Cell, why_no_name
     from ..settings import project_settings
 
-    weights = arguments.weights.resolve()
+    weights = Path(os.path.realpath(arguments.weights))
     settings = project_settings(Path.cwd())[0]
     if why := why_no_name(weights.stem):
         raise SettingsError(f"{weights}: its name {why}; give it another")

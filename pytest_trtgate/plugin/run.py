@@ -16,7 +16,6 @@ from .. import text as fmt
 from ..errors import SettingsError, TrtGateError
 from ..measuring import Plan, check_inputs, make_plan, spent
 from ..records import SUBJECTS, RunRecord, new_run_id, run_folder_of
-from ..report.junit import PREFIX
 from ..verdicts import measured
 from . import options
 from .collection import IgnoredFolders
@@ -294,7 +293,7 @@ class GatePlugin:
             self.selected.add(report.nodeid)
             self.reported.add(report.nodeid)
             about = str(told.get(_MACHINE, "")), str(told[_CELL])
-            self.judged.update((*about, subject) for subject in SUBJECTS if PREFIX + subject in told)
+            self.judged.update((*about, subject) for subject in SUBJECTS if f"trtgate_{subject}" in told)
             if report.skipped and "NOTRUN" in getattr(report, "wasxfail", "NOTRUN"):
                 self.skipped.add(report.nodeid)
             elif report.when == "call" and report.passed:
@@ -349,9 +348,8 @@ class GatePlugin:
                 f"failed, and pytest did not: {failed}; a test expects, catches or skips the failure, or "
                 f"ends pytest: let it fail, or set strict = false"
             )
-        if lost := sorted(
-            self.judged - {(v.cell.machine, v.cell.key, v.subject) for r in self.runs for v in r.verdicts}
-        ):
+        there = {(v.cell.machine, v.cell.key, v.subject) for run in self.runs for v in run.verdicts}
+        if lost := sorted(self.judged - there):
             return f"the verdict on {lost[0][2]} of {lost[0][1]} is gone from the folder of the run: leave that alone"
         if left := sorted(self.selected - self.reported):
             return f"pytest ended before {fmt.plural(len(left), 'test')} of the gate, first {left[0]}"

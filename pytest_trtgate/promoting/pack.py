@@ -91,7 +91,7 @@ class Promotion:
         """
         waived = self.check()
         built = self.run.engines[self.cell.key]
-        with _in_place_of(target.resolve()) as folder:
+        with _in_place_of(Path(os.path.realpath(target))) as folder:  # which no loop of links ends
             _copy(self.engine or built.path, folder / built.artifact, built)
             render([_alone(self.run, self.cell)], folder / REPORT, places=[self.place])
             save(folder / MANIFEST, _manifest(self.run, self.cell, waived, folder))

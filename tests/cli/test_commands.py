@@ -77,6 +77,7 @@ def test_a_tilde_behind_an_equals_sign_is_the_home_folder(tmp_path: Path, monkey
 @pytest.mark.parametrize("empty", ["", " "])
 def test_what_an_unset_variable_leaves_empty_is_not_taken_for_the_default(empty: str) -> None:
     fails("baseline", "waive", "a-fp32-32-b1-x-cpu", "--machine", empty, "--until=2999-01-01", "--reason=x")
+    fails("baseline", "waive", "a-fp32-32-b1-x-cpu", "--machine=a/b", "--until=2999-01-01", "--reason=x")
     fails("worker", "--address=a:1", "--machine", empty)
 
 
@@ -105,6 +106,28 @@ def test_a_cache_that_is_named_and_not_there_is_not_whole(
 ) -> None:
     assert main([*command, "--cache-dir=nowhere"]) == 1
     assert capsys.readouterr().err == "trtgate: --cache-dir nowhere: no such folder\n"
+
+
+@pytest.mark.parametrize("command", [["list"], ["verify"], ["prune", "--yes"]])
+def test_a_folder_that_is_no_cache_is_not_a_whole_one(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    Path("thesis.tex").touch()
+    assert main(["cache", *command, "--cache-dir=."]) == 1
+    assert capsys.readouterr().err.startswith("trtgate: --cache-dir . holds thesis.tex, which the cache did not make; ")
+
+
+@pytest.mark.parametrize("command", [["layers", "loop"], ["promote", "run.json", "-o", "loop"], ["explain", "loop"]])
+def test_a_loop_of_links_is_a_sentence(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    Path("loop").symlink_to("loop")
+    save(Path("run.json"), passing_run())
+    assert main(command, PretendedMachine()) in (1, 2)
+    assert capsys.readouterr().err.startswith("trtgate: ")
+
+
+@pytest.mark.parametrize("command", [["show"], ["diff", "run.json"], ["accept", "run.json"], ["migrate"]])
+def test_a_file_in_the_place_of_baselines_is_a_sentence(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    save(Path("run.json"), passing_run())
+    assert main(["baseline", *command, "--baseline-dir=run.json"]) == 2
+    assert capsys.readouterr().err == "trtgate: --baseline-dir run.json: no such folder\n"
 
 
 @pytest.mark.parametrize("command", [["show"], ["prune"], ["resolve"], ["migrate"], ["mv", "a", "b"]])
