@@ -107,13 +107,10 @@ class Promotion:
             TrtGateError: The cell did not pass; names each verdict that says so.
         """
         run, cell = self.run, self.cell
-        verdicts = {
-            subject: [v for v in run.verdicts if v.cell == cell and v.subject == subject] for subject in SUBJECTS
-        }
+        verdicts = {s: [v for v in run.verdicts if (v.cell, v.subject) == (cell, s)] for s in SUBJECTS}
         # Of several on one subject, as in a record that was put together by hand, each counts.
-        why_not = (
-            _why_not(subject, one, self.allow_waived) for subject in SUBJECTS for one in verdicts[subject] or [None]
-        )
+        why_not = [_why_not(s, verdict, self.allow_waived) for s in SUBJECTS for verdict in verdicts[s]]
+        why_not += [f"its {s} was not judged" for s in SUBJECTS if not verdicts[s]]
         reasons = list(filter(None, why_not))
         if run.unfinished == INTERRUPTED:
             reasons.append(INTERRUPTED)
@@ -131,10 +128,8 @@ class Promotion:
         return tuple(s for s in SUBJECTS if any(one.outcome is not Outcome.PASS for one in verdicts[s]))
 
 
-def _why_not(subject: Subject, verdict: Verdict | None, allow_waived: bool) -> str:
+def _why_not(subject: Subject, verdict: Verdict, allow_waived: bool) -> str:
     """Return why a verdict keeps its cell from being promoted; empty where it does not."""
-    if verdict is None:
-        return f"its {subject} was not judged"
     if verdict.outcome is Outcome.PASS:
         return "" if verdict.checks else f"its {subject} was compared with nothing; give it a baseline or a budget"
     if verdict.outcome is Outcome.FAIL and verdict.waived and not verdict.failed:
