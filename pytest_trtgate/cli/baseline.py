@@ -50,16 +50,13 @@ _COMPARE = (
 
 
 def given_path(text: str) -> Path:
-    """Return a path of the command line; an empty one, as of a variable that is not set, is not this folder.
-
-    ``~`` is the home folder, as in the settings: no shell says so behind an equals sign.
-    """
+    """Return a path of the command line; an empty one, as of a variable that is not set, is not this folder."""
     if not text:
         raise argparse.ArgumentTypeError("is empty; name a path")
     try:
-        return Path(text).expanduser()
-    except RuntimeError:
-        raise argparse.ArgumentTypeError(f"'{text}' names the home folder of a user that does not exist") from None
+        return Path(text).expanduser()  # which the shell leaves to us in quotes, and behind an equals sign
+    except RuntimeError as error:
+        raise argparse.ArgumentTypeError(f"'{text}' names the home folder of a user that does not exist") from error
 
 
 def _name(text: str) -> str:
