@@ -59,15 +59,6 @@ def given_path(text: str) -> Path:
         raise argparse.ArgumentTypeError(f"'{text}' names the home folder of a user that does not exist") from error
 
 
-def _name(text: str) -> str:
-    """Return a name of the command line; an empty one, as of a variable that is not set, is not the default."""
-    from ..records import why_no_name
-
-    if why := why_no_name(text.strip()):
-        raise argparse.ArgumentTypeError(f"'{text}' {why}; name what is meant, or leave the option out")
-    return text
-
-
 def add_command(
     commands: Any, name: str, run: Callable[[argparse.Namespace], int], about: str, more: str = "", **how: Any
 ) -> argparse.ArgumentParser:
@@ -143,6 +134,15 @@ def or_usage(run: Callable[[argparse.Namespace], int]) -> Callable[[argparse.Nam
             return 2
 
     return guarded
+
+
+def _name(text: str) -> str:
+    """Return a name of the command line; an empty one, as of a variable that is not set, is not the default."""
+    from ..records import why_no_name
+
+    if why := why_no_name(text.strip()):
+        raise argparse.ArgumentTypeError(f"'{text}' {why}; name what is meant, or leave the option out")
+    return text
 
 
 def _today() -> date:
