@@ -184,6 +184,7 @@ def _check_places(settings: Settings) -> None:
             )
     to_write = [("report", report.parent), ("report", run_folder_of(report))]
     to_write += [("baseline_dir", settings.baseline_dir)] if settings.baselines != "check" else []
+    to_write += [("promote", settings.promote)] if settings.promote else []
     folders = [("cache_dir", settings.cache_dir), ("baseline_dir", settings.baseline_dir), *to_write]
     for key, folder in folders:
         # A folder that is not there yet will be made, inside the nearest one above it that is.

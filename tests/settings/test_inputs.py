@@ -200,6 +200,7 @@ def test_what_is_wrong_with_a_yaml_is_one_sentence(tmp_path: Path, text: str, se
         (Path.touch, {"report": "file/r.html"}, "file is not a folder"),
         (Path.touch, {"cache_dir": "file"}, "file is not a folder"),
         (Path.touch, {"baseline_dir": "file/deeper"}, "file is not a folder"),
+        (Path.touch, {"promote": "file"}, "file is not a folder"),
         (lambda place: place.symlink_to("away"), {"cache_dir": "link"}, "link links to nothing"),
         (lambda place: place.symlink_to(place), {"cache_dir": "link"}, "link links to nothing"),
         (lambda place: place.symlink_to("away"), {"report": "link/r.html"}, "link links to nothing"),
