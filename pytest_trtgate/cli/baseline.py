@@ -154,8 +154,9 @@ def _project(arguments: argparse.Namespace) -> tuple[Settings, Path, Path | None
     from ..settings import project_settings
 
     given: Path | None = arguments.baseline_dir
-    if given and not given.is_dir() and not (arguments.makes and not os.path.lexists(given)):
-        raise SettingsError(f"--baseline-dir {given}: no such folder")
+    if given and not given.is_dir() and (os.path.lexists(given) or not arguments.makes):
+        why = "cannot be written (not a folder)" if arguments.makes else "no such folder"
+        raise SettingsError(f"--baseline-dir {given}: {why}")
     settings, source = project_settings(Path.cwd())
     return settings, given or settings.baseline_dir, source
 
