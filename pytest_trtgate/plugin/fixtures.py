@@ -90,7 +90,8 @@ def trtgate(request: pytest.FixtureRequest, trt_cell: Cell) -> Iterator[Gate]:
     """
     gate = Gate(request, trt_cell)
     yield gate
-    if not gate.is_asked:
+    others = {"trt_engine", "trt_accuracy", "trt_latency"}.intersection(request.fixturenames)
+    if not (gate.is_asked or others):
         plugin_of(request.config).idle.add(request.node.nodeid)
 
 

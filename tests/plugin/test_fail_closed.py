@@ -279,10 +279,11 @@ def test_a_test_that_asks_for_a_cell_or_what_was_measured_has_asked(project: Pro
         def test_engine(trtgate): assert trtgate.engine.size_bytes
         def test_accuracy(trtgate): assert trtgate.accuracy.images
         def test_latency(trtgate): assert trtgate.latency.p50_ms
+        def test_size(trtgate, trt_engine): assert trt_engine.size_bytes
         """
     )
     result = project.run("--trt-precision=fp32")
-    result.assert_outcomes(passed=4)
+    result.assert_outcomes(passed=5)
     assert result.ret == pytest.ExitCode.OK
 
 
