@@ -203,7 +203,7 @@ def _worker(arguments: argparse.Namespace) -> int:
     roots = [root.absolute() for root in arguments.data_root]
     if missing := next((root for root in roots if not root.is_dir()), None):
         raise SettingsError(f"--data-root {missing}: no such folder")
-    cache = arguments.cache_dir and arguments.cache_dir.absolute()
+    cache = _no_foreign(arguments.cache_dir and arguments.cache_dir.absolute())
     return join(
         arguments.address, say, kind=arguments.kind, data_roots=roots, cache_dir=cache, machine=arguments.machine
     )
@@ -269,14 +269,23 @@ def _doctor(arguments: argparse.Namespace) -> int:
 
 
 def _cache_root(given: Path | None, project: Path | None = None) -> Path:
-    from ..cache import default_root, why_foreign
+    from ..cache import default_root
     from ..settings import project_settings
 
     if given and not given.is_dir():  # of none, all would be well
         raise SettingsError(f"--cache-dir {given}: no such folder")
-    if given and (why := why_foreign(given)):
+    return _no_foreign(given) or project_settings(project or Path.cwd())[0].cache_dir or default_root()
+
+
+def _no_foreign(cache: Path | None) -> Path | None:
+    """Return a folder that can be a cache; raise SettingsError for another."""
+    from ..cache import why_foreign
+
+    if cache and os.path.lexists(cache) and not cache.is_dir():
+        raise SettingsError(f"--cache-dir {cache}: not a folder")
+    if cache and (why := why_foreign(cache)):
         raise SettingsError(f"--cache-dir {why}")
-    return given or project_settings(project or Path.cwd())[0].cache_dir or default_root()
+    return cache
 
 
 def _cache_list(arguments: argparse.Namespace) -> int:

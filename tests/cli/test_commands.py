@@ -95,9 +95,14 @@ def test_a_worker_is_told_an_address_and_a_name_that_can_be(arguments: tuple[str
     fails("worker", *arguments)
 
 
-def test_a_worker_refuses_a_folder_of_data_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_worker_refuses_folders_that_are_not_there_or_no_cache(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["worker", "--address=a:1", "--data-root=nowhere"], PretendedMachine()) == 1
     assert capsys.readouterr().err.endswith("/nowhere: no such folder\n")
+    Path("thesis.tex").touch()
+    assert main(["worker", "--address=a:1", "--cache-dir=."], PretendedMachine()) == 1
+    assert " holds thesis.tex, which the cache did not make" in capsys.readouterr().err
+    assert main(["worker", "--address=a:1", "--cache-dir=thesis.tex"], PretendedMachine()) == 1
+    assert "/thesis.tex: not a folder" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", [["cache", "list"], ["cache", "verify"], ["cache", "prune", "--yes"]])
