@@ -36,14 +36,16 @@ OWN_BYTES = 4_000_000_000
 """Limit of what the gate's own processes hand over, which may name each file of a dataset."""
 ENGINE_BYTES = 4_000_000_000
 """Limit of an engine that others have built: detectors take megabytes, and what is far larger is no engine."""
-_LONG = re.compile(rb"\d{20}")
-_MOST = 1 << 64
 _KINDS = {stat.S_IFDIR: "folder", stat.S_IFIFO: "FIFO", stat.S_IFSOCK: "socket"}
 _NUMBER = rb"(?:-?\d[\d.eE+-]*|-?Infinity|NaN)"
 _NUMBERS = re.compile(rb"\[\n *%b(?:,\n *%b)*\n *\]" % (_NUMBER, _NUMBER))
 _FIELD = rb'"(?:[^"\\]|\\.)*": (?:%b|null|\[[^"\n]*\])' % _NUMBER
 _MEASURED = re.compile(rb"\{\n *%b(?:,\n *%b){0,15}\n *\}" % (_FIELD, _FIELD))
 """A few fields that are numbers or lists. Line breaks are JSON's own: a string holds them as ``\\n``."""
+
+
+_LONG = re.compile(rb"\d{20}")
+_MOST = 1 << 64
 
 
 def open_regular(path: Path) -> BinaryIO:
