@@ -106,9 +106,9 @@ def _has_settings(folder: Path) -> bool:
 
 
 def _refuse_to_overwrite(folder: Path) -> None:
-    found = find_table(folder)
-    there = [found[0]] if found else []
-    there += [path for path in (folder / SETTINGS, folder / TESTS) if path.is_symlink() or path.exists()]
+    there = [path for path in (folder / SETTINGS, folder / TESTS) if path.is_symlink() or path.exists()]
+    if folder / SETTINGS not in there and (found := find_table(folder)):
+        there = [found[0], *there]
     if there == [folder / TESTS] and _is_ours(there[0]):
         return  # of an attempt that was interrupted: the settings come last
     if there:

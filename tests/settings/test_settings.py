@@ -69,6 +69,12 @@ def test_a_folder_without_settings_has_none(tmp_path: Path) -> None:
     assert find_table(tmp_path) is None
 
 
+def test_settings_that_link_to_nothing_are_not_taken_for_none(tmp_path: Path) -> None:
+    (tmp_path / "trtgate.toml").symlink_to("elsewhere.toml")
+    with pytest.raises(SettingsError, match=r"trtgate\.toml: cannot be read \(No such file or directory\)"):
+        find_table(tmp_path)
+
+
 def test_the_command_line_wins_over_the_file_and_the_file_over_the_default(tmp_path: Path) -> None:
     settings = read(tmp_path, "imgsz = 320\nbatch = 4\n", imgsz="64")
     assert (settings.imgsz, settings.batch, settings.split) == (64, 4, "test")
