@@ -182,9 +182,11 @@ def dataset_trouble(
 
 
 def unknown_checkpoints(checkpoints: Mapping[str, CheckpointFacts]) -> Iterator[Found]:
-    """Yield the models of which nothing is known, since their checkpoints could not be looked into."""
+    """Yield the models of which nothing is known, since their checkpoints could not be looked into or are none."""
     for model, facts in checkpoints.items():
-        if facts.problem:
+        if facts.unusable:
+            yield Found("not-a-checkpoint", f"{model}: {facts.problem}", (model,))
+        elif facts.problem:
             yield Found("preflight-incomplete", f"{model}: nothing is known of its training: {facts.problem}", (model,))
 
 

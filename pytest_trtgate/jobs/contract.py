@@ -537,8 +537,8 @@ class SplitFacts(FileRecord):
 class CheckpointFacts(FileRecord):
     """What a checkpoint says of its training; None where it does not tell. ``problem``: why nothing is known.
 
-    ``single_cls``: it was trained to take all objects for one class, whatever classes the dataset has. ``modules``: the
-    modules of its classes that neither Python nor a package of a known version has.
+    ``unusable``: Ultralytics cannot load it. ``single_cls``: it was trained to take all objects for one class, whatever
+    classes the dataset has. ``modules``: the modules of its classes that no package of a known version has, nor Python.
     """
 
     imgsz: int | None = None
@@ -549,6 +549,7 @@ class CheckpointFacts(FileRecord):
     version: str | None = None
     modules: tuple[str, ...] = ()
     problem: str = ""
+    unusable: bool = False
 
 
 class EngineFacts(FileRecord):

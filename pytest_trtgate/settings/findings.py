@@ -55,6 +55,11 @@ FINDING_KINDS: Mapping[str, Kind] = {
         surveyed=True,
         void=True,
     ),
+    "not-a-checkpoint": Kind(
+        "name the .pt that the training wrote, such as runs/detect/train/weights/best.pt",
+        "fail",
+        surveyed=True,
+    ),
     "no-labels": Kind(
         "label the images, each in a file such as labels/test/NAME.txt: else there is no accuracy",
         "fail",

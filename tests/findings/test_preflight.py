@@ -200,6 +200,14 @@ def test_a_checkpoint_that_cannot_be_looked_into_is_said_each_time(desk: Project
             assert [(one.finding.severity, one.models) for one in seen] == ([("fail", ("shapes",))] if problem else [])
 
 
+def test_a_file_that_is_no_checkpoint_fails_before_anything_is_built(desk: Project) -> None:
+    problem = "shapes.pt: no checkpoint of Ultralytics: it holds a list, and no network"
+    desk.weights(Behaviour(survey={**SEEN, "checkpoint": {"problem": problem, "unusable": True}}))
+    [one] = early(desk)
+    assert (one.finding.id, one.finding.severity, one.models) == ("not-a-checkpoint", "fail", ("shapes",))
+    assert one.finding.sentence == f"shapes: {problem}"
+
+
 # Calibration
 
 
