@@ -413,6 +413,7 @@ def test_what_does_not_fit_is_a_sentence(
     )
     assert done.sentence.startswith(f"{file}: ")
     assert said in done.sentence
+    assert "Traceback" not in done.log
     assert not (tmp_path / "out" / "given.json").exists()
 
 
@@ -444,6 +445,7 @@ def test_a_truncated_file_is_a_sentence(material: Material, fp32: Path, tmp_path
     file.write_bytes(fp32.read_bytes()[:size])
     done = run_job("given", given_request(file, material, tmp_path / "out"), tmp_path / "job")
     assert done.sentence == f"{file}: not a whole ONNX file, or its metadata cannot be read (it is truncated)"
+    assert "Traceback" not in done.log
 
 
 def test_a_plan_without_tensorrt_is_a_sentence(material: Material, fp32: Path, tmp_path: Path) -> None:
