@@ -14,6 +14,8 @@ from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 
+from ..records import file_sha256
+
 _CONTRIB = ("opencv-contrib-python", "opencv-contrib-python-headless")
 """What keys name only where it is installed: 0.1.0 did not know it, and what it stored is to be found."""
 OPENCV = ("opencv-python", "opencv-python-headless", *_CONTRIB)
@@ -96,16 +98,19 @@ def edits(distribution: str) -> str:
 
 
 def sources(package: Path) -> list[tuple[str, bytes]]:
-    """Return name, from the package's own, and SHA-256 of each source file of a package or module, sorted by name."""
+    """Return name, from the package's own, and SHA-256 of each source file of a package or module, sorted by name.
+
+    What Python cannot read either, such as the link by which an editor locks a file, is no source.
+    """
     if package.is_file():
-        return [(package.name, hashlib.sha256(package.read_bytes()).digest())]
+        return [(package.name, bytes.fromhex(file_sha256(package)))]
     found = []
     for folder, _, names in os.walk(package):
         inside = Path(folder).relative_to(package.parent).as_posix()
         for name in names:
             if name.endswith(_SUFFIXES):
-                with open(f"{folder}/{name}", "rb") as file:  # noqa: PTH123 (hundreds of them)
-                    found.append((f"{inside}/{name}", hashlib.sha256(file.read()).digest()))
+                with suppress(OSError):
+                    found.append((f"{inside}/{name}", bytes.fromhex(file_sha256(Path(folder, name)))))
     return sorted(found)
 
 
