@@ -500,6 +500,20 @@ def _record() -> Any:
     return RunRecord
 
 
+@pytest.mark.parametrize(
+    ("secret", "said"),
+    [
+        ("", "TRTGATE_CACHE_KEY is set and empty: nothing in the cache is sealed, and all in it is believed"),
+        ("hunter2", "TRTGATE_CACHE_KEY has 7 characters, fewer than 32: it can be guessed"),
+        ("x" * 32, ""),
+        (None, ""),
+    ],
+)
+def test_a_secret_that_seals_nothing_or_little_is_said(desk: Project, secret: str | None, said: str) -> None:
+    machine = PretendedMachine(environ={} if secret is None else {"TRTGATE_CACHE_KEY": secret})
+    assert found(desk, machine=machine) == ([("weak-cache-key", said)] if said else [])
+
+
 def test_a_throwaway_cache_and_a_busy_machine_are_said(desk: Project) -> None:
     here = str(desk.path)
     machine = PretendedMachine(busy=("the machine runs on its battery",), temporary=(here,))

@@ -387,6 +387,7 @@ def test_an_engine_of_the_types_in_its_graph_is_known(
         (takes_doubles, {}, {}, "its input input is of type tensor(double); known are"),
         (as_it_is, {"dtype": "float16"}, {}, "its input images is of type float32, and file.onnx.toml says float16"),
         (as_it_is, {"layout": "end2end"}, {}, "its outputs look like raw, and file.onnx.toml says end2end"),
+        (as_it_is, {"mean": [0.5, 0.5]}, {}, "file.onnx.toml says mean by 2 numbers, for 3 channels"),
         (as_it_is, {"input": "data"}, {}, "its inputs are images, not one for images called data"),
         (corners_and_best, {}, {}, "are of no known layout"),
         (as_it_is, {"task": "segment", "letterbox": False}, {}, "its task is segment"),

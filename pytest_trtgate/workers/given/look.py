@@ -129,6 +129,9 @@ def _input(looked: Looked, found: Tensors) -> tuple[str, tuple[str, Shape]]:
     kind, shape = found.inputs[names[0]]
     order = looked.request.sidecar.order
     channels = looked.metadata.get("channels", 3)
+    for key, numbers in (("mean", looked.request.sidecar.mean), ("std", looked.request.sidecar.std)):
+        if len(numbers) not in (0, 1, channels):
+            raise looked.refuse(f"{beside_name(looked)} says {key} by {len(numbers)} numbers, for {channels} channels")
     last = shape[-1] == channels if order is None else order == "nhwc"
     sides = (cell.imgsz, cell.imgsz)
     wanted = (cell.batch, *sides, channels) if last else (cell.batch, channels, *sides)

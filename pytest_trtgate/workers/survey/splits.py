@@ -19,8 +19,8 @@ from ultralytics.data import utils
 
 from ...data import IMAGE_SUFFIXES, label_of
 from ...jobs import SplitFacts, SplitRequest, SurveyRequest
-from ...records import TEXT_BYTES, Trouble
-from ..verifying import MENDED, reason_in, replace, watch, why
+from ...records import Trouble
+from ..verifying import MENDED, reason_in, replace, verified, watch, why
 from ..worker import PHASES, progress
 
 SIDE = 64
@@ -130,18 +130,15 @@ class Labels:
     def add(self, image: Path) -> None:
         """Take the label of one more image, which is sound itself."""
         label = label_of(image)
-        if label.is_file() and label.stat().st_size > TEXT_BYTES:
-            self.bad.append(f"{label.name} (more than {TEXT_BYTES:,} bytes)")
-            return
         rows: Any = ()
         outlines: Any = ()
         for keypoints, bad in self._how:
-            verified = utils.verify_image_label((str(image), str(label), "", keypoints, *self._rest, False))
-            *_, corrupt, message = verified
+            asked = (str(image), str(label), "", keypoints, *self._rest, False)
+            *_, corrupt, message = found = verified(utils.verify_image_label, asked)
             if corrupt:
                 bad.append(f"{label.name} ({why(str(image), reason_in(message))})")
             else:
-                _, rows, _, outlines, *_ = verified
+                _, rows, _, outlines, *_ = found
         self.missing += not label.is_file()
         if len(rows):
             self.boxes += [] if len(outlines) else [label.name]
