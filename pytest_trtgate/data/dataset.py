@@ -25,6 +25,11 @@ IMAGE_SUFFIXES = frozenset(
     for suffix in ("avif", "bmp", "dng", "heic", "heif", "jp2", "jpeg", "jpg", "mpo", "png", "tif", "tiff", "webp")
 )
 """Files that count as images; the formats that Ultralytics lists as supported."""
+_PICTURES = frozenset(
+    f".{suffix}"
+    for suffix in ("exr", "gif", "hdr", "ico", "jfif", "jpe", "jxl", "pbm", "pfm", "pgm", "pnm", "ppm", "psd", "tga")
+)
+"""Files that people take for images, and that do not count."""
 MOST_FOLDERS = 100_000
 """Folders of a split; the largest classification sets have some ten thousand."""
 _APPLE_DOUBLE = b"\0\5\x16\7"
@@ -80,11 +85,23 @@ class Dataset:
             else:
                 also = f"; neither is it in {' or '.join(map(str, self.tried))}" if self.tried else ""
                 raise DataError(f"{self.source}: split '{split}' points at {place}, which does not exist{also}")
-        found = [p for p in found if p.suffix.lower() in IMAGE_SUFFIXES]
-        if not found:
+        images = [p for p in found if p.suffix.lower() in IMAGE_SUFFIXES]
+        if not images:
             places = ", ".join(map(str, self.splits[split]))
-            raise DataError(f"{self.source}: split '{split}' has no images in {places}")
-        return tuple(sorted(found))
+            other = next((p for p in found if p.suffix.lower() in _PICTURES), None)
+            like = f"; {other.name} is in a format that Ultralytics does not take" if other else ""
+            raise DataError(f"{self.source}: split '{split}' has no images in {places}{like}")
+        return tuple(sorted(images))
+
+    def passed_over(self, split: str) -> list[Path]:
+        """Return the pictures in the folders of a split that do not count: by their suffix, or outside of all classes.
+
+        Raises:
+            DataError: As of :meth:`images`.
+        """
+        images, kinds = set(self.images(split)), _PICTURES | (IMAGE_SUFFIXES if self.folders else set())
+        files = (file for place in self.splits[split] if place.is_dir() for file in _below(place, hidden=False))
+        return sorted(file for file in files if file.suffix.lower() in kinds and file not in images)
 
     def images_digest(self, split: str, sha256: Callable[[Path], str] = file_sha256) -> str:
         """Return the SHA-256 over the images of a split, by content; ``sha256`` returns that of one file."""

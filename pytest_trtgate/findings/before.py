@@ -271,6 +271,16 @@ def _tells_apart(names: Iterable[str]) -> bool:
     return len(set(map(_folded, different))) == len(different)
 
 
+def passed_over(split: str, files: Sequence[Path]) -> Iterator[Found]:
+    """Yield where files of a split look like images and do not count as such."""
+    if files:
+        why = f"{fmt.plural(len(files), 'picture')} that Ultralytics does not read, first {files[0].name}"
+        remedy = (
+            "convert these pictures, for example to PNG, or take them out; those of a classifier lie in class folders"
+        )
+        yield Found("dataset-trouble", f"split '{split}' has {why}", remedy=remedy)
+
+
 def duplicates(split: str, other: str, same: Sequence[Path]) -> Iterator[Found]:
     """Yield where images of the evaluated split are in another one too."""
     if same:

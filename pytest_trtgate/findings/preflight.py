@@ -78,6 +78,8 @@ def _of_data(measure: RunContext, data: EvaluatedData, models: tuple[str, ...]) 
     splits = {settings.split: data.images}
     if calibration:
         splits.setdefault(settings.calibration.split, calibration)
+    for split in splits:
+        yield from early.passed_over(split, data.dataset.passed_over(split))
     try:
         seen = survey(measure, data, splits, models)
     except (JobError, DataError) as error:

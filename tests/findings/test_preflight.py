@@ -286,6 +286,17 @@ def test_a_split_that_is_not_there_and_not_used_is_no_trouble(desk: Project) -> 
     assert found(desk) == []
 
 
+@pytest.mark.parametrize("classes", [False, True])
+def test_pictures_that_ultralytics_does_not_read_are_told(desk: Project, classes: bool) -> None:
+    if classes:
+        write_classes(desk)
+    test = desk.path / ("set/test" if classes else "data/images/test")
+    for name in ("a.jfif", "b.GIF", "notes.txt", ".hidden.gif", *(["loose.png"] if classes else [])):
+        (test / name).touch()
+    said = f"split 'test' has {3 if classes else 2} pictures that Ultralytics does not read, first a.jfif"
+    assert ("dataset-trouble", said) in found(desk)
+
+
 def test_an_image_that_is_gone_is_trouble(desk: Project) -> None:
     (desk.path / "data" / "images" / "test" / "gone.png").symlink_to("nowhere.png")
     [(name, sentence)] = found(desk)
