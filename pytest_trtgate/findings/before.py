@@ -160,15 +160,17 @@ def dataset_trouble(
     ``evaluated``: accuracy is of it, and so is nothing without objects.
     """
 
-    def trouble(found: Trouble, what: str) -> Iterator[Found]:
+    def trouble(found: Trouble, what: str, more: str = "") -> Iterator[Found]:
         if found.count:
-            yield Found("dataset-trouble", f"split '{split}' has {fmt.plural(found.count, what)}, first {found.first}")
+            said = f"{fmt.plural(found.count, what)}{more}, first {found.first}"
+            yield Found("dataset-trouble", f"split '{split}' has {said}")
 
     yield from trouble(facts.corrupt, "missing or damaged image")
     if not labelled:
         return
     unusable = unusable_labels(facts, tasks)
     yield from trouble(unusable, "unusable label file")
+    yield from trouble(facts.repeated, "label file", " with rows that are there twice and count once")
     yield from trouble(facts.without_image, "orphaned label file")
     if evaluated and not facts.classes:
         files = "no image has a label file" if facts.unlabelled == facts.images else "no label file names an object"

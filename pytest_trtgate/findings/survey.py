@@ -25,7 +25,7 @@ from ..machine import DECODERS, versions_in_key
 from ..measuring import EvaluatedData, RunContext
 from ..records import stamp
 
-SURVEY_VERSION = 7
+SURVEY_VERSION = 8
 """Part of every key: to be raised when the survey job changes what it makes of the same files."""
 SAMPLE = 256
 """Images of a split that are decoded: enough to tell a distance of 0.3, and a second's work."""

@@ -310,6 +310,10 @@ def test_an_image_that_is_gone_is_trouble(desk: Project) -> None:
         ({"corrupt": {"count": 2, "first": "a.jpg (cut off)"}}, "2 missing or damaged images, first a.jpg"),
         ({"bad_labels": {"count": 1, "first": "a.txt (line 1)"}}, "1 unusable label file, first a.txt (line 1)"),
         ({"without_image": {"count": 3, "first": "b.txt"}}, "3 orphaned label files, first b.txt"),
+        (
+            {"repeated": {"count": 2, "first": "c.txt"}},
+            "2 label files with rows that are there twice and count once, first c.txt",
+        ),
         ({"unlabelled": 300}, "300 of 400 images have no label file"),
     ],
 )
