@@ -14,6 +14,8 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -89,8 +91,29 @@ def spoil(source: Path, to: Path) -> None:
     onnx.save(model, to)
 
 
+def scales_of(graph: Path) -> dict[str, float]:
+    """Return the scale of each activation that a graph quantizes."""
+    import onnx
+
+    model = onnx.load(graph)
+    values = {tensor.name: tensor for tensor in model.graph.initializer}
+    pairs = [node.input[:2] for node in model.graph.node if node.op_type == "QuantizeLinear"]
+    return {name: float(onnx.numpy_helper.to_array(values[scale])) for name, scale in pairs if name not in values}
+
+
+def set_ranges(network: Any, scales: dict[str, float]) -> None:
+    """Tell TensorRT the range of each activation, as its own calibration does."""
+    tensors = [network.get_input(0)]
+    for layer in (network.get_layer(i) for i in range(network.num_layers)):
+        tensors += [layer.get_output(i) for i in range(layer.num_outputs)]
+    for tensor in tensors:
+        if tensor.name in scales:
+            limit = 127 * scales[tensor.name]
+            tensor.set_dynamic_range(-limit, limit)
+
+
 def build(graph: Path, to: Path) -> None:
-    """Build a plan with TensorRT's API, in the types that the graph has."""
+    """Build a plan with TensorRT's API, in the types that the graph has; before release 9 by its scales as ranges."""
     import tensorrt as trt
 
     logger = trt.Logger(trt.Logger.WARNING)
@@ -99,13 +122,17 @@ def build(graph: Path, to: Path) -> None:
     typed = hasattr(kinds, "STRONGLY_TYPED")  # from release 9 on
     network = builder.create_network(1 << int(kinds.STRONGLY_TYPED if typed else kinds.EXPLICIT_BATCH))
     parser = trt.OnnxParser(network, logger)
-    if not parser.parse(graph.read_bytes()):
-        raise SystemExit(f"{graph}: {[str(parser.get_error(i)) for i in range(parser.num_errors)]}")
+    # Release 8.6 does not build such a graph with scales in it; it takes them apart from the graph.
+    parsed = graph if typed else graph.with_name("shapes.onnx")
+    if not parser.parse(parsed.read_bytes()):
+        raise SystemExit(f"{parsed}: {[str(parser.get_error(i)) for i in range(parser.num_errors)]}")
     config = builder.create_builder_config()
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
     if not typed:
-        for name in ("FP16", "INT8") if graph.stem != "fp16" else ("FP16",):
-            config.set_flag(getattr(trt.BuilderFlag, name))
+        config.set_flag(trt.BuilderFlag.FP16)
+        if scales := scales_of(graph):
+            config.set_flag(trt.BuilderFlag.INT8)
+            set_ranges(network, scales)
         config.builder_optimization_level = 0  # release 8.6 takes minutes otherwise
     to.write_bytes(builder.build_serialized_network(network, config))
 
@@ -134,10 +161,17 @@ def main() -> int:
     in_halves(graph, folder / "fp16.onnx")
     in_int8(graph, folder / "int8.onnx", folder)
     spoil(folder / "int8.onnx", folder / "spoilt.onnx")
-    for name in ("fp16", "int8", "spoilt"):
-        build(folder / f"{name}.onnx", folder / f"{name}.plan")
+    plans = {
+        "fp16": "fp16",
+        "int8": "int8",
+        "spoilt": "spoilt",
+        "again": "fp16",
+    }  # other kernels may win the second time
+    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
+        graphs = [folder / f"{graph}.onnx" for graph in plans.values()]
+        list(pool.map(build, graphs, [folder / f"{plan}.plan" for plan in plans]))
     found = {"sound": gate(folder, "int8.plan", "--trt-baselines=update"), "spoilt": gate(folder, "spoilt.plan")}
-    build(folder / "fp16.onnx", folder / "fp16.plan")  # other kernels may win this time
+    (folder / "again.plan").replace(folder / "fp16.plan")
     found["rebuilt"] = gate(folder, "int8.plan")
     keep("given_gpu", found)
     sound = all(said.startswith("PASS") for said in found["sound"].values())

@@ -1,13 +1,14 @@
-"""A pose network that INT8 harms, from the failed run through explanation and repair to the run that passes.
+"""A network that INT8 harms, from the failed run through explanation and repair to the run that passes.
 
-    python bench/repairing.py FOLDER [MINUTES] [OPTION OF PYTEST ...]
+    python bench/repairing.py FOLDER [--network drawings] [--minutes 10] [OPTION OF PYTEST ...]
 
 With a GPU and TensorRT it is gated there, else on the CPU. Prints accuracy, p50, size and energy of the engine before
-and after, and keeps them in ``results/repairing.json``; ends with 1 where the repaired cell does not pass.
+and after, and keeps them in ``results/repairing_NETWORK.json``; ends with 1 where the repaired cell does not pass.
 """
 
 from __future__ import annotations
 
+import argparse
 import shutil
 import statistics
 import subprocess
@@ -21,12 +22,15 @@ from pytest_trtgate import load_run
 
 TESTS = Path(__file__).parents[1] / "tests"
 SETTINGS = """
-models = ["darts.pt"]
+models = ["{network}.pt"]
 data = "data/data.yaml"
 imgsz = 160
 precisions = ["int8"]
 cache_dir = "cache"
 missing_baseline = "record"
+
+[export]
+optimization_level = 0
 """
 GATE = """
 def test_accuracy(trtgate): trtgate.check_accuracy()
@@ -59,25 +63,33 @@ def gate(folder: Path, options: list[str]) -> dict[str, Any]:
     }
 
 
-def main(folder: Path, minutes: str = "10", *options: str) -> int:
+def main() -> int:
     """Gate, explain, repair, and gate again."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--network", choices=("darts", "drawings"), default="darts")
+    parser.add_argument("--minutes", default="10")
+    given, options = parser.parse_known_args()
+    folder, network = given.folder.resolve(), given.network
     sys.path.insert(0, str(TESTS / "support"))
     from harmed_by_int8 import write_pictures
 
     folder.mkdir(parents=True)
-    shutil.copy(TESTS / "real" / "darts.pt", folder)
-    write_pictures("darts", folder / "data", train=80, test=80)
-    (folder / "trtgate.toml").write_text(SETTINGS)
+    shutil.copy(TESTS / "real" / f"{network}.pt", folder)
+    write_pictures(network, folder / "data", train=80, test=80)
+    (folder / "trtgate.toml").write_text(SETTINGS.format(network=network))
     (folder / "test_gate.py").write_text(GATE)
     before = gate(folder, ["--trt-explain", *options])
-    said = run(folder, "pytest_trtgate.cli", "repair", "reports/run.json", "--minutes", minutes)
+    said = run(folder, "pytest_trtgate.cli", "repair", "reports/run.json", "--minutes", given.minutes)
     answer, _, settings = said.partition("Set:\n")
     with (folder / "trtgate.toml").open("a") as file:
         file.write(settings)
-    after = gate(folder, list(options))
-    keep("repairing", {"before": before, "after": after, "answer": answer.splitlines(), "settings": settings})
+    after = gate(folder, options)
+    keep(
+        f"repairing_{network}", {"before": before, "after": after, "answer": answer.splitlines(), "settings": settings}
+    )
     return 0 if settings and before["failed"] and not after["failed"] else 1
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]).resolve(), *sys.argv[2:]))
+    sys.exit(main())

@@ -114,12 +114,14 @@ class Bench:
         quick: Whether to take small numbers.
         python: The interpreter that has the gate.
         device: A GPU's number; empty for the CPU.
+        engines: An engine cache that each project begins with; None for an empty one.
     """
 
     folder: Path
     quick: bool
     python: str = sys.executable
     device: str = ""
+    engines: Path | None = None
 
     def __post_init__(self) -> None:
         self._number = count()
@@ -136,6 +138,8 @@ class Bench:
                     image.unlink()
             text = text.replace("samples = 100", "samples = 20").replace("max_seconds = 0.5", "max_seconds = 0.1")
         settings.write_text(text)
+        if self.engines:
+            shutil.copytree(self.engines, folder / "cache")
         return folder
 
     @cached_property
@@ -423,6 +427,7 @@ def main() -> None:
     parser.add_argument("--only", action="append", choices=PARTS, help="Measure one part; repeatable")
     parser.add_argument("--quick", action="store_true", help="Take small numbers, and keep none of them")
     parser.add_argument("--device", default="", help="Number of a GPU, to gate TensorRT's engines there")
+    parser.add_argument("--engines", type=Path, help="Engine cache to begin with, where builds are not measured")
     parser.add_argument("--against", metavar="PYTHON", help="Interpreter that has another version of the gate")
     parser.add_argument("--rounds", type=int, default=3, help="Pairs of runs against the other version")
     arguments = parser.parse_args()
@@ -430,7 +435,7 @@ def main() -> None:
     kept = RESULTS / (f"wall_against{where}.json" if arguments.against else f"wall{where}.json")
     figures: dict[str, Any] = json.loads(kept.read_text()) if kept.exists() and not arguments.quick else {}
     with tempfile.TemporaryDirectory() as name:
-        bench = Bench(Path(name), arguments.quick, device=arguments.device)
+        bench = Bench(Path(name), arguments.quick, device=arguments.device, engines=arguments.engines)
         sides = {"here": bench}
         if arguments.against:
             (bench.folder / "other").mkdir()
