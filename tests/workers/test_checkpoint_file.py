@@ -100,3 +100,10 @@ def test_a_name_that_would_be_gigabytes_of_text_is_none(tmp_path: Path) -> None:
     names = b"}U\x05names}(K\x00h\x28K\x01U\x01aus"
     found = read_checkpoint(checkpoint(tmp_path, b"\x80\x02" + bomb + b"}U\x05model" + NETWORK + names + b"bs."))
     assert found.names == {1: "a"}
+
+
+def test_an_archive_of_something_else_is_no_checkpoint(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.pt", "w") as archive:
+        archive.writestr("archive/models/model.json", "{}")  # as torch.export.save() writes it
+    with pytest.raises(NoCheckpointError, match=r"a ZIP archive without data\.pkl"):
+        read_checkpoint(tmp_path / "a.pt")

@@ -97,7 +97,7 @@ def read_checkpoint(path: Path) -> CheckpointFacts:
     """
     try:
         content, modules = _content(path)
-    except OSError:
+    except (OSError, NoCheckpointError):
         raise
     except Exception as error:
         why = str(error) if isinstance(error, OverflowError) else type(error).__name__
@@ -134,7 +134,9 @@ def _content(path: Path) -> tuple[Any, set[str]]:
                 content = reader.load()
             return content, reader.modules
         with zipfile.ZipFile(file) as archive:
-            name = next(n for n in archive.namelist() if n.rpartition("/")[2] == "data.pkl")
+            name = next((n for n in archive.namelist() if n.rpartition("/")[2] == "data.pkl"), "")
+            if not name:
+                raise NoCheckpointError(f"{path}: no checkpoint of Ultralytics: a ZIP archive without data.pkl")
             if archive.getinfo(name).file_size > PICKLE_BYTES:
                 raise OverflowError(f"{name} unpacks to more than {PICKLE_BYTES:,} bytes")
             reader = _Reader(io.BytesIO(archive.read(name)))
