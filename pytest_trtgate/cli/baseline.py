@@ -51,7 +51,10 @@ def given_path(text: str) -> Path:
     """Return a path of the command line; an empty one, as of a variable that is not set, is not this folder."""
     if not text:
         raise argparse.ArgumentTypeError("is empty; name a path")
-    return Path(text)
+    try:
+        return Path(text).expanduser()  # which the shell leaves to us in quotes, and behind an equals sign
+    except RuntimeError as error:
+        raise argparse.ArgumentTypeError(f"'{text}' names the home folder of a user that does not exist") from error
 
 
 def add_command(

@@ -348,3 +348,15 @@ def test_the_shell_completes_commands_and_options(tmp_path: Path) -> None:
     assert completed("trtgate ba") == ["baseline"]
     assert completed("trtgate report run.json --form") == ["--format"]
     assert "gitlab" in completed("trtgate report run.json --format ")
+
+
+def test_a_tilde_is_the_home_folder_where_the_shell_left_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert given_path("~/page.html") == tmp_path / "page.html"
+    with pytest.raises(SystemExit):
+        main(["demo", "~no-such-user/demo"])
+    assert "'~no-such-user/demo' names the home folder of a user that does not exist" in capsys.readouterr().err
+    assert not list(tmp_path.glob("~*"))
