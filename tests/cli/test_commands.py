@@ -14,6 +14,7 @@ from runs_example import gpu_run, passing_run
 
 from pytest_trtgate import __version__
 from pytest_trtgate.cli import demo, main
+from pytest_trtgate.cli.baseline import given_path
 from pytest_trtgate.machine import package_lines
 from pytest_trtgate.records.files import save
 

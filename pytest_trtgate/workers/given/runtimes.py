@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import resource
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +32,8 @@ _REASONS = (
     (r"cudaError \d+: ([^)]+)", "the GPU cannot be used ({0})"),
 )
 """What TensorRT says where it refuses a plan, and what that means."""
+BASE_BYTES, BYTES_PER_BYTE, BYTES_PER_PIXEL = 1_500_000_000, 20, 4000
+"""Memory for a given ONNX file: of the libraries, per byte of the file, and per pixel of its input."""
 PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 _TYPES = {"float16": "FP16", "float32": "FP32", "bfloat16": "BF16", "int8": "INT8", "uint8": "INT8"}
 
@@ -53,6 +57,7 @@ def onnx_tensors(looked: Looked) -> Tensors:
         )
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = looked.request.threads
+    _limit_memory(looked)
     try:
         session = onnxruntime.InferenceSession(str(looked.file), options, providers=["CPUExecutionProvider"])
     except Exception as error:
@@ -67,6 +72,18 @@ def onnx_tensors(looked: Looked) -> Tensors:
             raise looked.refuse(f"ONNX Runtime cannot run it ({_short(plain(error))})") from None
     outputs = {one.name: tuple(value.shape) for one, value in zip(session.get_outputs(), found, strict=False)}
     return Tensors(inputs, outputs, of_graph(looked.file))
+
+
+def _limit_memory(looked: Looked) -> None:
+    """Let this process have several times the memory that a network of that file and input takes, and no more.
+
+    A node of a few bytes can stand for gigabytes.
+    """
+    cell = looked.request.cell
+    most = BASE_BYTES + BYTES_PER_BYTE * looked.file.stat().st_size + BYTES_PER_PIXEL * cell.batch * cell.imgsz**2
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    with suppress(ValueError, OSError):  # the user has set a lower limit
+        resource.setrlimit(resource.RLIMIT_DATA, (most, hard))
 
 
 def in_other_files(file: Path) -> list[str]:
