@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DataError
-from ..records import LIST_BYTES, file_sha256, files_sha256, key_sha256, open_regular, read_text
+from ..records import LIST_BYTES, NOT_NAMED, file_sha256, files_sha256, key_sha256, open_regular, read_text
 from .data_yaml import SPLITS, is_plain, names_of, places_of, read_yaml
 from .ultralytics_files import readable_names
 
@@ -256,6 +256,8 @@ def reading() -> Iterator[None]:
         yield
     except OSError as error:
         raise DataError(f"{error.filename}: cannot be read ({error.strerror})") from error
+    except UnicodeEncodeError as error:
+        raise DataError(f"{error.object}: {NOT_NAMED}") from error
 
 
 def label_of(image: Path) -> Path:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from project import write_dataset
 
-from pytest_trtgate.data import dataset, load_dataset, shared_contents
+from pytest_trtgate.data import dataset, load_dataset, reading, shared_contents
 from pytest_trtgate.data.data_yaml import YAML_BYTES
 from pytest_trtgate.errors import DataError
 
@@ -55,6 +55,11 @@ def test_values_that_are_none_or_would_take_for_ever_are_a_sentence(data: Path, 
     with pytest.raises(DataError) as caught:
         load_dataset(data / "data.yaml")
     assert said in str(caught.value)
+
+
+def test_a_name_that_the_locale_cannot_write_is_a_sentence() -> None:
+    with pytest.raises(DataError, match="\u00fc: no name of a file can be written so with this locale"), reading():
+        "\u00fc".encode("ascii")
 
 
 def test_a_number_too_long_to_be_one_is_text(data: Path) -> None:
