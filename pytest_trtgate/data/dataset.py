@@ -201,10 +201,10 @@ def _below(place: Path, *, hidden: bool) -> Iterator[Path]:
     """Yield what is below a folder and its linked folders, as Ultralytics finds it; hidden ones only if asked.
 
     Raises:
-        DataError: A link leads to a folder above it, so that its images would count many times, or there are very many
-            folders.
+        DataError: A link leads to a folder above it, so that its images would count many times, there are very many
+            folders, or one cannot be read, whose images would be left out.
     """
-    for number, (folder, folders, files) in enumerate(os.walk(place, followlinks=True)):
+    for number, (folder, folders, files) in enumerate(os.walk(place, followlinks=True, onerror=_refuse_folder)):
         here = Path(folder)
         if number and here.is_symlink() and here.parent.resolve().is_relative_to(here.resolve()):
             raise DataError(f"{here}: a link to a folder above it; remove it")
@@ -214,6 +214,10 @@ def _below(place: Path, *, hidden: bool) -> Iterator[Path]:
             folders[:] = [name for name in folders if not name.startswith(".")]
             files = [name for name in (*folders, *files) if not name.startswith(".")]
         yield from (here / name for name in files)
+
+
+def _refuse_folder(error: OSError) -> None:
+    raise DataError(f"{error.filename}: cannot be read ({error.strerror})") from error
 
 
 def is_image(path: Path) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -28,6 +29,20 @@ def test_a_fifo_among_images_is_named_where_it_would_be_read(data: Path) -> None
     with pytest.raises(DataError, match=r"x\.png: cannot be read \(a FIFO, not a regular file\)"):
         shared_contents(found.images("test"), found.images("train"))
     assert found.digest("test") != load_dataset(data / "data.yaml").digest("train")
+
+
+def test_a_folder_that_cannot_be_read_is_named_and_not_left_out(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    closed, scandir = data / "images" / "test" / "closed", os.scandir
+    closed.mkdir()
+
+    def refusing(path: str) -> object:
+        if Path(path) == closed:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    with pytest.raises(DataError, match=r"closed: cannot be read \(Permission denied\)"):
+        load_dataset(data / "data.yaml").images("test")
 
 
 @pytest.mark.parametrize("name", ["data.yaml", "list.txt"])
