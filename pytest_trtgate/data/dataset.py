@@ -217,7 +217,8 @@ def _below(place: Path, *, hidden: bool) -> Iterator[Path]:
 
 
 def _refuse_folder(error: OSError) -> None:
-    raise DataError(f"{error.filename}: cannot be read ({error.strerror})") from error
+    if not isinstance(error, (FileNotFoundError, NotADirectoryError)):  # gone meanwhile
+        raise DataError(f"{error.filename}: cannot be read ({error.strerror})") from error
 
 
 def is_image(path: Path) -> bool:
