@@ -40,12 +40,11 @@ def test_a_folder_that_cannot_be_read_is_named_and_not_left_out(data: Path, monk
             raise PermissionError(errno.EACCES, "Permission denied", str(path))
         return scandir(path)
 
-    with (
-        monkeypatch.context() as patch,
-        pytest.raises(DataError, match=r"closed: cannot be read \(Permission denied\)"),
-    ):
+    found = load_dataset(data / "data.yaml")
+    with monkeypatch.context() as patch:
         patch.setattr(os, "scandir", refusing)
-        load_dataset(data / "data.yaml").images("test")
+        with pytest.raises(DataError, match=r"closed: cannot be read \(Permission denied\)"):
+            found.images("test")
 
 
 @pytest.mark.parametrize("name", ["data.yaml", "list.txt"])
@@ -88,7 +87,7 @@ def test_a_number_too_long_to_be_one_is_text(data: Path) -> None:
 @pytest.mark.parametrize("to", [".", "/", "/proc/self"])
 def test_a_link_in_a_circle_is_named(data: Path, to: str) -> None:
     (data / "images" / "test" / "again").symlink_to(to)
-    with pytest.raises(DataError, match="a link to a folder above it; remove it|Permission denied"):
+    with pytest.raises(DataError, match=r"a link to a folder above it; remove it|Permission denied"):
         load_dataset(data / "data.yaml").images("test")
 
 
