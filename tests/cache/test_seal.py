@@ -106,4 +106,4 @@ def test_without_a_secret_nothing_is_written_of_it(tmp_path: Path, monkeypatch: 
 def test_jobs_do_not_get_the_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(CACHE_KEY, "secret" * 6)
     assert CACHE_KEY not in child_environment()
-    assert os.environ[CACHE_KEY] == "secret"
+    assert os.environ[CACHE_KEY] == "secret" * 6
