@@ -36,6 +36,8 @@ OWN_BYTES = 4_000_000_000
 """Limit of what the gate's own processes hand over, which may name each file of a dataset."""
 ENGINE_BYTES = 4_000_000_000
 """Limit of an engine that others have built: detectors take megabytes, and what is far larger is no engine."""
+NOT_NAMED = "no name of a file can be written so with this locale; set PYTHONUTF8=1, or another LC_ALL"
+"""Of text that Python cannot tell the system, as of an umlaut where names are in ASCII."""
 _KINDS = {stat.S_IFDIR: "folder", stat.S_IFIFO: "FIFO", stat.S_IFSOCK: "socket"}
 _NUMBER = rb"(?:-?\d[\d.eE+-]*|-?Infinity|NaN)"
 _NUMBERS = re.compile(rb"\[\n *%b(?:,\n *%b)*\n *\]" % (_NUMBER, _NUMBER))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
 import sys
 from collections.abc import Callable, Mapping
@@ -16,7 +17,7 @@ from pydantic import ValidationError
 
 from .. import text as fmt
 from ..errors import SettingsError
-from ..records import PRECISIONS, read_bytes, read_text
+from ..records import NOT_NAMED, PRECISIONS, read_bytes, read_text
 from .given import BACKENDS
 from .settings import Settings
 from .types import MOST, NOT_A_NUMBER, Section, one_or_many
@@ -232,7 +233,10 @@ def _place(folder: Path, path: str | Path) -> Path | str:
     if "\0" in str(path):
         raise SettingsError(f"{str(path)!r}: no path has the character NUL")
     try:
+        os.fsencode(path)
         return folder / Path(path).expanduser()
+    except UnicodeEncodeError as error:
+        raise SettingsError(f"{path}: {NOT_NAMED}") from error
     except RuntimeError as error:
         raise SettingsError(f"{path}: names the home folder of a user that does not exist") from error
 

@@ -14,6 +14,7 @@ from runs_example import gpu_run, passing_run
 
 from pytest_trtgate import __version__
 from pytest_trtgate.cli import demo, main
+from pytest_trtgate.cli.baseline import given_path
 from pytest_trtgate.machine import package_lines
 from pytest_trtgate.records.files import save
 
@@ -454,3 +455,15 @@ def test_the_shell_completes_commands_and_options(tmp_path: Path) -> None:
     assert completed("trtgate ba") == ["baseline"]
     assert completed("trtgate report run.json --form") == ["--format"]
     assert "gitlab" in completed("trtgate report run.json --format ")
+
+
+def test_a_tilde_is_the_home_folder_where_the_shell_left_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert given_path("~/page.html") == tmp_path / "page.html"
+    with pytest.raises(SystemExit):
+        main(["demo", "~no-such-user/demo"])
+    assert "'~no-such-user/demo' names the home folder of a user that does not exist" in capsys.readouterr().err
+    assert not list(tmp_path.glob("~*"))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -485,3 +487,18 @@ def test_the_policy_for_missing_baselines_wins_over_ci(
 ) -> None:
     monkeypatch.setenv("CI", "" if fails else "1")
     assert read(tmp_path, f'missing_baseline = "{policy}"').missing_baseline_fails is fails
+
+
+def test_a_name_that_the_locale_cannot_write_is_a_sentence() -> None:
+    code = (
+        "from pathlib import Path\n"
+        "from pytest_trtgate.errors import SettingsError\n"
+        "from pytest_trtgate.settings import build\n"
+        "try:\n"
+        "    build({'report': '\\u00fcbung.html'}, None, {}, Path('/'))\n"
+        "except SettingsError as error:\n"
+        "    print(ascii(str(error)))\n"
+    )
+    here = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    said = subprocess.run([sys.executable, "-c", code], env=here, capture_output=True, text=True, check=True).stdout
+    assert said.startswith("'\\xfcbung.html: no name of a file can be written so with this locale; set PYTHONUTF8=1")
