@@ -291,7 +291,8 @@ class LocalLauncher:
         try:
             # First, since a process that has said why it gives up may still be aborted by what it frees at its end.
             if (folder / "error.json").exists():
-                raise JobError(job.name, load(folder / "error.json", JobFailure, own=True).sentence, tail)
+                said = load(folder / "error.json", JobFailure, own=True).sentence
+                raise JobError(job.name, said, "" if tail == said else tail)
             if status < 0:
                 raise JobError(job.name, f"its process was killed by {processes.signal_name(-status)}", tail)
             if status != 0:

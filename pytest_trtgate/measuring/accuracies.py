@@ -284,4 +284,5 @@ def result_parts(
         "instructions": environment.instructions,
         "threads": threads,
         "versions": versions_in_key((*VERSIONS, environment.backend), environment.versions),
+        **({"variables": environment.variables} if environment.variables else {}),
     }

@@ -16,6 +16,7 @@ from ..machine import Machine, gpu_of_worker, planned_backend, resolve_backend
 from ..measuring import Caller, Plan, RunContext, announce, countdown, open_clips, remember, with_media
 from ..records import RECORD_NAME, Cell, Environment, RunRecord, Workspace, failures, run_folder_of
 from ..settings import Settings, in_ci
+from ..text import told_once
 from ..verdicts import GateRun, compared_with, record_run
 from . import options
 from .hooks import amendments, export_args, with_extra
@@ -307,7 +308,7 @@ class Part:
         """Write the baselines that the run was asked for, and return whether all are as asked for."""
         assert self.run is not None
         written = self.session.write_baselines(self.run)
-        self.closing_lines += [sentence for sentence, _ in written]
+        self.closing_lines += told_once((sentence for sentence, _ in written), self.run.preflight.busy)
         self.closing_lines += compared_with(self.session.measure)
         return all(as_asked for _, as_asked in written)
 
