@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pytest_trtgate.workers.building.parallel_calibration import Extremes, images_at_a_time, read_tensors
+from pytest_trtgate.workers.building.parallel_calibration import Extremes, read_tensors
 
 AT_A_TIME = 3
 
@@ -74,10 +74,6 @@ def test_without_images_the_calibrator_is_given_none() -> None:
 def test_what_goes_wrong_with_an_image_is_raised() -> None:
     with pytest.raises(RuntimeError, match="no memory"):
         observed(20)
-
-
-def test_as_many_images_are_run_at_a_time_as_there_are_threads_for_up_to_what_memory_bears() -> None:
-    assert [images_at_a_time(threads) for threads in (1, 2, 3, 64)] == [1, 2, 3, 4]
 
 
 def test_ranges_are_found_of_what_quantized_nodes_read_and_give_and_of_what_softmaxes_give() -> None:

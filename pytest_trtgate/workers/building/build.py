@@ -10,11 +10,10 @@ from typing import Any
 from ...errors import DataError, SettingsError, TrtGateError
 from ...jobs import RESERVED, BuildRequest, BuildResponse
 from ...records import EngineInspection, Precision, file_sha256, head_of
-from ...settings import EXPORTER, Int8
+from ...settings import Int8
 from ..reading import note
 from ..worker import PHASES, leave, main, progress
 from .exporting import arguments, prepare_calibration, without_time_and_place
-from .parallel_calibration import images_at_a_time
 from .quantization import Choice, quantized_by_onnxruntime
 from .tensorrt_build import export_tensorrt
 from .tracing import traced_once
@@ -114,12 +113,11 @@ def export_onnx(request: BuildRequest, model: Any, subject: str, choice: Choice)
     """
     from .. import yolo
 
-    at_a_time = images_at_a_time(request.threads) if choice.asked.calibrator in (EXPORTER, "minmax") else 1
-    yolo.pin_onnxruntime(request.threads // at_a_time)
+    yolo.pin_onnxruntime(request.threads)
     progress("exporting to ONNX")
     traced = None if request.traced is None else Path(request.traced)
     ranges = None if request.ranges is None else Path(request.ranges)
-    quantizing = quantized_by_onnxruntime(choice, ranges, at_a_time)
+    quantizing = quantized_by_onnxruntime(choice, ranges, request.threads)
     refused = f"{subject}: Ultralytics could not export it to ONNX"
     with yolo.refusals(refused), traced_once(traced), without_time_and_place(), quantizing:
         built = Path(model.export(format="onnx", device="cpu", **arguments(request)))

@@ -2,9 +2,9 @@
 
 The calibrator asks for the range of every tensor, and for all of them after the last operator, when none is in a cache
 of the processor any more. The quantizer reads the ranges beside the operators that it quantizes, about half of them.
-One image after another leaves cores idle: decoding takes one, and so do many operators of a small model. An image gets
-few threads therefore, and as many are run at a time as there are threads for. Least and greatest values do not depend
-on the order of images, nor on the threads: ranges and engine are the same to the bit.
+One image after another leaves cores idle: decoding takes one, and so do many operators of a small model. Least and
+greatest values do not depend on the order of images, and each image gets as many threads as alone: ranges and engine
+are the same to the bit.
 """
 
 from __future__ import annotations
@@ -16,22 +16,15 @@ from contextlib import contextmanager
 from typing import Any
 
 AT_A_TIME = 4
-"""The most images that are run at a time. More would take memory; what threads are left serve each of them."""
-
-
-def images_at_a_time(threads: int) -> int:
-    """Return how many images are run at a time, where there are so many threads."""
-    return min(threads, AT_A_TIME)
+"""The most images that are run at a time: while one waits, the others work. More would only take memory."""
 
 
 @contextmanager
-def calibrating(unquantized: Collection[str], at_a_time: int) -> Iterator[None]:
-    """Make ONNX Runtime's calibrators find the ranges that are read, and run so many images at a time.
+def calibrating(unquantized: Collection[str], threads: int) -> Iterator[None]:
+    """Make ONNX Runtime's calibrators find the ranges that are read, of as many images at a time as there are threads.
 
-    Args:
-        unquantized: The names of nodes that stay as they are.
-        at_a_time: How many images are run at a time for least and greatest values. Histograms are made of one image
-            after another, or every tensor of all of them would be in memory at once.
+    Histograms are made of one image after another, or every tensor of all of them would be in memory at once.
+    ``unquantized`` are the names of nodes that stay as they are.
     """
     import onnxruntime
     from onnxruntime.quantization.calibrate import CalibraterBase, HistogramCalibrater, MinMaxCalibrater
@@ -50,12 +43,14 @@ def calibrating(unquantized: Collection[str], at_a_time: int) -> Iterator[None]:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         # As in the file, where the range of a tensor is asked for beside it; otherwise, once all else is done.
         options.execution_order = onnxruntime.ExecutionOrder.PRIORITY_BASED
+        # Threads that spin for the next operator of one image would keep another image's from the cores.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         path, providers = self.augmented_model_path, self.execution_providers
         self.infer_session = onnxruntime.InferenceSession(path, sess_options=options, providers=providers)
 
     def collect_extremes(self: Any, data_reader: Any) -> None:
         session = self.infer_session
-        self.infer_session = one = Extremes(session, data_reader, self.num_model_outputs, at_a_time)
+        self.infer_session = one = Extremes(session, data_reader, self.num_model_outputs, min(threads, AT_A_TIME))
         try:
             collect(self, one)
         finally:

@@ -64,11 +64,11 @@ class Choice:
 
 
 @contextmanager
-def quantized_by_onnxruntime(choice: Choice, ranges: Path | None, at_a_time: int) -> Iterator[None]:
+def quantized_by_onnxruntime(choice: Choice, ranges: Path | None, threads: int) -> Iterator[None]:
     """Have ONNX Runtime quantize as chosen where the exporter asks it to quantize.
 
-    ``ranges``: a folder in which builds on the same images share what calibrations find. ``at_a_time``: how many
-    images a calibration runs at a time.
+    ``ranges``: a folder in which builds on the same images share what calibrations find. ``threads``: how
+    many a calibration uses.
     """
     import onnxruntime.quantization as library
 
@@ -90,7 +90,7 @@ def quantized_by_onnxruntime(choice: Choice, ranges: Path | None, at_a_time: int
         more["nodes_to_exclude"] = [*nodes_to_exclude, *kept]
         quantized = partial(quantize, model_input, model_output, calibration_data_reader, **more)
         # The ranges of what is kept are found, too: a build that shares them may keep something else.
-        with calibrating(nodes_to_exclude, at_a_time):
+        with calibrating(nodes_to_exclude, threads):
             _share(quantized, ranges, choice) if ranges else quantized()
 
     library.quantize_static = quantize_as_chosen
