@@ -6,8 +6,9 @@ python bench/fleet.py --quick     # small numbers, to see whether it works
 python bench/fleet.py --jobs      # jobs alone, without images
 
 The node is on this machine, with a cache and locks of its own, so no network is in the figures. Jobs are fake ones:
-processes that read an engine and answer at once. Writes ``results/fleet.json`` and ``results/fleet.svg``. Needs Ray and
-Matplotlib.
+processes that read an engine and answer at once. One here and one there take turns, so that other work on the machine
+disturbs both alike, and what one takes more is the median of the pairs; the machine's load before and after is kept.
+Writes ``results/fleet.json`` and ``results/fleet.svg``. Needs Ray and Matplotlib.
 """
 
 from __future__ import annotations
@@ -15,11 +16,13 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import os
 import resource
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from fake_jobs import Behaviour
@@ -40,11 +43,18 @@ def seconds(work: Callable[..., Any], *arguments: Any) -> float:
     return time.perf_counter() - began
 
 
-def many(launcher: Any, engine: Path, folder: Path, count: int) -> None:
-    """Do short jobs on the device, one after the other."""
+def many(launchers: Sequence[Any], engine: Path, folder: Path, count: int) -> dict[str, float]:
+    """Do short jobs on the device, one after the other, here and there by turns; return how long they took."""
     request = ProfileRequest(arm="int8", artifact=str(engine), device="cpu", runs=1)
+    pairs = []
     for number in range(count):
-        launcher.run(Job(f"job-{number}", request, "cpu", 60.0), folder / str(number), lambda _: None)
+        job = Job(f"job-{number}", request, "cpu", 60.0)
+        places = (folder / f"{number}-{name}" for name in ("here", "there"))
+        pairs.append(
+            [seconds(one.run, job, place, lambda _: None) for one, place in zip(launchers, places, strict=True)]
+        )
+    here_s, there_s = map(sum, zip(*pairs, strict=True))
+    return {"here_s": here_s, "there_s": there_s, "each_ms": 1000 * median(there - here for here, there in pairs)}
 
 
 def evaluation(folder: Path, engine: Path, count: int) -> Job:
@@ -70,16 +80,15 @@ def measure(folder: Path, counts: list[int], images: list[int]) -> dict[str, Any
     nodes.add("a")
     local = LocalLauncher({"profile": "fake_jobs", "accuracy": "fake_jobs"}, locks=folder / "locks", ahead=False)
     there = FleetLauncher(RayCluster(nodes.address, worker=FakeNodeWorker).connect)
-    found: dict[str, Any] = {"connect_s": seconds(lambda: there.connection), "jobs": {}, "images": {}}
+    found: dict[str, Any] = {"load": [os.getloadavg()[0]], "connect_s": seconds(lambda: there.connection)}
+    found |= {"jobs": {}, "images": {}}
     for count in counts:
-        place = folder / f"jobs-{count}"
-        here_s = seconds(many, local, engine, place / "here", count)
-        there_s = seconds(many, there, engine, place / "there", count)
-        found["jobs"][count] = {"here_s": here_s, "there_s": there_s, "each_ms": 1000 * (there_s - here_s) / count}
+        found["jobs"][count] = many((local, there), engine, folder / f"jobs-{count}", count)
     for count in images:
         job = evaluation(folder / f"data-{count}", engine, count)
         times = [seconds(launcher.run, job, folder / "job", print) for launcher in (local, there, there)]
         found["images"][count] = dict(zip(("here_s", "first_s", "again_s"), times, strict=True))
+    found["load"].append(os.getloadavg()[0])
     found["peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
     there.close()
     nodes.close()

@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import json
 import shutil
+import struct
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -91,6 +93,52 @@ def spoil(source: Path, to: Path) -> None:
     onnx.save(model, to)
 
 
+def calibrator(graph: Path) -> Any:
+    """Return TensorRT's own calibration before release 9: on the images, or by the spoilt scales of that."""
+    import tensorrt as trt
+    import torch
+
+    cache = graph.with_name("int8.cache")
+
+    class Calibrator(trt.IInt8EntropyCalibrator2):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self._left = pictures(graph.parent, 128)
+
+        def get_batch_size(self) -> int:
+            return 1
+
+        def get_batch(self, names: list[str]) -> list[int] | None:
+            image = next(self._left, None)
+            self._image = None if image is None else torch.from_numpy(image["images"]).cuda()
+            return None if self._image is None else [self._image.data_ptr()]
+
+        def read_calibration_cache(self) -> bytes | None:
+            if graph.stem != "spoilt":
+                return None
+            while not cache.exists():
+                time.sleep(0.5)
+            return spoilt_scales(cache.read_bytes())
+
+        def write_calibration_cache(self, scales: Any) -> None:
+            if graph.stem != "spoilt":
+                cache.with_suffix(".part").write_bytes(bytes(scales))
+                cache.with_suffix(".part").rename(cache)
+
+    return Calibrator()
+
+
+def spoilt_scales(cache: bytes) -> bytes:
+    """Return a calibration cache whose scales, 32-bit numbers in hexadecimal, are four times as large."""
+    head, *rows = cache.decode().splitlines()
+    pairs = (row.rsplit(": ", 1) for row in rows if row)
+    larger = (
+        f"{name}: {struct.pack('>f', SPOILT * struct.unpack('>f', bytes.fromhex(scale))[0]).hex()}"
+        for name, scale in pairs
+    )
+    return "\n".join([head, *larger, ""]).encode()
+
+
 def build(graph: Path, to: Path) -> None:
     """Build a plan with TensorRT's API, in the types that the graph has."""
     import tensorrt as trt
@@ -101,13 +149,17 @@ def build(graph: Path, to: Path) -> None:
     typed = hasattr(kinds, "STRONGLY_TYPED")  # from release 9 on
     network = builder.create_network(1 << int(kinds.STRONGLY_TYPED if typed else kinds.EXPLICIT_BATCH))
     parser = trt.OnnxParser(network, logger)
-    if not parser.parse(graph.read_bytes()):
-        raise SystemExit(f"{graph}: {[str(parser.get_error(i)) for i in range(parser.num_errors)]}")
+    # Release 8.6 does not build such a graph with scales in it; its own calibration finds them.
+    parsed = graph if typed else graph.with_name("shapes.onnx")
+    if not parser.parse(parsed.read_bytes()):
+        raise SystemExit(f"{parsed}: {[str(parser.get_error(i)) for i in range(parser.num_errors)]}")
     config = builder.create_builder_config()
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
     if not typed:
-        for name in ("FP16", "INT8") if graph.stem != "fp16" else ("FP16",):
-            config.set_flag(getattr(trt.BuilderFlag, name))
+        config.set_flag(trt.BuilderFlag.FP16)
+        if graph.stem != "fp16":
+            config.set_flag(trt.BuilderFlag.INT8)
+            config.int8_calibrator = calibrator(graph)
         config.builder_optimization_level = 0  # release 8.6 takes minutes otherwise
     to.write_bytes(builder.build_serialized_network(network, config))
 
@@ -118,6 +170,14 @@ def gate(folder: Path, int8: str, *options: str) -> dict[str, str]:
     subprocess.run([sys.executable, "-m", "pytest", "-q", *options], cwd=folder, check=False)
     run = json.loads((folder / "reports" / "run.json").read_text())
     return {f"{v['cell']['precision']} {v['subject']}": f"{v['outcome']}: {v['summary']}" for v in run["verdicts"]}
+
+
+def promote(folder: Path) -> str:
+    """Make a release pack of the INT8 plan that passed, for ``trtgate verify`` on another machine; say so."""
+    record = folder / "reports" / "run.json"
+    key = next(key for key in json.loads(record.read_text())["engines"] if "int8" in key)
+    command = [sys.executable, "-m", "pytest_trtgate.cli", "promote", str(record), "--only", key, "-o", "pack"]
+    return subprocess.run(command, cwd=folder, check=False, capture_output=True, text=True).stdout
 
 
 def main() -> int:
@@ -148,7 +208,8 @@ def main() -> int:
     found = {"sound": gate(folder, "int8.plan", "--trt-baselines=update"), "spoilt": gate(folder, "spoilt.plan")}
     (folder / "again.plan").replace(folder / "fp16.plan")
     found["rebuilt"] = gate(folder, "int8.plan")
-    keep("given_gpu", found)
+    pack = promote(folder)
+    keep("given_gpu", {**found, "pack": pack})
     sound = all(said.startswith("PASS") for said in found["sound"].values())
     replayed = any(words in found["rebuilt"]["fp16 latency"] for words in ("replayed beside it", "identical engine"))
     return 0 if sound and found["spoilt"]["int8 accuracy"].startswith("FAIL") and replayed else 1

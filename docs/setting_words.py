@@ -64,7 +64,8 @@ WORDS: dict[str, str] = {
         "Needs torch 2.6 or newer."
     ),
     "strict": (
-        "Fail the run where a verdict failed but no test did, such as with `xfail` or where a test catches the failure."
+        "Fail the run where a verdict failed but no test did, such as with `xfail` or where a test catches the "
+        "failure, and where a test that passes takes `trtgate` and asks it nothing."
     ),
     "inconclusive": "Whether the verdict INCONCLUSIVE fails the run.",
     "missing_baseline": (

@@ -60,6 +60,10 @@ class JobTimeoutError(JobError):
     """A job ran past its limit and was ended."""
 
 
+class MachineLostError(JobError):
+    """The machine of a job is gone, which tells nothing of what the job did there."""
+
+
 def reason_of(error: TrtGateError) -> str:
     """Return what happened, without the name of the job where one failed."""
     return error.reason if isinstance(error, JobError) else str(error)

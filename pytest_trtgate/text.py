@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timezone
 from functools import wraps
 from typing import Concatenate, ParamSpec
@@ -228,6 +228,14 @@ def age(measured_at: str, now: datetime | None = None) -> str:
         if count > 0:
             return f"{plural(count, unit)} ago"
     return "less than a minute ago"
+
+
+def told_once(lines: Iterable[str], said: str) -> Iterator[str]:
+    """Yield lines; where several have one and the same text in them, only the first tells it."""
+    told = False
+    for line in lines:
+        yield line.replace(said, "the same as above") if told else line
+        told = told or (bool(said) and said in line)
 
 
 def digest(text: str | None, length: int = 12) -> str:

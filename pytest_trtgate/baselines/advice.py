@@ -52,7 +52,7 @@ def advice(verdict: Verdict, engine: EngineRecord | None = None) -> str:
 
 
 def ways_out(verdict: Verdict, record: Path, engine: EngineRecord | None) -> dict[str, str]:
-    """Return the fields of a verdict that say what is probably wrong, and what finds out or mends it.
+    """Return the fields of a verdict that say what is wrong with a broken engine, and what finds out or mends a loss.
 
     ``engine`` is that of the cell, if there is one: predictions cannot be explained, nor a given file repaired.
     """
@@ -64,14 +64,21 @@ def ways_out(verdict: Verdict, record: Path, engine: EngineRecord | None) -> dic
 
 
 def explain_command(verdict: Verdict, record: Path) -> str:
-    """Return what explains a broken engine, by the record of a run; empty where nothing is broken."""
-    if not why_broken(verdict):
+    """Return what explains an engine that lost accuracy, by the record of a run; empty where none is known to have."""
+    if not _has_lost(verdict):
         return ""
     return shlex.join(["trtgate", "explain", os.path.relpath(record), "--only", verdict.cell.key])
 
 
 def repair_command(verdict: Verdict, record: Path) -> str:
-    """Return what searches for an INT8 that passes, by the record of a run; empty where nothing is broken."""
-    if verdict.cell.precision != "int8" or not why_broken(verdict):
+    """Return what searches for an INT8 that passes, by a run's record; empty where none is known to have failed."""
+    if verdict.cell.precision != "int8" or not _has_lost(verdict):
         return ""
     return shlex.join(["trtgate", "repair", os.path.relpath(record), "--only", verdict.cell.key])
+
+
+def _has_lost(verdict: Verdict) -> bool:
+    """Return whether an engine failed by what it lost of its checkpoint's accuracy, be that little."""
+    fell = (c for c in verdict.checks if (c.against, c.unit, c.outcome) == (REFERENCE, "points", Outcome.FAIL))
+    lost = verdict.outcome is Outcome.FAIL and any(check.reference and check.change is not None for check in fell)
+    return bool(why_broken(verdict)) or (verdict.subject == "accuracy" and lost)

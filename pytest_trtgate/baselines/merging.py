@@ -32,9 +32,9 @@ def resolve(root: Path) -> Iterator[str]:
     if waivers.exists() and has_conflict(waivers):
         ours, theirs = _sides(waivers, Waivers)
         latest_first = sorted((*ours.waivers, *theirs.waivers), key=lambda one: one.until, reverse=True)
-        kept = {(one.cell, one.subject): one for one in latest_first}
+        kept = {(one.cell, one.subject, one.machine): one for one in latest_first}
         save_waivers(waivers, Waivers(waivers=tuple(kept.values())))
-        yield f"{waivers}: the waivers of both sides; of two for one cell, that which ends first"
+        yield f"{waivers}: the waivers of both sides; of two for the same, that which ends first"
     for path in filter(has_conflict, sorted(root.glob("*/*/*.json"))):
         if path.parts[-3] == ACCURACY:
             accuracies = _sides(path, AccuracyBaseline)

@@ -46,25 +46,47 @@ def platform_changed(cell: Cell, baselines: Mapping[Cell, Baseline], now: Now, *
         now: What was measured.
         earlier_run: The baselines are one earlier run, which nobody has accepted.
     """
-    found = {
+    every = {
         other: change
         for other, baseline in baselines.items()
-        if (change := platform_change(now.latency, baseline, now.context)) is not None and change.is_sure
+        if (change := platform_change(now.latency, baseline, now.context)) is not None
     }
+    found = {other: change for other, change in every.items() if change.is_sure}
     if cell not in found:
-        return ""
+        return _alone(cell, every[cell], baselines[cell], now, earlier_run) if cell in every else ""
     alike = {other: change for other, change in found.items() if (change.change > 0) == (found[cell].change > 0)}
     shared = min((change.change for change in alike.values()), key=abs)
     limits = min(change.lower for change in alike.values()), max(change.upper for change in alike.values())
     arms = _arms(alike)
     what = "everything" if len(arms) > 1 else "the " + next(iter(arms))
-    since = "the earlier run" if earlier_run else _sessions([change.sessions for change in alike.values()])
+    since = _then(alike.values(), earlier_run)
     first = baselines[next(iter(alike))]
     return (
-        f"{cell.model}: {what} is {percent(abs(shared))} {'slower' if shared > 0 else 'faster'} than in {since} "
+        f"{cell.model}: {what} is {_moved(shared)} than in {since} "
         f"(99 % limits {percent(limits[0])} and {percent(limits[1])}): "
         f"{', '.join(f'{name} {times}' for name, times in arms.items())}; since then: {_since(first, now)}"
     )
+
+
+def _alone(cell: Cell, change: PlatformChange, baseline: Baseline, now: Now, earlier_run: bool) -> str:
+    """Return in a sentence that the accepted engine is far from its stored sessions, and the ``.pt`` is not."""
+    if (engine := change.alone) is None:
+        return ""
+    arms = _arms({cell: change})
+    return (
+        f"{cell.label}: the accepted engine, byte by byte, is {_moved(engine.change)} than in "
+        f"{_then([change], earlier_run)} (99 % limits {percent(engine.lower)} and {percent(engine.upper)}), and the "
+        f".pt is not: {', '.join(f'{name} {times}' for name, times in arms.items())}; since then: "
+        f"{_since(baseline, now)}"
+    )
+
+
+def _moved(change: float) -> str:
+    return f"{percent(abs(change))} {'slower' if change > 0 else 'faster'}"
+
+
+def _then(changes: Iterable[PlatformChange], earlier_run: bool) -> str:
+    return "the earlier run" if earlier_run else _sessions([change.sessions for change in changes])
 
 
 def _arms(changes: Mapping[Cell, PlatformChange]) -> dict[str, str]:

@@ -36,6 +36,7 @@ from ..records import (
     load,
     read_text,
     save,
+    usable,
 )
 
 KEEP_SESSIONS = 20
@@ -76,7 +77,12 @@ class Measured:
         if session is None and engine is not None and not engine.runs:
             judged.discard("latency")  # predictions may come without times
         complete = ("accuracy" not in judged or accuracy) and ("latency" not in judged or session)
-        if engine is None or not judged or not complete:
+        # Of a record that was edited: what is stored has to be read again.
+        metrics = [v for one in (reference, accuracy) if one and accuracy for v in one.metrics.values()]
+        arms = [*session.launches, *session.reference] if session else []
+        times = [timing.quantiles_ms for arm in arms for timing in arm.timings.values()]
+        can_be_stored = all(0 <= value <= 1 for value in metrics) and all(map(usable, times))
+        if engine is None or not judged or not complete or not can_be_stored:
             return None
         return cls(cell, engine, reference, accuracy, session, run.started_at, run.profiles.get(cell.key))
 

@@ -9,4 +9,5 @@ from .key import check_built_here, key_parts, timing_cache_path
 from .pins import pin, pinned
 from .place import CONTENT, claim, default_root, why_foreign
 from .prune import prunable, prune
+from .seal import why_weak
 from .store import MONTH_S, STALE_S, ComparisonStore, SurveyStore, prune_folder

@@ -52,6 +52,7 @@ def key_parts(
         "os": platform.system(),
         "arch": environment.arch,
         "versions": versions_in_key(versions, environment.versions),
+        **({"variables": environment.variables} if environment.variables else {}),
     }
 
 

@@ -9,17 +9,31 @@ from __future__ import annotations
 import hmac
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
 
 from ..errors import RecordError
 from ..records import FileRecord, as_json, load, write_whole
 from ..settings import CACHE_KEY
+from ..text import plural
 
 R = TypeVar("R", bound=FileRecord)
+LEAST_CHARACTERS = 32
+"""Of a secret: who reads one sealed record can try millions of short ones in a second."""
 _END = b"\n}\n"
 _SEAL = re.compile(rb',\n "hmac": "([0-9a-f]{64})"\n\}\n')
 _SEAL_BYTES = len(b',\n "hmac": ""\n}\n') + 64
+
+
+def why_weak(environ: Mapping[str, str]) -> str:
+    """Return in a sentence why the secret of an environment seals nothing, or little; empty where there is none."""
+    secret = environ.get(CACHE_KEY)
+    if secret is None or len(secret) >= LEAST_CHARACTERS:
+        return ""
+    if not secret:
+        return f"{CACHE_KEY} is set and empty: nothing in the cache is sealed, and all in it is believed"
+    return f"{CACHE_KEY} has {plural(len(secret), 'character')}, fewer than {LEAST_CHARACTERS}: it can be guessed"
 
 
 class UnsealedError(RecordError):

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 _DAY_S = 86400.0
 _ADDRESS = re.compile(r"\[?[^\s/\[\]]+\]?:[0-9]{1,5}")
+_LABEL = re.compile("[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
+"""What Ray takes as the value of a label."""
 _ABOUT = (
     "Look after what a regression gate for inference engines needs and leaves: engines, records, baselines. The gate "
     "itself is a test run: see 'pytest --help', under trtgate."
@@ -68,6 +70,9 @@ def main(argv: Sequence[str] | None = None, machine: Machine | None = None) -> i
     except TrtGateError as error:
         say(f"trtgate: {error}", error=True)
         return 1
+    except KeyboardInterrupt:
+        say("trtgate: interrupted", error=True)
+        return 130
     except BrokenPipeError:  # the reader, such as head, has seen enough
         sys.stderr.close()
         return 1
@@ -88,8 +93,30 @@ def _complete(parser: argparse.ArgumentParser) -> None:
             argcomplete.autocomplete(parser)
 
 
+class _Once(argparse.Action):
+    """Takes an option that has one value, once: of two, the one that does not count may be the one that was meant."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        given = vars(namespace).setdefault("given", set())
+        if option_string is not None and self.dest in given:
+            raise argparse.ArgumentError(self, "is given twice; give it once")
+        given.add(self.dest)
+        setattr(namespace, self.dest, values)
+
+
 class _Parser(argparse.ArgumentParser):
     """Parses the command line, and repeats of it only what a terminal may show."""
+
+    def __init__(self, *arguments: Any, **how: Any) -> None:
+        super().__init__(*arguments, **how)
+        for store in (None, "store"):
+            self.register("action", store, _Once)
 
     def error(self, message: str) -> NoReturn:
         super().error(fmt.safe_line(message))
@@ -134,7 +161,7 @@ def _add_doctor(commands: Any) -> None:
 def _add_cache(commands: Any) -> None:
     group = commands.add_parser("cache", help="Look after the engine cache")
     what = group.add_subparsers(required=True, metavar="WHAT")
-    folder, place = argparse.ArgumentParser(add_help=False), "Folder of the cache (default: as in a run)"
+    folder, place = _Parser(add_help=False), "Folder of the cache (default: as in a run)"
     folder.add_argument("--cache-dir", type=given_path, metavar="DIR", help=place)
     add_command(what, "list", _cache_list, "List the engines", parents=[folder])
     about = "Compare every file with its manifest; exit 1 where one differs"
@@ -162,7 +189,7 @@ def _add_worker(commands: Any) -> None:
     worker = add_command(commands, "worker", _worker, about, _WORKER)
     worker.add_argument("--address", required=True, type=_address, metavar="HOST:PORT", help="Head of the Ray cluster")
     kind = "Kind of this machine, by which runs ask for it (default: its GPU's name, such as nvidia-l4)"
-    worker.add_argument("--machine", dest="kind", metavar="NAME", help=kind)
+    worker.add_argument("--machine", dest="kind", type=_kind, metavar="NAME", help=kind)
     roots = "Folder with datasets or weights, which need not be sent then; repeatable"
     worker.add_argument("--data-root", type=given_path, action="append", default=[], metavar="DIR", help=roots)
     worker.add_argument(
@@ -174,15 +201,24 @@ def _worker(arguments: argparse.Namespace) -> int:
     from ..fleet import join
 
     roots = [root.absolute() for root in arguments.data_root]
-    cache = arguments.cache_dir and arguments.cache_dir.absolute()
+    if missing := next((root for root in roots if not root.is_dir()), None):
+        raise SettingsError(f"--data-root {missing}: no such folder")
+    cache = _no_foreign(arguments.cache_dir and arguments.cache_dir.absolute())
     return join(
         arguments.address, say, kind=arguments.kind, data_roots=roots, cache_dir=cache, machine=arguments.machine
     )
 
 
 def _address(text: str) -> str:
-    if text != "auto" and not _ADDRESS.fullmatch(text):
+    if text != "auto" and not (_ADDRESS.fullmatch(text) and 0 < int(text.rpartition(":")[2]) < 65536):
         raise argparse.ArgumentTypeError(f"'{text}' is not HOST:PORT, such as 10.0.0.5:6379")
+    return text
+
+
+def _kind(text: str) -> str:
+    if not _LABEL.fullmatch(text):
+        allowed = "letters, digits, dots, dashes and underscores, 63 at most, a letter or digit first and last"
+        raise argparse.ArgumentTypeError(f"'{text}' is not the name of a kind of machine; allowed: {allowed}")
     return text
 
 
@@ -198,8 +234,10 @@ def _days(text: str) -> float:
 
 def _project(text: str) -> Path:
     """Return a project's folder, absolute as all paths are that jobs are given; its settings file stands for it."""
-    path = given_path(text)
-    if not path.exists():  # a loop of links too
+    path, there = given_path(text), False
+    with suppress(OSError):  # such as of a name that is too long
+        there = path.exists()
+    if not there:  # a loop of links too
         raise argparse.ArgumentTypeError(f"'{text}' does not exist")
     path = path.resolve()
     return path.parent if path.is_file() else path
@@ -234,7 +272,20 @@ def _cache_root(given: Path | None, project: Path | None = None) -> Path:
     from ..cache import default_root
     from ..settings import project_settings
 
-    return given or project_settings(project or Path.cwd())[0].cache_dir or default_root()
+    if given and not given.is_dir():  # of none, all would be well
+        raise SettingsError(f"--cache-dir {given}: no such folder")
+    return _no_foreign(given) or project_settings(project or Path.cwd())[0].cache_dir or default_root()
+
+
+def _no_foreign(cache: Path | None) -> Path | None:
+    """Return a folder that can be a cache; raise SettingsError for another."""
+    from ..cache import why_foreign
+
+    if cache and os.path.lexists(cache) and not cache.is_dir():
+        raise SettingsError(f"--cache-dir {cache}: not a folder")
+    if cache and (why := why_foreign(cache)):
+        raise SettingsError(f"--cache-dir {why}")
+    return cache
 
 
 def _cache_list(arguments: argparse.Namespace) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -10,6 +11,7 @@ from datetime import date, datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .. import text as fmt
 from ..errors import RecordError, SettingsError
 from .saying import say
 
@@ -51,7 +53,10 @@ def given_path(text: str) -> Path:
     """Return a path of the command line; an empty one, as of a variable that is not set, is not this folder."""
     if not text:
         raise argparse.ArgumentTypeError("is empty; name a path")
-    return Path(text)
+    try:
+        return Path(text).expanduser()  # which the shell leaves to us in quotes, and behind an equals sign
+    except RuntimeError as error:
+        raise argparse.ArgumentTypeError(f"'{text}' names the home folder of a user that does not exist") from error
 
 
 def add_command(
@@ -68,16 +73,19 @@ def add_baseline(commands: Any) -> None:
     group = commands.add_parser("baseline", help="Show, accept, waive, rename, merge and prune baselines")
     what = group.add_subparsers(required=True, metavar="WHAT")
 
-    def add(name: str, run: Callable[[argparse.Namespace], int], about: str, more: str = "") -> argparse.ArgumentParser:
+    def add(
+        name: str, run: Callable[[argparse.Namespace], int], about: str, more: str = "", *, makes: bool = False
+    ) -> argparse.ArgumentParser:
         parser = add_command(what, name, or_usage(run), about, more)
+        parser.set_defaults(makes=makes)
         folder = "Folder of the baselines (default: as in a run)"
         parser.add_argument("--baseline-dir", type=given_path, metavar="DIR", help=folder)
         return parser
 
     add("show", _show, "List all baselines, those that are unused, and the waivers")
     for parser in (
-        add("diff", _diff, "Say what accepting a run would change"),
-        add("accept", _accept, "Write baselines from a run record", _ACCEPT),
+        add("diff", _diff, "Say what accepting a run would change", makes=True),
+        add("accept", _accept, "Write baselines from a run record", _ACCEPT, makes=True),
     ):
         parser.add_argument("record", type=given_path, metavar="RUN.json", help=RECORD)
         one = "Cell to take, by its key as in a report; repeatable (default: all)"
@@ -95,13 +103,13 @@ def add_baseline(commands: Any) -> None:
     rename.add_argument("old", metavar="OLD", help="Name that it had")
     rename.add_argument("new", metavar="NEW", help="Name that it has in the settings: 'name', else that of its file")
     add("migrate", _migrate, "Write baselines of older versions as this one does", _MIGRATE)
-    waive = add("waive", _waive, "Let a cell fail until a date, with a reason", _WAIVE)
+    waive = add("waive", _waive, "Let a cell fail until a date, with a reason", _WAIVE, makes=True)
     waive.add_argument("cell", metavar="CELL", help="Key of the cell, such as best-int8-640-b1-onnxruntime-cpu")
     waive.add_argument("--until", metavar="YYYY-MM-DD", help="Last day, in UTC, on which it may fail")
     waive.add_argument("--reason", metavar="TEXT", help="Why; shown wherever the failure is")
     waive.add_argument("--subject", choices=_SUBJECTS, help="What of it may fail (default: both)")
     kind = "Kind of machine on which it may fail, such as nvidia-l4 (default: each)"
-    waive.add_argument("--machine", dest="on", metavar="NAME", help=kind)
+    waive.add_argument("--machine", dest="on", type=_name, metavar="NAME", help=kind)
     waive.add_argument(
         "--remove", action="store_true", help="Remove the waivers of the cell, or of its --subject or --machine"
     )
@@ -128,6 +136,15 @@ def or_usage(run: Callable[[argparse.Namespace], int]) -> Callable[[argparse.Nam
     return guarded
 
 
+def _name(text: str) -> str:
+    """Return a name of the command line; an empty one, as of a variable that is not set, is not the default."""
+    from ..records import why_no_name
+
+    if why := why_no_name(text.strip()):
+        raise argparse.ArgumentTypeError(f"'{text}' {why}; name what is meant, or leave the option out")
+    return text
+
+
 def _today() -> date:
     return datetime.now(timezone.utc).date()
 
@@ -136,8 +153,12 @@ def _project(arguments: argparse.Namespace) -> tuple[Settings, Path, Path | None
     """Return the project's settings, the folder of its baselines, and the file that the settings are in."""
     from ..settings import project_settings
 
+    given: Path | None = arguments.baseline_dir
+    if given and not given.is_dir() and (os.path.lexists(given) or not arguments.makes):
+        why = "cannot be written (not a folder)" if arguments.makes else "no such folder"
+        raise SettingsError(f"--baseline-dir {given}: {why}")
     settings, source = project_settings(Path.cwd())
-    return settings, arguments.baseline_dir or settings.baseline_dir, source
+    return settings, given or settings.baseline_dir, source
 
 
 def _show(arguments: argparse.Namespace) -> int:
@@ -187,7 +208,8 @@ def _of_subject(run: RunRecord, subject: str) -> RunRecord:
 def _diff(arguments: argparse.Namespace) -> int:
     from ..baselines import changes
 
-    for line in changes(*_acceptance(arguments)):
+    acceptance, cells = _acceptance(arguments)
+    for line in fmt.told_once(changes(acceptance, cells), acceptance.run.preflight.busy):
         say(line)
     return 0
 
@@ -198,7 +220,7 @@ def _accept(arguments: argparse.Namespace) -> int:
     acceptance, cells = _acceptance(arguments)
     with updating(acceptance.store.root):
         written = [acceptance.write(cell) for cell in cells]
-    for sentence, _ in written:
+    for sentence in fmt.told_once((said for said, _ in written), acceptance.run.preflight.busy):
         say(sentence)
     return 0 if all(done for _, done in written) else 1
 

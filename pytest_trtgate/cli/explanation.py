@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from .quantization import given_of, minutes
 from .saying import say
 
 if TYPE_CHECKING:
-    from ..records import Cell, RunRecord, Workspace
+    from ..records import Cell, Explanation, RunRecord, Workspace
     from ..settings import Settings
 
 _EXPLAIN = (
@@ -33,7 +34,7 @@ def add_explain(commands: Any) -> None:
 
 
 def _explain(arguments: argparse.Namespace) -> int:
-    from ..explaining import explain, explained, lines
+    from ..explaining import explain, lines
     from ..records import load_run
 
     run = load_run(arguments.record)
@@ -44,8 +45,7 @@ def _explain(arguments: argparse.Namespace) -> int:
         found = explain(given, folder, 60 * limit, say)
         for line in lines(found):
             say(line)
-        run = explained(run, {**run.explanations, cell.key: found})
-        _save(run, arguments.record.resolve(), given.settings)
+        _save(run.run_id, found, arguments.record.resolve(), given.settings)
     return 0
 
 
@@ -65,15 +65,21 @@ def _cells(run: RunRecord, arguments: argparse.Namespace) -> list[Cell]:
     return found
 
 
-def _save(run: RunRecord, record: Path, settings: Settings) -> None:
-    """Write the run's record again, and the report where it is of this run."""
-    from ..records import Workspace, as_json, run_folder_of, write_whole
+def _save(run_id: str, found: Explanation, record: Path, settings: Settings) -> None:
+    """Put an explanation into the run's record, as it is by now, and into the report where that is of this run."""
+    from ..explaining import explained
+    from ..records import Workspace, as_json, load_run, run_folder_of, updating, write_whole
     from ..report import publish, write_reports
 
-    try:
-        write_whole(record, as_json(run))
-    except OSError as error:
-        raise RecordError(f"{record}: cannot be written ({error.strerror})") from error
+    with updating(record.parent):
+        run = load_run(record)
+        if run.run_id != run_id:
+            raise RecordError(f"{record}: is the record of another run by now, so the explanation is not put into it")
+        run = explained(run, {**run.explanations, found.cell.key: found})
+        try:
+            write_whole(record, as_json(run))
+        except OSError as error:
+            raise RecordError(f"{record}: cannot be written ({error.strerror})") from error
     space = Workspace(run_folder_of(settings.report), run.run_id)
     if record.parent == settings.report.parent and space.path.is_dir():
         publish(run, settings.report, space)
@@ -89,7 +95,10 @@ def _session(run: RunRecord, report: Path, space: Workspace) -> tuple[Path, list
     if not any(cell.machine for cell in run.cells):
         return report, [run], [space.path]
     above = report.parent.parent
-    found = {path.parent: load_run(path) for path in sorted(above.glob(f"*/{RECORD_NAME}"))}
-    own = {folder: one for folder, one in found.items() if one.run_id == run.run_id}
+    own = {}
+    for path in sorted(above.glob(f"*/{RECORD_NAME}")):
+        with suppress(RecordError):  # somebody else's
+            if (found := load_run(path)).run_id == run.run_id:
+                own[path.parent] = found
     places = [folder / space.path.relative_to(report.parent) for folder in own]
     return above / report.name, list(own.values()), places

@@ -17,7 +17,7 @@ from ..jobs import CheckpointFacts, Job, Launcher, LocalLauncher, SurveyRequest,
 from ..machine import Machine, resolve_backend
 from ..measuring import check_weights
 from ..records import GATED, TASKS, read_text, write_whole
-from ..settings import Settings, build, find_table
+from ..settings import FINDING_KINDS, Settings, build, find_table
 from .doctor import check_up
 
 SETTINGS, TESTS = "trtgate.toml", "test_gate.py"
@@ -106,9 +106,9 @@ def _has_settings(folder: Path) -> bool:
 
 
 def _refuse_to_overwrite(folder: Path) -> None:
-    found = find_table(folder)
-    there = [found[0]] if found else []
-    there += [path for path in (folder / SETTINGS, folder / TESTS) if path.is_symlink() or path.exists()]
+    there = [path for path in (folder / SETTINGS, folder / TESTS) if path.is_symlink() or path.exists()]
+    if folder / SETTINGS not in there and (found := find_table(folder)):
+        there = [found[0], *there]
     if there == [folder / TESTS] and _is_ours(there[0]):
         return  # of an attempt that was interrupted: the settings come last
     if there:
@@ -132,7 +132,10 @@ def _facts(model: Path, dataset: Dataset, launcher: Launcher) -> CheckpointFacts
         answer = launcher.run(Job("init", request, "", _LOOK_S), Path(folder), lambda text: None)
     if not isinstance(answer, SurveyResponse):
         raise JobError("init", f"the launcher answered with a {type(answer).__name__}")
-    return answer.checkpoints[model.stem]
+    facts = answer.checkpoints[model.stem]
+    if facts.unusable:
+        raise DataError(f"{facts.problem}; {FINDING_KINDS['not-a-checkpoint'].remedy}")
+    return facts
 
 
 def _counted(dataset: Dataset) -> dict[str, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -72,11 +73,13 @@ def _layers_of(arguments: argparse.Namespace) -> tuple[Layer, ...]:
     from ..jobs import BuildRequest, Job, LayersRequest, LayersResponse, LocalLauncher
     from ..machine import threads_of
     from ..measuring import check_weights
-    from ..records import Cell
+    from ..records import Cell, why_no_name
     from ..settings import project_settings
 
-    weights = arguments.weights.resolve()
+    weights = Path(os.path.realpath(arguments.weights))
     settings = project_settings(Path.cwd())[0]
+    if why := why_no_name(weights.stem):
+        raise SettingsError(f"{weights}: its name {why}; give it another")
     check_weights(weights, settings.inputs.max_weights_gb)
     machine = _machine(arguments)
     settings = settings.of(weights.stem)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DataError
-from ..records import LIST_BYTES, file_sha256, files_sha256, key_sha256, open_regular, read_text
+from ..records import LIST_BYTES, NOT_NAMED, file_sha256, files_sha256, key_sha256, open_regular, read_text
 from .data_yaml import SPLITS, is_plain, names_of, places_of, read_yaml
 from .ultralytics_files import readable_names
 
@@ -25,6 +25,11 @@ IMAGE_SUFFIXES = frozenset(
     for suffix in ("avif", "bmp", "dng", "heic", "heif", "jp2", "jpeg", "jpg", "mpo", "png", "tif", "tiff", "webp")
 )
 """Files that count as images; the formats that Ultralytics lists as supported."""
+_PICTURES = frozenset(
+    f".{suffix}"
+    for suffix in ("exr", "gif", "hdr", "ico", "jfif", "jpe", "jxl", "pbm", "pfm", "pgm", "pnm", "ppm", "psd", "tga")
+)
+"""Files that people take for images, and that do not count."""
 MOST_FOLDERS = 100_000
 """Folders of a split; the largest classification sets have some ten thousand."""
 _APPLE_DOUBLE = b"\0\5\x16\7"
@@ -80,11 +85,23 @@ class Dataset:
             else:
                 also = f"; neither is it in {' or '.join(map(str, self.tried))}" if self.tried else ""
                 raise DataError(f"{self.source}: split '{split}' points at {place}, which does not exist{also}")
-        found = [p for p in found if p.suffix.lower() in IMAGE_SUFFIXES]
-        if not found:
+        images = [p for p in found if p.suffix.lower() in IMAGE_SUFFIXES]
+        if not images:
             places = ", ".join(map(str, self.splits[split]))
-            raise DataError(f"{self.source}: split '{split}' has no images in {places}")
-        return tuple(sorted(found))
+            other = next((p for p in found if p.suffix.lower() in _PICTURES), None)
+            like = f"; {other.name} is in a format that Ultralytics does not take" if other else ""
+            raise DataError(f"{self.source}: split '{split}' has no images in {places}{like}")
+        return tuple(sorted(images))
+
+    def passed_over(self, split: str) -> list[Path]:
+        """Return the pictures in the folders of a split that do not count: by their suffix, or outside of all classes.
+
+        Raises:
+            DataError: As of :meth:`images`.
+        """
+        images, kinds = set(self.images(split)), _PICTURES | (IMAGE_SUFFIXES if self.folders else set())
+        files = (file for place in self.splits[split] if place.is_dir() for file in _below(place, hidden=False))
+        return sorted(file for file in files if file.suffix.lower() in kinds and file not in images)
 
     def images_digest(self, split: str, sha256: Callable[[Path], str] = file_sha256) -> str:
         """Return the SHA-256 over the images of a split, by content; ``sha256`` returns that of one file."""
@@ -184,10 +201,10 @@ def _below(place: Path, *, hidden: bool) -> Iterator[Path]:
     """Yield what is below a folder and its linked folders, as Ultralytics finds it; hidden ones only if asked.
 
     Raises:
-        DataError: A link leads to a folder above it, so that its images would count many times, or there are very many
-            folders.
+        DataError: A link leads to a folder above it, so that its images would count many times, there are very many
+            folders, or one cannot be read, whose images would be left out.
     """
-    for number, (folder, folders, files) in enumerate(os.walk(place, followlinks=True)):
+    for number, (folder, folders, files) in enumerate(os.walk(place, followlinks=True, onerror=_refuse_folder)):
         here = Path(folder)
         if number and here.is_symlink() and here.parent.resolve().is_relative_to(here.resolve()):
             raise DataError(f"{here}: a link to a folder above it; remove it")
@@ -197,6 +214,11 @@ def _below(place: Path, *, hidden: bool) -> Iterator[Path]:
             folders[:] = [name for name in folders if not name.startswith(".")]
             files = [name for name in (*folders, *files) if not name.startswith(".")]
         yield from (here / name for name in files)
+
+
+def _refuse_folder(error: OSError) -> None:
+    if not isinstance(error, (FileNotFoundError, NotADirectoryError)):  # gone meanwhile
+        raise DataError(f"{error.filename}: cannot be read ({error.strerror})") from error
 
 
 def is_image(path: Path) -> bool:
@@ -239,6 +261,8 @@ def reading() -> Iterator[None]:
         yield
     except OSError as error:
         raise DataError(f"{error.filename}: cannot be read ({error.strerror})") from error
+    except UnicodeEncodeError as error:
+        raise DataError(f"{error.object}: {NOT_NAMED}") from error
 
 
 def label_of(image: Path) -> Path:

@@ -9,6 +9,8 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
+from ..records import read_text
+
 CODE = "n0"
 """What the first class of a dataset begins with where its names are ImageNet's codes, such as n01440764."""
 
@@ -21,7 +23,7 @@ def datasets_dir() -> Path | None:
     """
     try:
         home = os.environ.get("YOLO_CONFIG_DIR") or os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
-        settings = json.loads((Path(home).expanduser() / "Ultralytics" / "settings.json").read_text(encoding="utf-8"))
+        settings = json.loads(read_text(Path(home).expanduser() / "Ultralytics" / "settings.json"))
         return Path(settings["datasets_dir"])
     except (OSError, RuntimeError, ValueError, KeyError, TypeError):  # no home, no settings, or none that can be used
         package = _package()

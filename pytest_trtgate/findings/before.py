@@ -160,15 +160,17 @@ def dataset_trouble(
     ``evaluated``: accuracy is of it, and so is nothing without objects.
     """
 
-    def trouble(found: Trouble, what: str) -> Iterator[Found]:
+    def trouble(found: Trouble, what: str, more: str = "") -> Iterator[Found]:
         if found.count:
-            yield Found("dataset-trouble", f"split '{split}' has {fmt.plural(found.count, what)}, first {found.first}")
+            said = f"{fmt.plural(found.count, what)}{more}, first {found.first}"
+            yield Found("dataset-trouble", f"split '{split}' has {said}")
 
     yield from trouble(facts.corrupt, "missing or damaged image")
     if not labelled:
         return
     unusable = unusable_labels(facts, tasks)
     yield from trouble(unusable, "unusable label file")
+    yield from trouble(facts.repeated, "label file", " with rows that are there twice and count once")
     yield from trouble(facts.without_image, "orphaned label file")
     if evaluated and not facts.classes:
         files = "no image has a label file" if facts.unlabelled == facts.images else "no label file names an object"
@@ -182,9 +184,11 @@ def dataset_trouble(
 
 
 def unknown_checkpoints(checkpoints: Mapping[str, CheckpointFacts]) -> Iterator[Found]:
-    """Yield the models of which nothing is known, since their checkpoints could not be looked into."""
+    """Yield the models of which nothing is known, since their checkpoints could not be looked into or are none."""
     for model, facts in checkpoints.items():
-        if facts.problem:
+        if facts.unusable:
+            yield Found("not-a-checkpoint", f"{model}: {facts.problem}", (model,))
+        elif facts.problem:
             yield Found("preflight-incomplete", f"{model}: nothing is known of its training: {facts.problem}", (model,))
 
 
@@ -267,6 +271,16 @@ def _tells_apart(names: Iterable[str]) -> bool:
     """Return whether different names stay different when they are folded."""
     different = set(names)
     return len(set(map(_folded, different))) == len(different)
+
+
+def passed_over(split: str, files: Sequence[Path]) -> Iterator[Found]:
+    """Yield where files of a split look like images and do not count as such."""
+    if files:
+        why = f"{fmt.plural(len(files), 'picture')} that Ultralytics does not read, first {files[0].name}"
+        remedy = (
+            "convert these pictures, for example to PNG, or take them out; those of a classifier lie in class folders"
+        )
+        yield Found("dataset-trouble", f"split '{split}' has {why}", remedy=remedy)
 
 
 def duplicates(split: str, other: str, same: Sequence[Path]) -> Iterator[Found]:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..baselines import BaselineStore
+from ..cache import why_weak
 from ..data import keypoints_of, shared_contents
 from ..errors import BaselineError, DataError, JobError
 from ..jobs import SurveyResponse
@@ -54,6 +55,8 @@ def _found(measure: RunContext, gpu: str) -> Iterator[Found]:
     yield from early.timing(settings, too_many_threads(measure.threads, machine.usable_cores()), processes)
     if why := why_thrown_away(measure.cache.root, machine.environ, machine.temporary):
         yield Found("throwaway-cache", f"the engine cache is in {measure.cache.root}, and {why}")
+    if why := why_weak(machine.environ):
+        yield Found("weak-cache-key", why)
     yield from early.exports(cells, {cell: measure.export_arguments(cell) for cell in cells})
     run_here = [cell for cell in cells if not measure.plan.is_predicted(cell)]
     yield from early.saturating(run_here, measure.environment, measure.settings)
@@ -75,6 +78,8 @@ def _of_data(measure: RunContext, data: EvaluatedData, models: tuple[str, ...]) 
     splits = {settings.split: data.images}
     if calibration:
         splits.setdefault(settings.calibration.split, calibration)
+    for split in splits:
+        yield from early.passed_over(split, data.dataset.passed_over(split))
     try:
         seen = survey(measure, data, splits, models)
     except (JobError, DataError) as error:

@@ -21,10 +21,11 @@ from ..jobs import (
     SurveyRequest,
     SurveyResponse,
 )
+from ..machine import DECODERS, versions_in_key
 from ..measuring import EvaluatedData, RunContext
 from ..records import stamp
 
-SURVEY_VERSION = 7
+SURVEY_VERSION = 8
 """Part of every key: to be raised when the survey job changes what it makes of the same files."""
 SAMPLE = 256
 """Images of a split that are decoded: enough to tell a distance of 0.3, and a second's work."""
@@ -48,7 +49,8 @@ def survey(
         measure.check_inputs(model, evaluated=True, calibrated=calibrated)
     store = SurveyStore(measure.cache.root, measure.settings.fresh, measure.milestone)
     kpt_shape = keypoints_of(dataset.extra.get("kpt_shape"))
-    how = f"{len(dataset.names)} {kpt_shape} {measure.settings.inputs.max_pixels}"
+    versions = versions_in_key(("ultralytics", *DECODERS), measure.environment.versions)
+    how = f"{len(dataset.names)} {kpt_shape} {measure.settings.inputs.max_pixels} {versions}"
     split_keys = {name: _split_key(x, how) for name, x in splits.items()}
     model_keys = {model: _key("checkpoint", measure.weights_sha256[model]) for model in models}
     engine = measure.settings.deployment.engine

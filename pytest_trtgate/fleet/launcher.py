@@ -10,14 +10,14 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from io import BytesIO
 from pathlib import Path
-from threading import RLock, get_ident
-from typing import Any, Protocol
+from threading import Event, RLock
+from typing import Any, NoReturn, Protocol
 from uuid import uuid4
 
 from pydantic import ValidationError
 
 from .. import __version__
-from ..errors import JobError, JobTimeoutError, RecordError, SettingsError, TrtGateError
+from ..errors import JobError, JobTimeoutError, MachineLostError, RecordError, SettingsError, TrtGateError
 from ..jobs import Job, JobKind
 from ..locks import monotonic_s
 from ..records import FileRecord, as_json, load, write_whole
@@ -54,21 +54,24 @@ class FleetLauncher:
     """Runs each job on the worker at the other end of a connection; of several threads, one after the other.
 
     Args:
-        connect: Returns a connection to a worker of the kind that is wanted. It is asked again where one is lost and
-            the thread that asks has timed nothing yet: later, times of another machine would stand beside those of the
-            first.
+        connect: Returns a connection to a worker of the kind that is wanted. It is asked again where one is lost.
         further: Returns a connection to another worker of that kind, which is free now; None where there is none.
+        stopping: Set where both are to give up and raise KeyboardInterrupt, since nobody waits for them any more.
     """
 
     def __init__(
-        self, connect: Callable[[], Connection], further: Callable[[], Connection | None] = lambda: None
+        self,
+        connect: Callable[[], Connection],
+        further: Callable[[], Connection | None] = lambda: None,
+        stopping: Event | None = None,
     ) -> None:
         self.connect = connect
         self._further = further
+        self._stopping = stopping or Event()
         self._open: Connection | None = None
         self._has: set[str] = set()
         self._fingerprint: Any = None
-        self._timed: set[int] = set()
+        self._timed: dict[str, Connection] = {}
         self._turn, self._joining = RLock(), RLock()
         self._stopped = self._stays = False
         self._refused: TrtGateError | None = None
@@ -85,31 +88,38 @@ class FleetLauncher:
             return self._connected()
 
     def _connected(self) -> Connection:
-        if self._refused is not None:  # to wait for a machine once is enough
+        if self._refused is not None:
             raise self._refused
-        if self._stopped:
-            raise KeyboardInterrupt
+        self._give_back_if_stopped()
         if self._open is None:
             try:
                 opened = self._open = self.connect()
             except TrtGateError as error:
-                self._refused = error
-                raise
+                self.refuse(error)
+            self._give_back_if_stopped()
             self._has.clear()
             hello = self._call("hello")
             if hello["release"] != __version__:
-                self.close()
-                raise SettingsError(
-                    f"the worker on {opened.name} has pytest-trtgate {hello['release']}, this is {__version__}; "
-                    f"install the same on both"
-                )
+                said = f"the worker on {opened.name} has pytest-trtgate {hello['release']}, this is {__version__}"
+                self.refuse(SettingsError(f"{said}; install the same on both"))
             found = self._call("ask", "versions"), self._call("ask", "gpus"), self._call("ask", "cpu_model")
             like = ([(gpu.name, gpu.driver) for gpu in found[1]], found[0], found[2])
             if self._fingerprint not in (None, like):
-                self.close()
-                raise WorkerLostError(f"{opened.name}, which was to take the place of a lost worker, is unlike it")
+                said = f"{opened.name} is unlike the machine that it was to take the place of, or to work beside"
+                self.refuse(WorkerLostError(f"{said}: GPU, driver, CPU or versions differ"))
             self._fingerprint = like
         return self._still_open
+
+    def _give_back_if_stopped(self) -> None:
+        if self._stopped:
+            self.close()
+            raise KeyboardInterrupt
+
+    def refuse(self, error: TrtGateError) -> NoReturn:
+        """Raise an error, now and whenever a worker is needed: to wait for one once is enough."""
+        self.close()
+        self._refused = error
+        raise error
 
     def ask(self, what: str, *arguments: Any) -> Any:
         """Return what the worker's machine says of itself."""
@@ -121,22 +131,14 @@ class FleetLauncher:
         """Whether there is no worker, and none to be had."""
         return self._refused is not None
 
-    @property
-    def has_timed(self) -> bool:
-        """Whether a job of the calling thread was timed since it last called :meth:`forget`, so that no other will do.
-
-        A worker that is lent is not replaced either.
-        """
-        return self._stays or get_ident() in self._timed
+    def has_timed(self, job: Job) -> bool:
+        """Return whether what a job is compared with was timed already, so that no other machine will do."""
+        return job.beside in self._timed
 
     @property
     def node(self) -> str:
         """The name of the machine that works; empty where none does."""
         return self._open.name if self._open is not None else ""
-
-    def forget(self) -> None:
-        """Begin with what has nothing to do with what the calling thread timed before."""
-        self._timed.discard(get_ident())
 
     @property
     def _still_open(self) -> Connection:
@@ -159,7 +161,7 @@ class FleetLauncher:
         self, method: str, *arguments: Any, say: Callable[[str], None] = lambda _: None, limit_s: float = math.inf
     ) -> Any:
         """Call what may take long: for as long as the worker answers what it said meanwhile, it is not lost."""
-        future, ends_at = self.connection.call(method, *arguments), monotonic_s() + limit_s + ANSWER_S
+        future, ends_at = self._still_open.call(method, *arguments), monotonic_s() + limit_s + ANSWER_S
         while not future.done():
             wait([future], timeout=POLL_S)
             if monotonic_s() > ends_at:
@@ -195,14 +197,19 @@ class FleetLauncher:
             try:
                 return self._run(job, folder, progress)
             except WorkerLostError as error:
-                if self.has_timed or self._stopped:
+                if self._stays or self.is_lost or self._stopped or self.has_timed(job):
                     raise
                 progress(f"{error}; trying another")
-                return self._run(job, folder, progress)
+                try:
+                    return self._run(job, folder, progress)
+                except WorkerLostError as second:
+                    raise WorkerLostError(f"{error}; {second}") from second
         except JobTimeoutError as error:  # another would hang as long
             raise JobTimeoutError(job.name, error.reason, error.log_tail) from None
         except JobError:
             raise
+        except WorkerLostError as error:
+            raise MachineLostError(job.name, str(error)) from error
         except TrtGateError as error:
             raise JobError(job.name, str(error)) from error
         except OSError as error:
@@ -218,7 +225,11 @@ class FleetLauncher:
             packed = pack(job)
         except ValidationError as error:
             raise JobError(job.name, f"an input cannot be sent ({error.errors()[0]['msg']})") from error
-        machine = self.connection.name
+        timed_by = self._timed.get(job.beside)
+        if timed_by is not None and timed_by is not self._open:
+            raise WorkerLostError(f"the worker on {timed_by.name}, which timed {job.beside} before, is gone")
+        opened = timed_by or self.connection
+        machine = opened.name
         write_whole(folder / "request.json", as_json(packed.job))
         self._send(packed, lambda text: progress(f"{machine}: {text}"))
         outcome_text = self._patiently(
@@ -235,8 +246,8 @@ class FleetLauncher:
             kind = JobTimeoutError if outcome.timed_out else JobError
             failure = renamed(outcome.failure, outcome.places, packed)
             raise kind(job.name, failure + _lacks(job, failure + outcome.log_tail, machine), outcome.log_tail)
-        if job.kind == "latency":
-            self._timed.add(get_ident())
+        if job.beside:
+            self._timed[job.beside] = opened
         answer = renamed(outcome.response, outcome.places, packed)
         if job.kind == "accuracy":
             answer["failures"] = {arm: why + _lacks(job, why, machine) for arm, why in answer["failures"].items()}
@@ -278,7 +289,7 @@ class FleetLauncher:
                 raise RecordError(f"the worker sent {place!r:.80}, which was not asked for")
             path = Path(packed.places[root]) / inside
         path.parent.mkdir(parents=True, exist_ok=True)
-        machine = self.connection.name
+        machine = self.node
         unfinished = path.with_name(f".{path.name}.{uuid4().hex}")
         try:
             with unfinished.open("wb") as file:
@@ -309,8 +320,8 @@ class FleetLauncher:
 
     def like_this(self, connect: Callable[[], Connection]) -> FleetLauncher:
         """Return a launcher of a worker that has to be like this one's."""
-        found = FleetLauncher(connect, self._further)
-        found._fingerprint = self._fingerprint
+        found = FleetLauncher(connect, self._further, self._stopping)
+        found._fingerprint, found._timed = self._fingerprint, self._timed
         return found
 
     def take_further(self) -> Connection:
@@ -323,11 +334,13 @@ class FleetLauncher:
     def stop(self) -> None:
         """End the worker under a thread that waits for it: it is interrupted."""
         self._stopped = True
+        self._stopping.set()
         self.close()
 
     def resume(self) -> None:
         """Take jobs again after :meth:`stop`."""
         self._stopped = False
+        self._stopping.clear()
 
     def prepare(self, kind: JobKind, count: int, device: str, threads: int, folder: Path) -> None:
         """Let processes of the worker begin to import; see :class:`pytest_trtgate.EarlyLauncher`."""

@@ -31,6 +31,21 @@ CPU = "trtgate-cpu"
 """The resource that stands for all of a node's CPU."""
 _KIND, _ROOTS, _CACHE = "TRTGATE_WORKER_KIND", "TRTGATE_WORKER_DATA_ROOTS", "TRTGATE_WORKER_CACHE"
 """Environment variables by which `trtgate worker` tells the workers on its node what it was told."""
+_RAY = """
+import os, runpy, signal, threading
+
+def end_with_parent():
+    while os.read(0, 1):
+        pass
+    os.killpg(0, signal.SIGKILL)
+
+threading.Thread(target=end_with_parent, daemon=True).start()
+runpy.run_module("ray.scripts.scripts", run_name="__main__", alter_sys=True)
+"""
+"""Ray's command line, in a process that ends with all that it has started as soon as its standard input ends.
+
+That is when `trtgate worker` is gone, whatever ended it, since only that holds the other end.
+"""
 _END_S = 15.0
 _FETCH_S = 5.0
 """How long the coordinator has to fetch what the last job wrote."""
@@ -97,7 +112,7 @@ def join(
     gpus = machine.gpus() if backend == "tensorrt" else ()
     say(f"{kind_of(machine)}: {backend} on {device} ({why}); joining {address}")
     command = [
-        *(sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--disable-usage-stats"),
+        *(sys.executable, "-c", _RAY, "start", "--block", "--disable-usage-stats"),
         *(
             f"--address={address}",
             f"--labels={LABEL}={kind_of(machine)},{RELEASE}={label_of(__version__)}",
@@ -105,8 +120,6 @@ def join(
         ),
         f'--resources={{"{CPU}": 1}}',
     ]
-    # In a group of its own: an interrupt is for us, who may have to wait for a job.
-    process = subprocess.Popen(command, start_new_session=True, stdin=subprocess.DEVNULL)
     leaving = [False]
 
     def leave(number: int, frame: object) -> None:
@@ -114,12 +127,14 @@ def join(
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, leave)
-    while process.poll() is None and not leaving[0]:
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(0.5)
-    if leaving[0]:
-        _drain(machine, [gpu.uuid for gpu in gpus] or ["cpu"], say)
-    _end(process)
+    # In a group of its own: an interrupt is for us, who may have to wait for a job.
+    with subprocess.Popen(command, start_new_session=True, stdin=subprocess.PIPE) as process:
+        while process.poll() is None and not leaving[0]:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(0.5)
+        if leaving[0]:
+            _drain(machine, [gpu.uuid for gpu in gpus] or ["cpu"], say)
+        _end(process)
     if not leaving[0]:
         say(f"Ray ended with exit code {process.returncode}; what it printed says why")
     return 0 if leaving[0] else 1

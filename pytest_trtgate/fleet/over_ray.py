@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
 from contextlib import contextmanager, suppress
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +25,9 @@ from .node import CPU, LABEL, RELEASE, NodeWorker
 
 BUILT_IN_LABEL = "ray.io/accelerator-type"
 _END_S = 10.0
+_POLL_S = 0.25
+_QUIET_S = 5.0
+"""A shorter wait for a machine is not told of."""
 _JOINING = threading.Lock()
 _REACH_S = 10.0
 _START_S = 20.0
@@ -59,6 +63,9 @@ class RayCluster:
         wait_s: For how long to wait until a machine is free.
         say: Told in one sentence of a wait.
         worker: What does the jobs.
+
+    Attributes:
+        stopping: Set where nobody waits for a machine any more: whoever still does raises KeyboardInterrupt.
     """
 
     def __init__(
@@ -77,6 +84,7 @@ class RayCluster:
         self._wait_s = wait_s
         self._say = say
         self._worker = worker
+        self.stopping = threading.Event()
 
     def connect(self) -> Connection:
         """Start a worker on a machine that is free, and return the connection to it.
@@ -139,7 +147,8 @@ class RayCluster:
         self._join(ray)
         if ray.available_resources().get("GPU" if self._uses_gpu else CPU, 0) < 1 or not self.free():
             return None
-        again = RayCluster(self._address, self._kind, uses_gpu=self._uses_gpu, wait_s=_START_S, worker=self._worker)
+        again = copy(self)
+        again._wait_s, again._say = _START_S, lambda _: None
         with suppress(SettingsError, WorkerLostError):
             return again.connect()
         return None
@@ -190,15 +199,18 @@ class RayCluster:
         raise SettingsError(f"the Ray cluster at '{self._address}' has {asked}; it has: {there}; {what}")
 
     def _first_answer(self, connection: RayConnection, kind: str) -> dict[str, str]:
-        future, ends_at, told = connection.call("hello"), time.monotonic() + self._wait_s, False
+        future, began_s, told = connection.call("hello"), time.monotonic(), False
         while not future.done():
-            if time.monotonic() > ends_at:
+            waited_s = time.monotonic() - began_s
+            if self.stopping.is_set():
+                raise KeyboardInterrupt
+            if waited_s > self._wait_s:
                 raise WorkerLostError(
                     f"no {kind} of the Ray cluster at '{self._address}' became free in {self._wait_s:g} s; end what "
                     f"holds it, or raise fleet.wait_s"
                 )
-            wait([future], timeout=5.0)
-            if not future.done() and not told:
+            wait([future], timeout=_POLL_S)
+            if waited_s > _QUIET_S and not told:
                 told = True
                 self._say(f"waiting for a {kind} of the Ray cluster at {self._address}")
         try:

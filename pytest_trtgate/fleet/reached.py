@@ -28,10 +28,11 @@ def cluster_of(settings: Settings, say: Callable[[str], None] = lambda _: None) 
 def launcher_of(settings: Settings, say: Callable[[str], None] = lambda _: None) -> FleetLauncher:
     """Return a launcher to such a machine, which is joined when it is used."""
     cluster = cluster_of(settings, say)
-    return FleetLauncher(cluster.connect, cluster.another)
+    return FleetLauncher(cluster.connect, cluster.another, cluster.stopping)
 
 
 def lanes_of(settings: Settings, say: Callable[[str], None] = lambda _: None) -> FleetLanes:
     """Return a launcher to all such machines that are free, as far as the settings allow."""
     cluster = cluster_of(settings, say)
-    return FleetLanes(FleetLauncher(cluster.connect, cluster.another), cluster.free, settings.fleet.nodes)
+    first = FleetLauncher(cluster.connect, cluster.another, cluster.stopping)
+    return FleetLanes(first, cluster.free, settings.fleet.nodes)

@@ -12,7 +12,7 @@ from typing import Any
 from ..errors import JobError, TrtGateError
 from ..jobs import Job, JobKind
 from ..records import FileRecord
-from .launcher import FleetLauncher
+from .launcher import Connection, FleetLauncher
 
 
 class FleetLanes:
@@ -26,12 +26,12 @@ class FleetLanes:
 
     def __init__(self, first: FleetLauncher, free: Callable[[], int], most: int | None = None) -> None:
         self._first = first
-        self._connect = first.connect
+        self._connect, first.connect = first.connect, self._connect_first
         self._free = free
         self._most = most
         self._lanes = {0: first}
+        self._not_entered: set[int] = set()
         self._mine = threading.local()
-        self._stopped = self._spread = False
 
     @property
     def ask(self) -> Callable[..., Any]:
@@ -50,9 +50,9 @@ class FleetLanes:
 
     @property
     def _own(self) -> FleetLauncher:
-        """The launcher of the calling thread: of another lane, where its own is lost and nothing was timed there."""
+        """The launcher of the calling thread: of another lane, where its own is lost."""
         own: FleetLauncher = getattr(self._mine, "launcher", self._first)
-        if own.is_lost and not own.has_timed:
+        if own.is_lost:
             own = next(self._alive(), own)
             self._mine.launcher = own
         return own
@@ -60,31 +60,38 @@ class FleetLanes:
     def _alive(self) -> Iterator[FleetLauncher]:
         return (one for one in list(self._lanes.values()) if not one.is_lost)
 
-    def lanes(self, wanted: int) -> int:
-        """Return how many lanes there can be; see :class:`pytest_trtgate.jobs.LanedLauncher`."""
-        most = wanted if self._most is None else min(wanted, self._most)
-        if most > 1:
-            with suppress(TrtGateError):
-                most = min(most, 1 + self._free())
-        self._spread = most > 1
-        if self._spread:  # another lane is there at once; a machine that becomes free may not be for long
-            self._first.connect = self._first.take_further
-        return most
+    @property
+    def _is_spread(self) -> bool:
+        """Whether there is any lane beside the first."""
+        return any(one is not self._first for one in self._alive())
 
-    def enter(self, lane: int, anew: bool = True) -> bool:
-        """Have the calling thread's jobs done in a lane; see :class:`pytest_trtgate.jobs.LanedLauncher`."""
-        launcher = self._lanes.get(lane)
-        if launcher is None:
-            launcher = self._first.like_this(self._first.take_further)
+    def _connect_first(self) -> Connection:
+        # Another lane is there at once; a machine that becomes free may not be for long.
+        return self._first.take_further() if self._is_spread else self._connect()
+
+    def lanes(self, wanted: int) -> int:
+        """Add lanes for machines that are free now; see :class:`pytest_trtgate.jobs.LanedLauncher`."""
+        alive = list(self._alive())
+        missing = (wanted if self._most is None else min(wanted, self._most)) - len(alive)
+        if missing > 0:
             with suppress(TrtGateError):
+                free = self._free() - sum(not one.node for one in alive)  # which are to have one yet
+                for _ in range(min(missing, free)):
+                    self._not_entered.add(len(self._lanes))
+                    self._lanes[len(self._lanes)] = self._first.like_this(self._first.take_further)
+        return len(self._lanes)
+
+    def enter(self, lane: int) -> bool:
+        """Have the calling thread's jobs done in a lane; see :class:`pytest_trtgate.jobs.LanedLauncher`."""
+        launcher = self._mine.launcher = self._lanes.get(lane, self._first)
+        if lane in self._not_entered:
+            self._not_entered.discard(lane)
+            try:
                 _ = launcher.connection
-                self._lanes[lane] = launcher
-            if self._stopped:
-                launcher.stop()
-        self._mine.launcher = launcher
-        if anew:
-            for one in list(self._lanes.values()):
-                one.forget()
+            except TrtGateError as error:
+                self._free = int  # what is free is not to be had, or unlike the first
+                with suppress(TrtGateError):
+                    launcher.refuse(error)
         return not launcher.is_lost or not any(self._alive())
 
     def run(self, job: Job, folder: Path, progress: Callable[[str], None]) -> FileRecord:
@@ -93,7 +100,7 @@ class FleetLanes:
         try:
             return own.run(job, folder, progress)
         except JobError:
-            if not own.is_lost or self._own is own:
+            if not own.is_lost or own.has_timed(job) or self._own is own:
                 raise
         return self._own.run(job, folder, progress)
 
@@ -103,29 +110,26 @@ class FleetLanes:
 
     def beside(self, most: int) -> AbstractContextManager[Sequence[FleetLauncher]]:
         """Lend launchers of further workers; see :class:`pytest_trtgate.jobs.ParallelLauncher`."""
-        return nullcontext(()) if self._spread else self._own.beside(most)
+        return nullcontext(()) if self._is_spread else self._own.beside(most)
 
     def close(self) -> None:
         """End all workers; a job that comes all the same waits for a machine, as the first did."""
         self._each(FleetLauncher.close)
-        if self._spread and not self._first.is_lost:
+        if not self._first.is_lost:
             self.resume()
 
     def stop(self) -> None:
         """End all workers, and interrupt the threads that wait for them."""
-        self._stopped = True
         self._each(FleetLauncher.stop)
 
     def resume(self) -> None:
         """Take jobs again, in the first lane."""
         self._lanes = {0: self._first}
         self._mine = threading.local()
-        self._stopped = self._spread = False
-        self._first.connect = self._connect
         self._first.resume()
 
     def _each(self, what: Callable[[FleetLauncher], None]) -> None:
         """Do something to all launchers at once, since each may have to wait for its worker."""
-        launchers = list(self._lanes.values())  # a lane may be joining a machine
+        launchers = list(self._lanes.values())
         with ThreadPoolExecutor(len(launchers)) as pool:
             list(pool.map(what, launchers))

@@ -37,7 +37,7 @@ class ContentStore:
 
     def __init__(self, cache_root: Path, data_roots: Sequence[Path] = (), shared: SharedStore | None = None) -> None:
         claim(cache_root)
-        self.cache_root = cache_root.resolve()
+        self.cache_root = Path(os.path.realpath(cache_root))
         self._folder = self.cache_root / CONTENT
         self._temporary = self.cache_root / "tmp"
         for folder in (self._folder, self._temporary):

@@ -513,6 +513,7 @@ class SplitFacts(FileRecord):
         bad_labels: Label files for which a model that finds no key points leaves out their images.
         bad_poses: The same of one that finds key points, where the dataset has a shape of them.
         boxes: Label files of boxes, with no outline.
+        repeated: Label files with rows that are there twice, of which one counts.
         unlabelled: How many images have no label file.
         without_image: Label files to which there is no image.
         classes: How many objects there are of each class, by its index.
@@ -526,6 +527,7 @@ class SplitFacts(FileRecord):
     bad_labels: Trouble = Trouble()
     bad_poses: Trouble = Trouble()
     boxes: Trouble = Trouble()
+    repeated: Trouble = Trouble()
     unlabelled: int = 0
     without_image: Trouble = Trouble()
     classes: dict[int, int] = Field(default_factory=dict)
@@ -537,8 +539,8 @@ class SplitFacts(FileRecord):
 class CheckpointFacts(FileRecord):
     """What a checkpoint says of its training; None where it does not tell. ``problem``: why nothing is known.
 
-    ``single_cls``: it was trained to take all objects for one class, whatever classes the dataset has. ``modules``: the
-    modules of its classes that neither Python nor a package of a known version has.
+    ``unusable``: Ultralytics cannot load it. ``single_cls``: it was trained to take all objects for one class, whatever
+    classes the dataset has. ``modules``: the modules of its classes that no package of a known version has, nor Python.
     """
 
     imgsz: int | None = None
@@ -549,6 +551,7 @@ class CheckpointFacts(FileRecord):
     version: str | None = None
     modules: tuple[str, ...] = ()
     problem: str = ""
+    unusable: bool = False
 
 
 class EngineFacts(FileRecord):

@@ -40,7 +40,8 @@ class Job:
 
     For a launcher that has to send what is read: ``sha256`` returns that of a file, empty of one that is missing.
     ``code`` are the source files of a checkpoint's own modules, by their paths from a folder on Python's path, and
-    ``unsent`` says why other modules of it are not among them.
+    ``unsent`` says why other modules of it are not among them. Jobs that time something have the same ``beside`` where
+    their times are compared: one machine does them all.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Job:
     sha256: Callable[[Path], str] = sha256_or_none
     code: Mapping[str, Path] = field(default_factory=dict)
     unsent: Mapping[str, str] = field(default_factory=dict)
+    beside: str = ""
 
     @property
     def kind(self) -> JobKind:
@@ -100,13 +102,13 @@ class LanedLauncher(Launcher, Protocol):
     """A launcher of several equal devices. Each thread has a lane, the number of the device that does its jobs."""
 
     def lanes(self, wanted: int) -> int:
-        """Return how many lanes there can be now, at most as many as are wanted."""
+        """Add lanes for devices that are free now, until so many work; return how many there ever were.
 
-    def enter(self, lane: int, anew: bool = True) -> bool:
-        """Have the jobs of the calling thread done in a lane; return False where it has no device any more.
-
-        ``anew``: what comes has nothing to do with what the thread timed before.
+        Their numbers begin at 0, which is always there.
         """
+
+    def enter(self, lane: int) -> bool:
+        """Have the jobs of the calling thread done in a lane; return False where it has no device."""
 
     def stop(self) -> None:
         """End every job, and so the threads that wait for one: each is interrupted."""
@@ -289,7 +291,8 @@ class LocalLauncher:
         try:
             # First, since a process that has said why it gives up may still be aborted by what it frees at its end.
             if (folder / "error.json").exists():
-                raise JobError(job.name, load(folder / "error.json", JobFailure, own=True).sentence, tail)
+                said = load(folder / "error.json", JobFailure, own=True).sentence
+                raise JobError(job.name, said, "" if tail == said else tail)
             if status < 0:
                 raise JobError(job.name, f"its process was killed by {processes.signal_name(-status)}", tail)
             if status != 0:

@@ -211,6 +211,7 @@ def child_environment(python_path: Sequence[str] = ()) -> dict[str, str]:
     if paths:
         found["PYTHONPATH"] = os.pathsep.join(str(Path(path).absolute()) for path in paths)
     found["PYTHONUNBUFFERED"] = "1"
+    found["PYTHONIOENCODING"] = "utf-8:backslashreplace"  # a name that cannot be printed ends no job
     for secret in (CACHE_KEY, SIGN_PASSWORD):
         found.pop(secret, None)
     # CUDA would count the fastest GPU first, the driver's tools count by bus; a number must mean one GPU.

@@ -55,7 +55,7 @@ def planned_backend(settings: Settings) -> tuple[str, str, str] | None:
             "name tensorrt or onnxruntime"
         )
     device = settings.device if settings.device != "auto" else "0" if settings.backend == "tensorrt" else "cpu"
-    machine = next(iter(settings.machines), "a machine")
+    machine = ", ".join(settings.machines) or "a machine"
     return settings.backend, device, f"asked for; {machine} of the Ray cluster {address}"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from ..records import Environment
 
@@ -11,8 +12,19 @@ VNNI = ("avx512_vnni", "avx_vnni", "amx_int8")
 INSTRUCTIONS = ("avx2", "avx512f", *VNNI, "asimddp", "i8mm")
 """Instructions by which ONNX Runtime chooses how to multiply 8-bit numbers, as Linux names them."""
 
+_NUMERIC = re.compile(
+    "ATEN_CPU_CAPABILITY|CUBLAS_WORKSPACE_CONFIG|MKL_(CBWR|DEBUG_CPU_TYPE|ENABLE_INSTRUCTIONS)|"
+    "(ONEDNN|DNNL)_(MAX_CPU_ISA|DEFAULT_FPMATH_MODE)|NPY_(DIS|EN)ABLE_CPU_FEATURES|NVIDIA_TF32_OVERRIDE|"
+    "OPENBLAS_CORETYPE|OPENCV_(CPU_DISABLE|IO_MAX_IMAGE_\\w+|IPP)|TORCH_ALLOW_TF32_CUBLAS_OVERRIDE|TORCH_CUDNN_\\w+"
+)
+"""Environment variables by which libraries choose kernels, instructions or number formats, or images that they read."""
 NVPMODEL = "nvpmodel "
 """What the power mode of a Jetson follows in :attr:`Environment.power`."""
+
+
+def numeric_variables(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment variables that change how libraries compute."""
+    return {name: value for name, value in sorted(environ.items()) if _NUMERIC.fullmatch(name)}
 
 
 def machine_slug(device: str, backend: str, version: str) -> str:

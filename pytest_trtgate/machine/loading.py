@@ -42,4 +42,4 @@ def _why_not_on(then: Environment, machine: Machine) -> list[str]:
 
 
 def _release(version: str) -> tuple[int, ...]:
-    return tuple(map(int, re.findall(r"\d+", version)))
+    return tuple(map(int, re.findall(r"\d{1,9}", version)))

@@ -14,7 +14,7 @@ from pathlib import Path
 from ..records import Environment
 from . import load
 from .commit import commit_of
-from .environment import INSTRUCTIONS, NVPMODEL, cpu_name, machine_slug
+from .environment import INSTRUCTIONS, NVPMODEL, cpu_name, machine_slug, numeric_variables
 from .gpus import VISIBLE, Gpu, GpuNow, all_gpus, chosen, gpu_now
 from .locks import LOCKS, device_lock
 from .packages import edits, installed_versions, with_edits
@@ -168,6 +168,7 @@ class Machine:
             device=device,
             versions=versions,
             commit=self.commit(folder),
+            variables=numeric_variables(self.environ),
         )
 
 

@@ -14,11 +14,16 @@ from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 
+from ..records import file_sha256
+
 _CONTRIB = ("opencv-contrib-python", "opencv-contrib-python-headless")
+_HEIF = "pi-heif"
+"""Reads HEIC, images of which are left out without it."""
+_WHERE_INSTALLED = (*_CONTRIB, _HEIF)
 """What keys name only where it is installed: 0.1.0 did not know it, and what it stored is to be found."""
 OPENCV = ("opencv-python", "opencv-python-headless", *_CONTRIB)
 """Distributions of one library, of which any will do."""
-DECODERS = (*OPENCV, "pillow")
+DECODERS = (*OPENCV, "pillow", _HEIF)
 """Distributions that decode and resize images."""
 PACKAGES = (
     *("ultralytics", "torch", "torchvision", "onnx", "onnxruntime", "onnxslim", "tensorrt", "nvidia-modelopt"),
@@ -96,16 +101,19 @@ def edits(distribution: str) -> str:
 
 
 def sources(package: Path) -> list[tuple[str, bytes]]:
-    """Return name, from the package's own, and SHA-256 of each source file of a package or module, sorted by name."""
+    """Return name, from the package's own, and SHA-256 of each source file of a package or module, sorted by name.
+
+    What Python cannot read either, such as the link by which an editor locks a file, is no source.
+    """
     if package.is_file():
-        return [(package.name, hashlib.sha256(package.read_bytes()).digest())]
+        return [(package.name, bytes.fromhex(file_sha256(package)))]
     found = []
     for folder, _, names in os.walk(package):
         inside = Path(folder).relative_to(package.parent).as_posix()
         for name in names:
             if name.endswith(_SUFFIXES):
-                with open(f"{folder}/{name}", "rb") as file:  # noqa: PTH123 (hundreds of them)
-                    found.append((f"{inside}/{name}", hashlib.sha256(file.read()).digest()))
+                with suppress(OSError):
+                    found.append((f"{inside}/{name}", bytes.fromhex(file_sha256(Path(folder, name)))))
     return sorted(found)
 
 
@@ -122,13 +130,13 @@ def released(version: str) -> str:
 
 def versions_in_key(names: Iterable[str], versions: Mapping[str, str]) -> dict[str, str | None]:
     """Return the part of a key that says which versions of some distributions are installed; None for those not."""
-    return {name: versions.get(name) for name in names if name in versions or name not in _CONTRIB}
+    return {name: versions.get(name) for name in names if name in versions or name not in _WHERE_INSTALLED}
 
 
 def package_lines(versions: Mapping[str, str]) -> list[str]:
     """Return a line per package: its version, or that it is not installed; of OpenCV's distributions, the installed."""
     there = [name for name in OPENCV if name in versions] or [OPENCV[0]]
-    shown = [name for name in PACKAGES if name not in OPENCV or name in there]
+    shown = [name for name in PACKAGES if name not in (*OPENCV, _HEIF) or name in there or name in versions]
     width = max(map(len, shown))
     lacking = {OPENCV[0]: "not installed, nor is another distribution of OpenCV"}
     return [f"{name:<{width}} {versions.get(name) or lacking.get(name, 'not installed')}" for name in shown]

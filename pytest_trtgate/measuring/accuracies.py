@@ -9,7 +9,7 @@ from typing import Any
 
 from ..cache import AccuracyCache
 from ..data import Dataset, reading
-from ..errors import JobError, JobTimeoutError
+from ..errors import JobError, JobTimeoutError, MachineLostError
 from ..jobs import ARM_NAME, LOG_NAME, AccuracyArm, AccuracyRequest, ArmAccuracy, log_tail
 from ..machine import DECODERS, versions_in_key
 from ..records import (
@@ -177,15 +177,14 @@ class Evaluations:
             settings=context.evaluation(model),
             sparing=sparing,
         )
-        folder = context.workspace.job_folder(job)
-        if (folder / "request.json").exists():  # it had no other arm, and what it left is kept
+        before = context.workspace.job_folder(job)
+        if (before / "request.json").exists():  # it had no other arm, and what it left is kept
             job += "-again"
-            folder = context.workspace.job_folder(job)
         try:
-            answer = evaluated(context, job, request, len(data.images))
+            answer, failed = evaluated(context, job, request, data.images)
         except JobError as error:
-            if sparing:
-                yield arms[0].name, error
+            if sparing or isinstance(error, MachineLostError):
+                yield from ((arm.name, error) for arm in arms)
             else:
                 yield from self._again(model, arms, _arm_at(context.workspace.job_folder(error.job)), error)
             return
@@ -194,12 +193,13 @@ class Evaluations:
         context.check_inputs(model, evaluated=True)
         with reading():
             context.inputs.check(Path(arm.request.artifact) for arm in arms)
-        tail = log_tail(folder / LOG_NAME)
         for arm in arms:
             found = answer.arms.get(arm.request.arm)
             if found is None:
                 reason = answer.failures.get(arm.request.arm, "the job did not say what became of it")
-                yield arm.name, JobError(job, data.in_own_words(reason), tail)
+                its = failed.get(arm.request.arm, job)
+                tail = log_tail(context.workspace.job_folder(its) / LOG_NAME)
+                yield arm.name, JobError(its, data.in_own_words(reason), tail)
             else:
                 yield arm.name, self._record(model, arm, found, sparing)
 
@@ -284,4 +284,5 @@ def result_parts(
         "instructions": environment.instructions,
         "threads": threads,
         "versions": versions_in_key((*VERSIONS, environment.backend), environment.versions),
+        **({"variables": environment.variables} if environment.variables else {}),
     }

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -108,6 +108,7 @@ class RunContext:
         ahead, launches = workspace.path / "ahead", settings.latency.launches
         self.expected = ExpectedJobs(caller.launcher, environment.device, self.threads, ahead, launches)
         self._export_arguments: dict[Cell, dict[str, Any]] = {}
+        self._sent_code = cache(sent_code)  # which walks folders
 
     @cached_property
     def weights_sha256(self) -> dict[str, str]:
@@ -140,7 +141,7 @@ class RunContext:
 
         with_paths(request, note)
         asked = (its for model, its in modules.items() if str(self.plan.weights[model]) in read)
-        found = sent_code(module for its in asked for module in its)
+        found = self._sent_code(tuple(module for its in asked for module in its))
         return found.files, found.missing
 
     def check_inputs(self, model: str, *, evaluated: bool = False, calibrated: bool = False) -> None:
@@ -200,11 +201,11 @@ class RunContext:
             single_cls=trained is not None and trained.single_cls,
         )
 
-    def job(self, name: str, request: Request[A], times: int = 1, lent: Launcher | None = None) -> A:
+    def job(self, name: str, request: Request[A], times: int = 1, lent: Launcher | None = None, beside: str = "") -> A:
         """Run a job, on the run's device unless its kind needs none, and return its answer.
 
         It may take ``times`` as long as the settings say for its kind. Its folder has its name. ``lent``: the launcher
-        of a further device, on which the job runs beside one on the run's own.
+        of a further device, on which the job runs beside one on the run's own. ``beside``: see :class:`Job`.
 
         Raises:
             JobError: It failed.
@@ -221,7 +222,8 @@ class RunContext:
         try:
             device = self.environment.device if spec.uses_device else ""
             code = self._code_for(request)
-            job = Job(name, request, device, limit_s, max(limit_s, self._longest_s), self.inputs.sha256, *code)
+            wait_s = max(limit_s, self._longest_s)
+            job = Job(name, request, device, limit_s, wait_s, self.inputs.sha256, *code, beside)
             with self.caller.working() if lent is None else nullcontext():
                 answer = (lent or self.caller.launcher).run(job, folder, self.caller.progress)
             if not isinstance(answer, request.response()):

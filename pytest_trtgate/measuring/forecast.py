@@ -188,10 +188,11 @@ def remember(context: RunContext, run: RunRecord, total_s: float) -> None:
     store.put(key, Durations(seconds=seconds, rest_s=round(rest_s, 2)))
 
 
-def spent(jobs: Iterable[JobRecord], total_s: float) -> str:
+def spent(jobs: Collection[JobRecord], total_s: float) -> str:
     """Return in one line where the time of a run went: on each kind of job, and beside all of them on the gate.
 
-    Jobs wait for the device, which another run may use, and for what is imported ahead of them.
+    Jobs wait for the device, which another run may use, and for what is imported ahead of them. On several machines
+    they may take longer together than the run.
     """
     by_kind: dict[str, float] = {}
     waited_s = 0.0
@@ -208,7 +209,9 @@ def spent(jobs: Iterable[JobRecord], total_s: float) -> str:
     parts += [("waiting", waited_s)] if waited_s >= 1 else []
     parts.append(("gate", max(0.0, total_s - covered_s)))
     listed = ", ".join(f"{word} {fmt.plain(fmt.duration(seconds))}" for word, seconds in parts)
-    return f"time: {listed}; {fmt.plain(fmt.duration(total_s))} in all"
+    several = len({job.node for job in jobs if job.node})
+    of = f" of {several} machines together" if several > 1 else ""
+    return f"time{of}: {listed}; {fmt.plain(fmt.duration(total_s))} in all"
 
 
 def _own_s(job: JobRecord) -> float:

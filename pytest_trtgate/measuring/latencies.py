@@ -238,7 +238,7 @@ class Latencies:
         elif kind == "further" or all(arm.arm != REFERENCE for arm in arms):
             gated = (self.context.settings.latency.context,)
             request = request.model_copy(update={"contexts": gated, "energy": kind == "first"})
-        launch = self.context.job(name, request).launch
+        launch = self.context.job(name, request, beside=model).launch
         place = Path(request.samples_file).relative_to(self.context.workspace.path)
         return launch.model_copy(update={"samples": str(place)})
 

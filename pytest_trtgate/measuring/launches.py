@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from ..errors import JobError
+from ..errors import JobError, MachineLostError
 from ..jobs import ArmRequest
 from ..judge.latency.fitness import unfit
 from ..records import PLACEBOS, PRECISIONS, REFERENCE, REPLAYS, Failure, LatencyRecord, Launch, placebo_of
@@ -87,6 +87,8 @@ class LaunchSeries:
             launch = self.launch(
                 f"launch-{self.record.model}-{number + 1}", number, arms, "further" if have else "first"
             )
+        except MachineLostError:
+            raise
         except JobError as error:
             self._drop_broken(arms, error)
             return False

@@ -6,24 +6,29 @@ import hashlib
 import importlib.util
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..machine import KNOWN, sources
+from ..records import file_sha256, read_bytes
 
 _IMPORT = re.compile(rb"^[ \t]*(?:from[ \t]+(\w+)[\w.]*[ \t]+import\b|import[ \t]+([\w., \t]+))", re.MULTILINE)
 _INSTALLED = ("site-packages", "dist-packages")
-_COMPILED = (".so", ".pyd")
+_EXTENSIONS = (".so", ".pyd")
 
 
 def own_code(modules: Iterable[str]) -> str:
     """Return the SHA-256 of the sources of the packages that modules are in; nothing is imported.
 
-    What code of the user's own imports belongs to it, as far as it is his own too. Of what is installed, only packages
-    that are named count. A package that cannot be found counts by its name.
+    What code of the user's own imports belongs to it, as far as it is his own too; so does what is compiled. Of what is
+    installed, only packages that are named count. A package that cannot be found counts by its name.
     """
     named = _named(modules)
-    found = {name: sorted(s for place in places for s in sources(place)) for name, places in _packages(named).items()}
+    found = {
+        name: sorted(one for place in places for one in (*sources(place), *_compiled(place)))
+        for name, places in _packages(named).items()
+    }
     code = sorted((name, its) for name, its in found.items() if its or name in named)
     return hashlib.sha256(repr(code).encode()).hexdigest()
 
@@ -47,7 +52,7 @@ def sent_code(modules: Iterable[str]) -> SentCode:
     for package, places in _packages(named).items():
         if _is_installed(places):
             missing[package] = "is installed here"
-        elif any(path.suffix in _COMPILED for place in places for path in _below(place)):
+        elif any(_is_compiled(path) for place in places for path in _below(place)):
             missing[package] = "has compiled code"
         elif places:
             files |= {name: place.parent / name for place in places for name, _ in sources(place)}
@@ -82,7 +87,20 @@ def _is_installed(places: Iterable[Path]) -> bool:
 
 
 def _below(place: Path) -> Iterable[Path]:
-    return [place] if place.is_file() else place.rglob("*")
+    return [place] if place.is_file() else filter(Path.is_file, place.rglob("*"))
+
+
+def _is_compiled(path: Path) -> bool:
+    """Return whether Python runs a file without a source: an extension, or bytecode with no source beside it."""
+    if path.suffix == ".pyc":
+        return path.parent.name != "__pycache__" and not path.with_suffix(".py").exists()
+    return path.suffix in _EXTENSIONS
+
+
+def _compiled(place: Path) -> Iterator[tuple[str, bytes]]:
+    """Yield name and SHA-256 of the compiled files in a package."""
+    for path in filter(_is_compiled, _below(place) if place.is_dir() else ()):
+        yield path.relative_to(place.parent).as_posix(), bytes.fromhex(file_sha256(path))
 
 
 def _places(package: str) -> Iterator[Path]:
@@ -102,6 +120,9 @@ def _places(package: str) -> Iterator[Path]:
 def _imported(place: Path) -> Iterator[str]:
     """Yield the names of the packages that the sources in a folder, or one source, import."""
     for path in (one for one in _below(place) if one.suffix == ".py"):
-        for one, several in _IMPORT.findall(path.read_bytes()):
+        content = b""
+        with suppress(OSError):  # which Python cannot read either
+            content = read_bytes(path)
+        for one, several in _IMPORT.findall(content):
             for name in [one] if one else several.split(b","):
                 yield name.strip().partition(b" ")[0].partition(b".")[0].decode()

@@ -13,38 +13,48 @@ from ..text import plural
 from .context import RunContext
 
 
-def evaluated(context: RunContext, name: str, request: AccuracyRequest, images: int) -> AccuracyResponse:
+def evaluated(
+    context: RunContext, name: str, request: AccuracyRequest, images: Sequence[Path]
+) -> tuple[AccuracyResponse, dict[str, str]]:
     """Run an accuracy job, in parts where further devices are free and the settings divide so many images.
+
+    A split that names an image twice is not divided: parts are told apart by their images.
+
+    Returns:
+        What it answered, and the job in which each arm failed that did.
 
     Raises:
         JobError: It failed; ``job`` names the part.
     """
-    launcher, most = context.caller.launcher, context.settings.fleet.parts(images)
+    launcher, most = context.caller.launcher, context.settings.fleet.parts(len(images))
+    divides = most > 1 and not request.sparing and len(set(images)) == len(images)
     with ExitStack() as stack:
         others: Sequence[Launcher] = ()
-        if most > 1 and not request.sparing and isinstance(launcher, ParallelLauncher):
+        if divides and isinstance(launcher, ParallelLauncher):
             pool = stack.enter_context(ThreadPoolExecutor(most - 1))
             others = stack.enter_context(launcher.beside(most - 1))
         if not others:
-            return context.job(name, request, len(request.arms))
+            return context.job(name, request, len(request.arms)), {}
         count = 1 + len(others)
-        context.milestone(f"{name}: {plural(images, 'image')} in {count} parts, on as many machines")
+        context.milestone(f"{name}: {plural(len(images), 'image')} in {count} parts, on as many machines")
         parts = [_part(context, name, request, number, count) for number in range(1, count + 1)]
         later = [
             pool.submit(context.job, each, part, len(request.arms), lent)
             for (each, part), lent in zip(parts[1:], others, strict=True)
         ]
-        answers = [context.job(*parts[0], len(request.arms))]
+        answers = {name: context.job(*parts[0], len(request.arms))}
         for (each, part), future in zip(parts[1:], later, strict=True):
             try:
-                answers.append(future.result())
+                answers[each] = future.result()
             except JobTimeoutError:  # it would take as long again
                 raise
             except JobError as error:
                 context.milestone(f"{error}; this part is evaluated again on the run's own machine")
-                answers.append(context.job(f"{each}-again", part, len(request.arms)))
-    _check_complete(name, answers, images)
-    return _merged(context, name, request, [part for _, part in parts], answers)
+                again = f"{each}-again"
+                answers[again] = context.job(again, part, len(request.arms))
+    _check_complete(name, list(answers.values()), len(images))
+    failed = {arm: job for job, answer in reversed(answers.items()) for arm in answer.failures}
+    return _merged(context, name, request, [part for _, part in parts], list(answers.values())), failed
 
 
 def _check_complete(name: str, answers: Sequence[AccuracyResponse], images: int) -> None:

@@ -173,16 +173,18 @@ def _check_places(settings: Settings) -> None:
     report = settings.report
     if report.is_dir():
         raise DataError(f"report = {report} is a folder; name an .html file")
-    for file in (report.with_suffix(".csv"), report.parent / RECORD_NAME):
+    for file in (report, report.with_suffix(".csv"), report.parent / RECORD_NAME):
+        which = "it" if file == report else f"{file} beside it"
         if file.is_dir():
-            raise DataError(f"report = {report} cannot be written: {file} beside it is a folder")
+            raise DataError(f"report = {report} cannot be written: {which} is a folder")
         if not _is_own(file):
             raise DataError(
-                f"report = {report} cannot be written: {file} beside it is no file of a run, and would be replaced; "
+                f"report = {report} cannot be written: {which} is no file of a run, and would be replaced; "
                 f"name a folder of its own, or move that file"
             )
     to_write = [("report", report.parent), ("report", run_folder_of(report))]
     to_write += [("baseline_dir", settings.baseline_dir)] if settings.baselines != "check" else []
+    to_write += [("promote", settings.promote)] if settings.promote else []
     folders = [("cache_dir", settings.cache_dir), ("baseline_dir", settings.baseline_dir), *to_write]
     for key, folder in folders:
         # A folder that is not there yet will be made, inside the nearest one above it that is.
@@ -198,10 +200,14 @@ def _is_own(file: Path) -> bool:
     """Return whether a file may be replaced by what a run writes in its place: there is none, or an earlier run's."""
     try:
         with open_regular(file) as opened:
-            beginning = opened.read(200)
+            beginning = opened.read(2000)
     except OSError:  # none, or one that is refused when it is written
         return True
-    return not beginning.strip() or any(mark in beginning for mark in (b'"schema_version"', b"run_id,model,"))
+    return not beginning.strip() or any(mark in beginning for mark in _MARKS)
+
+
+_MARKS = (b'"schema_version"', b"run_id,model,", b"| trtgate</title>")
+"""What a record, a table and a page of ours have near their beginning."""
 
 
 def _why_read_only(folder: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING, NoReturn
 
@@ -82,43 +83,57 @@ def trt_latency(request: pytest.FixtureRequest, trt_cell: Cell) -> CellLatency:
 
 
 @pytest.fixture
-def trtgate(request: pytest.FixtureRequest, trt_cell: Cell) -> Gate:
+def trtgate(request: pytest.FixtureRequest, trt_cell: Cell) -> Iterator[Gate]:
     """The gate on one cell: ``check_accuracy()`` and ``check_latency()`` measure, judge, and fail the test on FAIL.
 
-    Function scope. Costs nothing until a check is called.
+    Function scope. Costs nothing until a check is called. Fails the run where a test passes that asked it nothing.
     """
-    return Gate(request, trt_cell)
+    gate = Gate(request, trt_cell)
+    yield gate
+    others = {"trt_engine", "trt_accuracy", "trt_latency"}.intersection(request.fixturenames)
+    if not (gate.is_asked or others):
+        plugin_of(request.config).idle.add(request.node.nodeid)
 
 
 class Gate:
     """The checks of one cell, for one test.
 
     Attributes:
-        cell: The cell.
+        is_asked: Whether the test has asked anything of it.
     """
 
     def __init__(self, request: pytest.FixtureRequest, cell: Cell) -> None:
-        self.cell = cell
+        self._cell = cell
         self._request = request
+        self.is_asked = False
 
     def __repr__(self) -> str:
-        return f"<Gate {self.cell.key}>"
+        return f"<Gate {self._cell.key}>"
+
+    @property
+    def cell(self) -> Cell:
+        """The cell."""
+        self.is_asked = True
+        return self._cell
 
     @property
     def engine(self) -> Engine:
         """The cell's engine, as from ``trt_engine``."""
+        self.is_asked = True
         engine: Engine = self._request.getfixturevalue("trt_engine")
         return engine
 
     @property
     def accuracy(self) -> AccuracyRecord:
         """The engine's accuracy, as from ``trt_accuracy``."""
+        self.is_asked = True
         accuracy: AccuracyRecord = self._request.getfixturevalue("trt_accuracy")
         return accuracy
 
     @property
     def latency(self) -> CellLatency:
         """The engine's latency, as from ``trt_latency``."""
+        self.is_asked = True
         latency: CellLatency = self._request.getfixturevalue("trt_latency")
         return latency
 
@@ -140,6 +155,7 @@ class Gate:
         return self._close(verdict)
 
     def _judged(self, subject: Subject) -> Verdict:
+        self.is_asked = True
         try:
             return _session(self._request.config, self.cell).judge(
                 self.cell, subject, rerun_command(self._request.node)

@@ -87,7 +87,19 @@ def given(config: pytest.Config) -> dict[str, Any]:
 def asked_for(config: pytest.Config) -> bool:
     """Return whether this invocation, not ``addopts``, names an option that asks for a gate run."""
     loud = [option.flag for option in OPTIONS if option.key not in _QUIET]
-    return any(str(a).split("=")[0] in loud for a in config.invocation_params.args)
+    return any(argument.split("=")[0] in loud for argument in _arguments(config))
+
+
+def _arguments(config: pytest.Config) -> list[str]:
+    """Return this invocation's arguments, those among them that ``@FILE`` stands for."""
+    found: list[str] = []
+    for argument in map(str, config.invocation_params.args):
+        lines = [argument]
+        if argument.startswith("@"):
+            with suppress(OSError, ValueError):  # pytest has said so
+                lines = (config.invocation_params.dir / argument[1:]).read_text().splitlines()
+        found += lines
+    return found
 
 
 def rerun_command(item: pytest.Item) -> str:
@@ -134,7 +146,7 @@ def _project(config: pytest.Config) -> list[str]:
 
 def _repeated(config: pytest.Config, *but: str) -> list[str]:
     """Return those of this invocation's arguments that set what is measured, but for some settings."""
-    arguments = list(map(str, config.invocation_params.args))
+    arguments = _arguments(config)
     takes_value = {option.flag: bool(option.metavar) for option in OPTIONS if option.key not in but}
     found = []
     for index, argument in enumerate(arguments):
@@ -147,7 +159,7 @@ def _repeated(config: pytest.Config, *but: str) -> list[str]:
 def home(config: pytest.Config) -> Path | None:
     """Return the folder that may hold settings of ours; cheap, and never wrong about one that does."""
     root = config.rootpath
-    if (root / OWN_FILE).exists() or _mentions_us(root / "pyproject.toml"):
+    if is_there(root / OWN_FILE) or _mentions_us(root / "pyproject.toml"):
         return root
     # pytest takes a project of which it is given the path only for its root where it holds a file of pytest's.
     for argument in config.args:
@@ -155,9 +167,14 @@ def home(config: pytest.Config) -> Path | None:
         for folder in (place, *place.parents):
             if folder == root:
                 break
-            if (folder / OWN_FILE).exists():
+            if is_there(folder / OWN_FILE):
                 return folder
     return None
+
+
+def is_there(path: Path) -> bool:
+    """Return whether there is something of that name, be it a link to nothing."""
+    return path.is_symlink() or path.exists()
 
 
 def _mentions_us(pyproject: Path) -> bool:
@@ -205,7 +222,7 @@ def of_another_project(config: pytest.Config, source: Path | None, test: Path) -
 def _has_settings(folder: Path) -> bool:
     from ..settings import find_table
 
-    if (folder / OWN_FILE).exists():
+    if is_there(folder / OWN_FILE):
         return True
     with suppress(SettingsError):  # a broken one says nothing of us
         return _mentions_us(folder / "pyproject.toml") and find_table(folder) is not None

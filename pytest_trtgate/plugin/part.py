@@ -16,6 +16,7 @@ from ..machine import Machine, gpu_of_worker, planned_backend, resolve_backend
 from ..measuring import Caller, Plan, RunContext, announce, countdown, open_clips, remember, with_media
 from ..records import RECORD_NAME, Cell, Environment, RunRecord, Workspace, failures, run_folder_of
 from ..settings import Settings, in_ci
+from ..text import told_once
 from ..verdicts import GateRun, compared_with, record_run
 from . import options
 from .hooks import amendments, export_args, with_extra
@@ -255,9 +256,10 @@ class Part:
         if self.asked and self._given is None and self._fleet is not None and self._joining is None:
 
             def joined(fleet: FleetLanes) -> None:
-                with suppress(TrtGateError):  # who needs the machine is told
+                with suppress(TrtGateError, KeyboardInterrupt):  # who needs the machine is told, if anybody does
                     _ = fleet.connection
 
+            self._narrator.defers = True
             self._joining = threading.Thread(target=joined, args=(self._fleet,), daemon=True)
             self._joining.start()
 
@@ -287,9 +289,11 @@ class Part:
                 self._lanes.await_model(model, meanwhile)
 
     def stop_ahead(self) -> None:
-        """End what is still measured ahead of tests that will not ask for it."""
+        """End what is still measured ahead of tests that will not ask for it, and give back a machine without use."""
         if self._lanes is not None:
             self._lanes.stop()
+        elif self._joining is not None and self._fleet is not None:
+            self._fleet.stop()
 
     # The end
 
@@ -304,7 +308,7 @@ class Part:
         """Write the baselines that the run was asked for, and return whether all are as asked for."""
         assert self.run is not None
         written = self.session.write_baselines(self.run)
-        self.closing_lines += [sentence for sentence, _ in written]
+        self.closing_lines += told_once((sentence for sentence, _ in written), self.run.preflight.busy)
         self.closing_lines += compared_with(self.session.measure)
         return all(as_asked for _, as_asked in written)
 

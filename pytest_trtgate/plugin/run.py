@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
@@ -14,8 +14,9 @@ import pytest
 
 from .. import text as fmt
 from ..errors import SettingsError, TrtGateError
+from ..machine import planned_backend
 from ..measuring import Plan, check_inputs, make_plan, spent
-from ..records import RunRecord, new_run_id, run_folder_of
+from ..records import SUBJECTS, RunRecord, new_run_id, run_folder_of
 from ..verdicts import measured
 from . import options
 from .collection import IgnoredFolders
@@ -37,6 +38,7 @@ _CELL = "trtgate_cell"
 _MACHINE = "trtgate_machine"
 _ENDED_WELL = (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
 _PROBLEM = "trtgate_problem"
+_IDLE = "trtgate_idle"
 _POLL_S = 0.1
 _PLANNING = {
     "collectonly": "--collect-only",
@@ -56,6 +58,10 @@ class GatePlugin:
         selected: Names of the tests that use the gate, as far as this process knows.
         last_failed: Names of all tests to which ``--last-failed`` keeps the run.
         reported: Names of those that were run, or began to be.
+        passed: Names of those of them that passed.
+        skipped: Names of those that were skipped, or were not run since they are expected to fail.
+        judged: Machine, key and subject of what their reports tell a verdict on.
+        idle: Names of those that took the gate and asked it nothing.
         dead: Workers that ended without saying what they did.
         launches_expected: Whether any of them looks as if it asked for launches.
         times_wanted: Whether any looks as if it asked for the times themselves.
@@ -75,6 +81,10 @@ class GatePlugin:
         cache = getattr(config, "cache", None) if config.getoption("lf", False) else None
         self.last_failed: set[str] = set(cache.get("cache/lastfailed", {})) if cache else set()
         self.reported: set[str] = set()
+        self.passed: set[str] = set()
+        self.skipped: set[str] = set()
+        self.judged: set[tuple[str, str, str]] = set()
+        self.idle: set[str] = set()
         self.dead: list[str] = []
         self.launches_expected = False
         self.times_wanted = False
@@ -135,7 +145,6 @@ class GatePlugin:
         """Return what judges a cell, once that is measured which is measured ahead of its tests."""
         part = self.part_of(cell)
         if len(self.parts) > 1 and not self.is_worker:
-            self.narrator.defers = True
             for one in self.parts:
                 one.join()
             while part.is_joining:
@@ -169,6 +178,16 @@ class GatePlugin:
     def narrator(self) -> Narrator:
         """Says what the gate does, with the time that is left."""
         return Narrator(self.config, lambda: "; ".join(filter(None, (part.left for part in self.parts))))
+
+    def _at_once(self, what: Callable[[Part], None]) -> None:
+        """Do something to all parts at once, since each may have to wait for its machines."""
+        if len(self.parts) == 1:
+            what(self.parts[0])
+            return
+        from concurrent.futures import ThreadPoolExecutor
+
+        with ThreadPoolExecutor(len(self.parts)) as pool:
+            list(pool.map(what, self.parts))
 
     # Collection
 
@@ -243,14 +262,11 @@ class GatePlugin:
         if not self.settings.models:
             return None
         try:
-            backend, device, why = self.parts[0].where
+            backend, device, why = planned_backend(self.settings) or self.parts[0].where
         except SettingsError as error:
             return [fmt.safe_line(f"trtgate: {error}")]
         sizes = dict.fromkeys(str(self.settings.of(model.name).imgsz) for model in self.settings.models)
         what = f"{', '.join(self.settings.precisions)} at {', '.join(sizes)}, batch {self.settings.batch}"
-        if len(self.parts) > 1:
-            address, names = self.settings.fleet.address, ", ".join(part.name for part in self.parts)
-            why = f"asked for; {names} of the Ray cluster {address}"
         return [f"trtgate: backend {backend} on {device} ({why}); {what}"]
 
     # xdist
@@ -270,6 +286,7 @@ class GatePlugin:
             self.dead.append(node.gateway.id)
         self.selected.update(output.get(_SELECTED, ()))
         self.problem = self.problem or output.get(_PROBLEM, "")
+        self.idle.update(output.get(_IDLE, ()))
 
     # The end
 
@@ -278,9 +295,16 @@ class GatePlugin:
         """Note which tests of the gate were run, also by a worker that dies before it says so."""
         if self.relay is not None:  # pytest writes here now
             self.narrator.clear()
-        if any(name == _CELL for name, _ in report.user_properties):
+        told = dict(report.user_properties)
+        if _CELL in told:
             self.selected.add(report.nodeid)
             self.reported.add(report.nodeid)
+            about = str(told.get(_MACHINE, "")), str(told[_CELL])
+            self.judged.update((*about, subject) for subject in SUBJECTS if f"trtgate_{subject}" in told)
+            if report.skipped and "NOTRUN" in getattr(report, "wasxfail", "NOTRUN"):
+                self.skipped.add(report.nodeid)
+            elif report.when == "call" and report.passed:
+                self.passed.add(report.nodeid)
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int | pytest.ExitCode) -> None:
@@ -289,13 +313,12 @@ class GatePlugin:
             self.relay.close()
         if items := getattr(session, "items", None):  # others may have taken some out, or named them anew
             self.selected = {item.nodeid for item in _of_gate(items)}
-        for part in self.parts:
-            part.stop_ahead()
+        self._at_once(Part.stop_ahead)
         self.narrator.show_deferred()
         self.narrator.defers = False
         if self.is_worker:
             output: dict[str, Any] = self.config.workeroutput  # type: ignore[attr-defined]
-            output.update({_SELECTED: sorted(self.selected), _PROBLEM: self.problem})
+            output.update({_SELECTED: sorted(self.selected), _PROBLEM: self.problem, _IDLE: sorted(self.idle)})
             return
         if self._planning or exitstatus in (
             pytest.ExitCode.USAGE_ERROR,
@@ -331,8 +354,14 @@ class GatePlugin:
                 f"failed, and pytest did not: {failed}; a test expects, catches or skips the failure, or "
                 f"ends pytest: let it fail, or set strict = false"
             )
+        there = {(v.cell.machine, v.cell.key, v.subject) for run in self.runs for v in run.verdicts}
+        if lost := sorted(self.judged - there):
+            return f"the verdict on {lost[0][2]} of {lost[0][1]} is gone from the folder of the run: leave that alone"
         if left := sorted(self.selected - self.reported):
             return f"pytest ended before {fmt.plural(len(left), 'test')} of the gate, first {left[0]}"
+        if (vain := sorted(self.idle & self.passed)) and self.settings.strict:
+            many = f"{fmt.plural(len(vain), 'test')} took trtgate and asked it nothing, first {vain[0]}"
+            return f"{many}: call trtgate.check_accuracy() or trtgate.check_latency(), or set strict = false"
         if self.dead:
             return f"{' and '.join(self.dead)} died after the tests; run again to see whether all was measured"
         return ""
@@ -362,6 +391,8 @@ class GatePlugin:
         if left and exitstatus == pytest.ExitCode.TESTS_FAILED and self.config.getoption("maxfail"):
             many = fmt.plural(len(left), "test")
             yield f"not judged: pytest ended early (-x or --maxfail), before {many} of the gate, first {left[0]}"
+        if skipped := sorted(self.skipped):
+            yield f"not judged: skipped tests of the gate ({len(skipped)}, first {skipped[0]})"
         if self.selected and self.selected <= self.last_failed:
             yield "not judged: what did not fail last time (--last-failed); a run without that option judges all"
         tables = self.settings.latency.machine
@@ -424,8 +455,7 @@ class GatePlugin:
     def pytest_unconfigure(self) -> None:
         """End processes that still wait for a job, and let the engines and the folder of this run be pruned."""
         self._keep_red()
-        for part in self.parts:
-            part.close()
+        self._at_once(Part.close)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter, exitstatus: int) -> None:
         """Show one table, what each verdict that is no PASS says, and where the report is."""

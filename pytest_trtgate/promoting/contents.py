@@ -22,4 +22,5 @@ def most_bytes(name: str) -> int:
 
 def sums(digests: Mapping[str, str]) -> bytes:
     """Return the list of the SHA-256 of files by name, which is the same for the same files."""
-    return "".join(f"{digests[name]}  {name}\n" for name in sorted(digests) if name != SUMS).encode()
+    listed = "".join(f"{digests[name]}  {name}\n" for name in sorted(digests) if name != SUMS)
+    return listed.encode("utf-8", "surrogateescape")

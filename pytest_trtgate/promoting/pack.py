@@ -91,7 +91,7 @@ class Promotion:
         """
         waived = self.check()
         built = self.run.engines[self.cell.key]
-        with _in_place_of(target.resolve()) as folder:
+        with _in_place_of(Path(os.path.realpath(target))) as folder:  # which no loop of links ends
             _copy(self.engine or built.path, folder / built.artifact, built)
             render([_alone(self.run, self.cell)], folder / REPORT, places=[self.place])
             save(folder / MANIFEST, _manifest(self.run, self.cell, waived, folder))
@@ -107,8 +107,10 @@ class Promotion:
             TrtGateError: The cell did not pass; names each verdict that says so.
         """
         run, cell = self.run, self.cell
-        verdicts = {v.subject: v for v in run.verdicts if v.cell == cell}
-        why_not = (_why_not(subject, verdicts.get(subject), self.allow_waived) for subject in SUBJECTS)
+        verdicts = {s: [v for v in run.verdicts if (v.cell, v.subject) == (cell, s)] for s in SUBJECTS}
+        # Of several on one subject, as in a record that was put together by hand, each counts.
+        why_not = [_why_not(s, verdict, self.allow_waived) for s in SUBJECTS for verdict in verdicts[s]]
+        why_not += [f"its {s} was not judged" for s in SUBJECTS if not verdicts[s]]
         reasons = list(filter(None, why_not))
         if run.unfinished == INTERRUPTED:
             reasons.append(INTERRUPTED)
@@ -123,13 +125,11 @@ class Promotion:
             reasons.append("it was judged by predictions, so there is no engine to promote; give the engine itself")
         if reasons:
             raise TrtGateError(f"{cell.key} is not promoted: {'; '.join(reasons)}")
-        return tuple(subject for subject in SUBJECTS if verdicts[subject].outcome is not Outcome.PASS)
+        return tuple(s for s in SUBJECTS if any(one.outcome is not Outcome.PASS for one in verdicts[s]))
 
 
-def _why_not(subject: Subject, verdict: Verdict | None, allow_waived: bool) -> str:
+def _why_not(subject: Subject, verdict: Verdict, allow_waived: bool) -> str:
     """Return why a verdict keeps its cell from being promoted; empty where it does not."""
-    if verdict is None:
-        return f"its {subject} was not judged"
     if verdict.outcome is Outcome.PASS:
         return "" if verdict.checks else f"its {subject} was compared with nothing; give it a baseline or a budget"
     if verdict.outcome is Outcome.FAIL and verdict.waived and not verdict.failed:
@@ -246,4 +246,4 @@ def _strangers(target: Path) -> list[str]:
         known = {*OWN_NAMES, load(target / MANIFEST, PackManifest).artifact.name}
     except RecordError:
         return names
-    return [name for name in names if name not in known]
+    return [name for name in names if name not in known or (target / name).is_dir()]

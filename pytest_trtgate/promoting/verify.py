@@ -113,5 +113,5 @@ def _sentence(manifest: PackManifest, digests: dict[str, str], trust: Trust | No
     signed = "not signed"
     if SIGNATURE in digests:
         signed = f"signature checked by {trust.names}" if trust else "signature not checked, which --key does"
-    commit = f" at commit {manifest.commit}" if manifest.commit else ""
+    commit = f" at commit {clip(manifest.commit, 80)}" if manifest.commit else ""
     return f"{manifest.cell.key}{waived}, passed in run {manifest.run_id}{commit}; {signed}"

@@ -46,6 +46,7 @@ from .files import (
     ENGINE_BYTES,
     FULL,
     LIST_BYTES,
+    NOT_NAMED,
     RECORD_BYTES,
     TEXT_BYTES,
     Stamp,

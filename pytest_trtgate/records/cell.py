@@ -115,7 +115,8 @@ class Environment(Record):
     ``extra``: fields that the project's own code adds, by label; they are shown, and nothing depends on them.
     ``instructions``: the CPU's, with which it computes INT8; None if unknown, as in older records. ``cpu_model``: its
     family and model, such as ``f6m143``. ``cpu_quota``: how many cores' time a container may use; None if all.
-    ``power``: how the machine is set between speed and power; None if it does not tell.
+    ``power``: how the machine is set between speed and power; None if it does not tell. ``variables``: environment
+    variables that change how libraries compute.
     """
 
     machine: Name
@@ -138,6 +139,7 @@ class Environment(Record):
     versions: dict[str, str]
     commit: str | None = None
     extra: dict[str, str] = Field(default_factory=dict)
+    variables: dict[str, str] = Field(default_factory=dict)
 
     @property
     def names(self) -> tuple[str, str]:
@@ -149,4 +151,4 @@ class Environment(Record):
         """What may change on one machine and move all its latencies, by name; empty of what is not there."""
         driver, instructions = self.driver or "", " ".join(self.instructions or ())
         own = {"driver": driver, "power": self.power or "", "os": self.os, "python": self.python}
-        return own | {"instructions": instructions} | self.versions
+        return own | {"instructions": instructions} | self.versions | self.variables

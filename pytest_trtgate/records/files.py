@@ -9,7 +9,7 @@ import os
 import re
 import stat
 from codecs import BOM_UTF8
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import takewhile
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError, from_json
 
 from ..errors import RecordError
-from ..text import plain, size
+from ..text import clip, plain, size
 from .base import SCHEMA_VERSION, FileRecord
 
 R = TypeVar("R", bound=FileRecord)
@@ -36,12 +36,18 @@ OWN_BYTES = 4_000_000_000
 """Limit of what the gate's own processes hand over, which may name each file of a dataset."""
 ENGINE_BYTES = 4_000_000_000
 """Limit of an engine that others have built: detectors take megabytes, and what is far larger is no engine."""
+NOT_NAMED = "no name of a file can be written so with this locale; set PYTHONUTF8=1, or another LC_ALL"
+"""Of text that Python cannot tell the system, as of an umlaut where names are in ASCII."""
 _KINDS = {stat.S_IFDIR: "folder", stat.S_IFIFO: "FIFO", stat.S_IFSOCK: "socket"}
 _NUMBER = rb"(?:-?\d[\d.eE+-]*|-?Infinity|NaN)"
 _NUMBERS = re.compile(rb"\[\n *%b(?:,\n *%b)*\n *\]" % (_NUMBER, _NUMBER))
 _FIELD = rb'"(?:[^"\\]|\\.)*": (?:%b|null|\[[^"\n]*\])' % _NUMBER
 _MEASURED = re.compile(rb"\{\n *%b(?:,\n *%b){0,15}\n *\}" % (_FIELD, _FIELD))
 """A few fields that are numbers or lists. Line breaks are JSON's own: a string holds them as ``\\n``."""
+
+
+_LONG = re.compile(rb"\d{20}")
+_MOST = 1 << 64
 
 
 def open_regular(path: Path) -> BinaryIO:
@@ -126,6 +132,8 @@ def load(
         raise RecordError(f"{path}: cannot be read ({error.strerror})") from error
     except ValueError as error:
         raise RecordError(f"{path}: not valid JSON, the file may be truncated ({error})") from error
+    if _LONG.search(content) and (huge := next(_huge(raw), None)):
+        raise RecordError(f"{path}: field '{clip(huge)}' holds a whole number that is no quantity")
     version = raw.get("schema_version") if isinstance(raw, dict) else None
     if type(version) is not int:  # true is an int too
         raise RecordError(f"{path}: not a {model.__name__} of pytest-trtgate (no schema_version)")
@@ -137,8 +145,19 @@ def load(
         return model.model_validate(raw)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise RecordError(f"{path}: not a valid {model.__name__} (field '{where}': {first['msg']})") from error
+        where = clip(".".join(str(part) for part in first["loc"]))
+        unknown = "not known to this pytest-trtgate; a newer one wrote it, or somebody has edited the file"
+        why = unknown if first["type"] == "extra_forbidden" else clip(first["msg"], 300)
+        raise RecordError(f"{path}: not a valid {model.__name__} (field '{where}': {why})") from error
+
+
+def _huge(value: Any, where: str = "") -> Iterator[str]:
+    """Yield where a parsed record holds whole numbers that no float can be."""
+    if isinstance(value, (dict, list)):
+        for name, one in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _huge(one, f"{where}.{name}" if where else str(name))
+    elif type(value) is int and abs(value) > _MOST:
+        yield where
 
 
 def _parsed(text: bytes) -> Any:

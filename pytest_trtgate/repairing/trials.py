@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..data import Dataset
-from ..errors import DataError, JobError, JobTimeoutError, RecordError, reason_of
+from ..errors import DataError, JobError, JobTimeoutError, RecordError, SettingsError, reason_of
 from ..findings import survey
 from ..jobs import BuildRequest, CheckpointFacts, EarlyLauncher, LayersRequest
 from ..judge.accuracy.parity import judge_parity
+from ..locks import Lock
 from ..measuring import (
     Caller,
     Engines,
@@ -34,6 +37,8 @@ CHECKPOINT, EVALUATED = "the checkpoint", "the evaluated images or their labels"
 """What a record's digests are of."""
 LAUNCH_S = 2.0
 """Seconds that each arm is timed for at the end."""
+_OWN = re.compile(r"trial-\d+|ranges|[\d,]+-images?\.txt|\.gitignore")
+"""Names that a search gives in its folder; whatever else is there is the user's."""
 
 
 class TimeIsUpError(Exception):
@@ -104,26 +109,37 @@ class Trials:
     engines: dict[Candidate, EngineRecord] = field(default_factory=dict)
     facts: CheckpointFacts | None = None
     failed: list[Path] = field(default_factory=list)
+    lock: Lock = field(init=False)
 
     def __enter__(self) -> Trials:
-        """Make the folder anew: an earlier search's trials have the same names."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        """Have the folder for this search alone, without the trials of an earlier one, which have the same names."""
         try:
-            self.folder.mkdir(parents=True)
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self.lock = Lock(self.folder)
+            if not self.lock.take():
+                raise SettingsError(
+                    f"{self.folder}: another search or explanation of this cell works here; wait for it"
+                )
+            self._clear()
             (self.folder / ".gitignore").write_text("*\n")
         except OSError as error:
             raise RecordError(f"{self.folder}: cannot be written ({error.strerror})") from error
         return self
 
+    def _clear(self, *kept: Path) -> None:
+        """Delete what searches put into the folder, but for some of it."""
+        for path in self.folder.iterdir():
+            if _OWN.fullmatch(path.name) and path not in kept and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink()
+
     def __exit__(self, *_: object) -> None:
         """End what waits for jobs, and leave nothing behind but the logs of what failed."""
         if isinstance(self.given.caller.launcher, EarlyLauncher):
             self.given.caller.launcher.close()
-        for path in self.folder.iterdir():
-            if path.is_dir() and path not in self.failed:
-                shutil.rmtree(path, ignore_errors=True)
-        if not self.failed:
-            shutil.rmtree(self.folder, ignore_errors=True)
+        self._clear(*self.failed, *([self.folder / ".gitignore"] if self.failed else []))
+        with suppress(OSError):  # something is left in it
+            self.folder.rmdir()
+        self.lock.release()
 
     def look(self) -> None:
         """See what the checkpoint says of itself, as a run does first.

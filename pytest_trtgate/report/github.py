@@ -69,7 +69,7 @@ def places_of(reports: Iterable[Any], root: Path, about: Iterable[Path] = ()) ->
         about: Files that say what is gated. The first in the repository stands for the ready-made tests, which lie in
             the installed package.
     """
-    workspace = Path(os.environ.get("GITHUB_WORKSPACE") or root).resolve()
+    workspace = Path(os.path.realpath(os.environ.get("GITHUB_WORKSPACE") or root))
     known = (path.resolve() for path in about)
     instead = next((path for path in known if path.is_file() and path.is_relative_to(workspace)), None)
     found = {}

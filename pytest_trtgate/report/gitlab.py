@@ -15,7 +15,7 @@ from .junit import properties
 from .numbers import accuracy_of, gated_context, latency_of
 from .page.parts import sentence_of
 
-_PLAIN_NAME = re.compile(r"\W")
+_PLAIN_NAME = re.compile(r"\W", re.ASCII)
 _NUMBER = re.compile(r"(?<![\w.-])\d[\d.,]*(?![\w-])")
 """A number by itself, such as a load or a time, and not that in a name."""
 
@@ -85,4 +85,5 @@ def _metrics(run: RunRecord) -> Iterator[str]:
         measured = pair if verdict.subject == "accuracy" else latency_of(run, cell)
         for name, value in properties(verdict, measured, context):
             if not isinstance(value, str):
-                yield f'{_PLAIN_NAME.sub("_", name)}{{cell="{cell.key}"}} {value:.6g}'
+                label = cell.key.replace("\\", r"\\").replace('"', r"\"")
+                yield f'{_PLAIN_NAME.sub("_", name)}{{cell="{label}"}} {value:.6g}'

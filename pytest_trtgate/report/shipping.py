@@ -48,7 +48,7 @@ def _sentence(row: Sequence[CellNumbers]) -> str:
         for n in ordered:
             reasons.setdefault(_against(n) or "not timed", []).append(_name(n))
         said = [f"{why} ({', '.join(names)})" for why, names in reasons.items()]
-        unknown = any(not _bad(n) and _unjudged(n) for n in row)
+        unknown = any(_is_open(n) for n in row)
         return f"{'which to ship is open' if unknown else 'ship none'}: {'; '.join(said)}"
     if not faster:
         best = min(good, key=_p50_ms)
@@ -90,6 +90,13 @@ def _against(n: CellNumbers) -> str:
 
 def _bad(n: CellNumbers) -> list[Verdict]:
     return [v for v in n.verdicts if v.failed or v.outcome in (Outcome.FAIL, Outcome.ERROR)]
+
+
+def _is_open(n: CellNumbers) -> bool:
+    """Return whether an engine might still be shipped: what was not measured or decided of it is no failure."""
+    open_ = (Outcome.ERROR, Outcome.INCONCLUSIVE)
+    undecided = bool(_unjudged(n)) or any(verdict.outcome in open_ for verdict in n.verdicts)
+    return undecided and all(verdict.outcome in open_ for verdict in _bad(n))
 
 
 def _unjudged(n: CellNumbers) -> list[str]:

@@ -169,9 +169,11 @@ def _squeeze(text: str, room: int) -> str:
     return text[: room - tail - 2] + ".." + text[len(text) - tail :]
 
 
-def _story(verdicts: Sequence[Verdict], width: int) -> list[Line]:
+def _story(verdicts: Sequence[Verdict], width: int, told: str) -> list[Line]:
+    """Return what a cell's verdicts say, without what was ``told`` above."""
     first = verdicts[0]
-    said = f"{word(first).upper()}  {title_of(verdicts)}: {sentence_of(first)}"
+    sentence = sentence_of(first).replace(told, "the same as above") if told else sentence_of(first)
+    said = f"{word(first).upper()}  {title_of(verdicts)}: {sentence}"
     end = last_line(first)
     lines: list[Line] = [(text, _markup(first)) for text in _wrapped(said, width)]
     lines += [(text, {}) for text in _wrapped(f"    log: {end}", width)] if end else []
@@ -207,11 +209,13 @@ def summary_lines(runs: Sequence[RunRecord], width: int, color: bool = True) -> 
     lines, say = table(runs, width), in_words_of(runs)
     if lines and any(run.latencies for run in runs):
         lines += [(text, {}) for text in _wrapped(say(LEGEND + _stored(runs)), width)]
-    troubled = [verdicts for failed in (True, False) for run in runs for verdicts in alike(run, failed=failed)]
+    troubled = [(run, verdicts) for failed in (True, False) for run in runs for verdicts in alike(run, failed=failed)]
     if lines and troubled:
         lines.append(("", {}))
-    for verdicts in troubled:
-        lines += _story(verdicts, width)
+    told: set[str] = set()
+    for run, verdicts in troubled:
+        lines += _story(verdicts, width, run.preflight.busy if run.preflight.busy in told else "")
+        told |= {run.preflight.busy for verdict in verdicts if run.preflight.busy in sentence_of(verdict)}
     for offer in (first_baseline, joint_command):
         for found in filter(None, map(offer, runs)):
             lines.append(

@@ -55,6 +55,11 @@ FINDING_KINDS: Mapping[str, Kind] = {
         surveyed=True,
         void=True,
     ),
+    "not-a-checkpoint": Kind(
+        "name the .pt that the training wrote, such as runs/detect/train/weights/best.pt",
+        "fail",
+        surveyed=True,
+    ),
     "no-labels": Kind(
         "label the images, each in a file such as labels/test/NAME.txt: else there is no accuracy",
         "fail",
@@ -79,6 +84,9 @@ FINDING_KINDS: Mapping[str, Kind] = {
     ),
     "throwaway-cache": Kind(
         "name a lasting cache_dir, or cache it between jobs: else every job builds its engines again"
+    ),
+    "weak-cache-key": Kind(
+        "give TRTGATE_CACHE_KEY 32 random characters or more, such as of `openssl rand -hex 32`; or unset it"
     ),
     "unfair-timing": Kind(
         "time all arms alike, on a device of their own: else their ratio is of something else", subjects=("latency",)

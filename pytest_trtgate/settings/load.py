@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
 import sys
 from collections.abc import Callable, Mapping
@@ -14,11 +15,12 @@ from typing import Any, TypeVar, get_args, get_origin
 
 from pydantic import ValidationError
 
+from .. import text as fmt
 from ..errors import SettingsError
-from ..records import PRECISIONS, read_bytes, read_text
+from ..records import NOT_NAMED, PRECISIONS, read_bytes, read_text
 from .given import BACKENDS
 from .settings import Settings
-from .types import NOT_A_NUMBER, Section, one_or_many
+from .types import MOST, NOT_A_NUMBER, Section, one_or_many
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -44,7 +46,7 @@ def find_table(folder: Path) -> tuple[Path, dict[str, Any]] | None:
     """
     own, project = folder / FILE_NAME, folder / "pyproject.toml"
     found: list[tuple[Path, dict[str, Any]]] = []
-    if own.exists():
+    if own.is_symlink() or own.exists():  # a link to nothing is no lack of settings
         found.append((own, _read(own)))
     # The text first: a broken pyproject.toml that does not mention us is none of our business.
     if project.is_file() and b"trtgate" in _of_file(project, read_bytes):
@@ -169,7 +171,8 @@ def _pairs(options: Mapping[str, Any]) -> dict[str, Any]:
         if named.count(precision) > 1:
             raise SettingsError(f"command line: --trt-engine names more than one file for {precision}; keep one")
         if precision not in PRECISIONS or Path(file).suffix.lower() not in BACKENDS:
-            said = f"command line: --trt-engine = {precision}{'=' * bool(file)}{file} is not allowed"
+            given = fmt.clip(f"{precision}{'=' * bool(file)}{file}")
+            said = f"command line: --trt-engine = {given} is not allowed"
             allowed = f"one of {', '.join(PRECISIONS)} and a file that ends in {', '.join(BACKENDS)}"
             raise SettingsError(f"{said}; allowed: PRECISION=FILE, with {allowed}")
     return {**options, "engines": {key: file for key, _, file in pairs}} if pairs else dict(options)
@@ -181,7 +184,7 @@ def _absolute(table: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     def files(value: Any) -> Any:
         if isinstance(value, Mapping):
             return {k: files(v) for k, v in value.items()}
-        return [_place(folder, v) for v in value] if isinstance(value, (list, tuple)) else placed(value)
+        return list(map(placed, value)) if isinstance(value, (list, tuple)) else placed(value)
 
     def placed(value: Any, *keys: str) -> Any:
         if isinstance(value, Mapping):
@@ -230,7 +233,10 @@ def _place(folder: Path, path: str | Path) -> Path | str:
     if "\0" in str(path):
         raise SettingsError(f"{str(path)!r}: no path has the character NUL")
     try:
+        os.fsencode(path)
         return folder / Path(path).expanduser()
+    except UnicodeEncodeError as error:
+        raise SettingsError(f"{path}: {NOT_NAMED}") from error
     except RuntimeError as error:
         raise SettingsError(f"{path}: names the home folder of a user that does not exist") from error
 
@@ -253,7 +259,9 @@ def _sentence(error: ValidationError, source: Path | None, options: Mapping[str,
         return f"{where}: {problem['msg'].removeprefix('Value error, ')}"
     if not given and isinstance(value, str) and problem["type"] in (NOT_A_NUMBER, "bool_type"):
         allowed += ", without quotes"
-    shown = str(value) if given else _written(value)
+    if problem.get("ctx", {}).get("le") == MOST:
+        allowed += f", and no more than {MOST}"
+    shown = fmt.clip(str(value) if given else _written(value))
     return f"{where}: {key} = {shown} is not allowed; allowed: {allowed or problem['msg']}"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -235,7 +236,7 @@ class Settings(Section):
     @classmethod
     def _known_device(cls, value: str) -> str:
         device = value.removeprefix("cuda:")
-        if device not in ("auto", "cpu") and not device.isdecimal():
+        if device not in ("auto", "cpu") and not re.fullmatch("[0-9]{1,4}", device):
             raise ValueError("not a device")
         return device
 

@@ -47,18 +47,20 @@ def field_allowing(text: str, **kwargs: Any) -> Any:
 
 
 Flag = StrictBool
-Whole = Annotated[int, BeforeValidator(require_number)]
+MOST = 2**31 - 1
+"""Of any number: more is a slip, and libraries take no larger ones."""
+Whole = Annotated[int, BeforeValidator(require_number), Field(ge=-MOST, le=MOST)]
 Place = Annotated[Path, BeforeValidator(not_empty)]
 PositiveInt = Annotated[Whole, Field(ge=1)]
 Count = Annotated[Whole, Field(ge=0)]
-PositiveFloat = Annotated[float, BeforeValidator(require_number), Field(gt=0, allow_inf_nan=False)]
+PositiveFloat = Annotated[float, BeforeValidator(require_number), Field(gt=0, le=MOST, allow_inf_nan=False)]
 Slowdown = Annotated[float, BeforeValidator(require_number), Field(gt=0, le=2, allow_inf_nan=False)]
 """A ratio, at most 2: whoever writes 5 means percent."""
 ImageSize = Annotated[PositiveInt, Field(multiple_of=32, le=8192)]
 Level = Annotated[Whole, Field(ge=0, le=5)]
 Fraction = Annotated[float, BeforeValidator(require_number), Field(gt=0, le=1)]
-Number = Annotated[float, BeforeValidator(require_number), Field(allow_inf_nan=False)]
-Factor = Annotated[float, BeforeValidator(require_number), Field(ge=0, allow_inf_nan=False)]
+Number = Annotated[float, BeforeValidator(require_number), Field(ge=-MOST, le=MOST, allow_inf_nan=False)]
+Factor = Annotated[float, BeforeValidator(require_number), Field(ge=0, le=MOST, allow_inf_nan=False)]
 Tolerance = Annotated[float, BeforeValidator(require_number), Field(ge=0, le=1)]
 Share = Annotated[float, BeforeValidator(require_number), Field(ge=0, le=1)]
 TOLERANCE = "a drop from 0 to 1"

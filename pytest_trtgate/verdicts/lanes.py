@@ -10,6 +10,7 @@ from contextlib import suppress
 
 from ..errors import TrtGateError
 from ..jobs import LanedLauncher
+from ..locks import monotonic_s
 from ..records import Cell, Subject
 from .run import GateRun
 
@@ -37,7 +38,7 @@ class Lanes:
         self._waiting = deque(asked)
         self._done: dict[str, Future[None]] = {model: Future() for model in asked}
         self._lane_of: dict[str, int] = {}
-        self._mutex = threading.Lock()
+        self._mutex, self._spreading = threading.Lock(), threading.Lock()
         self._running = 0
         self._threads: list[threading.Thread] = []
 
@@ -62,16 +63,24 @@ class Lanes:
             if lane == 0:
                 with suppress(TrtGateError):  # each verdict says so
                     self._session.preflight()
-                for further in range(1, self._launcher.lanes(len(self._asked))):
-                    with suppress(RuntimeError):  # no further thread is to be had: fewer do as well
-                        self._start(further)
+                self._spread()
             while self._waiting and self._launcher.enter(lane):
                 with suppress(IndexError):  # another lane took it
                     self._measure(self._waiting.popleft(), lane)
+                self._spread()
         except BaseException as error:  # also an interrupt, whose thread this is
             self._failed(error)
         finally:
             self._leave()
+
+    def _spread(self) -> None:
+        """Begin in further lanes, if machines for them are free by now, as long as models wait."""
+        with self._spreading:
+            if self._waiting:
+                wanted = self._running - 1 + len(self._waiting)  # this lane has none now
+                for further in range(len(self._threads), self._launcher.lanes(wanted)):
+                    with suppress(RuntimeError):  # no further thread is to be had: fewer do as well
+                        self._start(further)
 
     def _measure(self, model: str, lane: int) -> None:
         self._lane_of[model] = lane
@@ -113,7 +122,7 @@ class Lanes:
         while not future.done():
             meanwhile()
             wait([future], timeout=_POLL_S)
-        self._launcher.enter(self._lane_of.get(model, 0), anew=False)
+        self._launcher.enter(self._lane_of.get(model, 0))
         future.result()
 
     def stop(self) -> None:
@@ -122,6 +131,7 @@ class Lanes:
         if not any(thread.is_alive() for thread in self._threads):
             return
         self._launcher.stop()
+        ends_at_s = monotonic_s() + _END_S
         for thread in list(self._threads):
-            thread.join(_END_S)
+            thread.join(max(0.0, ends_at_s - monotonic_s()))
         self._launcher.resume()

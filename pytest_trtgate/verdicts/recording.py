@@ -84,7 +84,7 @@ def _notes(
     for model, found in reused.items():
         arms = ", ".join(a.arm for a in found)
         ages = list(dict.fromkeys(age(a.measured_at, now) for a in sorted(found, key=lambda a: a.measured_at)))
-        when = ages[0] if len(ages) == 1 else f"{ages[0]} to {ages[-1]}"
+        when = ages[0] if len(ages) == 1 else f"{ages[0]} or later"
         yield f"{model}: accuracy of {arms} was measured {when} on the same bytes; again with --trt-fresh"
     for latency in latencies:
         for why in latency.discarded:

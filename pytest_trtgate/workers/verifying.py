@@ -22,7 +22,7 @@ import ultralytics.data.utils
 from ultralytics.utils.patches import imread
 
 from ..errors import TrtGateError
-from ..records import Trouble
+from ..records import TEXT_BYTES, Trouble
 from .image_header import refusal
 from .reading import noting
 from .worker import plain
@@ -90,6 +90,14 @@ def read_image(path: str, channels: int = 3) -> Any:
         return None
 
 
+def verified(verify: Callable[[Any], Any], args: Any) -> Any:
+    """Have Ultralytics verify an image, alone or with its label, unless that is far longer than any is."""
+    too_long = isinstance(args[0], str) and Path(args[1]).is_file() and Path(args[1]).stat().st_size > TEXT_BYTES
+    if not too_long:
+        return verify(args)
+    return [*[None] * 5, 0, 0, 0, 1, f"ignoring corrupt image/label: more than {TEXT_BYTES:,} bytes"]
+
+
 def reason_in(message: str) -> str:
     """Return the reason in what Ultralytics says of an image that it leaves out."""
     return message.partition("ignoring corrupt image/label: ")[2] or message
@@ -131,7 +139,7 @@ def _read(read: Callable[..., Any], path: str, *args: Any, **kwargs: Any) -> Any
 def _noted(verify: Callable[[Any], Any], args: Any) -> Any:
     """Verify an image, alone or with its label, and note what the label holds, and the image where it is left out."""
     with noting(args[1]) if isinstance(args[0], str) else nullcontext():
-        found = verify(args)
+        found = verified(verify, args)
     *_, corrupt, message = found
     if corrupt:
         image = str(args[0] if isinstance(args[0], str) else args[0][0])

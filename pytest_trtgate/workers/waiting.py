@@ -7,7 +7,6 @@ each job with its standard input and output, and reports a fork's process number
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import importlib
 import json
@@ -25,9 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from ..jobs import READY
-from .worker import PHASES, leave, prepare
-
-_PR_SET_PDEATHSIG = 1
+from .worker import PHASES, at_end_of_parent, leave, prepare
 
 
 def main() -> None:
@@ -37,7 +34,7 @@ def main() -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     # Imports leave hardly any garbage, and searching for it takes a sixth of their time.
     gc.disable()
-    _end_with_parent(signal.SIGKILL)  # in the middle of an import, too
+    at_end_of_parent(signal.SIGKILL)  # in the middle of an import, too
     if _is_alone(channel):
         os._exit(1)
     prepare(Path(sys.argv[2]), int(sys.argv[3]))
@@ -47,14 +44,18 @@ def main() -> None:
     ahead_s = sum(PHASES.end().values())
     channel.send(READY)
     child = 0
+    signal.signal(signal.SIGCONT, lambda *_: _go_on(child))
     while True:
         message, streams, _, _ = socket.recv_fds(channel, 65536, 2)
         if child:
             os.waitpid(child, 0)  # only now: whoever ended its process group needed its number
+            child = 0
         if not message:
             leave(0)
         order: dict[str, Any] = json.loads(message)
-        _end_with_parent(0)  # from now on, the job and the end of the socket tell: the thread that began us may end
+        # From now on, the job and the end of the socket tell: the thread that began us may end. Who is stopped hears
+        # neither, and goes on.
+        at_end_of_parent(signal.SIGCONT)
         if not order["fork"]:
             break
         started = time.monotonic()
@@ -67,7 +68,7 @@ def main() -> None:
         child = os.fork()
         if not child:
             os.setpgid(0, 0)
-            _end_with_parent(signal.SIGKILL)
+            at_end_of_parent(signal.SIGKILL)
             if os.getppid() != server:
                 os._exit(1)
             break
@@ -84,10 +85,11 @@ def main() -> None:
     _work(order["module"], order["folder"], streams, ahead_s)
 
 
-def _end_with_parent(number: int) -> None:
-    """Have the kernel send this process a signal when the thread that began it ends, or none for 0."""
-    with suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(number))
+def _go_on(child: int) -> None:
+    """Let a copy that is stopped go on, as this process does."""
+    if child:
+        with suppress(ProcessLookupError):
+            os.killpg(child, signal.SIGCONT)
 
 
 def _is_alone(channel: socket.socket) -> bool:

@@ -7,6 +7,7 @@ them before torch, NumPy and Ultralytics are imported.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import signal
 import stat
@@ -31,6 +32,7 @@ Q = TypeVar("Q", bound=Request[Any])
 PHASES = Phases()
 """The phases of this process; a job begins with its imports and says when the next phase begins."""
 PROGRESS_INTERVAL_S = 2.0
+_PR_SET_PDEATHSIG = 1
 _last_progress = [-PROGRESS_INTERVAL_S]
 
 
@@ -158,6 +160,12 @@ def _is_emoji(character: str) -> bool:
     return character in "\u200d\ufe0f" or unicodedata.category(character) == "So"
 
 
+def at_end_of_parent(number: int) -> None:
+    """Have the kernel send this process a signal when the thread that began it ends."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(number))
+
+
 def _watch_launcher() -> None:
     """End this process and its children when the launcher, the other end of standard input, has gone."""
     try:
@@ -165,6 +173,7 @@ def _watch_launcher() -> None:
     except OSError:
         return
     if piped:
+        at_end_of_parent(signal.SIGCONT)  # or this process would see no end while it is stopped
         threading.Thread(target=_end_with_launcher, daemon=True).start()
 
 

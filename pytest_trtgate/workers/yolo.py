@@ -22,6 +22,7 @@ import ultralytics.engine.validator
 import ultralytics.nn.tasks
 import ultralytics.utils
 import ultralytics.utils.callbacks
+import ultralytics.utils.checks
 import ultralytics.utils.nms
 import ultralytics.utils.plotting
 import ultralytics.utils.torch_utils
@@ -163,7 +164,7 @@ def load_model(weights: Path, shown: Path | None = None) -> Any:
 
         backend.install()
     try:
-        model = YOLO(weights, task=read_metadata(weights).get("task"))
+        model = YOLO(as_it_is(weights), task=read_metadata(weights).get("task"))
     except Exception as error:
         if refused := _refused(weights, error):
             raise DataError(
@@ -182,6 +183,25 @@ def load_model(weights: Path, shown: Path | None = None) -> Any:
     if model.task not in TASKS:
         raise DataError(f"{shown}: its task is {model.task}; pytest-trtgate judges {', '.join(TASKS)} models only")
     return model
+
+
+def as_it_is(weights: Path) -> Path:
+    """Return a path by which Ultralytics opens a checkpoint, and no other file.
+
+    From a path of a checkpoint it takes quotes and outer blanks away, and it reads yolov5n.pt as yolov5nu.pt. Where the
+    path would change, it is given a link in the working folder.
+    """
+    taken = ultralytics.utils.checks.check_yolov5u_filename(str(weights).strip().replace("'", ""), verbose=False)
+    if weights.suffix != ".pt" or taken == str(weights):
+        return weights
+    here = Path.cwd()
+    if weights.is_relative_to(here) and "'" not in str(weights.relative_to(here)):  # a build's own copy
+        return weights.relative_to(here)
+    name = weights.stem.strip().replace("'", "")
+    link = Path(f"{name}_.pt")
+    if not link.is_symlink():
+        link.symlink_to(weights)
+    return link
 
 
 def check_data(subject: str, model: Any, metadata: dict[str, Any], data: str) -> None:

@@ -55,6 +55,13 @@ def test_what_has_no_baseline_at_all_is_one_line_that_records_one(project: Proje
     assert {str(verdict.outcome) for verdict in project.record.verdicts} == {"PASS"}
 
 
+def test_latency_without_a_baseline_offers_no_tolerance_of_the_accuracy_that_failed(project: Project) -> None:
+    project.weights(Behaviour(drop={"int8": 0.03}))
+    result = project.run("--trt-precision=int8")
+    [line] = [line for line in result.outlines if "no baseline on this machine" in line]
+    assert line.endswith("; to record one: let the rest of the cell pass, then run with --trt-baselines=add")
+
+
 def test_accuracy_without_a_baseline_fails_where_ci_is_set(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CI", "true")
     summary = project.path / "summary.md"

@@ -61,8 +61,24 @@ def test_each_precision_has_its_own_cause_and_int8_a_command() -> None:
     assert len(set(said.values())) == 3
     assert said["int8"].startswith("INT8 harms some layers of this network, or its calibration images")
     command = "trtgate repair 'reports/my run.json' --only best-int8-640-b1-onnxruntime-cpu"
-    assert repair_command(verdict(0.2), record) == command
-    assert repair_command(verdict(0.2, "fp16"), record) == repair_command(verdict(0.02), record) == ""
+    # A small loss may be mended too; a tolerance is not all that there is to offer.
+    assert repair_command(verdict(0.2), record) == repair_command(verdict(0.02), record) == command
+    assert (
+        repair_command(verdict(0.2, "fp16"), record) == repair_command(verdict(0.02, subject="latency"), record) == ""
+    )
+
+
+def test_the_card_of_a_small_loss_names_what_explains_and_what_repairs_it_beside_its_tolerance(
+    project: Project,
+) -> None:
+    project.weights(Behaviour(drop={"int8": 0.015}))
+    result = project.run("--trt-precision=int8", "-k", "accuracy")
+    (found,) = project.record.verdicts
+    assert found.accept.startswith("set ")
+    text = result.stdout.str()
+    for command in (found.explain, found.repair):
+        assert command.split()[:2] in (["trtgate", "explain"], ["trtgate", "repair"])
+        assert f": {command}\n" in text
 
 
 def test_a_broken_cell_is_told_of_and_offered_no_tolerance(project: Project) -> None:

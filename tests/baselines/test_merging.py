@@ -161,6 +161,19 @@ def test_waivers_of_both_sides_are_kept(repository: Project, capsys: pytest.Capt
     assert capsys.readouterr().out.count(": waived until 2999-01-31: why") == 2
 
 
+def test_waivers_of_one_cell_on_two_kinds_of_machines_are_two(repository: Project) -> None:
+    path, sides = repository.path / "baselines" / "waivers.json", []
+    key = "shapes-fp16-320-b1-onnxruntime-cpu"
+    for machine in ("nvidia-l4", "nvidia-a10"):
+        more = ["--machine", machine, "--until", "2999-01-31", "--reason", "why"]
+        assert main(["baseline", "waive", key, *more]) == 0
+        sides.append(path.read_text())
+        path.unlink()
+    path.write_text(f"<<<<<<< HEAD\n{sides[0]}=======\n{sides[1]}>>>>>>> other")
+    assert main(["baseline", "resolve"]) == 0
+    assert {waiver["machine"] for waiver in json.loads(path.read_text())["waivers"]} == {"nvidia-l4", "nvidia-a10"}
+
+
 def test_of_two_waivers_of_a_cell_the_shorter_stays(repository: Project) -> None:
     path, sides = repository.path / "baselines" / "waivers.json", []
     for until in ("2999-01-31", "2999-12-31"):

@@ -6,17 +6,19 @@ import re
 import shlex
 import shutil
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from fake_jobs import Behaviour
 from project import Project
-from runs_example import BUSY_WITH, busy
+from runs_example import BUSY_WITH, busy, passing_run
 
 from pytest_trtgate.cli import main
 from pytest_trtgate.records.baseline import Baseline
 from pytest_trtgate.records.files import load, save
 from pytest_trtgate.records.run import RunRecord
-from pytest_trtgate.records.verdict import FINDING, Check, Outcome
+from pytest_trtgate.records.verdict import FINDING, Check, Outcome, Verdict
+from pytest_trtgate.report import summary_lines
 
 FP16 = "--trt-precision=fp16"
 RUN = "reports/run.json"
@@ -104,6 +106,30 @@ def test_a_run_on_a_busy_machine_is_accepted_only_where_that_is_allowed(
     assert "baseline written" in said(capsys, "baseline", "accept", RUN, "--allow-busy")
     assert accepted.baseline("fp16").read_bytes() != before
     assert said(capsys, "baseline", "show").count(BUSY_WITH) == 1  # with its session
+
+
+@pytest.mark.parametrize(("command", "status"), [("accept", 1), ("accept --allow-busy", 0), ("diff", 0)])
+def test_what_kept_the_machine_busy_is_told_once_for_all_cells(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str, status: int
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    save(tmp_path / "run.json", busy(passing_run()))
+    out = said(capsys, "baseline", *command.split(), "run.json", status=status)
+    assert out.count(BUSY_WITH) == 1
+    assert out.count("the same as above") == 2
+
+
+def test_a_terminal_tells_what_kept_the_machine_busy_once() -> None:
+    run = busy(passing_run())
+
+    def doubted(verdict: Verdict) -> Verdict:
+        told = {"outcome": Outcome.INCONCLUSIVE, "summary": f"slower, but {BUSY_WITH}: it may be the machine"}
+        return verdict.model_copy(update=told) if verdict.subject == "latency" else verdict
+
+    shown = run.model_copy(update={"verdicts": tuple(map(doubted, run.verdicts))})
+    text = "\n".join(line for line, _ in summary_lines([shown], 1000))
+    assert text.count(f"slower, but {BUSY_WITH}: ") == 1
+    assert text.count("slower, but the same as above: ") == 2
 
 
 def test_each_command_that_a_failure_offers_works_from_the_folder_of_the_run(

@@ -89,6 +89,22 @@ def test_what_one_of_both_lost_is_not_the_machine(accepted: Project, rows: tuple
     assert found(accepted) == ""
 
 
+@pytest.mark.parametrize(("factor", "word"), [(1 / 4.6, "slower"), (4.6, "faster")])
+def test_an_engine_of_the_same_bytes_that_moved_far_is_told_of_though_the_checkpoint_did_not(
+    accepted: Project, factor: float, word: str
+) -> None:
+    move(accepted.baseline("fp16"), factor, "engine")
+    result = accepted.run(ONE)
+    result.assert_outcomes(passed=2)
+    assert accepted.outcomes("latency") == {"fp16": "PASS"}
+    told = found(accepted)
+    assert told.startswith("shapes fp16: the accepted engine, byte by byte, is ")
+    assert f" % {word} than in the stored session (99 % limits " in told
+    assert ", and the .pt is not: accepted fp16 engine " in told
+    assert "WARNING  shapes fp16: the accepted engine, byte by byte, is " in result.stdout.str()
+    assert "the accepted engine, byte by byte, is " in accepted.page
+
+
 def test_a_team_may_gate_it_and_accepts_it_with_an_update(accepted: Project) -> None:
     move(accepted.baseline("fp16"), 1 / 1.3)
     accepted.settings('\n[findings]\nplatform-changed = "fail"\n')

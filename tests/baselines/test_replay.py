@@ -64,7 +64,8 @@ def test_an_engine_of_the_same_bytes_needs_no_replay(accepted: Project) -> None:
         ["shapes .pt *8.*", "p50, p95: *", "*of the stored session of *", "*x vs .pt, stored)*"]
     )
     page = accepted.page
-    assert "; .pt of the stored session of " in page
+    assert page.count("; .pt of the stored session of ") == 2  # beneath its levels, and beneath the chart
+    assert page.count("; .pt latency of the stored session of ") == 1
     assert "; all of the stored session of " in page
     assert "\N{MULTIPLICATION SIGN} vs .pt, stored" in page
     verdict = accepted.verdict("fp16", "latency")

@@ -149,6 +149,7 @@ def test_each_part_of_a_key_makes_another(tmp_path: Path, part: str) -> None:
     elif part == "environment":
         fields = ("arch", "cpu", "gpu", "driver", "device")
         changes += [{"environment": here.model_copy(update={name: "another"})} for name in fields]
+        changes += [{"environment": here.model_copy(update={"variables": {"NVIDIA_TF32_OVERRIDE": "0"}})}]
         known = ((), ("avx2",), ("avx2", "avx512_vnni"))
         changes += [{"environment": here.model_copy(update={"instructions": names})} for names in known]
     elif part == "versions":

@@ -165,7 +165,9 @@ def test_precisions_have_keys_of_their_own(project: Project) -> None:
     assert len({e.cache_key for e in project.record.engines.values()}) == 3
 
 
-@pytest.mark.parametrize("package", ["ultralytics", "torch", "onnx", "onnxruntime", "onnxslim", "numpy", "pillow"])
+@pytest.mark.parametrize(
+    "package", ["ultralytics", "torch", "onnx", "onnxruntime", "onnxslim", "numpy", "pillow", "pi-heif"]
+)
 def test_each_version_is_part_of_the_key(project: Project, key: str, package: str) -> None:
     project.pretend(installed={**VERSIONS, package: "99.1"})
     assert key_of(project) != key
@@ -175,6 +177,15 @@ def test_each_version_is_part_of_the_key(project: Project, key: str, package: st
 def test_the_machine_is_part_of_the_key(project: Project, key: str, what: str) -> None:
     project.pretend(fingerprint={what: "another"})
     assert key_of(project) != key
+
+
+def test_environment_variables_that_change_numbers_are_part_of_the_key(project: Project, key: str) -> None:
+    keys = []
+    for variables in ({"ATEN_CPU_CAPABILITY": "default"}, {"ONEDNN_DEFAULT_FPMATH_MODE": "BF16"}, {"MKL_VERBOSE": "1"}):
+        project.pretend(environ=variables)
+        keys.append(key_of(project))
+    assert keys[2] == key
+    assert len({key, *keys}) == 3
 
 
 def renamed_folder(project: Project) -> None:

@@ -24,7 +24,7 @@ FACTS = SplitFacts(images=3)
 @pytest.fixture
 def project(project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
     """A project whose engine and accuracy were cached by a run with the secret."""
-    monkeypatch.setenv(CACHE_KEY, "secret")
+    monkeypatch.setenv(CACHE_KEY, "secret" * 6)
     seen = {"pt": {"score": 0.9}, "fp16": {"score": 0.9}}
     project.weights(Behaviour(seen=seen))
     project.run(*ONE).assert_outcomes(passed=1, deselected=1)
@@ -64,7 +64,7 @@ def test_what_was_written_without_the_secret_is_built_measured_and_looked_at_ane
     shutil.rmtree(project.path / "cache")
     monkeypatch.delenv(CACHE_KEY)
     lines(project)
-    monkeypatch.setenv(CACHE_KEY, "secret")
+    monkeypatch.setenv(CACHE_KEY, "secret" * 6)
     said = lines(project)
     assert "(manifest.json has no seal of TRTGATE_CACHE_KEY); set aside in" in said
     assert "not believed, and measured anew: results/" in said
@@ -78,12 +78,12 @@ def test_what_was_written_without_the_secret_is_built_measured_and_looked_at_ane
 @pytest.mark.parametrize("changed", ["text", "place", "secret", "seal", "none"])
 def test_a_seal_is_of_one_text_place_and_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: str) -> None:
     path = tmp_path / "a.json"
-    monkeypatch.setenv(CACHE_KEY, "secret")
+    monkeypatch.setenv(CACHE_KEY, "secret" * 6)
     save_sealed(path, "preflight/a", FACTS)
     assert load_sealed(path, "preflight/a", SplitFacts) == FACTS
     text = path.read_text()
     if changed == "secret":
-        monkeypatch.setenv(CACHE_KEY, "another")
+        monkeypatch.setenv(CACHE_KEY, "another" * 6)
     elif changed == "none":
         path.write_text(json.dumps({k: v for k, v in json.loads(text).items() if k != "hmac"}))
     else:
@@ -104,6 +104,6 @@ def test_without_a_secret_nothing_is_written_of_it(tmp_path: Path, monkeypatch: 
 
 
 def test_jobs_do_not_get_the_secret(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(CACHE_KEY, "secret")
+    monkeypatch.setenv(CACHE_KEY, "secret" * 6)
     assert CACHE_KEY not in child_environment()
-    assert os.environ[CACHE_KEY] == "secret"
+    assert os.environ[CACHE_KEY] == "secret" * 6

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import re
 import shutil
 from datetime import date
@@ -269,6 +271,23 @@ def test_a_baseline_that_cannot_be_written_is_one_sentence(
     (accepted.path / "file").write_text("")
     assert main(["baseline", "accept", RUN, "--baseline-dir=file"]) == 2
     assert "file: cannot be written (" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("value", [math.nan, 1e18, -0.1])
+@pytest.mark.parametrize("what", ["accuracy", "latency"])
+def test_what_could_not_be_read_again_is_not_accepted(
+    accepted: Project, capsys: pytest.CaptureFixture[str], value: float, what: str
+) -> None:
+    raw = json.loads((accepted.path / RUN).read_text())
+    if what == "accuracy":
+        raw["accuracies"][-1]["metrics"]["mAP50"] = value
+    else:
+        raw["latencies"]["shapes"]["launches"][0]["arms"]["fp16"]["timings"]["engine"]["quantiles_ms"][49] = value
+    (accepted.path / "edited.json").write_text(json.dumps(raw))
+    before = snapshot(accepted.path / "baselines")
+    assert "fp16: baseline not written, since " in done(capsys, "accept", "edited.json", status=1)
+    assert "fp16: cannot be accepted, since " in done(capsys, "diff", "edited.json")
+    assert snapshot(accepted.path / "baselines") == before
 
 
 @pytest.mark.parametrize("command", ["diff", "accept"])

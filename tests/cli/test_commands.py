@@ -14,6 +14,7 @@ from runs_example import gpu_run, passing_run
 
 from pytest_trtgate import __version__
 from pytest_trtgate.cli import demo, main
+from pytest_trtgate.cli.baseline import given_path
 from pytest_trtgate.machine import package_lines
 from pytest_trtgate.records.files import save
 
@@ -47,6 +48,112 @@ def test_no_command_and_unknown_commands_are_wrong_usage() -> None:
     fails("cache", "prune", "--older-than=-1")
     fails("cache", "prune", "--cache-dir=")
     fails("demo", "")
+    fails("demo", "~nobody-of-that-name/demo")
+    fails("doctor", f"--config={'a' * 300}")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("verify", "dist", "--sha256", "0" * 64, "--sha256", "1" * 64),
+        ("promote", "run.json", "-o", "a", "--output=b"),
+        ("promote", "run.json", "-o", "a", "--only", "x", "--only", "y"),
+        ("cache", "list", "--cache-dir=a", "--cache-dir=b"),
+        ("baseline", "waive", "x", "--until=2999-01-01", "--until=2999-01-02", "--reason=x"),
+    ],
+)
+def test_an_option_of_one_value_is_taken_once(arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    fails(*arguments)
+    assert "is given twice; give it once" in capsys.readouterr().err
+
+
+def test_a_tilde_behind_an_equals_sign_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    save(Path("run.json"), passing_run())
+    assert main(["baseline", "accept", "run.json", "--baseline-dir=~/baselines"]) == 0
+    assert (tmp_path / "home" / "baselines").is_dir()
+    assert not (tmp_path / "~").exists()
+
+
+@pytest.mark.parametrize("empty", ["", " "])
+def test_what_an_unset_variable_leaves_empty_is_not_taken_for_the_default(empty: str) -> None:
+    fails("baseline", "waive", "a-fp32-32-b1-x-cpu", "--machine", empty, "--until=2999-01-01", "--reason=x")
+    fails("baseline", "waive", "a-fp32-32-b1-x-cpu", "--machine=a/b", "--until=2999-01-01", "--reason=x")
+    fails("worker", "--address=a:1", "--machine", empty)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--address=a:0",),
+        ("--address=a:65536",),
+        ("--address=a:1", "--machine=a,b=c"),
+        ("--address=a:1", "--machine=a/b"),
+        ("--address=a:1", f"--machine={'a' * 64}"),
+    ],
+)
+def test_a_worker_is_told_an_address_and_a_name_that_can_be(arguments: tuple[str, ...]) -> None:
+    fails("worker", *arguments)
+
+
+def test_a_worker_refuses_folders_that_are_not_there_or_no_cache(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["worker", "--address=a:1", "--data-root=nowhere"], PretendedMachine()) == 1
+    assert capsys.readouterr().err.endswith("/nowhere: no such folder\n")
+    Path("thesis.tex").touch()
+    assert main(["worker", "--address=a:1", "--cache-dir=."], PretendedMachine()) == 1
+    assert " holds thesis.tex, which the cache did not make" in capsys.readouterr().err
+    assert main(["worker", "--address=a:1", "--cache-dir=thesis.tex"], PretendedMachine()) == 1
+    assert "/thesis.tex: not a folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [["cache", "list"], ["cache", "verify"], ["cache", "prune", "--yes"]])
+def test_a_cache_that_is_named_and_not_there_is_not_whole(
+    command: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*command, "--cache-dir=nowhere"]) == 1
+    assert capsys.readouterr().err == "trtgate: --cache-dir nowhere: no such folder\n"
+
+
+@pytest.mark.parametrize("command", [["list"], ["verify"], ["prune", "--yes"]])
+def test_a_folder_that_is_no_cache_is_not_a_whole_one(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    Path("thesis.tex").touch()
+    assert main(["cache", *command, "--cache-dir=."]) == 1
+    assert capsys.readouterr().err.startswith("trtgate: --cache-dir . holds thesis.tex, which the cache did not make; ")
+
+
+@pytest.mark.parametrize("command", [["layers", "loop"], ["promote", "run.json", "-o", "loop"], ["explain", "loop"]])
+def test_a_loop_of_links_is_a_sentence(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    Path("loop").symlink_to("loop")
+    save(Path("run.json"), passing_run())
+    assert main(command, PretendedMachine()) in (1, 2)
+    assert capsys.readouterr().err.startswith("trtgate: ")
+
+
+@pytest.mark.parametrize("command", [["show"], ["diff", "run.json"], ["accept", "run.json"], ["migrate"]])
+def test_a_file_in_the_place_of_baselines_is_a_sentence(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    save(Path("run.json"), passing_run())
+    assert main(["baseline", *command, "--baseline-dir=run.json"]) == 2
+    why = "no such folder" if len(command) == 1 else "cannot be written (not a folder)"
+    assert capsys.readouterr().err == f"trtgate: --baseline-dir run.json: {why}\n"
+
+
+@pytest.mark.parametrize("command", [["show"], ["prune"], ["resolve"], ["migrate"], ["mv", "a", "b"]])
+def test_baselines_that_are_named_and_not_there_are_not_fine(
+    command: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert main(["baseline", *command, "--baseline-dir=nowhere"]) == 2
+    assert capsys.readouterr().err == "trtgate: --baseline-dir nowhere: no such folder\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interrupt_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    save(Path("run.json"), passing_run())
+    monkeypatch.setattr("pytest_trtgate.report.render", interrupted)
+    assert main(["report", "run.json", "-o", "x.html"]) == 130
+    assert capsys.readouterr().err == "trtgate: interrupted\n"
 
 
 # doctor
@@ -348,3 +455,15 @@ def test_the_shell_completes_commands_and_options(tmp_path: Path) -> None:
     assert completed("trtgate ba") == ["baseline"]
     assert completed("trtgate report run.json --form") == ["--format"]
     assert "gitlab" in completed("trtgate report run.json --format ")
+
+
+def test_a_tilde_is_the_home_folder_where_the_shell_left_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert given_path("~/page.html") == tmp_path / "page.html"
+    with pytest.raises(SystemExit):
+        main(["demo", "~no-such-user/demo"])
+    assert "'~no-such-user/demo' names the home folder of a user that does not exist" in capsys.readouterr().err
+    assert not list(tmp_path.glob("~*"))

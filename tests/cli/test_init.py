@@ -14,7 +14,7 @@ from project import Project, write_dataset
 
 from pytest_trtgate.cli import main
 from pytest_trtgate.cli.init import _table, _toml, estimated_minutes, write_project
-from pytest_trtgate.errors import TrtGateError
+from pytest_trtgate.errors import DataError, TrtGateError
 from pytest_trtgate.jobs import CheckpointFacts
 from pytest_trtgate.records import write_whole
 from pytest_trtgate.settings import Settings, project_settings
@@ -106,6 +106,12 @@ def test_a_checkpoint_of_other_classes_than_the_data_gets_no_project(bare: Proje
     assert any(line.startswith("FAIL: ") and "class-mismatch" in line for line in said)
     assert said[-1].startswith("nothing written: ")
     assert not (bare.path / "trtgate.toml").exists()
+    assert not (bare.path / "test_gate.py").exists()
+
+
+def test_what_is_no_checkpoint_gets_no_project(bare: Project) -> None:
+    with pytest.raises(DataError, match=r"it holds a list; name the \.pt that the training wrote"):
+        init(bare, problem="shapes.pt: no checkpoint of Ultralytics: it holds a list", unusable=True)
     assert not (bare.path / "test_gate.py").exists()
 
 

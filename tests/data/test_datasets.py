@@ -324,6 +324,14 @@ def test_a_folder_of_images_and_labels_without_its_yaml_is_refused(tmp_path: Pat
     )
 
 
+def test_a_split_of_pictures_in_another_format_says_so(tmp_path: Path) -> None:
+    data = write_dataset(tmp_path)
+    for image in (tmp_path / "images" / "test").iterdir():
+        image.rename(image.with_suffix(".jfif"))
+    with pytest.raises(DataError, match=r"has no images in .*; 0\.jfif is in a format that Ultralytics does not take"):
+        load_dataset(data).images("test")
+
+
 def test_of_several_yamls_one_must_be_named(tmp_path: Path) -> None:
     folder = export(tmp_path / "export")
     shutil.copyfile(folder / "data.yaml", folder / "other.yaml")

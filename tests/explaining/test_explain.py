@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from fake_jobs import Behaviour
 from inline_launcher import InlineLauncher
@@ -12,7 +14,7 @@ import pytest_trtgate.jobs
 from pytest_trtgate.cli import main
 from pytest_trtgate.errors import JobError
 from pytest_trtgate.explaining import of_run
-from pytest_trtgate.records import Explanation
+from pytest_trtgate.records import Explanation, save
 
 KEY = "shapes-int8-320-b1-onnxruntime-cpu"
 RECORD = "reports/run.json"
@@ -74,6 +76,30 @@ def test_the_report_has_the_sentence_on_its_card_a_bar_per_block_and_the_outlier
     assert page.count("<rect") >= 3
     assert '<image href="data:image/jpeg;base64,/9j/"' in page
     assert "/data/train/9.png" in page
+
+
+def test_an_explanation_goes_into_the_record_as_it_is_by_then(
+    project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project.run("-k", "accuracy")
+    path, explain_now = project.path / RECORD, of_run.explain
+    other = Explanation(cell=project.record.cells[0].model_copy(update={"batch": 7}), sentence="of another process")
+
+    def meanwhile(change: dict[str, object]) -> None:
+        def explaining(*arguments: Any) -> Explanation:
+            found = explain_now(*arguments)
+            save(path, project.record.model_copy(update=change))
+            return found
+
+        monkeypatch.setattr("pytest_trtgate.explaining.explain", explaining)
+
+    meanwhile({"explanations": {"other": other}})
+    assert explained() == 0
+    assert set(project.record.explanations) == {KEY, "other"}
+    meanwhile({"run_id": "another", "explanations": {}})
+    assert explained("--only", KEY) == 2
+    assert "is the record of another run by now, so the explanation is not put into it" in capsys.readouterr().err
+    assert (project.record.run_id, project.record.explanations) == ("another", {})
 
 
 def test_a_run_explains_its_failures_where_it_is_asked_to(project: Project) -> None:

@@ -200,6 +200,14 @@ def test_a_checkpoint_that_cannot_be_looked_into_is_said_each_time(desk: Project
             assert [(one.finding.severity, one.models) for one in seen] == ([("fail", ("shapes",))] if problem else [])
 
 
+def test_a_file_that_is_no_checkpoint_fails_before_anything_is_built(desk: Project) -> None:
+    problem = "shapes.pt: no checkpoint of Ultralytics: it holds a list, and no network"
+    desk.weights(Behaviour(survey={**SEEN, "checkpoint": {"problem": problem, "unusable": True}}))
+    [one] = early(desk)
+    assert (one.finding.id, one.finding.severity, one.models) == ("not-a-checkpoint", "fail", ("shapes",))
+    assert one.finding.sentence == f"shapes: {problem}"
+
+
 # Calibration
 
 
@@ -278,6 +286,17 @@ def test_a_split_that_is_not_there_and_not_used_is_no_trouble(desk: Project) -> 
     assert found(desk) == []
 
 
+@pytest.mark.parametrize("classes", [False, True])
+def test_pictures_that_ultralytics_does_not_read_are_told(desk: Project, classes: bool) -> None:
+    if classes:
+        write_classes(desk)
+    test = desk.path / ("set/test" if classes else "data/images/test")
+    for name in ("a.jfif", "b.GIF", "notes.txt", ".hidden.gif", *(["loose.png"] if classes else [])):
+        (test / name).touch()
+    said = f"split 'test' has {3 if classes else 2} pictures that Ultralytics does not read, first a.jfif"
+    assert ("dataset-trouble", said) in found(desk)
+
+
 def test_an_image_that_is_gone_is_trouble(desk: Project) -> None:
     (desk.path / "data" / "images" / "test" / "gone.png").symlink_to("nowhere.png")
     [(name, sentence)] = found(desk)
@@ -291,6 +310,10 @@ def test_an_image_that_is_gone_is_trouble(desk: Project) -> None:
         ({"corrupt": {"count": 2, "first": "a.jpg (cut off)"}}, "2 missing or damaged images, first a.jpg"),
         ({"bad_labels": {"count": 1, "first": "a.txt (line 1)"}}, "1 unusable label file, first a.txt (line 1)"),
         ({"without_image": {"count": 3, "first": "b.txt"}}, "3 orphaned label files, first b.txt"),
+        (
+            {"repeated": {"count": 2, "first": "c.txt"}},
+            "2 label files with rows that are there twice and count once, first c.txt",
+        ),
         ({"unlabelled": 300}, "300 of 400 images have no label file"),
     ],
 )
@@ -490,6 +513,20 @@ def _record() -> Any:
     from pytest_trtgate.records.run import RunRecord
 
     return RunRecord
+
+
+@pytest.mark.parametrize(
+    ("secret", "said"),
+    [
+        ("", "TRTGATE_CACHE_KEY is set and empty: nothing in the cache is sealed, and all in it is believed"),
+        ("hunter2", "TRTGATE_CACHE_KEY has 7 characters, fewer than 32: it can be guessed"),
+        ("x" * 32, ""),
+        (None, ""),
+    ],
+)
+def test_a_secret_that_seals_nothing_or_little_is_said(desk: Project, secret: str | None, said: str) -> None:
+    machine = PretendedMachine(environ={} if secret is None else {"TRTGATE_CACHE_KEY": secret})
+    assert found(desk, machine=machine) == ([("weak-cache-key", said)] if said else [])
 
 
 def test_a_throwaway_cache_and_a_busy_machine_are_said(desk: Project) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import Future
 from types import SimpleNamespace
 from typing import Any
 
@@ -96,6 +98,14 @@ def test_why_a_worker_is_lost_is_said_without_rays_pages(error: Exception, said:
     told = RayConnection(SimpleNamespace(exceptions=exceptions), None).why(error)
     assert told.startswith(said)
     assert "\n" not in told
+
+
+def test_who_waits_for_a_machine_is_interrupted_once_nobody_needs_it() -> None:
+    cluster = RayCluster("auto", "a")
+    never: Any = SimpleNamespace(call=lambda method: Future())
+    threading.Timer(0.1, cluster.stopping.set).start()
+    with pytest.raises(KeyboardInterrupt):
+        cluster._first_answer(never, "a")
 
 
 def test_a_machine_is_called_by_its_gpu() -> None:

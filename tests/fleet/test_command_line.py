@@ -74,6 +74,15 @@ def test_the_doctor_says_what_the_fleet_has(
     assert made == []
 
 
+def test_the_doctor_names_all_kinds_that_a_project_is_gated_on(
+    project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project.settings(top=FLEET.replace('"a"', '["a", "b"]'))
+    machines(monkeypatch, *(FleetMachine(kind, kind, 1, 1, HERE) for kind in "ab"))
+    assert main(["doctor"], PretendedMachine(installed={})) == 0
+    assert "backend: onnxruntime on cpu (asked for; a, b of the Ray cluster" in capsys.readouterr().out
+
+
 def test_the_doctor_looks_at_the_project_on_a_machine_of_the_fleet(
     project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], made: list[OtherMachine]
 ) -> None:

@@ -158,6 +158,7 @@ def test_a_machine_that_dies_while_it_times_costs_its_model_alone(project: Proje
     assert found == {model: FINE for model in MODELS if model != "m1"}
     (error,) = (v for v in project.record.verdicts if v.failed)
     assert re.search(r"the worker on machine-\d ended \(its node died\)", error.summary), error.summary
+    assert not [job.name for job in project.record.jobs if job.name.startswith("probe-")]  # what would that tell
 
 
 def test_a_machine_that_dies_before_it_timed_anything_costs_nothing(project: Project, tmp_path: Path) -> None:
@@ -183,13 +184,100 @@ def test_a_run_that_ends_early_waits_for_no_lane(project: Project, tmp_path: Pat
     assert all(json.loads((tmp_path / "ended.json").read_text()))
 
 
+def test_a_machine_that_becomes_free_later_is_taken(project: Project, tmp_path: Path) -> None:
+    later = """
+free = FLEET.lanes._free
+FLEET.lanes._free = lambda: free() if any(len(one.sent) > 6 for one in FLEET.made) else 0
+"""
+    done = gate(project, tmp_path, machines=2, hooks=later)
+    assert done.ret == 0, done.outlines
+    assert outcomes(project) == dict.fromkeys(MODELS, FINE)
+    assert len({job.node for model in MODELS for job in jobs_of(project, model)}) == 2
+
+
+def test_machines_that_are_unlike_the_first_cost_nothing(project: Project, tmp_path: Path) -> None:
+    unlike = """
+def made(folder):
+    own = PretendedMachine(locks=folder, **{**MACHINE, **({"installed": {}} if FLEET.made else {})})
+    return Machine(folder, machine=own, modules=dict.fromkeys(get_args(JobKind), "fake_jobs"))
+
+FLEET._make = made
+"""
+    done = gate(project, tmp_path, hooks=unlike)
+    assert done.ret == 0, done.outlines
+    assert outcomes(project) == dict.fromkeys(MODELS, FINE)
+    assert {job.node for job in project.record.jobs if job.node} == {"machine-0"}
+    assert all(json.loads((tmp_path / "ended.json").read_text()))
+
+
+KINDS = """
+import time
+from pytest_trtgate import fleet
+
+KINDS = {{"a": FLEET.lanes, "b": None}}
+
+def lanes_of(settings, say):
+    return KINDS[settings.machines[0]]
+
+def pytest_trtgate_launcher(config):
+    return None
+
+def pytest_trtgate_machine(config):
+    return None
+
+def joined():
+    began = time.monotonic()
+    {waits}
+    (FOLDER / "waited_s.txt").write_text(str(time.monotonic() - began))
+    FLEET.made.append(made(FOLDER / "b"))
+    return FLEET.made[-1]
+
+stopping = threading.Event()
+KINDS["b"] = fleet.FleetLanes(fleet.FleetLauncher(joined, stopping=stopping), int)
+fleet.lanes_of = lanes_of
+"""
+
+
+@pytest.mark.parametrize(
+    "waits",
+    ["stopping.wait(60)", "while not (FOLDER / 'go').exists(): time.sleep(0.05)"],
+    ids=["is waited for", "was joined and not used"],
+)
+def test_a_run_that_ends_gives_back_a_machine_that_it_only_joins(project: Project, tmp_path: Path, waits: str) -> None:
+    project.tests(
+        f"""
+        import time
+        from pathlib import Path
+
+        def test_accuracy(trtgate):
+            trtgate.check_accuracy()
+            Path({str(tmp_path)!r}, "go").touch()
+            time.sleep(1.5)
+            assert False
+        """
+    )
+    prepare(project, tmp_path, machines=1, hooks=KINDS.format(waits=waits))
+    settings = project.path / "trtgate.toml"
+    kinds = 'backend = "onnxruntime"\nmachines = ["a", "b"]\nfleet = { address = "x" }\n'
+    settings.write_text(kinds + settings.read_text())
+    done = project.run_apart("-x", "--trt-precision=fp16")
+    assert done.ret == pytest.ExitCode.TESTS_FAILED, done.output
+    assert "Traceback" not in done.output
+    assert all(json.loads((tmp_path / "ended.json").read_text()))
+    assert float((tmp_path / "waited_s.txt").read_text()) < 30
+
+
 def test_what_comes_after_all_machines_were_given_back_waits_for_one() -> None:
+    asked = []
+
     def machine() -> NoReturn:
+        asked.append(1)
         raise WorkerLostError("nobody there")
 
     first = FleetLauncher(machine)
-    fleet = FleetLanes(first, free=lambda: 1)
+    fleet = FleetLanes(first, free=lambda: 2)
     assert fleet.lanes(2) == 2
-    assert first.connect is not machine
     fleet.close()
-    assert first.connect is machine
+    with pytest.raises(WorkerLostError, match="nobody there"):
+        _ = fleet.connection
+    assert asked == [1]

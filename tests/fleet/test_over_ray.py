@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -236,13 +237,13 @@ def test_a_machine_that_dies_is_replaced_while_nothing_was_timed(launchers: Any,
     killer.join()
     assert re.search(rf"the worker on {re.escape(first)} [^:]+: .*(node|network).*; trying another", " ".join(told))
     assert launcher.connection.name != first
-    launcher._timed.add(threading.get_ident())
+    launcher._timed["m"] = launcher.connection
     second = launcher.connection.name
     victims = [node for node in nodes.cluster.list_all_nodes() if node.node_id[:8] in second]
     killer = threading.Timer(1.5, nodes.cluster.remove_node, (*victims, False))
     killer.start()
     with pytest.raises(JobError) as caught:
-        run(launcher, slow_job(tmp_path, int8="hang"), tmp_path)
+        run(launcher, replace(slow_job(tmp_path, int8="hang"), beside="m"), tmp_path)
     killer.join()
     jobs = list(nodes.folder.glob("home-*/cache/pytest-trtgate/tmp/*/jobs/*/pid.txt"))
     wait_for(lambda: not any(is_running(int(path.read_text() or 0)) for path in jobs), ORPHANS_S)

@@ -13,6 +13,7 @@ from project import SUPPORT, Project
 
 from pytest_trtgate.errors import JobError
 from pytest_trtgate.jobs import ClipRequest, Job, JobKind
+from pytest_trtgate.measuring.own_code import SentCode, sent_code
 
 LOOKS = """
 import json, os, sys
@@ -126,7 +127,15 @@ def pytest_unconfigure():
     Path("sent.json").write_text("[" + ",".join(job.decode() for job in OTHER[0].sent) + "]")
 """
     )
+    walked: list[tuple[str, ...]] = []
+
+    def walk(modules: tuple[str, ...]) -> SentCode:
+        walked.append(modules)
+        return sent_code(modules)
+
+    monkeypatch.setattr("pytest_trtgate.measuring.context.sent_code", walk)
     project.run("--trt-precision=fp16").assert_outcomes(passed=2)
+    assert walked.count(("ownlayers",)) == 1
     jobs = json.loads((project.path / "sent.json").read_text())
     with_code = {job["kind"] for job in jobs if job["code"]}
     assert {job["kind"] for job in jobs if not job["code"]} == {"survey", "profile"}

@@ -37,6 +37,18 @@ def machine(**more):
 def further():
     return {further}
 
+def without_fp16(made):
+    work = made.worker.work
+
+    def failed(text):
+        outcome = json.loads(work(text))
+        del outcome["response"]["arms"]["fp16"]
+        outcome["response"]["failures"]["fp16"] = "its engine broke"
+        return json.dumps(outcome).encode()
+
+    made.worker.work = failed
+    return made
+
 @cache
 def fleet():
     return FleetLauncher(machine, further)
@@ -134,6 +146,27 @@ def test_an_arm_that_dies_in_each_part_is_found_as_in_one_pass(project: Project,
     assert done.ret == pytest.ExitCode.TESTS_FAILED
     assert [one.arm for one in accuracies(project)] == ["pt"]
     assert "killed by SIGSEGV" in project.verdict("fp16", "accuracy").summary
+
+
+def test_an_arm_that_fails_in_one_part_has_the_log_of_that_part(project: Project, tmp_path: Path) -> None:
+    project.weights(BEHAVIOUR)
+    done = gate(project, tmp_path, "without_fp16(machine())", "2")
+    assert done.ret == pytest.ExitCode.TESTS_FAILED
+    verdict = project.verdict("fp16", "accuracy")
+    assert "its engine broke" in verdict.summary
+    assert verdict.log_tail == "log of 1"  # its machine's first job; of the other it is not the first
+
+
+def test_a_split_that_names_an_image_twice_stays_whole(project: Project, tmp_path: Path) -> None:
+    project.weights(BEHAVIOUR)
+    listed = project.path / "data" / "listed.txt"
+    listed.write_text("./images/test/0.png\n./images/test/1.png\n./images/test/0.png\n")
+    data = project.path / "data" / "data.yaml"
+    data.write_text(data.read_text().replace("test: images/test", "test: listed.txt"))
+    done = gate(project, tmp_path)
+    assert done.ret == 0, done.outlines
+    assert [one.images for one in accuracies(project)] == [3, 3]
+    assert "merge" not in asked_of(tmp_path)[0][0]
 
 
 def test_each_part_gets_a_thousand_images_unless_the_settings_name_their_number() -> None:

@@ -18,7 +18,7 @@ from other_machine import OtherMachine, launcher_to, requests_of_all_kinds
 from project import SUPPORT, Project, png, write_dataset
 
 from pytest_trtgate.data import load_dataset
-from pytest_trtgate.errors import JobError, JobTimeoutError, RecordError
+from pytest_trtgate.errors import JobError, JobTimeoutError, MachineLostError, RecordError
 from pytest_trtgate.fleet import packing
 from pytest_trtgate.fleet.launcher import FleetLauncher
 from pytest_trtgate.fleet.portable import PortableJob, Tree, split_place
@@ -335,12 +335,29 @@ def test_a_worker_that_is_lost_is_replaced_while_nothing_was_timed(ours: Ours, t
     assert len(machines) == 2
     assert machines[0].ended
     assert told[0] == "the worker on other ended (nobody there); trying another"
-    launcher.run(ours.job("latency"), tmp_path / "jobs", told.append)
+    launch = replace(ours.job("latency"), beside="tiny")
+    launcher.run(launch, tmp_path / "jobs", told.append)
     machines[1].dies_at = lambda method: method == "work"
-    with pytest.raises(JobError, match="the worker on other ended"):
-        launcher.run(ours.job("latency"), tmp_path / "jobs", told.append)
+    with pytest.raises(MachineLostError, match="the worker on other ended"):
+        launcher.run(launch, tmp_path / "jobs", told.append)
     assert len(machines) == 2
+    launcher.run(ours.job("clip"), tmp_path / "jobs", told.append)
+    launcher.run(replace(launch, beside="another"), tmp_path / "jobs", told.append)
+    assert len(machines) == 3
+    with pytest.raises(MachineLostError, match="the worker on other, which timed tiny before, is gone"):
+        launcher.run(launch, tmp_path / "jobs", told.append)
     launcher.close()
+
+
+def test_a_worker_that_is_joined_once_nobody_waits_for_it_is_ended(other: OtherMachine) -> None:
+    def connect() -> OtherMachine:
+        launcher.stop()
+        return other
+
+    launcher = FleetLauncher(connect)
+    with pytest.raises(KeyboardInterrupt):
+        _ = launcher.connection
+    assert other.ended
 
 
 def test_a_worker_that_falls_silent_is_given_up(ours: Ours, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -356,7 +373,7 @@ def test_a_worker_that_falls_silent_is_given_up(ours: Ours, tmp_path: Path, monk
     monkeypatch.setattr(machine.worker, "work", lambda text: silent.wait(30))
     monkeypatch.setattr(machine.worker, "said", lambda: silent.wait(30))
     launcher = launcher_to(machine)
-    launcher._timed.add(threading.get_ident())
+    launcher._stays = True
     with pytest.raises(JobError, match=r"the worker on other has not answered for 0\.5 s"):
         run(launcher, ours.job("clip"), tmp_path / "jobs")
     assert machine.ended

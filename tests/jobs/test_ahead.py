@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -258,6 +259,41 @@ def test_a_job_ends_at_its_limit_where_the_process_that_it_is_a_copy_of_has_stop
     thread.join()
     assert server not in waiting(jobs.path)
     assert jobs.build("fp32") != first
+
+
+@pytest.mark.parametrize("what", ["original", "copy", "both", "fresh"])
+def test_what_is_stopped_ends_with_a_session_that_is_killed(tmp_path: Path, what: str) -> None:
+    (tmp_path / "job").mkdir()
+    (tmp_path / "endless.py").write_text(
+        "import os, pathlib, time\nfrom pytest_trtgate.workers.worker import _watch_launcher\n_watch_launcher()\n"
+        "pathlib.Path('pid.tmp').write_text(str(os.getpid()))\npathlib.Path('pid.tmp').rename('pid.txt')\n"
+        "while True: time.sleep(1)"
+    )
+    begin = (
+        "start('endless', here / 'job', environment, (theirs, ours))"
+        if what == "fresh"
+        else "Waiting(here / 'one', 1, [], environment).fork('endless', here / 'job', (theirs, ours))"
+    )
+    code = (
+        "import os, time\nfrom pathlib import Path\nfrom pytest_trtgate.jobs.processes import *\n"
+        f"here = Path({str(tmp_path)!r})\nenvironment = child_environment([str(here)])\ntheirs, _ = os.pipe()\n"
+        f"ours = os.open(os.devnull, os.O_WRONLY)\nprocess = {begin}\ntime.sleep(60)"
+    )
+    session = subprocess.Popen([sys.executable, "-c", code])
+    wait_for((tmp_path / "job" / "pid.txt").exists)
+    copy = int((tmp_path / "job" / "pid.txt").read_text())
+    originals = [pid for pid in waiting(tmp_path) if pid != copy]
+    stopped = [*(originals if what in ("original", "both") else []), *([copy] if what != "original" else [])]
+    for pid in stopped:
+        os.kill(pid, signal.SIGSTOP)
+    session.kill()
+    session.wait()
+    try:
+        wait_for(lambda: not any(map(is_running, (copy, *originals))))
+    finally:
+        for pid in (copy, *originals):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
 
 def test_the_end_of_a_copy_is_seen_where_the_session_ignores_that_of_its_children(jobs: Jobs) -> None:

@@ -19,11 +19,12 @@ from project import SUPPORT, Project, is_running, wait_for
 
 from pytest_trtgate.errors import JobError
 from pytest_trtgate.jobs import contract, processes
-from pytest_trtgate.jobs.contract import BuildRequest, BuildResponse
+from pytest_trtgate.jobs.contract import BuildRequest, BuildResponse, JobFailure
 from pytest_trtgate.jobs.kinds import JOBS
 from pytest_trtgate.jobs.launcher import Job, LocalLauncher
 from pytest_trtgate.jobs.logs import log_tail
 from pytest_trtgate.machine import device_lock
+from pytest_trtgate.records import save
 from pytest_trtgate.records.cell import Cell
 
 FAULTS = {
@@ -224,6 +225,17 @@ def test_a_job_that_goes_wrong_is_told_by_reason_and_log(jobs: Jobs, fault: str)
     failure = jobs.failure(fault)
     assert fnmatch(failure.reason, FAULTS[fault] + "*")
     assert failure.log_tail == "log of job"
+
+
+def test_a_log_that_only_repeats_the_reason_is_not_shown(jobs: Jobs) -> None:
+    jobs.folder.mkdir()
+    for log, shown in (("no such file\n", ""), ("warning\nno such file\n", "warning\nno such file")):
+        (jobs.folder / "log.txt").write_text(log)
+        save(jobs.folder / "error.json", JobFailure(sentence="no such file"))
+        request = BuildRequest(weights="shapes.pt", cell=CELL, output="")
+        with pytest.raises(JobError) as caught:
+            jobs.launcher._answer(Job("job", request, "", 1.0), jobs.folder, 1)
+        assert (caught.value.reason, caught.value.log_tail) == ("no such file", shown)
 
 
 def test_a_job_that_does_its_work_answers(jobs: Jobs) -> None:

@@ -28,6 +28,13 @@ def test_what_a_project_asks_of_its_own_code_is_not_asked_of_jobs(
     assert child_environment()["CUDA_CACHE_PATH"] == "mine"
 
 
+def test_a_job_can_print_every_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    code = r"print('Gr\u00f6\udcff')"
+    done = subprocess.run([sys.executable, "-c", code], env=child_environment(), capture_output=True, check=True)
+    assert done.stdout == "Gr\u00f6\\udcff\n".encode()
+
+
 @pytest.mark.parametrize("name", ["TRTGATE_CACHE_KEY", "TRTGATE_SIGN_PASSWORD"])
 def test_jobs_which_run_weights_get_no_secret(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv(name, "secret")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pytest_trtgate.machine import packages, released, with_edits
-from pytest_trtgate.machine.packages import edits, installed_versions, versions_in_key
+from pytest_trtgate.machine.packages import DECODERS, edits, installed_versions, versions_in_key
 
 
 @pytest.fixture
@@ -89,6 +89,11 @@ def test_what_an_upgrade_that_broke_off_has_left_is_passed_over(
     monkeypatch.syspath_prepend(left.parent)
     assert installed_versions()["ultralytics"] == "8.4.190"
     assert version() == "8.4.190"
+
+
+def test_what_reads_heic_is_in_keys_only_where_it_is_installed() -> None:
+    assert versions_in_key(DECODERS, {"pillow": "12"}).keys() == {"opencv-python", "opencv-python-headless", "pillow"}
+    assert versions_in_key(DECODERS, {"pi-heif": "1"})["pi-heif"] == "1"
 
 
 def test_the_contributed_opencv_is_in_keys_only_where_it_is_installed() -> None:

@@ -69,6 +69,13 @@ def test_time_that_jobs_share_is_not_taken_from_the_gate() -> None:
     assert spent(jobs, 45.0) == "time: builds 40 s, launches 10 s, gate 5.0 s; 45 s in all"
 
 
+def test_jobs_of_several_machines_are_summed_and_it_is_said() -> None:
+    jobs = [
+        JobRecord(name=node, kind="build", seconds=20.0, ok=True, began_s=100.0, node=node) for node in ("a", "b", "")
+    ]
+    assert spent(jobs, 21.0) == "time of 2 machines together: builds 1 min, gate 1.0 s; 21 s in all"
+
+
 def test_a_wait_for_the_device_is_no_time_of_the_job_that_waited() -> None:
     job = JobRecord(name="a", kind="build", seconds=30.0, ok=True, began_s=1.0, phases={"start": 1.0, "work": 11.0})
     assert spent([job], 32.0) == "time: builds 12 s, waiting 18 s, gate 2.0 s; 32 s in all"

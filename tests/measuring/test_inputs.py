@@ -221,6 +221,9 @@ def test_an_answer_that_does_not_tell_what_was_read_is_none(project: Project) ->
         ("other/part.py", True),
         ("stranger.py", False),
         ("mynet/blocks.pyc", False),
+        ("mynet/__pycache__/sealed.cpython-312.pyc", False),
+        ("mynet/sealed.pyc", True),
+        ("mynet/inner/fast.cpython-312-x86_64-linux-gnu.so", True),
     ],
 )
 def test_own_code_is_that_of_the_package_and_of_what_it_imports(
@@ -230,6 +233,7 @@ def test_own_code_is_that_of_the_package_and_of_what_it_imports(
     (tmp_path / "src" / "other").mkdir()
     before = own_code(["mynet.blocks"])
     assert own_code(["mynet.blocks", "mynet"]) == before
+    (tmp_path / "src" / name).parent.mkdir(exist_ok=True)
     (tmp_path / "src" / name).write_text("changed = True\n")
     assert (own_code(["mynet.blocks"]) != before) == counts
 
@@ -256,6 +260,16 @@ def test_of_an_installed_package_its_sources_count_and_what_it_imports_does_not(
     assert own_code(["mynet.blocks"]) == before
     (site / "mynet" / "blocks.py").write_text("changed = True\n")
     assert own_code(["mynet.blocks"]) != before
+
+
+def test_what_python_cannot_read_is_no_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = write_own_module(tmp_path / "src")
+    monkeypatch.syspath_prepend(own)
+    before = own_code(["mynet.blocks"]), sent_code(["mynet.blocks"])
+    (own / "mynet" / ".#blocks.py").symlink_to("user@host.1234:1700000000")  # as editors lock a file
+    (own / "mynet" / "folder.py").mkdir()
+    os.mkfifo(own / "mynet" / "pipe.py")
+    assert (own_code(["mynet.blocks"]), sent_code(["mynet.blocks"])) == before
 
 
 def test_of_own_code_python_sources_that_nobody_installed_can_be_sent(

@@ -19,6 +19,13 @@ def test_milliseconds_of_a_csv_are_of_the_gated_context(tmp_path: Path) -> None:
         assert read_times(tmp_path / "times.csv", "end-to-end") == {"end-to-end": pytest.approx(MS)}
 
 
+def test_a_byte_order_mark_is_no_part_of_a_column_or_of_json(tmp_path: Path) -> None:
+    (tmp_path / "times.csv").write_text("ms\n" + "\n".join(map(str, MS)), encoding="utf-8-sig")
+    assert read_times(tmp_path / "times.csv", "engine") == {"engine": pytest.approx(MS)}
+    (tmp_path / "times.json").write_text(json.dumps([{"computeMs": 1, "latencyMs": 2}] * 30), encoding="utf-8-sig")
+    assert read_times(tmp_path / "times.json", "engine")["engine"] == [1.0] * 30
+
+
 def test_trtexec_tells_of_the_engine_and_of_the_whole(tmp_path: Path) -> None:
     rows = [{"startComputeMs": 1.0, "inMs": 0.5, "computeMs": ms, "outMs": 0.5, "latencyMs": ms + 1} for ms in MS]
     (tmp_path / "times.json").write_text(json.dumps(rows))
@@ -40,10 +47,13 @@ def test_perf_analyzer_tells_of_requests_in_nanoseconds(tmp_path: Path) -> None:
         ("t.csv", "1,2\n" * 40, "it has several columns of times"),
         ("t.csv", "Concurrency,Inferences/Second,p50 latency\n1,2,3\n", "a summary of perf_analyzer"),
         ("t.csv", "ms\nsoon\n", "no times that are known"),
-        ("t.csv", "4000000\n" * 40, "are no milliseconds of inferences"),
-        ("t.csv", "-1\n" * 40, "-1 is no milliseconds of inferences"),
-        ("t.csv", "3\n" * 40 + "nan\n", "nan is no milliseconds of inferences"),
-        ("t.csv", "3\n" * 40 + "inf\n", "inf is no milliseconds of inferences"),
+        ("t.csv", "4000000\n" * 40, "4e+06 is no time of an inference in milliseconds"),
+        ("t.csv", "3\n" * 40 + "1e300\n", "1e+300 is no time of an inference in milliseconds"),
+        ("t.csv", "-1\n" * 40, "-1 is no time of an inference in milliseconds"),
+        ("t.csv", "3\n" * 40 + "nan\n", "nan is no time of an inference in milliseconds"),
+        ("t.csv", "3\n" * 40 + "inf\n", "inf is no time of an inference in milliseconds"),
+        ("t.csv", "3" * 200_000, "no times that are known (field larger than field limit"),
+        ("t.json", json.dumps([{"computeMs": 10**400, "latencyMs": 1}]), "no times that are known (int too large"),
         ("t.json", "{}", "no 'experiments'"),
         ("t.json", "[{}]", "no 'computeMs'"),
         ("t.json", "[", "no times that are known"),

@@ -46,6 +46,15 @@ def test_a_run_that_deselects_everything_is_not_green(project: Project) -> None:
     assert project.run("--trt-imgsz=64", "-k", "nothing_of_that_name").ret == pytest.ExitCode.TESTS_FAILED
 
 
+def test_options_in_a_file_of_arguments_ask_for_the_gate_too(project: Project) -> None:
+    project.tests("def test_unit(): pass")
+    (project.path / "arguments.txt").write_text("--trt-precision=int8\n")
+    result = project.run("@arguments.txt")
+    result.assert_outcomes(passed=1)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines([NOTHING])
+
+
 @pytest.mark.parametrize("settings", [True, False], ids=["settings", "no-settings"])
 def test_a_run_that_names_a_model_and_has_no_gate_test_fails(project: Project, settings: bool) -> None:
     if not settings:
@@ -242,6 +251,74 @@ def test_without_strict_a_test_may_expect_a_failed_verdict(project: Project) -> 
     assert result.ret == pytest.ExitCode.OK
     assert "pytest did not" not in result.stdout.str()
     result.stdout.fnmatch_lines(["passed all the same: shapes fp32 accuracy; *strict = false"])
+
+
+ASKS = """
+    def test_accuracy(trtgate): trtgate.check_accuracy
+    def test_latency(trtgate): trtgate.check_latency()
+"""
+
+
+@pytest.mark.parametrize("workers", [(), ("-n1",)])
+def test_a_test_that_forgets_to_ask_the_gate_is_no_green_one(project: Project, workers: tuple[str, ...]) -> None:
+    project.tests(ASKS)
+    result = project.run_apart("--trt-precision=fp32", *workers)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    said = (
+        "1 test took trtgate and asked it nothing, first test_gate.py::test_accuracy[shapes-fp32]: call trtgate.check_"
+    )
+    assert f"\ntrtgate: {said}" in result.output
+    project.settings(top="strict = false")
+    assert project.run_apart("--trt-precision=fp32", *workers).ret == pytest.ExitCode.OK
+
+
+def test_a_test_that_asks_for_a_cell_or_what_was_measured_has_asked(project: Project) -> None:
+    project.tests(
+        """
+        def test_cell(trtgate): assert trtgate.cell.precision == "fp32"
+        def test_engine(trtgate): assert trtgate.engine.size_bytes
+        def test_accuracy(trtgate): assert trtgate.accuracy.images
+        def test_latency(trtgate): assert trtgate.latency.p50_ms
+        def test_size(trtgate, trt_engine): assert trt_engine.size_bytes
+        """
+    )
+    result = project.run("--trt-precision=fp32")
+    result.assert_outcomes(passed=5)
+    assert result.ret == pytest.ExitCode.OK
+
+
+def test_a_verdict_whose_file_a_test_deletes_is_missed(project: Project) -> None:
+    project.tests(
+        """
+        import pathlib
+        def test_gate(trtgate): trtgate.check_accuracy()
+        def test_tidy(): [path.unlink() for path in pathlib.Path("reports").rglob("verdict-*")]
+        """
+    )
+    result = project.run("--trt-precision=fp32")
+    result.assert_outcomes(passed=2)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    gone = (
+        "trtgate: the verdict on accuracy of shapes-fp32-320-b1-onnxruntime-cpu is gone from the folder of the run: *"
+    )
+    result.stdout.fnmatch_lines([gone])
+
+
+@pytest.mark.parametrize("mark", ['skipif(True, reason="not here")', "xfail(run=False)"])
+def test_what_a_skipped_test_leaves_unjudged_is_said(project: Project, mark: str) -> None:
+    project.tests(
+        f"""
+        import pytest
+        @pytest.mark.{mark}
+        def test_latency(trtgate): trtgate.check_latency()
+        def test_accuracy(trtgate): trtgate.check_accuracy()
+        """
+    )
+    result = project.run("--trt-precision=fp32")
+    result.assert_outcomes(passed=1, **{"xfailed" if "run" in mark else "skipped": 1})
+    said = "not judged: skipped tests of the gate (1, first test_gate.py::test_latency[shapes-fp32])"
+    assert said in result.stdout.str().splitlines()
+    assert said in project.record.notes
 
 
 def test_a_run_that_ends_before_some_of_its_gate_fails(project: Project) -> None:

@@ -11,7 +11,7 @@ import pytest
 from fake_jobs import Behaviour
 from project import SETTINGS, Project
 
-from pytest_trtgate.records import PRECISIONS, RunRecord, load_run
+from pytest_trtgate.records import PRECISIONS, Explanation, RunRecord, load_run, save
 from pytest_trtgate.settings import recorded_settings
 from pytest_trtgate.settings.latency import Latency
 
@@ -256,6 +256,31 @@ def test_lines_and_start_name_the_machine(machines: Project) -> None:
     assert "trtgate: backend onnxruntime on cpu (asked for; a, b of the Ray cluster x)" in text
 
 
+def test_what_a_job_says_in_a_thread_is_shown_while_it_runs(machines: Project) -> None:
+    machines.hooks(
+        """
+import threading
+from pytest_trtgate.plugin import narrator
+
+narrator._QUIET_INTERVAL_S = 0.0
+run = Launcher.run
+
+def telling(launcher, job, folder, progress):
+    thread = threading.Thread(target=progress, args=(f"far with {job.name}",))
+    thread.start()
+    thread.join()
+    print(f"end of {job.name}")
+    return run(launcher, job, folder, progress)
+
+Launcher.run = telling
+"""
+    )
+    done = machines.run_apart(FP16, "-s")
+    assert done.ret == 0, done.output
+    for job in {line.split()[1] for line in jobs(machines)}:
+        assert done.output.index(f"far with {job}") < done.output.index(f"end of {job}")
+
+
 def test_workers_of_xdist_share_what_machines_did(machines: Project) -> None:
     pytest.importorskip("xdist")
     done = machines.run_apart("-n2", FP16)
@@ -278,7 +303,8 @@ def test_an_interrupted_session_leaves_the_records_and_the_report_of_the_one_bef
     machines.run(FP16)
     before = {m: (machines.path / "reports" / m / "run.json").read_bytes() for m in "ab"}
     page = machines.path / "reports" / "trtgate.html"
-    page.write_text("of the run before")
+    text = page.read_text().replace("</body>", "of the run before</body>")
+    page.write_text(text)
     machines.hooks(
         "class Launcher(Launcher):\n"
         "    def run(self, job, folder, progress):\n"
@@ -289,7 +315,7 @@ def test_an_interrupted_session_leaves_the_records_and_the_report_of_the_one_bef
     result = machines.run(FP16)
     assert result.ret == pytest.ExitCode.INTERRUPTED
     assert {m: (machines.path / "reports" / m / "run.json").read_bytes() for m in "ab"} == before
-    assert page.read_text() == "of the run before"
+    assert page.read_text() == text
     runs = {m: (machines.path / "reports" / m / "trtgate-runs").glob("*/run.json") for m in "ab"}
     newest = {m: max(found, key=lambda path: path.stat().st_mtime_ns) for m, found in runs.items()}
     assert all(load_run(path).unfinished == "the run was interrupted" for path in newest.values())
@@ -328,8 +354,9 @@ def test_an_explanation_of_one_machine_goes_into_the_page_of_all(
     machines.run("--trt-precision=int8")
     before, run = machines.page, record(machines, "b")
     settings = recorded_settings(run.settings, machines.path)
-    noted = run.model_copy(update={"notes": (*run.notes, "explained by hand")})
-    explanation._save(noted, machines.path / "reports" / "b" / "run.json", settings)
+    path = machines.path / "reports" / "b" / "run.json"
+    save(path, run.model_copy(update={"notes": (*run.notes, "explained by hand")}))
+    explanation._save(run.run_id, Explanation(cell=run.cells[0]), path, settings)
     assert "explained by hand" not in before
     after = (machines.path / "reports" / "trtgate.html").read_text(encoding="utf-8")
     assert "explained by hand" in after

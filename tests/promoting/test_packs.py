@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import re
 import shutil
@@ -148,6 +149,23 @@ def test_what_was_not_judged_is_refused(here: Path, says: Says) -> None:
     assert "its run accepted what it measured (--trt-baselines=update)" in said
 
 
+def test_of_two_verdicts_on_one_subject_each_counts(here: Path, says: Says) -> None:
+    def doubled(run: RunRecord) -> dict[str, Any]:
+        failed = run.verdicts[0].model_copy(update={"outcome": Outcome.FAIL, "failed": True, "summary": "it fell"})
+        return {"verdicts": (failed, *run.verdicts)}
+
+    changed(here, doubled)
+    assert "its accuracy is FAIL: it fell\n" in says(1, "promote", "run.json", "-o", "new")
+
+
+def test_a_folder_in_the_place_of_a_file_of_a_pack_is_left_alone(here: Path, says: Says) -> None:
+    (here / "dist" / "report.html").unlink()
+    (here / "dist" / "report.html").mkdir()
+    (here / "dist" / "report.html" / "notes.txt").touch()
+    assert " holds report.html, and is no release pack" in says(1, "promote", "run.json", "-o", "dist")
+    assert (here / "dist" / "report.html" / "notes.txt").exists()
+
+
 def test_a_folder_that_holds_something_else_is_left_alone(here: Path, says: Says) -> None:
     (here / "dist" / "notes.txt").touch()
     before = snapshot(here)
@@ -258,7 +276,9 @@ def test_foreign_files_links_and_folders_are_found(here: Path, says: Says) -> No
     (here / "dist" / "more.txt").touch()
     (here / "dist" / "folder").mkdir()
     (here / "dist" / "link").symlink_to("manifest.json")
+    (here / "dist" / os.fsdecode(b"\xff.txt")).touch()
     said = says(1, "verify", "dist")
+    assert "dist: \N{REPLACEMENT CHARACTER}.txt is not in SHA256SUMS\n" in said
     assert "dist: more.txt is not in SHA256SUMS\n" in said
     assert "dist: more.txt belongs to no pack\n" in said
     assert "dist: folder: a folder, not a regular file\n" in said

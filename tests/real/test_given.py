@@ -387,6 +387,7 @@ def test_an_engine_of_the_types_in_its_graph_is_known(
         (takes_doubles, {}, {}, "its input input is of type tensor(double); known are"),
         (as_it_is, {"dtype": "float16"}, {}, "its input images is of type float32, and file.onnx.toml says float16"),
         (as_it_is, {"layout": "end2end"}, {}, "its outputs look like raw, and file.onnx.toml says end2end"),
+        (as_it_is, {"mean": [0.5, 0.5]}, {}, "file.onnx.toml says mean by 2 numbers, for 3 channels"),
         (as_it_is, {"input": "data"}, {}, "its inputs are images, not one for images called data"),
         (corners_and_best, {}, {}, "are of no known layout"),
         (as_it_is, {"task": "segment", "letterbox": False}, {}, "its task is segment"),
@@ -413,6 +414,7 @@ def test_what_does_not_fit_is_a_sentence(
     )
     assert done.sentence.startswith(f"{file}: ")
     assert said in done.sentence
+    assert "Traceback" not in done.log
     assert not (tmp_path / "out" / "given.json").exists()
 
 
@@ -444,6 +446,7 @@ def test_a_truncated_file_is_a_sentence(material: Material, fp32: Path, tmp_path
     file.write_bytes(fp32.read_bytes()[:size])
     done = run_job("given", given_request(file, material, tmp_path / "out"), tmp_path / "job")
     assert done.sentence == f"{file}: not a whole ONNX file, or its metadata cannot be read (it is truncated)"
+    assert "Traceback" not in done.log
 
 
 def test_a_plan_without_tensorrt_is_a_sentence(material: Material, fp32: Path, tmp_path: Path) -> None:

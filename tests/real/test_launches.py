@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,9 @@ import pytest
 from material import (
     Done,
     Material,
+    accuracy_request,
     latency_request,
+    run_job,
     run_python,
 )
 
@@ -198,3 +201,13 @@ print("FOUND", json.dumps(same))
     asked = json.dumps({**json.loads(asked), "how": {**json.loads(asked)["how"], "batch": batch}})
     done = run_python(code, asked, folder=tmp_path / "work")
     assert f"FOUND {json.dumps([True] * (5 if batch == 1 else 3))}" in done.stdout, done.stdout + done.stderr
+
+
+def test_a_checkpoint_in_a_folder_with_a_quote_is_evaluated_and_timed(material: Material, tmp_path: Path) -> None:
+    weights = tmp_path / "Anna's" / "it's.pt"
+    weights.parent.mkdir()
+    shutil.copy(material.weights, weights)
+    evaluated = run_job("accuracy", accuracy_request({"pt": weights}, material.data, tmp_path / "a"), tmp_path / "job")
+    assert evaluated.response["arms"]["pt"]["images"] == len(material.images())
+    request = latency_request({"pt": weights}, material.images(), tmp_path / "samples.npz")
+    assert "pt" in run_job("latency", request, tmp_path / "launch").response["launch"]["arms"]

@@ -78,6 +78,7 @@ def clips(clip: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Don
     assert made.returncode == 0, made.stderr
     names = ("text.mp4", "cut.mp4", "codec.avi", "empty.avi")
     requests = {"sound": {"clip": str(clip)}} | {name: {"clip": str(folder / name)} for name in names}
+    requests["large"] = {"clip": str(clip), "max_pixels": 100_000}
     return run_jobs("clip", requests, folder / "jobs")
 
 
@@ -85,6 +86,10 @@ def test_a_clip_tells_its_size_rate_and_codec(clips: dict[str, Done]) -> None:
     told = ClipResponse.model_validate(clips["sound"].response).clip
     assert (told.width, told.height, told.fps, told.frames) == (480, 270, 30.0, FRAMES)
     assert told.codec
+
+
+def test_a_clip_of_too_many_pixels_is_not_decoded(clips: dict[str, Done]) -> None:
+    assert "its frames have 0.1 megapixels, more than inputs.max_megapixels = 0.1" in clips["large"].sentence
 
 
 @pytest.mark.parametrize("name", ["text.mp4", "cut.mp4", "codec.avi", "empty.avi"])

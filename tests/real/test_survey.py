@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import pickle
 import shutil
 import zipfile
@@ -55,7 +56,7 @@ def folder(material: Material, tmp_path_factory: pytest.TempPathFactory) -> Path
         if label is not None:
             (folder / "labels" / "bad" / Path(name).with_suffix(".txt")).write_text(label)
 
-    image("0-sound.png", "0 0.5 0.5 0.2 0.2\n1 0.5 0.5 0.8 0.8\n")
+    image("0-sound.png", "0 0.5 0.5 0.2 0.2\n1 0.5 0.5 0.8 0.8\n1 0.5 0.5 0.8 0.8\n")
     image("1-truncated.png", "0 0.5 0.5 0.2 0.2\n", sound.read_bytes()[:200])
     image("2-text.jpg", None, b"no image")
     image("3-class.png", "2 0.5 0.5 0.2 0.2\n")
@@ -74,6 +75,8 @@ def folder(material: Material, tmp_path_factory: pytest.TempPathFactory) -> Path
         blank.save(content, kind)
         image(name, None, content.getvalue()[: -cut or None] + more)
 
+    image("9h-endless-label.png", "0 0.5 0.5 0.2 0.2\n")
+    os.truncate(folder / "labels" / "bad" / "9h-endless-label.txt", 20_000_000)
     blank.resize((8, 40)).save(folder / "images" / "bad" / "8-narrow.png")
     drawn("9-cut.jpg", "JPEG", 300)
     drawn("9b-cut.bmp", "BMP", 20)
@@ -115,9 +118,10 @@ def done(folder: Path, material: Material, fp32: Path) -> tuple[Done, SurveyResp
 
 def test_damaged_images_and_labels_are_counted(done: tuple[Done, SurveyResponse]) -> None:
     facts = done[1].splits["bad"]
-    assert facts.images == 18
+    assert facts.images == 19
     assert (facts.corrupt.count, facts.corrupt.first[:15]) == (9, "1-truncated.png")
-    assert (facts.bad_labels.count, facts.bad_labels.first[:11]) == (5, "3-class.txt")
+    assert (facts.bad_labels.count, facts.bad_labels.first[:11]) == (6, "3-class.txt")
+    assert (facts.repeated.count, facts.repeated.first) == (1, "0-sound.txt")
     assert facts.bad_poses.count == 0
     assert (facts.boxes.count, facts.boxes.first) == (1, "0-sound.txt")
     assert facts.unlabelled == 2

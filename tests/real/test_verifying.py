@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -50,12 +51,16 @@ def test_a_mended_image_has_the_pixels_that_ultralytics_gives_it(tmp_path: Path,
 
 @pytest.fixture
 def damaged(material: Material, tmp_path: Path) -> Path:
-    """The dataset, with one image that can be mended and two that cannot be used."""
+    """The dataset, with one image that can be mended and three that cannot be used."""
     shutil.copytree(material.data.parent, tmp_path / "data")
     images = tmp_path / "data" / "images" / "test"
     jpeg(images / "0-more.jpg", more=bytes(100))
     jpeg(images / "0-cut.jpg", 500)
     (images / "0-page.jpg").write_text("<html>404</html>")
+    jpeg(images / "0-long.jpg")
+    label = tmp_path / "data" / "labels" / "test" / "0-long.txt"
+    label.touch()
+    os.truncate(label, 20_000_000)
     found = tmp_path / "data" / "data.yaml"
     found.write_text(found.read_text().replace(str(material.data.parent), str(tmp_path / "data")))
     return found
@@ -68,8 +73,8 @@ def test_an_evaluation_goes_on_without_what_cannot_be_used(material: Material, d
     assert digests(damaged.parent) == before
     found = done.response["arms"]["pt"]
     assert found["images"] == len(material.images()) + 1
-    assert [Path(path).name for path in found["unreadable"]] == ["0-cut.jpg", "0-page.jpg"]
-    assert found["left_out"]["count"] == 2
+    assert [Path(path).name for path in found["unreadable"]] == ["0-cut.jpg", "0-long.jpg", "0-page.jpg"]
+    assert found["left_out"]["count"] == 3
     assert found["left_out"]["first"].startswith("0-cut.jpg (")
 
 
@@ -79,6 +84,6 @@ def test_inference_is_timed_on_images_that_can_be_used(
     images = sorted((damaged.parent / "images" / "test").glob("0-*.jpg"))
     request = latency_request({"fp32": fp32}, images, tmp_path / "samples.npz")
     assert "fp32" in run_job("latency", request, tmp_path / "job").response["launch"]["arms"]
-    nothing = latency_request({"fp32": fp32}, [images[0], images[2]], tmp_path / "samples.npz")
+    nothing = latency_request({"fp32": fp32}, [images[0], images[3]], tmp_path / "samples.npz")
     said = run_job("latency", nothing, tmp_path / "none").sentence
     assert "no images to time inference on; none of 2 can be read, first " in said

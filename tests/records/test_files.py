@@ -204,6 +204,26 @@ def test_json_that_is_too_deep_or_holds_impossible_values_is_a_sentence(tmp_path
         load(path, RunRecord)
 
 
+def test_a_whole_number_that_no_float_can_be_is_a_sentence(tmp_path: Path) -> None:
+    path, raw = tmp_path / "odd.json", json.loads(as_json(failing_run()))
+    raw["accuracies"][1]["instances"] = 10**400
+    path.write_text(json.dumps(raw))
+    with pytest.raises(RecordError, match=r"accuracies\.1\.instances. holds a whole number that is no "):
+        load(path, RunRecord)
+    # A text may have as many digits.
+    raw["accuracies"][1]["instances"], raw["notes"] = 10**19, ["1" * 400]
+    path.write_text(json.dumps(raw))
+    assert load(path, RunRecord).accuracies[1].instances == 10**19
+
+
+def test_a_field_of_any_name_is_told_in_a_line_that_can_be_read(tmp_path: Path) -> None:
+    path = tmp_path / "odd.json"
+    path.write_text(json.dumps({**json.loads(as_json(failing_run())), "x" * 1_000_000: 1}))
+    with pytest.raises(RecordError) as caught:
+        load(path, RunRecord)
+    assert len(str(caught.value)) < 1000
+
+
 def test_a_stream_is_written_to_rather_than_replaced(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)

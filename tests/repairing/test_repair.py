@@ -14,6 +14,7 @@ import pytest_trtgate.jobs
 from pytest_trtgate.cli import main
 from pytest_trtgate.errors import JobError
 from pytest_trtgate.jobs.launcher import Job
+from pytest_trtgate.locks import Lock
 
 KEY = "shapes-int8-320-b1-onnxruntime-cpu"
 RECORD = "reports/run.json"
@@ -158,6 +159,39 @@ def test_nothing_is_left_but_engines_in_the_cache(project: Project) -> None:
     before = {path.name for path in (project.path / "reports").iterdir()}
     assert repaired() == 0
     assert {path.name for path in (project.path / "reports").iterdir()} == before
+
+
+@pytest.mark.parametrize("command", ["repair", "explain"])
+def test_what_a_user_keeps_in_the_folder_of_a_search_stays(project: Project, command: str) -> None:
+    project.run("-k", "accuracy")
+    folder = project.path / "reports" / f"{command}-{KEY}"
+    (folder / "trial-001").mkdir(parents=True)
+    (folder / "thesis").mkdir()
+    (folder / "notes.txt").touch()
+    assert main([command, RECORD, "--only", KEY], PretendedMachine()) == 0
+    assert sorted(path.name for path in folder.iterdir() if path.name != ".gitignore") == ["notes.txt", "thesis"]
+
+
+@pytest.mark.parametrize("command", ["repair", "explain"])
+def test_two_searches_of_a_cell_do_not_share_a_folder(
+    project: Project, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    project.run("-k", "accuracy")
+    folder = project.path / "reports" / f"{command}-{KEY}"
+    folder.mkdir()
+    with Lock(folder).held():
+        (folder / "trial-001").mkdir()
+        assert main([command, RECORD, "--only", KEY], PretendedMachine()) == 2
+        assert f"{folder}: another search or explanation of this cell works here" in capsys.readouterr().err
+        assert (folder / "trial-001").exists()
+
+
+def test_a_link_in_the_place_of_the_folder_of_a_search_is_not_followed(project: Project) -> None:
+    project.run("-k", "accuracy")
+    (project.path / "mine" / "trial-001").mkdir(parents=True)
+    (project.path / "reports" / f"repair-{KEY}").symlink_to(project.path / "mine")
+    assert main(["repair", RECORD, "--only", KEY], PretendedMachine()) == 2
+    assert (project.path / "mine" / "trial-001").exists()
 
 
 def test_a_cell_that_is_none_or_of_another_machine_is_refused(

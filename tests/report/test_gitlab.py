@@ -57,6 +57,13 @@ def busy(load: float) -> RunRecord:
     return failing_run().model_copy(update={"run_id": str(load), "preflight": Preflight(findings=(early,))})
 
 
+def test_metrics_of_a_model_with_quotes_in_its_name_can_be_parsed() -> None:
+    run = passing_run()
+    named = RunRecord.model_validate_json(run.model_dump_json().replace('"shapes', '"a \\"b\\" é'))
+    _, lines = rendered(named)
+    assert all(re.match(r'trtgate_[a-zA-Z0-9_]+\{cell="a \\"b\\" é-', line) for line in lines), lines[0]
+
+
 @pytest.mark.parametrize("run", [passing_run(), gpu_run(), failing_run()])
 def test_metrics_are_numbers_with_their_units(run: RunRecord) -> None:
     _, lines = rendered(run)

@@ -86,9 +86,14 @@ def test_where_all_fail_or_were_not_judged_it_is_said_of_each_why() -> None:
     outcomes = {"fp32 latency": Outcome.ERROR, "int8 accuracy": Outcome.FAIL, "int8 latency": Outcome.FAIL}
     run = run_of(outcomes | {"fp16 accuracy": Outcome.INCONCLUSIVE})
     assert said(run) == [
-        "Ship none: latency could not be measured (FP32); accuracy could not be decided (FP16); accuracy failed and "
-        "latency failed (INT8)"
+        "Which to ship is open: latency could not be measured (FP32); accuracy could not be decided (FP16); accuracy "
+        "failed and latency failed (INT8)"
     ]
+    lost = {f"{precision} latency": Outcome.FAIL for precision in ("fp32", "fp16", "int8")}
+    assert said(run_of(lost)) == ["Ship none: latency failed (FP32, FP16, INT8)"]
+    # What failed is not shipped, whatever could not be measured besides.
+    [sentence] = said(run_of(lost | {"fp32 accuracy": Outcome.ERROR}))
+    assert sentence.startswith("Ship none: ")
     part = [v for v in passing_run().verdicts if v.subject == "accuracy"]
     unjudged = passing_run().model_copy(update={"verdicts": tuple(part)})
     assert said(unjudged) == ["Which to ship is open: latency not judged (FP32, FP16, INT8)"]

@@ -200,6 +200,7 @@ def test_what_is_wrong_with_a_yaml_is_one_sentence(tmp_path: Path, text: str, se
         (Path.touch, {"report": "file/r.html"}, "file is not a folder"),
         (Path.touch, {"cache_dir": "file"}, "file is not a folder"),
         (Path.touch, {"baseline_dir": "file/deeper"}, "file is not a folder"),
+        (Path.touch, {"promote": "file"}, "file is not a folder"),
         (lambda place: place.symlink_to("away"), {"cache_dir": "link"}, "link links to nothing"),
         (lambda place: place.symlink_to(place), {"cache_dir": "link"}, "link links to nothing"),
         (lambda place: place.symlink_to("away"), {"report": "link/r.html"}, "link links to nothing"),
@@ -217,6 +218,20 @@ def test_what_is_in_the_way_is_told_before_anything_is_measured(
     with pytest.raises(DataError) as caught:
         check_inputs(settings, make_plan(settings, "onnxruntime", "cpu"))
     assert sentence in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["mine.html", "mine.csv", "run.json"])
+def test_a_report_takes_the_place_of_no_file_that_no_run_wrote(project: Project, name: str) -> None:
+    folder = project.path / "public"
+    folder.mkdir()
+    (folder / name).write_text("<!doctype html><title>Thesis</title>")
+    result = project.run_apart("--trt-precision=int8", "--trt-report=public/mine.html")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert "it is no file of a run" in result.output or f"/{name} beside it is no file of a run" in result.output
+    assert {path.name: path.read_text() for path in folder.iterdir()} == {name: "<!doctype html><title>Thesis</title>"}
+    (folder / name).unlink()
+    for _ in range(2):  # its own it may replace
+        assert project.run_apart("--trt-precision=int8", "--trt-report=public/mine.html").ret == 0
 
 
 # What a dataset may look like

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -67,6 +69,12 @@ def test_a_byte_order_mark_is_no_error(tmp_path: Path) -> None:
 
 def test_a_folder_without_settings_has_none(tmp_path: Path) -> None:
     assert find_table(tmp_path) is None
+
+
+def test_settings_that_link_to_nothing_are_not_taken_for_none(tmp_path: Path) -> None:
+    (tmp_path / "trtgate.toml").symlink_to("elsewhere.toml")
+    with pytest.raises(SettingsError, match=r"trtgate\.toml: cannot be read \(No such file or directory\)"):
+        find_table(tmp_path)
 
 
 def test_the_command_line_wins_over_the_file_and_the_file_over_the_default(tmp_path: Path) -> None:
@@ -479,3 +487,18 @@ def test_the_policy_for_missing_baselines_wins_over_ci(
 ) -> None:
     monkeypatch.setenv("CI", "" if fails else "1")
     assert read(tmp_path, f'missing_baseline = "{policy}"').missing_baseline_fails is fails
+
+
+def test_a_name_that_the_locale_cannot_write_is_a_sentence() -> None:
+    code = (
+        "from pathlib import Path\n"
+        "from pytest_trtgate.errors import SettingsError\n"
+        "from pytest_trtgate.settings import build\n"
+        "try:\n"
+        "    build({'report': '\\u00fcbung.html'}, None, {}, Path('/'))\n"
+        "except SettingsError as error:\n"
+        "    print(ascii(str(error)))\n"
+    )
+    here = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    said = subprocess.run([sys.executable, "-c", code], env=here, capture_output=True, text=True, check=True).stdout
+    assert said.startswith("'\\xfcbung.html: no name of a file can be written so with this locale; set PYTHONUTF8=1")

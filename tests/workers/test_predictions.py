@@ -99,6 +99,12 @@ def test_a_class_goes_by_its_number_or_name(tmp_path: Path, images: list[str]) -
         ([ROW, {"image_id": "7", "score": 0.5, "category_id": 0}], "detection 2 of 2 has no 'bbox'"),
         ([{**ROW, "bbox": [1, 2, 3]}], "has the bbox [1, 2, 3], not four numbers"),
         ([{**ROW, "bbox": [1, 2, 3, float("nan")]}], "has the bbox [1, 2, 3, nan], not four numbers"),
+        ([{**ROW, "score": 10**400}], "detection 1 of 1 int too large"),
+        ([{**ROW, "category_id": 0.7}], "has the category 0.7, and classes are 0 to 1"),
+        (
+            {"images": [{"id": 0, "file_name": "a.png"}, {"id": 0, "file_name": "7.png"}], "annotations": []},
+            "several of its images have the id 0",
+        ),
         ({"images": [{"id": 1}]}, "each of its images needs an id and a file_name"),
         ({"images": []}, "not a list of detections"),
         ("{", "not JSON"),
@@ -116,6 +122,38 @@ def test_key_points_need_as_many_numbers_as_the_model_has(tmp_path: Path, images
         read(tmp_path, [{**ROW, "keypoints": [1, 2, 3, 4, 5]}], images, task="pose")
     found = read(tmp_path, [{**row, "keypoints": [1, 2, 0.9, 3, 4, 0.8]} for row in (ROW, OTHER)], images, task="pose")
     assert found.of(images[0])[0].keypoints == (1, 2, 3, 4)
+
+
+def test_key_points_are_numbers(tmp_path: Path, images: list[str]) -> None:
+    with pytest.raises(DataError, match="detection 1 of 1 has key points that are no numbers"):
+        read(tmp_path, [{**ROW, "keypoints": [1, 2, 3, float("nan")]}], images, task="pose")
+
+
+@pytest.mark.parametrize(
+    ("mask", "said"),
+    [
+        ([[1, 1, 3]], "has a polygon that is no list of x and y"),
+        ([[1, 1, 3, float("inf")]], "has a polygon that is no list of x and y"),
+        ({"size": [9, 9], "counts": [80, 2]}, "has a mask whose run lengths are not of its size, [9, 9]"),
+        ({"size": [9, 9], "counts": [-1, 82]}, "has a mask whose run lengths are not of its size, [9, 9]"),
+        ({"size": [9, 9], "counts": "o" * 1_300_000}, "has a mask whose run lengths are not of its size, [9, 9]"),
+        ({"size": [9, 9], "counts": "P"}, "has a mask whose run lengths end in the midst of one"),
+        ({"size": [9, 9]}, "has no 'counts'"),
+    ],
+)
+def test_what_is_wrong_with_a_mask_is_told_before_it_is_evaluated(
+    tmp_path: Path, images: list[str], mask: Any, said: str
+) -> None:
+    with pytest.raises(DataError) as error:
+        read(tmp_path, [{**ROW, "segmentation": mask}, OTHER], images, task="segment")
+    assert f"detection 1 of 2 {said}" in str(error.value)
+
+
+def test_a_name_of_two_classes_tells_of_none(tmp_path: Path) -> None:
+    description = Description(metadata={"task": "detect", "names": {"0": "a", "1": "a"}}, layout="predictions")
+    (tmp_path / "results.json").write_text(json.dumps([{**ROW, "category_id": "a"}]))
+    with pytest.raises(DataError, match="has the category 'a', and classes are 0 to 1"):
+        read_predictions(tmp_path / "results.json", description, [], tmp_path, whole=False)
 
 
 @pytest.mark.parametrize("task", ["obb", "classify"])

@@ -19,9 +19,13 @@ from .sessions import Shift
 CONFIDENCE = 0.99
 """Of the two-sided limits. A machine that did not change is called changed in 0.8 % of simulated runs at most where
 sessions spread by 2 %, and in 2.2 % where they spread by 3 %."""
-LIKE_STORED = 0.7
+LIKE_STORED = 0.9
 """Of the two-sided limits by a single launch. Where they do not hold what was stored, more launches are made, to be
-judged at the confidence above. It misses what they would tell in 3 % of simulated runs at most."""
+judged at the confidence above. It misses what they would tell in 6 % of simulated runs at most."""
+
+
+ALONE = 0.5
+"""From this change on, an engine of the same bytes is told of though the ``.pt`` did not change with it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +83,16 @@ class PlatformChange:
     def is_sure(self) -> bool:
         """Whether every control changed, all in one direction, by more than sessions of one machine differ."""
         return self.lower > 0 or self.upper < 0
+
+    @property
+    def alone(self) -> ControlChange | None:
+        """The accepted engine, where it surely changed by far and the ``.pt`` did not change with it; else None.
+
+        Its bytes are what they were, so what is around it changed: threads, libraries, or what runs beside it.
+        """
+        engine = self.controls[0]
+        far = abs(math.log1p(engine.change)) >= math.log1p(ALONE)
+        return engine if engine.arm != REFERENCE and engine.is_sure and far and not self.is_sure else None
 
 
 def platform_change(

@@ -34,7 +34,7 @@ MEANINGS: dict[Context, str] = {"engine": "tensor in, tensors out", "end-to-end"
 
 @dataclass(frozen=True)
 class ModelCharts:
-    """The two charts of one model at one image size and batch."""
+    """The two charts of one model at one image size and batch; ``rest_of``: see :attr:`CellNumbers.rest_of`."""
 
     title: str
     forest: str
@@ -42,6 +42,7 @@ class ModelCharts:
     scatter_level: str
     metric: str
     limits: str
+    rest_of: str
     baselines: bool
     budgets: bool
 
@@ -262,7 +263,8 @@ def model_charts(run: RunRecord) -> tuple[ModelCharts, ...]:
         groups.setdefault((n.cell.model, n.cell.imgsz, n.cell.batch), {})[n.cell.precision] = n
     context, views = gated_context(run), []
     for (model, imgsz, batch), cells in groups.items():
-        latency = next(iter(cells.values())).latency
+        any_cell = next(iter(cells.values()))
+        latency = any_cell.latency
         if latency is not None:
             scatter, percent, limits = _scatter(run, latency, cells)
             views.append(
@@ -273,6 +275,7 @@ def model_charts(run: RunRecord) -> tuple[ModelCharts, ...]:
                     scatter_level=f"p{percent}",
                     metric=_metric(run, latency),
                     limits=limits,
+                    rest_of=any_cell.rest_of,
                     baselines=any(n.before_ms(context, 50) for n in cells.values()),
                     budgets=any(budgets_of(n) for n in cells.values()),
                 )

@@ -34,6 +34,8 @@ BEYOND = 1.1
 FEW_BEYOND = 0.2
 """The share of boxes that may: some detectors look beyond the picture. Of corners taken for sizes, half do."""
 TASKS = ("detect", "segment", "pose")
+_MOST_BITS = 60
+"""Of a run length in a text: no image has as many pixels."""
 
 
 @dataclass(frozen=True)
@@ -167,20 +169,24 @@ def read_predictions(
     ids: dict[Any, str] = {}
     if isinstance(content, dict):
         try:
-            ids = {listed["id"]: str(listed["file_name"]) for listed in content.get("images") or ()}
+            listing = [(listed["id"], str(listed["file_name"])) for listed in content.get("images") or ()]
+            ids = dict(listing)
         except (KeyError, TypeError) as error:
             raise DataError("each of its images needs an id and a file_name") from error
+        if twice := [one for one, times in Counter(one for one, _ in listing).items() if times > 1]:
+            raise DataError(f"several of its images have the id {twice[0]!r}")
         content = content.get("annotations")
     if not isinstance(content, list):
         raise DataError("not a list of detections, as COCO's results are")
     found: dict[str, list[Detection]] = {}
     kpt_shape = tuple(about.get("kpt_shape") or ()) if about["task"] == "pose" else ()
-    names = {str(name): int(index) for index, name in about["names"].items()}
+    counts = Counter(about["names"].values())  # a name of two classes tells of none
+    names = {str(name): int(index) for index, name in about["names"].items() if counts[name] == 1}
     for number, row in enumerate(content):
         try:
-            one = _detection(row, about["task"], names, kpt_shape, description.first_category)
+            one = _detection(row, about["task"], names, len(about["names"]), kpt_shape, description.first_category)
             image = str(ids.get(row["image_id"], row["image_id"]))
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
             why = f"has no {error}" if isinstance(error, KeyError) else str(error)
             raise DataError(f"detection {number + 1} of {len(content)} {why}") from error
         found.setdefault(image, []).append(one)
@@ -215,7 +221,7 @@ def _without_prefix(names: Collection[str], images: Sequence[str], root: Path) -
 
 
 def _detection(
-    row: Mapping[str, Any], task: str, names: Mapping[str, int], kpt_shape: Sequence[int], first: int
+    row: Mapping[str, Any], task: str, names: Mapping[str, int], classes: int, kpt_shape: Sequence[int], first: int
 ) -> Detection:
     box, score, category = tuple(map(float, row["bbox"])), float(row["score"]), row["category_id"]
     if len(box) != 4 or not all(map(isfinite, box)):
@@ -223,9 +229,9 @@ def _detection(
     if not 0 <= score <= 1:
         raise ValueError(f"has the score {score:g}, not one from 0 to 1")
     cls = names.get(category, -1) if isinstance(category, str) else int(category) - first
-    if not 0 <= cls < len(names):
-        hint = "; where they begin with 1, say first_category = 1 beside the file" if category == len(names) else ""
-        raise ValueError(f"has the category {category!r}, and classes are 0 to {len(names) - 1}, from {first} on{hint}")
+    if not 0 <= cls < classes or (isinstance(category, float) and category % 1):
+        hint = "; where they begin with 1, say first_category = 1 beside the file" if category == classes else ""
+        raise ValueError(f"has the category {category!r}, and classes are 0 to {classes - 1}, from {first} on{hint}")
     points = tuple(map(float, row["keypoints"])) if task == "pose" else ()
     if points:
         count, numbers = kpt_shape
@@ -233,7 +239,23 @@ def _detection(
             points = tuple(value for place, value in enumerate(points) if place % 3 < 2)
         if len(points) != count * numbers:
             raise ValueError(f"has {len(points)} numbers of key points, not {count} x {numbers}")
+        if not all(map(isfinite, points)):
+            raise ValueError("has key points that are no numbers")
+    if task == "segment":
+        _check_mask(row["segmentation"])
     return Detection(box, score, cls, row["segmentation"] if task == "segment" else None, points)
+
+
+def _check_mask(segmentation: Any) -> None:
+    """Check that a mask has one of the known forms; raises what reading it does, most often ValueError."""
+    if isinstance(segmentation, list):
+        if not all(len(points) % 2 == 0 and all(map(isfinite, points)) for points in segmentation):
+            raise ValueError("has a polygon that is no list of x and y")
+        return
+    height, width = map(int, segmentation["size"])
+    runs = _runs(segmentation["counts"])
+    if min(runs, default=0) < 0 or sum(runs) != height * width:
+        raise ValueError(f"has a mask whose run lengths are not of its size, {[height, width]}")
 
 
 def _names(image: Path) -> list[str]:
@@ -257,12 +279,18 @@ def _pixels(segmentation: Any, shape: tuple[int, int]) -> NDArray[Any]:
         ]
         cv2.fillPoly(mask, polygons, 1)
         return mask
-    counts = segmentation["counts"]
-    runs = _unpacked(counts) if isinstance(counts, str) else [int(count) for count in counts]
+    runs = _runs(segmentation["counts"])
     if tuple(segmentation["size"]) != (height, width) or sum(runs) != height * width:
         raise DataError(f"a mask has the size {segmentation['size']}, and its image {[height, width]}")
     values = np.repeat(np.arange(len(runs)) % 2, runs).astype(np.uint8)
     return values.reshape(width, height).T
+
+
+def _runs(counts: Any) -> list[int]:
+    try:
+        return _unpacked(counts) if isinstance(counts, str) else [int(count) for count in counts]
+    except IndexError as error:
+        raise ValueError("has a mask whose run lengths end in the midst of one") from error
 
 
 def _unpacked(text: str) -> list[int]:
@@ -275,7 +303,7 @@ def _unpacked(text: str) -> list[int]:
         while more:
             bits = ord(text[place]) - 48
             value |= (bits & 0x1F) << shift
-            more, shift, place = bool(bits & 0x20), shift + 5, place + 1
+            more, shift, place = bool(bits & 0x20) and shift < _MOST_BITS, shift + 5, place + 1
             if not more and bits & 0x10:
                 value |= -1 << shift
         runs.append(value + runs[-2] if len(runs) > 2 else value)

@@ -46,7 +46,7 @@ class Looked:
     metadata: dict[str, Any] = field(default_factory=dict)
 
     def refuse(self, why: str) -> TrtGateError:
-        """Return the error that says why it is not gated."""
+        """Return the error that says why it is not gated; raised ``from None``, since no traceback says more."""
         return TrtGateError(f"{self.request.file}: {clip(why, 1000)}")
 
 
@@ -102,7 +102,7 @@ def _engine(looked: Looked) -> tuple[Description, EngineInspection | None]:
         layout, outputs = recognise(found.outputs, expected)
     except ValueError as error:
         said = str(error)
-        raise looked.refuse(f"{said} in {beside_name(looked)}" if "layout = " in said else said) from error
+        raise looked.refuse(f"{said} in {beside_name(looked)}" if "layout = " in said else said) from None
     if beside.layout not in (None, layout):
         raise looked.refuse(f"its outputs look like {layout}, and {beside_name(looked)} says {beside.layout}")
     if beside.letterbox != "centre" and metadata["task"] != "detect":
@@ -129,6 +129,9 @@ def _input(looked: Looked, found: Tensors) -> tuple[str, tuple[str, Shape]]:
     kind, shape = found.inputs[names[0]]
     order = looked.request.sidecar.order
     channels = looked.metadata.get("channels", 3)
+    for key, numbers in (("mean", looked.request.sidecar.mean), ("std", looked.request.sidecar.std)):
+        if len(numbers) not in (0, 1, channels):
+            raise looked.refuse(f"{beside_name(looked)} says {key} by {len(numbers)} numbers, for {channels} channels")
     last = shape[-1] == channels if order is None else order == "nhwc"
     sides = (cell.imgsz, cell.imgsz)
     wanted = (cell.batch, *sides, channels) if last else (cell.batch, channels, *sides)
@@ -156,7 +159,7 @@ def _metadata(looked: Looked) -> dict[str, Any]:
     names = dict(enumerate(beside.names)) if beside.names else by_index(own.get("names")) or facts.names
     _agree(looked, task, names, facts)
     names = names or dict(dataset.names)
-    kpt_shape = beside.kpt_shape or own.get("kpt_shape") or facts.kpt_shape
+    kpt_shape = beside.kpt_shape or keypoints_of(own.get("kpt_shape")) or facts.kpt_shape
     if task == "pose" and not (kpt_shape := kpt_shape or keypoints_of(dataset.extra.get("kpt_shape"))):
         raise looked.refuse(f"nothing tells the shape of its key points; say kpt_shape in {beside_name(looked)}")
     size = [request.cell.imgsz] * 2
@@ -197,7 +200,7 @@ def _own(looked: Looked) -> dict[str, Any]:
         return engine_file.read_metadata(looked.file)
     except Exception as error:
         if looked.file.suffix == ".onnx":
-            raise looked.refuse(f"not a whole ONNX file, or its metadata cannot be read ({plain(error)})") from error
+            raise looked.refuse(f"not a whole ONNX file, or its metadata cannot be read ({plain(error)})") from None
         return {}  # a bare plan
 
 
@@ -223,7 +226,7 @@ def _predictions(looked: Looked) -> tuple[Description, None]:
         root = load_dataset(Path(looked.request.data)).root
         read_predictions(looked.file, description, looked.request.images, root)
     except DataError as error:
-        raise looked.refuse(str(error)) from error
+        raise looked.refuse(str(error)) from None
     return description, None
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+import resource
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +32,8 @@ _REASONS = (
     (r"cudaError \d+: ([^)]+)", "the GPU cannot be used ({0})"),
 )
 """What TensorRT says where it refuses a plan, and what that means."""
+BASE_BYTES, BYTES_PER_BYTE, BYTES_PER_PIXEL = 1_500_000_000, 20, 4000
+"""Memory for a given ONNX file: of the libraries, per byte of the file, and per pixel of its input."""
 PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 _TYPES = {"float16": "FP16", "float32": "FP32", "bfloat16": "BF16", "int8": "INT8", "uint8": "INT8"}
 
@@ -52,10 +57,11 @@ def onnx_tensors(looked: Looked) -> Tensors:
         )
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = looked.request.threads
+    _limit_memory(looked)
     try:
         session = onnxruntime.InferenceSession(str(looked.file), options, providers=["CPUExecutionProvider"])
     except Exception as error:
-        raise looked.refuse(f"ONNX Runtime cannot load it ({_short(plain(error))})") from error
+        raise looked.refuse(f"ONNX Runtime cannot load it ({_short(plain(error))})") from None
     inputs = {one.name: (one.type, tuple(_side(side) for side in one.shape)) for one in session.get_inputs()}
     name, (kind, shape) = _input(looked, Tensors(inputs, {}))
     found: list[Any] = []
@@ -63,9 +69,21 @@ def onnx_tensors(looked: Looked) -> Tensors:
         try:
             found = session.run(None, {name: np.zeros(shape, dtype=TYPES[kind])})
         except Exception as error:
-            raise looked.refuse(f"ONNX Runtime cannot run it ({_short(plain(error))})") from error
+            raise looked.refuse(f"ONNX Runtime cannot run it ({_short(plain(error))})") from None
     outputs = {one.name: tuple(value.shape) for one, value in zip(session.get_outputs(), found, strict=False)}
     return Tensors(inputs, outputs, of_graph(looked.file))
+
+
+def _limit_memory(looked: Looked) -> None:
+    """Let this process have several times the memory that a network of that file and input takes, and no more.
+
+    A node of a few bytes can stand for gigabytes.
+    """
+    cell = looked.request.cell
+    most = BASE_BYTES + BYTES_PER_BYTE * looked.file.stat().st_size + BYTES_PER_PIXEL * cell.batch * cell.imgsz**2
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    with suppress(ValueError, OSError):  # the user has set a lower limit
+        resource.setrlimit(resource.RLIMIT_DATA, (most, hard))
 
 
 def in_other_files(file: Path) -> list[str]:
@@ -74,12 +92,23 @@ def in_other_files(file: Path) -> list[str]:
     from onnx.external_data_helper import ExternalDataInfo, uses_external_data
 
     try:
-        graph = onnx.load(file, load_external_data=False).graph
+        model = onnx.load(file, load_external_data=False)
     except Exception:  # which ONNX Runtime then says better
         return []
-    constants = (attribute.t for step in graph.node for attribute in step.attribute if attribute.HasField("t"))
-    elsewhere = (tensor for tensor in (*graph.initializer, *constants) if uses_external_data(tensor))
+    parts = [model.graph, *model.functions]
+    elsewhere = (tensor for part in parts for tensor in _tensors(part) if uses_external_data(tensor))
     return sorted({ExternalDataInfo(tensor).location for tensor in elsewhere})
+
+
+def _tensors(part: Any) -> Iterator[Any]:
+    """Yield the constants of a graph or function, and of the graphs inside, such as the branches of an If."""
+    yield from getattr(part, "initializer", ())
+    for sparse in getattr(part, "sparse_initializer", ()):
+        yield from (sparse.values, sparse.indices)
+    for attribute in (attribute for step in part.node for attribute in step.attribute):
+        yield from (attribute.t, *attribute.tensors)
+        for graph in (attribute.g, *attribute.graphs):
+            yield from _tensors(graph)
 
 
 def _side(side: Any) -> int:
@@ -122,8 +151,8 @@ def tensorrt_tensors(looked: Looked) -> Tensors:
 
     try:
         import tensorrt as trt
-    except ImportError as error:
-        raise looked.refuse("TensorRT is not installed here, which alone can load it") from error
+    except ImportError:
+        raise looked.refuse("TensorRT is not installed here, which alone can load it") from None
     said: list[str] = []
     logger = logger_class(trt, lambda message, error: said.append(message) if error else None)()
     plan, device = plan_of(looked.file), looked.request.device

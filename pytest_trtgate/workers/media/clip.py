@@ -20,7 +20,7 @@ def work(request: ClipRequest, folder: Path) -> ClipResponse:
     PHASES.begin("work")
     capture = open_clip(request.clip)
     try:
-        return ClipResponse(clip=describe(capture, request.clip))
+        return ClipResponse(clip=describe(capture, request.clip, request.max_pixels))
     finally:
         capture.release()
 
@@ -42,14 +42,18 @@ def open_clip(path: str) -> Any:
     return capture
 
 
-def describe(capture: Any, path: str) -> ClipRecord:
+def describe(capture: Any, path: str, most_pixels: int) -> ClipRecord:
     """Decode the first frame of an opened clip, and return what the file says of itself.
 
     Raises:
-        DataError: No frame can be decoded.
+        DataError: Its frames have more than so many pixels, or none can be decoded.
     """
     import cv2
 
+    pixels = int(capture.get(cv2.CAP_PROP_FRAME_WIDTH)) * int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
+    if pixels > most_pixels:
+        most = f"inputs.max_megapixels = {most_pixels / 1e6:g}"
+        raise DataError(f"{path}: its frames have {pixels / 1e6:,.1f} megapixels, more than {most}")
     number = int(capture.get(cv2.CAP_PROP_FOURCC))
     codec = "".join(chr(number >> shift & 0xFF) for shift in (0, 8, 16, 24))
     codec = "".join(c for c in codec if c.isascii() and c.isprintable()).strip()

@@ -6,6 +6,7 @@ import hashlib
 from pathlib import Path
 
 from ...jobs import PicturesRequest, PicturesResponse, SmallPicture
+from ...records import ENGINE_BYTES, read_bytes
 from ..worker import PHASES, leave, main, progress
 
 JPEG_QUALITY = 70
@@ -27,7 +28,7 @@ def work(request: PicturesRequest, folder: Path) -> PicturesResponse:
     found: dict[str, SmallPicture] = {}
     for path in request.images:
         try:
-            content = Path(path).read_bytes()
+            content = read_bytes(Path(path), ENGINE_BYTES)
             image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
         except (OSError, cv2.error) as error:
             print(f"{path}: {error}")

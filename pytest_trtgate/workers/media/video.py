@@ -50,7 +50,7 @@ def work(request: VideoRequest, folder: Path) -> VideoResponse:
     if channels not in (1, 3):
         raise DataError(f"{request.clip}: a video has three channels, the model takes {channels}; it is not filmed")
     capture = open_clip(request.clip)
-    clip = describe(capture, request.clip)
+    clip = describe(capture, request.clip, request.max_pixels)
     capture.release()
     names = [arm.arm for arm in request.launch.arms]
     progress(f"{clip_name}: loading {', '.join(names)}")

@@ -19,8 +19,8 @@ from ultralytics.data import utils
 
 from ...data import IMAGE_SUFFIXES, label_of
 from ...jobs import SplitFacts, SplitRequest, SurveyRequest
-from ...records import TEXT_BYTES, Trouble
-from ..verifying import MENDED, reason_in, replace, watch, why
+from ...records import Trouble
+from ..verifying import MENDED, reason_in, replace, verified, watch, why
 from ..worker import PHASES, progress
 
 SIDE = 64
@@ -68,6 +68,7 @@ def survey_split(split: SplitRequest, request: SurveyRequest, done: int, total: 
         bad_labels=_trouble(labels.bad),
         bad_poses=_trouble(labels.bad_poses),
         boxes=_trouble(labels.boxes),
+        repeated=_trouble(labels.repeated),
         unlabelled=labels.missing,
         without_image=labels_without_image(split.images),
         classes=dict(sorted(labels.classes.items())),
@@ -112,6 +113,7 @@ class Labels:
         bad: Label files for which it leaves out their images.
         bad_poses: The same where a model finds key points; empty without a shape of them.
         boxes: Label files with boxes alone.
+        repeated: Label files with rows that are there twice, of which it leaves out one.
         missing: How many images have no label file.
         classes: How many objects there are of each class.
         sizes: Median size of the objects of each image: the square root of its share of the image's area.
@@ -121,6 +123,7 @@ class Labels:
         self.bad: list[str] = []
         self.bad_poses: list[str] = []
         self.boxes: list[str] = []
+        self.repeated: list[str] = []
         self.missing = 0
         self.classes: Counter[int] = Counter()
         self.sizes: list[float] = []
@@ -130,21 +133,19 @@ class Labels:
     def add(self, image: Path) -> None:
         """Take the label of one more image, which is sound itself."""
         label = label_of(image)
-        if label.is_file() and label.stat().st_size > TEXT_BYTES:
-            self.bad.append(f"{label.name} (more than {TEXT_BYTES:,} bytes)")
-            return
         rows: Any = ()
         outlines: Any = ()
         for keypoints, bad in self._how:
-            verified = utils.verify_image_label((str(image), str(label), "", keypoints, *self._rest, False))
-            *_, corrupt, message = verified
+            asked = (str(image), str(label), "", keypoints, *self._rest, False)
+            *_, corrupt, message = found = verified(utils.verify_image_label, asked)
             if corrupt:
                 bad.append(f"{label.name} ({why(str(image), reason_in(message))})")
             else:
-                _, rows, _, outlines, *_ = verified
+                _, rows, _, outlines, *_ = found
         self.missing += not label.is_file()
         if len(rows):
             self.boxes += [] if len(outlines) else [label.name]
+            self.repeated += [label.name] if "duplicate labels" in message else []
             self.classes.update(map(int, rows[:, 0]))
             self.sizes.append(median(math.sqrt(width * height) for width, height in rows[:, 3:5].tolist()))
 

@@ -11,7 +11,7 @@ from ...jobs import CheckpointFacts, EngineFacts, SurveyRequest, SurveyResponse
 from .. import engine_file
 from ..reading import noting
 from ..worker import PHASES, leave, main, plain
-from .checkpoint_file import facts_of
+from .checkpoint_file import NoCheckpointError, facts_of
 
 
 def work(request: SurveyRequest, folder: Path) -> SurveyResponse:
@@ -34,7 +34,7 @@ def _facts(path: Path) -> CheckpointFacts:
         with noting(path):
             return facts_of(path)
     except (ValueError, OSError) as error:
-        return CheckpointFacts(problem=plain(error))
+        return CheckpointFacts(problem=plain(error), unusable=isinstance(error, NoCheckpointError))
 
 
 def _metadata(path: Path) -> EngineFacts:

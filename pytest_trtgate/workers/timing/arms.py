@@ -64,7 +64,7 @@ class Arm:
             }
         )
         with yolo.refusals(f"{arm.arm}: {artifact.name} could not be loaded", artifact):
-            self._predictor.setup_model(str(artifact), verbose=False)
+            self._predictor.setup_model(str(yolo.as_it_is(artifact)), verbose=False)
         self.backend = self._predictor.model
         if artifact.suffix == ".pt" and hasattr(self.backend.model, "set_head_attr") and self.backend.end2end:
             # As the predictor's own loop does: filter candidates before taking the best.
