@@ -38,7 +38,10 @@ def without_escapes(text: str) -> str:
 
 def clean(text: object) -> str:
     """Return outside text without terminal escapes, control characters and direction overrides; keep its lines."""
-    unified = str(text).replace("\r\n", "\n").replace("\r", "\n")
+    text = str(text)
+    if text.isprintable():  # as nearly all is, and then there is nothing to be taken out
+        return text
+    unified = text.replace("\r\n", "\n").replace("\r", "\n")
     return _UNSAFE.sub("\N{REPLACEMENT CHARACTER}", without_escapes(unified))
 
 

@@ -46,12 +46,13 @@ class Inputs:
             OSError: One can no longer be read.
         """
         for path in paths:
-            before, sha256 = self._first[str(path)]
-            now = stamp(path)
+            name = str(path)
+            before, sha256 = self._first[name]
+            now = stamp(name)
             if now is None or now != before:
                 again = settled(path)
-                self._compare(str(path), file_sha256(path) if path.exists() else "")
-                self._first[str(path)] = again, sha256
+                self._compare(name, file_sha256(path) if path.exists() else "")
+                self._first[name] = again, sha256
 
     def check_read(self, read: Mapping[str, str], *, all_known: bool = False) -> None:
         """Check the SHA-256 of files that a job has read; raise ChangedError where one had another before.

@@ -271,7 +271,7 @@ No program can set the last of these, as ``touch`` sets the one before.
 """
 
 
-def stamp(path: Path) -> Stamp | None:
+def stamp(path: Path | str) -> Stamp | None:
     """Return the stamp of a file; None where there is none."""
     try:
         found = os.stat(path)  # noqa: PTH116 (of a hundred thousand files, and Path takes twice as long)

@@ -180,12 +180,16 @@ class Workspace:
         Raises:
             RecordError: It cannot be written.
         """
+        self._known.pop(name, None)
         with self._writing():
             self._make_root()
             save(self._file(name), record)
 
     def get(self, name: str, model: type[R]) -> R | None:
         """Return the record of that name, None where there is none; computes nothing and waits for nobody."""
+        known = self._known.get(name)
+        if isinstance(known, model):
+            return known
         return load(self._file(name), model, own=True) if self._file(name).is_file() else None
 
     def _make_root(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
@@ -27,6 +28,11 @@ class KeptEvidence(FileRecord):
     curves: tuple[tuple[tuple[float, ...], ...], ...] = ()
 
 
+@cache
+def _versions() -> list[str]:
+    return [version("numpy"), version("scipy")]  # a file of metadata is read for each
+
+
 def kept(
     store: ComparisonStore,
     arms: tuple[Path, Path],
@@ -49,7 +55,7 @@ def kept(
             "arms": [file_sha256(path) for path in arms],
             "task": engine.task,
             "how": how,
-            "versions": [version("numpy"), version("scipy")],
+            "versions": _versions(),
         }
     except OSError:  # whoever reads them says so
         return gathered()

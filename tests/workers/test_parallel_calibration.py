@@ -1,40 +1,41 @@
-"""Calibration of several images at a time: the same observations, in the same order."""
+"""Calibration of several images at a time: the least and the greatest values of all, of the tensors that are read."""
 
 from __future__ import annotations
 
 import threading
-import time
-from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
 import pytest
 
-from pytest_trtgate.workers.building.parallel_calibration import AT_A_TIME, RunAhead
+from pytest_trtgate.workers.building.parallel_calibration import Extremes, read_tensors
+
+AT_A_TIME = 3
 
 
 class Session:
-    """Takes the longer for an input the earlier it is, and notes how many it runs at a time."""
+    """Gives one output that nobody reads, and the least and the greatest of two tensors; refuses the number 13.
 
-    def __init__(self, images: int) -> None:
-        self.images = images
-        self.running = 0
-        self.most = 0
-        self._lock = threading.Lock()
+    The first images wait for each other, and so need that several are run at a time.
+    """
 
-    def get_outputs(self) -> list[str]:
+    def __init__(self) -> None:
+        self._first = threading.Barrier(AT_A_TIME, timeout=10)
+
+    def get_outputs(self) -> list[Any]:
         """Return what its outputs are called."""
-        return ["minimum"]
+        return [SimpleNamespace(name=name) for name in ("boxes", "a_ReduceMin", "a_ReduceMax", "b_Min", "b_Max")]
 
-    def run(self, names: None, inputs: dict[str, int]) -> list[int]:
-        """Return the square of an input; refuse the number 13."""
-        with self._lock:
-            self.running += 1
-            self.most = max(self.most, self.running)
-        time.sleep(0.001 * (self.images - inputs["image"]))
-        with self._lock:
-            self.running -= 1
+    def run(self, names: list[str], inputs: dict[str, int]) -> list[Any]:
+        """Return the outputs of those names for a number."""
+        assert names == ["a_ReduceMin", "a_ReduceMax", "b_Min", "b_Max"]
+        if inputs["image"] < AT_A_TIME:
+            self._first.wait()
         if inputs["image"] == 13:
             raise RuntimeError("no memory")
-        return [inputs["image"] ** 2]
+        value = float((inputs["image"] * 7) % 10)
+        return [np.array([found], np.float32) for found in (-value, value, value, np.nan if value == 9 else value)]
 
 
 class Reader:
@@ -49,25 +50,39 @@ class Reader:
         return None if number is None else {"image": number}
 
 
-def observed(images: int) -> tuple[list[int], Session]:
-    """Return what is observed of some images by a loop as the calibrator has it."""
-    session, found = Session(images), []
-    with ThreadPoolExecutor(AT_A_TIME) as pool:
-        ahead = RunAhead(session, Reader(images), pool)
-        while inputs := ahead.get_next():
-            assert ahead.get_outputs() == ["minimum"]
-            found += ahead.run(None, inputs)
-        assert ahead.get_next() is None
-    return found, session
+def observed(images: int) -> list[Any]:
+    """Return what is observed of some images by a loop as the calibrator has it, for each that it is given."""
+    one, found = Extremes(Session(), Reader(images), 1, AT_A_TIME), []
+    while inputs := one.get_next():
+        assert len(one.get_outputs()) == 5
+        found.append(one.run(None, inputs))
+    assert not one.get_next()
+    return found
 
 
-def test_images_are_observed_in_their_order_though_several_run_at_a_time() -> None:
-    found, session = observed(10)
-    assert found == [number**2 for number in range(10)]
-    assert session.most == AT_A_TIME
-    assert observed(0)[0] == []
+def test_the_calibrator_is_given_one_image_with_the_extremes_of_all() -> None:
+    (found,) = observed(10)
+    assert found[0] is None
+    assert [value.tolist() for value in found[1:]] == [[-9.0], [9.0], [0.0], [8.0]]
+    assert all(value.dtype == np.float32 for value in found[1:])
 
 
-def test_what_goes_wrong_with_an_image_is_raised_where_its_turn_is() -> None:
+def test_without_images_the_calibrator_is_given_none() -> None:
+    assert observed(0) == []
+
+
+def test_what_goes_wrong_with_an_image_is_raised() -> None:
     with pytest.raises(RuntimeError, match="no memory"):
         observed(20)
+
+
+def test_ranges_are_found_of_what_quantized_nodes_read_and_give_and_of_what_softmaxes_give() -> None:
+    nodes = [("conv", "Conv", "x w", "a"), ("act", "Sigmoid", "a", "b"), ("mul", "Mul", "a b", "c")]
+    nodes += [("heads", "Softmax", "c", "d"), ("last", "MatMul", "c v", "e")]
+    graph = SimpleNamespace(
+        node=[
+            SimpleNamespace(name=name, op_type=kind, input=read.split(), output=[given])
+            for name, kind, read, given in nodes
+        ]
+    )
+    assert read_tensors(graph, {"act", "mul", "heads"}) == {"x", "w", "a", "c", "v", "e", "d"}

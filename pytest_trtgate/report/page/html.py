@@ -161,7 +161,8 @@ def render(runs: Sequence[RunRecord], media: Sequence[Media] = ()) -> str:
         text, size = filled(PAGE_BYTES)
         if size <= PAGE_BYTES or not pictures:
             return text
-    return filled(PAGE_BYTES - filled(0)[1])[0]
+    text, size = filled(0)
+    return text if size >= PAGE_BYTES else filled(PAGE_BYTES - size)[0]
 
 
 def write(path: Path, runs: Sequence[RunRecord], media: Sequence[Media] = ()) -> None:

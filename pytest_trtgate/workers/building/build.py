@@ -14,7 +14,6 @@ from ...settings import Int8
 from ..reading import note
 from ..worker import PHASES, leave, main, progress
 from .exporting import arguments, prepare_calibration, without_time_and_place
-from .parallel_calibration import calibrate_several
 from .quantization import Choice, quantized_by_onnxruntime
 from .tensorrt_build import export_tensorrt
 from .tracing import traced_once
@@ -115,11 +114,10 @@ def export_onnx(request: BuildRequest, model: Any, subject: str, choice: Choice)
     from .. import yolo
 
     yolo.pin_onnxruntime(request.threads)
-    if request.cell.precision == "int8":
-        calibrate_several()
     progress("exporting to ONNX")
     traced = None if request.traced is None else Path(request.traced)
-    quantizing = quantized_by_onnxruntime(choice, None if request.ranges is None else Path(request.ranges))
+    ranges = None if request.ranges is None else Path(request.ranges)
+    quantizing = quantized_by_onnxruntime(choice, ranges, request.threads)
     refused = f"{subject}: Ultralytics could not export it to ONNX"
     with yolo.refusals(refused), traced_once(traced), without_time_and_place(), quantizing:
         built = Path(model.export(format="onnx", device="cpu", **arguments(request)))

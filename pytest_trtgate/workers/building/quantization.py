@@ -9,6 +9,7 @@ import os
 import re
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from functools import partial
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from ...settings import EXPORTER, Int8
 from ..graph import read_layers
 from ..reading import note
 from ..worker import plain
+from .parallel_calibration import calibrating
 
 KEEP = "quantization.int8.keep"
 
@@ -62,38 +64,54 @@ class Choice:
 
 
 @contextmanager
-def quantized_by_onnxruntime(choice: Choice, ranges: Path | None) -> Iterator[None]:
+def quantized_by_onnxruntime(choice: Choice, ranges: Path | None, threads: int) -> Iterator[None]:
     """Have ONNX Runtime quantize as chosen where the exporter asks it to quantize.
 
-    ``ranges``: a folder in which builds on the same images share what calibrations find.
+    ``ranges``: a folder in which builds on the same images share what calibrations find. ``threads``: how
+    many a calibration uses.
     """
     import onnxruntime.quantization as library
 
     quantize = library.quantize_static
 
     def quantize_as_chosen(
-        source: Any, target: Any, reader: Any, *, nodes_to_exclude: Collection[str] = (), **more: Any
+        model_input: Any,
+        model_output: Any,
+        calibration_data_reader: Any,
+        *,
+        nodes_to_exclude: Collection[str] = (),
+        **more: Any,
     ) -> None:
-        kept = [layer.node for layer in choice.kept(Path(source))] if choice.changes else []
-        more |= {"per_channel": choice.asked.per_channel, "reduce_range": choice.asked.reduce_range}
-        more |= {"nodes_to_exclude": [*nodes_to_exclude, *kept]} | _ranges(choice.asked)
-        if ranges is None or "calibration_cache_path" not in signature(quantize).parameters:  # before ONNX Runtime 1.32
-            quantize(source, target, reader, **more)
-            return
-        found, listed = ranges / f"{choice.asked.calibrator}.json", ranges / f"{choice.asked.calibrator}.txt"
-        if found.is_file() and listed.is_file():
-            choice.images[:] = map(os.fsdecode, listed.read_bytes().splitlines())
-            for image in choice.images:  # they are what the engine rests on, as if they had been read here
-                note(image, file_sha256(Path(image)))
-        quantize(source, target, reader, calibration_cache_path=found, **more)
-        write_whole(listed, b"".join(os.fsencode(image) + b"\n" for image in choice.images))
+        kept: list[str] = []
+        if choice.changes:
+            kept = [layer.node for layer in choice.kept(Path(model_input))]
+            more |= {"per_channel": choice.asked.per_channel, "reduce_range": choice.asked.reduce_range}
+            more |= _ranges(choice.asked)
+        more["nodes_to_exclude"] = [*nodes_to_exclude, *kept]
+        quantized = partial(quantize, model_input, model_output, calibration_data_reader, **more)
+        # The ranges of what is kept are found, too: a build that shares them may keep something else.
+        with calibrating(nodes_to_exclude, threads):
+            _share(quantized, ranges, choice) if ranges else quantized()
 
-    if choice.changes or ranges is not None:
-        library.quantize_static = quantize_as_chosen
+    library.quantize_static = quantize_as_chosen
     try:
         yield
     finally:
         library.quantize_static = quantize
+
+
+def _share(quantize: Callable[..., None], ranges: Path, choice: Choice) -> None:
+    """Quantize by ranges that another build has left in a folder, or leave there what is found."""
+    if "calibration_cache_path" not in signature(quantize).parameters:  # before ONNX Runtime 1.32
+        quantize()
+        return
+    found, listed = ranges / f"{choice.asked.calibrator}.json", ranges / f"{choice.asked.calibrator}.txt"
+    if found.is_file() and listed.is_file():
+        choice.images[:] = map(os.fsdecode, listed.read_bytes().splitlines())
+        for image in choice.images:  # they are what the engine rests on, as if they had been read here
+            note(image, file_sha256(Path(image)))
+    quantize(calibration_cache_path=found)
+    write_whole(listed, b"".join(os.fsencode(image) + b"\n" for image in choice.images))
 
 
 def _ranges(asked: Int8) -> dict[str, Any]:
