@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
-from material import Done, Material, build_request, run_job, run_jobs
+from material import Done, Material, build_request, run_job, run_jobs, run_python
 
 from pytest_trtgate.records.files import file_sha256
 
@@ -22,6 +23,20 @@ ASKED: dict[str, dict[str, Any]] = {
     "unknown": {"keep": ["head.classes", "head.boxs"]},
     "all": {"keep": ["*"]},
 }
+
+AS_IT_COMES = """
+import sys
+from contextlib import nullcontext
+from pathlib import Path
+from pytest_trtgate.jobs.contract import BuildRequest
+from pytest_trtgate.workers import worker
+folder = Path(sys.argv[1])
+worker.prepare(folder, 2)
+from pytest_trtgate.workers.building import build, quantization
+quantization.calibrating = lambda *how: nullcontext()
+build.work(BuildRequest.model_validate_json(sys.argv[2]), folder)
+"""
+"""A build that leaves ONNX Runtime's calibrators as they are."""
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +111,18 @@ def test_a_build_that_calibrates_itself_has_the_same_bytes(
         request = build_request(material.weights, tmp_path / name, "int8", **more)
         assert run_job("build", request, tmp_path / f"job-{name}").response
         assert file_sha256(tmp_path / name / "engine.onnx") == file_sha256(made[1] / name / "engine.onnx")
+
+
+def test_ranges_of_several_images_at_a_time_are_those_of_one_after_another(material: Material, tmp_path: Path) -> None:
+    how = {"threads": 2, "data": str(material.data)}
+    requests = {side: build_request(material.weights, tmp_path / side, "int8", **how) for side in ("ours", "theirs")}
+    assert run_job("build", requests["ours"], tmp_path / "job").response
+    done = run_python(
+        AS_IT_COMES, str(tmp_path), json.dumps({"schema_version": 1, **requests["theirs"]}), folder=tmp_path
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    engines = [file_sha256(tmp_path / side / "engine.onnx") for side in requests]
+    assert engines[0] == engines[1]
 
 
 @pytest.mark.parametrize(
