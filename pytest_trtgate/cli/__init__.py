@@ -9,6 +9,7 @@ import shlex
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -204,8 +205,9 @@ def _worker(arguments: argparse.Namespace) -> int:
     if missing := next((root for root in roots if not root.is_dir()), None):
         raise SettingsError(f"--data-root {missing}: no such folder")
     cache = _no_foreign(arguments.cache_dir and arguments.cache_dir.absolute())
+    told = partial(say, flush=True)  # before what Ray prints
     return join(
-        arguments.address, say, kind=arguments.kind, data_roots=roots, cache_dir=cache, machine=arguments.machine
+        arguments.address, told, kind=arguments.kind, data_roots=roots, cache_dir=cache, machine=arguments.machine
     )
 
 

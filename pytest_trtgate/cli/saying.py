@@ -7,10 +7,10 @@ import sys
 from .. import text as fmt
 
 
-def say(text: str, *, error: bool = False) -> None:
-    """Print one line, whatever is in it: to standard output, or to standard error."""
+def say(text: str, *, error: bool = False, flush: bool = False) -> None:
+    """Print a line, whatever is in it: to standard output, or to standard error; ``flush``: at once, into a log as well."""
     stream = sys.stderr if error else sys.stdout
     if stream is None:  # closed before the program began
         return
     encoding = stream.encoding or "utf-8"
-    print(fmt.safe_line(text).encode(encoding, "backslashreplace").decode(encoding), file=stream)
+    print(fmt.safe_line(text).encode(encoding, "backslashreplace").decode(encoding), file=stream, flush=flush)
