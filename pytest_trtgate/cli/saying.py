@@ -8,7 +8,7 @@ from .. import text as fmt
 
 
 def say(text: str, *, error: bool = False, flush: bool = False) -> None:
-    """Print a line, whatever is in it: to standard output, or to standard error; ``flush``: at once, into a log as well."""
+    """Print a line, whatever is in it: to standard output, or to standard error; with ``flush`` at once."""
     stream = sys.stderr if error else sys.stdout
     if stream is None:  # closed before the program began
         return
