@@ -118,7 +118,8 @@ def sizes_of(detections: Detections) -> Array:
     """Return the size of each box in pixels: the square root of its area."""
     box = detections.box.astype(np.float64)
     sides = box[:, 2:4] if box.shape[1] == 5 else box[:, 2:4] - box[:, :2]
-    return np.sqrt(np.clip(sides, 0, None).prod(axis=1))
+    sizes: Array = np.sqrt(np.clip(sides, 0, None).prod(axis=1))
+    return sizes
 
 
 def thirds(objects: Detections) -> tuple[Array, Array]:

@@ -138,7 +138,8 @@ def _lag(*series: NDArray[Any]) -> NDArray[Any]:
     centred = [x - x.mean(axis=1, keepdims=True) for x in series]
     products = sum((c[:, 1:] * c[:, :-1]).sum(axis=1) for c in centred)
     squares = np.asarray(sum((c * c).sum(axis=1) for c in centred))
-    return np.maximum(0, products / np.where(squares > 0, squares, 1))
+    lag: NDArray[Any] = np.maximum(0, products / np.where(squares > 0, squares, 1))
+    return lag
 
 
 def detectable(spread: float, launches: int, threshold: float, family: int = 1) -> float:
