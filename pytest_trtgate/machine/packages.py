@@ -50,7 +50,7 @@ def distribution_of(name: str) -> metadata.Distribution:
     """
     for found in metadata.distributions(name=name):
         with suppress(OSError, TypeError, ValueError):  # what there is of its metadata is no text
-            if "Version" in found.metadata and found.metadata["Version"]:
+            if any(found.metadata.get_all("Version") or ()):
                 return found
     raise metadata.PackageNotFoundError(name)
 
