@@ -270,14 +270,15 @@ def test_what_is_stopped_ends_with_a_session_that_is_killed(tmp_path: Path, what
         "while True: time.sleep(1)"
     )
     begin = (
-        "start('endless', here / 'job', environment, (theirs, ours))"
+        "process = start('endless', here / 'job', environment, (theirs, ours))"
         if what == "fresh"
-        else "Waiting(here / 'one', 1, [], environment).fork('endless', here / 'job', (theirs, ours))"
+        else "one = Waiting(here / 'one', 1, [], environment)\nassert one.ready()\n"
+        "process = one.fork('endless', here / 'job', (theirs, ours))"
     )
     code = (
         "import os, time\nfrom pathlib import Path\nfrom pytest_trtgate.jobs.processes import *\n"
         f"here = Path({str(tmp_path)!r})\nenvironment = child_environment([str(here)])\ntheirs, _ = os.pipe()\n"
-        f"ours = os.open(os.devnull, os.O_WRONLY)\nprocess = {begin}\ntime.sleep(60)"
+        f"ours = os.open(os.devnull, os.O_WRONLY)\n{begin}\ntime.sleep(60)"
     )
     session = subprocess.Popen([sys.executable, "-c", code])
     wait_for((tmp_path / "job" / "pid.txt").exists)
