@@ -40,14 +40,21 @@ pathlib.Path(__file__).with_name("imported.txt").write_text(str(time.monotonic_n
 """
 
 
+def command_of(pid: int) -> bytes:
+    """Return the words that a process was started with; nothing where it has ended or is another user's."""
+    try:
+        while not (words := Path(f"/proc/{pid}/cmdline").read_bytes()) and is_running(pid):
+            os.readlink(f"/proc/{pid}/exe")  # in the middle of its start the words are still missing; the kernel's have none
+        return words
+    except OSError:
+        return b""
+
+
 def waiting(path: Path) -> list[int]:
     """Return the processes that wait for a job, or are copies of one, and belong somewhere under a folder."""
     found = []
     for place in Path("/proc").glob("[0-9]*"):
-        try:
-            words = (place / "cmdline").read_bytes()
-        except OSError:
-            continue
+        words = command_of(int(place.name))
         if b"pytest_trtgate.workers.waiting" in words and bytes(path) in words and is_running(int(place.name)):
             found.append(int(place.name))
     return found
