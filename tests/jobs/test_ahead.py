@@ -238,7 +238,7 @@ def test_a_job_that_crashes_or_hangs_costs_its_copy_only(jobs: Jobs) -> None:
     with pytest.raises(JobError, match="SIGSEGV"):
         jobs.build("int8")
     with pytest.raises(JobError, match="past its limit"):
-        jobs.build("fp16", timeout_s=0.5)
+        jobs.build("fp16", timeout_s=2)
     assert not is_running(jobs.pid("fp16"))
     last = jobs.build("fp32")
     assert waiting(jobs.path) == [server]
@@ -261,8 +261,8 @@ def test_a_job_ends_at_its_limit_where_the_process_that_it_is_a_copy_of_has_stop
 
     thread = threading.Thread(target=stop)
     thread.start()
-    with pytest.raises(JobError, match="past its limit of 2 s"):
-        jobs.build("fp16", timeout_s=2)
+    with pytest.raises(JobError, match="past its limit of 4 s"):
+        jobs.build("fp16", timeout_s=4)
     thread.join()
     assert server not in waiting(jobs.path)
     assert jobs.build("fp32") != first
