@@ -235,9 +235,13 @@ def _prune(arguments: argparse.Namespace) -> int:
             "the settings name no model, so every baseline would seem unused; name them in the settings"
         )
     with updating(root) if arguments.yes else nullcontext():
-        unused = [one for one in stored(root, settings) if one.why_unused]
-        for one in unused:
-            say(f"{one.path}: {one.why_unused}")
+        unused = []
+        for one in stored(root, settings):
+            if one.why_unused and one.path.resolve().is_relative_to(root.resolve()):
+                unused.append(one)
+                say(f"{one.path}: {one.why_unused}")
+            elif one.why_unused:
+                say(f"{one.path}: {one.why_unused}; left, since it is a link to {one.path.resolve()}")
         if arguments.yes:
             delete(unused)
     say(f"{len(unused)} unused in {root}{', deleted' if arguments.yes else '; --yes deletes them' if unused else ''}")

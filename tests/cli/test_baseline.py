@@ -350,6 +350,19 @@ def test_prune_leaves_no_empty_folders_and_nothing_else_goes(
     assert [p.name for p in (root / "mine").rglob("*.json")] == ["fp16-320-b1.json"]
 
 
+def test_prune_leaves_what_is_behind_a_link(
+    accepted: Project, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    machine = accepted.baseline("fp16").parents[1]
+    shutil.move(machine, accepted.path / "of the team")
+    machine.symlink_to(accepted.path / "of the team")
+    accepted.settings(base='models = ["other.pt"]')
+    said = done(capsys, "prune", "--yes")
+    assert f"left, since it is a link to {accepted.path / 'of the team'}" in said
+    assert "1 unused in" in said  # the accepted accuracy, which hangs on no machine
+    assert accepted.baseline("fp16").exists()
+
+
 def test_prune_does_not_guess_where_the_settings_name_no_model(
     accepted: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -43,8 +43,9 @@ pathlib.Path(__file__).with_name("imported.txt").write_text(str(time.monotonic_n
 def command_of(pid: int) -> bytes:
     """Return the words that a process was started with; nothing where it has ended or is another user's."""
     try:
+        # In the middle of its start a process has no words yet; the kernel's have none, and no file that they run.
         while not (words := Path(f"/proc/{pid}/cmdline").read_bytes()) and is_running(pid):
-            os.readlink(f"/proc/{pid}/exe")  # in the middle of its start the words are still missing; the kernel's have none
+            Path(f"/proc/{pid}/exe").readlink()
         return words
     except OSError:
         return b""

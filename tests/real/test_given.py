@@ -418,16 +418,23 @@ def test_what_does_not_fit_is_a_sentence(
     assert not (tmp_path / "out" / "given.json").exists()
 
 
-def test_classes_in_another_order_in_its_own_metadata_are_a_sentence(
-    material: Material, fp32: Path, tmp_path: Path
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("names", "{0: 'bright', 1: 'dark'}", "the same classes in another order cannot be compared"),
+        ("args", "{'batch': 1, 'nms': 'no'}", "its metadata says args: nms = 'no', which is neither true nor false"),
+    ],
+)
+def test_metadata_of_its_own_that_cannot_be_right_are_a_sentence(
+    material: Material, fp32: Path, tmp_path: Path, key: str, value: str, said: str
 ) -> None:
     model = onnx.load(fp32)
     for pair in model.metadata_props:
-        if pair.key == "names":
-            pair.value = "{0: 'bright', 1: 'dark'}"
+        if pair.key == key:
+            pair.value = value
     onnx.save(model, tmp_path / "file.onnx")
     done = run_job("given", given_request(tmp_path / "file.onnx", material, tmp_path / "out"), tmp_path / "job")
-    assert "the same classes in another order cannot be compared" in done.sentence
+    assert said in done.sentence
 
 
 def test_weights_in_another_file_are_a_sentence(material: Material, fp32: Path, tmp_path: Path) -> None:

@@ -111,6 +111,8 @@ def _engine(looked: Looked) -> tuple[Description, EngineInspection | None]:
     final = layout in ("end2end", "efficientnms")
     arguments = metadata.get("args") if isinstance(metadata.get("args"), dict) else {}
     inside = beside.nms if beside.nms is not None else (arguments or {}).get("nms")
+    if not isinstance(inside, bool | None):
+        raise looked.refuse(f"its metadata says args: nms = {inside!r}, which is neither true nor false")
     if inside is None or layout == "efficientnms":
         inside = final and not metadata.get("end2end")
     metadata |= {"end2end": final and not inside, "args": {**(arguments or {}), "nms": inside, "dynamic": False}}
