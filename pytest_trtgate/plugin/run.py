@@ -233,6 +233,8 @@ class GatePlugin:
             if cell and cell.machine:
                 item.user_properties.append((_MACHINE, cell.machine))
         self._refuse_other_projects(gate)
+        if self.config.getoption("forked", False):
+            self.problem = "--forked runs each test in a copy of pytest, which ends with its verdict: leave it out"
         self.launches_expected = any(_names(item, "trt_latency", "check_latency") for item in gate)
         self.times_wanted = any(_names(item, "trt_latency", "latency", "benchmark") for item in gate)
         cells = {item.callspec.params["trt_cell"] for item in gate if hasattr(item, "callspec")} - {None}

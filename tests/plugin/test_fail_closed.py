@@ -373,3 +373,11 @@ def test_a_worker_that_dies_after_its_tests_fails_the_run_which_leaves_what_was_
     assert result.ret == pytest.ExitCode.TESTS_FAILED, result.output
     assert said in result.output
     assert ("report: " in result.output) is ("check" in test)
+
+
+def test_tests_in_copies_of_the_process_are_refused_before_anything_is_built(project: Project) -> None:
+    project.hooks("def pytest_addoption(parser): parser.addoption('--forked', action='store_true')\n")
+    done = project.run("--forked")
+    assert done.ret == pytest.ExitCode.USAGE_ERROR
+    assert "--forked runs each test in a copy of pytest" in done.stderr.str()
+    assert not list(project.path.glob("cache/**/*.onnx"))
