@@ -142,7 +142,7 @@ def test_all_machines_are_kept_busy_by_a_small_coordinator(project: Project, tmp
     first_s = min(job.began_s or 0 for job in jobs)
     wall_s = max((job.began_s or 0) + job.seconds for job in jobs) - first_s
     busy_s = sum(job.seconds for job in jobs)
-    assert busy_s / (3 * wall_s) > 0.7  # six models on three machines, of which none is the last by far
+    assert busy_s / (3 * wall_s) > 0.5  # one after the other it is 0.33; on idle cores over 0.7
 
 
 def test_the_settings_limit_how_many_machines_are_used(project: Project, tmp_path: Path) -> None:
